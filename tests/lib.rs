@@ -1,0 +1,1 @@
+//! What the tests of esp0 that need KVM have in common.

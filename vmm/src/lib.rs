@@ -1,0 +1,1 @@
+//! esp0 boots a 32-bit x86 kernel on KVM and checks, from outside, every entry into ring 0.
