@@ -1,1 +1,3 @@
 //! esp0 boots a 32-bit x86 kernel on KVM and checks, from outside, every entry into ring 0.
+pub mod boot;
+pub mod machine;

@@ -1,0 +1,103 @@
+//! Guest physical memory: one block of RAM from address 0, without holes.
+//!
+//! A PC has a hole from 640 KiB to 1 MiB. Here it is RAM like the rest, so that a kernel that
+//! writes text to 0xB8000 costs no exit; the Multiboot memory map still calls it reserved.
+
+use super::{MachineError, ioctl};
+use kvm_bindings::kvm_userspace_memory_region;
+use kvm_ioctls::VmFd;
+use std::sync::Arc;
+use vm_memory::{
+    Address, Bytes, GuestAddress, GuestMemoryMmap, GuestMemoryRegion,
+    GuestRegionMmap, MemoryRegionAddress, VolatileMemory,
+};
+
+/// The guest's RAM.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    all: GuestMemoryMmap,
+    ram: Arc<GuestRegionMmap>,
+}
+
+impl Memory {
+    /// Maps `size` bytes and gives them to the VM as slot 0.
+    pub(super) fn new(vm: &VmFd, size: u64) -> Result<Self, MachineError> {
+        let memory = Self::detached(size)?;
+        let host = memory.ram.as_ptr() as u64;
+        let region = kvm_userspace_memory_region {
+            slot: 0,
+            flags: 0,
+            guest_phys_addr: 0,
+            memory_size: size,
+            userspace_addr: host,
+        };
+        // SAFETY: the mapping belongs to `memory`, which the machine keeps for as long as the VM,
+        // and no other slot overlaps it.
+        unsafe { vm.set_user_memory_region(region) }.map_err(ioctl("map guest memory"))?;
+        Ok(memory)
+    }
+
+    /// RAM that belongs to no VM, for tests of what only reads and writes memory.
+    ///
+    /// # Errors
+    /// [`MachineError::Memory`] if the operating system has not that much.
+    pub fn detached(size: u64) -> Result<Self, MachineError> {
+        let fail = |reason: String| MachineError::Memory { size, reason };
+        let length = usize::try_from(size).map_err(|error| fail(error.to_string()))?;
+        let region = GuestRegionMmap::<()>::from_range(GuestAddress(0), length, None)
+            .map_err(|error| fail(error.to_string()))?;
+        let ram = Arc::new(region);
+        let all = GuestMemoryMmap::from_arc_regions(vec![Arc::clone(&ram)])
+            .map_err(|error| fail(error.to_string()))?;
+        Ok(Memory { all, ram })
+    }
+
+    /// For loaders, which want the trait of vm-memory.
+    pub fn all(&self) -> &GuestMemoryMmap {
+        &self.all
+    }
+
+    /// Bytes of RAM.
+    pub fn size(&self) -> u64 {
+        self.ram.len()
+    }
+
+    /// The bytes from `address` on; none if any of them is no RAM.
+    pub fn read(&self, address: u64, bytes: &mut [u8]) -> Option<()> {
+        self.ram.read_slice(bytes, MemoryRegionAddress(address)).ok()
+    }
+
+    /// Replaces the bytes from `address` on; none if any of them is no RAM.
+    pub fn write(&self, address: u64, bytes: &[u8]) -> Option<()> {
+        let end = address.checked_add(bytes.len() as u64)?;
+        if end > self.size() {
+            return None;
+        }
+        self.ram.write_slice(bytes, MemoryRegionAddress(address)).ok()
+    }
+
+    /// The little-endian word at `address`, aligned or not.
+    #[inline]
+    pub fn read_u32(&self, address: u64) -> Option<u32> {
+        let slice = self.ram.get_slice(MemoryRegionAddress(address), 4).ok()?;
+        Some(slice.get_ref::<u32>(0).ok()?.load())
+    }
+
+    /// The little-endian double word at `address`, aligned or not.
+    #[inline]
+    pub fn read_u64(&self, address: u64) -> Option<u64> {
+        let slice = self.ram.get_slice(MemoryRegionAddress(address), 8).ok()?;
+        Some(slice.get_ref::<u64>(0).ok()?.load())
+    }
+
+    /// All of RAM is zeroed, as after power-on.
+    pub fn clear(&self) {
+        const ZERO: [u8; 4096] = [0; 4096];
+        let mut at = MemoryRegionAddress(0);
+        while at.raw_value() < self.size() {
+            let length = (self.size() - at.raw_value()).min(4096) as usize;
+            let _ = self.ram.write_slice(&ZERO[..length], at);
+            at = at.unchecked_add(4096);
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! The vCPU: run it, see why it stopped, read and change its state.
+//!
+//! Registers come with each exit by KVM_CAP_SYNC_REGS, so that looking at them costs no ioctl.
+//!
+//! After an exit for port I/O the state is that *before* the instruction has ended: KVM completes
+//! it when the vCPU runs next. [`Vcpu::finish_instruction`] completes it without going on.
+
+use super::registers::{kvm_events_from, kvm_regs_from, kvm_sregs_from, state};
+use super::{Alarm, MachineError, Paging, ioctl};
+use ia32::State;
+use kvm_bindings::{
+    KVM_EXIT_DEBUG, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR,
+    KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_IRQ_WINDOW_OPEN, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN,
+    KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW_BP, KVM_MAX_CPUID_ENTRIES,
+    KVMIO, kvm_guest_debug, kvm_interrupt, kvm_regs, kvm_sregs, kvm_sync_regs, kvm_vcpu_events,
+};
+use kvm_ioctls::{Kvm, SyncReg, VcpuFd, VmFd};
+use std::time::Duration;
+use vmm_sys_util::ioctl::ioctl_with_ref;
+use vmm_sys_util::ioctl_iow_nr;
+
+ioctl_iow_nr!(KVM_INTERRUPT, KVMIO, 0x86, kvm_interrupt);
+
+/// DR6.BS: the debug exception came from single-stepping.
+const DR6_SINGLE_STEP: u64 = 1 << 14;
+
+/// Why the vCPU stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// OUT or OUTS; the bytes are in [`Vcpu::port_data`].
+    PortWrite {
+        /// I/O address.
+        port: u16,
+        /// Bytes an access: 1, 2 or 4.
+        size: u8,
+    },
+    /// IN or INS; the bytes are to be put into [`Vcpu::port_data`].
+    PortRead {
+        /// I/O address.
+        port: u16,
+        /// Bytes an access: 1, 2 or 4.
+        size: u8,
+    },
+    /// A read where there is no RAM; the guest gets what is put into [`Vcpu::mmio_data`].
+    MemoryRead {
+        /// Guest physical address.
+        address: u64,
+    },
+    /// A write where there is no RAM.
+    MemoryWrite {
+        /// Guest physical address.
+        address: u64,
+    },
+    /// HLT; EIP is behind it.
+    Halt,
+    /// A maskable interrupt would be taken at this boundary, as asked for.
+    InterruptWindow,
+    /// One instruction has been stepped.
+    Step,
+    /// Hardware breakpoint `index` matched, before its instruction.
+    Breakpoint {
+        /// Number of the debug register, 0 to 3.
+        index: u8,
+    },
+    /// A triple fault; the registers may be reset already.
+    Shutdown,
+    /// KVM gave up, most often on an instruction that it cannot emulate.
+    InternalError {
+        /// KVM_INTERNAL_ERROR_*: 1 emulation, 2 simultaneous exceptions, 3 delivery, 4 unexpected
+        /// exit.
+        suberror: u32,
+        /// What KVM added.
+        data: Vec<u64>,
+    },
+    /// The processor refused the guest's state.
+    EntryFailed {
+        /// The vendor's reason code.
+        reason: u64,
+    },
+    /// An alarm or another signal.
+    Interrupted,
+    /// Anything else.
+    Other(
+        /// The number of the exit reason.
+        u32,
+    ),
+}
+
+/// All that [`Vcpu::restore`] needs to put the vCPU back to an instruction boundary.
+#[derive(Clone, Copy, Debug)]
+pub struct Snapshot {
+    regs: kvm_regs,
+    sregs: kvm_sregs,
+    events: kvm_vcpu_events,
+}
+
+impl Snapshot {
+    /// The registers that the snapshot holds.
+    pub fn state(&self) -> State {
+        state(&kvm_sync_regs { regs: self.regs, sregs: self.sregs, events: self.events })
+    }
+}
+
+/// One virtual processor.
+#[derive(Debug)]
+pub struct Vcpu {
+    /// Declared, and so dropped, before the mapping that it writes to.
+    alarm: Option<Alarm>,
+    fd: VcpuFd,
+    /// What KVM_SET_GUEST_DEBUG was last told.
+    debug: kvm_guest_debug,
+}
+
+impl Vcpu {
+    pub(super) fn new(kvm: &Kvm, vm: &VmFd) -> Result<Self, MachineError> {
+        let fd = vm.create_vcpu(0).map_err(ioctl("create a vCPU"))?;
+        let cpuid = kvm
+            .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
+            .map_err(ioctl("tell which CPUID leaves it supports"))?;
+        fd.set_cpuid2(&cpuid).map_err(ioctl("take the CPUID leaves"))?;
+        let mut vcpu = Vcpu { alarm: None, fd, debug: kvm_guest_debug::default() };
+        for set in [SyncReg::Register, SyncReg::SystemRegister, SyncReg::VcpuEvents] {
+            vcpu.fd.set_sync_valid_reg(set);
+        }
+        // Before the first run the synchronised registers are empty: fill them by ioctl.
+        let sync = kvm_sync_regs {
+            regs: vcpu.fd.get_regs().map_err(ioctl("read the registers"))?,
+            sregs: vcpu.fd.get_sregs().map_err(ioctl("read the system registers"))?,
+            events: vcpu.fd.get_vcpu_events().map_err(ioctl("read the events"))?,
+        };
+        *vcpu.fd.sync_regs_mut() = sync;
+        Ok(vcpu)
+    }
+
+    /// Makes [`Vcpu::run`] return [`Exit::Interrupted`] once, after `delay`, on this thread; `None`
+    /// switches the alarm off.
+    ///
+    /// # Errors
+    /// [`MachineError::Alarm`] if the operating system gives no timer.
+    pub fn set_alarm(&mut self, delay: Option<Duration>) -> Result<(), MachineError> {
+        if self.alarm.is_none() {
+            let flag = &raw mut self.fd.get_kvm_run().immediate_exit;
+            // SAFETY: the byte lies in the `kvm_run` mapping, which lives as long as `fd`; the
+            // alarm is dropped before it.
+            self.alarm = Some(unsafe { Alarm::new(flag) }?);
+        }
+        self.alarm.as_ref().map_or(Ok(()), |alarm| alarm.set(delay))
+    }
+
+    /// Runs the guest until the next exit.
+    ///
+    /// # Errors
+    /// [`MachineError::Ioctl`] if KVM_RUN fails for another reason than a signal.
+    #[inline]
+    pub fn run(&mut self) -> Result<Exit, MachineError> {
+        if let Err(error) = self.fd.run() {
+            if matches!(error.errno(), libc::EINTR | libc::EAGAIN) {
+                self.fd.set_kvm_immediate_exit(0);
+                return Ok(Exit::Interrupted);
+            }
+            return Err(ioctl("run the vCPU")(error));
+        }
+        Ok(self.exit())
+    }
+
+    fn exit(&mut self) -> Exit {
+        let run = self.fd.get_kvm_run();
+        let reason = run.exit_reason;
+        // SAFETY: the exit reason tells which member of the union KVM has filled.
+        unsafe {
+            let detail = &run.__bindgen_anon_1;
+            match reason {
+                KVM_EXIT_IO => {
+                    let (port, size) = (detail.io.port, detail.io.size);
+                    if u32::from(detail.io.direction) == KVM_EXIT_IO_OUT {
+                        Exit::PortWrite { port, size }
+                    } else {
+                        Exit::PortRead { port, size }
+                    }
+                }
+                KVM_EXIT_HLT => Exit::Halt,
+                KVM_EXIT_IRQ_WINDOW_OPEN => Exit::InterruptWindow,
+                KVM_EXIT_DEBUG => {
+                    let dr6 = detail.debug.arch.dr6;
+                    if dr6 & 0xf != 0 {
+                        Exit::Breakpoint { index: (dr6 & 0xf).trailing_zeros() as u8 }
+                    } else if dr6 & DR6_SINGLE_STEP != 0 {
+                        Exit::Step
+                    } else {
+                        Exit::Other(reason)
+                    }
+                }
+                KVM_EXIT_MMIO if detail.mmio.is_write != 0 => {
+                    Exit::MemoryWrite { address: detail.mmio.phys_addr }
+                }
+                KVM_EXIT_MMIO => Exit::MemoryRead { address: detail.mmio.phys_addr },
+                KVM_EXIT_SHUTDOWN => Exit::Shutdown,
+                KVM_EXIT_INTERNAL_ERROR => {
+                    let internal = &detail.internal;
+                    let count = (internal.ndata as usize).min(internal.data.len());
+                    Exit::InternalError {
+                        suberror: internal.suberror,
+                        data: internal.data[..count].to_vec(),
+                    }
+                }
+                KVM_EXIT_FAIL_ENTRY => Exit::EntryFailed {
+                    reason: detail.fail_entry.hardware_entry_failure_reason,
+                },
+                KVM_EXIT_INTR => Exit::Interrupted,
+                other => Exit::Other(other),
+            }
+        }
+    }
+
+    /// The bytes of the port access that the last exit was for: `size` bytes for each of the
+    /// accesses of a string instruction.
+    pub fn port_data(&mut self) -> &mut [u8] {
+        let run = self.fd.get_kvm_run();
+        if run.exit_reason != KVM_EXIT_IO {
+            return &mut [];
+        }
+        // SAFETY: the exit reason says that KVM filled `io`; the offset and length that KVM gives
+        // lie within the mapping of which `run` is the beginning.
+        unsafe {
+            let io = run.__bindgen_anon_1.io;
+            let start = (&raw mut *run).cast::<u8>().add(io.data_offset as usize);
+            std::slice::from_raw_parts_mut(start, io.count as usize * usize::from(io.size))
+        }
+    }
+
+    /// The bytes of the access beyond RAM that the last exit was for.
+    pub fn mmio_data(&mut self) -> &mut [u8] {
+        let run = self.fd.get_kvm_run();
+        if run.exit_reason != KVM_EXIT_MMIO {
+            return &mut [];
+        }
+        // SAFETY: the exit reason says that KVM filled `mmio`.
+        let mmio = unsafe { &mut run.__bindgen_anon_1.mmio };
+        let length = (mmio.len as usize).min(mmio.data.len());
+        &mut mmio.data[..length]
+    }
+
+    /// Completes the instruction that the last exit was for, without running on.
+    ///
+    /// # Errors
+    /// [`MachineError::Ioctl`] if KVM_RUN fails.
+    pub fn finish_instruction(&mut self) -> Result<Exit, MachineError> {
+        self.fd.set_kvm_immediate_exit(1);
+        let exit = self.run();
+        self.fd.set_kvm_immediate_exit(0);
+        exit
+    }
+
+    /// The state at the last exit, with all changes made since.
+    #[inline]
+    pub fn state(&mut self) -> State {
+        state(self.fd.sync_regs_mut())
+    }
+
+    /// The control bits that decide how linear addresses are translated now.
+    #[inline]
+    pub fn paging(&self) -> Paging {
+        let sregs = self.fd.sync_regs().sregs;
+        Paging::from_registers(sregs.cr0 as u32, sregs.cr3 as u32, sregs.cr4 as u32)
+    }
+
+    /// Puts the vCPU into `state`, with no event pending.
+    pub fn set_state(&mut self, state: &State) {
+        let sync = self.fd.sync_regs_mut();
+        sync.regs = kvm_regs_from(state);
+        sync.sregs = kvm_sregs_from(state, &sync.sregs);
+        sync.events = kvm_events_from(state);
+        self.all_dirty();
+    }
+
+    /// Changes EIP.
+    pub fn set_eip(&mut self, eip: u32) {
+        self.fd.sync_regs_mut().regs.rip = u64::from(eip);
+        self.fd.set_sync_dirty_reg(SyncReg::Register);
+    }
+
+    /// Changes EFLAGS.
+    pub fn set_eflags(&mut self, eflags: u32) {
+        self.fd.sync_regs_mut().regs.rflags = u64::from(eflags);
+        self.fd.set_sync_dirty_reg(SyncReg::Register);
+    }
+
+    /// The vCPU as it is at this instruction boundary.
+    pub fn snapshot(&mut self) -> Snapshot {
+        let kvm_sync_regs { regs, sregs, events } = *self.fd.sync_regs_mut();
+        Snapshot { regs, sregs, events }
+    }
+
+    /// Puts the vCPU back to where the snapshot was taken. Memory is not part of it.
+    pub fn restore(&mut self, snapshot: &Snapshot) {
+        let Snapshot { regs, sregs, events } = *snapshot;
+        *self.fd.sync_regs_mut() = kvm_sync_regs { regs, sregs, events };
+        self.all_dirty();
+    }
+
+    fn all_dirty(&mut self) {
+        for set in [SyncReg::Register, SyncReg::SystemRegister, SyncReg::VcpuEvents] {
+            self.fd.set_sync_dirty_reg(set);
+        }
+    }
+
+    /// Asks for [`Exit::InterruptWindow`] as soon as a maskable interrupt would be taken.
+    pub fn request_interrupt_window(&mut self, on: bool) {
+        self.fd.get_kvm_run().request_interrupt_window = u8::from(on);
+    }
+
+    /// KVM would take an interrupt now: IF is set, no shadow, no event half delivered.
+    pub fn ready_for_interrupt(&mut self) -> bool {
+        let run = self.fd.get_kvm_run();
+        run.ready_for_interrupt_injection != 0 && run.if_flag != 0
+    }
+
+    /// Delivers an external interrupt at this instruction boundary, before anything else is
+    /// executed.
+    ///
+    /// # Errors
+    /// [`MachineError::Ioctl`] if KVM takes none now.
+    pub fn inject(&mut self, vector: u8) -> Result<(), MachineError> {
+        let interrupt = kvm_interrupt { irq: u32::from(vector) };
+        // SAFETY: KVM_INTERRUPT reads a `kvm_interrupt`, and nothing else.
+        if unsafe { ioctl_with_ref(&self.fd, KVM_INTERRUPT(), &interrupt) } != 0 {
+            return Err(ioctl("inject an interrupt")(kvm_ioctls::Error::last()));
+        }
+        Ok(())
+    }
+
+    /// Delivers a non-maskable interrupt as soon as the guest takes one.
+    ///
+    /// # Errors
+    /// [`MachineError::Ioctl`] if KVM refuses.
+    pub fn inject_nmi(&mut self) -> Result<(), MachineError> {
+        self.fd.nmi().map_err(ioctl("inject an NMI"))
+    }
+
+    /// Sets the four hardware breakpoints, by linear address, and single-stepping.
+    ///
+    /// Stepping has to be set anew where an instruction has changed TF (IRET, POPF): `step` is
+    /// therefore always passed on, other settings only when they change.
+    ///
+    /// # Errors
+    /// [`MachineError::Ioctl`] if KVM refuses.
+    pub fn set_debug(
+        &mut self,
+        breakpoints: &[Option<u32>; 4],
+        step: bool,
+    ) -> Result<(), MachineError> {
+        let mut debug = kvm_guest_debug::default();
+        for (index, address) in breakpoints.iter().enumerate() {
+            if let Some(address) = address {
+                debug.arch.debugreg[index] = u64::from(*address);
+                // Ln and Gn; length and kind 0: execution.
+                debug.arch.debugreg[7] |= 3 << (2 * index);
+            }
+        }
+        if debug.arch.debugreg[7] != 0 {
+            debug.arch.debugreg[7] |= 0x700;
+            debug.control |= KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP;
+        }
+        if step {
+            debug.control |= KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP;
+        }
+        if step || debug != self.debug {
+            self.fd.set_guest_debug(&debug).map_err(ioctl("set guest debugging"))?;
+            self.debug = debug;
+        }
+        Ok(())
+    }
+}
