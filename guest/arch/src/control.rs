@@ -1,0 +1,48 @@
+//! The control registers (Intel SDM vol. 3A, 2.5).
+
+use core::arch::asm;
+
+/// CR0: protected mode.
+pub const CR0_PE: u32 = 1 << 0;
+/// CR0: x87 instructions are refused with #NM.
+pub const CR0_EM: u32 = 1 << 2;
+/// CR0: x87 errors are exceptions, not an external interrupt.
+pub const CR0_NE: u32 = 1 << 5;
+/// CR0: read-only pages are read-only for ring 0 too.
+pub const CR0_WP: u32 = 1 << 16;
+/// CR0: paging.
+pub const CR0_PG: u32 = 1 << 31;
+/// CR4: pages of 4 MiB.
+pub const CR4_PSE: u32 = 1 << 4;
+
+/// CR2: the linear address of the last page fault.
+pub fn cr2() -> u32 {
+    let value;
+    // SAFETY: reading CR2 has no effect.
+    unsafe { asm!("mov {}, cr2", out(reg) value, options(nomem, nostack, preserves_flags)) };
+    value
+}
+
+/// CR3: the physical address of the page directory in use.
+pub fn cr3() -> u32 {
+    let value;
+    // SAFETY: reading CR3 has no effect.
+    unsafe { asm!("mov {}, cr3", out(reg) value, options(nomem, nostack, preserves_flags)) };
+    value
+}
+
+/// Takes another page directory into use, and forgets all cached translations.
+///
+/// # Safety
+/// `directory` is the physical address of a page directory that maps the running code, its stack
+/// and all that Rust knows of as before.
+pub unsafe fn set_cr3(directory: u32) {
+    // SAFETY: as the caller promises. Memory may look different behind it, so no `nomem`.
+    unsafe { asm!("mov cr3, {}", in(reg) directory, options(nostack, preserves_flags)) };
+}
+
+/// Forgets the cached translation of one page.
+pub fn invalidate_page(address: u32) {
+    // SAFETY: INVLPG changes no memory and no register, and faults for no address.
+    unsafe { asm!("invlpg [{}]", in(reg) address, options(nostack, preserves_flags)) };
+}

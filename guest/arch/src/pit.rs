@@ -1,0 +1,38 @@
+//! The 8254 interval timer: channel 0 is IRQ 0.
+
+use crate::port;
+
+/// What the counters count, in hertz.
+pub const FREQUENCY: u32 = 1_193_182;
+
+/// The range of rates that make sense: the counter has 16 bits, and a handler takes its time.
+pub const RATES: core::ops::RangeInclusive<u32> = 19..=10_000;
+
+const CHANNEL_0: u16 = 0x40;
+const COMMAND: u16 = 0x43;
+/// Channel 0, low byte then high byte, mode 2 (rate generator), binary.
+const RATE_GENERATOR: u8 = 0x34;
+
+/// Starts the timer with the divisor that comes nearest to `hz`, which is put into [`RATES`].
+pub fn start(hz: u32) {
+    let [low, high, ..] = divisor(hz).to_le_bytes();
+    // SAFETY: the ports of the 8254, which move no memory.
+    unsafe {
+        port::write(COMMAND, RATE_GENERATOR);
+        port::write(CHANNEL_0, low);
+        port::write(CHANNEL_0, high);
+    }
+}
+
+const fn divisor(hz: u32) -> u32 {
+    let hz = if hz < *RATES.start() {
+        *RATES.start()
+    } else if hz > *RATES.end() {
+        *RATES.end()
+    } else {
+        hz
+    };
+    (FREQUENCY + hz / 2) / hz
+}
+
+const _: () = assert!(divisor(100) == 11_932 && divisor(0) == 62_799 && divisor(1_000) == 1_193);

@@ -1,0 +1,102 @@
+//! From a gate to Rust, and back.
+//!
+//! The processor has changed the stack, if it came from ring 3, and pushed up to six words. It has
+//! kept all general registers and has loaded no segment register but CS and SS; DF and AC are what
+//! the program made of them. So the way in is: which vector, all registers, our own data segments,
+//! DF clear. There is one way out, [`leave`], by which a new task starts as well.
+//!
+//! DS, ES, FS and GS of a program are not kept. It gets the flat user segment back, whatever it had
+//! loaded: then nothing that it did to a selector can fault in the kernel. CS and SS can be nothing
+//! else, since no other ring-3 descriptors exist.
+//!
+//! The no-ops `66 90` are where the VMM may put its probes: see [`abi::probe`].
+
+use super::frame::{CS, EIP, VECTOR};
+use super::trap;
+use crate::segments::{KERNEL_DATA, USER_DATA};
+use abi::vector;
+use core::arch::global_asm;
+
+/// The distance from one vector's stub to the next.
+const STUB: u32 = 16;
+
+unsafe extern "C" {
+    /// The first of the 256 stubs.
+    safe fn vector_0();
+    /// The way out: expects ESP at a [`Frame`](super::frame::Frame), and is never called.
+    pub(crate) safe fn leave();
+}
+
+/// The address of a vector's stub.
+pub(super) fn stub(vector: u8) -> u32 {
+    vector_0 as *const () as u32 + u32::from(vector) * STUB
+}
+
+global_asm!(
+    ".section .text.entry, \"ax\"",
+    ".altmacro",
+    ".macro vector_stub number, error_code",
+    "    .balign {stub}",
+    "    .globl vector_\\number",
+    "vector_\\number:",
+    "    .byte 0x66, 0x90",
+    "    .if ({with_error_code} >> \\number) & (\\number < 32) & 1",
+    "    .else",
+    "    pushl $0",
+    "    .endif",
+    "    pushl $\\number",
+    "    jmp enter",
+    ".endm",
+    ".set number, 0",
+    ".rept 256",
+    "    vector_stub %number",
+    "    .set number, number + 1",
+    ".endr",
+    ".noaltmacro",
+    "",
+    "enter:",
+    "    pushal",
+    "    cld",
+    "    movl ${kernel_data}, %eax",
+    "    movl %eax, %ds",
+    "    movl %eax, %es",
+    "    movl %eax, %fs",
+    "    movl %eax, %gs",
+    "    pushl %esp",
+    "    call {trap}",
+    "    addl $4, %esp",
+    ".globl leave",
+    "leave:",
+    "    testb $3, {cs}(%esp)",
+    "    jz 1f",
+    "    movl ${user_data}, %eax",
+    "    movl %eax, %ds",
+    "    movl %eax, %es",
+    "    movl %eax, %fs",
+    "    movl %eax, %gs",
+    "1:  popal",
+    "    addl ${eip} - {vector}, %esp",
+    "    .byte 0x66, 0x90",
+    "    iretl",
+    ".text",
+    stub = const STUB,
+    with_error_code = const with_error_code(),
+    kernel_data = const KERNEL_DATA.0,
+    user_data = const USER_DATA.0,
+    cs = const CS,
+    eip = const EIP,
+    vector = const VECTOR,
+    trap = sym trap,
+    options(att_syntax),
+);
+
+/// One bit for each of the first 32 vectors: the processor pushes an error code.
+const fn with_error_code() -> u32 {
+    let mut bits = 0;
+    let mut number = 0;
+    while number < vector::EXCEPTIONS {
+        bits |= (vector::has_error_code(number) as u32) << number;
+        number += 1;
+    }
+    bits
+}
