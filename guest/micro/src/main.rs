@@ -44,7 +44,7 @@ fn start(info: Info) -> ! {
     let hz = hz.clamp(*pit::RATES.start(), *pit::RATES.end());
     println!(
         "micro: {} MiB of memory, timer {hz} Hz, {} programs",
-        memory::total() >> 20,
+        memory::total().next_multiple_of(1 << 20) >> 20,
         info.modules().count(),
     );
     for module in info.modules() {
