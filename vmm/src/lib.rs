@@ -1,3 +1,11 @@
 //! esp0 boots a 32-bit x86 kernel on KVM and checks, from outside, every entry into ring 0.
+
 pub mod boot;
+pub mod check;
+pub mod devices;
+pub mod entry;
+pub mod guests;
+pub mod host;
 pub mod machine;
+pub mod probe;
+pub mod run;

@@ -9,6 +9,7 @@ use super::MachineError;
 use std::cell::Cell;
 use std::io;
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 thread_local! {
@@ -25,6 +26,37 @@ extern "C" fn on_signal(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c
         // clears it before that mapping can go; the byte is only ever written as a whole.
         unsafe { flag.write_volatile(1) };
     }
+}
+
+/// SIGINT or SIGTERM has arrived.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn on_stop(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    STOP.store(true, Ordering::Relaxed);
+    let flag = IMMEDIATE_EXIT.get();
+    if !flag.is_null() {
+        // SAFETY: as in `on_signal`.
+        unsafe { flag.write_volatile(1) };
+    }
+}
+
+/// From now on SIGINT and SIGTERM end a run rather than the process. To be called on the thread that
+/// runs the vCPU, which must be the one that gets the signals.
+///
+/// # Errors
+/// [`MachineError::Alarm`] if the operating system refuses.
+pub fn stop_on_signals() -> Result<(), MachineError> {
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        vmm_sys_util::signal::register_signal_handler(signal, on_stop).map_err(|source| {
+            MachineError::Alarm { action: "set up", source: io::Error::from(source) }
+        })?;
+    }
+    Ok(())
+}
+
+/// Whether a signal has asked for the end of the run.
+pub fn stop_requested() -> bool {
+    STOP.load(Ordering::Relaxed)
 }
 
 fn signal() -> libc::c_int {

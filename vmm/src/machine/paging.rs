@@ -10,7 +10,7 @@
 //! ```
 
 use super::Memory;
-use ia32::State;
+use ia32::{Descriptor, Selector, State, Table};
 
 const PRESENT: u64 = 1;
 const WRITABLE: u64 = 1 << 1;
@@ -153,6 +153,22 @@ impl LinearMemory<'_> {
     pub fn read(&self, address: u32, bytes: &mut [u8]) -> Option<()> {
         let length = bytes.len();
         (self.read_some(address, bytes) == length).then_some(())
+    }
+
+    /// The descriptor that `selector` names in the tables of `state`; none if it is null or lies
+    /// outside its table.
+    pub fn descriptor(&self, state: &State, selector: Selector) -> Option<Descriptor> {
+        let (base, limit) = match selector.table() {
+            Table::Gdt => (state.gdtr.base, u32::from(state.gdtr.limit)),
+            Table::Ldt => (state.ldtr.base, state.ldtr.limit),
+        };
+        if selector.is_null() || selector.offset() + 7 > limit {
+            return None;
+        }
+        let at = base.wrapping_add(selector.offset());
+        let low = self.read_u32(at)?;
+        let high = self.read_u32(at.wrapping_add(4))?;
+        Some(Descriptor(u64::from(high) << 32 | u64::from(low)))
     }
 
     /// As many of the bytes from `address` on as are mapped; how many those are.

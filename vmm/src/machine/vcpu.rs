@@ -11,7 +11,8 @@ use ia32::State;
 use kvm_bindings::{
     KVM_EXIT_DEBUG, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR,
     KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_IRQ_WINDOW_OPEN, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN,
-    KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW_BP, KVM_MAX_CPUID_ENTRIES,
+    KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW_BP, KVM_MAX_CPUID_ENTRIES, KVM_VCPUEVENT_VALID_SHADOW,
+    KVM_X86_SHADOW_INT_STI,
     KVMIO, kvm_guest_debug, kvm_interrupt, kvm_regs, kvm_sregs, kvm_sync_regs, kvm_vcpu_events,
 };
 use kvm_ioctls::{Kvm, SyncReg, VcpuFd, VmFd};
@@ -21,6 +22,8 @@ use vmm_sys_util::ioctl_iow_nr;
 
 ioctl_iow_nr!(KVM_INTERRUPT, KVMIO, 0x86, kvm_interrupt);
 
+/// DR6.B0 to B3: a breakpoint matched.
+const DR6_BREAKPOINTS: u64 = 0xf;
 /// DR6.BS: the debug exception came from single-stepping.
 const DR6_SINGLE_STEP: u64 = 1 << 14;
 
@@ -57,10 +60,10 @@ pub enum Exit {
     InterruptWindow,
     /// One instruction has been stepped.
     Step,
-    /// Hardware breakpoint `index` matched, before its instruction.
+    /// A hardware breakpoint matched; its instruction has not been executed.
     Breakpoint {
-        /// Number of the debug register, 0 to 3.
-        index: u8,
+        /// Linear address.
+        address: u32,
     },
     /// A triple fault; the registers may be reset already.
     Shutdown,
@@ -107,8 +110,10 @@ pub struct Vcpu {
     /// Declared, and so dropped, before the mapping that it writes to.
     alarm: Option<Alarm>,
     fd: VcpuFd,
-    /// What KVM_SET_GUEST_DEBUG was last told.
-    debug: kvm_guest_debug,
+    /// Linear addresses of the hardware breakpoints.
+    breakpoints: [Option<u32>; 4],
+    /// KVM is single-stepping.
+    stepping: bool,
 }
 
 impl Vcpu {
@@ -118,7 +123,7 @@ impl Vcpu {
             .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
             .map_err(ioctl("tell which CPUID leaves it supports"))?;
         fd.set_cpuid2(&cpuid).map_err(ioctl("take the CPUID leaves"))?;
-        let mut vcpu = Vcpu { alarm: None, fd, debug: kvm_guest_debug::default() };
+        let mut vcpu = Vcpu { alarm: None, fd, breakpoints: [None; 4], stepping: false };
         for set in [SyncReg::Register, SyncReg::SystemRegister, SyncReg::VcpuEvents] {
             vcpu.fd.set_sync_valid_reg(set);
         }
@@ -147,12 +152,35 @@ impl Vcpu {
         self.alarm.as_ref().map_or(Ok(()), |alarm| alarm.set(delay))
     }
 
-    /// Runs the guest until the next exit.
+    /// Runs the guest until the next exit, without stepping.
     ///
     /// # Errors
     /// [`MachineError::Ioctl`] if KVM_RUN fails for another reason than a signal.
     #[inline]
     pub fn run(&mut self) -> Result<Exit, MachineError> {
+        if self.stepping {
+            self.set_debug(false)?;
+        }
+        self.resume()
+    }
+
+    /// Executes one instruction: [`Exit::Step`] if it caused no other exit.
+    ///
+    /// KVM steps with EFLAGS.TF, and leaves it set for the next step. `again` sets it anew: it is
+    /// needed for the first step and after an instruction that loads EFLAGS.
+    ///
+    /// # Errors
+    /// [`MachineError::Ioctl`] if KVM_SET_GUEST_DEBUG or KVM_RUN fails.
+    #[inline]
+    pub fn step(&mut self, again: bool) -> Result<Exit, MachineError> {
+        if again || !self.stepping {
+            self.set_debug(true)?;
+        }
+        self.resume()
+    }
+
+    #[inline]
+    fn resume(&mut self) -> Result<Exit, MachineError> {
         if let Err(error) = self.fd.run() {
             if matches!(error.errno(), libc::EINTR | libc::EAGAIN) {
                 self.fd.set_kvm_immediate_exit(0);
@@ -181,10 +209,10 @@ impl Vcpu {
                 KVM_EXIT_HLT => Exit::Halt,
                 KVM_EXIT_IRQ_WINDOW_OPEN => Exit::InterruptWindow,
                 KVM_EXIT_DEBUG => {
-                    let dr6 = detail.debug.arch.dr6;
-                    if dr6 & 0xf != 0 {
-                        Exit::Breakpoint { index: (dr6 & 0xf).trailing_zeros() as u8 }
-                    } else if dr6 & DR6_SINGLE_STEP != 0 {
+                    let debug = &detail.debug.arch;
+                    if debug.dr6 & DR6_BREAKPOINTS != 0 {
+                        Exit::Breakpoint { address: debug.pc as u32 }
+                    } else if debug.dr6 & DR6_SINGLE_STEP != 0 {
                         Exit::Step
                     } else {
                         Exit::Other(reason)
@@ -246,7 +274,7 @@ impl Vcpu {
     /// [`MachineError::Ioctl`] if KVM_RUN fails.
     pub fn finish_instruction(&mut self) -> Result<Exit, MachineError> {
         self.fd.set_kvm_immediate_exit(1);
-        let exit = self.run();
+        let exit = self.resume();
         self.fd.set_kvm_immediate_exit(0);
         exit
     }
@@ -309,6 +337,15 @@ impl Vcpu {
         self.fd.get_kvm_run().request_interrupt_window = u8::from(on);
     }
 
+    /// Keeps maskable interrupts, and so the exit for an open window, from coming before the next
+    /// instruction has been executed: the shadow that STI casts.
+    pub fn hold_interrupts_for_one_instruction(&mut self) {
+        let events = &mut self.fd.sync_regs_mut().events;
+        events.interrupt.shadow = KVM_X86_SHADOW_INT_STI as u8;
+        events.flags |= KVM_VCPUEVENT_VALID_SHADOW;
+        self.fd.set_sync_dirty_reg(SyncReg::VcpuEvents);
+    }
+
     /// KVM would take an interrupt now: IF is set, no shadow, no event half delivered.
     pub fn ready_for_interrupt(&mut self) -> bool {
         let run = self.fd.get_kvm_run();
@@ -337,20 +374,21 @@ impl Vcpu {
         self.fd.nmi().map_err(ioctl("inject an NMI"))
     }
 
-    /// Sets the four hardware breakpoints, by linear address, and single-stepping.
-    ///
-    /// Stepping has to be set anew where an instruction has changed TF (IRET, POPF): `step` is
-    /// therefore always passed on, other settings only when they change.
+    /// Sets the four hardware breakpoints, by linear address.
     ///
     /// # Errors
     /// [`MachineError::Ioctl`] if KVM refuses.
-    pub fn set_debug(
-        &mut self,
-        breakpoints: &[Option<u32>; 4],
-        step: bool,
-    ) -> Result<(), MachineError> {
+    pub fn set_breakpoints(&mut self, addresses: &[Option<u32>; 4]) -> Result<(), MachineError> {
+        if *addresses == self.breakpoints {
+            return Ok(());
+        }
+        self.breakpoints = *addresses;
+        self.set_debug(self.stepping)
+    }
+
+    fn set_debug(&mut self, step: bool) -> Result<(), MachineError> {
         let mut debug = kvm_guest_debug::default();
-        for (index, address) in breakpoints.iter().enumerate() {
+        for (index, address) in self.breakpoints.iter().enumerate() {
             if let Some(address) = address {
                 debug.arch.debugreg[index] = u64::from(*address);
                 // Ln and Gn; length and kind 0: execution.
@@ -364,10 +402,8 @@ impl Vcpu {
         if step {
             debug.control |= KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP;
         }
-        if step || debug != self.debug {
-            self.fd.set_guest_debug(&debug).map_err(ioctl("set guest debugging"))?;
-            self.debug = debug;
-        }
+        self.fd.set_guest_debug(&debug).map_err(ioctl("set guest debugging"))?;
+        self.stepping = step;
         Ok(())
     }
 }

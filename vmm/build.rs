@@ -1,0 +1,62 @@
+//! Builds the guests with a cargo of their own, for the library to carry.
+//!
+//! The guest workspace has another target and other flags. What the outer cargo has put into the
+//! environment would reach the inner one and win over them, so it is taken out.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Folders and files of the guest workspace whose change asks for a new build.
+const SOURCES: [&str; 8] =
+    ["abi", "arch", "broken", "micro", "user", "Cargo.toml", "Cargo.lock", ".cargo"];
+
+/// What the library includes.
+const BINARIES: [&str; 8] = [
+    "micro",
+    "broken",
+    "broken-plain",
+    "compute",
+    "writer",
+    "sleeper",
+    "fault",
+    "hostile",
+];
+
+fn main() {
+    let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
+    let workspace = manifest.join("../guest");
+    for source in SOURCES {
+        println!("cargo::rerun-if-changed={}", workspace.join(source).display());
+    }
+    // OUT_DIR is <target>/<profile>/build/<package>/out. All profiles share one guest build.
+    let target = out.ancestors().nth(4).expect("OUT_DIR lies in the target folder").join("guest");
+    build(&workspace, &target);
+    let built = target.join("i586-unknown-linux-gnu/release");
+    for binary in BINARIES {
+        std::fs::copy(built.join(binary), out.join(binary))
+            .unwrap_or_else(|error| panic!("the guest build left no {binary}: {error}"));
+    }
+}
+
+fn build(workspace: &Path, target: &Path) {
+    let mut cargo = Command::new(env::var_os("CARGO").expect("cargo sets it"));
+    cargo.current_dir(workspace).args(["build", "--release", "--locked", "--target-dir"]).arg(target);
+    for name in [
+        "CARGO_ENCODED_RUSTFLAGS",
+        "RUSTFLAGS",
+        "RUSTC",
+        "RUSTC_WRAPPER",
+        "RUSTC_WORKSPACE_WRAPPER",
+        "CARGO_TARGET_DIR",
+        "CARGO_BUILD_TARGET",
+        "CARGO_MAKEFLAGS",
+        "MAKEFLAGS",
+        "LLVM_PROFILE_FILE",
+    ] {
+        cargo.env_remove(name);
+    }
+    let status = cargo.status().expect("cargo can be started");
+    assert!(status.success(), "the guests do not build: is the target i586-unknown-linux-gnu installed (scripts/setup)?");
+}

@@ -1,0 +1,75 @@
+//! What is known to be wrong with the processor models below us, by name.
+//!
+//! A deviation is matched by backend, version, and the exact difference. It is never masked away:
+//! each match is counted and shown in the summary, and `esp0 doctor` measures each anew.
+
+use super::{Difference, Finding};
+use crate::entry::{Entry, Kind};
+use crate::host::{Authority, Backend, Version};
+use ia32::{Eflags, Word};
+
+/// A known deviation.
+#[derive(Debug)]
+pub struct Deviation {
+    /// Short name, as the summary shows it.
+    pub name: &'static str,
+    /// What the manual says and what happens instead.
+    pub description: &'static str,
+    /// The processor model that has it.
+    pub authority: Authority,
+    /// First version of the model that is known to have it.
+    pub since: Version,
+    /// First version that is known not to have it; none if none is known.
+    pub until: Option<Version>,
+    /// How it was found.
+    pub evidence: &'static str,
+    /// Whether a finding of an entry is this deviation and nothing else.
+    pub entry: fn(&Entry, &Finding) -> bool,
+}
+
+impl Deviation {
+    /// Whether `backend` is known to have it.
+    pub fn applies_to(&self, backend: &Backend) -> bool {
+        self.authority == backend.authority
+            && backend.version.is_some_and(|version| {
+                version >= self.since && self.until.is_none_or(|until| version < until)
+            })
+    }
+}
+
+/// All known deviations.
+pub const DEVIATIONS: [Deviation; 2] = [
+    Deviation {
+        name: "fault-pushes-rf-0",
+        description: "EFLAGS.RF is pushed as 0 for a fault; the manual says 1",
+        authority: Authority::Tcg,
+        since: Version { major: 0, minor: 0 },
+        until: Some(Version { major: 10, minor: 0 }),
+        evidence: "measured with QEMU 7.2: every fault; not with QEMU 10.0",
+        entry: |entry, finding| {
+            entry.kind == Kind::Fault && only_rf_differs(finding.difference, true)
+        },
+    },
+    Deviation {
+        name: "external-pushes-rf-1",
+        description: "EFLAGS.RF is pushed as 1 for an external interrupt; the manual says 0 unless a \
+                      repeated string instruction is interrupted",
+        authority: Authority::Tcg,
+        since: Version { major: 8, minor: 0 },
+        until: None,
+        evidence: "measured with QEMU 10.0: every injected interrupt; not with QEMU 7.2",
+        entry: |entry, finding| {
+            matches!(entry.kind, Kind::External | Kind::Nmi)
+                && only_rf_differs(finding.difference, false)
+        },
+    },
+];
+
+/// The pushed EFLAGS differ in RF alone, which should have been `expected`.
+fn only_rf_differs(difference: Option<Difference>, expected: bool) -> bool {
+    difference.is_some_and(|difference| {
+        difference.word == Word::Eflags
+            && difference.expected ^ difference.got == Eflags::RF.0
+            && Eflags(difference.expected).contains(Eflags::RF) == expected
+    })
+}

@@ -1,0 +1,115 @@
+//! What a rule says when something is wrong.
+
+use ia32::Word;
+use std::fmt;
+
+/// Whose fault a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// The processor, or what emulates it, did not do what the manual says.
+    Processor,
+    /// The kernel broke a rule that kernels with a stack per task live by.
+    Kernel,
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Subject::Processor => "processor",
+            Subject::Kernel => "kernel",
+        })
+    }
+}
+
+/// A word that differs, for known deviations to be matched against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Which word of the frame.
+    pub word: Word,
+    /// What it should be.
+    pub expected: u32,
+    /// What it is.
+    pub got: u32,
+}
+
+/// One thing that is wrong with one entry or return.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Name of the rule, as its file is called.
+    pub rule: &'static str,
+    /// Whose fault it is.
+    pub subject: Subject,
+    /// What happened, for someone who does not know esp0.
+    pub sentence: String,
+    /// What should have been there.
+    pub expected: String,
+    /// What was there.
+    pub got: String,
+    /// The likely reason.
+    pub reason: Option<String>,
+    /// The word of the frame that differs, if it is one.
+    pub difference: Option<Difference>,
+}
+
+impl Finding {
+    /// A finding without a reason or a word.
+    pub fn new(
+        rule: &'static str,
+        subject: Subject,
+        sentence: impl Into<String>,
+        expected: impl Into<String>,
+        got: impl Into<String>,
+    ) -> Self {
+        Finding {
+            rule,
+            subject,
+            sentence: sentence.into(),
+            expected: expected.into(),
+            got: got.into(),
+            reason: None,
+            difference: None,
+        }
+    }
+
+    /// Adds the likely reason.
+    #[must_use]
+    pub fn because(mut self, reason: impl Into<String>) -> Self {
+        self.reason = Some(reason.into());
+        self
+    }
+
+    /// Names the word that differs.
+    #[must_use]
+    pub fn of_word(mut self, word: Word, expected: u32, got: u32) -> Self {
+        self.difference = Some(Difference { word, expected, got });
+        self
+    }
+}
+
+/// Collects the findings of one entry or return.
+#[derive(Debug, Default)]
+pub struct Findings(Vec<Finding>);
+
+impl Findings {
+    /// Adds one.
+    #[cold]
+    pub fn add(&mut self, finding: Finding) {
+        self.0.push(finding);
+    }
+
+    /// Whether there are none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether `rule` has found something already.
+    pub fn has(&self, rule: &str) -> bool {
+        self.0.iter().any(|finding| finding.rule == rule)
+    }
+
+    /// Takes all out.
+    pub(super) fn take(&mut self) -> Vec<Finding> {
+        std::mem::take(&mut self.0)
+    }
+}

@@ -1,0 +1,256 @@
+//! What earlier entries and returns tell about the one at hand.
+//!
+//! Tasks are told apart from outside, by their kernel stacks: a return to an outer ring empties a
+//! stack, and the address at which it is empty is the task's. A frame that was pushed and not yet
+//! popped is *live*: it belongs to a task that is suspended, or to the handler that runs.
+
+use crate::entry::{Entry, Frame, Kind, Return};
+use ia32::{Vector, Word};
+
+/// How far below the top of a stack an address may lie to be taken as part of it. Kernel stacks are
+/// a few pages; the next stack's top ends the range earlier.
+const LARGEST_STACK: u32 = 64 * 1024;
+
+/// Number of a task, from 1, in the order in which their stacks were first seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskId(pub u32);
+
+/// A frame that was pushed and not yet popped.
+#[derive(Clone, Copy, Debug)]
+pub struct LiveFrame {
+    /// The entry that pushed it.
+    pub sequence: u64,
+    /// The task that was running.
+    pub task: Option<TaskId>,
+    /// What raised the event.
+    pub kind: Kind,
+    /// Its vector.
+    pub vector: Vector,
+    /// The words as they were pushed.
+    pub frame: Frame,
+}
+
+/// How a kernel stack was used.
+#[derive(Clone, Copy, Debug)]
+pub struct StackUse {
+    /// The task whose stack it is.
+    pub task: TaskId,
+    /// The address at which it is empty: ESP0.
+    pub top: u32,
+    /// The lowest ESP seen at an entry or a return.
+    pub lowest: u32,
+    /// Entries on it, from outer rings and nested.
+    pub entries: u64,
+    /// The most frames that were live on it at once.
+    pub deepest: u32,
+}
+
+/// The last return that was seen, while nothing has been entered since.
+#[derive(Clone, Copy, Debug)]
+pub struct LastReturn {
+    /// The ring it went to.
+    pub ring: u8,
+    /// Linear address behind the frame it popped: where the stack ends that it emptied.
+    pub stack_end: u32,
+    /// The kernel's SS.
+    pub ss: u16,
+    /// The task that it resumed.
+    pub task: Option<TaskId>,
+}
+
+/// When ESP0 got the value that it has.
+#[derive(Clone, Copy, Debug)]
+pub struct Esp0Change {
+    /// The value.
+    pub esp0: u32,
+    /// The first entry that saw it.
+    pub sequence: u64,
+}
+
+/// All that is remembered.
+#[derive(Debug, Default)]
+pub struct History {
+    stacks: Vec<StackUse>,
+    live: Vec<LiveFrame>,
+    last_return: Option<LastReturn>,
+    esp0: Option<Esp0Change>,
+    last_switch: Option<(TaskId, u64)>,
+}
+
+impl History {
+    /// The kernel stacks seen, by task number.
+    pub fn stacks(&self) -> &[StackUse] {
+        &self.stacks
+    }
+
+    /// Frames that were pushed and not yet popped, oldest first.
+    pub fn live(&self) -> &[LiveFrame] {
+        &self.live
+    }
+
+    /// The return just before, if nothing has been entered since.
+    pub fn last_return(&self) -> Option<&LastReturn> {
+        self.last_return.as_ref()
+    }
+
+    /// When ESP0 got its present value.
+    pub fn esp0_change(&self) -> Option<Esp0Change> {
+        self.esp0
+    }
+
+    /// The task on whose stack `address` lies.
+    pub fn owner(&self, address: u32) -> Option<TaskId> {
+        self.stack_at(address).map(|index| self.stacks[index].task)
+    }
+
+    /// The task that a return to an outer ring resumed last, and the last entry before it.
+    pub fn last_switch(&self) -> Option<(TaskId, u64)> {
+        self.last_switch
+    }
+
+    /// The live frame that shares a byte with `frame`, the newest if there are several.
+    #[inline]
+    pub fn overlapped(&self, frame: &Frame) -> Option<&LiveFrame> {
+        let start = frame.physical?;
+        let end = start + u64::from(frame.shape.size());
+        self.live.iter().rev().find(|live| {
+            live.frame.physical.is_some_and(|other| {
+                other < end && start < other + u64::from(live.frame.shape.size())
+            })
+        })
+    }
+
+    /// The live frame that starts where `frame` does.
+    #[inline]
+    pub fn pushed_at(&self, frame: &Frame) -> Option<&LiveFrame> {
+        // An error code lies below EIP and has been dropped by the time of the return.
+        let start = frame.physical?;
+        self.live.iter().rev().find(|live| {
+            let skip = if live.frame.shape.error_code { live.frame.shape.word_size } else { 0 };
+            live.frame.physical.map(|physical| physical + u64::from(skip)) == Some(start)
+        })
+    }
+
+    #[inline]
+    fn stack_at(&self, address: u32) -> Option<usize> {
+        let mut best: Option<(usize, u32)> = None;
+        for (index, stack) in self.stacks.iter().enumerate() {
+            let depth = stack.top.wrapping_sub(address);
+            if depth <= LARGEST_STACK && best.is_none_or(|(_, least)| depth < least) {
+                best = Some((index, depth));
+            }
+        }
+        best.map(|(index, _)| index)
+    }
+
+    fn stack_with_top(&mut self, top: u32) -> usize {
+        if let Some(index) = self.stacks.iter().position(|stack| stack.top == top) {
+            return index;
+        }
+        let task = TaskId(self.stacks.len() as u32 + 1);
+        self.stacks.push(StackUse { task, top, lowest: top, entries: 0, deepest: 0 });
+        self.stacks.len() - 1
+    }
+
+    /// Takes an entry in; the task that was running.
+    #[inline]
+    pub(super) fn enter(&mut self, entry: &Entry) -> Option<TaskId> {
+        let returned = self.last_return.take();
+        if let Some(stack) = entry.inner_stack
+            && self.esp0.is_none_or(|change| change.esp0 != stack.esp)
+        {
+            self.esp0 = Some(Esp0Change { esp0: stack.esp, sequence: entry.sequence });
+        }
+        let index = if entry.from_outer_ring() {
+            // Who runs is who was returned to, whatever the TSS says.
+            match returned.filter(|last| last.ring > entry.after.cpl()).and_then(|last| last.task) {
+                Some(task) => Some(task.0 as usize - 1),
+                None => entry.inner_stack.map(|stack| {
+                    self.stack_with_top(entry.after.ss().base.wrapping_add(stack.esp))
+                }),
+            }
+        } else {
+            self.stack_at(entry.frame.address)
+        };
+        // The processor has overwritten what lay there.
+        if let Some(start) = entry.frame.physical {
+            let end = start + u64::from(entry.frame.shape.size());
+            self.live.retain(|live| {
+                live.frame.physical.is_none_or(|other| {
+                    other >= end || start >= other + u64::from(live.frame.shape.size())
+                })
+            });
+        }
+        let task = index.map(|index| self.stacks[index].task);
+        self.live.push(LiveFrame {
+            sequence: entry.sequence,
+            task,
+            kind: entry.kind,
+            vector: entry.vector,
+            frame: entry.frame,
+        });
+        if let Some(index) = self.stack_at(entry.frame.address) {
+            let top = self.stacks[index].top;
+            let depth = self
+                .live
+                .iter()
+                .filter(|live| top.wrapping_sub(live.frame.address) <= LARGEST_STACK)
+                .count() as u32;
+            let stack = &mut self.stacks[index];
+            stack.entries += 1;
+            stack.lowest = stack.lowest.min(entry.frame.address);
+            stack.deepest = stack.deepest.max(depth);
+        }
+        task
+    }
+
+    /// Takes a return in; the task that it resumes.
+    #[inline]
+    pub(super) fn leave(&mut self, returning: &Return) -> Option<TaskId> {
+        let frame = &returning.frame;
+        let ring = returning.ring();
+        let outer = ring > returning.state.cpl();
+        let index = if outer {
+            Some(self.stack_with_top(frame.end()))
+        } else {
+            self.stack_at(frame.address)
+        };
+        if let Some(index) = index {
+            let top = self.stacks[index].top;
+            let stack = &mut self.stacks[index];
+            stack.lowest = stack.lowest.min(frame.address);
+            // What lies lower on the stack has been abandoned.
+            self.live.retain(|live| {
+                top.wrapping_sub(live.frame.address) > LARGEST_STACK
+                    || live.frame.address >= frame.end()
+            });
+        } else if let Some(sequence) = self.pushed_at(frame).map(|live| live.sequence) {
+            self.live.retain(|live| live.sequence != sequence);
+        }
+        let task = index.map(|index| self.stacks[index].task);
+        if let (true, Some(task)) = (outer, task) {
+            if self.last_switch.is_none_or(|(last, _)| last != task) {
+                self.last_switch = Some((task, returning.after_sequence));
+            }
+        }
+        self.last_return = Some(LastReturn {
+            ring,
+            stack_end: frame.end(),
+            ss: returning.state.ss().selector,
+            task,
+        });
+        task
+    }
+}
+
+/// `SS ESP EFLAGS CS EIP` of a frame, as far as `range` overlaps it.
+pub(super) fn words_within(frame: &Frame, start: u32, end: u32) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for word in frame.shape.words() {
+        let at = frame.address_of(*word).unwrap_or(0);
+        if at < end && start < at.wrapping_add(frame.shape.word_size) && *word != Word::ErrorCode {
+            names.push(word.name());
+        }
+    }
+    names.join(" ")
+}

@@ -1,0 +1,142 @@
+//! The rules, and what they are applied to.
+//!
+//! Each rule is one sentence, one source, one function over values, in a file of its own. It looks
+//! at an [`Entry`] or a [`Return`] and at the [`History`] of those before, and adds findings. Rules
+//! ask nothing of the guest and do not know which kernel is running.
+//!
+//! A finding that matches a [`Deviation`] of the processor model below is not the guest's fault: it
+//! is counted by name and shown, and does not change the verdict.
+
+mod deviation;
+mod finding;
+mod history;
+mod rules {
+    //! One file a rule.
+    pub(super) mod empty_stack;
+    pub(super) mod event_explained;
+    pub(super) mod flags_after;
+    pub(super) mod frame_size;
+    pub(super) mod gate_kind;
+    pub(super) mod handler;
+    pub(super) mod kernel_segment;
+    pub(super) mod pushed_words;
+    pub(super) mod registers_kept;
+    pub(super) mod return_frame;
+    pub(super) mod stack_pointer;
+    pub(super) mod suspended_stack;
+}
+
+pub use deviation::{DEVIATIONS, Deviation};
+pub use finding::{Difference, Finding, Findings, Subject};
+pub use history::{History, LiveFrame, StackUse, TaskId};
+
+use crate::entry::{Entry, Return};
+use crate::host::Backend;
+
+/// A rule about entries.
+pub type EntryRule = fn(&Entry, &History, &mut Findings);
+/// A rule about returns.
+pub type ReturnRule = fn(&Return, &History, &mut Findings);
+
+/// All rules about entries, in the order in which they are applied.
+pub const ENTRY_RULES: [EntryRule; 11] = [
+    rules::event_explained::event_is_explained,
+    rules::gate_kind::gate_has_the_right_kind,
+    rules::handler::handler_is_the_gates,
+    rules::frame_size::frame_has_the_right_size,
+    rules::stack_pointer::stack_comes_from_the_tss,
+    rules::pushed_words::pushed_words_are_the_state_before,
+    rules::flags_after::flags_after_entry,
+    rules::registers_kept::registers_are_kept,
+    rules::kernel_segment::kernel_runs_on_one_stack_segment,
+    rules::empty_stack::stack_is_empty,
+    rules::suspended_stack::stack_is_nobody_elses,
+];
+
+/// All rules about returns.
+pub const RETURN_RULES: [ReturnRule; 1] = [rules::return_frame::return_pops_what_was_pushed];
+
+/// What the rules say of one entry or return.
+#[derive(Debug, Default)]
+pub struct Judgement {
+    /// The task that was running, if its stack is known.
+    pub task: Option<TaskId>,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// What is known to be wrong with the processor model below.
+    pub deviations: Vec<&'static Deviation>,
+}
+
+impl Judgement {
+    /// Nothing is wrong, known deviations aside.
+    pub fn is_ok(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
+
+/// Applies the rules, and remembers.
+#[derive(Debug)]
+pub struct Checker {
+    backend: Backend,
+    history: History,
+    /// Kept between entries, so that a right entry allocates nothing.
+    findings: Findings,
+}
+
+impl Checker {
+    /// A checker for what runs on `backend`.
+    pub fn new(backend: Backend) -> Self {
+        Checker { backend, history: History::default(), findings: Findings::default() }
+    }
+
+    /// Judges an entry.
+    #[inline]
+    pub fn entry(&mut self, entry: &Entry) -> Judgement {
+        for rule in ENTRY_RULES {
+            rule(entry, &self.history, &mut self.findings);
+        }
+        let task = self.history.enter(entry);
+        let mut judgement = Judgement { task, ..Judgement::default() };
+        if !self.findings.is_empty() {
+            self.sort(&mut judgement, |deviation, finding| (deviation.entry)(entry, finding));
+        }
+        judgement
+    }
+
+    /// Judges a return.
+    #[inline]
+    pub fn leave(&mut self, returning: &Return) -> Judgement {
+        for rule in RETURN_RULES {
+            rule(returning, &self.history, &mut self.findings);
+        }
+        let task = self.history.leave(returning);
+        let mut judgement = Judgement { task, ..Judgement::default() };
+        if !self.findings.is_empty() {
+            self.sort(&mut judgement, |_, _| false);
+        }
+        judgement
+    }
+
+    /// Tells known deviations from findings.
+    #[cold]
+    fn sort(
+        &mut self,
+        judgement: &mut Judgement,
+        known: impl Fn(&Deviation, &Finding) -> bool,
+    ) {
+        for finding in self.findings.take() {
+            let deviation = DEVIATIONS
+                .iter()
+                .find(|deviation| deviation.applies_to(&self.backend) && known(deviation, &finding));
+            match deviation {
+                Some(deviation) => judgement.deviations.push(deviation),
+                None => judgement.findings.push(finding),
+            }
+        }
+    }
+
+    /// What has been seen so far.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+}

@@ -1,0 +1,58 @@
+use crate::check::history::words_within;
+use crate::check::{Finding, Findings, History, Subject};
+use crate::entry::Entry;
+
+/// An entry is on a stack that belongs to no suspended task.
+///
+/// A frame that was pushed and not yet popped is all that its task can resume from. An entry whose
+/// words fall onto it has been given another task's stack. Broken on purpose by the guest `broken`
+/// with `plant=esp0_not_updated` and `plant=shared_stack`.
+pub(crate) fn stack_is_nobody_elses(entry: &Entry, history: &History, findings: &mut Findings) {
+    let Some(victim) = history.overlapped(&entry.frame) else { return };
+    let esp0 = entry.inner_stack.map_or(0, |stack| stack.esp);
+    let size = entry.frame.shape.size();
+    let runs = history.last_return().and_then(|last| last.task);
+    let who = victim.task.map_or("a suspended task".into(), |task| format!("suspended task {}", task.0));
+    let expected = match history.last_return() {
+        Some(last) if last.ring > entry.after.cpl() => format!(
+            "SS:ESP {:04x}:{:08x}  (the stack that the last return left)",
+            last.ss,
+            last.stack_end.wrapping_sub(size)
+        ),
+        _ => "a stack with no live frame at this place".into(),
+    };
+    let words = words_within(&victim.frame, entry.frame.address, entry.frame.end());
+    let own_stack = history.last_return().is_some_and(|last| last.stack_end == entry.frame.end());
+    let mut finding = Finding::new(
+        "suspended_stack",
+        Subject::Kernel,
+        format!("entered on the stack of {who}"),
+        expected,
+        format!(
+            "SS:ESP {:04x}:{:08x}  overwrites {words} of #{}",
+            entry.after.ss().selector,
+            entry.after.general.esp,
+            victim.sequence
+        ),
+    );
+    if own_stack {
+        finding = finding.because(format!(
+            "two tasks share the kernel stack that ends at {:08x}: one of them is still suspended \
+             on it",
+            entry.frame.end()
+        ));
+    } else if let (Some(change), Some(task)) = (history.esp0_change(), runs)
+        && change.esp0 == esp0
+    {
+        let switched = history.last_switch().filter(|(to, _)| *to == task);
+        finding = finding.because(match switched {
+            Some((_, sequence)) if sequence >= change.sequence => format!(
+                "TSS.ESP0 has been {esp0:08x} since #{}: the switch to task {} after #{sequence} \
+                 did not store its own",
+                change.sequence, task.0
+            ),
+            _ => format!("TSS.ESP0 has been {esp0:08x} since #{}", change.sequence),
+        });
+    }
+    findings.add(finding);
+}

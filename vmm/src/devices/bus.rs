@@ -1,0 +1,166 @@
+//! The port bus: which port belongs to which device's register, and what an access can lead to.
+//!
+//! The table is code, not a map filled at run time: the machine is fixed, and the compiler checks that
+//! each register is served. Devices are told of bytes. As on the ISA bus, an access of 2 or 4 bytes is
+//! that many accesses at ascending ports; the exit port alone takes a number whole.
+
+use std::collections::BTreeSet;
+
+use super::pic::Controller;
+
+/// How many bytes one `in` or `out` moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessSize {
+    /// 1 byte, AL.
+    Byte,
+    /// 2 bytes, AX.
+    Word,
+    /// 4 bytes, EAX.
+    Doubleword,
+}
+
+impl AccessSize {
+    /// The size for a number of bytes, as KVM gives it; `None` unless that is 1, 2 or 4.
+    pub fn from_bytes(bytes: u8) -> Option<Self> {
+        match bytes {
+            1 => Some(Self::Byte),
+            2 => Some(Self::Word),
+            4 => Some(Self::Doubleword),
+            _ => None,
+        }
+    }
+
+    /// The number of bytes.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::Byte => 1,
+            Self::Word => 2,
+            Self::Doubleword => 4,
+        }
+    }
+}
+
+/// What a write means beyond the devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Effect {
+    /// Nothing; the guest goes on.
+    None,
+    /// The guest has ended its run through the exit port: 0 in good order, all else a failure.
+    PowerOff(u32),
+    /// The guest wants the machine reset.
+    Reset(ResetLine),
+}
+
+/// By which of a PC's ways the guest asked for a reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResetLine {
+    /// Command 0xFE at port 0x64, or its output port.
+    KeyboardController,
+    /// Bit 0 of port 0x92.
+    FastReset,
+    /// Bit 2 of port 0xCF9.
+    ResetControl,
+}
+
+impl std::fmt::Display for ResetLine {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::KeyboardController => "the keyboard controller (port 0x64)",
+            Self::FastReset => "the fast reset (port 0x92)",
+            Self::ResetControl => "the reset control register (port 0xcf9)",
+        })
+    }
+}
+
+/// A register of a device, by the port at which it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Register {
+    /// An interrupt controller at address 0 or 1.
+    Pic(Controller, u8),
+    /// An interrupt controller's edge/level register.
+    EdgeLevel(Controller),
+    /// The timer's counter 0–2.
+    Counter(usize),
+    /// The timer's control word.
+    TimerControl,
+    /// The keyboard controller's data.
+    KeyboardData,
+    /// The keyboard controller's status and command.
+    KeyboardCommand,
+    /// Speaker, refresh toggle: system control port B.
+    Speaker,
+    /// The CMOS memory's index.
+    CmosIndex,
+    /// The CMOS memory's data.
+    CmosData,
+    /// A port that kernels write to for a short delay.
+    Delay,
+    /// A20 and fast reset: system control port A.
+    FastA20,
+    /// The debug console.
+    DebugConsole,
+    /// The exit port.
+    Exit,
+    /// The first serial port's register 0–7.
+    Serial(u8),
+    /// The chipset's reset control.
+    ResetControl,
+}
+
+impl Register {
+    /// The register at a port, if there is one.
+    pub fn at(port: u16) -> Option<Self> {
+        Some(match port {
+            0x20 | 0x21 => Self::Pic(Controller::Master, (port & 1) as u8),
+            0x40..=0x42 => Self::Counter(usize::from(port - 0x40)),
+            0x43 => Self::TimerControl,
+            0x60 => Self::KeyboardData,
+            0x61 => Self::Speaker,
+            0x64 => Self::KeyboardCommand,
+            0x70 => Self::CmosIndex,
+            0x71 => Self::CmosData,
+            0x80 => Self::Delay,
+            0x92 => Self::FastA20,
+            0xA0 | 0xA1 => Self::Pic(Controller::Slave, (port & 1) as u8),
+            0xE9 => Self::DebugConsole,
+            0xF4 => Self::Exit,
+            0x3F8..=0x3FF => Self::Serial((port - 0x3F8) as u8),
+            0x4D0 => Self::EdgeLevel(Controller::Master),
+            0x4D1 => Self::EdgeLevel(Controller::Slave),
+            0xCF9 => Self::ResetControl,
+            _ => return None,
+        })
+    }
+}
+
+/// Ports at which a guest found nothing, each once, in ascending order: material for `-v`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UnknownPorts {
+    /// Ports read; each read gave all ones.
+    pub read: BTreeSet<u16>,
+    /// Ports written; each write went nowhere.
+    pub written: BTreeSet<u16>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_published_ports_lead_to_their_registers() {
+        assert_eq!(Register::at(0x3FD), Some(Register::Serial(5)));
+        assert_eq!(Register::at(0xA1), Some(Register::Pic(Controller::Slave, 1)));
+        assert_eq!(Register::at(0x42), Some(Register::Counter(2)));
+        assert_eq!(Register::at(0x3F7), None);
+        assert_eq!(Register::at(0x400), None);
+    }
+
+    #[test]
+    fn kvm_gives_sizes_of_one_two_and_four_bytes() {
+        for size in 0..=8 {
+            let expected = matches!(size, 1 | 2 | 4).then_some(usize::from(size));
+            assert_eq!(AccessSize::from_bytes(size).map(AccessSize::bytes), expected);
+        }
+    }
+}

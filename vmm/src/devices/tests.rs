@@ -1,0 +1,244 @@
+//! The devices together, as a kernel meets them.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const MILLISECOND: u64 = 1_000_000;
+
+fn out(devices: &mut Devices, port: u16, value: u8, now: u64) {
+    assert_eq!(devices.port_write(port, AccessSize::Byte, value.into(), now), Effect::None);
+}
+
+fn input(devices: &mut Devices, port: u16, now: u64) -> u8 {
+    devices.port_read(port, AccessSize::Byte, now) as u8
+}
+
+/// Vectors 0x20 and 0x28, IRQ 0 and 4 unmasked, timer at 100 Hz from time 0.
+fn kernel() -> Devices {
+    let mut devices = Devices::new(16 << 20);
+    for (port, value) in [
+        (0x20, 0x11),
+        (0xA0, 0x11),
+        (0x21, 0x20),
+        (0xA1, 0x28),
+        (0x21, 0x04),
+        (0xA1, 0x02),
+        (0x21, 0x01),
+        (0xA1, 0x01),
+        (0x21, 0xEE),
+        (0xA1, 0xFF),
+        (0x43, 0x34),
+        (0x40, 0x9C),
+        (0x40, 0x2E),
+    ] {
+        out(&mut devices, port, value, 0);
+    }
+    devices
+}
+
+#[test]
+fn the_timer_ticks_at_its_deadlines_through_the_interrupt_controller() {
+    let mut devices = kernel();
+    let mut now = 0;
+    for tick in 1..=1000u64 {
+        assert!(!devices.interrupt_pending());
+        now = devices.next_deadline().unwrap();
+        assert_eq!(now, (tick * 11_932 + 1).checked_mul(88_000).unwrap().div_ceil(105));
+        assert_eq!(devices.advance_to(now - 1), 0);
+        assert_eq!(devices.advance_to(now), 1);
+        assert!(devices.interrupt_pending());
+        assert_eq!(devices.acknowledge_interrupt(), 0x20);
+        out(&mut devices, 0x20, 0x20, now);
+    }
+    assert_eq!(now / MILLISECOND, 10_000);
+}
+
+#[test]
+fn a_guest_that_is_not_interrupted_in_time_sees_one_tick() {
+    let mut devices = kernel();
+    assert_eq!(devices.advance_to(1000 * MILLISECOND), 99);
+    devices.acknowledge_interrupt();
+    out(&mut devices, 0x20, 0x20, 1000 * MILLISECOND);
+    assert!(!devices.interrupt_pending());
+}
+
+#[test]
+fn a_square_wave_waits_for_a_late_guest_too() {
+    let mut devices = kernel();
+    for (port, value) in [(0x43, 0x36), (0x40, 0x9C), (0x40, 0x2E)] {
+        out(&mut devices, port, value, 0);
+    }
+    devices.advance_to(18 * MILLISECOND);
+    assert!(devices.interrupt_pending(), "OUT is low again, the tick is not lost");
+}
+
+#[test]
+fn a_masked_timer_sets_no_deadline_but_its_tick_waits_for_the_unmasking() {
+    let mut devices = kernel();
+    out(&mut devices, 0x21, 0xFF, 0);
+    assert_eq!(devices.next_deadline(), None);
+    devices.advance_to(25 * MILLISECOND);
+    assert!(!devices.interrupt_pending());
+    out(&mut devices, 0x21, 0xFE, 25 * MILLISECOND);
+    assert!(devices.interrupt_pending());
+}
+
+#[test]
+fn nothing_interrupts_a_kernel_that_has_programmed_nothing() {
+    let mut devices = Devices::new(16 << 20);
+    assert_eq!(devices.next_deadline(), None);
+    devices.advance_to(1000 * MILLISECOND);
+    devices.receive_console_input(b"x");
+    assert!(!devices.interrupt_pending());
+}
+
+#[test]
+fn initialising_the_controllers_does_not_raise_a_line_that_was_high() {
+    let mut devices = Devices::new(16 << 20);
+    devices.advance_to(1000 * MILLISECOND);
+    for (port, value) in [(0x20, 0x11), (0x21, 0x20), (0x21, 4), (0x21, 1), (0x21, 0)] {
+        out(&mut devices, port, value, 1000 * MILLISECOND);
+    }
+    assert!(!devices.interrupt_pending());
+}
+
+#[test]
+fn both_consoles_come_out_in_the_order_of_the_writes() {
+    let mut devices = Devices::new(16 << 20);
+    out(&mut devices, 0x3F8, b'a', 0);
+    out(&mut devices, 0xE9, b'b', 0);
+    let effect = devices.port_write_string(0xE9, AccessSize::Byte, b"cd", 0);
+    assert_eq!(effect, Effect::None);
+    let effect = devices.port_write_string(0x3F8, AccessSize::Byte, b"ef", 0);
+    assert_eq!(effect, Effect::None);
+    assert_eq!(devices.take_console_output(), b"abcdef");
+    assert_eq!(devices.take_console_output(), b"");
+    assert_eq!(input(&mut devices, 0xE9, 0), 0xE9);
+}
+
+#[test]
+fn the_exit_port_takes_a_number_of_any_size() {
+    let mut devices = Devices::new(16 << 20);
+    for (size, expected) in [
+        (AccessSize::Byte, 0x04),
+        (AccessSize::Word, 0x0304),
+        (AccessSize::Doubleword, 0x0102_0304),
+    ] {
+        assert_eq!(devices.port_write(0xF4, size, 0x0102_0304, 0), Effect::PowerOff(expected));
+    }
+    assert!(exit_port::is_power_off(0) && !exit_port::is_power_off(1));
+}
+
+#[test]
+fn every_way_to_reset_is_told_apart() {
+    let mut devices = Devices::new(16 << 20);
+    for (port, value, line) in [
+        (0x64, 0xFE, ResetLine::KeyboardController),
+        (0x92, 0x01, ResetLine::FastReset),
+        (0xCF9, 0x06, ResetLine::ResetControl),
+    ] {
+        assert_eq!(devices.port_write(port, AccessSize::Byte, value, 0), Effect::Reset(line));
+    }
+}
+
+#[test]
+fn a_wide_access_is_several_narrow_ones_at_ascending_ports() {
+    let mut devices = Devices::new(16 << 20);
+    let effect = devices.port_write(0x70, AccessSize::Word, 0x5A_0F, 0);
+    assert_eq!(effect, Effect::None);
+    out(&mut devices, 0x70, 0x0F, 0);
+    assert_eq!(input(&mut devices, 0x71, 0), 0x5A);
+    let both = devices.port_read(0x20, AccessSize::Word, 0);
+    assert_eq!(both, 0xFF00 | devices.pic().requests() as u32);
+}
+
+#[test]
+fn unknown_ports_read_all_ones_and_are_remembered() {
+    let mut devices = Devices::new(16 << 20);
+    assert_eq!(devices.port_read(0x1F0, AccessSize::Byte, 0), 0xFF);
+    assert_eq!(devices.port_read(0x1F0, AccessSize::Word, 0), 0xFFFF);
+    assert_eq!(devices.port_read(0xCF8, AccessSize::Doubleword, 0), 0xFFFF_00FF);
+    assert_eq!(devices.port_read(0xFFFF, AccessSize::Doubleword, 0), 0xFFFF_FFFF);
+    out(&mut devices, 0x3D4, 0x0F, 0);
+    let unknown = devices.unknown_ports();
+    assert!(unknown.read.contains(&0x1F0) && unknown.read.contains(&0x1F1));
+    assert!(!unknown.read.contains(&0xCF9));
+    assert_eq!(unknown.written.iter().copied().collect::<Vec<_>>(), [0x3D4]);
+}
+
+#[test]
+fn the_serial_port_interrupts_on_irq_4_with_an_edge_for_each_byte() {
+    let mut devices = kernel();
+    out(&mut devices, 0x3FC, 0x0B, 0);
+    out(&mut devices, 0x3F9, 0x02, 0);
+    for _ in 0..3 {
+        assert!(devices.interrupt_pending());
+        assert_eq!(devices.acknowledge_interrupt(), 0x24);
+        out(&mut devices, 0x3F8, b'x', 0);
+        out(&mut devices, 0x20, 0x20, 0);
+    }
+    devices.acknowledge_interrupt();
+    out(&mut devices, 0x20, 0x20, 0);
+    out(&mut devices, 0x3F9, 0x01, 0);
+    assert!(!devices.interrupt_pending());
+    devices.receive_console_input(b"q");
+    assert_eq!(devices.acknowledge_interrupt(), 0x24);
+    assert_eq!(input(&mut devices, 0x3F8, 0), b'q');
+}
+
+#[test]
+fn a_clone_is_a_snapshot() {
+    let mut devices = kernel();
+    devices.advance_to(15 * MILLISECOND);
+    let mut snapshot = devices.clone();
+    let run = |devices: &mut Devices| {
+        let mut seen = Vec::new();
+        for step in 16..100 {
+            devices.advance_to(step * MILLISECOND);
+            if devices.interrupt_pending() {
+                seen.push((step, devices.acknowledge_interrupt()));
+                out(devices, 0x20, 0x20, step * MILLISECOND);
+            }
+            seen.push((step, input(devices, 0x40, step * MILLISECOND)));
+        }
+        seen
+    };
+    assert_eq!(run(&mut devices), run(&mut snapshot));
+}
+
+proptest! {
+    #[test]
+    fn no_sequence_of_accesses_panics_or_surprises(
+        accesses in proptest::collection::vec(
+            (
+                prop_oneof![
+                    any::<u16>(), 0x20u16..0x22, 0x40u16..0x44, 0x60u16..0x72,
+                    0xA0u16..0xA2, 0x3F8u16..0x400, 0x4D0u16..0x4D2,
+                ],
+                prop_oneof![
+                    Just(AccessSize::Byte), Just(AccessSize::Word), Just(AccessSize::Doubleword),
+                ],
+                proptest::option::of(any::<u32>()),
+                0u64..50_000_000,
+            ),
+            0..150,
+        ),
+    ) {
+        let mut devices = Devices::new(16 << 20);
+        let mut now = 0;
+        for (port, size, value, passed) in accesses {
+            now += passed;
+            match value {
+                Some(value) => { let _ = devices.port_write(port, size, value, now); }
+                None => { devices.port_read(port, size, now); }
+            }
+            if let Some(deadline) = devices.next_deadline() {
+                prop_assert!(deadline > now, "a deadline in the past would never be reached");
+            }
+            if devices.interrupt_pending() {
+                devices.acknowledge_interrupt();
+            }
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! From a stop to a value.
+
+use super::event::{CodeBytes, Kind, classify, linear_eip};
+use super::{Entry, Frame, InnerStack, Origin, OriginSource, Return};
+use crate::machine::{LinearMemory, Machine};
+use crate::probe::{Idt, Iret, Probes};
+use ia32::{Eflags, FrameShape, Gate, Selector, State, TssWidth, Vector, Word};
+
+/// What is known of a stop beside the stop itself.
+#[derive(Clone, Debug, Default)]
+pub struct Scene {
+    /// Number of the entry, or of the last entry before a return.
+    pub sequence: u64,
+    /// Instructions on the deterministic clock.
+    pub time: u64,
+    /// The event that was injected at the boundary before, and the state there.
+    pub injected: Option<(Vector, State)>,
+    /// The state at the boundary before, where it was seen.
+    pub before: Option<State>,
+    /// The privilege level that the last return went to, if nothing has been entered since.
+    pub ring: Option<u8>,
+}
+
+/// The entry that a stop at the target of the gates of `vectors` shows; none if no gate leads there
+/// any more.
+#[inline]
+pub fn capture_entry(
+    machine: &mut Machine,
+    probes: &Probes,
+    vectors: &[u8],
+    state: State,
+    scene: &Scene,
+) -> Option<Entry> {
+    let linear = LinearMemory { memory: &machine.memory, paging: (&state).into() };
+    let before = scene.injected.as_ref().map(|(_, before)| *before).or(scene.before);
+    let (vector, gate) = choose(vectors, probes.idt(), &linear, &state, scene)?;
+    let external = scene.injected.as_ref().is_some_and(|(injected, _)| *injected == vector);
+    let word_size = gate.kind.word_size();
+    let address = state.stack_address();
+    let inner_stack = inner_stack(&linear, &state);
+
+    // Which ring was left decides how many words there are. The state before is the best witness,
+    // then where the last return went; the pushed CS is asked last, for it is under test itself.
+    let at = |index: u32| linear.read_u32(address.wrapping_add(index * 4));
+    let error_code = vector.has_error_code()
+        && !external
+        && !pushed_by_software(probes, machine, &linear, &state, address, vector, &gate);
+    let skip = u32::from(error_code);
+    let origin = match (&before, scene.ring) {
+        (Some(before), _) => Origin {
+            ring: before.cpl(),
+            virtual_8086: before.virtual_8086(),
+            source: OriginSource::Before,
+        },
+        (None, Some(ring)) if ring > state.cpl() => Origin {
+            ring,
+            virtual_8086: eflags_at(&at, skip, word_size).contains(Eflags::VM),
+            source: OriginSource::Return,
+        },
+        _ => {
+            let cs = if word_size == 4 { at(skip + 1).unwrap_or(0) } else { half(&at, skip + 1) };
+            let virtual_8086 = eflags_at(&at, skip, word_size).contains(Eflags::VM);
+            let ring = if virtual_8086 { 3 } else { Selector(cs as u16).rpl() };
+            Origin { ring, virtual_8086, source: OriginSource::Frame }
+        }
+    };
+    let shape = FrameShape {
+        changes_stack: origin.ring > state.cpl(),
+        from_virtual_8086: origin.virtual_8086,
+        error_code,
+        word_size,
+    };
+    let frame = Frame::read(&linear, address, shape);
+    let mut code = CodeBytes { linear: linear_eip(&linear, &state, &frame), ..CodeBytes::default() };
+    if let Some(eip) = code.linear.filter(|_| !external) {
+        let mut bytes = [0; 2];
+        if probes.read_code(machine, eip.wrapping_sub(2), &mut bytes) == 2 {
+            code.behind = Some(bytes);
+        }
+    }
+    let kind = if external {
+        if vector == Vector::NMI { Kind::Nmi } else { Kind::External }
+    } else {
+        classify(vector, &gate, origin.ring, &code)
+    };
+    if let (Kind::Fault | Kind::Trap | Kind::Abort | Kind::Unexplained, Some(eip)) =
+        (kind, code.linear)
+    {
+        code.length = probes.read_code(machine, eip, &mut code.at) as u8;
+    }
+    Some(Entry {
+        sequence: scene.sequence,
+        time: scene.time,
+        vector,
+        kind,
+        origin,
+        before,
+        after: state,
+        gate,
+        inner_stack,
+        frame,
+        code,
+    })
+}
+
+/// The return that a stop before `iret` shows. `state` is that of the stop.
+#[inline]
+pub fn capture_return(machine: &Machine, iret: &Iret, state: State, scene: &Scene) -> Return {
+    let linear = LinearMemory { memory: &machine.memory, paging: (&state).into() };
+    let address = state.stack_address();
+    let mut shape = FrameShape {
+        changes_stack: false,
+        from_virtual_8086: false,
+        error_code: false,
+        word_size: iret.word_size,
+    };
+    let three = Frame::read(&linear, address, shape);
+    let eflags = Eflags(three.get(Word::Eflags).unwrap_or(0));
+    let cs = Selector(three.selector(Word::Cs).unwrap_or(0));
+    shape.from_virtual_8086 = iret.word_size == 4 && eflags.contains(Eflags::VM) && state.cpl() == 0;
+    shape.changes_stack = shape.from_virtual_8086 || cs.rpl() > state.cpl();
+    let frame =
+        if shape.changes_stack { Frame::read(&linear, address, shape) } else { three };
+    Return { after_sequence: scene.sequence, time: scene.time, state, frame }
+}
+
+/// The vector that was delivered, of those whose gates lead to the same place.
+fn choose(
+    vectors: &[u8],
+    idt: &Idt,
+    linear: &LinearMemory<'_>,
+    state: &State,
+    scene: &Scene,
+) -> Option<(Vector, Gate)> {
+    let with_gate = |vector: u8| idt.gate(vector).map(|gate| (Vector(vector), gate));
+    if let [only] = vectors {
+        return with_gate(*only);
+    }
+    if let Some((injected, _)) = &scene.injected
+        && vectors.contains(&injected.0)
+    {
+        return with_gate(injected.0);
+    }
+    // An INT n behind the pushed EIP names its vector.
+    let eip = linear.read_u32(state.stack_address())?;
+    let mut bytes = [0; 2];
+    if linear.read(eip.wrapping_sub(2), &mut bytes).is_some()
+        && bytes[0] == 0xcd
+        && vectors.contains(&bytes[1])
+    {
+        return with_gate(bytes[1]);
+    }
+    vectors.iter().find_map(|vector| with_gate(*vector))
+}
+
+/// SS0:ESP0 of the current TSS.
+#[inline]
+fn inner_stack(linear: &LinearMemory<'_>, state: &State) -> Option<InnerStack> {
+    let width = TssWidth::from_type(state.tr.ty())?;
+    let slot = width.stack_slot(0);
+    let base = state.tr.base;
+    if slot.segment + 1 > state.tr.limit {
+        return None;
+    }
+    match width {
+        TssWidth::Bits32 => Some(InnerStack {
+            esp: linear.read_u32(base.wrapping_add(slot.pointer))?,
+            ss: linear.read_u32(base.wrapping_add(slot.segment))? as u16,
+        }),
+        TssWidth::Bits16 => Some(InnerStack {
+            esp: u32::from(linear.read_u16(base.wrapping_add(slot.pointer))?),
+            ss: linear.read_u16(base.wrapping_add(slot.segment))?,
+        }),
+    }
+}
+
+/// For a vector that comes with an error code as an exception: whether it came from INT n, which
+/// pushes none.
+fn pushed_by_software(
+    probes: &Probes,
+    machine: &Machine,
+    linear: &LinearMemory<'_>,
+    state: &State,
+    address: u32,
+    vector: Vector,
+    gate: &Gate,
+) -> bool {
+    if gate.kind.word_size() != 4 {
+        return false;
+    }
+    // Without an error code the words are EIP, CS; with one they are the code, EIP, CS.
+    let word = |index: u32| linear.read_u32(address.wrapping_add(index * 4));
+    let (Some(eip), Some(cs)) = (word(0), word(1)) else { return false };
+    let Some(descriptor) = linear.descriptor(state, Selector(cs as u16)) else { return false };
+    if !matches!(descriptor.kind(), ia32::DescriptorKind::Code { .. }) {
+        return false;
+    }
+    let mut bytes = [0; 2];
+    let at = descriptor.base().wrapping_add(eip).wrapping_sub(2);
+    probes.read_code(machine, at, &mut bytes) == 2 && bytes == [0xcd, vector.0]
+}
+
+fn half(at: &impl Fn(u32) -> Option<u32>, index: u32) -> u32 {
+    let word = at(index / 2).unwrap_or(0);
+    if index % 2 == 0 { word & 0xffff } else { word >> 16 }
+}
+
+fn eflags_at(at: &impl Fn(u32) -> Option<u32>, skip: u32, word_size: u32) -> Eflags {
+    // A 16-bit frame has no VM: from virtual-8086 mode a 16-bit gate pushes 16-bit words, and bit 17
+    // is lost.
+    if word_size == 4 { Eflags(at(skip + 2).unwrap_or(0)) } else { Eflags::default() }
+}

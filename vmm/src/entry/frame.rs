@@ -1,0 +1,131 @@
+//! The words of a frame as they stand in memory.
+
+use crate::machine::LinearMemory;
+use ia32::{FrameShape, Word};
+
+/// A frame in guest memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Linear address of the lowest word: where ESP points.
+    pub address: u32,
+    /// Physical address of the lowest word; none if it is not mapped.
+    pub physical: Option<u64>,
+    /// Which words it has.
+    pub shape: FrameShape,
+    /// The words, lowest address first; beyond [`FrameShape::count`] zero.
+    words: [u32; 10],
+    /// How many of them could be read.
+    readable: u8,
+}
+
+impl Frame {
+    /// Reads the frame of `shape` at `address`.
+    #[inline]
+    pub fn read(linear: &LinearMemory<'_>, address: u32, shape: FrameShape) -> Frame {
+        let count = shape.count() as usize;
+        let size = shape.size() as usize;
+        let mut frame = Frame {
+            address,
+            physical: linear.paging.translate(linear.memory, address),
+            shape,
+            words: [0; 10],
+            readable: 0,
+        };
+        let mut bytes = [0; 40];
+        let whole = frame.physical.filter(|_| (address & 0xfff) as usize + size <= 0x1000);
+        let read = match whole {
+            Some(physical) => {
+                linear.memory.read(physical, &mut bytes[..size]).map_or(0, |()| size)
+            }
+            None => linear.read_some(address, &mut bytes[..size]),
+        };
+        frame.readable = (read / shape.word_size as usize) as u8;
+        if shape.word_size == 4 {
+            for (word, bytes) in frame.words[..count].iter_mut().zip(bytes.as_chunks::<4>().0) {
+                *word = u32::from_le_bytes(*bytes);
+            }
+        } else {
+            for (word, bytes) in frame.words[..count].iter_mut().zip(bytes.as_chunks::<2>().0) {
+                *word = u32::from(u16::from_le_bytes(*bytes));
+            }
+        }
+        frame
+    }
+
+    /// One word; none if the shape has it not, or it could not be read. CS and SS may have upper
+    /// halves: see [`Frame::selector`].
+    #[inline]
+    pub fn get(&self, word: Word) -> Option<u32> {
+        let index = self.index(word)?;
+        (index < usize::from(self.readable)).then(|| self.words[index])
+    }
+
+    /// The low half of a word that holds a selector.
+    pub fn selector(&self, word: Word) -> Option<u16> {
+        self.get(word).map(|value| value as u16)
+    }
+
+    /// Linear address of a word of the shape.
+    pub fn address_of(&self, word: Word) -> Option<u32> {
+        let index = self.index(word)? as u32;
+        Some(self.address.wrapping_add(index * self.shape.word_size))
+    }
+
+    /// The words with their values, lowest address first.
+    pub fn words(&self) -> impl DoubleEndedIterator<Item = (Word, Option<u32>)> {
+        self.shape.words().iter().map(|word| (*word, self.get(*word)))
+    }
+
+    /// The linear address behind the frame: what ESP was before it was pushed.
+    pub fn end(&self) -> u32 {
+        self.address.wrapping_add(self.shape.size())
+    }
+
+    /// All words could be read.
+    pub fn complete(&self) -> bool {
+        u32::from(self.readable) == self.shape.count()
+    }
+
+    #[inline]
+    fn index(&self, word: Word) -> Option<usize> {
+        // The words of a shape are consecutive members of `Word`, which is in ascending order.
+        let first = usize::from(!self.shape.error_code);
+        let index = (word as usize).checked_sub(first)?;
+        (index < self.shape.words().len()).then_some(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::{Memory, Paging};
+
+    #[test]
+    fn words_are_found_by_name_in_every_shape() {
+        let memory = Memory::detached(0x2000).unwrap();
+        for n in 0..10u32 {
+            memory.write(0x1000 + u64::from(n) * 4, &(0x100 + n).to_le_bytes()).unwrap();
+        }
+        let linear = LinearMemory { memory: &memory, paging: Paging::default() };
+        let mut shape = FrameShape {
+            changes_stack: true,
+            from_virtual_8086: false,
+            error_code: false,
+            word_size: 4,
+        };
+        let five = Frame::read(&linear, 0x1000, shape);
+        assert_eq!(five.get(Word::Eip), Some(0x100));
+        assert_eq!(five.get(Word::Ss), Some(0x104));
+        assert_eq!(five.get(Word::ErrorCode), None);
+        assert_eq!(five.get(Word::Es), None);
+        assert_eq!((five.end(), five.address_of(Word::Esp)), (0x1014, Some(0x100c)));
+        shape.error_code = true;
+        let six = Frame::read(&linear, 0x1000, shape);
+        assert_eq!(six.get(Word::ErrorCode), Some(0x100));
+        assert_eq!(six.get(Word::Ss), Some(0x105));
+        let cut = Frame::read(&linear, 0x1ff4, shape);
+        assert_eq!(cut.get(Word::Cs), Some(0));
+        assert_eq!(cut.get(Word::Esp), None);
+        assert!(!cut.complete());
+    }
+}

@@ -1,0 +1,105 @@
+//! An entry into ring 0, and a return from it, as values.
+//!
+//! A stop at a probe is turned into an [`Entry`]: what is known of the state before, the state
+//! after, the gate, the stack that the TSS names, and the words on the stack. Nothing is judged
+//! here; what cannot be known stays unknown.
+
+mod capture;
+mod event;
+mod frame;
+
+pub use capture::{Scene, capture_entry, capture_return};
+pub use event::{CodeBytes, Kind};
+pub use frame::Frame;
+
+use ia32::{Gate, State, Vector};
+
+/// The stack that the current TSS names for ring 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InnerStack {
+    /// SS0.
+    pub ss: u16,
+    /// ESP0, or SP0 of a 16-bit TSS.
+    pub esp: u32,
+}
+
+/// Where an event came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Privilege level that was interrupted.
+    pub ring: u8,
+    /// Virtual-8086 mode was interrupted.
+    pub virtual_8086: bool,
+    /// How that is known.
+    pub source: OriginSource,
+}
+
+/// How the interrupted privilege level is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OriginSource {
+    /// The state before the event was seen.
+    Before,
+    /// The return before the event went there.
+    Return,
+    /// Only the pushed words themselves say so.
+    Frame,
+}
+
+/// One entry into ring 0 through a gate.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Counts entries from 1.
+    pub sequence: u64,
+    /// Instructions on the deterministic clock; 0 on the real one.
+    pub time: u64,
+    /// The vector.
+    pub vector: Vector,
+    /// What raised the event.
+    pub kind: Kind,
+    /// What was interrupted.
+    pub origin: Origin,
+    /// The state just before the event, where it was seen: for external events, and for all while
+    /// the deterministic clock steps.
+    pub before: Option<State>,
+    /// The state in front of the handler's first instruction.
+    pub after: State,
+    /// The gate.
+    pub gate: Gate,
+    /// SS0:ESP0; none if TR holds no TSS that can be read.
+    pub inner_stack: Option<InnerStack>,
+    /// What lies on the stack.
+    pub frame: Frame,
+    /// The guest's code around the pushed EIP.
+    pub code: CodeBytes,
+}
+
+impl Entry {
+    /// The stack changed, or should have: the event came from an outer ring.
+    pub fn from_outer_ring(&self) -> bool {
+        self.origin.ring > self.after.cpl()
+    }
+}
+
+/// An IRET that is about to be executed.
+#[derive(Clone, Debug)]
+pub struct Return {
+    /// The number of the last entry before it.
+    pub after_sequence: u64,
+    /// Instructions on the deterministic clock; 0 on the real one.
+    pub time: u64,
+    /// The state in front of the IRET.
+    pub state: State,
+    /// The words that it is going to pop.
+    pub frame: Frame,
+}
+
+impl Return {
+    /// The privilege level that the return goes to.
+    pub fn ring(&self) -> u8 {
+        if self.frame.shape.from_virtual_8086 {
+            3
+        } else {
+            (self.frame.get(ia32::Word::Cs).unwrap_or(0) & 3) as u8
+        }
+    }
+}

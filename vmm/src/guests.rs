@@ -1,0 +1,72 @@
+//! The guests that esp0 carries: two kernels of its own and the programs of the microkernel.
+
+/// A kernel that can be booted by name.
+#[derive(Clone, Copy, Debug)]
+pub struct Guest {
+    /// What `--guest` calls it.
+    pub name: &'static str,
+    /// One line for `--help`.
+    pub summary: &'static str,
+    /// The ELF32 file.
+    pub kernel: &'static [u8],
+    /// The modules that it is booted with unless others are given: their command strings, the first
+    /// word of which names one of [`PROGRAMS`].
+    pub modules: &'static [&'static str],
+}
+
+/// A ring-3 program for the microkernel.
+#[derive(Clone, Copy, Debug)]
+pub struct Program {
+    /// Its name.
+    pub name: &'static str,
+    /// The ELF32 file.
+    pub bytes: &'static [u8],
+}
+
+macro_rules! built {
+    ($name:literal) => {
+        include_bytes!(concat!(env!("OUT_DIR"), "/", $name))
+    };
+}
+
+/// The kernels.
+pub const GUESTS: [Guest; 3] = [
+    Guest {
+        name: "micro",
+        summary: "the microkernel, with programs that compute, write and sleep",
+        kernel: built!("micro"),
+        modules: &["compute 2000", "writer", "sleeper"],
+    },
+    Guest {
+        name: "broken",
+        summary: "a small kernel that breaks one rule when told to by --cmdline plant=NAME",
+        kernel: built!("broken"),
+        modules: &[],
+    },
+    Guest {
+        name: "broken-plain",
+        summary: "the same without a no-op for probes, as any kernel might be",
+        kernel: built!("broken-plain"),
+        modules: &[],
+    },
+];
+
+/// The programs.
+pub const PROGRAMS: [Program; 5] = [
+    Program { name: "compute", bytes: built!("compute") },
+    Program { name: "writer", bytes: built!("writer") },
+    Program { name: "sleeper", bytes: built!("sleeper") },
+    Program { name: "fault", bytes: built!("fault") },
+    Program { name: "hostile", bytes: built!("hostile") },
+];
+
+/// The kernel of that name.
+pub fn guest(name: &str) -> Option<&'static Guest> {
+    GUESTS.iter().find(|guest| guest.name == name)
+}
+
+/// The program that the first word of `command` names.
+pub fn program(command: &str) -> Option<&'static Program> {
+    let name = command.split_whitespace().next()?;
+    PROGRAMS.iter().find(|program| program.name == name)
+}

@@ -1,0 +1,74 @@
+//! Hardware breakpoints through KVM_SET_GUEST_DEBUG.
+//!
+//! They change nothing in the guest and stop before the instruction. There are four. Where KVM or
+//! the processor below it ignores them, [`crate::host`] finds out and this means gets no registers.
+
+use super::step::step_over;
+use super::{Means, Passed, Site};
+use crate::machine::{Exit, Machine, MachineError};
+use ia32::Eflags;
+
+/// The debug registers.
+#[derive(Debug)]
+pub(super) struct Breakpoints {
+    addresses: [Option<u32>; 4],
+    usable: usize,
+}
+
+impl Breakpoints {
+    pub(super) fn new(usable: usize) -> Self {
+        Breakpoints { addresses: [None; 4], usable: usable.min(4) }
+    }
+
+    pub(super) fn holds(&self, address: u32) -> bool {
+        self.usable != 0 && self.addresses.contains(&Some(address))
+    }
+}
+
+impl Means for Breakpoints {
+    fn place(&mut self, machine: &mut Machine, site: &Site) -> Result<bool, MachineError> {
+        if self.holds(site.address) {
+            return Ok(true);
+        }
+        let Some(free) = self.addresses[..self.usable].iter_mut().find(|slot| slot.is_none())
+        else {
+            return Ok(false);
+        };
+        *free = Some(site.address);
+        machine.vcpu.set_breakpoints(&self.addresses)?;
+        Ok(true)
+    }
+
+    fn remove(&mut self, machine: &mut Machine, address: u32) -> Result<(), MachineError> {
+        for slot in &mut self.addresses {
+            if *slot == Some(address) {
+                *slot = None;
+            }
+        }
+        machine.vcpu.set_breakpoints(&self.addresses)
+    }
+
+    fn recognise(&self, _: &mut Machine, exit: &Exit) -> Option<u32> {
+        let Exit::Breakpoint { address } = exit else { return None };
+        self.holds(*address).then_some(*address)
+    }
+
+    /// RF makes the processor ignore the breakpoint for one instruction
+    /// (SDM vol. 3B, "Instruction-breakpoint exception condition"). Where an interrupt could be taken
+    /// first, its frame would show that RF: there the instruction is stepped.
+    fn pass(&mut self, machine: &mut Machine, site: &Site) -> Result<Passed, MachineError> {
+        let state = machine.vcpu.state();
+        machine.vcpu.set_eflags((state.eflags | Eflags::RF).0);
+        if !state.eflags.contains(Eflags::IF) {
+            return Ok(Passed::WithNextRun);
+        }
+        let mut code = [0; 15];
+        let count = machine.linear().read_some(site.address, &mut code);
+        if step_over(machine, &code[..count])? {
+            return Ok(Passed::Stepped);
+        }
+        self.remove(machine, site.address)?;
+        machine.vcpu.set_eflags(state.eflags.0);
+        Ok(Passed::Exposed)
+    }
+}

@@ -1,0 +1,233 @@
+//! Finds the IRETs that a kernel's handlers can reach, and its LIDTs, by disassembly.
+//!
+//! The walk starts at known entry points (the ELF entry, the gates' targets) and follows jumps and
+//! calls whose target is in the instruction. A handler's code is reached that way almost always;
+//! what is not: code reached by a computed jump only. Addresses of code that the code itself
+//! mentions as an immediate operand (a return address written onto a new task's stack) are followed
+//! as well, where they lie in a page that holds code anyway and everything behind them decodes.
+//!
+//! A sweep over all executable bytes was rejected: `CF` is also a common byte of operands, and a
+//! patch there would corrupt the guest.
+
+use iced_x86::{Code as Opcode, Decoder, DecoderOptions, FlowControl, Instruction, OpKind};
+use rustc_hash::FxHashSet;
+
+/// Instructions that one exploration looks at, at most. A kernel that is larger than that is
+/// explored in part.
+const LIMIT: usize = 2_000_000;
+
+/// An IRET, and where to stop before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Iret {
+    /// Linear address of the instruction.
+    pub address: u32,
+    /// The address to probe: that of the no-op `66 90` before it, or its own.
+    pub probe_address: u32,
+    /// Bytes of each word it pops: 4, or 2 with an operand-size prefix.
+    pub word_size: u32,
+}
+
+/// What an exploration found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) irets: Vec<Iret>,
+    pub(super) lidts: Vec<u32>,
+}
+
+/// The code seen so far.
+#[derive(Debug, Default)]
+pub struct Code {
+    seen: FxHashSet<u32>,
+    /// Pages (address / 4096) that hold code which is certain.
+    pages: FxHashSet<u32>,
+}
+
+impl Code {
+    /// Explores from `roots`, reading with `read(address, bytes) -> count`.
+    pub(super) fn explore(
+        &mut self,
+        roots: &[u32],
+        read: impl Fn(u32, &mut [u8]) -> usize,
+    ) -> Found {
+        let mut found = Found::default();
+        let mut certain: Vec<u32> = roots.to_vec();
+        let mut mentioned = Vec::new();
+        let mut budget = LIMIT;
+        loop {
+            let sure = !certain.is_empty();
+            let Some(root) = certain.pop().or_else(|| mentioned.pop()) else { return found };
+            if !sure && !self.pages.contains(&(root >> 12)) {
+                continue;
+            }
+            let Some(run) = self.walk(root, &read, &mut budget) else { continue };
+            if !sure && !run.ended {
+                // It does not decode as code, so it was a number.
+                for address in &run.seen {
+                    self.seen.remove(address);
+                }
+                continue;
+            }
+            if sure {
+                self.pages.extend(run.seen.iter().map(|address| address >> 12));
+            }
+            certain.extend(run.targets);
+            mentioned.extend(run.mentioned);
+            found.irets.extend(run.irets);
+            found.lidts.extend(run.lidts);
+        }
+    }
+
+    /// Follows the instructions from `root` on to the end of their run; none if it was seen before.
+    fn walk(
+        &mut self,
+        root: u32,
+        read: &impl Fn(u32, &mut [u8]) -> usize,
+        budget: &mut usize,
+    ) -> Option<Run> {
+        let mut run = Run::default();
+        let mut at = root;
+        let mut no_op = None;
+        loop {
+            if !self.seen.insert(at) {
+                run.ended = true;
+                break;
+            }
+            if *budget == 0 {
+                break;
+            }
+            *budget -= 1;
+            run.seen.push(at);
+            let mut bytes = [0; 15];
+            let count = read(at, &mut bytes);
+            let mut decoder =
+                Decoder::with_ip(32, &bytes[..count], u64::from(at), DecoderOptions::NONE);
+            let instruction = decoder.decode();
+            if instruction.is_invalid() {
+                break;
+            }
+            match instruction.code() {
+                Opcode::Iretd | Opcode::Iretw => run.irets.push(Iret {
+                    address: at,
+                    probe_address: no_op.unwrap_or(at),
+                    word_size: if instruction.code() == Opcode::Iretw { 2 } else { 4 },
+                }),
+                Opcode::Lidt_m1632 | Opcode::Lidt_m1632_16 => run.lidts.push(at),
+                _ => {}
+            }
+            no_op = bytes.starts_with(&super::patch::NO_OP).then_some(at);
+            run.follow(&instruction);
+            let next = at.wrapping_add(instruction.len() as u32);
+            match instruction.flow_control() {
+                FlowControl::UnconditionalBranch
+                | FlowControl::IndirectBranch
+                | FlowControl::Return
+                | FlowControl::Exception => {
+                    run.ended = true;
+                    break;
+                }
+                _ => at = next,
+            }
+        }
+        (!run.seen.is_empty()).then_some(run)
+    }
+}
+
+/// A run of instructions, up to one that does not go on to the next.
+#[derive(Debug, Default)]
+struct Run {
+    irets: Vec<Iret>,
+    lidts: Vec<u32>,
+    targets: Vec<u32>,
+    mentioned: Vec<u32>,
+    seen: Vec<u32>,
+    /// It ended in a jump or return, or joined code seen before.
+    ended: bool,
+}
+
+impl Run {
+    fn follow(&mut self, instruction: &Instruction) {
+        for operand in 0..instruction.op_count() {
+            match instruction.op_kind(operand) {
+                OpKind::NearBranch32 => self.targets.push(instruction.near_branch32()),
+                OpKind::FarBranch32 => self.targets.push(instruction.far_branch32()),
+                // Below 64 KiB there is no kernel code, but many small numbers.
+                OpKind::Immediate32 if instruction.immediate32() >= 0x1_0000 => {
+                    self.mentioned.push(instruction.immediate32());
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn explore(code: &[u8], roots: &[u32]) -> Found {
+        const BASE: u32 = 0x10_0000;
+        let roots: Vec<u32> = roots.iter().map(|root| BASE + root).collect();
+        Code::default().explore(&roots, |address, bytes| {
+            let Some(start) = address.checked_sub(BASE) else { return 0 };
+            let rest = code.get(start as usize..).unwrap_or(&[]);
+            let count = rest.len().min(bytes.len());
+            bytes[..count].copy_from_slice(&rest[..count]);
+            count
+        })
+    }
+
+    #[test]
+    fn an_iret_behind_a_jump_and_a_call_is_found_with_its_no_op() {
+        let code = [
+            0x6a, 0x00, // 0: push 0
+            0xeb, 0x02, // 2: jmp 6
+            0xcf, 0xcf, // 4: not reached
+            0xe8, 0x03, 0x00, 0x00, 0x00, // 6: call 14
+            0x66, 0x90, // 11: no-op
+            0xcf, // 13: iret
+            0xc3, // 14: ret
+        ];
+        let found = explore(&code, &[0]);
+        assert_eq!(
+            found.irets,
+            [Iret { address: 0x10_000d, probe_address: 0x10_000b, word_size: 4 }]
+        );
+    }
+
+    #[test]
+    fn a_byte_cf_in_an_operand_is_no_iret() {
+        let code = [0xb8, 0xcf, 0xcf, 0xcf, 0xcf, 0xc3];
+        assert!(explore(&code, &[0]).irets.is_empty());
+    }
+
+    #[test]
+    fn a_return_address_that_the_code_mentions_is_followed() {
+        let code = [
+            0x68, 0x08, 0x00, 0x10, 0x00, // 0: push 0x100008
+            0xc3, // 5: ret
+            0x00, 0x00, // padding
+            0x66, 0xcf, // 8: iret with 16-bit words
+        ];
+        let found = explore(&code, &[0]);
+        assert_eq!(
+            found.irets,
+            [Iret { address: 0x10_0008, probe_address: 0x10_0008, word_size: 2 }]
+        );
+    }
+
+    #[test]
+    fn a_number_that_points_at_no_code_is_forgotten() {
+        let code = [
+            0x68, 0x06, 0x00, 0x10, 0x00, // 0: push 0x100006
+            0xc3, // 5: ret
+            0x0f, 0xff, // 6: ud0 with its operand missing
+        ];
+        assert!(explore(&code, &[0]).irets.is_empty());
+    }
+
+    #[test]
+    fn a_lidt_is_found() {
+        let code = [0x0f, 0x01, 0x1d, 0x00, 0x00, 0x10, 0x00, 0xfa, 0xf4, 0xeb, 0xfd];
+        assert_eq!(explore(&code, &[0]).lidts, [0x10_0000]);
+    }
+}

@@ -1,0 +1,75 @@
+//! The IDT that the guest loaded, read through KVM.
+
+use crate::machine::{LinearMemory, Machine};
+use ia32::{DescriptorKind, Gate, GateKind, State, TableRegister};
+
+/// Bytes of the largest IDT: 256 gates of eight bytes.
+const LARGEST: usize = 2048;
+
+/// A copy of the guest's IDT as of the last stop.
+#[derive(Debug)]
+pub struct Idt {
+    register: Option<TableRegister>,
+    bytes: Box<[u8; LARGEST]>,
+    length: usize,
+}
+
+impl Default for Idt {
+    fn default() -> Self {
+        Idt { register: None, bytes: Box::new([0; LARGEST]), length: 0 }
+    }
+}
+
+impl Idt {
+    /// Reads the table anew; whether it has changed since the last time.
+    ///
+    /// In real mode, and until the guest has loaded one, there is none.
+    #[inline]
+    pub fn refresh(&mut self, machine: &Machine, state: &State) -> bool {
+        if !state.protected() || state.idtr.limit < 7 {
+            let had = self.register.take().is_some();
+            self.length = 0;
+            return had;
+        }
+        let mut now = [0; LARGEST];
+        let length = (usize::from(state.idtr.limit) + 1).min(LARGEST);
+        let linear = LinearMemory { memory: &machine.memory, paging: state.into() };
+        let read = linear.read_some(state.idtr.base, &mut now[..length]);
+        if self.register == Some(state.idtr)
+            && self.length == read
+            && now[..read] == self.bytes[..read]
+        {
+            return false;
+        }
+        self.register = Some(state.idtr);
+        self.length = read;
+        self.bytes[..read].copy_from_slice(&now[..read]);
+        true
+    }
+
+    /// The gate of `vector`; none if it lies beyond the limit, in a page that is not mapped, or is
+    /// no gate.
+    #[inline]
+    pub fn gate(&self, vector: u8) -> Option<Gate> {
+        let start = usize::from(vector) * 8;
+        let bytes = self.bytes[..self.length].get(start..start + 8)?;
+        Gate::decode(u64::from_le_bytes(bytes.try_into().ok()?)).ok()
+    }
+
+    /// Each present interrupt or trap gate with the linear address that it leads to, by vector.
+    pub fn targets(&self, machine: &mut Machine) -> Vec<(u8, u32)> {
+        let state = machine.vcpu.state();
+        let linear = machine.linear();
+        (0..=255)
+            .filter_map(|vector| {
+                let gate = self.gate(vector)?;
+                if !gate.present || gate.kind == GateKind::Task {
+                    return None;
+                }
+                let descriptor = linear.descriptor(&state, gate.selector)?;
+                let code = matches!(descriptor.kind(), DescriptorKind::Code { .. });
+                code.then(|| (vector, descriptor.base().wrapping_add(gate.offset)))
+            })
+            .collect()
+    }
+}

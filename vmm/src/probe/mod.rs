@@ -1,0 +1,336 @@
+//! Where the guest is stopped, and by which means.
+//!
+//! A *site* is an address at which esp0 wants the guest to stop: the target of an IDT gate, an IRET
+//! that a handler can reach, a LIDT. Sites come from the IDT that the guest loaded and from the code
+//! behind it, never from symbols. How the guest is made to stop there is a [`Means`]: a hardware
+//! breakpoint or a patched instruction.
+//!
+//! ```text
+//!  IDTR ─► gates ─► targets ─┬─► sites ─► means: breakpoint │ patch ─► stop ─► pass
+//!                            └─► disassembly ─► IRETs ─┘
+//! ```
+//! The guest may change its IDT at any time. The table is compared at each stop, and sites follow.
+//! A gate that is written and used between two stops is missed; that its return is seen without an
+//! entry tells so.
+
+mod breakpoint;
+mod code;
+mod idt;
+mod patch;
+mod site;
+mod step;
+
+pub use code::{Code, Iret};
+pub use idt::Idt;
+pub use site::Site;
+pub(crate) use step::raised_event;
+
+use crate::machine::{Exit, Machine, MachineError, Paging};
+use breakpoint::Breakpoints;
+use ia32::State;
+use patch::Patches;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+/// How sites are to be probed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// A patch where the kernel left a no-op for it, then breakpoints while there are registers,
+    /// then patches that displace an instruction.
+    #[default]
+    Auto,
+    /// Breakpoints while there are registers, then patches.
+    Breakpoint,
+    /// Patches only.
+    Patch,
+    /// No probes: the guest runs as it would without esp0.
+    None,
+}
+
+/// What became of the instruction under a probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Passed {
+    /// It will be executed when the vCPU runs next, without further care.
+    WithNextRun,
+    /// It has been stepped over; the vCPU stands behind it.
+    Stepped,
+    /// Stepping over it raised an event or touched a device: the vCPU stands before it again, with
+    /// the probe taken out, to be put back at the next stop.
+    Exposed,
+}
+
+/// A way to stop the guest at an address.
+trait Means {
+    /// Stops the guest at `site` from now on; false if this means cannot.
+    fn place(&mut self, machine: &mut Machine, site: &Site) -> Result<bool, MachineError>;
+
+    /// Stops the guest there no more.
+    fn remove(&mut self, machine: &mut Machine, address: u32) -> Result<(), MachineError>;
+
+    /// The address at which the guest stopped, if `exit` is a stop of this means.
+    fn recognise(&self, machine: &mut Machine, exit: &Exit) -> Option<u32>;
+
+    /// Lets the instruction at `site` happen.
+    fn pass(&mut self, machine: &mut Machine, site: &Site) -> Result<Passed, MachineError>;
+}
+
+/// How often each means is in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Hardware breakpoints.
+    pub breakpoints: usize,
+    /// Patches over a no-op that the kernel left.
+    pub patched_no_ops: usize,
+    /// Patches that displace an instruction.
+    pub patched_instructions: usize,
+    /// Sites in pages that are not mapped now.
+    pub unreachable: usize,
+}
+
+/// All probes of a guest.
+#[derive(Debug)]
+pub struct Probes {
+    choice: Choice,
+    breakpoints: Breakpoints,
+    patches: Patches,
+    sites: FxHashMap<u32, Site>,
+    idt: Idt,
+    code: Code,
+    address_spaces: FxHashSet<Paging>,
+    last_paging: Option<Paging>,
+    exposed: Vec<u32>,
+}
+
+impl Probes {
+    /// No probe yet. `registers` hardware breakpoints may be used.
+    pub fn new(choice: Choice, registers: usize) -> Self {
+        let registers = match choice {
+            Choice::Auto | Choice::Breakpoint => registers,
+            Choice::Patch | Choice::None => 0,
+        };
+        Probes {
+            choice,
+            breakpoints: Breakpoints::new(registers),
+            patches: Patches::default(),
+            sites: FxHashMap::default(),
+            idt: Idt::default(),
+            code: Code::default(),
+            address_spaces: FxHashSet::default(),
+            last_paging: None,
+            exposed: Vec::new(),
+        }
+    }
+
+    /// The IDT as last seen.
+    pub fn idt(&self) -> &Idt {
+        &self.idt
+    }
+
+    /// The bytes that the guest's program has at `address`, without patches; how many there are.
+    pub fn read_code(&self, machine: &Machine, address: u32, bytes: &mut [u8]) -> usize {
+        self.patches.read(machine, machine.linear().paging, address, bytes)
+    }
+
+    /// Probes the LIDT instructions that the code from `entry` on can reach, so that the guest's
+    /// first IDT is seen before it is used.
+    ///
+    /// # Errors
+    /// [`MachineError`] if a probe cannot be set.
+    pub fn await_idt(&mut self, machine: &mut Machine, entry: u32) -> Result<(), MachineError> {
+        if self.choice == Choice::None {
+            return Ok(());
+        }
+        self.explore(machine, &[entry]);
+        self.place_all(machine)
+    }
+
+    /// Looks at the guest's IDT and address space, and lets the probes follow.
+    ///
+    /// # Errors
+    /// [`MachineError`] if a probe cannot be set.
+    #[inline]
+    pub fn follow(&mut self, machine: &mut Machine, state: &State) -> Result<(), MachineError> {
+        let changed = self.idt.refresh(machine, state);
+        if self.choice == Choice::None {
+            return Ok(());
+        }
+        if changed {
+            self.follow_gates(machine)?;
+        }
+        let paging = Paging::from(state);
+        if self.last_paging != Some(paging) {
+            self.last_paging = Some(paging);
+            if self.address_spaces.insert(paging) {
+                self.place_all(machine)?;
+            }
+        }
+        if !self.exposed.is_empty() {
+            self.cover(machine, state)?;
+        }
+        Ok(())
+    }
+
+    /// New gates get sites; sites whose gates are gone lose their probes.
+    #[cold]
+    fn follow_gates(&mut self, machine: &mut Machine) -> Result<(), MachineError> {
+        let gone: Vec<u32> = self
+            .sites
+            .values_mut()
+            .filter_map(|site| {
+                site.vectors.clear();
+                (site.iret.is_none() && !site.loads_idt).then_some(site.address)
+            })
+            .collect();
+        let mut targets = Vec::new();
+        for (vector, target) in self.idt.targets(machine) {
+            self.site(target).vectors.push(vector);
+            targets.push(target);
+        }
+        for address in gone {
+            if self.sites[&address].is_empty() {
+                self.uncover(machine, address)?;
+                self.sites.remove(&address);
+            }
+        }
+        targets.dedup();
+        self.explore(machine, &targets);
+        self.place_all(machine)
+    }
+
+    fn site(&mut self, address: u32) -> &mut Site {
+        self.sites.entry(address).or_insert_with(|| Site::new(address))
+    }
+
+    /// Finds the IRETs and LIDTs that code from `roots` on can reach.
+    fn explore(&mut self, machine: &Machine, roots: &[u32]) {
+        let found = self.code.explore(roots, |address, bytes| {
+            self.patches.read(machine, machine.linear().paging, address, bytes)
+        });
+        for iret in found.irets {
+            self.site(iret.probe_address).iret = Some(iret);
+        }
+        for address in found.lidts {
+            self.site(address).loads_idt = true;
+        }
+    }
+
+    /// Gives every site a probe that has none, the most used first.
+    fn place_all(&mut self, machine: &mut Machine) -> Result<(), MachineError> {
+        let mut waiting: Vec<u32> = self
+            .sites
+            .values()
+            .filter(|site| !site.placed && !self.exposed.contains(&site.address))
+            .map(|site| site.address)
+            .collect();
+        waiting.sort_by_key(|address| (std::cmp::Reverse(self.sites[address].weight()), *address));
+        for address in waiting {
+            self.place(machine, address)?;
+        }
+        Ok(())
+    }
+
+    fn place(&mut self, machine: &mut Machine, address: u32) -> Result<(), MachineError> {
+        let Some(site) = self.sites.get_mut(&address) else { return Ok(()) };
+        let mut bytes = [0; 2];
+        self.patches.read(machine, machine.linear().paging, address, &mut bytes);
+        site.no_op = bytes == patch::NO_OP;
+        let breakpoint_first = match self.choice {
+            Choice::Auto => !site.no_op,
+            Choice::Breakpoint => true,
+            Choice::Patch | Choice::None => false,
+        };
+        site.placed = (breakpoint_first && self.breakpoints.place(machine, site)?)
+            || self.patches.place(machine, site)?;
+        Ok(())
+    }
+
+    fn uncover(&mut self, machine: &mut Machine, address: u32) -> Result<(), MachineError> {
+        self.breakpoints.remove(machine, address)?;
+        self.patches.remove(machine, address)
+    }
+
+    /// Puts back the probes that had to be taken out to let an instruction happen, once it has.
+    fn cover(&mut self, machine: &mut Machine, state: &State) -> Result<(), MachineError> {
+        let here = state.instruction_address();
+        for address in std::mem::take(&mut self.exposed) {
+            if address == here {
+                self.exposed.push(address);
+            } else {
+                self.place(machine, address)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The address of the site at which `exit` stopped the guest, if it is a stop of a probe.
+    #[inline]
+    pub fn hit(&self, machine: &mut Machine, exit: &Exit) -> Option<u32> {
+        match exit {
+            Exit::Breakpoint { .. } => self.breakpoints.recognise(machine, exit),
+            Exit::Halt | Exit::PortWrite { .. } => self.patches.recognise(machine, exit),
+            _ => None,
+        }
+    }
+
+    /// The site at `address`, if it is one (still).
+    #[inline]
+    pub fn site_at(&self, address: u32) -> Option<&Site> {
+        self.sites.get(&address)
+    }
+
+    /// Whether a probe is set at `address`.
+    pub fn is_site(&self, address: u32) -> bool {
+        self.sites.get(&address).is_some_and(|site| site.placed)
+    }
+
+    /// Whether the probe at `address` has been taken out to let its instruction happen.
+    pub fn is_exposed(&self, address: u32) -> bool {
+        self.exposed.contains(&address)
+    }
+
+    /// Lets the instruction under the probe at `address`, whose offset in CS is `eip`, happen.
+    ///
+    /// # Errors
+    /// [`MachineError`] if the vCPU cannot be run.
+    #[inline]
+    pub fn pass(
+        &mut self,
+        machine: &mut Machine,
+        address: u32,
+        eip: u32,
+    ) -> Result<Passed, MachineError> {
+        let Some(site) = self.sites.get(&address).filter(|site| site.placed) else {
+            // The guest took the gate away while it was being entered.
+            machine.vcpu.set_eip(eip);
+            return Ok(Passed::WithNextRun);
+        };
+        let passed = if self.breakpoints.holds(address) {
+            self.breakpoints.pass(machine, site)?
+        } else {
+            self.patches.pass(machine, site)?
+        };
+        if passed == Passed::Exposed {
+            self.exposed.push(address);
+            if let Some(site) = self.sites.get_mut(&address) {
+                site.placed = false;
+            }
+        }
+        Ok(passed)
+    }
+
+    /// How many sites each means serves.
+    pub fn census(&self) -> Census {
+        let mut census = Census::default();
+        for site in self.sites.values() {
+            if self.breakpoints.holds(site.address) {
+                census.breakpoints += 1;
+            } else if !site.placed {
+                census.unreachable += 1;
+            } else if site.no_op {
+                census.patched_no_ops += 1;
+            } else {
+                census.patched_instructions += 1;
+            }
+        }
+        census
+    }
+}

@@ -1,0 +1,173 @@
+//! Instructions written over the guest's own.
+//!
+//! Two instructions leave the VM and change no register:
+//! - `out imm8, al` (two bytes) goes over the no-op `66 90` where a kernel left one. KVM stops with
+//!   EIP at it and skips it when the vCPU runs on: a stop costs one exit and nothing else.
+//! - `hlt` (one byte) fits over any instruction, an IRET too. KVM stops with EIP behind it. To go on,
+//!   the byte is put back, the instruction stepped, and `hlt` written again.
+//!
+//! Patches are kept by physical address: one page of code may be mapped at several linear addresses
+//! (a higher-half kernel runs its first instructions at the low one).
+//!
+//! INT3 was rejected: it would push a frame of its own wherever KVM does not intercept #BP.
+
+use super::step::step_over;
+use super::{Means, Passed, Site};
+use crate::machine::{Exit, Machine, MachineError, Paging};
+use rustc_hash::FxHashMap;
+
+/// `xchg ax, ax`: what a kernel leaves where a probe may go.
+pub(super) const NO_OP: [u8; 2] = [0x66, 0x90];
+/// The port of the patched OUT. What counts is the address of the instruction: the guest may use
+/// the port as it likes.
+const PORT: u8 = 0xe5;
+/// `out PORT, al`.
+const OUT: [u8; 2] = [0xe6, PORT];
+const HLT: u8 = 0xf4;
+
+#[derive(Clone, Copy, Debug)]
+struct Patch {
+    /// The address that the site is known by.
+    linear: u32,
+    /// The first byte of the original instruction.
+    original: u8,
+    /// `out` over a no-op rather than `hlt` over an instruction.
+    no_op: bool,
+}
+
+/// The patches in guest memory.
+#[derive(Debug, Default)]
+pub(super) struct Patches {
+    /// By physical address of the first byte.
+    patches: FxHashMap<u64, Patch>,
+    /// Linear addresses at which a stop needs no translation.
+    linear: FxHashMap<u32, u64>,
+}
+
+impl Patches {
+    /// The bytes at `address` as the guest's own program has them; how many are mapped.
+    pub(super) fn read(
+        &self,
+        machine: &Machine,
+        paging: Paging,
+        address: u32,
+        bytes: &mut [u8],
+    ) -> usize {
+        let count = machine.linear().read_some(address, bytes);
+        if self.patches.is_empty() {
+            return count;
+        }
+        let mut physical = None;
+        for (index, byte) in bytes[..count].iter_mut().enumerate() {
+            if !matches!(*byte, HLT | PORT) && *byte != OUT[0] {
+                physical = None;
+                continue;
+            }
+            let at = address.wrapping_add(index as u32);
+            let here = match physical {
+                Some(before) if at & 0xfff != 0 => Some(before + 1),
+                _ => paging.translate(&machine.memory, at),
+            };
+            physical = here;
+            let Some(here) = here else { continue };
+            if let Some(patch) = self.patches.get(&here) {
+                *byte = patch.original;
+            } else if *byte == PORT
+                && self.patches.get(&here.wrapping_sub(1)).is_some_and(|patch| patch.no_op)
+            {
+                *byte = NO_OP[1];
+            }
+        }
+        count
+    }
+
+    fn physical(&self, machine: &Machine, address: u32) -> Option<u64> {
+        machine.linear().paging.translate(&machine.memory, address)
+    }
+
+    fn write(machine: &Machine, physical: u64, bytes: &[u8]) {
+        // The address was readable when the patch was made, and RAM does not go away.
+        let _ = machine.memory.write(physical, bytes);
+    }
+}
+
+impl Means for Patches {
+    fn place(&mut self, machine: &mut Machine, site: &Site) -> Result<bool, MachineError> {
+        let Some(physical) = self.physical(machine, site.address) else { return Ok(false) };
+        if self.patches.contains_key(&physical) {
+            self.linear.insert(site.address, physical);
+            return Ok(true);
+        }
+        let mut bytes = [0; 2];
+        if machine.memory.read(physical, &mut bytes).is_none() {
+            return Ok(false);
+        }
+        let no_op = bytes == NO_OP && site.address & 0xfff != 0xfff;
+        let patch = Patch { linear: site.address, original: bytes[0], no_op };
+        if no_op {
+            Self::write(machine, physical, &OUT);
+        } else {
+            Self::write(machine, physical, &[HLT]);
+        }
+        self.patches.insert(physical, patch);
+        self.linear.insert(site.address, physical);
+        Ok(true)
+    }
+
+    fn remove(&mut self, machine: &mut Machine, address: u32) -> Result<(), MachineError> {
+        let Some(physical) = self.linear.remove(&address) else { return Ok(()) };
+        if let Some(patch) = self.patches.remove(&physical) {
+            if patch.no_op {
+                Self::write(machine, physical, &NO_OP);
+            } else {
+                Self::write(machine, physical, &[patch.original]);
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn recognise(&self, machine: &mut Machine, exit: &Exit) -> Option<u32> {
+        let state = machine.vcpu.state();
+        let address = match exit {
+            Exit::PortWrite { port, size: 1 } if *port == u16::from(PORT) => {
+                state.instruction_address()
+            }
+            Exit::Halt => state.instruction_address().wrapping_sub(1),
+            _ => return None,
+        };
+        if self.linear.contains_key(&address) {
+            return Some(address);
+        }
+        // The same code under another address.
+        let physical = self.physical(machine, address)?;
+        self.patches.get(&physical).map(|patch| patch.linear)
+    }
+
+    fn pass(&mut self, machine: &mut Machine, site: &Site) -> Result<Passed, MachineError> {
+        let physical = self.linear.get(&site.address).copied();
+        let Some((physical, patch)) =
+            physical.and_then(|at| self.patches.get(&at).map(|patch| (at, *patch)))
+        else {
+            return Ok(Passed::WithNextRun);
+        };
+        if patch.no_op {
+            return Ok(Passed::WithNextRun);
+        }
+        // HLT left EIP behind itself.
+        let eip = machine.vcpu.state().eip.wrapping_sub(1);
+        machine.vcpu.set_eip(eip);
+        Self::write(machine, physical, &[patch.original]);
+        let mut code = [0; 15];
+        let count = self.read(machine, machine.linear().paging, site.address, &mut code);
+        if step_over(machine, &code[..count])? {
+            Self::write(machine, physical, &[HLT]);
+            return Ok(Passed::Stepped);
+        }
+        // The instruction faulted, or it is one that leaves the VM. A frame pushed under stepping
+        // would show TF: let it happen again without, and put the patch back later.
+        self.patches.remove(&physical);
+        self.linear.remove(&site.address);
+        Ok(Passed::Exposed)
+    }
+}

@@ -1,0 +1,49 @@
+//! An address at which the guest is to be stopped, and why.
+
+use super::Iret;
+
+/// Why the guest is stopped at a site. One address can have several reasons: a handler that is
+/// nothing but an IRET is an entry and a return.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// Linear address.
+    pub address: u32,
+    /// The vectors whose gates lead here.
+    pub vectors: Vec<u8>,
+    /// An IRET stands here, or behind the no-op that stands here.
+    pub iret: Option<Iret>,
+    /// A LIDT stands here.
+    pub loads_idt: bool,
+    /// The kernel left the two-byte no-op here.
+    pub(super) no_op: bool,
+    /// A probe is set.
+    pub(super) placed: bool,
+}
+
+impl Site {
+    pub(super) fn new(address: u32) -> Self {
+        Site {
+            address,
+            vectors: Vec::new(),
+            iret: None,
+            loads_idt: false,
+            no_op: false,
+            placed: false,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.vectors.is_empty() && self.iret.is_none() && !self.loads_idt
+    }
+
+    /// Which sites get the few breakpoint registers: returns are shared by all handlers, gates from
+    /// 32 on are used more often than exceptions.
+    pub(super) fn weight(&self) -> u8 {
+        let gate = match self.vectors.iter().max() {
+            Some(32..) => 2,
+            Some(_) => 1,
+            None => 0,
+        };
+        gate.max(if self.iret.is_some() { 3 } else { 0 })
+    }
+}

@@ -1,0 +1,82 @@
+//! One instruction by single-stepping, unless it raises an event.
+//!
+//! KVM steps with EFLAGS.TF, and a frame that is pushed meanwhile shows it. So an instruction that
+//! turns out to raise an event is undone: the registers go back, and it can happen again without
+//! stepping. Of memory only the frame was written, and possibly what the handler's first instruction
+//! writes; both are written again in the same way.
+
+use crate::machine::{Exit, Machine, MachineError};
+use ia32::{Eflags, State};
+use iced_x86::{Decoder, DecoderOptions};
+
+/// Steps the instruction that the vCPU stands at, `code` being its bytes. False if it raised an
+/// event or left the VM: the vCPU then stands before it again.
+pub(super) fn step_over(machine: &mut Machine, code: &[u8]) -> Result<bool, MachineError> {
+    let before = machine.vcpu.state();
+    let snapshot = machine.vcpu.snapshot();
+    let exit = machine.vcpu.step(true)?;
+    let after = machine.vcpu.state();
+    if exit == Exit::Step && !raised_event(&before, &after, code) {
+        return Ok(true);
+    }
+    machine.vcpu.restore(&snapshot);
+    Ok(false)
+}
+
+/// Whether the instruction that was stepped from `before` to `after` raised an event: the vCPU is
+/// then in a handler, one instruction behind its gate's target.
+pub(crate) fn raised_event(before: &State, after: &State, code: &[u8]) -> bool {
+    if after.cpl() != before.cpl() {
+        // Outwards leads a return only, inwards an event only (call gates aside, which are harmless
+        // to undo).
+        return after.cpl() < before.cpl();
+    }
+    let dropped = before.stack_pointer().wrapping_sub(after.stack_pointer()) as i32;
+    if dropped < 12 && before.eflags.contains(Eflags::IF) == after.eflags.contains(Eflags::IF) {
+        return false;
+    }
+    // Three words or more have been pushed, or IF has changed: by an event, or by PUSHA, ENTER, STI,
+    // CLI, POPF, which go on to the next instruction; IRET pops.
+    let eip = before.instruction_address();
+    let mut decoder = Decoder::with_ip(32, code, u64::from(eip), DecoderOptions::NONE);
+    let next = eip.wrapping_add(decoder.decode().len() as u32);
+    after.instruction_address() != next && dropped >= 12
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(eip: u32, esp: u32, eflags: u32) -> State {
+        let mut state = State { cr0: 1, eip, eflags: Eflags(eflags), ..State::default() };
+        state.segments[2].attributes = 0xc093;
+        state.general.esp = esp;
+        state
+    }
+
+    #[test]
+    fn pushing_many_words_and_going_on_is_no_event() {
+        let pusha = [0x60];
+        assert!(!raised_event(&at(0x1000, 0x8000, 2), &at(0x1001, 0x7fe0, 2), &pusha));
+    }
+
+    #[test]
+    fn pushing_three_words_and_going_elsewhere_is_one() {
+        let ud2 = [0x0f, 0x0b];
+        assert!(raised_event(&at(0x1000, 0x8000, 0x202), &at(0x2002, 0x7ff0, 2), &ud2));
+    }
+
+    #[test]
+    fn a_return_to_the_same_ring_is_none() {
+        let iret = [0xcf];
+        assert!(!raised_event(&at(0x1000, 0x8000, 2), &at(0x2000, 0x800c, 0x202), &iret));
+    }
+
+    #[test]
+    fn a_change_of_ring_inwards_is_one_outwards_none() {
+        let mut outer = at(0x1000, 0x8000, 0x202);
+        outer.segments[2].attributes |= 3 << 5;
+        assert!(raised_event(&outer, &at(0x2000, 0x9000, 2), &[0x90]));
+        assert!(!raised_event(&at(0x2000, 0x9000, 2), &outer, &[0xcf]));
+    }
+}

@@ -1,0 +1,98 @@
+//! How a run ended.
+
+use ia32::State;
+use std::fmt;
+
+/// Why the guest runs no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It wrote 0 to the exit port.
+    PoweredOff,
+    /// It halted with interrupts closed, or with nothing that could wake it: for many kernels the
+    /// last thing they do.
+    Halted,
+    /// It wrote a failure code to the exit port.
+    Failed(
+        /// The code.
+        u32,
+    ),
+    /// It asked for a reset.
+    Reset,
+    /// A triple fault.
+    TripleFault,
+    /// KVM gave up.
+    InternalError {
+        /// KVM_INTERNAL_ERROR_*.
+        suberror: u32,
+        /// What KVM added.
+        data: Vec<u64>,
+    },
+    /// The processor refused the guest's state.
+    EntryFailed {
+        /// The vendor's reason code.
+        reason: u64,
+    },
+    /// KVM left for a reason that esp0 does not know.
+    UnknownExit(
+        /// Number of the exit reason.
+        u32,
+    ),
+    /// The time allowed was up.
+    TimedOut,
+    /// The user ended it.
+    Stopped,
+}
+
+impl Ending {
+    /// The guest came to an end of its own, and a good one.
+    pub fn is_good(&self) -> bool {
+        matches!(self, Ending::PoweredOff | Ending::Halted)
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ending::PoweredOff => f.write_str("the guest powered off"),
+            Ending::Halted => f.write_str("the guest halted for good"),
+            Ending::Failed(code) => write!(f, "the guest reported failure {code} on the exit port"),
+            Ending::Reset => f.write_str("the guest asked for a reset"),
+            Ending::TripleFault => {
+                f.write_str("triple fault: an exception could not be delivered, nor the double fault")
+            }
+            Ending::InternalError { suberror, data } => {
+                let what = match suberror {
+                    1 => "it could not emulate an instruction",
+                    2 => "exceptions came at the same time",
+                    3 => "an event could not be delivered",
+                    4 => "the processor left the guest for an unexpected reason",
+                    _ => "no reason given",
+                };
+                write!(f, "KVM gave up with internal error {suberror}: {what}")?;
+                if !data.is_empty() {
+                    write!(f, " (data")?;
+                    for word in data {
+                        write!(f, " {word:#x}")?;
+                    }
+                    write!(f, ")")?;
+                }
+                Ok(())
+            }
+            Ending::EntryFailed { reason } => {
+                write!(f, "the processor refused to enter the guest (reason {reason:#x})")
+            }
+            Ending::UnknownExit(reason) => write!(f, "KVM left with unknown exit reason {reason}"),
+            Ending::TimedOut => f.write_str("time-out: the guest ran longer than it was allowed to"),
+            Ending::Stopped => f.write_str("stopped by the user"),
+        }
+    }
+}
+
+/// The end of a run with the last state that was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    /// Why.
+    pub ending: Ending,
+    /// The registers at the end; after a triple fault those of the last stop before it.
+    pub state: State,
+}

@@ -1,0 +1,476 @@
+//! Runs a guest from its first instruction to its end, and tells an [`Observer`] what was seen.
+//!
+//! One thread does everything: it lets the guest run, serves its devices, decides at which
+//! instruction boundary an interrupt arrives, and turns stops at probes into entries and returns.
+//! The observer looks on; nothing that it does changes what the guest does next.
+//!
+//! ```text
+//!        ┌──────────────────────────────────────────────┐
+//!        ▼                                              │
+//!  devices up to now ─► inject, if one waits ─► run or step ─► exit: device, probe, halt, end
+//! ```
+//!
+//! With the deterministic clock the guest is stepped wherever an interrupt could be taken, and runs
+//! freely where interrupts are closed. The state before every event that interrupts such code is
+//! then known exactly, not only that before external ones.
+
+mod clock;
+mod end;
+mod start;
+mod step;
+
+pub use clock::ClockChoice;
+pub use end::{End, Ending};
+pub use start::flat_protected_mode;
+
+use crate::devices::{AccessSize, Devices, Effect};
+use crate::entry::{Entry, Return, Scene, capture_entry, capture_return};
+use crate::machine::{Exit, Machine, MachineError, stop_requested};
+use crate::probe::{Choice, Passed, Probes, raised_event};
+use clock::Clock;
+use ia32::{Eflags, State, Vector};
+use std::time::{Duration, Instant};
+use step::{Stepping, classify};
+
+/// Looks on while a guest runs.
+pub trait Observer {
+    /// The guest wrote to its console.
+    fn console(&mut self, bytes: &[u8]);
+
+    /// An event has been delivered.
+    fn entry(&mut self, entry: &Entry);
+
+    /// An IRET is about to be executed.
+    fn leave(&mut self, returning: &Return);
+}
+
+/// How a guest is to be run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What its timer runs on.
+    pub clock: ClockChoice,
+    /// How entries are caught.
+    pub probes: Choice,
+    /// How many hardware breakpoints work.
+    pub breakpoints: usize,
+    /// Wall-clock time after which the run ends.
+    pub timeout: Option<Duration>,
+}
+
+/// What a run counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// VM exits of all kinds.
+    pub exits: u64,
+    /// Stops at probes.
+    pub stops: u64,
+    /// Accesses to devices.
+    pub device_accesses: u64,
+    /// Interrupts injected.
+    pub injected: u64,
+    /// Instructions stepped.
+    pub stepped: u64,
+}
+
+/// A guest that runs.
+#[derive(Debug)]
+pub struct Run {
+    machine: Machine,
+    devices: Devices,
+    probes: Probes,
+    clock: Clock,
+    give_up_at: Option<Instant>,
+    alarm_at: Option<u64>,
+    counters: Counters,
+    sequence: u64,
+    /// The ring that the last return went to, until something is entered.
+    ring: Option<u8>,
+    /// The interrupt that was injected at the boundary just before.
+    injected: Option<(Vector, State)>,
+    /// The state at the boundary just before, where it was seen.
+    before: Option<State>,
+    /// The last exit was for an instruction that KVM completes when the vCPU runs next.
+    unfinished: bool,
+    /// Stepping has to be set anew.
+    step_again: bool,
+    last_state: State,
+}
+
+/// What a turn of the loop came to.
+type Turn = Result<Option<Ending>, MachineError>;
+
+impl Run {
+    /// A guest that has been loaded into `machine`, whose vCPU stands at its first instruction.
+    pub fn new(machine: Machine, devices: Devices, options: &Options) -> Self {
+        Run {
+            machine,
+            devices,
+            probes: Probes::new(options.probes, options.breakpoints),
+            clock: Clock::new(options.clock),
+            give_up_at: options.timeout.map(|timeout| Instant::now() + timeout),
+            alarm_at: None,
+            counters: Counters::default(),
+            sequence: 0,
+            ring: None,
+            injected: None,
+            before: None,
+            unfinished: false,
+            step_again: true,
+            last_state: State::default(),
+        }
+    }
+
+    /// Runs the guest to its end.
+    ///
+    /// # Errors
+    /// [`MachineError`] if KVM refuses something.
+    pub fn run(&mut self, observer: &mut impl Observer) -> Result<End, MachineError> {
+        let entry = self.machine.vcpu.state();
+        self.probes.await_idt(&mut self.machine, entry.instruction_address())?;
+        loop {
+            if let Some(ending) = self.turn(observer)? {
+                self.machine.vcpu.set_alarm(None)?;
+                let state = match ending {
+                    Ending::TripleFault => self.last_state,
+                    _ => self.machine.vcpu.state(),
+                };
+                return Ok(End { ending, state });
+            }
+        }
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// The probes.
+    pub fn probes(&self) -> &Probes {
+        &self.probes
+    }
+
+    /// The machine, to be looked at.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    #[inline]
+    fn turn(&mut self, observer: &mut impl Observer) -> Turn {
+        self.devices.advance_to(self.clock.now());
+        if self.devices.interrupt_pending() {
+            self.try_inject()?;
+        }
+        let exit = if self.clock.is_deterministic() {
+            match self.deterministic()? {
+                Some(exit) => exit,
+                None => return Ok(None),
+            }
+        } else {
+            self.set_alarm()?;
+            let waiting = self.devices.interrupt_pending() && self.injected.is_none();
+            self.machine.vcpu.request_interrupt_window(waiting);
+            self.machine.vcpu.run()?
+        };
+        self.handle(exit, observer)
+    }
+
+    /// Injects the interrupt that waits, if the vCPU takes one at this boundary.
+    fn try_inject(&mut self) -> Result<(), MachineError> {
+        if self.injected.is_some() {
+            return Ok(());
+        }
+        self.finish()?;
+        if !self.machine.vcpu.ready_for_interrupt() {
+            return Ok(());
+        }
+        let state = self.machine.vcpu.state();
+        if self.probes.is_exposed(state.instruction_address()) {
+            return Ok(());
+        }
+        let vector = self.devices.acknowledge_interrupt();
+        self.machine.vcpu.inject(vector)?;
+        self.counters.injected += 1;
+        self.injected = Some((Vector(vector), state));
+        Ok(())
+    }
+
+    /// Completes an instruction that the last exit left half-way.
+    fn finish(&mut self) -> Result<(), MachineError> {
+        if std::mem::take(&mut self.unfinished) {
+            self.machine.vcpu.finish_instruction()?;
+        }
+        Ok(())
+    }
+
+    /// The alarm goes off when the timer is due, or when the time allowed is up.
+    fn set_alarm(&mut self) -> Result<(), MachineError> {
+        let deadline = self.devices.next_deadline();
+        if self.alarm_at.is_some() && self.alarm_at == Some(deadline.unwrap_or(u64::MAX)) {
+            return Ok(());
+        }
+        self.alarm_at = Some(deadline.unwrap_or(u64::MAX));
+        let timer = deadline.map(|at| Duration::from_nanos(at.saturating_sub(self.clock.now())));
+        let patience = self.give_up_at.map(|at| at.saturating_duration_since(Instant::now()));
+        let delay = match (timer, patience) {
+            (Some(timer), Some(patience)) => Some(timer.min(patience)),
+            (timer, patience) => timer.or(patience),
+        };
+        self.machine.vcpu.set_alarm(delay)
+    }
+
+    /// Goes on by the deterministic clock: steps where an interrupt could be taken, and runs where
+    /// none can. None if an instruction was stepped and nothing else happened.
+    fn deterministic(&mut self) -> Result<Option<Exit>, MachineError> {
+        if self.alarm_at.is_none() {
+            self.alarm_at = Some(u64::MAX);
+            let patience = self.give_up_at.map(|at| at.saturating_duration_since(Instant::now()));
+            self.machine.vcpu.set_alarm(patience)?;
+        }
+        if self.injected.is_some() {
+            self.machine.vcpu.request_interrupt_window(false);
+            return self.machine.vcpu.run().map(Some);
+        }
+        let waiting = self.devices.interrupt_pending();
+        let timed = self.devices.next_deadline().is_some();
+        if !timed && !waiting {
+            self.machine.vcpu.request_interrupt_window(false);
+            return self.machine.vcpu.run().map(Some);
+        }
+        self.finish()?;
+        let state = self.machine.vcpu.state();
+        if !state.interruptible() {
+            self.machine.vcpu.request_interrupt_window(true);
+            return self.machine.vcpu.run().map(Some);
+        }
+        self.step(state)
+    }
+
+    /// Executes one instruction at a boundary where an interrupt could be taken.
+    fn step(&mut self, state: State) -> Result<Option<Exit>, MachineError> {
+        let at = state.instruction_address();
+        let mut code = [0; 15];
+        let count = self.probes.read_code(&self.machine, at, &mut code);
+        let class = classify(&code[..count]);
+        if class == Stepping::Never || state.eflags.contains(Eflags::TF) || self.probes.is_site(at)
+        {
+            return self.run_one(state).map(Some);
+        }
+        self.machine.vcpu.request_interrupt_window(false);
+        let snapshot = self.machine.vcpu.snapshot();
+        let exit = self.machine.vcpu.step(self.step_again)?;
+        self.step_again = class == Stepping::LoadsFlags;
+        let after = self.machine.vcpu.state();
+        match exit {
+            Exit::Step if !raised_event(&state, &after, &code[..count]) => {
+                if class == Stepping::PushesFlags {
+                    self.hide_trap_flag(&after);
+                }
+                self.counters.stepped += 1;
+                self.counters.exits += 1;
+                self.clock.tick();
+                Ok(None)
+            }
+            Exit::MemoryRead { .. } | Exit::MemoryWrite { .. } => {
+                self.clock.tick();
+                self.step_again = true;
+                Ok(Some(exit))
+            }
+            Exit::Interrupted | Exit::Shutdown | Exit::InternalError { .. } => {
+                self.step_again = true;
+                Ok(Some(exit))
+            }
+            _ => {
+                // The instruction raised an event, and its frame was pushed under stepping: let it
+                // happen again without.
+                self.machine.vcpu.restore(&snapshot);
+                self.run_one(state).map(Some)
+            }
+        }
+    }
+
+    /// Lets the instruction at this boundary happen without stepping. An interrupt shadow keeps KVM
+    /// from reporting the open window before it has.
+    fn run_one(&mut self, state: State) -> Result<Exit, MachineError> {
+        self.step_again = true;
+        self.clock.tick();
+        self.before = Some(state);
+        self.machine.vcpu.hold_interrupts_for_one_instruction();
+        self.machine.vcpu.request_interrupt_window(true);
+        self.machine.vcpu.run()
+    }
+
+    /// PUSHF under stepping has pushed a TF that is not the guest's.
+    fn hide_trap_flag(&self, after: &State) {
+        let linear = self.machine.linear();
+        let at = after.stack_address().wrapping_add(1);
+        let mut byte = [0];
+        if linear.read(at, &mut byte).is_some() {
+            let _ = linear.write(at, &[byte[0] & !1]);
+        }
+    }
+
+    #[inline]
+    fn handle(&mut self, exit: Exit, observer: &mut impl Observer) -> Turn {
+        self.counters.exits += 1;
+        if let Some(address) = self.probes.hit(&mut self.machine, &exit) {
+            self.stop(address, &exit, observer)?;
+            return Ok(None);
+        }
+        if exit == Exit::Interrupted {
+            return Ok(self.interrupted());
+        }
+        self.injected = None;
+        self.before = None;
+        if exit != Exit::Shutdown {
+            self.last_state = self.machine.vcpu.state();
+            let state = self.last_state;
+            self.probes.follow(&mut self.machine, &state)?;
+        }
+        match exit {
+            Exit::PortWrite { port, size } => {
+                let size = self.device_access(size);
+                let data = self.machine.vcpu.port_data();
+                let effect = self.devices.port_write_string(port, size, data, self.clock.now());
+                let bytes = self.devices.take_console_output();
+                if !bytes.is_empty() {
+                    observer.console(&bytes);
+                }
+                Ok(match effect {
+                    Effect::None => None,
+                    Effect::PowerOff(0) => Some(Ending::PoweredOff),
+                    Effect::PowerOff(code) => Some(Ending::Failed(code)),
+                    Effect::Reset(_) => Some(Ending::Reset),
+                })
+            }
+            Exit::PortRead { port, size } => {
+                let size = self.device_access(size);
+                let data = self.machine.vcpu.port_data();
+                self.devices.port_read_string(port, size, data, self.clock.now());
+                Ok(None)
+            }
+            Exit::MemoryRead { .. } => {
+                self.unfinished = true;
+                self.machine.vcpu.mmio_data().fill(0xff);
+                Ok(None)
+            }
+            Exit::MemoryWrite { .. } => {
+                self.unfinished = true;
+                Ok(None)
+            }
+            Exit::Halt => self.halt(),
+            Exit::InterruptWindow | Exit::Step => Ok(None),
+            Exit::Breakpoint { .. } => Ok(Some(Ending::UnknownExit(4))),
+            Exit::Interrupted => Ok(None),
+            Exit::Shutdown => Ok(Some(Ending::TripleFault)),
+            Exit::InternalError { suberror, data } => {
+                Ok(Some(Ending::InternalError { suberror, data }))
+            }
+            Exit::EntryFailed { reason } => Ok(Some(Ending::EntryFailed { reason })),
+            Exit::Other(reason) => Ok(Some(Ending::UnknownExit(reason))),
+        }
+    }
+
+    fn device_access(&mut self, size: u8) -> AccessSize {
+        self.unfinished = true;
+        self.counters.device_accesses += 1;
+        self.clock.tick();
+        AccessSize::from_bytes(size).unwrap_or(AccessSize::Byte)
+    }
+
+    /// The guest waits for an interrupt.
+    fn halt(&mut self) -> Turn {
+        let open = self.machine.vcpu.state().eflags.contains(Eflags::IF);
+        if open && self.devices.interrupt_pending() {
+            return Ok(None);
+        }
+        match self.devices.next_deadline().filter(|_| open) {
+            Some(deadline) => {
+                self.clock.wait_until(deadline);
+                Ok(self.interrupted())
+            }
+            None => Ok(Some(Ending::Halted)),
+        }
+    }
+
+    /// A signal arrived, or time has passed: is it over?
+    fn interrupted(&mut self) -> Option<Ending> {
+        // The alarm has gone off: it must be set again.
+        if !self.clock.is_deterministic() {
+            self.alarm_at = None;
+        }
+        if stop_requested() {
+            return Some(Ending::Stopped);
+        }
+        self.give_up_at.filter(|at| Instant::now() >= *at).map(|_| Ending::TimedOut)
+    }
+
+    /// The guest stopped at a probe.
+    #[inline]
+    fn stop(
+        &mut self,
+        address: u32,
+        exit: &Exit,
+        observer: &mut impl Observer,
+    ) -> Result<(), MachineError> {
+        self.counters.stops += 1;
+        self.unfinished = matches!(exit, Exit::PortWrite { .. });
+        let mut state = self.machine.vcpu.state();
+        if *exit == Exit::Halt {
+            // HLT left EIP behind itself; the site is where it stands.
+            state.eip = state.eip.wrapping_sub(1);
+        }
+        self.last_state = state;
+        self.probes.follow(&mut self.machine, &state)?;
+        let mut scene = Scene {
+            sequence: self.sequence + 1,
+            time: self.clock.instructions(),
+            injected: self.injected.take(),
+            before: self.before.take(),
+            ring: self.ring,
+        };
+        if let Some(site) = self.probes.site_at(address) {
+            if !site.vectors.is_empty() {
+                let entry =
+                    capture_entry(&mut self.machine, &self.probes, &site.vectors, state, &scene);
+                if let Some(entry) = entry {
+                    self.sequence += 1;
+                    self.ring = None;
+                    observer.entry(&entry);
+                }
+            }
+            if let Some(iret) = site.iret {
+                scene.sequence = self.sequence;
+                let returning = capture_return(&self.machine, &iret, state, &scene);
+                self.ring = Some(returning.ring());
+                observer.leave(&returning);
+            }
+        }
+        let loads_idt = self.probes.site_at(address).is_some_and(|site| site.loads_idt);
+        match self.probes.pass(&mut self.machine, address, state.eip)? {
+            Passed::WithNextRun => {
+                if self.unfinished && self.clock.is_deterministic() && state.interruptible() {
+                    self.finish()?;
+                    self.clock.tick();
+                }
+            }
+            Passed::Stepped => {
+                self.counters.exits += 1;
+                self.step_again = true;
+                if state.interruptible() {
+                    self.clock.tick();
+                }
+            }
+            Passed::Exposed => {
+                self.counters.exits += 1;
+                self.step_again = true;
+                // What it raises is an event from this very state.
+                self.before = Some(state);
+            }
+        }
+        if loads_idt {
+            let state = self.machine.vcpu.state();
+            self.probes.follow(&mut self.machine, &state)?;
+        }
+        Ok(())
+    }
+}
