@@ -16,7 +16,7 @@ pub enum Call {
     Yield = 2,
     /// `getpid()`: returns the caller's task number, which is never 0.
     GetPid = 3,
-    /// `sleep(ticks)`: sleeps through that many timer ticks; returns 0.
+    /// `sleep(ticks)`: sleeps through that many timer ticks, fewer than 2³¹; returns 0.
     Sleep = 4,
 }
 

@@ -35,7 +35,12 @@ impl Gate {
     pub const fn new(kind: Kind, code: Selector, handler: u32, ring: Ring) -> Self {
         let access = 0x80 | (ring as u8) << 5 | kind as u8;
         let handler = handler as u64;
-        Self(handler & 0xFFFF | (code.0 as u64) << 16 | (access as u64) << 40 | (handler >> 16) << 48)
+        Self(
+            handler & 0xFFFF
+                | (code.0 as u64) << 16
+                | (access as u64) << 40
+                | (handler >> 16) << 48,
+        )
     }
 }
 

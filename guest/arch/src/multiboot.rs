@@ -61,18 +61,12 @@ impl Info {
 
     /// The kernel's command line; empty if there is none.
     pub fn command_line(self) -> &'static str {
-        if self.has(HAS_COMMAND_LINE) {
-            self.string(self.field(16))
-        } else {
-            ""
-        }
+        if self.has(HAS_COMMAND_LINE) { self.string(self.field(16)) } else { "" }
     }
 
     /// The value of the first word `key=value` on the command line.
     pub fn option(self, key: &str) -> Option<&'static str> {
-        self.command_line()
-            .split(' ')
-            .find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
+        self.command_line().split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
     }
 
     /// The modules, in the order in which they were given.
@@ -118,11 +112,18 @@ impl Info {
             let range = physical(text.as_bytes());
             range.start..range.end + 1
         };
-        let map = if self.has(HAS_MEMORY_MAP) { self.field(48)..self.field(48) + self.field(44) } else { 0..0 };
+        let map = if self.has(HAS_MEMORY_MAP) {
+            self.field(48)..self.field(48) + self.field(44)
+        } else {
+            0..0
+        };
         let list = self.field(24)..self.field(24) + 16 * self.module_count();
         [self.address..self.address + 128, map, list, of_string(self.command_line())]
             .into_iter()
-            .chain(self.modules().flat_map(move |module| [physical(module.bytes), of_string(module.string)]))
+            .chain(
+                self.modules()
+                    .flat_map(move |module| [physical(module.bytes), of_string(module.string)]),
+            )
             .filter(|range| range.start < range.end && range.start != 0)
     }
 

@@ -10,9 +10,9 @@
 use core::cell::Cell;
 use core::mem::size_of;
 
-/// The size of a page, and of what one page table maps.
-pub const PAGE: u32 = 4096;
-/// The size of a large page, and of what one entry of the page directory maps.
+pub use abi::layout::PAGE;
+
+/// The size of a large page: what one page table maps, and one entry of the page directory.
 pub const LARGE_PAGE: u32 = 1024 * PAGE;
 
 bitflags::bitflags! {
@@ -75,7 +75,9 @@ pub struct Table(pub [Cell<Entry>; 1024]);
 
 impl Table {
     /// A table that maps nothing.
-    pub const EMPTY: Self = Self([const { Cell::new(Entry::EMPTY) }; 1024]);
+    pub const fn empty() -> Self {
+        Self([const { Cell::new(Entry::EMPTY) }; 1024])
+    }
 }
 
 const _: () = assert!(size_of::<Table>() == PAGE as usize);

@@ -9,7 +9,9 @@ use core::arch::{asm, naked_asm};
 pub unsafe fn read(port: u16) -> u8 {
     let value;
     // SAFETY: IN touches no memory; for what the device does the caller answers.
-    unsafe { asm!("in al, dx", in("dx") port, out("al") value, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        asm!("in al, dx", in("dx") port, out("al") value, options(nomem, nostack, preserves_flags))
+    };
     value
 }
 
@@ -19,7 +21,9 @@ pub unsafe fn read(port: u16) -> u8 {
 /// As for [`read`]: what the device does on it must be no harm to the kernel's memory.
 pub unsafe fn write(port: u16, value: u8) {
     // SAFETY: OUT touches no memory; for what the device does the caller answers.
-    unsafe { asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack, preserves_flags))
+    };
 }
 
 /// Writes all bytes to one port, by one REP OUTSB: under a VMM that is one exit for the string.

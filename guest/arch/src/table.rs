@@ -16,10 +16,7 @@ const _: () = assert!(size_of::<Pointer>() == 6);
 
 impl Pointer {
     fn to<T>(table: &'static [T]) -> Self {
-        Self {
-            limit: (size_of_val(table) - 1) as u16,
-            base: table.as_ptr() as u32,
-        }
+        Self { limit: (size_of_val(table) - 1) as u16, base: table.as_ptr() as u32 }
     }
 }
 
@@ -30,7 +27,12 @@ impl Pointer {
 /// # Safety
 /// `code` and `data` select flat ring-0 segments in the table, `task` an available TSS. The table
 /// lies in writable memory that nobody else reads or writes.
-pub unsafe fn load_gdt(table: &'static [Descriptor], code: Selector, data: Selector, task: Selector) {
+pub unsafe fn load_gdt(
+    table: &'static [Descriptor],
+    code: Selector,
+    data: Selector,
+    task: Selector,
+) {
     let pointer = Pointer::to(table);
     // SAFETY: as the caller promises. The far return pops the address of the label behind it and
     // CS; the stack is as before. All segments stay flat, so nothing moves.
@@ -63,5 +65,7 @@ pub unsafe fn load_gdt(table: &'static [Descriptor], code: Selector, data: Selec
 pub unsafe fn load_idt(table: &'static [Gate]) {
     let pointer = Pointer::to(table);
     // SAFETY: as the caller promises.
-    unsafe { asm!("lidt [{}]", in(reg) &raw const pointer, options(readonly, nostack, preserves_flags)) };
+    unsafe {
+        asm!("lidt [{}]", in(reg) &raw const pointer, options(readonly, nostack, preserves_flags))
+    };
 }

@@ -24,7 +24,8 @@ pub(crate) const OTHER_USER_DATA: Selector = Selector::new(8, Ring::User);
 // SAFETY: used by kernel code that no interrupt handler can interrupt while it does.
 pub(crate) static TSS: OneCpu<Tss> = unsafe { OneCpu::new(Tss::new(KERNEL_DATA)) };
 // SAFETY: as above; after `start` only the processor uses it.
-static GDT: OneCpu<Cell<[Descriptor; 9]>> = unsafe { OneCpu::new(Cell::new([Descriptor::NULL; 9])) };
+static GDT: OneCpu<Cell<[Descriptor; 9]>> =
+    unsafe { OneCpu::new(Cell::new([Descriptor::NULL; 9])) };
 // SAFETY: as above.
 static IDT: OneCpu<Cell<[Gate; 256]>> = unsafe { OneCpu::new(Cell::new([Gate::ABSENT; 256])) };
 

@@ -32,15 +32,15 @@ struct Task {
 // SAFETY: used by kernel code that no interrupt handler can interrupt while it does.
 static STACKS: OneCpu<[Stack; 2]> = unsafe {
     OneCpu::new(
-        [const {
-            Stack { stack: UnsafeCell::new([0; 4096]), behind: UnsafeCell::new([0; 4096]) }
-        }; 2],
+        [const { Stack { stack: UnsafeCell::new([0; 4096]), behind: UnsafeCell::new([0; 4096]) } };
+            2],
     )
 };
 // SAFETY: as above.
 static TASKS: OneCpu<[Task; 2]> = unsafe {
     OneCpu::new(
-        [const { Task { stack_top: Cell::new(0), stack_pointer: Cell::new(0), ended: Cell::new(false) } }; 2],
+        [const { Task { stack_top: Cell::new(0), stack_pointer: Cell::new(0), ended: Cell::new(false) } };
+            2],
     )
 };
 // SAFETY: as above.

@@ -55,7 +55,12 @@ pub extern "C" fn trap(vector: u32, registers: &mut Registers, frame: &mut Frame
         SPURIOUS_FIRST | SPURIOUS_SECOND if pic::is_spurious(vector) => false,
         vector if calls::VECTORS.contains(&vector) => call(registers),
         // With an error code all words of the frame are one further on.
-        _ => panic!("{} (vector {vector}), eip {:08x} or {:08x}", mnemonic(vector), frame.eip, frame.cs),
+        _ => panic!(
+            "{} (vector {vector}), eip {:08x} or {:08x}",
+            mnemonic(vector),
+            frame.eip,
+            frame.cs
+        ),
     };
     // One place for all switches: a task that was put onto another's stack finds a return there
     // that fits, and the kernel goes on.

@@ -13,6 +13,9 @@ use arch::console;
 /// What a call gives back in EAX, and who runs next.
 type Answer = (Result<u32, Error>, Next);
 
+/// The longest sleep, in ticks: moments further away would look like the past.
+const MAX_SLEEP: u32 = i32::MAX as u32;
+
 /// Does what the frame's registers ask for, and puts the result into its EAX.
 pub(crate) fn dispatch(frame: &mut Frame) -> Next {
     let task = Task::current();
@@ -47,8 +50,9 @@ fn write(task: &Task, text: Claim) -> Result<u32, Error> {
 }
 
 fn sleep(task: &Task, ticks: u32) -> Answer {
-    if ticks > i32::MAX as u32 {
-        return (Err(Error::BadArgument), Next::Stay);
+    match ticks {
+        0 => (Ok(0), Next::Switch),
+        1..=MAX_SLEEP => (Ok(0), task.sleep_until(Moment::in_ticks(ticks))),
+        _ => (Err(Error::BadArgument), Next::Stay),
     }
-    (Ok(0), task.sleep_until(Moment::in_ticks(ticks)))
 }

@@ -7,7 +7,9 @@ use core::panic::PanicInfo;
 fn panic(info: &PanicInfo<'_>) -> ! {
     arch::cpu::close_interrupts();
     match info.location() {
-        Some(place) => arch::println!("micro: panic at {}:{}: {}", place.file(), place.line(), info.message()),
+        Some(place) => {
+            arch::println!("micro: panic at {}:{}: {}", place.file(), place.line(), info.message())
+        }
         None => arch::println!("micro: panic: {}", info.message()),
     }
     arch::power::off(abi::port::EXIT_PANIC)

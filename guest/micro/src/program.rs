@@ -9,6 +9,7 @@ use crate::memory::space::{Access, AddressSpace};
 use crate::task::Task;
 use abi::layout::{PAGE, STACK_SIZE, STACK_TOP};
 use arch::multiboot::Module;
+use core::ops::Range;
 
 /// How many words a module's string may have.
 const MAX_WORDS: usize = 16;
@@ -22,7 +23,10 @@ pub(crate) fn start(module: Module) {
 
     match load(module.bytes, words) {
         Ok((space, entry, stack)) => match Task::create(name, space, entry, stack) {
-            Some(task) => arch::println!("micro: task {task} {} bytes", module.bytes.len()),
+            Some(task) => {
+                let Range { start, end } = task.kernel_stack();
+                arch::println!("micro: task {task} kernel stack {start:08x} to {end:08x}");
+            }
             None => panic!("module {name}: no memory for a task"),
         },
         Err(reason) => panic!("module {name}: {reason}"),

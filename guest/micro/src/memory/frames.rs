@@ -49,15 +49,12 @@ pub(super) fn start(info: Info) {
         }
     }
     assert!(frames.fresh.count > 0, "the loader's map shows no memory above 1 MiB");
-    TOTAL.set(frames.fresh.all().iter().map(|range| range.end).max().unwrap_or(0));
 }
-
-// SAFETY: as above.
-static TOTAL: OneCpu<core::cell::Cell<u32>> = unsafe { OneCpu::new(core::cell::Cell::new(0)) };
 
 /// The end of physical memory, as far as the kernel uses it.
 pub(crate) fn total() -> u32 {
-    TOTAL.get()
+    let frames = FRAMES.borrow();
+    frames.fresh.all().iter().map(|range| range.end).max().unwrap_or(0)
 }
 
 impl Frame {

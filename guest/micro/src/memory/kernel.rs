@@ -33,11 +33,11 @@ pub(crate) static DIRECTORY: OneCpu<Table> = unsafe { OneCpu::new(first_director
 
 /// The first 4 MiB of physical memory, where the kernel lies.
 // SAFETY: as above.
-static IMAGE: OneCpu<Table> = unsafe { OneCpu::new(Table::EMPTY) };
+static IMAGE: OneCpu<Table> = unsafe { OneCpu::new(Table::empty()) };
 
 /// The task blocks.
 // SAFETY: as above.
-static BLOCK_PAGES: OneCpu<Table> = unsafe { OneCpu::new(Table::EMPTY) };
+static BLOCK_PAGES: OneCpu<Table> = unsafe { OneCpu::new(Table::empty()) };
 
 unsafe extern "C" {
     static read_only_start: u8;
@@ -49,7 +49,7 @@ unsafe extern "C" {
 /// All memory there could be, from KERNEL on, in large pages; and the first 4 MiB at 0 as well,
 /// where the instructions run that turn paging on.
 const fn first_directory() -> Table {
-    let mut table = Table::EMPTY;
+    let mut table = Table::empty();
     table.0[0] = Cell::new(Entry::new(0, LARGE));
     let mut physical = 0;
     while physical < MAPPED {

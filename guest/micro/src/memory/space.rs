@@ -85,7 +85,8 @@ impl AddressSpace {
             return None;
         }
         let in_directory = self.directory().0[directory_index(address)].get();
-        let entry = in_directory.is_present().then(|| table(in_directory).0[table_index(address)].get())?;
+        let entry =
+            in_directory.is_present().then(|| table(in_directory).0[table_index(address)].get())?;
         entry.is_present().then_some(entry)
     }
 

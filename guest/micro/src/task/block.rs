@@ -74,6 +74,8 @@ impl Block {
 pub(super) fn of_running_stack() -> u32 {
     let stack_pointer: u32;
     // SAFETY: reading ESP has no effect.
-    unsafe { asm!("mov {}, esp", out(reg) stack_pointer, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        asm!("mov {}, esp", out(reg) stack_pointer, options(nomem, nostack, preserves_flags))
+    };
     stack_pointer & !(BLOCK - 1)
 }

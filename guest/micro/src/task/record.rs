@@ -10,8 +10,10 @@ use crate::clock::Moment;
 use crate::memory::kernel;
 use crate::memory::space::AddressSpace;
 use crate::segments;
+use abi::layout::KERNEL_STACK;
 use core::cell::Cell;
 use core::fmt;
+use core::ops::Range;
 
 /// What the processor does when it leaves the kernel. To forget it would be to forget a switch.
 #[must_use]
@@ -47,7 +49,12 @@ pub(crate) struct Task {
 
 impl Task {
     /// A task that will enter ring 3 at `entry`, with `stack` in ESP, when its turn comes.
-    pub(crate) fn create(name: &str, space: AddressSpace, entry: u32, stack: u32) -> Option<&'static Self> {
+    pub(crate) fn create(
+        name: &str,
+        space: AddressSpace,
+        entry: u32,
+        stack: u32,
+    ) -> Option<&'static Self> {
         let task = Self::place(table::free_number()?, name, Some(space))?;
         task.stack_pointer.set(stack::for_program(task.block.stack_top(), entry, stack));
         table::add(task);
@@ -89,6 +96,11 @@ impl Task {
     /// Its number, the idle task's being 0.
     pub(crate) fn number(&self) -> u32 {
         self.block.number()
+    }
+
+    /// The addresses of its kernel stack.
+    pub(crate) fn kernel_stack(&self) -> Range<u32> {
+        self.block.stack_top() - KERNEL_STACK..self.block.stack_top()
     }
 
     /// Its program's memory.
@@ -156,7 +168,7 @@ impl Task {
 
 impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {:<10}", self.number(), self.name.as_str())
+        write!(f, "{:>2} {:<10}", self.number(), self.name.as_str())
     }
 }
 

@@ -74,7 +74,7 @@ impl Frame {
     }
 
     /// Whether ring 3 was interrupted. CS has 16 bits; the other half of the word means nothing.
-    pub(crate) fn from_user(&self) -> bool {
+    pub(crate) fn is_from_user(&self) -> bool {
         Selector(self.cs as u16).ring() == Ring::User
     }
 }

@@ -30,10 +30,10 @@ pub(crate) extern "C" fn trap(frame: &mut Frame) {
             clock::tick()
         }
         vector::SPURIOUS_FIRST | vector::SPURIOUS_SECOND if pic::is_spurious(vector) => Next::Stay,
-        vector::SYSTEM_CALL if frame.from_user() => call::dispatch(frame),
+        vector::SYSTEM_CALL if frame.is_from_user() => call::dispatch(frame),
         // The program is not to blame for these two.
         vector::NMI | vector::MACHINE_CHECK => unexpected(frame),
-        ..vector::EXCEPTIONS if frame.from_user() => fault(frame),
+        ..vector::EXCEPTIONS if frame.is_from_user() => fault(frame),
         _ => unexpected(frame),
     };
     if next == Next::Switch {
@@ -50,7 +50,7 @@ fn fault(frame: &Frame) -> Next {
 
 /// The kernel did, or the machine is broken.
 fn unexpected(frame: &Frame) -> ! {
-    panic!("{} in ring {}", Reason(frame), if frame.from_user() { 3 } else { 0 })
+    panic!("{} in ring {}", Reason(frame), if frame.is_from_user() { 3 } else { 0 })
 }
 
 /// An event in words: `#PF, error 00000004, eip 080481a2, cr2 00000000`.

@@ -34,7 +34,9 @@ fn main(arguments: user::Arguments) -> i32 {
         what => unsafe {
             match what {
                 "text" => asm!("mov dword ptr [{}], 0", in(reg) PROGRAM),
-                "divide" => asm!("xor ecx, ecx", "div ecx", out("ecx") _, out("eax") _, out("edx") _),
+                "divide" => {
+                    asm!("xor ecx, ecx", "div ecx", out("ecx") _, out("eax") _, out("edx") _)
+                }
                 "cli" => asm!("cli"),
                 "port" => asm!("out 0xF4, al", in("al") 0_u8),
                 "gate" => asm!("int 14"),
@@ -69,7 +71,8 @@ fn bad_pointers() -> i32 {
         (u32::MAX, 1),
         (u32::MAX, u32::MAX),
     ];
-    let allowed = claims.iter().filter(|&&(address, length)| call::write_raw(address, length).is_ok());
+    let allowed =
+        claims.iter().filter(|&&(address, length)| call::write_raw(address, length).is_ok());
     let allowed = allowed.count();
     user::println!("fault: {} of {} bad pointers refused", claims.len() - allowed, claims.len());
     allowed as i32
