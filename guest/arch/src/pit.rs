@@ -13,7 +13,19 @@ const COMMAND: u16 = 0x43;
 /// Channel 0, low byte then high byte, mode 2 (rate generator), binary.
 const RATE_GENERATOR: u8 = 0x34;
 
-/// Starts the timer with the divisor that comes nearest to `hz`, which is put into [`RATES`].
+/// The rate that an option asks for, or `default` without one.
+///
+/// # Panics
+/// If it is no number, or none of [`RATES`].
+pub fn rate(option: Option<&str>, default: u32) -> u32 {
+    let Some(text) = option else { return default };
+    match text.parse() {
+        Ok(hz) if RATES.contains(&hz) => hz,
+        _ => panic!("hz={text}: it has to be a number from {} to {}", RATES.start(), RATES.end()),
+    }
+}
+
+/// Starts the timer with the divisor that comes nearest to `hz`, one of [`RATES`].
 pub fn start(hz: u32) {
     let [low, high, ..] = divisor(hz).to_le_bytes();
     // SAFETY: the ports of the 8254, which move no memory.
@@ -25,14 +37,7 @@ pub fn start(hz: u32) {
 }
 
 const fn divisor(hz: u32) -> u32 {
-    let hz = if hz < *RATES.start() {
-        *RATES.start()
-    } else if hz > *RATES.end() {
-        *RATES.end()
-    } else {
-        hz
-    };
     (FREQUENCY + hz / 2) / hz
 }
 
-const _: () = assert!(divisor(100) == 11_932 && divisor(0) == 62_799 && divisor(1_000) == 1_193);
+const _: () = assert!(divisor(100) == 11_932 && divisor(19) == 62_799 && divisor(1_000) == 1_193);

@@ -35,7 +35,7 @@ const HZ: u32 = 100;
 
 /// The kernel, once the loader's words have reached Rust.
 fn start(info: Info) -> ! {
-    let hz = info.option("hz").and_then(|hz| hz.parse().ok()).unwrap_or(HZ);
+    let hz = pit::rate(info.option("hz"), HZ);
     match info.option("plant") {
         None => println!("broken: nothing planted"),
         Some(name) => match Plant::named(name) {

@@ -40,13 +40,10 @@ fn start(info: Info) -> ! {
     segments::start();
     trap::start();
 
-    let hz = info.option("hz").and_then(|hz| hz.parse().ok()).unwrap_or(clock::HZ);
-    let hz = hz.clamp(*pit::RATES.start(), *pit::RATES.end());
-    println!(
-        "micro: {} MiB of memory, timer {hz} Hz, {} programs",
-        memory::total().next_multiple_of(1 << 20) >> 20,
-        info.modules().count(),
-    );
+    let hz = pit::rate(info.option("hz"), clock::HZ);
+    let (memory, programs) =
+        (memory::total().next_multiple_of(1 << 20) >> 20, info.modules().count());
+    println!("micro: memory {memory} MiB, timer {hz} Hz, programs {programs}");
     for module in info.modules() {
         program::start(module);
     }
