@@ -288,7 +288,7 @@ impl Counter {
             && match self.mode() {
                 0 => self.gate && !self.stopped,
                 // A count of 1 is illegal in these modes; OUT then stays high for good.
-                2 => self.gate && !(self.element == 1 && self.count == Some(1)),
+                2 => self.gate && !(self.element == 1 && self.count == Some(1) && self.out),
                 3 => self.gate && !(self.element == 0 && self.count == Some(1) && self.out),
                 4 => self.gate,
                 _ => true,

@@ -139,7 +139,7 @@ impl Pit {
 
     /// The refresh detector: bit 4 of port 0x61. It runs whatever counter 1 is programmed for.
     pub fn refresh_toggle(&self) -> bool {
-        self.pulse / REFRESH_PULSES & 1 != 0
+        !(self.pulse / REFRESH_PULSES).is_multiple_of(2)
     }
 }
 

@@ -136,9 +136,7 @@ impl SerialPort {
             FIFO_CONTROL => {
                 self.fifos_enabled = value & 0x01 != 0;
                 if value & 0x02 != 0 {
-                    while self.data_ready() {
-                        self.uart.read(DATA);
-                    }
+                    self.empty_fifo();
                 }
             }
             _ => {
@@ -187,6 +185,17 @@ impl SerialPort {
     fn forward(&mut self, register: u8, value: u8) {
         // The output is a Vec and the trigger does nothing: neither can fail.
         let _ = self.uart.write(register, value);
+    }
+
+    /// Behind the divisor latch the FIFO is out of reach, so the latch is opened for the while.
+    fn empty_fifo(&mut self) {
+        let line_control = self.uart.read(LINE_CONTROL);
+        self.forward(LINE_CONTROL, line_control & !DIVISOR_LATCH);
+        while self.data_ready() {
+            self.uart.read(DATA);
+        }
+        self.forward(LINE_CONTROL, line_control);
+        self.refill();
     }
 
     fn refill(&mut self) {
@@ -297,6 +306,11 @@ mod tests {
         port.receive(b"abc");
         write(&mut port, FIFO_CONTROL, 0x02);
         assert_eq!(port.read(LINE_STATUS) & DATA_READY, 0);
+        port.receive(b"abc");
+        write(&mut port, LINE_CONTROL, DIVISOR_LATCH | 3);
+        write(&mut port, FIFO_CONTROL, 0x02);
+        assert_eq!(port.read(LINE_STATUS) & DATA_READY, 0, "behind the divisor latch too");
+        assert_eq!(port.read(LINE_CONTROL), DIVISOR_LATCH | 3);
     }
 
     #[test]
