@@ -1,20 +1,24 @@
-//! `compute [LIMIT]` counts the primes below a limit, by division: it only computes, and says what
-//! came out. It is there to be pre-empted.
+//! `compute [STEPS]` only computes, at four instructions a step, and says once what came out. It is
+//! there to be pre-empted, and to show by its result that this did it no harm.
 
 #![no_std]
 #![no_main]
 
 user::program!(main);
 
+/// How many steps if nothing is said: some thirty ticks of the deterministic clock.
+const STEPS: u32 = 2000;
+
 fn main(arguments: user::Arguments) -> i32 {
-    let limit = arguments.number(1, 200);
-    let primes = (2..limit).filter(|&number| is_prime(number)).count();
-    user::println!("compute: {primes} primes below {limit}");
+    let steps = arguments.number(1, STEPS);
+    let end = (0..steps).fold(0, |value, _| next(value));
+    user::println!("compute: {steps} steps from 00000000 to {end:08x}");
     0
 }
 
-fn is_prime(number: u32) -> bool {
-    (2..)
-        .take_while(|divisor| divisor * divisor <= number)
-        .all(|divisor| !number.is_multiple_of(divisor))
+/// The linear congruential generator of "Numerical Recipes", 2nd edition, section 7.1.
+const fn next(value: u32) -> u32 {
+    value.wrapping_mul(1_664_525).wrapping_add(1_013_904_223)
 }
+
+const _: () = assert!(next(0) == 0x3C6E_F35F && next(next(0)) == 0x4750_2932);
