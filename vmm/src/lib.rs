@@ -9,3 +9,4 @@ pub mod host;
 pub mod machine;
 pub mod probe;
 pub mod run;
+pub mod trace;

@@ -149,6 +149,11 @@ impl Run {
         &self.probes
     }
 
+    /// The devices.
+    pub fn devices(&self) -> &Devices {
+        &self.devices
+    }
+
     /// The machine, to be looked at.
     pub fn machine(&self) -> &Machine {
         &self.machine

@@ -1,0 +1,196 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use esp0::probe::Choice;
+use esp0::run::ClockChoice;
+use esp0::trace::Frames;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Boots a 32-bit x86 kernel on KVM and checks, from outside, every entry into ring 0.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+#[command(after_help = "Without a command, the microkernel that esp0 carries is booted.\n\n\
+    Exit status: 0 all entries right; 1 findings; 2 usage or bad input; 3 no usable KVM; \
+    4 the guest failed.")]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+    #[command(flatten)]
+    pub(super) options: RunOptions,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Boot a kernel and check its entries
+    Run {
+        /// An ELF32 kernel with a Multiboot header [default: a guest that esp0 carries]
+        kernel: Option<PathBuf>,
+        #[command(flatten)]
+        options: RunOptions,
+    },
+    /// Test what this KVM does in 32-bit protected mode
+    Doctor {
+        /// When to colour the output
+        #[arg(long, value_name = "WHEN", default_value = "auto")]
+        color: Color,
+    },
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct RunOptions {
+    /// Which of the guests that esp0 carries to boot
+    #[arg(long, value_name = "NAME", default_value = "micro", value_parser = guest_names())]
+    pub(super) guest: String,
+
+    /// The kernel's command line
+    #[arg(long, value_name = "TEXT", default_value = "", allow_hyphen_values = true)]
+    pub(super) cmdline: String,
+
+    /// A module: a file, or a program that esp0 carries, and its arguments; may be repeated
+    #[arg(long = "module", value_name = "\"FILE ARGS\"")]
+    pub(super) modules: Vec<String>,
+
+    /// RAM of the guest, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=3072))]
+    pub(super) mem: u64,
+
+    /// Write every entry and return to this file, as JSON Lines
+    #[arg(long, value_name = "FILE")]
+    pub(super) trace: Option<PathBuf>,
+
+    /// Print the guest's console, findings and the verdict only
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+
+    /// Which frames to draw
+    #[arg(long, value_name = "WHICH", default_value = "first")]
+    pub(super) frames: FramesArgument,
+
+    /// End the run after so many seconds of wall-clock time
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(super) timeout: Option<Duration>,
+
+    /// What the guest's timer runs on: `real`, or `deterministic`, which counts instructions and can
+    /// be repeated to the byte; `deterministic:N` takes N nanoseconds for an instruction (40000)
+    /// [default: deterministic for the guests that esp0 carries, else real]
+    #[arg(long, value_name = "CLOCK", value_parser = clock)]
+    pub(super) clock: Option<ClockChoice>,
+
+    /// How entries are caught
+    #[arg(long, value_name = "MEANS", default_value = "auto")]
+    pub(super) probe: ProbeArgument,
+
+    /// Tell more: what was loaded and what was counted; twice: a line for each return
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub(super) verbose: u8,
+
+    /// When to colour the output
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub(super) color: Color,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum FramesArgument {
+    /// Each
+    All,
+    /// The first of each kind
+    First,
+    /// None
+    None,
+}
+
+impl From<FramesArgument> for Frames {
+    fn from(argument: FramesArgument) -> Self {
+        match argument {
+            FramesArgument::All => Frames::All,
+            FramesArgument::First => Frames::First,
+            FramesArgument::None => Frames::None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum ProbeArgument {
+    /// The cheapest means for each place
+    Auto,
+    /// Hardware breakpoints while there are any, then patches
+    Breakpoint,
+    /// Patched instructions only
+    Patch,
+    /// Nothing is caught: the guest runs as it would without esp0
+    None,
+}
+
+impl From<ProbeArgument> for Choice {
+    fn from(argument: ProbeArgument) -> Self {
+        match argument {
+            ProbeArgument::Auto => Choice::Auto,
+            ProbeArgument::Breakpoint => Choice::Breakpoint,
+            ProbeArgument::Patch => Choice::Patch,
+            ProbeArgument::None => Choice::None,
+        }
+    }
+}
+
+fn guest_names() -> clap::builder::PossibleValuesParser {
+    esp0::guests::GUESTS
+        .iter()
+        .map(|guest| clap::builder::PossibleValue::new(guest.name).help(guest.summary))
+        .collect::<Vec<_>>()
+        .into()
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "it is no number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| "it must be more than 0 and not endless".into())
+}
+
+fn clock(text: &str) -> Result<ClockChoice, String> {
+    match text.split_once(':') {
+        None if text == "real" => Ok(ClockChoice::Real),
+        None if text == "deterministic" => Ok(ClockChoice::DETERMINISTIC),
+        Some(("deterministic", number)) => number
+            .parse()
+            .ok()
+            .filter(|nanoseconds| (1..=1_000_000_000).contains(nanoseconds))
+            .map(|nanoseconds_per_instruction| ClockChoice::Deterministic {
+                nanoseconds_per_instruction,
+            })
+            .ok_or_else(|| "nanoseconds must be a number from 1 to 1000000000".into()),
+        _ => Err("it is `real`, `deterministic`, or `deterministic:NANOSECONDS`".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn clocks_and_times_are_read() {
+        assert_eq!(clock("real"), Ok(ClockChoice::Real));
+        assert_eq!(
+            clock("deterministic:7"),
+            Ok(ClockChoice::Deterministic { nanoseconds_per_instruction: 7 })
+        );
+        assert!(clock("deterministic:0").is_err() && clock("fast").is_err());
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        assert!(seconds("0").is_err() && seconds("-1").is_err() && seconds("inf").is_err());
+    }
+}

@@ -1,0 +1,202 @@
+//! `esp0 run`: boots a kernel, checks its entries, prints the verdict.
+
+use super::arguments::RunOptions;
+use super::failure::Failure;
+use super::input::Input;
+use super::{FINDINGS, GUEST_FAILED, INTERRUPTED, OK, colour};
+use esp0::boot::Boot;
+use esp0::check::Checker;
+use esp0::devices::Devices;
+use esp0::host::Backend;
+use esp0::machine::{Machine, stop_on_signals};
+use esp0::run::{ClockChoice, End, Ending, Options, Run, flat_protected_mode};
+use esp0::trace::{Colour, Header, JsonLines, Report, Verdict};
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, LineWriter, Write};
+use std::path::Path;
+
+pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Failure> {
+    let input = Input::read(kernel, options)?;
+    let size = options.mem << 20;
+    let clock = options.clock.unwrap_or(if input.carried {
+        ClockChoice::DETERMINISTIC
+    } else {
+        ClockChoice::Real
+    });
+    let mut machine = match Machine::new(size) {
+        Ok(machine) => machine,
+        Err(error) => {
+            // Bad input is bad with KVM or without.
+            input.check(size)?;
+            return Err(Failure::NoKvm(error.to_string()));
+        }
+    };
+    let backend = Backend::detect();
+    let breakpoints = 4;
+    let boot = input.load(&machine.memory)?;
+    machine.vcpu.set_state(&flat_protected_mode(&boot.entry));
+    let trace = open_trace(options, &input, &backend, clock)?;
+    stop_on_signals()?;
+
+    let colour = colour(options.color);
+    let out: Box<dyn Write> = if io::stdout().is_terminal() {
+        Box::new(LineWriter::new(io::stdout().lock()))
+    } else {
+        Box::new(BufWriter::new(io::stdout().lock()))
+    };
+    let mut report = Report::new(out, Checker::new(backend.clone()))
+        .with_trace(trace)
+        .with_style(colour, options.frames.into(), options.quiet, options.verbose > 1);
+    if options.verbose > 0 {
+        report.print(&loaded(&boot))?;
+    }
+    let mut run = Run::new(
+        machine,
+        Devices::new(size),
+        &Options { clock, probes: options.probe.into(), breakpoints, timeout: options.timeout },
+    );
+    let end = run.run(&mut report)?;
+    report.finish()?;
+
+    let verdict = report.summary().verdict(&end.ending);
+    if verdict == Verdict::GuestFailed {
+        let text = failure(&end, &boot, &report.recent(), colour);
+        report.print(&text)?;
+    }
+    if options.verbose > 0 {
+        let text = counted(&run);
+        report.print(&text)?;
+    }
+    let census = run.probes().census();
+    let mut text = String::new();
+    if !options.quiet {
+        // The summary reads what the checker remembers.
+        text = report.render_summary(&end.ending, &backend, &census);
+        text.insert(0, '\n');
+    }
+    let _ = writeln!(text, "{}", report.summary().verdict_line(&end.ending, &backend));
+    report.print(&text)?;
+    Ok(match verdict {
+        _ if end.ending == Ending::Stopped => INTERRUPTED,
+        Verdict::Ok => OK,
+        Verdict::Findings => FINDINGS,
+        Verdict::GuestFailed => GUEST_FAILED,
+    })
+}
+
+fn open_trace(
+    options: &RunOptions,
+    input: &Input,
+    backend: &Backend,
+    clock: ClockChoice,
+) -> Result<Option<JsonLines>, Failure> {
+    let Some(path) = &options.trace else { return Ok(None) };
+    let unwritable = |error: io::Error| {
+        Failure::Input(format!("the trace {} cannot be written: {error}", path.display()))
+    };
+    let header = Header {
+        backend,
+        clock: match clock {
+            ClockChoice::Real => "real",
+            ClockChoice::Deterministic { .. } => "deterministic",
+        },
+        kernel: &input.kernel,
+        command_line: &options.cmdline,
+        memory: options.mem << 20,
+    };
+    let file = File::create(path).map_err(unwritable)?;
+    JsonLines::new(file, &header).map(Some).map_err(unwritable)
+}
+
+/// What was loaded, for `-v`.
+fn loaded(boot: &Boot) -> String {
+    let mut text = String::new();
+    for segment in &boot.image.segments {
+        let range = segment.physical_range();
+        let _ = writeln!(
+            text,
+            "segment  {:08x}-{:08x}  at {:08x}  {}{}",
+            range.start,
+            range.end,
+            segment.virtual_address,
+            if segment.is_writable() { "rw" } else { "r-" },
+            if segment.is_executable() { "x" } else { "-" },
+        );
+    }
+    for module in &boot.modules {
+        let _ = writeln!(text, "module   {module:x?}");
+    }
+    let _ = writeln!(text, "entry    {:08x}", boot.entry.eip);
+    text
+}
+
+/// What was counted, for `-v`.
+fn counted(run: &Run) -> String {
+    let counters = run.counters();
+    format!(
+        "\nexits        {}: {} stops at probes, {} device accesses, {} instructions stepped; \
+         {} interrupts injected\nunknown ports {:x?}\n",
+        counters.exits,
+        counters.stops,
+        counters.device_accesses,
+        counters.stepped,
+        counters.injected,
+        run.devices().unknown_ports(),
+    )
+}
+
+/// What happened to a guest that failed: the ending, the last entries, the registers.
+fn failure(end: &End, boot: &Boot, recent: &str, colour: Colour) -> String {
+    let state = &end.state;
+    let general = &state.general;
+    let mut text = String::new();
+    let _ = writeln!(text, "\n{}", colour.bad(&end.ending.to_string()));
+    let _ = write!(text, "\nthe last entries:\n{recent}");
+    let _ = writeln!(
+        text,
+        "\nthe registers:\n  EAX {:08x}  EBX {:08x}  ECX {:08x}  EDX {:08x}\n  ESI {:08x}  EDI {:08x}  \
+         EBP {:08x}  ESP {:08x}",
+        general.eax,
+        general.ebx,
+        general.ecx,
+        general.edx,
+        general.esi,
+        general.edi,
+        general.ebp,
+        general.esp,
+    );
+    let symbol = boot
+        .image
+        .symbols
+        .find(state.eip)
+        .map_or(String::new(), |(symbol, offset)| format!("  <{}+{offset:#x}>", symbol.name));
+    let _ = writeln!(
+        text,
+        "  CS:EIP {:04x}:{:08x}{symbol}  SS {:04x}  DS {:04x}  ES {:04x}  ring {}\n  \
+         EFLAGS {:08x} ({})\n  CR0 {:08x}  CR2 {:08x}  CR3 {:08x}  CR4 {:08x}",
+        state.cs().selector,
+        state.eip,
+        state.ss().selector,
+        state.segments[3].selector,
+        state.segments[0].selector,
+        state.cpl(),
+        state.eflags.0,
+        state.eflags,
+        state.cr0,
+        state.cr2,
+        state.cr3,
+        state.cr4,
+    );
+    let _ = writeln!(
+        text,
+        "  TR {:04x} base {:08x}  IDTR {:08x}/{:04x}  GDTR {:08x}/{:04x}",
+        state.tr.selector,
+        state.tr.base,
+        state.idtr.base,
+        state.idtr.limit,
+        state.gdtr.base,
+        state.gdtr.limit,
+    );
+    text
+}

@@ -1,0 +1,121 @@
+//! One aligned line an entry.
+//!
+//! ```text
+//!     #  task    event          ring  user SS:ESP     kernel SS:ESP   SS   ESP      EFLAGS   CS   EIP      code      verdict
+//!     1  task 1  external 0x20  3→0   0023:bfffef8c → 0010:f0007fec   0023 bfffef8c 00010202 001b 0804808e           ok
+//! ```
+
+use super::Colour;
+use crate::check::{Finding, Judgement, TaskId};
+use crate::entry::{Entry, Kind};
+use ia32::{Vector, Word};
+use std::fmt::{self, Write};
+
+/// `int 0x80`, `#PF`, `external 0x20`: what happened.
+pub fn event_name(kind: Kind, vector: Vector) -> String {
+    match (kind, vector.mnemonic()) {
+        (Kind::Fault | Kind::Trap | Kind::Abort | Kind::Nmi, Some(mnemonic)) => mnemonic.into(),
+        _ => format!("{kind} {:#04x}", vector.0),
+    }
+}
+
+/// `task 1`, or `-` where the stack is nobody's that is known.
+pub fn task_name(task: Option<TaskId>) -> String {
+    task.map_or("-".into(), |task| format!("task {}", task.0))
+}
+
+/// The heading above the lines.
+pub(super) fn heading() -> &'static str {
+    "     #  task    event          ring  user SS:ESP     kernel SS:ESP   \
+     SS   ESP      EFLAGS   CS   EIP      code      verdict"
+}
+
+/// The line of an entry.
+pub(super) fn line(entry: &Entry, judgement: &Judgement, colour: Colour) -> String {
+    let mut text = String::with_capacity(160);
+    let frame = &entry.frame;
+    let after = &entry.after;
+    let user = match (frame.get(Word::Ss), frame.get(Word::Esp)) {
+        (Some(ss), Some(esp)) => format!("{:04x}:{esp:08x}", ss & 0xffff),
+        _ => String::new(),
+    };
+    let _ = write!(
+        text,
+        "{:>6}  {:<7} {:<14} {}→{}{}  {user:<13} {} {:04x}:{:08x} ",
+        entry.sequence,
+        task_name(judgement.task),
+        event_name(entry.kind, entry.vector),
+        entry.origin.ring,
+        after.cpl(),
+        if entry.origin.virtual_8086 { 'v' } else { ' ' },
+        if user.is_empty() { ' ' } else { '→' },
+        after.ss().selector,
+        after.general.esp,
+    );
+    let changed = |word| {
+        judgement
+            .findings
+            .iter()
+            .any(|finding| finding.difference.is_some_and(|difference| difference.word == word))
+    };
+    for (word, digits) in
+        [(Word::Ss, 4), (Word::Esp, 8), (Word::Eflags, 8), (Word::Cs, 4), (Word::Eip, 8), (Word::ErrorCode, 8)]
+    {
+        let value = match frame.get(word) {
+            Some(value) => format!("{value:0digits$x}"),
+            None if frame.shape.words().contains(&word) => "?".repeat(digits),
+            None => " ".repeat(digits),
+        };
+        let value = if changed(word) { colour.bad(&value) } else { value };
+        let _ = write!(text, " {value}");
+    }
+    text.push_str("  ");
+    text.push_str(&verdict(judgement, colour));
+    text
+}
+
+fn verdict(judgement: &Judgement, colour: Colour) -> String {
+    if !judgement.findings.is_empty() {
+        let rules: Vec<&str> = judgement.findings.iter().map(|finding| finding.rule).collect();
+        return colour.bad(&rules.join(", "));
+    }
+    if judgement.deviations.is_empty() {
+        return colour.good("ok");
+    }
+    let names: Vec<&str> = judgement.deviations.iter().map(|deviation| deviation.name).collect();
+    format!("{} {}", colour.good("ok"), colour.odd(&format!("({})", names.join(", "))))
+}
+
+/// A finding for people: what, where, expected, got, and the likely reason.
+#[derive(Debug)]
+pub struct FindingText<'a> {
+    /// The finding.
+    pub finding: &'a Finding,
+    /// Where: `#214 int 0x80 in task 3 (08048e6f)`.
+    pub place: String,
+    /// With colour or without.
+    pub colour: Colour,
+}
+
+/// ```text
+/// #214 int 0x80 in task 3 (EIP 080482a1): entered on the stack of suspended task 1
+///      expected  SS:ESP 0010:c0106fec  (ESP0 of task 3)
+///      got       SS:ESP 0010:c0104fec  overwrites EIP CS EFLAGS ESP SS of #198
+///      TSS.ESP0 has been c0105000 since #190: …
+/// ```
+impl fmt::Display for FindingText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let finding = self.finding;
+        writeln!(f, "{}", self.colour.bad(&format!("{}: {}", self.place, finding.sentence)))?;
+        writeln!(f, "     expected  {}", finding.expected)?;
+        writeln!(f, "     got       {}", finding.got)?;
+        if let Some(reason) = &finding.reason {
+            writeln!(f, "     {reason}")?;
+        }
+        write!(
+            f,
+            "     {}",
+            self.colour.dim(&format!("rule {}, about the {}", finding.rule, finding.subject))
+        )
+    }
+}

@@ -1,0 +1,15 @@
+//! Writes down what was seen and what the rules said. Sinks never influence what is checked.
+
+mod colour;
+mod jsonl;
+mod line;
+mod picture;
+mod report;
+mod summary;
+
+pub use colour::Colour;
+pub use jsonl::{Header, JsonLines};
+pub use line::{FindingText, event_name, task_name};
+pub use picture::picture;
+pub use report::{Frames, Report};
+pub use summary::{Summary, Verdict};

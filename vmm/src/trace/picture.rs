@@ -1,0 +1,76 @@
+//! The frame of an entry, drawn on its stack.
+
+use super::event_name;
+use crate::entry::{Entry, Kind};
+use ia32::{Eflags, Word};
+use std::fmt::Write;
+
+/// Draws the stack that an entry arrived on.
+///
+/// ```text
+///        int 0x80: ring 3 → ring 0 through an interrupt gate of DPL 3
+///
+///          ESP0 ──►  f0008000  ┌──────────────────┐
+///                    f0007ffc  │ SS      00000023 │  ring 3
+///                    f0007ff8  │ ESP     bfffef80 │  the user's stack
+///                    f0007ff4  │ EFLAGS  00000246 │  IF ZF PF
+///                    f0007ff0  │ CS      0000001b │  ring 3
+///          ESP  ──►  f0007fec  │ EIP     08048e6f │  behind int 0x80
+///                              └──────────────────┘
+/// ```
+pub fn picture(entry: &Entry) -> String {
+    let frame = &entry.frame;
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "       {}: {} → ring {} through {} {} of DPL {}",
+        event_name(entry.kind, entry.vector),
+        if entry.origin.virtual_8086 {
+            "virtual-8086 mode".into()
+        } else {
+            format!("ring {}", entry.origin.ring)
+        },
+        entry.after.cpl(),
+        if entry.gate.kind.clears_if() && entry.gate.kind.word_size() == 4 { "an" } else { "a" },
+        entry.gate.kind,
+        entry.gate.dpl,
+    );
+    let top = if entry.from_outer_ring() { "ESP0" } else { "" };
+    let arrow = if top.is_empty() { "   " } else { "──►" };
+    let _ = writeln!(text, "\n         {top:<4} {arrow}  {:08x}  ┌──────────────────┐", frame.end());
+    let words: Vec<(Word, Option<u32>)> = frame.words().collect();
+    for (index, (word, value)) in words.iter().enumerate().rev() {
+        let (name, arrow) = if index == 0 { ("ESP", "──►") } else { ("", "   ") };
+        let value = value.map_or("????????".into(), |value| format!("{value:08x}"));
+        let short = if *word == Word::ErrorCode { "error" } else { word.name() };
+        let line = format!(
+            "         {name:<4} {arrow}  {:08x}  │ {short:<7} {value} │  {}",
+            frame.address_of(*word).unwrap_or(0),
+            remark(entry, *word),
+        );
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    let _ = writeln!(text, "                            └──────────────────┘");
+    text
+}
+
+fn remark(entry: &Entry, word: Word) -> String {
+    let frame = &entry.frame;
+    let Some(value) = frame.get(word) else { return "not mapped".into() };
+    match word {
+        Word::Cs | Word::Ss if !frame.shape.from_virtual_8086 => format!("ring {}", value & 3),
+        Word::Esp => "the interrupted stack".into(),
+        Word::Eflags => Eflags(value).to_string(),
+        Word::Eip => match entry.kind {
+            Kind::Software => format!("behind int {:#04x}", entry.vector.0),
+            Kind::External | Kind::Nmi => "the instruction that comes next".into(),
+            Kind::Fault => "the instruction that faulted".into(),
+            Kind::Trap => "behind the instruction that trapped".into(),
+            Kind::Abort | Kind::Unexplained => String::new(),
+        },
+        Word::ErrorCode if entry.vector == ia32::Vector::PF => {
+            format!("page fault at {:08x}", entry.after.cr2)
+        }
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,247 @@
+//! The observer that checks, prints and writes.
+
+use super::line::{heading, line};
+use super::{Colour, FindingText, JsonLines, Summary, event_name, picture, task_name};
+use crate::check::{Checker, Judgement};
+use crate::entry::{Entry, Return};
+use crate::host::Backend;
+use crate::probe::Census;
+use crate::run::{Ending, Observer};
+use ia32::Word;
+use std::collections::VecDeque;
+use std::io::{self, Write};
+
+/// Which frames are drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Frames {
+    /// Each.
+    All,
+    /// The first of each kind.
+    #[default]
+    First,
+    /// None.
+    None,
+}
+
+/// How many lines a failure shows.
+const KEPT: usize = 8;
+
+/// Checks entries and returns, prints a line for each, and writes the trace.
+pub struct Report<W: Write> {
+    /// Where text goes.
+    out: W,
+    checker: Checker,
+    summary: Summary,
+    trace: Option<JsonLines>,
+    colour: Colour,
+    frames: Frames,
+    quiet: bool,
+    /// Returns get a line too.
+    returns: bool,
+    /// Console output up to the end of its line.
+    console: Vec<u8>,
+    headed: bool,
+    recent: VecDeque<(Entry, Judgement)>,
+    /// The first error of a sink.
+    failed: Option<io::Error>,
+}
+
+impl<W: Write> Report<W> {
+    /// A report that prints to `out`.
+    pub fn new(out: W, checker: Checker) -> Self {
+        Report {
+            out,
+            checker,
+            summary: Summary::default(),
+            trace: None,
+            colour: Colour::default(),
+            frames: Frames::default(),
+            quiet: false,
+            returns: false,
+            console: Vec::new(),
+            headed: false,
+            recent: VecDeque::with_capacity(KEPT),
+            failed: None,
+        }
+    }
+
+    /// Writes every entry and return to `trace` too.
+    #[must_use]
+    pub fn with_trace(mut self, trace: Option<JsonLines>) -> Self {
+        self.trace = trace;
+        self
+    }
+
+    /// How the text looks.
+    #[must_use]
+    pub fn with_style(mut self, colour: Colour, frames: Frames, quiet: bool, returns: bool) -> Self {
+        self.colour = colour;
+        self.frames = frames;
+        self.quiet = quiet;
+        self.returns = returns;
+        self
+    }
+
+    /// What was counted.
+    pub fn summary(&mut self) -> &mut Summary {
+        &mut self.summary
+    }
+
+    /// The rules and what they remember.
+    pub fn checker(&self) -> &Checker {
+        &self.checker
+    }
+
+    /// The summary of a run that ended so, the verdict line aside.
+    pub fn render_summary(
+        &mut self,
+        ending: &Ending,
+        backend: &Backend,
+        census: &Census,
+    ) -> String {
+        self.summary.render(ending, self.checker.history(), backend, census, self.colour)
+    }
+
+    /// The last entries, oldest first, as lines.
+    pub fn recent(&self) -> String {
+        let mut text = format!("{}\n", self.colour.dim(heading()));
+        for (entry, judgement) in &self.recent {
+            text.push_str(&line(entry, judgement, self.colour));
+            text.push('\n');
+        }
+        text
+    }
+
+    /// Ends the console's last line, closes the trace, and gives the output back.
+    ///
+    /// # Errors
+    /// The first error that a sink had.
+    pub fn finish(&mut self) -> io::Result<()> {
+        if !self.console.is_empty() {
+            self.console.push(b'\n');
+            self.console_line();
+        }
+        if let Some(trace) = &mut self.trace {
+            let closed = trace.finish();
+            self.keep(closed);
+        }
+        let flushed = self.out.flush();
+        self.keep(flushed);
+        self.failed.take().map_or(Ok(()), Err)
+    }
+
+    /// Prints text after the run.
+    ///
+    /// # Errors
+    /// If the output cannot be written.
+    pub fn print(&mut self, text: &str) -> io::Result<()> {
+        self.out.write_all(text.as_bytes())?;
+        self.out.flush()
+    }
+
+    fn keep(&mut self, result: io::Result<()>) {
+        if let Err(error) = result {
+            self.failed.get_or_insert(error);
+        }
+    }
+
+    fn say(&mut self, text: &str) {
+        let written = writeln!(self.out, "{text}");
+        self.keep(written);
+    }
+
+    /// Prints the console up to its last line end.
+    fn console_line(&mut self) {
+        let Some(end) = self.console.iter().rposition(|byte| *byte == b'\n') else { return };
+        let text = String::from_utf8_lossy(&self.console[..=end]).replace('\r', "");
+        self.console.drain(..=end);
+        for line in text.lines() {
+            if self.quiet {
+                self.say(line);
+            } else {
+                let mark = self.colour.dim("     │ ");
+                self.say(&format!("{mark}{line}"));
+            }
+        }
+    }
+
+    fn findings(&mut self, place: &str, judgement: &Judgement) {
+        for finding in &judgement.findings {
+            let text = FindingText { finding, place: place.into(), colour: self.colour }.to_string();
+            self.say(&text);
+        }
+    }
+}
+
+impl<W: Write> Observer for Report<W> {
+    fn console(&mut self, bytes: &[u8]) {
+        self.console.extend_from_slice(bytes);
+        if bytes.contains(&b'\n') {
+            self.console_line();
+        }
+    }
+
+    fn entry(&mut self, entry: &Entry) {
+        let judgement = self.checker.entry(entry);
+        let first = self.summary.entry(entry, &judgement);
+        if let Some(trace) = &mut self.trace {
+            let written = trace.entry(entry, &judgement);
+            self.keep(written);
+        }
+        if !self.quiet {
+            if !std::mem::replace(&mut self.headed, true) {
+                let heading = self.colour.dim(heading());
+                self.say(&heading);
+            }
+            let text = line(entry, &judgement, self.colour);
+            self.say(&text);
+            if self.frames == Frames::All || (self.frames == Frames::First && first) {
+                let drawn = picture(entry);
+                self.say(&format!("\n{drawn}"));
+            }
+        }
+        if !judgement.is_ok() {
+            let eip = entry.frame.get(Word::Eip).unwrap_or(0);
+            let place = format!(
+                "#{} {} in {} (EIP {eip:08x})",
+                entry.sequence,
+                event_name(entry.kind, entry.vector),
+                task_name(judgement.task),
+            );
+            self.findings(&place, &judgement);
+        }
+        if self.recent.len() == KEPT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((entry.clone(), judgement));
+    }
+
+    fn leave(&mut self, returning: &Return) {
+        let judgement = self.checker.leave(returning);
+        self.summary.leave(&judgement);
+        if let Some(trace) = &mut self.trace {
+            let written = trace.leave(returning, &judgement);
+            self.keep(written);
+        }
+        if self.returns && !self.quiet {
+            let eip = returning.frame.get(Word::Eip).unwrap_or(0);
+            let text = format!(
+                "        {:<7} iret           {}→{}   to EIP {eip:08x}",
+                task_name(judgement.task),
+                returning.state.cpl(),
+                returning.ring(),
+            );
+            let text = self.colour.dim(&text);
+            self.say(&text);
+        }
+        if !judgement.is_ok() {
+            let place = format!(
+                "IRET after #{} to {} (frame at {:08x})",
+                returning.after_sequence,
+                task_name(judgement.task),
+                returning.frame.address,
+            );
+            self.findings(&place, &judgement);
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What a whole run came to.
+
+use super::{Colour, event_name};
+use crate::check::{Deviation, History, Judgement};
+use crate::entry::{Entry, Kind};
+use crate::host::Backend;
+use crate::probe::Census;
+use crate::run::Ending;
+use ia32::Vector;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// How a run is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// All entries were right.
+    Ok,
+    /// There are findings.
+    Findings,
+    /// The guest did not come to a good end.
+    GuestFailed,
+}
+
+impl Verdict {
+    /// The word in the verdict line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Verdict::Ok => "ok",
+            Verdict::Findings => "findings",
+            Verdict::GuestFailed => "guest-failed",
+        }
+    }
+}
+
+/// Counts while a guest runs.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// Entries in all.
+    pub entries: u64,
+    /// Entries from an outer ring.
+    pub outer: u64,
+    /// Entries from ring 0.
+    pub same: u64,
+    /// Returns that were seen.
+    pub returns: u64,
+    /// Findings in all.
+    pub findings: u64,
+    by_event: BTreeMap<(Vector, Kind, u8), u64>,
+    by_rule: BTreeMap<&'static str, u64>,
+    deviations: BTreeMap<&'static str, (&'static Deviation, u64)>,
+    /// The entry that was counted last, to count runs of the same kind cheaply.
+    last: Option<((Vector, Kind, u8), u64)>,
+}
+
+impl Summary {
+    /// Counts an entry; whether it is the first of its kind.
+    #[inline]
+    pub fn entry(&mut self, entry: &Entry, judgement: &Judgement) -> bool {
+        self.entries += 1;
+        if entry.from_outer_ring() {
+            self.outer += 1;
+        } else {
+            self.same += 1;
+        }
+        self.judged(judgement);
+        let key = (entry.vector, entry.kind, entry.origin.ring);
+        if let Some((last, count)) = &mut self.last
+            && *last == key
+        {
+            *count += 1;
+            return false;
+        }
+        self.settle();
+        self.last = Some((key, 1));
+        !self.by_event.contains_key(&key)
+    }
+
+    /// Counts a return.
+    #[inline]
+    pub fn leave(&mut self, judgement: &Judgement) {
+        self.returns += 1;
+        self.judged(judgement);
+    }
+
+    #[inline]
+    fn judged(&mut self, judgement: &Judgement) {
+        for deviation in &judgement.deviations {
+            self.deviations.entry(deviation.name).or_insert((deviation, 0)).1 += 1;
+        }
+        for finding in &judgement.findings {
+            self.findings += 1;
+            *self.by_rule.entry(finding.rule).or_default() += 1;
+        }
+    }
+
+    fn settle(&mut self) {
+        if let Some((key, count)) = self.last.take() {
+            *self.by_event.entry(key).or_default() += count;
+        }
+    }
+
+    /// The verdict on a run that ended so.
+    pub fn verdict(&self, ending: &Ending) -> Verdict {
+        if !ending.is_good() {
+            Verdict::GuestFailed
+        } else if self.findings > 0 {
+            Verdict::Findings
+        } else {
+            Verdict::Ok
+        }
+    }
+
+    /// The last line: `verdict: ok entries=N ring3=N same=N findings=0 authority=tcg`.
+    pub fn verdict_line(&self, ending: &Ending, backend: &Backend) -> String {
+        format!(
+            "verdict: {} entries={} ring3={} same={} findings={} authority={}",
+            self.verdict(ending).name(),
+            self.entries,
+            self.outer,
+            self.same,
+            self.findings,
+            backend.authority
+        )
+    }
+
+    /// The summary, the verdict line aside.
+    pub fn render(
+        &mut self,
+        ending: &Ending,
+        history: &History,
+        backend: &Backend,
+        census: &Census,
+        colour: Colour,
+    ) -> String {
+        self.settle();
+        let mut text = String::new();
+        let mut row = |name: &str, value: &str| {
+            let _ = writeln!(text, "{} {value}", colour.strong(&format!("{name:<12}")));
+        };
+        let changes: Vec<String> = [(3, "3→0"), (2, "2→0"), (1, "1→0"), (0, "0→0")]
+            .into_iter()
+            .filter_map(|(ring, name)| {
+                let count: u64 = self
+                    .by_event
+                    .iter()
+                    .filter(|((_, _, from), _)| *from == ring)
+                    .map(|(_, count)| count)
+                    .sum();
+                (count > 0).then(|| format!("{name} {count}"))
+            })
+            .collect();
+        row("entries", &format!("{:<8} {}", self.entries, changes.join("   ")).trim_end().to_owned());
+        let mut heading = "by vector";
+        for ((vector, kind, ring), count) in &self.by_event {
+            row(heading, &format!("{count:<8} {} from ring {ring}", event_name(*kind, *vector)));
+            heading = "";
+        }
+        let live = history.live().len();
+        row("returns", &format!("{:<8} {live} frames not popped at the end", self.returns));
+        let mut heading = "stacks";
+        for stack in history.stacks() {
+            row(
+                heading,
+                &format!(
+                    "task {:<3} ESP0 {:08x}  lowest ESP {:08x} ({} bytes)  entries {}  deepest {}",
+                    stack.task.0,
+                    stack.top,
+                    stack.lowest,
+                    stack.top.wrapping_sub(stack.lowest),
+                    stack.entries,
+                    stack.deepest
+                ),
+            );
+            heading = "";
+        }
+        let mut heading = "deviations";
+        for (name, (deviation, count)) in &self.deviations {
+            row(heading, &colour.odd(&format!("{count:<8} {name}: {}", deviation.description)));
+            heading = "";
+        }
+        let findings: Vec<String> =
+            self.by_rule.iter().map(|(rule, count)| format!("{rule} {count}")).collect();
+        row(
+            "findings",
+            &if findings.is_empty() {
+                colour.good("none")
+            } else {
+                colour.bad(&format!("{:<8} {}", self.findings, findings.join("   ")))
+            },
+        );
+        row("probes", &probes(census));
+        row("authority", &format!("{}: {backend}", backend.authority));
+        row("end", &ending.to_string());
+        text
+    }
+}
+
+fn probes(census: &Census) -> String {
+    let parts: Vec<String> = [
+        (census.breakpoints, "hardware breakpoints"),
+        (census.patched_no_ops, "patched no-ops"),
+        (census.patched_instructions, "patched instructions"),
+        (census.unreachable, "places not mapped"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, name)| format!("{count} {name}"))
+    .collect();
+    if parts.is_empty() { "none".into() } else { parts.join(", ") }
+}
