@@ -54,6 +54,8 @@ pub struct LastReturn {
     pub stack_end: u32,
     /// The kernel's SS.
     pub ss: u16,
+    /// It popped a frame that an entry pushed, rather than one made by hand for a new task.
+    pub of_entry: bool,
     /// The task that it resumed.
     pub task: Option<TaskId>,
 }
@@ -190,12 +192,8 @@ impl History {
             frame: entry.frame,
         });
         if let Some(index) = self.stack_at(entry.frame.address) {
-            let top = self.stacks[index].top;
-            let depth = self
-                .live
-                .iter()
-                .filter(|live| top.wrapping_sub(live.frame.address) <= LARGEST_STACK)
-                .count() as u32;
+            let on_it = |live: &&LiveFrame| self.stack_at(live.frame.address) == Some(index);
+            let depth = self.live.iter().filter(on_it).count() as u32;
             let stack = &mut self.stacks[index];
             stack.entries += 1;
             stack.lowest = stack.lowest.min(entry.frame.address);
@@ -210,23 +208,25 @@ impl History {
         let frame = &returning.frame;
         let ring = returning.ring();
         let outer = ring > returning.state.cpl();
+        let popped = self.pushed_at(frame).map(|live| live.sequence);
         let index = if outer {
             Some(self.stack_with_top(frame.end()))
         } else {
             self.stack_at(frame.address)
         };
         if let Some(index) = index {
-            let top = self.stacks[index].top;
             let stack = &mut self.stacks[index];
             stack.lowest = stack.lowest.min(frame.address);
-            // What lies lower on the stack has been abandoned.
-            self.live.retain(|live| {
-                top.wrapping_sub(live.frame.address) > LARGEST_STACK
-                    || live.frame.address >= frame.end()
-            });
-        } else if let Some(sequence) = self.pushed_at(frame).map(|live| live.sequence) {
-            self.live.retain(|live| live.sequence != sequence);
         }
+        // Gone are the frame that is popped, and what lies lower on its stack: that was abandoned.
+        let mut live = std::mem::take(&mut self.live);
+        live.retain(|live| {
+            Some(live.sequence) != popped
+                && (live.frame.address >= frame.end()
+                    || index.is_none()
+                    || self.stack_at(live.frame.address) != index)
+        });
+        self.live = live;
         let task = index.map(|index| self.stacks[index].task);
         if let (true, Some(task)) = (outer, task) {
             if self.last_switch.is_none_or(|(last, _)| last != task) {
@@ -237,6 +237,7 @@ impl History {
             ring,
             stack_end: frame.end(),
             ss: returning.state.ss().selector,
+            of_entry: popped.is_some(),
             task,
         });
         task

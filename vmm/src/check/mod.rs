@@ -49,8 +49,8 @@ pub const ENTRY_RULES: [EntryRule; 11] = [
     rules::flags_after::flags_after_entry,
     rules::registers_kept::registers_are_kept,
     rules::kernel_segment::kernel_runs_on_one_stack_segment,
-    rules::empty_stack::stack_is_empty,
     rules::suspended_stack::stack_is_nobody_elses,
+    rules::empty_stack::stack_is_empty,
 ];
 
 /// All rules about returns.

@@ -11,7 +11,7 @@ use ia32::State;
 use kvm_bindings::{
     KVM_EXIT_DEBUG, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR,
     KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_IRQ_WINDOW_OPEN, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN,
-    KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW_BP, KVM_MAX_CPUID_ENTRIES, KVM_VCPUEVENT_VALID_SHADOW,
+    KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW_BP, KVM_GUESTDBG_USE_SW_BP, KVM_MAX_CPUID_ENTRIES, KVM_VCPUEVENT_VALID_SHADOW,
     KVM_X86_SHADOW_INT_STI,
     KVMIO, kvm_guest_debug, kvm_interrupt, kvm_regs, kvm_sregs, kvm_sync_regs, kvm_vcpu_events,
 };
@@ -112,6 +112,8 @@ pub struct Vcpu {
     fd: VcpuFd,
     /// Linear addresses of the hardware breakpoints.
     breakpoints: [Option<u32>; 4],
+    /// INT3 leaves the VM.
+    int3_intercepted: bool,
     /// KVM is single-stepping.
     stepping: bool,
 }
@@ -123,7 +125,7 @@ impl Vcpu {
             .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
             .map_err(ioctl("tell which CPUID leaves it supports"))?;
         fd.set_cpuid2(&cpuid).map_err(ioctl("take the CPUID leaves"))?;
-        let mut vcpu = Vcpu { alarm: None, fd, breakpoints: [None; 4], stepping: false };
+        let mut vcpu = Vcpu { alarm: None, fd, breakpoints: [None; 4], int3_intercepted: false, stepping: false };
         for set in [SyncReg::Register, SyncReg::SystemRegister, SyncReg::VcpuEvents] {
             vcpu.fd.set_sync_valid_reg(set);
         }
@@ -386,6 +388,19 @@ impl Vcpu {
         self.set_debug(self.stepping)
     }
 
+    /// Asks for an exit ([`Exit::Other`]) at INT3 in place of a #BP in the guest. Not every KVM
+    /// heeds it.
+    ///
+    /// # Errors
+    /// [`MachineError::Ioctl`] if KVM refuses.
+    pub fn intercept_int3(&mut self, on: bool) -> Result<(), MachineError> {
+        if on == self.int3_intercepted {
+            return Ok(());
+        }
+        self.int3_intercepted = on;
+        self.set_debug(self.stepping)
+    }
+
     fn set_debug(&mut self, step: bool) -> Result<(), MachineError> {
         let mut debug = kvm_guest_debug::default();
         for (index, address) in self.breakpoints.iter().enumerate() {
@@ -398,6 +413,9 @@ impl Vcpu {
         if debug.arch.debugreg[7] != 0 {
             debug.arch.debugreg[7] |= 0x700;
             debug.control |= KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP;
+        }
+        if self.int3_intercepted {
+            debug.control |= KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_SW_BP;
         }
         if step {
             debug.control |= KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP;

@@ -15,6 +15,9 @@ use rustc_hash::FxHashSet;
 /// Instructions that one exploration looks at, at most. A kernel that is larger than that is
 /// explored in part.
 const LIMIT: usize = 2_000_000;
+/// Instructions in a row without a jump, at most, for a number to be taken for the address of code.
+/// Data can decode as instructions for long.
+const LONGEST_GUESS: usize = 500;
 
 /// An IRET, and where to stop before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +62,8 @@ impl Code {
             if !sure && !self.pages.contains(&(root >> 12)) {
                 continue;
             }
-            let Some(run) = self.walk(root, &read, &mut budget) else { continue };
+            let longest = if sure { LIMIT } else { LONGEST_GUESS };
+            let Some(run) = self.walk(root, longest, &read, &mut budget) else { continue };
             if !sure && !run.ended {
                 // It does not decode as code, so it was a number.
                 for address in &run.seen {
@@ -81,6 +85,7 @@ impl Code {
     fn walk(
         &mut self,
         root: u32,
+        longest: usize,
         read: &impl Fn(u32, &mut [u8]) -> usize,
         budget: &mut usize,
     ) -> Option<Run> {
@@ -88,11 +93,11 @@ impl Code {
         let mut at = root;
         let mut no_op = None;
         loop {
-            if !self.seen.insert(at) {
-                run.ended = true;
+            if *budget == 0 || run.seen.len() == longest {
                 break;
             }
-            if *budget == 0 {
+            if !self.seen.insert(at) {
+                run.ended = true;
                 break;
             }
             *budget -= 1;
@@ -102,7 +107,8 @@ impl Code {
             let mut decoder =
                 Decoder::with_ip(32, &bytes[..count], u64::from(at), DecoderOptions::NONE);
             let instruction = decoder.decode();
-            if instruction.is_invalid() {
+            // Two zero bytes decode too, but no compiler emits `add [eax], al`: this is data.
+            if instruction.is_invalid() || bytes[..2] == [0, 0] {
                 break;
             }
             match instruction.code() {

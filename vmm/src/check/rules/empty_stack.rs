@@ -1,16 +1,16 @@
 use crate::check::{Finding, Findings, History, Subject};
 use crate::entry::Entry;
 
-/// How far ESP0 may be off to be taken for a miscalculated top of the same stack. Farther away it is
-/// another stack, which [`super::suspended_stack`] judges.
+/// How far ESP0 may be off to be taken for a miscalculated top of the same stack.
 const NEAR: u32 = 1024;
 
 /// An entry from ring 3 finds the kernel stack empty.
 ///
 /// The processor reads SS0:ESP0 and never writes them, so every entry starts at the same place. A
 /// return to ring 3 empties the stack of the task that it resumes, and so tells where that is: the
-/// next entry has to start there (SDM vol. 3A, "Exception- or interrupt-handler procedures").
-/// Broken on purpose by the guest `broken` with `plant=esp0_off_by_four`.
+/// next entry has to start there (SDM vol. 3A, "Exception- or interrupt-handler procedures"). Only a
+/// frame made by hand, from which a new task starts, may lie on another stack. Broken on purpose by
+/// the guest `broken` with `plant=esp0_off_by_four`, `esp0_above_by_four` and `esp0_boot_stack`.
 pub(crate) fn stack_is_empty(entry: &Entry, history: &History, findings: &mut Findings) {
     if !entry.from_outer_ring() {
         return;
@@ -21,20 +21,24 @@ pub(crate) fn stack_is_empty(entry: &Entry, history: &History, findings: &mut Fi
     }
     let top = entry.after.ss().base.wrapping_add(stack.esp);
     let off = top.wrapping_sub(last.stack_end) as i32;
-    if off == 0 || off.unsigned_abs() > NEAR {
+    let near = off.unsigned_abs() <= NEAR;
+    if off == 0 || !near && (!last.of_entry || findings.has("suspended_stack")) {
         return;
     }
     let size = entry.frame.shape.size();
-    let (sentence, reason) = if off < 0 {
-        (
+    let (sentence, reason) = match (near, off < 0) {
+        (true, true) => (
             "entered on a kernel stack that is not empty",
             format!("ESP0 is {} bytes below the top of the stack", -off),
-        )
-    } else {
-        (
+        ),
+        (true, false) => (
             "entered above the top of the kernel stack",
             format!("ESP0 is {off} bytes above it: what lies there is overwritten"),
-        )
+        ),
+        (false, _) => (
+            "entered on another kernel stack than the one that the last return left",
+            "ESP0 has changed, or had not been set for this task, since it was entered last".into(),
+        ),
     };
     findings.add(
         Finding::new(

@@ -1,0 +1,154 @@
+//! A trial and what came of it.
+
+use super::lab::Lab;
+use super::wrong::Wrong;
+use crate::check::DEVIATIONS;
+use crate::host::Backend;
+
+/// What a failure of a trial means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// esp0 cannot do its work without it.
+    Needed,
+    /// esp0 does without it.
+    Useful,
+    /// The processor differs from the manual. The entry of [`DEVIATIONS`] that says so has this
+    /// name, if there is to be one.
+    Exact(Option<&'static str>),
+    /// No KVM is expected to do it right, for this reason. esp0 never relies on it.
+    Hopeless(&'static str),
+}
+
+/// A small guest, and what is to be seen of it.
+#[derive(Debug)]
+pub struct Trial {
+    /// Short, for the first column of the table.
+    pub name: &'static str,
+    /// What it shows.
+    pub shows: &'static str,
+    /// What a failure means.
+    pub need: Need,
+    /// Runs it.
+    pub(super) run: fn(&mut Lab<'_>) -> Result<(), Wrong>,
+}
+
+/// What the table of known deviations says, held against what was measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// The table names this deviation for this processor model and version.
+    Known,
+    /// The table does not.
+    Unknown,
+    /// It is so on every KVM, for this reason.
+    Everywhere(&'static str),
+}
+
+/// What came of a trial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// As expected.
+    Works,
+    /// As the manual says, although the table of known deviations names a deviation here.
+    Outdated(&'static str),
+    /// Not as expected.
+    Fails(Wrong),
+    /// Not as the manual says.
+    Deviates(Wrong, Listing),
+}
+
+/// A trial that was run.
+#[derive(Clone, Debug)]
+pub struct TrialResult {
+    /// Which.
+    pub trial: &'static Trial,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+impl TrialResult {
+    /// Judges what a trial came to on `backend`.
+    pub(super) fn new(
+        trial: &'static Trial,
+        result: Result<(), Wrong>,
+        backend: &Backend,
+    ) -> TrialResult {
+        let listed = match trial.need {
+            Need::Exact(Some(name)) => DEVIATIONS
+                .iter()
+                .find(|deviation| deviation.name == name && deviation.applies_to(backend)),
+            _ => None,
+        };
+        let outcome = match (result, trial.need) {
+            (Ok(()), _) => listed.map_or(Outcome::Works, |listed| Outcome::Outdated(listed.name)),
+            (Err(wrong), Need::Needed | Need::Useful) => Outcome::Fails(wrong),
+            (Err(wrong), Need::Hopeless(why)) => {
+                Outcome::Deviates(wrong, Listing::Everywhere(why))
+            }
+            (Err(wrong), Need::Exact(_)) => {
+                let listing = if listed.is_some() { Listing::Known } else { Listing::Unknown };
+                Outcome::Deviates(wrong, listing)
+            }
+        };
+        TrialResult { trial, outcome }
+    }
+
+    /// As expected.
+    pub fn works(&self) -> bool {
+        matches!(self.outcome, Outcome::Works | Outcome::Outdated(_))
+    }
+
+    /// The measurement and the table of known deviations contradict each other.
+    pub fn contradicts_table(&self) -> bool {
+        matches!(self.outcome, Outcome::Outdated(_) | Outcome::Deviates(_, Listing::Unknown))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::{Authority, Version};
+
+    fn backend(major: u32) -> Backend {
+        Backend {
+            authority: Authority::Tcg,
+            module: "kvm_amd".into(),
+            version: Some(Version { major, minor: 2 }),
+            processor: "a model".into(),
+            hypervisor: None,
+            kernel: "6.12".into(),
+        }
+    }
+
+    static FAULT_FLAGS: Trial = Trial {
+        name: "flags",
+        shows: "RF",
+        need: Need::Exact(Some("fault-pushes-rf-0")),
+        run: |_| Ok(()),
+    };
+
+    #[test]
+    fn a_measured_deviation_is_known_where_the_table_names_it() {
+        let result = |major| {
+            TrialResult::new(&FAULT_FLAGS, Err(Wrong::new("1", "0")), &backend(major)).outcome
+        };
+        assert_eq!(result(7), Outcome::Deviates(Wrong::new("1", "0"), Listing::Known));
+        assert_eq!(result(10), Outcome::Deviates(Wrong::new("1", "0"), Listing::Unknown));
+    }
+
+    #[test]
+    fn a_deviation_that_the_table_names_and_nobody_sees_is_a_contradiction() {
+        let result = TrialResult::new(&FAULT_FLAGS, Ok(()), &backend(7));
+        assert_eq!(result.outcome, Outcome::Outdated("fault-pushes-rf-0"));
+        assert!(result.works() && result.contradicts_table());
+        assert!(!TrialResult::new(&FAULT_FLAGS, Ok(()), &backend(10)).contradicts_table());
+    }
+
+    #[test]
+    fn every_deviation_of_the_table_has_a_trial() {
+        for deviation in &DEVIATIONS {
+            let measured = super::super::trials::all()
+                .any(|trial| trial.need == Need::Exact(Some(deviation.name)));
+            assert!(measured, "{} is not measured", deviation.name);
+        }
+    }
+}
