@@ -165,7 +165,8 @@ fn reach(state: &Path, boot: &[OsString], say: &OsStr) -> io::Result<(TcpStream,
                     users.set_modified(SystemTime::now())?;
                     return Ok((connection, users));
                 }
-                Err(_) => {
+                Err(error) => {
+                    eprintln!("kvm-host: the portable host does not answer ({error}); replacing it");
                     attempts += 1;
                     stop(state)?;
                 }

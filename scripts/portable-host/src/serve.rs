@@ -69,8 +69,12 @@ pub(crate) fn run(args: Vec<OsString>) -> io::Result<u8> {
     })?;
 
     let alive = lock_file(&state.join("alive"))?;
-    if !sys::lock(&alive, libc::LOCK_EX | libc::LOCK_NB) {
-        return Ok(0); // Another one is at it; its client and ours wait for the same endpoint.
+    // A client that looks whether anybody holds the lock holds it for that moment.
+    let mut tries = (0..10).map(|_| thread::sleep(Duration::from_millis(10)));
+    while !sys::lock(&alive, libc::LOCK_EX | libc::LOCK_NB) {
+        if tries.next().is_none() {
+            return Ok(0); // Another one is at it; its client and ours wait for the same endpoint.
+        }
     }
     let _ = fs::remove_file(state.join("endpoint"));
     writeln!(&alive, "{}", std::process::id())?;

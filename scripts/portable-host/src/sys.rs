@@ -9,6 +9,12 @@ pub(crate) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
+/// What went wrong in the usual words, without the number that Rust appends.
+pub(crate) fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
 /// A second owner of a standard stream.
 pub(crate) fn duplicate(fd: RawFd) -> io::Result<File> {
     // SAFETY: F_DUPFD_CLOEXEC takes a number and touches no memory; what it returns is ours alone.
