@@ -14,6 +14,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -80,6 +81,8 @@ pub(crate) fn run(args: Vec<OsString>) -> io::Result<u8> {
     writeln!(&alive, "{}", std::process::id())?;
     alive.set_len(u64::from(std::process::id().ilog10()) + 2)?;
 
+    end_on_request();
+
     let mut log = private(&state.join("log"))?;
     let mut host = boot(state, Path::new(initrd), qemu, qemu_args, &mut log)?;
     // What follows is nobody's business: the client that started us may be gone.
@@ -95,6 +98,27 @@ pub(crate) fn run(args: Vec<OsString>) -> io::Result<u8> {
     let _ = host.kill();
     host.wait()?;
     Ok(0)
+}
+
+/// The number of the QEMU process, once there is one.
+static QEMU: AtomicI32 = AtomicI32::new(0);
+
+/// kvm-host --stop sends SIGTERM: QEMU is to have ended when we have.
+fn end_on_request() {
+    let signals = sys::signal_set(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP]);
+    sys::block_signals(&signals);
+    thread::spawn(move || {
+        let signal = sys::wait_for_signal(&signals);
+        let qemu = QEMU.load(Ordering::SeqCst);
+        if qemu != 0 {
+            // SAFETY: both take numbers; a null pointer asks for no status. If it has been waited for, we end as well.
+            unsafe {
+                libc::kill(qemu, libc::SIGKILL);
+                libc::waitpid(qemu, std::ptr::null_mut(), 0);
+            }
+        }
+        sys::die_by(signal)
+    });
 }
 
 fn boot(state: &Path, initrd: &Path, qemu: &OsString, args: &[OsString], log: &mut File) -> io::Result<Child> {
@@ -124,6 +148,7 @@ fn boot(state: &Path, initrd: &Path, qemu: &OsString, args: &[OsString], log: &m
         unsafe { command.pre_exec(|| sys::check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL)).map(drop)) };
         let mut host =
             command.spawn().map_err(|error| io::Error::other(format!("cannot run {}: {error}", qemu.display())))?;
+        QEMU.store(host.id() as i32, Ordering::SeqCst);
         match wait_until_ready(&mut host, log)? {
             Ok(()) => {
                 let _ = fs::remove_file(state.join("initrd"));
