@@ -101,6 +101,15 @@ impl Backend {
     }
 }
 
+impl Backend {
+    /// The same after a self-test that saw 32-bit code executed in software, whatever the module's
+    /// name promises.
+    #[must_use]
+    pub fn seen_to_emulate(self) -> Backend {
+        Backend { authority: Authority::Emulated, version: None, ..self }
+    }
+}
+
 /// `kvm_amd on QEMU 10.0 (QEMU TCG CPU version 2.5+)`.
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,5 +4,6 @@
 //! tests what it can do.
 
 mod backend;
+pub mod doctor;
 
 pub use backend::{Authority, Backend, Version};

@@ -4,8 +4,8 @@
 //! that a KVM can do wrong (refuse, give up, reset the processor, hang) is a result like any other.
 
 use super::layout::{
-    self, DATA, END, FILL, GDT, HANDLERS, IDT, KERNEL_STACK, PAGE_DIRECTORY, PAGE_TABLE,
-    SECOND_TSS, TASK_CODE, TSS, Tss, USER_STACK,
+    self, END, ESP0, FILL, GDT, HANDLERS, IDT, KERNEL_ESP, PAGE_DIRECTORY, PAGE_TABLE_ENTRIES,
+    SECOND_TSS, TSS, Tss,
 };
 use super::stop::Stop;
 use super::wrong::Wrong;
@@ -13,10 +13,14 @@ use crate::machine::{Exit, Machine, MachineError};
 use ia32::State;
 use iced_x86::IcedError;
 use iced_x86::code_asm::CodeAssembler;
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 /// A guest executes some dozens of instructions; even a heavily loaded emulator needs less.
 const TIME_LIMIT: Duration = Duration::from_secs(2);
+
+/// Bytes that are filled on either side of a stack pointer.
+pub(super) const MARGIN: u32 = 64;
 
 /// A machine with tables, stacks and handlers in place.
 #[derive(Debug)]
@@ -26,39 +30,49 @@ pub(super) struct Lab<'m> {
     unfinished: bool,
     /// The vCPU may be in a state that KVM does not get it out of.
     spoilt: bool,
+    /// What was written to memory: address, bytes.
+    written: RefCell<Vec<(u32, usize)>>,
     give_up_at: Instant,
 }
 
 impl<'m> Lab<'m> {
-    /// Puts tables, stacks and handlers into the machine's first pages, which are zero.
+    /// Puts tables, stacks and handlers into the machine's memory, which is zero there.
     pub(super) fn new(machine: &'m mut Machine) -> Result<Self, Wrong> {
+        let size = machine.memory.size();
+        Wrong::unless(
+            size >= u64::from(END),
+            format!("at least {END} bytes of RAM"),
+            format!("{size}"),
+        )?;
         let lab = Lab {
             machine,
             unfinished: false,
             spoilt: false,
+            written: RefCell::default(),
             give_up_at: Instant::now() + TIME_LIMIT,
         };
         lab.machine.vcpu.set_alarm(Some(TIME_LIMIT))?;
         for (address, bytes) in [
             (PAGE_DIRECTORY, layout::page_directory().to_vec()),
-            (PAGE_TABLE, layout::page_table()),
+            (PAGE_TABLE_ENTRIES, layout::page_table()),
             (GDT, layout::gdt()),
             (TSS, Tss::first().encode()),
             (SECOND_TSS, Tss::second().encode()),
             (IDT, layout::idt()),
             (HANDLERS, layout::handlers()),
-            (KERNEL_STACK, vec![FILL; 0x1000]),
         ] {
             lab.write(address, &bytes);
         }
+        lab.fill_stack();
         Ok(lab)
     }
 
-    /// Fills the stacks that only some guests use.
-    pub(super) fn fill_all_stacks(&self) {
-        self.write(USER_STACK, &[FILL; 0x1000]);
-        self.write(TASK_CODE, &[FILL; 0x1000]);
-        self.write(DATA, &[FILL; 0x1000]);
+    /// Fills the kernel's stack on both sides of where it may start, so that the words of an entry
+    /// show.
+    pub(super) fn fill_stack(&self) {
+        for top in [ESP0, KERNEL_ESP] {
+            self.write(top - MARGIN, &[FILL; 2 * MARGIN as usize]);
+        }
     }
 
     /// Leaves the machine as it was found, memory zero and nothing pending; whether it can be used
@@ -75,7 +89,9 @@ impl<'m> Lab<'m> {
         self.machine.vcpu.intercept_int3(false)?;
         self.machine.vcpu.set_breakpoints(&[None; 4])?;
         self.machine.vcpu.set_alarm(None)?;
-        self.write(PAGE_DIRECTORY, &[0; (END - PAGE_DIRECTORY) as usize]);
+        for (address, length) in self.written.take() {
+            self.write(address, &vec![0; length]);
+        }
         Ok(())
     }
 
@@ -92,8 +108,10 @@ impl<'m> Lab<'m> {
         Ok(address + bytes.len() as u32)
     }
 
-    /// Replaces bytes of memory. All that the doctor names lies in RAM.
+    /// Replaces bytes of memory. All that the doctor names lies in RAM. A guest itself writes only
+    /// where something was written here before: that becomes zero again.
     pub(super) fn write(&self, address: u32, bytes: &[u8]) {
+        self.written.borrow_mut().push((address, bytes.len()));
         let written = self.machine.memory.write(u64::from(address), bytes);
         debug_assert!(written.is_some(), "{address:#x} is no RAM");
     }

@@ -1,41 +1,44 @@
 //! Where things lie in the doctor's guests, and the tables that they need, as bytes.
 //!
-//! One page for one purpose, each at a linear address equal to its physical one:
+//! They lie where a kernel is loaded later, so that the pages that [`super::quick`] touches first are
+//! pages that the guest would have touched anyway. One page for one purpose, each at a linear
+//! address equal to its physical one:
 //! ```text
-//!  0000 nothing            7000 user's code
-//!  1000 page directory     8000 user's stack
-//!  2000 page table         9000 second task: its code, then its stack
-//!  3000 GDT, TSSs, IDT     a000 DATA, which paging shows at ALIAS too
-//!  4000 kernel's code      b000 ABSENT: not mapped
-//!  5000 kernel's stack     c000 ALIAS of DATA
-//!  6000 handlers: OUT, IRET for each vector
+//!  101000 page directory     107000 user's code
+//!  102000 page table         108000 user's stack
+//!  103000 GDT, TSSs, IDT     109000 second task: its code, then its stack
+//!  104000 kernel's code      10a000 DATA, which paging shows at ALIAS too
+//!  105000 kernel's stack     10b000 ABSENT: not mapped
+//!  106000 handlers           10c000 ALIAS of DATA
 //! ```
 //! What ring 3 may touch is set in the page table: its code, its stack, DATA and ALIAS.
 
 use ia32::{Descriptor, Gate, GateKind, Selector};
 
 const PAGE: u32 = 0x1000;
+/// The first page.
+const START: u32 = PAGE_DIRECTORY;
 
-pub(super) const PAGE_DIRECTORY: u32 = 0x1000;
-pub(super) const PAGE_TABLE: u32 = 0x2000;
-pub(super) const GDT: u32 = 0x3000;
-pub(super) const TSS: u32 = 0x3100;
-pub(super) const SECOND_TSS: u32 = 0x3180;
-pub(super) const IDT: u32 = 0x3200;
-pub(super) const KERNEL_CODE: u32 = 0x4000;
-pub(super) const KERNEL_STACK: u32 = 0x5000;
-pub(super) const HANDLERS: u32 = 0x6000;
-pub(super) const USER_CODE: u32 = 0x7000;
-pub(super) const USER_STACK: u32 = 0x8000;
-pub(super) const TASK_CODE: u32 = 0x9000;
-pub(super) const DATA: u32 = 0xa000;
-pub(super) const ABSENT: u32 = 0xb000;
-pub(super) const ALIAS: u32 = 0xc000;
+pub(super) const PAGE_DIRECTORY: u32 = 0x10_1000;
+pub(super) const PAGE_TABLE: u32 = 0x10_2000;
+pub(super) const GDT: u32 = 0x10_3000;
+pub(super) const TSS: u32 = 0x10_3100;
+pub(super) const SECOND_TSS: u32 = 0x10_3180;
+pub(super) const IDT: u32 = 0x10_3200;
+pub(super) const KERNEL_CODE: u32 = 0x10_4000;
+pub(super) const KERNEL_STACK: u32 = 0x10_5000;
+pub(super) const HANDLERS: u32 = 0x10_6000;
+pub(super) const USER_CODE: u32 = 0x10_7000;
+pub(super) const USER_STACK: u32 = 0x10_8000;
+pub(super) const TASK_CODE: u32 = 0x10_9000;
+pub(super) const DATA: u32 = 0x10_a000;
+pub(super) const ABSENT: u32 = 0x10_b000;
+pub(super) const ALIAS: u32 = 0x10_c000;
 
 /// Behind the last page that a guest uses.
-pub(super) const END: u32 = 0xd000;
+pub(super) const END: u32 = 0x10_d000;
 /// RAM that a guest needs, in bytes.
-pub(super) const RAM: u64 = 0x1_0000;
+pub(super) const RAM: u64 = 0x20_0000;
 
 /// SS0:ESP0 of the first task. The bytes above it must stay as they are.
 pub(super) const ESP0: u32 = KERNEL_STACK + 0xf00;
@@ -112,8 +115,17 @@ pub(super) fn gdt() -> Vec<u8> {
 
 /// An interrupt gate for each vector; only the system call's is open to ring 3.
 pub(super) fn idt() -> Vec<u8> {
-    (0..VECTORS).flat_map(|vector| gate(vector as u8).encode().to_le_bytes()).collect()
+    let mut bytes = Vec::with_capacity(VECTORS as usize * 8);
+    for vector in 0..VECTORS {
+        bytes.extend_from_slice(&gate(vector as u8).encode().to_le_bytes());
+    }
+    bytes
 }
+
+/// Offset of the last byte of [`idt`].
+pub(super) const IDT_LIMIT: u16 = VECTORS as u16 * 8 - 1;
+/// Offset of the last byte of [`gdt`].
+pub(super) const GDT_LIMIT: u16 = 7 * 8 - 1;
 
 fn gate(vector: u8) -> Gate {
     match vector {
@@ -160,13 +172,16 @@ enum PageRights {
     User = 7,
 }
 
-/// The page table: what the module's drawing says.
+/// Where the entries of [`page_table`] lie.
+pub(super) const PAGE_TABLE_ENTRIES: u32 = PAGE_TABLE + START / PAGE * 4;
+
+/// The entries of the page table: what the module's drawing says.
 pub(super) fn page_table() -> Vec<u8> {
-    (0..END / PAGE)
-        .flat_map(|index| {
-            let address = index * PAGE;
+    (START..END)
+        .step_by(PAGE as usize)
+        .flat_map(|address| {
             let entry = match address {
-                0 | ABSENT => PageRights::Absent as u32,
+                ABSENT => PageRights::Absent as u32,
                 USER_CODE | USER_STACK | DATA => address | PageRights::User as u32,
                 ALIAS => DATA | PageRights::User as u32,
                 _ => address | PageRights::Kernel as u32,
@@ -220,8 +235,8 @@ impl Tss {
 }
 
 // Nothing in the page of tables overlaps.
-const _: () = assert!(GDT + 7 * 8 <= TSS && TSS + 104 <= SECOND_TSS && SECOND_TSS + 104 <= IDT);
-const _: () = assert!(IDT + VECTORS * 8 <= KERNEL_CODE);
+const _: () = assert!(GDT + (GDT_LIMIT as u32) < TSS && TSS + 104 <= SECOND_TSS && SECOND_TSS + 104 <= IDT);
+const _: () = assert!(IDT + (IDT_LIMIT as u32) < KERNEL_CODE);
 const _: () = assert!(handler(VECTORS as u8) <= HANDLERS + PAGE && END as u64 <= RAM);
 
 #[cfg(test)]
@@ -255,7 +270,8 @@ mod tests {
                 assert_eq!(vector_at(gate.offset), Some(vector as u8));
             }
         }
-        assert_eq!(idt.len(), usize::from(SYSTEM_CALL) * 8 + 8);
+        assert_eq!(idt.len(), usize::from(IDT_LIMIT) + 1);
+        assert_eq!(gdt().len(), usize::from(GDT_LIMIT) + 1);
         assert_eq!(vector_at(HANDLERS - 1), None);
         assert_eq!(vector_at(handler(0x80) + 4), None);
     }
@@ -264,7 +280,7 @@ mod tests {
     fn a_page_is_absent_and_the_stack_of_the_kernel_is_closed_to_ring_3() {
         let table = page_table();
         let entry = |address: u32| {
-            let at = (address / PAGE * 4) as usize;
+            let at = ((address - START) / PAGE * 4) as usize;
             u32::from_le_bytes(table[at..at + 4].try_into().unwrap())
         };
         assert_eq!(entry(ABSENT), 0);

@@ -1,9 +1,9 @@
 //! The states in which the doctor's guests start.
 
 use super::layout::{
-    BUSY_TSS_ATTRIBUTES, GDT, IDT, KERNEL_CODE, KERNEL_CODE_ATTRIBUTES, KERNEL_CS,
+    BUSY_TSS_ATTRIBUTES, GDT, GDT_LIMIT, IDT, IDT_LIMIT, KERNEL_CODE, KERNEL_CODE_ATTRIBUTES, KERNEL_CS,
     KERNEL_DATA_ATTRIBUTES, KERNEL_DS, KERNEL_ESP, PAGE_DIRECTORY, TSS, TSS_LIMIT, TSS_SELECTOR,
-    USER_CODE, USER_CODE_ATTRIBUTES, USER_CS, USER_DATA_ATTRIBUTES, USER_DS, USER_ESP, gdt, idt,
+    USER_CODE, USER_CODE_ATTRIBUTES, USER_CS, USER_DATA_ATTRIBUTES, USER_DS, USER_ESP,
 };
 use ia32::{Eflags, General, Segment, State, TableRegister};
 
@@ -46,7 +46,6 @@ pub(super) fn flat(selector: u16, attributes: u16) -> Segment {
 }
 
 fn at(code: Segment, data: Segment, eip: u32, esp: u32) -> State {
-    let table = |base, bytes: &[u8]| TableRegister { base, limit: bytes.len() as u16 - 1 };
     State {
         general: General {
             eax: 0x1111_0000,
@@ -68,8 +67,8 @@ fn at(code: Segment, data: Segment, eip: u32, esp: u32) -> State {
             limit: TSS_LIMIT,
         },
         ldtr: Segment { selector: 0, attributes: 0x0082, base: 0, limit: 0xffff },
-        gdtr: table(GDT, &gdt()),
-        idtr: table(IDT, &idt()),
+        gdtr: TableRegister { base: GDT, limit: GDT_LIMIT },
+        idtr: TableRegister { base: IDT, limit: IDT_LIMIT },
         cr0: PROTECTED,
         cr3: PAGE_DIRECTORY,
         ..State::default()

@@ -28,7 +28,7 @@ pub struct Trial {
     pub shows: &'static str,
     /// What a failure means.
     pub need: Need,
-    /// Runs it.
+    /// Runs it. What a trial of a deviation measures is marked so ([`Wrong::measured`]).
     pub(super) run: fn(&mut Lab<'_>) -> Result<(), Wrong>,
 }
 
@@ -50,7 +50,7 @@ pub enum Outcome {
     Works,
     /// As the manual says, although the table of known deviations names a deviation here.
     Outdated(&'static str),
-    /// Not as expected.
+    /// Not as expected, or not to be measured at all.
     Fails(Wrong),
     /// Not as the manual says.
     Deviates(Wrong, Listing),
@@ -81,6 +81,7 @@ impl TrialResult {
         let outcome = match (result, trial.need) {
             (Ok(()), _) => listed.map_or(Outcome::Works, |listed| Outcome::Outdated(listed.name)),
             (Err(wrong), Need::Needed | Need::Useful) => Outcome::Fails(wrong),
+            (Err(wrong), _) if !wrong.is_measured() => Outcome::Fails(wrong),
             (Err(wrong), Need::Hopeless(why)) => {
                 Outcome::Deviates(wrong, Listing::Everywhere(why))
             }
@@ -128,11 +129,20 @@ mod tests {
 
     #[test]
     fn a_measured_deviation_is_known_where_the_table_names_it() {
+        let wrong = || Wrong::new("1", "0").measured();
         let result = |major| {
-            TrialResult::new(&FAULT_FLAGS, Err(Wrong::new("1", "0")), &backend(major)).outcome
+            TrialResult::new(&FAULT_FLAGS, Err(wrong()), &backend(major)).outcome
         };
-        assert_eq!(result(7), Outcome::Deviates(Wrong::new("1", "0"), Listing::Known));
-        assert_eq!(result(10), Outcome::Deviates(Wrong::new("1", "0"), Listing::Unknown));
+        assert_eq!(result(7), Outcome::Deviates(wrong(), Listing::Known));
+        assert_eq!(result(10), Outcome::Deviates(wrong(), Listing::Unknown));
+    }
+
+    #[test]
+    fn what_could_not_be_measured_is_no_deviation() {
+        let wrong = Wrong::new("an entry", "a triple fault");
+        let result = TrialResult::new(&FAULT_FLAGS, Err(wrong.clone()), &backend(7));
+        assert_eq!(result.outcome, Outcome::Fails(wrong));
+        assert!(!result.works() && !result.contradicts_table());
     }
 
     #[test]

@@ -12,11 +12,23 @@ pub struct Wrong {
     pub expected: String,
     /// What came.
     pub got: String,
+    /// It is about what the trial is to measure, not about what had to go before.
+    measured: bool,
 }
 
 impl Wrong {
     pub(super) fn new(expected: impl Into<String>, got: impl Into<String>) -> Self {
-        Wrong { expected: expected.into(), got: got.into() }
+        Wrong { expected: expected.into(), got: got.into(), measured: false }
+    }
+
+    /// What the trial is to measure is wrong, not what had to go before.
+    #[must_use]
+    pub(super) fn measured(self) -> Wrong {
+        Wrong { measured: true, ..self }
+    }
+
+    pub(super) fn is_measured(&self) -> bool {
+        self.measured
     }
 
     /// Two words, named by `what`, have to be the same.

@@ -47,6 +47,7 @@ fn fault(
     (vector, error_code): (Vector, Option<u32>),
     write: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>,
 ) -> Result<(Entry, State), Wrong> {
+    lab.fill_stack();
     lab.code(USER_CODE, write)?;
     lab.start(&before)?;
     let after = lab.run_to(Stop::Entry(vector))?;
@@ -86,7 +87,8 @@ fn resume_flag(lab: &mut Lab<'_>) -> Result<(), Wrong> {
             &format!("for {}, pushed EFLAGS", entry.vector),
             (entry.before.eflags | Eflags::RF).0,
             eflags,
-        )?;
+        )
+        .map_err(Wrong::measured)?;
     }
     Ok(())
 }

@@ -55,12 +55,13 @@ fn enter_with(lab: &mut Lab<'_>, flags: Eflags) -> Result<(), Wrong> {
     let after = lab.run_to(Stop::Entry(vector))?;
     let entry = Entry { before: State { eip: next, ..before }, vector, error_code: None };
     let got = pushed(lab, &entry, &after, Word::Eflags);
-    Wrong::unless_equal("pushed EFLAGS", before.eflags.0, got)?;
+    Wrong::unless_equal("pushed EFLAGS", before.eflags.0, got).map_err(Wrong::measured)?;
     let cleared = Eflags::TF | Eflags::NT | Eflags::IF;
     Wrong::unless_equal(
         "EFLAGS in the handler",
         before.eflags.without(cleared).0,
         after.eflags.0,
-    )?;
+    )
+    .map_err(Wrong::measured)?;
     entry.check(lab, &after)
 }

@@ -75,7 +75,7 @@ fn through_a_closed_gate(lab: &mut Lab<'_>) -> Result<(), Wrong> {
 fn resume_flag(lab: &mut Lab<'_>) -> Result<(), Wrong> {
     let (entry, after) = from_ring_3(lab)?;
     let eflags = pushed(lab, &entry, &after, Word::Eflags);
-    Wrong::unless_equal("pushed EFLAGS", entry.before.eflags.0, eflags)
+    Wrong::unless_equal("pushed EFLAGS", entry.before.eflags.0, eflags).map_err(Wrong::measured)
 }
 
 fn upper_halves(lab: &mut Lab<'_>) -> Result<(), Wrong> {
@@ -86,7 +86,8 @@ fn upper_halves(lab: &mut Lab<'_>) -> Result<(), Wrong> {
             &format!("pushed {}", word.name()),
             u32::from(segment.selector),
             got,
-        )?;
+        )
+        .map_err(Wrong::measured)?;
     }
     Ok(())
 }

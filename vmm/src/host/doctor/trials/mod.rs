@@ -13,9 +13,9 @@ mod task;
 
 use super::trial::Trial;
 
-pub(super) use breakpoint::FOUR_BREAKPOINTS;
-pub(super) use flags::ALIGNMENT_FLAG;
+pub(super) use breakpoint::{AT_A_HANDLER, FOUR_BREAKPOINTS};
 pub(super) use fault::HALT_IN_RING_3;
+pub(super) use flags::ALIGNMENT_FLAG;
 
 /// All trials, in the order of the table.
 pub(super) fn all() -> impl Iterator<Item = &'static Trial> {

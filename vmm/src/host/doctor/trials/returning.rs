@@ -90,7 +90,7 @@ fn kernel_segments(lab: &mut Lab<'_>) -> Result<(), Wrong> {
         ("GS", SegmentRegister::Gs),
     ] {
         let Segment { selector, .. } = *after.segment(register);
-        Wrong::unless_equal(name, 0, selector.into())?;
+        Wrong::unless_equal(name, 0, selector.into()).map_err(Wrong::measured)?;
     }
     Ok(())
 }

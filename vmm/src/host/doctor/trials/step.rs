@@ -80,5 +80,5 @@ fn frame(lab: &mut Lab<'_>) -> Result<(), Wrong> {
     )?;
     let entry = Entry { before: State { eip: next, ..before }, vector, error_code: None };
     let eflags = pushed(lab, &entry, &after, Word::Eflags);
-    Wrong::unless_equal("pushed EFLAGS", before.eflags.0, eflags)
+    Wrong::unless_equal("pushed EFLAGS", before.eflags.0, eflags).map_err(Wrong::measured)
 }

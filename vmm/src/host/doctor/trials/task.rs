@@ -4,7 +4,7 @@
 
 use super::super::lab::Lab;
 use super::super::layout::{
-    ABSENT, BUSY_TSS_ATTRIBUTES, CLOSED, ESP0, FREE_TSS_ATTRIBUTES, GDT, IDT, KERNEL_CODE, PORT,
+    ABSENT, BUSY_TSS_ATTRIBUTES, CLOSED, ESP0, FILL, FREE_TSS_ATTRIBUTES, GDT, IDT, KERNEL_CODE, PORT,
     SECOND_TSS, SECOND_TSS_SELECTOR, TASK_CODE, TASK_ESP, TASK_GATE, TSS, TSS_SELECTOR, Tss,
     USER_CODE, USER_CS, SYSTEM_CALL, task_gate,
 };
@@ -44,6 +44,7 @@ pub(super) const TRIALS: &[Trial] = &[
 ];
 
 fn new_task_stops(lab: &Lab<'_>) -> Result<(), Wrong> {
+    lab.write(TASK_ESP - 16, &[FILL; 16]);
     lab.code(TASK_CODE, |a| {
         a.out(u32::from(PORT), al)?;
         a.iretd()
@@ -149,8 +150,10 @@ fn fault(
         after.general.esp == TASK_ESP - 4,
         format!("ESP {:08x}, with the error code", TASK_ESP - 4),
         if after.general.esp == TASK_ESP { format!("{stack}, without one") } else { stack },
-    )?;
-    Wrong::unless_equal("error code", error_code, lab.word(TASK_ESP - 4))?;
+    )
+    .map_err(Wrong::measured)?;
+    Wrong::unless_equal("error code", error_code, lab.word(TASK_ESP - 4))
+        .map_err(Wrong::measured)?;
     let saved = lab.tss(TSS).0[Tss::CS];
     Wrong::unless_equal("CS in the old TSS", USER_CS.into(), saved)
 }
