@@ -7,7 +7,7 @@
 
 use super::registers::{kvm_events_from, kvm_regs_from, kvm_sregs_from, state};
 use super::{Alarm, MachineError, Paging, ioctl};
-use ia32::State;
+use ia32::{Eflags, State};
 use kvm_bindings::{
     KVM_EXIT_DEBUG, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR,
     KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_IRQ_WINDOW_OPEN, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN,
@@ -177,6 +177,11 @@ impl Vcpu {
     pub fn step(&mut self, again: bool) -> Result<Exit, MachineError> {
         if again || !self.stepping {
             self.set_debug(true)?;
+        }
+        // KVM sets TF only where EIP is the one it knew at KVM_SET_GUEST_DEBUG. Registers that were
+        // changed reach it later, and so they bring TF along.
+        if self.fd.get_kvm_run().kvm_dirty_regs & SyncReg::Register as u64 != 0 {
+            self.fd.sync_regs_mut().regs.rflags |= u64::from(Eflags::TF.0);
         }
         self.resume()
     }
