@@ -16,6 +16,7 @@ use kvm_bindings::{
     KVMIO, kvm_guest_debug, kvm_interrupt, kvm_regs, kvm_sregs, kvm_sync_regs, kvm_vcpu_events,
 };
 use kvm_ioctls::{Kvm, SyncReg, VcpuFd, VmFd};
+use std::arch::x86_64::__cpuid;
 use std::time::Duration;
 use vmm_sys_util::ioctl::ioctl_with_ref;
 use vmm_sys_util::ioctl_iow_nr;
@@ -26,6 +27,14 @@ ioctl_iow_nr!(KVM_INTERRUPT, KVMIO, 0x86, kvm_interrupt);
 const DR6_BREAKPOINTS: u64 = 0xf;
 /// DR6.BS: the debug exception came from single-stepping.
 const DR6_SINGLE_STEP: u64 = 1 << 14;
+
+/// The bit of a TSS descriptor's type that says busy.
+const TSS_BUSY: u8 = 2;
+
+/// CPUID.80000001:ECX.2: the processor virtualises by SVM.
+fn has_svm() -> bool {
+    __cpuid(0x8000_0000).eax >= 0x8000_0001 && __cpuid(0x8000_0001).ecx & 4 != 0
+}
 
 /// Why the vCPU stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +125,10 @@ pub struct Vcpu {
     int3_intercepted: bool,
     /// KVM is single-stepping.
     stepping: bool,
+    /// The processor keeps the TSS in TR as not busy. AMD's does, and KVM hides that by reporting it
+    /// as busy; written back so, QEMU's model of it aborts at the next change of stack. Intel's
+    /// refuses to enter a guest whose TR is *not* busy.
+    available_tss: bool,
 }
 
 impl Vcpu {
@@ -125,7 +138,14 @@ impl Vcpu {
             .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
             .map_err(ioctl("tell which CPUID leaves it supports"))?;
         fd.set_cpuid2(&cpuid).map_err(ioctl("take the CPUID leaves"))?;
-        let mut vcpu = Vcpu { alarm: None, fd, breakpoints: [None; 4], int3_intercepted: false, stepping: false };
+        let mut vcpu = Vcpu {
+            alarm: None,
+            fd,
+            breakpoints: [None; 4],
+            int3_intercepted: false,
+            stepping: false,
+            available_tss: has_svm(),
+        };
         for set in [SyncReg::Register, SyncReg::SystemRegister, SyncReg::VcpuEvents] {
             vcpu.fd.set_sync_valid_reg(set);
         }
@@ -333,7 +353,11 @@ impl Vcpu {
         self.all_dirty();
     }
 
+    /// KVM takes all of the synchronised registers at the next run.
     fn all_dirty(&mut self) {
+        if self.available_tss {
+            self.fd.sync_regs_mut().sregs.tr.type_ &= !TSS_BUSY;
+        }
         for set in [SyncReg::Register, SyncReg::SystemRegister, SyncReg::VcpuEvents] {
             self.fd.set_sync_dirty_reg(set);
         }

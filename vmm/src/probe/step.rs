@@ -14,6 +14,8 @@ use iced_x86::{Decoder, DecoderOptions};
 pub(super) fn step_over(machine: &mut Machine, code: &[u8]) -> Result<bool, MachineError> {
     let before = machine.vcpu.state();
     let snapshot = machine.vcpu.snapshot();
+    // An IRET may open the window, which would be reported instead of the step.
+    machine.vcpu.request_interrupt_window(false);
     let exit = machine.vcpu.step(true)?;
     let after = machine.vcpu.state();
     if exit == Exit::Step && !raised_event(&before, &after, code) {

@@ -48,7 +48,7 @@ pub(crate) fn stack_is_nobody_elses(entry: &Entry, history: &History, findings: 
         finding = finding.because(match switched {
             Some((_, sequence)) if sequence >= change.sequence => format!(
                 "TSS.ESP0 has been {esp0:08x} since #{}: the switch to task {} after #{sequence} \
-                 did not store its own",
+                 left it so, or gave both tasks the same stack",
                 change.sequence, task.0
             ),
             _ => format!("TSS.ESP0 has been {esp0:08x} since #{}", change.sequence),

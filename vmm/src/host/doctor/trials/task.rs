@@ -6,7 +6,7 @@ use super::super::lab::Lab;
 use super::super::layout::{
     ABSENT, BUSY_TSS_ATTRIBUTES, CLOSED, ESP0, FILL, FREE_TSS_ATTRIBUTES, GDT, IDT, KERNEL_CODE, PORT,
     SECOND_TSS, SECOND_TSS_SELECTOR, TASK_CODE, TASK_ESP, TASK_GATE, TSS, TSS_SELECTOR, Tss,
-    USER_CODE, USER_CS, SYSTEM_CALL, task_gate,
+    USER_CODE, SYSTEM_CALL, task_gate,
 };
 use super::super::start;
 use super::super::stop::Stop;
@@ -40,6 +40,12 @@ pub(super) const TRIALS: &[Trial] = &[
         shows: "error code 0 is on the new task's stack",
         need: Need::Exact(None),
         run: double_fault,
+    },
+    Trial {
+        name: "#DF by task gate, ring 0",
+        shows: "the same where the stack in use is not mapped",
+        need: Need::Exact(None),
+        run: double_fault_in_ring_0,
     },
 ];
 
@@ -155,7 +161,7 @@ fn fault(
     Wrong::unless_equal("error code", error_code, lab.word(TASK_ESP - 4))
         .map_err(Wrong::measured)?;
     let saved = lab.tss(TSS).0[Tss::CS];
-    Wrong::unless_equal("CS in the old TSS", USER_CS.into(), saved)
+    Wrong::unless_equal("CS in the old TSS", before.cs().selector.into(), saved)
 }
 
 fn protection_fault(lab: &mut Lab<'_>) -> Result<(), Wrong> {
@@ -168,4 +174,12 @@ fn double_fault(lab: &mut Lab<'_>) -> Result<(), Wrong> {
     lab.code(USER_CODE, |a| a.int(i32::from(SYSTEM_CALL)))?;
     lab.write_words(TSS + 4 * Tss::ESP0 as u32, &[ABSENT + 0x800]);
     fault(lab, &start::paged(start::user()), Vector::DF, 0)
+}
+
+/// The same without a change of ring: the stack in use is not mapped.
+fn double_fault_in_ring_0(lab: &mut Lab<'_>) -> Result<(), Wrong> {
+    lab.code(KERNEL_CODE, |a| a.int(i32::from(SYSTEM_CALL)))?;
+    let mut before = start::paged(start::kernel());
+    before.general.esp = ABSENT + 0x800;
+    fault(lab, &before, Vector::DF, 0)
 }
