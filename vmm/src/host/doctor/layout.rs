@@ -37,8 +37,9 @@ pub(super) const ALIAS: u32 = 0x10_c000;
 
 /// Behind the last page that a guest uses.
 pub(super) const END: u32 = 0x10_d000;
-/// RAM that a guest needs, in bytes.
-pub(super) const RAM: u64 = 0x20_0000;
+/// RAM of the doctor's own machines, in bytes: too little for a page of 2 MiB, so that KVM maps
+/// each page by itself.
+pub(super) const RAM: u64 = 0x11_0000;
 
 /// SS0:ESP0 of the first task. The bytes above it must stay as they are.
 pub(super) const ESP0: u32 = KERNEL_STACK + 0xf00;
@@ -235,7 +236,8 @@ impl Tss {
 }
 
 // Nothing in the page of tables overlaps.
-const _: () = assert!(GDT + (GDT_LIMIT as u32) < TSS && TSS + 104 <= SECOND_TSS && SECOND_TSS + 104 <= IDT);
+const _: () =
+    assert!(GDT + (GDT_LIMIT as u32) < TSS && TSS + 104 <= SECOND_TSS && SECOND_TSS + 104 <= IDT);
 const _: () = assert!(IDT + (IDT_LIMIT as u32) < KERNEL_CODE);
 const _: () = assert!(handler(VECTORS as u8) <= HANDLERS + PAGE && END as u64 <= RAM);
 
@@ -252,10 +254,7 @@ mod tests {
             let descriptor = Descriptor(u64::from_le_bytes(gdt[at..at + 8].try_into().unwrap()));
             (descriptor.kind(), descriptor.dpl())
         };
-        assert_eq!(
-            kind(USER_CS),
-            (DescriptorKind::Code { conforming: false, readable: true }, 3)
-        );
+        assert_eq!(kind(USER_CS), (DescriptorKind::Code { conforming: false, readable: true }, 3));
         assert_eq!(kind(KERNEL_DS).1, 0);
         assert_eq!(kind(TSS_SELECTOR).0, DescriptorKind::Tss { wide: true, busy: true });
         assert_eq!(kind(SECOND_TSS_SELECTOR).0, DescriptorKind::Tss { wide: true, busy: false });

@@ -30,6 +30,7 @@ pub use wrong::Wrong;
 use super::Backend;
 use crate::machine::Machine;
 use lab::Lab;
+use trial::Guest;
 
 /// Runs all trials on machines of its own.
 ///
@@ -40,21 +41,32 @@ pub fn examine() -> Result<Report, Problem> {
     let backend = Backend::detect();
     let mut machine = Machine::new(layout::RAM).map_err(Problem::no_machine)?;
     let mut results = Vec::new();
-    for trial in trials::all() {
-        let (result, reusable) = run(trial, &mut machine);
-        results.push(TrialResult::new(trial, result, &backend));
+    let mut reusable = run(trials::warm_up, &mut machine).1;
+    for trial in trials::warm() {
         if !reusable && let Ok(new) = Machine::new(layout::RAM) {
             machine = new;
+            let _ = run(trials::warm_up, &mut machine);
         }
+        let result;
+        (result, reusable) = run(trial.run, &mut machine);
+        results.push(TrialResult::new(trial, result, &backend));
+    }
+    drop(machine);
+    for trial in trials::cold() {
+        let result = match Machine::new(layout::RAM) {
+            Ok(mut machine) => run(trial.run, &mut machine).0,
+            Err(error) => Err(error.into()),
+        };
+        results.push(TrialResult::new(trial, result, &backend));
     }
     Ok(Report::new(backend, results))
 }
 
-/// What the trial came to, and whether the machine can be used again.
-fn run(trial: &Trial, machine: &mut Machine) -> (Result<(), Wrong>, bool) {
+/// What a guest came to, and whether the machine can be used again.
+fn run(guest: Guest, machine: &mut Machine) -> (Result<(), Wrong>, bool) {
     match Lab::new(machine) {
         Ok(mut lab) => {
-            let result = (trial.run)(&mut lab);
+            let result = guest(&mut lab);
             (result, lab.close())
         }
         Err(wrong) => (Err(wrong), false),

@@ -9,7 +9,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum Problem {
     /// No virtual machine can be created.
-    #[error("{} ({}); {}", reason(.error), modules(.backend), advice(.error, .backend))]
+    #[error("{}; {}: {}", reason(.error), modules(.backend), advice(.error, .backend))]
     NoMachine {
         /// What was found.
         backend: Box<Backend>,
@@ -62,7 +62,9 @@ fn modules(backend: &Backend) -> String {
 
 fn advice(error: &MachineError, backend: &Backend) -> String {
     let first = match error {
-        MachineError::Open(error) if error.errno() == libc::EACCES => {
+        MachineError::Open(error)
+            if error.errno() == libc::EACCES && backend.module != "kvm_pvm" =>
+        {
             "let this user open it (group kvm), or "
         }
         _ if backend.module == "none" => "load kvm_intel or kvm_amd, or ",
@@ -92,17 +94,16 @@ mod tests {
         let error = MachineError::Open(kvm_ioctls::Error::new(libc::EACCES));
         let text = Problem::NoMachine { backend: backend("kvm_intel"), error }.to_string();
         assert!(text.starts_with("/dev/kvm cannot be opened: Permission denied"), "{text}");
-        assert!(text.contains("(module kvm_intel is loaded); let this user open it"), "{text}");
+        assert!(text.contains("; module kvm_intel is loaded: let this user open it"), "{text}");
         let error = MachineError::Open(kvm_ioctls::Error::new(libc::ENOENT));
         let text = Problem::NoMachine { backend: backend("none"), error }.to_string();
-        assert!(text.contains("(no KVM module is loaded); load kvm_intel or kvm_amd"), "{text}");
+        assert!(text.contains("; no KVM module is loaded: load kvm_intel or kvm_amd"), "{text}");
     }
 
     #[test]
     fn a_kvm_that_cannot_do_it_is_named_with_what_it_did() {
         let wrong = Wrong::new("an entry by vector 0x80", "a triple fault");
-        let problem =
-            Problem::Unusable { backend: backend("kvm_pvm"), shows: "int 0x80", wrong };
+        let problem = Problem::Unusable { backend: backend("kvm_pvm"), shows: "int 0x80", wrong };
         assert_eq!(
             problem.to_string(),
             "kvm_pvm (a processor) does not run 32-bit kernels: of int 0x80, expected an entry by \

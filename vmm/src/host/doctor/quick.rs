@@ -11,9 +11,7 @@
 
 use super::frame::Entry;
 use super::lab::Lab;
-use super::layout::{
-    KERNEL_CODE, KERNEL_ESP, SYSTEM_CALL, USER_CODE, USER_CS, USER_DS, handler,
-};
+use super::layout::{KERNEL_CODE, KERNEL_ESP, SYSTEM_CALL, USER_CODE, USER_CS, USER_DS, handler};
 use super::problem::Problem;
 use super::start::{self, PAGING};
 use super::stop::Stop;
@@ -62,11 +60,9 @@ pub fn quick(machine: &mut Machine) -> Quick {
     });
     machine.vcpu.restore(&snapshot);
     match seen {
-        Ok(Seen { breakpoint, in_software }) => Quick {
-            usable: Ok(()),
-            breakpoints: if breakpoint { 4 } else { 0 },
-            in_software,
-        },
+        Ok(Seen { breakpoint, in_software }) => {
+            Quick { usable: Ok(()), breakpoints: if breakpoint { 4 } else { 0 }, in_software }
+        }
         Err(wrong) => Quick {
             usable: Err(Problem::unusable(SHOWS, wrong)),
             breakpoints: 0,
@@ -85,10 +81,8 @@ fn try_out(lab: &mut Lab<'_>) -> Result<Seen, Wrong> {
     lab.write(USER_CODE, &USER);
     let behind_int = USER_CODE + 2;
     let kernel = start::kernel();
-    let kernel = State {
-        general: General { eax: kernel.cr0 | PAGING, ..kernel.general },
-        ..kernel
-    };
+    let kernel =
+        State { general: General { eax: kernel.cr0 | PAGING, ..kernel.general }, ..kernel };
     let user = start::user();
     let user = State {
         eip: behind_int,

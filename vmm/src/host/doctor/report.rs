@@ -70,14 +70,9 @@ impl Report {
             Authority::Emulated => "software executes the guest's 32-bit code",
         };
         table.fact("authority", &format!("{}: {executes}", backend.authority))?;
-        let groups: [(&str, fn(Need) -> bool); 3] = [
-            ("Needed by esp0", |need| need == Need::Needed),
-            ("Useful to esp0", |need| need == Need::Useful),
-            ("Against the manual", |need| matches!(need, Need::Exact(_) | Need::Hopeless(_))),
-        ];
-        for (title, is) in groups {
+        for title in [NEEDED, USEFUL, EXACT] {
             table.title(title)?;
-            for result in self.results.iter().filter(|result| is(result.trial.need)) {
+            for result in self.results.iter().filter(|result| group(result.trial.need) == title) {
                 table.result(result)?;
             }
         }
@@ -98,6 +93,19 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.render(false))
+    }
+}
+
+const NEEDED: &str = "Needed by esp0";
+const USEFUL: &str = "Useful to esp0";
+const EXACT: &str = "Against the manual";
+
+/// The title under which trials of this kind stand.
+fn group(need: Need) -> &'static str {
+    match need {
+        Need::Needed => NEEDED,
+        Need::Useful => USEFUL,
+        Need::Exact(_) | Need::Hopeless(_) => EXACT,
     }
 }
 
@@ -148,7 +156,7 @@ impl Table {
         match &result.outcome {
             Outcome::Works => Ok(()),
             Outcome::Outdated(name) => {
-                self.note("known", &format!("as {name}, a deviation, which is not there now"))
+                self.note("known", &format!("as a deviation, {name}, which is not to be seen"))
             }
             Outcome::Fails(wrong) => {
                 self.note("expected", &wrong.expected)?;

@@ -3,6 +3,7 @@
 use super::layout::{self, OUT, PORT};
 use crate::machine::{Exit, Machine};
 use ia32::{State, Vector};
+use kvm_bindings::KVM_EXIT_DEBUG;
 use std::fmt;
 
 /// Why a guest stopped.
@@ -62,6 +63,7 @@ impl fmt::Display for Stop {
                     write!(f, "the processor refusing the state ({reason:#x})")
                 }
                 Exit::Interrupted => f.write_str("nothing until the time limit"),
+                Exit::Other(KVM_EXIT_DEBUG) => f.write_str("an exit for debugging"),
                 Exit::Other(reason) => write!(f, "KVM exit {reason}"),
             },
         }

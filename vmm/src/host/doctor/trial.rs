@@ -19,6 +19,9 @@ pub enum Need {
     Hopeless(&'static str),
 }
 
+/// Runs a small guest and looks at what it did.
+pub(super) type Guest = fn(&mut Lab<'_>) -> Result<(), Wrong>;
+
 /// A small guest, and what is to be seen of it.
 #[derive(Debug)]
 pub struct Trial {
@@ -29,7 +32,7 @@ pub struct Trial {
     /// What a failure means.
     pub need: Need,
     /// Runs it. What a trial of a deviation measures is marked so ([`Wrong::measured`]).
-    pub(super) run: fn(&mut Lab<'_>) -> Result<(), Wrong>,
+    pub(super) run: Guest,
 }
 
 /// What the table of known deviations says, held against what was measured.
@@ -82,9 +85,7 @@ impl TrialResult {
             (Ok(()), _) => listed.map_or(Outcome::Works, |listed| Outcome::Outdated(listed.name)),
             (Err(wrong), Need::Needed | Need::Useful) => Outcome::Fails(wrong),
             (Err(wrong), _) if !wrong.is_measured() => Outcome::Fails(wrong),
-            (Err(wrong), Need::Hopeless(why)) => {
-                Outcome::Deviates(wrong, Listing::Everywhere(why))
-            }
+            (Err(wrong), Need::Hopeless(why)) => Outcome::Deviates(wrong, Listing::Everywhere(why)),
             (Err(wrong), Need::Exact(_)) => {
                 let listing = if listed.is_some() { Listing::Known } else { Listing::Unknown };
                 Outcome::Deviates(wrong, listing)
@@ -130,9 +131,7 @@ mod tests {
     #[test]
     fn a_measured_deviation_is_known_where_the_table_names_it() {
         let wrong = || Wrong::new("1", "0").measured();
-        let result = |major| {
-            TrialResult::new(&FAULT_FLAGS, Err(wrong()), &backend(major)).outcome
-        };
+        let result = |major| TrialResult::new(&FAULT_FLAGS, Err(wrong()), &backend(major)).outcome;
         assert_eq!(result(7), Outcome::Deviates(wrong(), Listing::Known));
         assert_eq!(result(10), Outcome::Deviates(wrong(), Listing::Unknown));
     }

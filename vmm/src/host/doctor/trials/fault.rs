@@ -56,15 +56,15 @@ fn fault(
     Ok((entry, after))
 }
 
-fn halt(lab: &mut Lab<'_>) -> Result<(Entry, State), Wrong> {
+pub(super) fn halt(lab: &mut Lab<'_>) -> Result<(Entry, State), Wrong> {
     fault(lab, start::user(), (Vector::GP, Some(0)), |a| a.hlt())
 }
 
-fn undefined(lab: &mut Lab<'_>) -> Result<(Entry, State), Wrong> {
+pub(super) fn undefined(lab: &mut Lab<'_>) -> Result<(Entry, State), Wrong> {
     fault(lab, start::user(), (Vector::UD, None), |a| a.ud2())
 }
 
-fn page_faults(lab: &mut Lab<'_>) -> Result<(), Wrong> {
+pub(super) fn page_faults(lab: &mut Lab<'_>) -> Result<(), Wrong> {
     // Error code: bit 0 the page is present, bit 1 a write, bit 2 from ring 3
     // (SDM vol. 3A, "Page-fault error code").
     let user = start::paged(start::user());

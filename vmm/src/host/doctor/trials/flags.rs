@@ -57,11 +57,7 @@ fn enter_with(lab: &mut Lab<'_>, flags: Eflags) -> Result<(), Wrong> {
     let got = pushed(lab, &entry, &after, Word::Eflags);
     Wrong::unless_equal("pushed EFLAGS", before.eflags.0, got).map_err(Wrong::measured)?;
     let cleared = Eflags::TF | Eflags::NT | Eflags::IF;
-    Wrong::unless_equal(
-        "EFLAGS in the handler",
-        before.eflags.without(cleared).0,
-        after.eflags.0,
-    )
-    .map_err(Wrong::measured)?;
+    Wrong::unless_equal("EFLAGS in the handler", before.eflags.without(cleared).0, after.eflags.0)
+        .map_err(Wrong::measured)?;
     entry.check(lab, &after)
 }

@@ -74,7 +74,11 @@ fn no_ops(lab: &Lab<'_>, address: u32) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn inject(lab: &mut Lab<'_>, before: &State, nmi: bool) -> Result<(Entry, State), Wrong> {
+pub(super) fn inject(
+    lab: &mut Lab<'_>,
+    before: &State,
+    nmi: bool,
+) -> Result<(Entry, State), Wrong> {
     no_ops(lab, before.eip)?;
     lab.start(before)?;
     lab.settle()?;

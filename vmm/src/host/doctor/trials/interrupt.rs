@@ -42,7 +42,7 @@ pub(super) const TRIALS: &[Trial] = &[
     },
 ];
 
-fn from_ring_3(lab: &mut Lab<'_>) -> Result<(Entry, State), Wrong> {
+pub(super) fn from_ring_3(lab: &mut Lab<'_>) -> Result<(Entry, State), Wrong> {
     let next = lab.code(USER_CODE, |a| a.int(i32::from(SYSTEM_CALL)))?;
     let before = start::user();
     lab.start(&before)?;
@@ -64,12 +64,18 @@ fn from_ring_0(lab: &mut Lab<'_>) -> Result<(), Wrong> {
 }
 
 fn through_a_closed_gate(lab: &mut Lab<'_>) -> Result<(), Wrong> {
+    let (entry, after) = refused(lab)?;
+    entry.check(lab, &after)
+}
+
+/// INT n through a gate that is closed to ring 3, and the entry that has to come of it.
+pub(super) fn refused(lab: &mut Lab<'_>) -> Result<(Entry, State), Wrong> {
     lab.code(USER_CODE, |a| a.int(i32::from(CLOSED)))?;
     let before = start::user();
     lab.start(&before)?;
     let after = lab.run_to(Stop::Entry(Vector::GP))?;
     let error_code = Some(u32::from(CLOSED) * 8 + 2);
-    Entry { before, vector: Vector::GP, error_code }.check(lab, &after)
+    Ok((Entry { before, vector: Vector::GP, error_code }, after))
 }
 
 fn resume_flag(lab: &mut Lab<'_>) -> Result<(), Wrong> {
@@ -82,12 +88,8 @@ fn upper_halves(lab: &mut Lab<'_>) -> Result<(), Wrong> {
     let (entry, after) = from_ring_3(lab)?;
     for (word, segment) in [(Word::Cs, entry.before.cs()), (Word::Ss, entry.before.ss())] {
         let got = pushed(lab, &entry, &after, word);
-        Wrong::unless_equal(
-            &format!("pushed {}", word.name()),
-            u32::from(segment.selector),
-            got,
-        )
-        .map_err(Wrong::measured)?;
+        Wrong::unless_equal(&format!("pushed {}", word.name()), u32::from(segment.selector), got)
+            .map_err(Wrong::measured)?;
     }
     Ok(())
 }

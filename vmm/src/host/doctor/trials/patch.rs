@@ -1,10 +1,10 @@
 //! Instructions that leave the VM, put over the guest's own.
 
+use super::super::frame::{Entry, pushed};
 use super::super::lab::Lab;
 use super::super::layout::{
     KERNEL_CODE, KERNEL_ESP, OUT, SYSTEM_CALL, USER_CODE, USER_CS, USER_DS, USER_ESP,
 };
-use super::super::frame::{Entry, pushed};
 use super::super::start;
 use super::super::stop::Stop;
 use super::super::trial::{Need, Trial};

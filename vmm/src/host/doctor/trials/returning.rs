@@ -40,10 +40,7 @@ fn to_ring_3(lab: &mut Lab<'_>) -> Result<State, Wrong> {
     lab.code(KERNEL_CODE, |a| a.iretd())?;
     lab.code(USER_CODE, |a| a.out(u32::from(PORT), al))?;
     let esp = USER_STACK + 0x123;
-    lab.write_words(
-        KERNEL_ESP,
-        &[USER_CODE, USER_CS.into(), FLAGS.0, esp, USER_DS.into()],
-    );
+    lab.write_words(KERNEL_ESP, &[USER_CODE, USER_CS.into(), FLAGS.0, esp, USER_DS.into()]);
     let mut before = start::kernel();
     before.segments[SegmentRegister::Fs as usize] = start::user().segments[0];
     lab.start(&before)?;
@@ -84,11 +81,9 @@ fn within_ring_0(lab: &mut Lab<'_>) -> Result<(), Wrong> {
 
 fn kernel_segments(lab: &mut Lab<'_>) -> Result<(), Wrong> {
     let after = to_ring_3(lab)?;
-    for (name, register) in [
-        ("DS", SegmentRegister::Ds),
-        ("ES", SegmentRegister::Es),
-        ("GS", SegmentRegister::Gs),
-    ] {
+    for (name, register) in
+        [("DS", SegmentRegister::Ds), ("ES", SegmentRegister::Es), ("GS", SegmentRegister::Gs)]
+    {
         let Segment { selector, .. } = *after.segment(register);
         Wrong::unless_equal(name, 0, selector.into()).map_err(Wrong::measured)?;
     }

@@ -4,9 +4,9 @@
 
 use super::super::lab::Lab;
 use super::super::layout::{
-    ABSENT, BUSY_TSS_ATTRIBUTES, CLOSED, ESP0, FILL, FREE_TSS_ATTRIBUTES, GDT, IDT, KERNEL_CODE, PORT,
-    SECOND_TSS, SECOND_TSS_SELECTOR, TASK_CODE, TASK_ESP, TASK_GATE, TSS, TSS_SELECTOR, Tss,
-    USER_CODE, SYSTEM_CALL, task_gate,
+    ABSENT, BUSY_TSS_ATTRIBUTES, CLOSED, ESP0, FILL, FREE_TSS_ATTRIBUTES, GDT, IDT, KERNEL_CODE,
+    PORT, SECOND_TSS, SECOND_TSS_SELECTOR, SYSTEM_CALL, TASK_CODE, TASK_ESP, TASK_GATE, TSS,
+    TSS_SELECTOR, Tss, USER_CODE, task_gate,
 };
 use super::super::start;
 use super::super::stop::Stop;
@@ -140,12 +140,7 @@ fn by_gate(lab: &mut Lab<'_>) -> Result<(), Wrong> {
 }
 
 /// A fault of ring 3 in `before` arrives through a task gate with `error_code`.
-fn fault(
-    lab: &mut Lab<'_>,
-    before: &State,
-    vector: Vector,
-    error_code: u32,
-) -> Result<(), Wrong> {
+fn fault(lab: &mut Lab<'_>, before: &State, vector: Vector, error_code: u32) -> Result<(), Wrong> {
     new_task_stops(lab)?;
     lab.write(IDT + u32::from(vector.0) * 8, &task_gate().encode().to_le_bytes());
     lab.start(before)?;
@@ -164,13 +159,13 @@ fn fault(
     Wrong::unless_equal("CS in the old TSS", before.cs().selector.into(), saved)
 }
 
-fn protection_fault(lab: &mut Lab<'_>) -> Result<(), Wrong> {
+pub(super) fn protection_fault(lab: &mut Lab<'_>) -> Result<(), Wrong> {
     lab.code(USER_CODE, |a| a.int(i32::from(CLOSED)))?;
     fault(lab, &start::user(), Vector::GP, u32::from(CLOSED) * 8 + 2)
 }
 
 /// A kernel stack that is not mapped: #PF while the frame is pushed, and again for that #PF.
-fn double_fault(lab: &mut Lab<'_>) -> Result<(), Wrong> {
+pub(super) fn double_fault(lab: &mut Lab<'_>) -> Result<(), Wrong> {
     lab.code(USER_CODE, |a| a.int(i32::from(SYSTEM_CALL)))?;
     lab.write_words(TSS + 4 * Tss::ESP0 as u32, &[ABSENT + 0x800]);
     fault(lab, &start::paged(start::user()), Vector::DF, 0)
