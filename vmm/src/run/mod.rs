@@ -127,6 +127,8 @@ impl Run {
     pub fn run(&mut self, observer: &mut impl Observer) -> Result<End, MachineError> {
         let entry = self.machine.vcpu.state();
         self.probes.await_idt(&mut self.machine, entry.instruction_address())?;
+        // A guest that starts in the middle has its IDT already.
+        self.probes.follow(&mut self.machine, &entry)?;
         loop {
             if let Some(ending) = self.turn(observer)? {
                 self.machine.vcpu.set_alarm(None)?;
