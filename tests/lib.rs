@@ -1,1 +1,22 @@
-//! What the tests of esp0 that need KVM have in common.
+//! What the tests on KVM share.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `host` | what the KVM below can do, found out once |
+//! | `experiment` | a guest, and how it is to be run |
+//! | `seen` | all that was seen while it ran, and the questions that tests ask of it |
+//! | `words` | the two frames that a failing test prints: expected and pushed |
+//! | `kernels` | kernels and programs of a few instructions, made here from bytes |
+//! | `binary` | the program `esp0` itself, as a user starts it |
+
+pub mod binary;
+pub mod experiment;
+pub mod host;
+pub mod kernels;
+pub mod seen;
+pub mod words;
+
+pub use binary::{Output, esp0};
+pub use experiment::Experiment;
+pub use host::host;
+pub use seen::{Event, Seen};

@@ -1,1 +1,10 @@
-//! The tests of esp0 that need KVM: one binary, so that one KVM host serves them all.
+//! esp0 on KVM, as a whole. One module a subject; a test's name says what it is that is so.
+
+mod catching;
+mod endings;
+mod hostile;
+mod plants;
+mod processor;
+mod program;
+mod repeating;
+mod workload;

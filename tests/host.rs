@@ -1,0 +1,36 @@
+//! What the KVM below can do, found out once for all tests.
+
+use esp0::host::Backend;
+use esp0::host::doctor::quick;
+use esp0::machine::Machine;
+use std::sync::LazyLock;
+
+/// RAM for the self-test.
+const MEMORY: u64 = 2 << 20;
+
+/// The KVM that the tests run on.
+#[derive(Debug)]
+pub struct Host {
+    /// What stands behind /dev/kvm.
+    pub backend: Backend,
+    /// How many hardware breakpoints fire.
+    pub breakpoints: usize,
+}
+
+/// The KVM that the tests run on.
+///
+/// # Panics
+/// If it cannot run 32-bit kernels: a test that needs KVM is not skipped where there is none.
+pub fn host() -> &'static Host {
+    static HOST: LazyLock<Result<Host, String>> = LazyLock::new(|| {
+        let mut machine = Machine::new(MEMORY).map_err(|error| error.to_string())?;
+        let seen = quick(&mut machine);
+        let backend = seen.corrected(Backend::detect());
+        seen.usable.map_err(|problem| problem.to_string())?;
+        Ok(Host { backend, breakpoints: seen.breakpoints })
+    });
+    match &*HOST {
+        Ok(host) => host,
+        Err(why) => panic!("these tests need KVM: {why} (cargo test runs them by scripts/runner)"),
+    }
+}

@@ -1,0 +1,165 @@
+//! All that was seen while a guest ran, and the questions that tests ask of it.
+
+use crate::words::frames;
+use esp0::check::{Checker, Finding, Judgement};
+use esp0::entry::{Entry, Return};
+use esp0::host::Backend;
+use esp0::probe::Census;
+use esp0::run::{Counters, End, Ending, Observer, Run};
+use esp0::trace::{Colour, FindingText, event_name};
+use ia32::Word;
+use std::fmt::Write;
+
+/// An entry or a return, and what the rules said of it.
+#[derive(Debug)]
+pub enum Event {
+    /// An entry.
+    Entry(Box<Entry>, Judgement),
+    /// A return.
+    Return(Box<Return>, Judgement),
+}
+
+impl Event {
+    /// What the rules said.
+    pub fn judgement(&self) -> &Judgement {
+        match self {
+            Event::Entry(_, judgement) | Event::Return(_, judgement) => judgement,
+        }
+    }
+}
+
+/// Keeps everything.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    checker: Checker,
+    events: Vec<Event>,
+    console: Vec<u8>,
+}
+
+impl Recorder {
+    pub(crate) fn new(backend: &Backend) -> Self {
+        Recorder {
+            checker: Checker::new(backend.clone()),
+            events: Vec::new(),
+            console: Vec::new(),
+        }
+    }
+
+    pub(crate) fn finish(self, end: End, run: &Run) -> Seen {
+        Seen {
+            events: self.events,
+            console: self.console,
+            end,
+            counters: run.counters(),
+            census: run.probes().census(),
+        }
+    }
+}
+
+impl Observer for Recorder {
+    fn console(&mut self, bytes: &[u8]) {
+        self.console.extend_from_slice(bytes);
+    }
+
+    fn entry(&mut self, entry: &Entry) {
+        let judgement = self.checker.entry(entry);
+        self.events.push(Event::Entry(Box::new(entry.clone()), judgement));
+    }
+
+    fn leave(&mut self, returning: &Return) {
+        let judgement = self.checker.leave(returning);
+        self.events.push(Event::Return(Box::new(returning.clone()), judgement));
+    }
+}
+
+/// All that was seen of a run.
+#[derive(Debug)]
+pub struct Seen {
+    /// Entries and returns, in their order.
+    pub events: Vec<Event>,
+    /// What the guest wrote.
+    pub console: Vec<u8>,
+    /// How it ended.
+    pub end: End,
+    /// What the run counted.
+    pub counters: Counters,
+    /// How the places were probed.
+    pub census: Census,
+}
+
+impl Seen {
+    /// The entries.
+    pub fn entries(&self) -> impl DoubleEndedIterator<Item = &Entry> {
+        self.events.iter().filter_map(|event| match event {
+            Event::Entry(entry, _) => Some(&**entry),
+            Event::Return(..) => None,
+        })
+    }
+
+    /// The returns.
+    pub fn returns(&self) -> impl DoubleEndedIterator<Item = &Return> {
+        self.events.iter().filter_map(|event| match event {
+            Event::Return(returning, _) => Some(&**returning),
+            Event::Entry(..) => None,
+        })
+    }
+
+    /// What is wrong.
+    pub fn findings(&self) -> impl Iterator<Item = &Finding> {
+        self.events.iter().flat_map(|event| &event.judgement().findings)
+    }
+
+    /// What the guest wrote, as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.console).into_owned()
+    }
+
+    /// The findings as people read them, each with the frame that is expected and the one that came.
+    pub fn report(&self) -> String {
+        let mut text = String::new();
+        for event in &self.events {
+            for finding in &event.judgement().findings {
+                let (place, frames) = match event {
+                    Event::Entry(entry, _) => (
+                        format!("#{} {}", entry.sequence, event_name(entry.kind, entry.vector)),
+                        frames(entry),
+                    ),
+                    Event::Return(returning, _) => {
+                        (format!("IRET after #{}", returning.after_sequence), popped(returning))
+                    }
+                };
+                let finding = FindingText { finding, place, colour: Colour::default() };
+                let _ = writeln!(text, "{finding}\n{frames}");
+            }
+        }
+        let _ = write!(text, "the end: {}\nthe console:\n{}", self.end.ending, self.text());
+        text
+    }
+
+    /// The guest came to the end that it meant to come to, and no rule found anything.
+    ///
+    /// # Panics
+    /// If not, with the [`Seen::report`].
+    #[track_caller]
+    pub fn assert_clean(&self) {
+        let found = self.findings().count();
+        assert!(
+            found == 0 && self.end.ending == Ending::PoweredOff,
+            "expected no finding and power off, got {found} findings\n{}",
+            self.report()
+        );
+    }
+}
+
+/// The words that a return is about to pop.
+fn popped(returning: &Return) -> String {
+    let words: Vec<String> = returning
+        .frame
+        .words()
+        .map(|(word, value): (Word, _)| match value {
+            Some(value) => format!("{} {value:08x}", word.name()),
+            None => format!("{} ????????", word.name()),
+        })
+        .collect();
+    format!("     pops      {}", words.join("  "))
+}
