@@ -38,7 +38,7 @@ impl Deviation {
 }
 
 /// All known deviations.
-pub const DEVIATIONS: [Deviation; 4] = [
+pub const DEVIATIONS: [Deviation; 5] = [
     Deviation {
         name: "fault-pushes-rf-0",
         description: "EFLAGS.RF is pushed as 0 for a fault; the manual says 1",
@@ -61,6 +61,18 @@ pub const DEVIATIONS: [Deviation; 4] = [
         entry: |entry, finding| {
             matches!(entry.kind, Kind::External | Kind::Nmi)
                 && only_rf_differs(finding.difference, false)
+        },
+    },
+    Deviation {
+        name: "int-pushes-rf-1",
+        description: "INT n pushes EFLAGS.RF as 1 right after a return that popped it as 1; the \
+                      manual says 0",
+        authority: Authority::Tcg,
+        since: Version { major: 8, minor: 0 },
+        until: None,
+        evidence: "measured with QEMU 10.0: an INT n that follows the IRET from an interrupt",
+        entry: |entry, finding| {
+            entry.kind == Kind::Software && only_rf_differs(finding.difference, false)
         },
     },
     Deviation {

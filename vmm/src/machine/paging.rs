@@ -186,6 +186,25 @@ impl LinearMemory<'_> {
         done
     }
 
+    /// Whether the bytes from `address` on are mapped and equal `bytes`.
+    #[inline]
+    pub fn equals(&self, address: u32, bytes: &[u8]) -> bool {
+        let mut done = 0;
+        while done < bytes.len() {
+            let at = address.wrapping_add(done as u32);
+            let length = (bytes.len() - done).min(0x1000 - (at & 0xfff) as usize);
+            let same = self
+                .paging
+                .translate(self.memory, at)
+                .is_some_and(|physical| self.memory.equals(physical, &bytes[done..done + length]));
+            if !same {
+                return false;
+            }
+            done += length;
+        }
+        true
+    }
+
     /// Replaces the bytes from `address` on, whatever the tables allow; none if any of them is not
     /// mapped, in which case those before it may have been written.
     pub fn write(&self, address: u32, bytes: &[u8]) -> Option<()> {

@@ -312,6 +312,13 @@ impl Vcpu {
         state(self.fd.sync_regs_mut())
     }
 
+    /// Linear address of the next instruction.
+    #[inline]
+    pub fn instruction_address(&mut self) -> u32 {
+        let sync = self.fd.sync_regs_mut();
+        (sync.sregs.cs.base as u32).wrapping_add(sync.regs.rip as u32)
+    }
+
     /// The control bits that decide how linear addresses are translated now.
     #[inline]
     pub fn paging(&self) -> Paging {

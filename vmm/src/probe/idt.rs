@@ -31,14 +31,22 @@ impl Idt {
             self.length = 0;
             return had;
         }
-        let mut now = [0; LARGEST];
         let length = (usize::from(state.idtr.limit) + 1).min(LARGEST);
         let linear = LinearMemory { memory: &machine.memory, paging: state.into() };
-        let read = linear.read_some(state.idtr.base, &mut now[..length]);
+        let base = state.idtr.base;
+        if self.register == Some(state.idtr)
+            && self.length == length
+            && linear.equals(base, &self.bytes[..length])
+        {
+            return false;
+        }
+        let mut now = [0; LARGEST];
+        let read = linear.read_some(base, &mut now[..length]);
         if self.register == Some(state.idtr)
             && self.length == read
             && now[..read] == self.bytes[..read]
         {
+            // Part of it is not mapped, and the rest as it was.
             return false;
         }
         self.register = Some(state.idtr);

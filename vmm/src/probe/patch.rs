@@ -128,12 +128,11 @@ impl Means for Patches {
 
     #[inline]
     fn recognise(&self, machine: &mut Machine, exit: &Exit) -> Option<u32> {
-        let state = machine.vcpu.state();
         let address = match exit {
             Exit::PortWrite { port, size: 1 } if *port == u16::from(PORT) => {
-                state.instruction_address()
+                machine.vcpu.instruction_address()
             }
-            Exit::Halt => state.instruction_address().wrapping_sub(1),
+            Exit::Halt => machine.vcpu.instruction_address().wrapping_sub(1),
             _ => return None,
         };
         if self.linear.contains_key(&address) {

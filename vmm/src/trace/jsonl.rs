@@ -5,12 +5,13 @@
 //! depends on wall-clock time, so two runs on the deterministic clock give the same bytes. The schema
 //! is in the README.
 //!
-//! The encoder is our own: serde_json costs several times what a stop at a probe does.
+//! The encoder is our own: serde_json costs several times what a stop at a probe does. A line is a
+//! copy of a template into which the digits are written.
 
 use crate::check::Judgement;
-use crate::entry::{Entry, OriginSource, Return};
+use crate::entry::{Entry, Frame, InnerStack, OriginSource, Return};
 use crate::host::Backend;
-use ia32::{General, State, Word};
+use ia32::Word;
 use std::fs::File;
 use std::io::{self, Write};
 
@@ -35,11 +36,37 @@ const VERSION: u32 = 1;
 /// Bytes that are gathered before they are written.
 const BUFFER: usize = 64 * 1024;
 
+/// The part of an entry that is always there. `~` stands for a hexadecimal digit, `%` for one of a
+/// right-aligned decimal number.
+const ENTRY: &str = concat!(
+    r#"{"type":"entry","sequence":%%%%%%%%,"time":%%%%%%%%%%,"task":%%%,"vector":"~~","#,
+    r#""from_ring":%,"to_ring":%,"gate":"~~~~~~~~~~~~~~~~","cs":"~~~~","eip":"~~~~~~~~","#,
+    r#""eflags":"~~~~~~~~","ss":"~~~~","esp":"~~~~~~~~","ss0":"~~~~","esp0":"~~~~~~~~","#,
+    r#""eax":"~~~~~~~~","ecx":"~~~~~~~~","edx":"~~~~~~~~","ebx":"~~~~~~~~","ebp":"~~~~~~~~","#,
+    r#""esi":"~~~~~~~~","edi":"~~~~~~~~","ds":"~~~~","es":"~~~~","fs":"~~~~","gs":"~~~~","#,
+    r#""tr":"~~~~","cr0":"~~~~~~~~","cr2":"~~~~~~~~","cr3":"~~~~~~~~","cr4":"~~~~~~~~","#,
+    r#""frame":{"address":"~~~~~~~~","word_size":%"#,
+);
+
+/// The part of a return that is always there.
+const RETURN: &str = concat!(
+    r#"{"type":"return","after":%%%%%%%%,"time":%%%%%%%%%%,"task":%%%,"from_ring":%,"#,
+    r#""to_ring":%,"cs":"~~~~","eip":"~~~~~~~~","ss":"~~~~","esp":"~~~~~~~~","cr3":"~~~~~~~~","#,
+    r#""frame":{"address":"~~~~~~~~","word_size":%"#,
+);
+
+/// What the state before an event adds to an entry.
+const BEFORE: &str =
+    r#","before":{"cs":"~~~~","eip":"~~~~~~~~","eflags":"~~~~~~~~","ss":"~~~~","esp":"~~~~~~~~"}"#;
+
 /// Writes a trace.
 #[derive(Debug)]
 pub struct JsonLines {
     file: File,
     buffer: Vec<u8>,
+    entry: Template,
+    leave: Template,
+    before: Template,
 }
 
 impl JsonLines {
@@ -48,7 +75,13 @@ impl JsonLines {
     /// # Errors
     /// If the header cannot be written.
     pub fn new(file: File, header: &Header<'_>) -> io::Result<Self> {
-        let mut trace = JsonLines { file, buffer: Vec::with_capacity(BUFFER + 4096) };
+        let mut trace = JsonLines {
+            file,
+            buffer: Vec::with_capacity(BUFFER + 4096),
+            entry: Template::new(ENTRY),
+            leave: Template::new(RETURN),
+            before: Template::new(BEFORE),
+        };
         let line = &mut trace.buffer;
         text(line, "{\"type\":\"header\",\"format\":\"esp0-trace\",\"version\":");
         decimal(line, u64::from(VERSION));
@@ -77,21 +110,51 @@ impl JsonLines {
     #[inline]
     pub fn entry(&mut self, entry: &Entry, judgement: &Judgement) -> io::Result<()> {
         let line = &mut self.buffer;
-        text(line, "{\"type\":\"entry\",\"sequence\":");
-        decimal(line, entry.sequence);
-        text(line, ",\"time\":");
-        decimal(line, entry.time);
-        text(line, ",\"task\":");
-        decimal(line, judgement.task.map_or(0, |task| u64::from(task.0)));
-        text(line, ",\"vector\":\"");
-        hex2(line, entry.vector.0);
-        text(line, "\",\"kind\":\"");
+        let after = &entry.after;
+        let general = &after.general;
+        let [es, _, _, ds, fs, gs] = after.segments.each_ref().map(|one| u64::from(one.selector));
+        let stack = entry.inner_stack.unwrap_or(InnerStack { ss: 0, esp: 0 });
+        self.entry.fill(
+            line,
+            [
+                entry.sequence,
+                entry.time,
+                judgement.task.map_or(0, |task| u64::from(task.0)),
+                u64::from(entry.vector.0),
+                u64::from(entry.origin.ring),
+                u64::from(after.cpl()),
+                entry.gate.encode(),
+                u64::from(after.cs().selector),
+                u64::from(after.eip),
+                u64::from(after.eflags.0),
+                u64::from(after.ss().selector),
+                u64::from(general.esp),
+                u64::from(stack.ss),
+                u64::from(stack.esp),
+                u64::from(general.eax),
+                u64::from(general.ecx),
+                u64::from(general.edx),
+                u64::from(general.ebx),
+                u64::from(general.ebp),
+                u64::from(general.esi),
+                u64::from(general.edi),
+                ds,
+                es,
+                fs,
+                gs,
+                u64::from(after.tr.selector),
+                u64::from(after.cr0),
+                u64::from(after.cr2),
+                u64::from(after.cr3),
+                u64::from(after.cr4),
+                u64::from(entry.frame.address),
+                u64::from(entry.frame.shape.word_size),
+            ],
+        );
+        words(line, &entry.frame);
+        text(line, ",\"kind\":\"");
         text(line, entry.kind.name());
-        text(line, "\",\"from_ring\":");
-        line.push(b'0' + entry.origin.ring);
-        text(line, ",\"to_ring\":");
-        line.push(b'0' + entry.after.cpl());
-        text(line, ",\"origin\":\"");
+        text(line, "\",\"origin\":\"");
         text(
             line,
             match (entry.origin.virtual_8086, entry.origin.source) {
@@ -101,31 +164,18 @@ impl JsonLines {
                 (_, OriginSource::Frame) => "frame",
             },
         );
-        text(line, "\",\"gate\":\"");
-        hex8(line, (entry.gate.encode() >> 32) as u32);
-        hex8(line, entry.gate.encode() as u32);
         text(line, "\"");
-        registers(line, &entry.after);
-        if let Some(stack) = &entry.inner_stack {
-            text(line, ",\"ss0\":\"");
-            hex4(line, stack.ss);
-            text(line, "\",\"esp0\":\"");
-            hex8(line, stack.esp);
-            text(line, "\"");
-        }
-        frame(line, &entry.frame);
         if let Some(before) = &entry.before {
-            text(line, ",\"before\":{\"cs\":\"");
-            hex4(line, before.cs().selector);
-            text(line, "\",\"eip\":\"");
-            hex8(line, before.eip);
-            text(line, "\",\"eflags\":\"");
-            hex8(line, before.eflags.0);
-            text(line, "\",\"ss\":\"");
-            hex4(line, before.ss().selector);
-            text(line, "\"");
-            general(line, &before.general);
-            text(line, "}");
+            self.before.fill(
+                line,
+                [
+                    u64::from(before.cs().selector),
+                    u64::from(before.eip),
+                    u64::from(before.eflags.0),
+                    u64::from(before.ss().selector),
+                    u64::from(before.general.esp),
+                ],
+            );
         }
         judged(line, judgement);
         self.end_line()
@@ -138,18 +188,25 @@ impl JsonLines {
     #[inline]
     pub fn leave(&mut self, returning: &Return, judgement: &Judgement) -> io::Result<()> {
         let line = &mut self.buffer;
-        text(line, "{\"type\":\"return\",\"after\":");
-        decimal(line, returning.after_sequence);
-        text(line, ",\"time\":");
-        decimal(line, returning.time);
-        text(line, ",\"task\":");
-        decimal(line, judgement.task.map_or(0, |task| u64::from(task.0)));
-        text(line, ",\"from_ring\":");
-        line.push(b'0' + returning.state.cpl());
-        text(line, ",\"to_ring\":");
-        line.push(b'0' + returning.ring());
-        registers(line, &returning.state);
-        frame(line, &returning.frame);
+        let state = &returning.state;
+        self.leave.fill(
+            line,
+            [
+                returning.after_sequence,
+                returning.time,
+                judgement.task.map_or(0, |task| u64::from(task.0)),
+                u64::from(state.cpl()),
+                u64::from(returning.ring()),
+                u64::from(state.cs().selector),
+                u64::from(state.eip),
+                u64::from(state.ss().selector),
+                u64::from(state.general.esp),
+                u64::from(state.cr3),
+                u64::from(returning.frame.address),
+                u64::from(returning.frame.shape.word_size),
+            ],
+        );
+        words(line, &returning.frame);
         judged(line, judgement);
         self.end_line()
     }
@@ -175,68 +232,76 @@ impl JsonLines {
     }
 }
 
-#[inline]
-fn registers(line: &mut Vec<u8>, state: &State) {
-    text(line, ",\"cs\":\"");
-    hex4(line, state.cs().selector);
-    text(line, "\",\"eip\":\"");
-    hex8(line, state.eip);
-    text(line, "\",\"eflags\":\"");
-    hex8(line, state.eflags.0);
-    text(line, "\",\"ss\":\"");
-    hex4(line, state.ss().selector);
-    text(line, "\"");
-    general(line, &state.general);
-    text(line, ",\"ds\":\"");
-    hex4(line, state.segments[3].selector);
-    text(line, "\",\"es\":\"");
-    hex4(line, state.segments[0].selector);
-    text(line, "\",\"fs\":\"");
-    hex4(line, state.segments[4].selector);
-    text(line, "\",\"gs\":\"");
-    hex4(line, state.segments[5].selector);
-    text(line, "\",\"tr\":\"");
-    hex4(line, state.tr.selector);
-    text(line, "\",\"cr0\":\"");
-    hex8(line, state.cr0);
-    text(line, "\",\"cr2\":\"");
-    hex8(line, state.cr2);
-    text(line, "\",\"cr3\":\"");
-    hex8(line, state.cr3);
-    text(line, "\",\"cr4\":\"");
-    hex8(line, state.cr4);
-    text(line, "\"");
+/// A line with gaps for numbers.
+#[derive(Debug)]
+struct Template {
+    bytes: Vec<u8>,
+    gaps: Vec<Gap>,
 }
 
-#[inline]
-fn general(line: &mut Vec<u8>, general: &General) {
-    text(line, ",\"eax\":\"");
-    hex8(line, general.eax);
-    text(line, "\",\"ecx\":\"");
-    hex8(line, general.ecx);
-    text(line, "\",\"edx\":\"");
-    hex8(line, general.edx);
-    text(line, "\",\"ebx\":\"");
-    hex8(line, general.ebx);
-    text(line, "\",\"esp\":\"");
-    hex8(line, general.esp);
-    text(line, "\",\"ebp\":\"");
-    hex8(line, general.ebp);
-    text(line, "\",\"esi\":\"");
-    hex8(line, general.esi);
-    text(line, "\",\"edi\":\"");
-    hex8(line, general.edi);
-    text(line, "\"");
+/// Where a number goes.
+#[derive(Clone, Copy, Debug)]
+struct Gap {
+    at: u32,
+    width: u8,
+    hexadecimal: bool,
+}
+
+impl Template {
+    fn new(text: &str) -> Self {
+        let mut bytes = text.as_bytes().to_vec();
+        let mut gaps: Vec<Gap> = Vec::new();
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            if !matches!(*byte, b'~' | b'%') {
+                continue;
+            }
+            let hexadecimal = *byte == b'~';
+            *byte = b' ';
+            match gaps.last_mut() {
+                Some(gap) if gap.at as usize + usize::from(gap.width) == at => gap.width += 1,
+                _ => gaps.push(Gap { at: at as u32, width: 1, hexadecimal }),
+            }
+        }
+        Template { bytes, gaps }
+    }
+
+    /// Appends the line with `values` in its gaps. A decimal number that is too wide for its gap
+    /// loses its upper digits, after a hundred million entries.
+    #[inline]
+    fn fill<const N: usize>(&self, line: &mut Vec<u8>, values: [u64; N]) {
+        let start = line.len();
+        line.extend_from_slice(&self.bytes);
+        let line = &mut line[start..];
+        for (gap, value) in self.gaps.iter().zip(values) {
+            let at = gap.at as usize;
+            match (gap.hexadecimal, gap.width) {
+                (true, 8) => line[at..at + 8].copy_from_slice(&hex8(value as u32)),
+                (true, 4) => line[at..at + 4].copy_from_slice(&hex8(value as u32)[4..]),
+                (true, 2) => line[at..at + 2].copy_from_slice(&hex8(value as u32)[6..]),
+                (true, _) => {
+                    line[at..at + 8].copy_from_slice(&hex8((value >> 32) as u32));
+                    line[at + 8..at + 16].copy_from_slice(&hex8(value as u32));
+                }
+                (false, 1) => line[at] = b'0' + (value % 10) as u8,
+                (false, width) => {
+                    let mut rest = value;
+                    for digit in line[at..at + usize::from(width)].iter_mut().rev() {
+                        *digit = b'0' + (rest % 10) as u8;
+                        rest /= 10;
+                        if rest == 0 {
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// The words by name, from the highest address to the lowest: in the order in which they were
 /// pushed.
 #[inline]
-fn frame(line: &mut Vec<u8>, frame: &crate::entry::Frame) {
-    text(line, ",\"frame\":{\"address\":\"");
-    hex8(line, frame.address);
-    text(line, "\",\"word_size\":");
-    line.push(b'0' + frame.shape.word_size as u8);
+fn words(line: &mut Vec<u8>, frame: &Frame) {
     for (word, value) in frame.words().rev() {
         text(
             line,
@@ -255,9 +320,9 @@ fn frame(line: &mut Vec<u8>, frame: &crate::entry::Frame) {
         );
         match value {
             Some(value) => {
-                line.push(b'"');
-                hex8(line, value);
-                line.push(b'"');
+                let mut quoted = [b'"'; 10];
+                quoted[1..9].copy_from_slice(&hex8(value));
+                line.extend_from_slice(&quoted);
             }
             None => text(line, "null"),
         }
@@ -325,7 +390,7 @@ fn quoted(line: &mut Vec<u8>, string: &str) {
             '\n' => text(line, "\\n"),
             c if (c as u32) < 0x20 => {
                 text(line, "\\u00");
-                hex2(line, c as u8);
+                line.extend_from_slice(&hex8(c as u32)[6..]);
             }
             c => {
                 let mut bytes = [0; 4];
@@ -353,30 +418,14 @@ fn decimal(line: &mut Vec<u8>, mut value: u64) {
 /// Eight hexadecimal digits at once: spread the nibbles over eight bytes, then turn each into its
 /// character.
 #[inline(always)]
-fn hex8(line: &mut Vec<u8>, value: u32) {
+fn hex8(value: u32) -> [u8; 8] {
     let mut spread = u64::from(value.swap_bytes());
     spread = (spread | spread << 16) & 0x0000_ffff_0000_ffff;
     spread = (spread | spread << 8) & 0x00ff_00ff_00ff_00ff;
     spread = (spread >> 4 | spread << 8) & 0x0f0f_0f0f_0f0f_0f0f;
     // Nibbles above 9 carry into bit 4 when 6 is added; those need 'a' - '0' - 10 = 39 more.
     let letters = (spread + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
-    let characters = spread + 0x3030_3030_3030_3030 + letters * 39;
-    line.extend_from_slice(&characters.to_le_bytes());
-}
-
-#[inline(always)]
-fn hex4(line: &mut Vec<u8>, value: u16) {
-    hex2(line, (value >> 8) as u8);
-    hex2(line, value as u8);
-}
-
-#[inline(always)]
-fn hex2(line: &mut Vec<u8>, value: u8) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    line.extend_from_slice(&[
-        DIGITS[usize::from(value >> 4)],
-        DIGITS[usize::from(value & 0xf)],
-    ]);
+    (spread + 0x3030_3030_3030_3030 + letters * 39).to_le_bytes()
 }
 
 #[cfg(test)]
@@ -393,14 +442,21 @@ mod tests {
     proptest! {
         #[test]
         fn hexadecimal_is_what_the_standard_library_writes(value: u32) {
-            prop_assert_eq!(made(|line| hex8(line, value)), format!("{value:08x}"));
-            prop_assert_eq!(made(|line| hex4(line, value as u16)), format!("{:04x}", value as u16));
-            prop_assert_eq!(made(|line| hex2(line, value as u8)), format!("{:02x}", value as u8));
+            let expected = format!("{value:08x}");
+            prop_assert_eq!(&hex8(value), expected.as_bytes());
         }
 
         #[test]
         fn decimals_are_what_the_standard_library_writes(value: u64) {
             prop_assert_eq!(made(|line| decimal(line, value)), value.to_string());
+        }
+
+        #[test]
+        fn a_template_is_filled_in_order(a: u64, b: u32, c: u16, d: u8, e in 0u64..10_000) {
+            let template = Template::new("{a:~~~~~~~~~~~~~~~~} ~~~~~~~~ ~~~~ ~~ %%%% %");
+            let values = [a, b.into(), c.into(), d.into(), e, 7];
+            let line = made(|line| template.fill(line, values));
+            prop_assert_eq!(line, format!("{{a:{a:016x}}} {b:08x} {c:04x} {d:02x} {e:>4} 7"));
         }
 
         #[test]

@@ -44,6 +44,12 @@ pub(super) const TRIALS: &[Trial] = &[
         need: Need::Exact(None),
         run: |lab| enter_with(lab, Eflags::IOPL | Eflags::ID),
     },
+    Trial {
+        name: "RF at entry",
+        shows: "pushed as 0 by INT n",
+        need: Need::Exact(Some("int-pushes-rf-1")),
+        run: |lab| enter_with(lab, Eflags::RF),
+    },
 ];
 
 fn enter_with(lab: &mut Lab<'_>, flags: Eflags) -> Result<(), Wrong> {
@@ -55,8 +61,10 @@ fn enter_with(lab: &mut Lab<'_>, flags: Eflags) -> Result<(), Wrong> {
     let after = lab.run_to(Stop::Entry(vector))?;
     let entry = Entry { before: State { eip: next, ..before }, vector, error_code: None };
     let got = pushed(lab, &entry, &after, Word::Eflags);
-    Wrong::unless_equal("pushed EFLAGS", before.eflags.0, got).map_err(Wrong::measured)?;
-    let cleared = Eflags::TF | Eflags::NT | Eflags::IF;
+    // INT n clears RF before anything else (SDM vol. 3B, "Instruction-breakpoint exception condition").
+    let expected = before.eflags.without(Eflags::RF);
+    Wrong::unless_equal("pushed EFLAGS", expected.0, got).map_err(Wrong::measured)?;
+    let cleared = Eflags::TF | Eflags::NT | Eflags::RF | Eflags::IF;
     Wrong::unless_equal("EFLAGS in the handler", before.eflags.without(cleared).0, after.eflags.0)
         .map_err(Wrong::measured)?;
     entry.check(lab, &after)
