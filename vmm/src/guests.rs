@@ -33,9 +33,9 @@ macro_rules! built {
 pub const GUESTS: [Guest; 3] = [
     Guest {
         name: "micro",
-        summary: "the microkernel, with programs that compute, write and sleep",
+        summary: "the microkernel, with programs that compute, write, sleep and fault",
         kernel: built!("micro"),
-        modules: &["compute 2000", "writer", "sleeper"],
+        modules: &["compute", "writer", "sleeper 65", "fault"],
     },
     Guest {
         name: "broken",

@@ -52,7 +52,7 @@ pub(super) struct RunOptions {
     pub(super) modules: Vec<String>,
 
     /// RAM of the guest, in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=3072))]
+    #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(2..=3072))]
     pub(super) mem: u64,
 
     /// Write every entry and return to this file, as JSON Lines

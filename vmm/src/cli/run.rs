@@ -8,6 +8,7 @@ use esp0::boot::Boot;
 use esp0::check::Checker;
 use esp0::devices::Devices;
 use esp0::host::Backend;
+use esp0::host::doctor::{self, Problem};
 use esp0::machine::{Machine, stop_on_signals};
 use esp0::run::{ClockChoice, End, Ending, Options, Run, flat_protected_mode};
 use esp0::trace::{Colour, Header, JsonLines, Report, Verdict};
@@ -29,11 +30,16 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         Err(error) => {
             // Bad input is bad with KVM or without.
             input.check(size)?;
-            return Err(Failure::NoKvm(error.to_string()));
+            return Err(Failure::NoKvm(Problem::no_machine(error).to_string()));
         }
     };
-    let backend = Backend::detect();
-    let breakpoints = 4;
+    let quick = doctor::quick(&mut machine);
+    if let Err(problem) = &quick.usable {
+        input.check(size)?;
+        return Err(Failure::NoKvm(problem.to_string()));
+    }
+    let backend = quick.corrected(Backend::detect());
+    let breakpoints = quick.breakpoints;
     let boot = input.load(&machine.memory)?;
     machine.vcpu.set_state(&flat_protected_mode(&boot.entry));
     let trace = open_trace(options, &input, &backend, clock)?;

@@ -14,6 +14,11 @@ impl Colour {
         Colour { on }
     }
 
+    /// Whether it is on.
+    pub fn is_on(self) -> bool {
+        self.on
+    }
+
     fn paint(self, style: Style, text: &str) -> String {
         if self.on { format!("{style}{text}{style:#}") } else { text.into() }
     }
