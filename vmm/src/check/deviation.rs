@@ -68,9 +68,9 @@ pub const DEVIATIONS: [Deviation; 5] = [
         description: "INT n pushes EFLAGS.RF as 1 right after a return that popped it as 1; the \
                       manual says 0",
         authority: Authority::Tcg,
-        since: Version { major: 8, minor: 0 },
+        since: Version { major: 0, minor: 0 },
         until: None,
-        evidence: "measured with QEMU 10.0: an INT n that follows the IRET from an interrupt",
+        evidence: "measured with QEMU 7.2 and 10.0: each INT n that is the next instruction",
         entry: |entry, finding| {
             entry.kind == Kind::Software && only_rf_differs(finding.difference, false)
         },
