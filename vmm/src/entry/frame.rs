@@ -60,6 +60,15 @@ impl Frame {
         (index < usize::from(self.readable)).then(|| self.words[index])
     }
 
+    /// The same frame with another value in one word; unchanged if the shape has it not.
+    #[must_use]
+    pub fn with(mut self, word: Word, value: u32) -> Frame {
+        if let Some(index) = self.index(word) {
+            self.words[index] = value;
+        }
+        self
+    }
+
     /// The low half of a word that holds a selector.
     pub fn selector(&self, word: Word) -> Option<u16> {
         self.get(word).map(|value| value as u16)
@@ -119,6 +128,8 @@ mod tests {
         assert_eq!(five.get(Word::ErrorCode), None);
         assert_eq!(five.get(Word::Es), None);
         assert_eq!((five.end(), five.address_of(Word::Esp)), (0x1014, Some(0x100c)));
+        let other = five.with(Word::Ss, 0x23).with(Word::ErrorCode, 7);
+        assert_eq!((other.get(Word::Ss), other.get(Word::Esp)), (Some(0x23), Some(0x103)));
         shape.error_code = true;
         let six = Frame::read(&linear, 0x1000, shape);
         assert_eq!(six.get(Word::ErrorCode), Some(0x100));
