@@ -77,6 +77,8 @@ pub struct History {
     last_return: Option<LastReturn>,
     esp0: Option<Esp0Change>,
     last_switch: Option<(TaskId, u64)>,
+    /// The least distance between the tops of two stacks, which no stack can be larger than.
+    spacing: Option<u32>,
 }
 
 impl History {
@@ -135,10 +137,11 @@ impl History {
 
     #[inline]
     fn stack_at(&self, address: u32) -> Option<usize> {
+        let largest = self.spacing.unwrap_or(LARGEST_STACK).min(LARGEST_STACK);
         let mut best: Option<(usize, u32)> = None;
         for (index, stack) in self.stacks.iter().enumerate() {
             let depth = stack.top.wrapping_sub(address);
-            if depth <= LARGEST_STACK && best.is_none_or(|(_, least)| depth < least) {
+            if depth <= largest && best.is_none_or(|(_, least)| depth < least) {
                 best = Some((index, depth));
             }
         }
@@ -148,6 +151,10 @@ impl History {
     fn stack_with_top(&mut self, top: u32) -> usize {
         if let Some(index) = self.stacks.iter().position(|stack| stack.top == top) {
             return index;
+        }
+        for stack in &self.stacks {
+            let distance = stack.top.abs_diff(top);
+            self.spacing = Some(self.spacing.map_or(distance, |least| least.min(distance)));
         }
         let task = TaskId(self.stacks.len() as u32 + 1);
         self.stacks.push(StackUse { task, top, lowest: top, entries: 0, deepest: 0 });

@@ -4,7 +4,7 @@ use super::event::{CodeBytes, Kind, classify, linear_eip};
 use super::{Entry, Frame, InnerStack, Origin, OriginSource, Return};
 use crate::machine::{LinearMemory, Machine};
 use crate::probe::{Idt, Iret, Probes};
-use ia32::{Eflags, FrameShape, Gate, Selector, State, TssWidth, Vector, Word};
+use ia32::{Eflags, FrameShape, Gate, Selector, State, TssWidth, Vector};
 
 /// What is known of a stop beside the stop itself.
 #[derive(Clone, Debug, Default)]
@@ -114,13 +114,13 @@ pub fn capture_return(machine: &Machine, iret: &Iret, state: State, scene: &Scen
         error_code: false,
         word_size: iret.word_size,
     };
-    let three = Frame::read(&linear, address, shape);
-    let eflags = Eflags(three.get(Word::Eflags).unwrap_or(0));
-    let cs = Selector(three.selector(Word::Cs).unwrap_or(0));
-    shape.from_virtual_8086 = iret.word_size == 4 && eflags.contains(Eflags::VM) && state.cpl() == 0;
+    let half = iret.word_size;
+    let word = |index: u32| linear.read_u32(address.wrapping_add(index * half)).unwrap_or(0);
+    shape.from_virtual_8086 =
+        half == 4 && Eflags(word(2)).contains(Eflags::VM) && state.cpl() == 0;
+    let cs = Selector(word(1) as u16);
     shape.changes_stack = shape.from_virtual_8086 || cs.rpl() > state.cpl();
-    let frame =
-        if shape.changes_stack { Frame::read(&linear, address, shape) } else { three };
+    let frame = Frame::read(&linear, address, shape);
     Return { after_sequence: scene.sequence, time: scene.time, state, frame }
 }
 
@@ -163,6 +163,11 @@ fn inner_stack(linear: &LinearMemory<'_>, state: &State) -> Option<InnerStack> {
         return None;
     }
     match width {
+        TssWidth::Bits32 if base.wrapping_add(slot.pointer) & 0xfff <= 0xff8 => {
+            let at = linear.paging.translate(linear.memory, base.wrapping_add(slot.pointer))?;
+            let both = linear.memory.read_u64(at)?;
+            Some(InnerStack { esp: both as u32, ss: (both >> 32) as u16 })
+        }
         TssWidth::Bits32 => Some(InnerStack {
             esp: linear.read_u32(base.wrapping_add(slot.pointer))?,
             ss: linear.read_u32(base.wrapping_add(slot.segment))? as u16,

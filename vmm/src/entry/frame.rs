@@ -31,14 +31,20 @@ impl Frame {
             words: [0; 10],
             readable: 0,
         };
-        let mut bytes = [0; 40];
-        let whole = frame.physical.filter(|_| (address & 0xfff) as usize + size <= 0x1000);
-        let read = match whole {
-            Some(physical) => {
-                linear.memory.read(physical, &mut bytes[..size]).map_or(0, |()| size)
+        if let Some(physical) = frame.physical
+            && (address & 0xfff) as usize + size <= 0x1000
+            && shape.word_size == 4
+        {
+            // The usual case: 32-bit words within a page.
+            for (index, word) in frame.words[..count].iter_mut().enumerate() {
+                let Some(value) = linear.memory.read_u32(physical + index as u64 * 4) else { break };
+                *word = value;
+                frame.readable += 1;
             }
-            None => linear.read_some(address, &mut bytes[..size]),
-        };
+            return frame;
+        }
+        let mut bytes = [0; 40];
+        let read = linear.read_some(address, &mut bytes[..size]);
         frame.readable = (read / shape.word_size as usize) as u8;
         if shape.word_size == 4 {
             for (word, bytes) in frame.words[..count].iter_mut().zip(bytes.as_chunks::<4>().0) {
@@ -88,6 +94,17 @@ impl Frame {
     /// The linear address behind the frame: what ESP was before it was pushed.
     pub fn end(&self) -> u32 {
         self.address.wrapping_add(self.shape.size())
+    }
+
+    /// The words, error codes aside, are the same.
+    #[inline]
+    pub fn pops_as(&self, other: &Frame) -> bool {
+        let skip = |frame: &Frame| usize::from(frame.shape.error_code);
+        let count = self.shape.words().len() - skip(self);
+        count == other.shape.words().len() - skip(other)
+            && self.complete()
+            && other.complete()
+            && self.words[skip(self)..][..count] == other.words[skip(other)..][..count]
     }
 
     /// All words could be read.

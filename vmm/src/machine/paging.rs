@@ -166,9 +166,13 @@ impl LinearMemory<'_> {
             return None;
         }
         let at = base.wrapping_add(selector.offset());
-        let low = self.read_u32(at)?;
-        let high = self.read_u32(at.wrapping_add(4))?;
-        Some(Descriptor(u64::from(high) << 32 | u64::from(low)))
+        if at & 0xfff <= 0xff8 {
+            let physical = self.paging.translate(self.memory, at)?;
+            return self.memory.read_u64(physical).map(Descriptor);
+        }
+        let mut bytes = [0; 8];
+        self.read(at, &mut bytes)?;
+        Some(Descriptor(u64::from_le_bytes(bytes)))
     }
 
     /// As many of the bytes from `address` on as are mapped; how many those are.

@@ -9,25 +9,53 @@ use kvm_bindings::{kvm_dtable, kvm_regs, kvm_segment, kvm_sregs, kvm_sync_regs, 
 /// KVM_VCPUEVENT_VALID_SHADOW: the interrupt shadow in the events is to be taken.
 const VALID_SHADOW: u32 = 4;
 
-#[inline]
-fn segment(from: &kvm_segment) -> Segment {
-    if from.unusable != 0 {
-        return Segment {
+/// Remembers how the attribute bytes of each register were last packed: they rarely change, and
+/// packing them is most of what looking at a state costs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Packing([(u64, u16); 8]);
+
+impl Packing {
+    #[inline]
+    fn segment(&mut self, index: usize, from: &kvm_segment) -> Segment {
+        // The first eight bytes of the attributes lie side by side and are read as one word;
+        // `unusable` stands where the type's unused upper half is.
+        let key = u64::from_le_bytes([
+            from.type_,
+            from.present,
+            from.dpl,
+            from.db,
+            from.s,
+            from.l,
+            from.g,
+            from.avl,
+        ]) | u64::from(from.unusable) << 7;
+        let (packed, attributes) = &mut self.0[index];
+        if *packed != key {
+            *packed = key;
+            *attributes = pack(from);
+        }
+        Segment {
             selector: from.selector,
-            attributes: 0,
+            attributes: *attributes,
             base: from.base as u32,
             limit: from.limit,
-        };
+        }
     }
-    let attributes = u16::from(from.type_)
+}
+
+#[cold]
+fn pack(from: &kvm_segment) -> u16 {
+    if from.unusable != 0 {
+        return 0;
+    }
+    u16::from(from.type_)
         | u16::from(from.s) << 4
         | u16::from(from.dpl) << 5
         | u16::from(from.present) << 7
         | u16::from(from.avl) << 12
         | u16::from(from.l) << 13
         | u16::from(from.db) << 14
-        | u16::from(from.g) << 15;
-    Segment { selector: from.selector, attributes, base: from.base as u32, limit: from.limit }
+        | u16::from(from.g) << 15
 }
 
 fn kvm_segment_from(from: &Segment) -> kvm_segment {
@@ -60,7 +88,7 @@ fn kvm_table_from(from: &TableRegister) -> kvm_dtable {
 
 /// The state that the synchronised registers hold.
 #[inline]
-pub(super) fn state(from: &kvm_sync_regs) -> State {
+pub(super) fn state(from: &kvm_sync_regs, packing: &mut Packing) -> State {
     let (regs, sregs) = (&from.regs, &from.sregs);
     State {
         general: General {
@@ -76,15 +104,15 @@ pub(super) fn state(from: &kvm_sync_regs) -> State {
         eip: regs.rip as u32,
         eflags: Eflags(regs.rflags as u32),
         segments: [
-            segment(&sregs.es),
-            segment(&sregs.cs),
-            segment(&sregs.ss),
-            segment(&sregs.ds),
-            segment(&sregs.fs),
-            segment(&sregs.gs),
+            packing.segment(0, &sregs.es),
+            packing.segment(1, &sregs.cs),
+            packing.segment(2, &sregs.ss),
+            packing.segment(3, &sregs.ds),
+            packing.segment(4, &sregs.fs),
+            packing.segment(5, &sregs.gs),
         ],
-        tr: segment(&sregs.tr),
-        ldtr: segment(&sregs.ldt),
+        tr: packing.segment(6, &sregs.tr),
+        ldtr: packing.segment(7, &sregs.ldt),
         gdtr: table(&sregs.gdt),
         idtr: table(&sregs.idt),
         cr0: sregs.cr0 as u32,
@@ -180,6 +208,6 @@ mod tests {
             sregs: kvm_sregs_from(&before, &kvm_sregs::default()),
             events: kvm_events_from(&before),
         };
-        assert_eq!(state(&sync), before);
+        assert_eq!(state(&sync, &mut Packing::default()), before);
     }
 }

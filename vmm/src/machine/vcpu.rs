@@ -5,7 +5,7 @@
 //! After an exit for port I/O the state is that *before* the instruction has ended: KVM completes
 //! it when the vCPU runs next. [`Vcpu::finish_instruction`] completes it without going on.
 
-use super::registers::{kvm_events_from, kvm_regs_from, kvm_sregs_from, state};
+use super::registers::{Packing, kvm_events_from, kvm_regs_from, kvm_sregs_from, state};
 use super::{Alarm, MachineError, Paging, ioctl};
 use ia32::{Eflags, State};
 use kvm_bindings::{
@@ -109,7 +109,8 @@ pub struct Snapshot {
 impl Snapshot {
     /// The registers that the snapshot holds.
     pub fn state(&self) -> State {
-        state(&kvm_sync_regs { regs: self.regs, sregs: self.sregs, events: self.events })
+        let sync = kvm_sync_regs { regs: self.regs, sregs: self.sregs, events: self.events };
+        state(&sync, &mut Packing::default())
     }
 }
 
@@ -129,6 +130,7 @@ pub struct Vcpu {
     /// as busy; written back so, QEMU's model of it aborts at the next change of stack. Intel's
     /// refuses to enter a guest whose TR is *not* busy.
     available_tss: bool,
+    packing: Packing,
 }
 
 impl Vcpu {
@@ -145,6 +147,7 @@ impl Vcpu {
             int3_intercepted: false,
             stepping: false,
             available_tss: has_svm(),
+            packing: Packing::default(),
         };
         for set in [SyncReg::Register, SyncReg::SystemRegister, SyncReg::VcpuEvents] {
             vcpu.fd.set_sync_valid_reg(set);
@@ -309,7 +312,7 @@ impl Vcpu {
     /// The state at the last exit, with all changes made since.
     #[inline]
     pub fn state(&mut self) -> State {
-        state(self.fd.sync_regs_mut())
+        state(self.fd.sync_regs_mut(), &mut self.packing)
     }
 
     /// Linear address of the next instruction.

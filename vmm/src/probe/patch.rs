@@ -54,7 +54,9 @@ impl Patches {
         bytes: &mut [u8],
     ) -> usize {
         let count = machine.linear().read_some(address, bytes);
-        if self.patches.is_empty() {
+        if self.patches.is_empty()
+            || !bytes[..count].iter().any(|byte| matches!(*byte, HLT | PORT) || *byte == OUT[0])
+        {
             return count;
         }
         let mut physical = None;

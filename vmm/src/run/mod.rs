@@ -459,7 +459,10 @@ impl Run {
             state.eip = state.eip.wrapping_sub(1);
         }
         self.last_state = state;
-        self.probes.follow(&mut self.machine, &state)?;
+        // Since a return to an outer ring no kernel code has run that could have changed its IDT.
+        if self.ring.is_none_or(|ring| ring == 0) {
+            self.probes.follow(&mut self.machine, &state)?;
+        }
         let mut scene = Scene {
             sequence: self.sequence + 1,
             time: self.clock.instructions(),

@@ -15,6 +15,9 @@ pub(crate) fn return_pops_what_was_pushed(
     findings: &mut Findings,
 ) {
     let Some(pushed) = history.pushed_at(&returning.frame) else { return };
+    if pushed.frame.pops_as(&returning.frame) {
+        return;
+    }
     let changed = |word: Word| {
         let (before, now) = (pushed.frame.get(word)?, returning.frame.get(word)?);
         (before != now).then_some((before, now))
