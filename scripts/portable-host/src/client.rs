@@ -70,10 +70,15 @@ enum End {
 }
 
 /// Passes everything on in both directions until the command has ended.
-fn attend(mut from_guest: TcpStream, to_guest: &Sender, signals: libc::sigset_t) -> io::Result<End> {
+fn attend(
+    mut from_guest: TcpStream,
+    to_guest: &Sender,
+    signals: libc::sigset_t,
+) -> io::Result<End> {
     let input_credit = Credit::new();
     {
-        let (to_guest, credit, input) = (to_guest.clone(), input_credit.clone(), sys::duplicate(0)?);
+        let (to_guest, credit, input) =
+            (to_guest.clone(), input_credit.clone(), sys::duplicate(0)?);
         thread::spawn(move || pump(input, 0, &to_guest, &credit));
     }
     let confirmed = Arc::new(AtomicBool::new(true));
@@ -92,7 +97,8 @@ fn attend(mut from_guest: TcpStream, to_guest: &Sender, signals: libc::sigset_t)
                     continue;
                 }
                 confirmed.store(false, Ordering::SeqCst);
-                let (confirmed, unheard, connection) = (confirmed.clone(), unheard.clone(), connection.try_clone());
+                let (confirmed, unheard, connection) =
+                    (confirmed.clone(), unheard.clone(), connection.try_clone());
                 thread::spawn(move || {
                     thread::sleep(SIGNAL_LIMIT);
                     if !confirmed.load(Ordering::SeqCst) {
@@ -109,7 +115,9 @@ fn attend(mut from_guest: TcpStream, to_guest: &Sender, signals: libc::sigset_t)
     for (sink, stream) in sinks.iter_mut().zip(1..) {
         *sink = Some(Sink::new(sys::duplicate(i32::from(stream))?, stream, to_guest.clone(), b""));
     }
-    let finish = |sinks: &mut [Option<Sink>; 2]| sinks.iter_mut().filter_map(Option::take).for_each(Sink::finish);
+    let finish = |sinks: &mut [Option<Sink>; 2]| {
+        sinks.iter_mut().filter_map(Option::take).for_each(Sink::finish)
+    };
     loop {
         let frame = match Frame::read(&mut from_guest) {
             Ok(frame) => frame,
@@ -166,7 +174,9 @@ fn reach(state: &Path, boot: &[OsString], say: &OsStr) -> io::Result<(TcpStream,
                     return Ok((connection, users));
                 }
                 Err(error) => {
-                    eprintln!("kvm-host: the portable host does not answer ({error}); replacing it");
+                    eprintln!(
+                        "kvm-host: the portable host does not answer ({error}); replacing it"
+                    );
                     attempts += 1;
                     stop(state)?;
                 }
@@ -195,7 +205,10 @@ fn reach(state: &Path, boot: &[OsString], say: &OsStr) -> io::Result<(TcpStream,
         }
         if attempts >= ATTEMPTS {
             let log = state.join("log");
-            return Err(io::Error::other(format!("the portable host does not stay up; see {}", log.display())));
+            return Err(io::Error::other(format!(
+                "the portable host does not stay up; see {}",
+                log.display()
+            )));
         }
         thread::sleep(Duration::from_millis(10));
     }
@@ -251,7 +264,12 @@ impl Boot {
         unsafe {
             command.pre_exec(|| {
                 sys::check(libc::setsid())?;
-                libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
+                libc::syscall(
+                    libc::SYS_close_range,
+                    3,
+                    libc::c_uint::MAX,
+                    libc::CLOSE_RANGE_CLOEXEC,
+                );
                 Ok(())
             });
         }
@@ -292,7 +310,9 @@ fn request(argv: &[OsString], terminal: u32, raw: bool) -> io::Result<Request> {
     let variables = std::env::vars_os().filter(|(name, _)| name != "ESP0_KVM_HOST").chain([inside]);
     Ok(Request {
         argv: argv.iter().map(|arg| arg.as_bytes().to_vec()).collect(),
-        env: variables.map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat()).collect(),
+        env: variables
+            .map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat())
+            .collect(),
         cwd: std::env::current_dir()?.into_os_string().into_vec(),
         uid,
         gid,

@@ -17,6 +17,7 @@
 //! mixes its own exit statuses with the command's, and costs a key exchange on an emulated CPU.
 
 mod client;
+mod command;
 mod cpio;
 mod guest;
 mod serve;

@@ -13,7 +13,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc;
 use std::thread;
@@ -66,7 +66,10 @@ pub(crate) fn run(args: Vec<OsString>) -> io::Result<u8> {
     };
     let state = Path::new(state);
     let idle = idle.to_str().and_then(|text| text.parse().ok()).ok_or_else(|| {
-        io::Error::other(format!("ESP0_KVM_HOST_IDLE has to be a number of seconds, not {}", idle.display()))
+        io::Error::other(format!(
+            "ESP0_KVM_HOST_IDLE has to be a number of seconds, not {}",
+            idle.display()
+        ))
     })?;
 
     let alive = lock_file(&state.join("alive"))?;
@@ -92,7 +95,9 @@ pub(crate) fn run(args: Vec<OsString>) -> io::Result<u8> {
         unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&quiet), fd) };
     }
     let users = lock_file(&state.join("users"))?;
-    wait_until_idle(&mut host, &users, Duration::from_secs(idle))?;
+    if let Some(status) = wait_until_idle(&mut host, &users, Duration::from_secs(idle))? {
+        writeln!(log, "QEMU has ended by itself: {status}")?;
+    }
     // `users` is still ours: a client that comes now waits for our end, finds no endpoint, and boots.
     let _ = fs::remove_file(state.join("endpoint"));
     let _ = host.kill();
@@ -121,7 +126,13 @@ fn end_on_request() {
     });
 }
 
-fn boot(state: &Path, initrd: &Path, qemu: &OsString, args: &[OsString], log: &mut File) -> io::Result<Child> {
+fn boot(
+    state: &Path,
+    initrd: &Path,
+    qemu: &OsString,
+    args: &[OsString],
+    log: &mut File,
+) -> io::Result<Child> {
     let mut last = String::new();
     // Somebody may take the port between our asking for one and QEMU's taking it.
     for _ in 0..3 {
@@ -139,15 +150,24 @@ fn boot(state: &Path, initrd: &Path, qemu: &OsString, args: &[OsString], log: &m
 
         let mut command = Command::new(qemu);
         for arg in args {
-            let arg = arg.to_str().ok_or_else(|| io::Error::other("QEMU's arguments are not UTF-8"))?;
+            let arg =
+                arg.to_str().ok_or_else(|| io::Error::other("QEMU's arguments are not UTF-8"))?;
             let initrd = state.join("initrd");
-            command.arg(arg.replace("{port}", &port.to_string()).replace("{initrd}", &initrd.to_string_lossy()));
+            command.arg(
+                arg.replace("{port}", &port.to_string())
+                    .replace("{initrd}", &initrd.to_string_lossy()),
+            );
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         // SAFETY: prctl is async-signal-safe. QEMU must not outlive us, however we end.
-        unsafe { command.pre_exec(|| sys::check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL)).map(drop)) };
-        let mut host =
-            command.spawn().map_err(|error| io::Error::other(format!("cannot run {}: {error}", qemu.display())))?;
+        unsafe {
+            command.pre_exec(|| {
+                sys::check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL)).map(drop)
+            })
+        };
+        let mut host = command
+            .spawn()
+            .map_err(|error| io::Error::other(format!("cannot run {}: {error}", qemu.display())))?;
         QEMU.store(host.id() as i32, Ordering::SeqCst);
         match wait_until_ready(&mut host, log)? {
             Ok(()) => {
@@ -198,21 +218,31 @@ fn wait_until_ready(host: &mut Child, log: &mut File) -> io::Result<Result<(), S
             Ok(line) => output += &(line + "\n"),
             Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(Err(output)),
             Err(mpsc::RecvTimeoutError::Timeout) => {
-                return Ok(Err(output + &format!("(nothing more within {} s)", BOOT_LIMIT.as_secs())));
+                return Ok(Err(
+                    output + &format!("(nothing more within {} s)", BOOT_LIMIT.as_secs())
+                ));
             }
         }
     }
 }
 
-/// Returns with `users` locked, or when QEMU has ended by itself.
-fn wait_until_idle(host: &mut Child, users: &File, idle: Duration) -> io::Result<()> {
+/// Returns with `users` locked, or, when QEMU has ended by itself, with its status.
+fn wait_until_idle(
+    host: &mut Child,
+    users: &File,
+    idle: Duration,
+) -> io::Result<Option<ExitStatus>> {
     let mut last_use = SystemTime::now();
-    while host.try_wait()?.is_none() {
+    loop {
+        let status = host.try_wait()?;
+        if status.is_some() {
+            return Ok(status);
+        }
         if sys::lock(users, libc::LOCK_EX | libc::LOCK_NB) {
             // A client leaves its time behind, for it may have come and gone between two looks.
             last_use = last_use.max(users.metadata()?.modified()?);
             if last_use.elapsed().unwrap_or_default() >= idle {
-                return Ok(());
+                return Ok(None);
             }
             sys::lock(users, libc::LOCK_UN);
         } else {
@@ -220,5 +250,4 @@ fn wait_until_idle(host: &mut Child, users: &File, idle: Duration) -> io::Result
         }
         thread::sleep(Duration::from_millis(200));
     }
-    Ok(())
 }

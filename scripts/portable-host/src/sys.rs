@@ -18,7 +18,9 @@ pub(crate) fn reason(error: &io::Error) -> String {
 /// A second owner of a standard stream.
 pub(crate) fn duplicate(fd: RawFd) -> io::Result<File> {
     // SAFETY: F_DUPFD_CLOEXEC takes a number and touches no memory; what it returns is ours alone.
-    unsafe { Ok(File::from(OwnedFd::from_raw_fd(check(libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3))?))) }
+    unsafe {
+        Ok(File::from(OwnedFd::from_raw_fd(check(libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3))?)))
+    }
 }
 
 pub(crate) fn is_terminal(fd: RawFd) -> bool {
@@ -115,11 +117,22 @@ pub(crate) fn lock(file: &File, operation: libc::c_int) -> bool {
     }
 }
 
-pub(crate) fn mount(source: &CStr, target: &CStr, kind: &CStr, flags: libc::c_ulong, data: &CStr) -> io::Result<()> {
+pub(crate) fn mount(
+    source: &CStr,
+    target: &CStr,
+    kind: &CStr,
+    flags: libc::c_ulong,
+    data: &CStr,
+) -> io::Result<()> {
     // SAFETY: all are NUL-terminated strings that live through the call.
-    let result = unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, data.as_ptr().cast()) };
+    let result = unsafe {
+        libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, data.as_ptr().cast())
+    };
     check(result).map(drop).map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot mount {} on {}: {error}", lossy(source), lossy(target)))
+        io::Error::new(
+            error.kind(),
+            format!("cannot mount {} on {}: {error}", lossy(source), lossy(target)),
+        )
     })
 }
 

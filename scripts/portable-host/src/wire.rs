@@ -72,7 +72,8 @@ impl Frame {
     pub(crate) fn read(from: &mut impl Read) -> io::Result<Frame> {
         let mut header = [0; HEADER];
         from.read_exact(&mut header)?;
-        let u32_at = |at| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let u32_at =
+            |at| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         let kind = *Kind::ALL.get(usize::from(header[0])).ok_or(io::ErrorKind::InvalidData)?;
         let mut bytes = vec![0; u32_at(6) as usize];
         from.read_exact(&mut bytes)?;
@@ -128,7 +129,18 @@ impl Request {
         let flags = u32::from(self.raw);
         let size = u32::from(self.rows) << 16 | u32::from(self.columns);
         let (high, low) = ((self.now.0 >> 32) as u32, self.now.0 as u32);
-        for value in [self.uid, self.gid, self.umask, self.nofile, self.terminal, flags, size, high, low, self.now.1] {
+        for value in [
+            self.uid,
+            self.gid,
+            self.umask,
+            self.nofile,
+            self.terminal,
+            flags,
+            size,
+            high,
+            low,
+            self.now.1,
+        ] {
             number(value);
         }
         number(self.groups.len() as u32);
