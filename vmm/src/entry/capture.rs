@@ -7,16 +7,16 @@ use crate::probe::{Idt, Iret, Probes};
 use ia32::{Eflags, FrameShape, Gate, Selector, State, TssWidth, Vector};
 
 /// What is known of a stop beside the stop itself.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Scene {
-    /// Number of the entry, or of the last entry before a return.
+    /// Number of the entry.
     pub sequence: u64,
     /// Instructions on the deterministic clock.
     pub time: u64,
     /// The event that was injected at the boundary before, and the state there.
-    pub injected: Option<(Vector, State)>,
+    pub injected: Option<(Vector, Box<State>)>,
     /// The state at the boundary before, where it was seen.
-    pub before: Option<State>,
+    pub before: Option<Box<State>>,
     /// The privilege level that the last return went to, if nothing has been entered since.
     pub ring: Option<u8>,
 }
@@ -29,12 +29,12 @@ pub fn capture_entry(
     probes: &Probes,
     vectors: &[u8],
     state: State,
-    scene: &Scene,
+    scene: Scene,
 ) -> Option<Entry> {
     let linear = LinearMemory { memory: &machine.memory, paging: (&state).into() };
-    let before = scene.injected.as_ref().map(|(_, before)| *before).or(scene.before);
-    let (vector, gate) = choose(vectors, probes.idt(), &linear, &state, scene)?;
+    let (vector, gate) = choose(vectors, probes.idt(), &linear, &state, &scene)?;
     let external = scene.injected.as_ref().is_some_and(|(injected, _)| *injected == vector);
+    let before = scene.injected.map(|(_, before)| before).or(scene.before);
     let word_size = gate.kind.word_size();
     let address = state.stack_address();
     let inner_stack = inner_stack(&linear, &state);
@@ -103,9 +103,16 @@ pub fn capture_entry(
     })
 }
 
-/// The return that a stop before `iret` shows. `state` is that of the stop.
+/// The return that a stop before `iret` shows. `state` is that of the stop, `after_sequence` the number
+/// of the last entry, `time` that of the deterministic clock.
 #[inline]
-pub fn capture_return(machine: &Machine, iret: &Iret, state: State, scene: &Scene) -> Return {
+pub fn capture_return(
+    machine: &Machine,
+    iret: &Iret,
+    state: State,
+    after_sequence: u64,
+    time: u64,
+) -> Return {
     let linear = LinearMemory { memory: &machine.memory, paging: (&state).into() };
     let address = state.stack_address();
     let mut shape = FrameShape {
@@ -121,7 +128,7 @@ pub fn capture_return(machine: &Machine, iret: &Iret, state: State, scene: &Scen
     let cs = Selector(word(1) as u16);
     shape.changes_stack = shape.from_virtual_8086 || cs.rpl() > state.cpl();
     let frame = Frame::read(&linear, address, shape);
-    Return { after_sequence: scene.sequence, time: scene.time, state, frame }
+    Return { after_sequence, time, state, frame }
 }
 
 /// The vector that was delivered, of those whose gates lead to the same place.

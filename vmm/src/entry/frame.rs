@@ -96,6 +96,12 @@ impl Frame {
         self.address.wrapping_add(self.shape.size())
     }
 
+    /// The values of the words, lowest address first; 0 where one could not be read.
+    #[inline]
+    pub fn values(&self) -> &[u32] {
+        &self.words[..self.shape.words().len()]
+    }
+
     /// The words, error codes aside, are the same.
     #[inline]
     pub fn pops_as(&self, other: &Frame) -> bool {

@@ -60,7 +60,7 @@ pub struct Entry {
     pub origin: Origin,
     /// The state just before the event, where it was seen: for external events, and for all while
     /// the deterministic clock steps.
-    pub before: Option<State>,
+    pub before: Option<Box<State>>,
     /// The state in front of the handler's first instruction.
     pub after: State,
     /// The gate.

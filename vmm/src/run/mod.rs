@@ -88,9 +88,9 @@ pub struct Run {
     /// The ring that the last return went to, until something is entered.
     ring: Option<u8>,
     /// The interrupt that was injected at the boundary just before.
-    injected: Option<(Vector, State)>,
+    injected: Option<(Vector, Box<State>)>,
     /// The state at the boundary just before, where it was seen.
-    before: Option<State>,
+    before: Option<Box<State>>,
     /// The last exit was for an instruction that KVM completes when the vCPU runs next.
     unfinished: bool,
     /// KVM was seen to hold interrupts off for one instruction when asked to.
@@ -209,7 +209,7 @@ impl Run {
         self.due = self.devices.next_deadline();
         self.machine.vcpu.inject(vector)?;
         self.counters.injected += 1;
-        self.injected = Some((Vector(vector), state));
+        self.injected = Some((Vector(vector), Box::new(state)));
         Ok(())
     }
 
@@ -312,7 +312,7 @@ impl Run {
     fn run_one(&mut self, state: State) -> Result<Exit, MachineError> {
         self.step_again = true;
         self.clock.tick();
-        self.before = Some(state);
+        self.before = Some(Box::new(state));
         self.machine.vcpu.hold_interrupts_for_one_instruction();
         self.machine.vcpu.request_interrupt_window(true);
         self.machine.vcpu.run()
@@ -404,7 +404,7 @@ impl Run {
     /// The instruction that was to happen has not.
     fn stands_still(&mut self) -> bool {
         let now = self.machine.vcpu.state();
-        self.before.is_some_and(|before| {
+        self.before.as_ref().is_some_and(|before| {
             before.eip == now.eip && before.cpl() == now.cpl() && before.general == now.general
         })
     }
@@ -463,9 +463,10 @@ impl Run {
         if self.ring.is_none_or(|ring| ring == 0) {
             self.probes.follow(&mut self.machine, &state)?;
         }
-        let mut scene = Scene {
+        let time = self.clock.instructions();
+        let scene = Scene {
             sequence: self.sequence + 1,
-            time: self.clock.instructions(),
+            time,
             injected: self.injected.take(),
             before: self.before.take(),
             ring: self.ring,
@@ -473,7 +474,7 @@ impl Run {
         if let Some(site) = self.probes.site_at(address) {
             if !site.vectors.is_empty() {
                 let entry =
-                    capture_entry(&mut self.machine, &self.probes, &site.vectors, state, &scene);
+                    capture_entry(&mut self.machine, &self.probes, &site.vectors, state, scene);
                 if let Some(entry) = entry {
                     self.sequence += 1;
                     self.ring = None;
@@ -481,8 +482,7 @@ impl Run {
                 }
             }
             if let Some(iret) = site.iret {
-                scene.sequence = self.sequence;
-                let returning = capture_return(&self.machine, &iret, state, &scene);
+                let returning = capture_return(&self.machine, &iret, state, self.sequence, time);
                 self.ring = Some(returning.ring());
                 observer.leave(&returning);
             }
@@ -506,7 +506,7 @@ impl Run {
                 self.counters.exits += 1;
                 self.step_again = true;
                 // What it raises is an event from this very state.
-                self.before = Some(state);
+                self.before = Some(Box::new(state));
             }
         }
         if loads_idt {

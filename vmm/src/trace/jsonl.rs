@@ -15,6 +15,26 @@ use ia32::Word;
 use std::fs::File;
 use std::io::{self, Write};
 
+/// Appends a template to the line with a value in each gap. The gaps are constants, so each value is
+/// written by a few instructions of its own.
+macro_rules! fill {
+    ($line:expr, $template:ident, [$($value:expr),+]) => {{
+        static BYTES: &[u8] = &$template.bytes;
+        let start = $line.len();
+        $line.extend_from_slice(BYTES);
+        let gap: &mut [u8; BYTES.len()] =
+            (&mut $line[start..]).try_into().expect("the template was just appended");
+        fill!(@gap gap, $template, 0, $($value),+);
+    }};
+    (@gap $line:ident, $template:ident, $index:expr, $value:expr $(, $more:expr)*) => {
+        const { $template.gaps[$index] }.put($line, $value);
+        fill!(@gap $line, $template, $index + 1 $(, $more)*);
+    };
+    (@gap $line:ident, $template:ident, $index:expr) => {
+        const { assert!($index == $template.gaps.len(), "a gap has no value") };
+    };
+}
+
 /// What stands in the first line.
 #[derive(Clone, Debug)]
 pub struct Header<'a> {
@@ -38,25 +58,33 @@ const BUFFER: usize = 64 * 1024;
 
 /// The part of an entry that is always there. `~` stands for a hexadecimal digit, `%` for one of a
 /// right-aligned decimal number.
-const ENTRY: &str = concat!(
+const ENTRY: Template<26, { ENTRY_TEXT.len() }> = Template::new(ENTRY_TEXT);
+const ENTRY_TEXT: &str = concat!(
     r#"{"type":"entry","sequence":%%%%%%%%,"time":%%%%%%%%%%,"task":%%%,"vector":"~~","#,
-    r#""from_ring":%,"to_ring":%,"gate":"~~~~~~~~~~~~~~~~","cs":"~~~~","eip":"~~~~~~~~","#,
-    r#""eflags":"~~~~~~~~","ss":"~~~~","esp":"~~~~~~~~","ss0":"~~~~","esp0":"~~~~~~~~","#,
-    r#""eax":"~~~~~~~~","ecx":"~~~~~~~~","edx":"~~~~~~~~","ebx":"~~~~~~~~","ebp":"~~~~~~~~","#,
-    r#""esi":"~~~~~~~~","edi":"~~~~~~~~","ds":"~~~~","es":"~~~~","fs":"~~~~","gs":"~~~~","#,
-    r#""tr":"~~~~","cr0":"~~~~~~~~","cr2":"~~~~~~~~","cr3":"~~~~~~~~","cr4":"~~~~~~~~","#,
-    r#""frame":{"address":"~~~~~~~~","word_size":%"#,
+    r#""from_ring":%,"to_ring":%,"gate":"~~~~~~~~~~~~~~~~","eflags":"~~~~~~~~","ss":"~~~~","#,
+    r#""esp":"~~~~~~~~","ss0":"~~~~","esp0":"~~~~~~~~","eax":"~~~~~~~~","ecx":"~~~~~~~~","#,
+    r#""edx":"~~~~~~~~","ebx":"~~~~~~~~","ebp":"~~~~~~~~","esi":"~~~~~~~~","edi":"~~~~~~~~","#,
+    r#""ds":"~~~~","es":"~~~~","fs":"~~~~","gs":"~~~~","tr":"~~~~","cr2":"~~~~~~~~","#,
+    r#""cr3":"~~~~~~~~","frame":{"#,
 );
 
 /// The part of a return that is always there.
-const RETURN: &str = concat!(
+const RETURN: Template<5, { RETURN_TEXT.len() }> = Template::new(RETURN_TEXT);
+const RETURN_TEXT: &str = concat!(
     r#"{"type":"return","after":%%%%%%%%,"time":%%%%%%%%%%,"task":%%%,"from_ring":%,"#,
-    r#""to_ring":%,"cs":"~~~~","eip":"~~~~~~~~","ss":"~~~~","esp":"~~~~~~~~","cr3":"~~~~~~~~","#,
-    r#""frame":{"address":"~~~~~~~~","word_size":%"#,
+    r#""to_ring":%,"frame":{"#,
+);
+
+/// The usual frame, of five words of four bytes.
+const FIVE_WORDS: Template<6, { FIVE_WORDS_TEXT.len() }> = Template::new(FIVE_WORDS_TEXT);
+const FIVE_WORDS_TEXT: &str = concat!(
+    r#""address":"~~~~~~~~","ss":"~~~~~~~~","esp":"~~~~~~~~","eflags":"~~~~~~~~","#,
+    r#""cs":"~~~~~~~~","eip":"~~~~~~~~"}"#,
 );
 
 /// What the state before an event adds to an entry.
-const BEFORE: &str =
+const BEFORE: Template<5, { BEFORE_TEXT.len() }> = Template::new(BEFORE_TEXT);
+const BEFORE_TEXT: &str =
     r#","before":{"cs":"~~~~","eip":"~~~~~~~~","eflags":"~~~~~~~~","ss":"~~~~","esp":"~~~~~~~~"}"#;
 
 /// Writes a trace.
@@ -64,9 +92,6 @@ const BEFORE: &str =
 pub struct JsonLines {
     file: File,
     buffer: Vec<u8>,
-    entry: Template,
-    leave: Template,
-    before: Template,
 }
 
 impl JsonLines {
@@ -78,9 +103,6 @@ impl JsonLines {
         let mut trace = JsonLines {
             file,
             buffer: Vec::with_capacity(BUFFER + 4096),
-            entry: Template::new(ENTRY),
-            leave: Template::new(RETURN),
-            before: Template::new(BEFORE),
         };
         let line = &mut trace.buffer;
         text(line, "{\"type\":\"header\",\"format\":\"esp0-trace\",\"version\":");
@@ -114,8 +136,9 @@ impl JsonLines {
         let general = &after.general;
         let [es, _, _, ds, fs, gs] = after.segments.each_ref().map(|one| u64::from(one.selector));
         let stack = entry.inner_stack.unwrap_or(InnerStack { ss: 0, esp: 0 });
-        self.entry.fill(
+        fill!(
             line,
+            ENTRY,
             [
                 entry.sequence,
                 entry.time,
@@ -124,8 +147,6 @@ impl JsonLines {
                 u64::from(entry.origin.ring),
                 u64::from(after.cpl()),
                 entry.gate.encode(),
-                u64::from(after.cs().selector),
-                u64::from(after.eip),
                 u64::from(after.eflags.0),
                 u64::from(after.ss().selector),
                 u64::from(general.esp),
@@ -143,13 +164,9 @@ impl JsonLines {
                 fs,
                 gs,
                 u64::from(after.tr.selector),
-                u64::from(after.cr0),
                 u64::from(after.cr2),
-                u64::from(after.cr3),
-                u64::from(after.cr4),
-                u64::from(entry.frame.address),
-                u64::from(entry.frame.shape.word_size),
-            ],
+                u64::from(after.cr3)
+            ]
         );
         words(line, &entry.frame);
         text(line, ",\"kind\":\"");
@@ -166,15 +183,16 @@ impl JsonLines {
         );
         text(line, "\"");
         if let Some(before) = &entry.before {
-            self.before.fill(
+            fill!(
                 line,
+                BEFORE,
                 [
                     u64::from(before.cs().selector),
                     u64::from(before.eip),
                     u64::from(before.eflags.0),
                     u64::from(before.ss().selector),
-                    u64::from(before.general.esp),
-                ],
+                    u64::from(before.general.esp)
+                ]
             );
         }
         judged(line, judgement);
@@ -189,22 +207,16 @@ impl JsonLines {
     pub fn leave(&mut self, returning: &Return, judgement: &Judgement) -> io::Result<()> {
         let line = &mut self.buffer;
         let state = &returning.state;
-        self.leave.fill(
+        fill!(
             line,
+            RETURN,
             [
                 returning.after_sequence,
                 returning.time,
                 judgement.task.map_or(0, |task| u64::from(task.0)),
                 u64::from(state.cpl()),
-                u64::from(returning.ring()),
-                u64::from(state.cs().selector),
-                u64::from(state.eip),
-                u64::from(state.ss().selector),
-                u64::from(state.general.esp),
-                u64::from(state.cr3),
-                u64::from(returning.frame.address),
-                u64::from(returning.frame.shape.word_size),
-            ],
+                u64::from(returning.ring())
+            ]
         );
         words(line, &returning.frame);
         judged(line, judgement);
@@ -234,63 +246,66 @@ impl JsonLines {
 
 /// A line with gaps for numbers.
 #[derive(Debug)]
-struct Template {
-    bytes: Vec<u8>,
-    gaps: Vec<Gap>,
+struct Template<const GAPS: usize, const LENGTH: usize> {
+    bytes: [u8; LENGTH],
+    gaps: [Gap; GAPS],
 }
 
 /// Where a number goes.
 #[derive(Clone, Copy, Debug)]
 struct Gap {
-    at: u32,
-    width: u8,
+    at: usize,
+    width: usize,
     hexadecimal: bool,
 }
 
-impl Template {
-    fn new(text: &str) -> Self {
-        let mut bytes = text.as_bytes().to_vec();
-        let mut gaps: Vec<Gap> = Vec::new();
-        for (at, byte) in bytes.iter_mut().enumerate() {
-            if !matches!(*byte, b'~' | b'%') {
-                continue;
+impl<const GAPS: usize, const LENGTH: usize> Template<GAPS, LENGTH> {
+    /// Finds the gaps in `text`; a wrong number of them does not compile.
+    const fn new(text: &str) -> Self {
+        let text = text.as_bytes();
+        let mut bytes = [0; LENGTH];
+        let mut gaps = [Gap { at: 0, width: 0, hexadecimal: false }; GAPS];
+        let (mut at, mut next) = (0, 0);
+        while at < LENGTH {
+            bytes[at] = text[at];
+            if matches!(text[at], b'~' | b'%') {
+                bytes[at] = b' ';
+                if at > 0 && text[at - 1] == text[at] {
+                    gaps[next - 1].width += 1;
+                } else {
+                    gaps[next] = Gap { at, width: 1, hexadecimal: text[at] == b'~' };
+                    next += 1;
+                }
             }
-            let hexadecimal = *byte == b'~';
-            *byte = b' ';
-            match gaps.last_mut() {
-                Some(gap) if gap.at as usize + usize::from(gap.width) == at => gap.width += 1,
-                _ => gaps.push(Gap { at: at as u32, width: 1, hexadecimal }),
-            }
+            at += 1;
         }
+        assert!(next == GAPS, "the template has another number of gaps");
         Template { bytes, gaps }
     }
+}
 
-    /// Appends the line with `values` in its gaps. A decimal number that is too wide for its gap
-    /// loses its upper digits, after a hundred million entries.
-    #[inline]
-    fn fill<const N: usize>(&self, line: &mut Vec<u8>, values: [u64; N]) {
-        let start = line.len();
-        line.extend_from_slice(&self.bytes);
-        let line = &mut line[start..];
-        for (gap, value) in self.gaps.iter().zip(values) {
-            let at = gap.at as usize;
-            match (gap.hexadecimal, gap.width) {
-                (true, 8) => line[at..at + 8].copy_from_slice(&hex8(value as u32)),
-                (true, 4) => line[at..at + 4].copy_from_slice(&hex8(value as u32)[4..]),
-                (true, 2) => line[at..at + 2].copy_from_slice(&hex8(value as u32)[6..]),
-                (true, _) => {
-                    line[at..at + 8].copy_from_slice(&hex8((value >> 32) as u32));
-                    line[at + 8..at + 16].copy_from_slice(&hex8(value as u32));
-                }
-                (false, 1) => line[at] = b'0' + (value % 10) as u8,
-                (false, width) => {
-                    let mut rest = value;
-                    for digit in line[at..at + usize::from(width)].iter_mut().rev() {
-                        *digit = b'0' + (rest % 10) as u8;
-                        rest /= 10;
-                        if rest == 0 {
-                            break;
-                        }
+impl Gap {
+    /// Writes `value` into the gap. A decimal number that is too wide loses its upper digits, after a
+    /// hundred million entries.
+    #[inline(always)]
+    fn put(self, line: &mut [u8], value: u64) {
+        let at = self.at;
+        match (self.hexadecimal, self.width) {
+            (true, 16) => {
+                line[at..at + 8].copy_from_slice(&hex8((value >> 32) as u32));
+                line[at + 8..at + 16].copy_from_slice(&hex8(value as u32));
+            }
+            (true, width) => {
+                line[at..at + width].copy_from_slice(&hex8(value as u32)[8 - width..]);
+            }
+            (false, 1) => line[at] = b'0' + (value % 10) as u8,
+            (false, width) => {
+                let mut rest = value;
+                for digit in line[at..at + width].iter_mut().rev() {
+                    *digit = b'0' + (rest % 10) as u8;
+                    rest /= 10;
+                    if rest == 0 {
+                        break;
                     }
                 }
             }
@@ -302,6 +317,30 @@ impl Template {
 /// pushed.
 #[inline]
 fn words(line: &mut Vec<u8>, frame: &Frame) {
+    if let ([eip, cs, eflags, esp, ss], true, 4) =
+        (&frame.values()[..], frame.complete(), frame.shape.word_size)
+        && !frame.shape.error_code
+    {
+        fill!(
+            line,
+            FIVE_WORDS,
+            [
+                u64::from(frame.address),
+                u64::from(*ss),
+                u64::from(*esp),
+                u64::from(*eflags),
+                u64::from(*cs),
+                u64::from(*eip)
+            ]
+        );
+        return;
+    }
+    text(line, "\"address\":\"");
+    line.extend_from_slice(&hex8(frame.address));
+    line.push(b'"');
+    if frame.shape.word_size == 2 {
+        text(line, ",\"word_size\":2");
+    }
     for (word, value) in frame.words().rev() {
         text(
             line,
@@ -453,9 +492,11 @@ mod tests {
 
         #[test]
         fn a_template_is_filled_in_order(a: u64, b: u32, c: u16, d: u8, e in 0u64..10_000) {
-            let template = Template::new("{a:~~~~~~~~~~~~~~~~} ~~~~~~~~ ~~~~ ~~ %%%% %");
-            let values = [a, b.into(), c.into(), d.into(), e, 7];
-            let line = made(|line| template.fill(line, values));
+            const TEXT: &str = "{a:~~~~~~~~~~~~~~~~} ~~~~~~~~ ~~~~ ~~ %%%% %";
+            const TEMPLATE: Template<6, { TEXT.len() }> = Template::new(TEXT);
+            let line = made(|line| {
+                fill!(line, TEMPLATE, [a, u64::from(b), u64::from(c), u64::from(d), e, 7]);
+            });
             prop_assert_eq!(line, format!("{{a:{a:016x}}} {b:08x} {c:04x} {d:02x} {e:>4} 7"));
         }
 
