@@ -1,0 +1,321 @@
+//! What the program says to bad input, and where there is no KVM. Needs none: bad input is bad with
+//! KVM or without.
+
+use esp0::guests;
+use esp0::host::doctor::quick;
+use esp0::machine::Machine;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use tempfile::TempDir;
+
+/// What the program left behind.
+struct Output {
+    status: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+fn esp0(arguments: &[&str]) -> Output {
+    let output = Command::new(env!("CARGO_BIN_EXE_esp0"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("cargo has built the program");
+    Output {
+        status: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Exit status 2, nothing on standard output, and one sentence that has `says` in it.
+#[track_caller]
+fn assert_refused(arguments: &[&str], says: &[&str]) {
+    let output = esp0(arguments);
+    assert_sentence(arguments, &output, 2);
+    for part in says {
+        assert!(output.stderr.contains(part), "{arguments:?}: no {part:?} in {}", output.stderr);
+    }
+}
+
+#[track_caller]
+fn assert_sentence(arguments: &[&str], output: &Output, status: i32) {
+    let Output { status: got, stdout, stderr } = output;
+    assert_eq!(*got, Some(status), "status of {arguments:?}\n{stdout}{stderr}");
+    assert_eq!(stdout, "", "{arguments:?} prints nothing on standard output");
+    let sentence = stderr.strip_suffix('\n').unwrap_or("");
+    assert!(
+        sentence.starts_with("esp0: ") && !sentence.contains('\n') && sentence.len() > 20,
+        "{arguments:?}: expected one sentence, got\n{stderr}"
+    );
+    assert!(!stderr.contains("panicked"), "{stderr}");
+}
+
+/// What clap says to a wrong word: a line that names it, and how the program is used.
+#[track_caller]
+fn assert_misused(arguments: &[&str], says: &[&str]) {
+    let Output { status, stdout, stderr } = esp0(arguments);
+    assert_eq!(status, Some(2), "status of {arguments:?}\n{stdout}{stderr}");
+    let first = stderr.lines().next().unwrap_or("");
+    assert!(first.starts_with("error: "), "{arguments:?}: {stderr}");
+    for part in says {
+        assert!(first.contains(part), "{arguments:?}: no {part:?} in {first}");
+    }
+}
+
+/// A folder of files for the program to read.
+struct Files(TempDir);
+
+impl Files {
+    fn new() -> Self {
+        Files(tempfile::tempdir().expect("a folder can be made"))
+    }
+
+    fn with(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.0.path().join(name);
+        fs::write(&path, bytes).expect("a file can be written");
+        path
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("the name is text")
+}
+
+fn micro() -> &'static [u8] {
+    guests::guest("micro").expect("esp0 carries it").kernel
+}
+
+/// An ELF32 file for the 386 with these segments: physical address, size in memory. Each holds a
+/// Multiboot header and an endless loop.
+fn elf32(segments: &[(u32, u32)]) -> Vec<u8> {
+    const HEADER: u32 = 52;
+    const PROGRAM_HEADER: u32 = 32;
+    const MAGIC: u32 = 0x1BAD_B002;
+    let body = [MAGIC, 0, 0u32.wrapping_sub(MAGIC), 0xfeeb];
+    let count = segments.len() as u32;
+    let start = HEADER + count * PROGRAM_HEADER;
+    let entry = segments.first().map_or(0, |(address, _)| address + 12);
+    let mut file = vec![0x7F, b'E', b'L', b'F', 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    // Executable, 386.
+    file.extend([2, 0, 3, 0]);
+    for word in [1, entry, HEADER, 0, 0] {
+        file.extend(u32::to_le_bytes(word));
+    }
+    for half in [HEADER, PROGRAM_HEADER, count, 40, 0, 0] {
+        file.extend((half as u16).to_le_bytes());
+    }
+    for (address, size) in segments {
+        // PT_LOAD.
+        for word in [1, start, *address, *address, 16, *size, 7, 4] {
+            file.extend(word.to_le_bytes());
+        }
+    }
+    file.extend(body.iter().flat_map(|word| word.to_le_bytes()));
+    file
+}
+
+#[test]
+fn help_tells_the_exit_statuses() {
+    for arguments in [&["--help"][..], &["-h"], &["help"]] {
+        let output = esp0(arguments);
+        assert_eq!(output.status, Some(0), "{arguments:?}: {}", output.stderr);
+        for part in [
+            "Exit status",
+            "0 all entries right",
+            "1 findings",
+            "2 usage or bad input",
+            "3 no usable KVM",
+            "4 the guest failed",
+        ] {
+            // Long lines are wrapped.
+            let words = output.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(words.contains(part), "{arguments:?}: no {part:?} in\n{}", output.stdout);
+        }
+    }
+    let run = esp0(&["run", "--help"]);
+    assert_eq!(run.status, Some(0));
+    for option in [
+        "--trace",
+        "--quiet",
+        "--frames",
+        "--timeout",
+        "--mem",
+        "--cmdline",
+        "--module",
+        "--clock",
+        "--probe",
+        "--color",
+    ] {
+        assert!(run.stdout.contains(option), "no {option} in\n{}", run.stdout);
+    }
+}
+
+#[test]
+fn the_version_is_told() {
+    let output = esp0(&["--version"]);
+    assert_eq!(
+        (output.status, output.stdout),
+        (Some(0), format!("esp0 {}\n", env!("CARGO_PKG_VERSION")))
+    );
+}
+
+#[test]
+fn a_kernel_that_cannot_be_read_is_refused_by_name() {
+    let files = Files::new();
+    let missing = files.0.path().join("no-such-kernel.elf");
+    assert_refused(&["run", text(&missing)], &[text(&missing), "No such file"]);
+    let folder = files.0.path();
+    assert_refused(&["run", text(folder)], &[text(folder), "directory"]);
+}
+
+#[test]
+fn a_file_that_is_no_elf32_kernel_is_refused_by_name() {
+    let files = Files::new();
+    let cases: [(&str, Vec<u8>, &str); 10] = [
+        ("empty", Vec::new(), "is empty"),
+        ("text", b"a kernel, of sorts\n".to_vec(), "is not an ELF file"),
+        ("one-byte", vec![0x7f], "is not an ELF file"),
+        ("magic-only", b"\x7fELF".to_vec(), "truncated"),
+        ("cut-in-header", micro()[..40].to_vec(), "truncated"),
+        ("cut-in-program-headers", micro()[..60].to_vec(), "truncated"),
+        ("cut-in-a-segment", elf32(&[(0x10_0000, 16)])[..96].to_vec(), "truncated"),
+        ("other-machine", with(elf32(&[(0x10_0000, 16)]), 18, 40), "another machine"),
+        ("object-file", with(elf32(&[(0x10_0000, 16)]), 16, 1), "not an ELF executable"),
+        ("no-header", with(elf32(&[(0x10_0000, 16)]), 84, 0), "has no Multiboot header"),
+    ];
+    for (name, bytes, says) in cases {
+        let path = files.with(name, &bytes);
+        assert_refused(&["run", text(&path)], &[text(&path), says]);
+    }
+}
+
+#[test]
+fn an_elf64_file_is_refused_by_name() {
+    let own = env!("CARGO_BIN_EXE_esp0");
+    assert_refused(&["run", own], &[own, "is an ELF64 file"]);
+}
+
+#[test]
+fn a_multiboot_header_that_cannot_be_satisfied_is_refused() {
+    let files = Files::new();
+    let flags = |flags: u32| {
+        let checksum = 0u32.wrapping_sub(0x1BAD_B002).wrapping_sub(flags);
+        let mut file = elf32(&[(0x10_0000, 16)]);
+        file[88..92].copy_from_slice(&flags.to_le_bytes());
+        file[92..96].copy_from_slice(&checksum.to_le_bytes());
+        file
+    };
+    let path = files.with("video", &flags(4));
+    assert_refused(&["run", text(&path)], &[text(&path), "video mode"]);
+    let path = files.with("unknown", &flags(0x8000));
+    assert_refused(&["run", text(&path)], &[text(&path), "0x8000"]);
+    let path = files.with("checksum", &with(elf32(&[(0x10_0000, 16)]), 92, 1));
+    assert_refused(&["run", text(&path)], &[text(&path), "checksum"]);
+}
+
+#[test]
+fn segments_that_do_not_fit_are_refused_with_what_to_do() {
+    let files = Files::new();
+    let far = files.with("far", &elf32(&[(0x0400_0000, 16)]));
+    assert_refused(&["run", text(&far)], &[text(&far), "outside guest memory", "give --mem 65"]);
+    let large = files.with("large", &elf32(&[(0x10_0000, 0x0100_0000)]));
+    assert_refused(
+        &["run", text(&large)],
+        &[text(&large), "outside guest memory", "give --mem 17"],
+    );
+    let top = files.with("top", &elf32(&[(0xffff_f000, 0x1000)]));
+    assert_refused(&["run", text(&top), "--mem", "3072"], &[text(&top), "outside guest memory"]);
+    let both = files.with("overlap", &elf32(&[(0x10_0000, 0x2000), (0x10_1000, 0x1000)]));
+    assert_refused(
+        &["run", text(&both)],
+        &[text(&both), "segments 0 (0x100000..0x102000) and 1", "overlap"],
+    );
+    let low = files.with("low", &elf32(&[(0x9000, 16)]));
+    assert_refused(&["run", text(&low)], &[text(&low), "boot information"]);
+}
+
+#[test]
+fn modules_that_are_missing_or_do_not_fit_are_refused_by_name() {
+    assert_refused(
+        &["--module", "no-such-program and its arguments"],
+        &["no-such-program", "No such file"],
+    );
+    assert_refused(&["--module", " "], &["--module"]);
+    let files = Files::new();
+    let large = files.with("large-module", &vec![0; 3 << 20]);
+    assert_refused(&["--module", text(&large), "--mem", "3"], &[text(&large), "memory"]);
+    assert_refused(&["--module", text(files.0.path())], &[text(files.0.path()), "directory"]);
+}
+
+#[test]
+fn a_command_line_that_cannot_be_passed_is_refused() {
+    let long = "x".repeat(100_000);
+    assert_refused(&["--cmdline", &long], &["the kernel command line", "long"]);
+}
+
+#[test]
+fn misuse_is_named() {
+    assert_misused(&["--no-such-option"], &["--no-such-option"]);
+    assert_misused(&["no-such-command"], &["no-such-command"]);
+    assert_misused(&["--guest", "no-such-guest"], &["no-such-guest", "--guest"]);
+    assert_misused(&["--frames", "some"], &["some", "--frames"]);
+    assert_misused(&["--probe", "hope"], &["hope", "--probe"]);
+    assert_misused(&["run", "one", "two"], &["two"]);
+    assert_misused(&["--trace"], &["--trace"]);
+    for clock in ["fast", "deterministic:", "deterministic:0", "deterministic:x", "real:1", ""] {
+        assert_misused(&["--clock", clock], &["--clock"]);
+    }
+    for timeout in ["0", "-1", "soon", "inf", "nan", "1e300", ""] {
+        assert_misused(&[&format!("--timeout={timeout}")], &["--timeout"]);
+    }
+    for memory in ["0", "1", "-1", "much", "3073", "99999999999999999999", ""] {
+        assert_misused(&[&format!("--mem={memory}")], &["--mem"]);
+    }
+}
+
+/// Bad input is told of where KVM is missing too, and before anything is made of it.
+#[test]
+fn bad_input_wins_over_a_missing_kvm_and_leaves_no_trace() {
+    let files = Files::new();
+    let trace = files.0.path().join("trace.jsonl");
+    let kernel = files.with("text", b"no kernel");
+    assert_refused(
+        &["run", text(&kernel), "--trace", text(&trace)],
+        &[text(&kernel), "is not an ELF file"],
+    );
+    assert!(!trace.exists(), "a trace of nothing was begun");
+}
+
+#[test]
+fn without_a_usable_kvm_a_good_kernel_ends_with_status_3_and_what_to_do() {
+    if let Some(why) = usable_kvm() {
+        println!("skipped: {why}");
+        return;
+    }
+    let files = Files::new();
+    let loops = files.with("loops", &elf32(&[(0x10_0000, 16)]));
+    for arguments in [&[][..], &["run", text(&loops)], &["--guest", "broken", "--quiet"]] {
+        let output = esp0(arguments);
+        assert_sentence(arguments, &output, 3);
+        assert!(output.stderr.contains("scripts/kvm-host"), "{arguments:?}: {}", output.stderr);
+    }
+    let doctor = esp0(&["doctor"]);
+    assert_eq!(doctor.status, Some(3), "{}{}", doctor.stdout, doctor.stderr);
+    assert!(doctor.stderr.contains("scripts/kvm-host"), "{}", doctor.stderr);
+}
+
+/// Why there is a KVM here that does the job, if there is.
+fn usable_kvm() -> Option<String> {
+    let mut machine = Machine::new(2 << 20).ok()?;
+    quick(&mut machine).usable.ok()?;
+    Some("the KVM of this machine is usable, so its absence cannot be seen here".into())
+}
+
+/// The file with another byte at `offset`.
+fn with(mut file: Vec<u8>, offset: usize, byte: u8) -> Vec<u8> {
+    assert_ne!(file[offset], byte, "nothing would change");
+    file[offset] = byte;
+    file
+}
