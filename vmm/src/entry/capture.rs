@@ -25,7 +25,7 @@ pub struct Scene {
 /// any more.
 #[inline]
 pub fn capture_entry(
-    machine: &mut Machine,
+    machine: &Machine,
     probes: &Probes,
     vectors: &[u8],
     state: State,
@@ -44,7 +44,7 @@ pub fn capture_entry(
     let at = |index: u32| linear.read_u32(address.wrapping_add(index * 4));
     let error_code = vector.has_error_code()
         && !external
-        && !pushed_by_software(probes, machine, &linear, &state, address, vector, &gate);
+        && !pushed_by_software(probes, &linear, &state, address, vector, &gate);
     let skip = u32::from(error_code);
     let origin = match (&before, scene.ring) {
         (Some(before), _) => Origin {
@@ -74,7 +74,7 @@ pub fn capture_entry(
     let mut code = CodeBytes { linear: linear_eip(&linear, &state, &frame), ..CodeBytes::default() };
     if let Some(eip) = code.linear.filter(|_| !external) {
         let mut bytes = [0; 2];
-        if probes.read_code(machine, eip.wrapping_sub(2), &mut bytes) == 2 {
+        if probes.read_code(&linear, eip.wrapping_sub(2), &mut bytes) == 2 {
             code.behind = Some(bytes);
         }
     }
@@ -86,7 +86,7 @@ pub fn capture_entry(
     if let (Kind::Fault | Kind::Trap | Kind::Abort | Kind::Unexplained, Some(eip)) =
         (kind, code.linear)
     {
-        code.length = probes.read_code(machine, eip, &mut code.at) as u8;
+        code.length = probes.read_code(&linear, eip, &mut code.at) as u8;
     }
     Some(Entry {
         sequence: scene.sequence,
@@ -190,7 +190,6 @@ fn inner_stack(linear: &LinearMemory<'_>, state: &State) -> Option<InnerStack> {
 /// pushes none.
 fn pushed_by_software(
     probes: &Probes,
-    machine: &Machine,
     linear: &LinearMemory<'_>,
     state: &State,
     address: u32,
@@ -209,7 +208,7 @@ fn pushed_by_software(
     }
     let mut bytes = [0; 2];
     let at = descriptor.base().wrapping_add(eip).wrapping_sub(2);
-    probes.read_code(machine, at, &mut bytes) == 2 && bytes == [0xcd, vector.0]
+    probes.read_code(linear, at, &mut bytes) == 2 && bytes == [0xcd, vector.0]
 }
 
 fn half(at: &impl Fn(u32) -> Option<u32>, index: u32) -> u32 {

@@ -31,16 +31,18 @@ impl Frame {
             words: [0; 10],
             readable: 0,
         };
+        // The usual case: words of four bytes, far enough from the page's end that all ten can be
+        // read at once.
         if let Some(physical) = frame.physical
-            && (address & 0xfff) as usize + size <= 0x1000
+            && address & 0xfff <= 0x1000 - 40
             && shape.word_size == 4
+            && let Some(bytes) = linear.memory.read_array::<40>(physical)
         {
-            // The usual case: 32-bit words within a page.
-            for (index, word) in frame.words[..count].iter_mut().enumerate() {
-                let Some(value) = linear.memory.read_u32(physical + index as u64 * 4) else { break };
-                *word = value;
-                frame.readable += 1;
+            for (word, bytes) in frame.words.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                *word = u32::from_le_bytes(*bytes);
             }
+            frame.words[count..].fill(0);
+            frame.readable = count as u8;
             return frame;
         }
         let mut bytes = [0; 40];

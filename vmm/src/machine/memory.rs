@@ -109,6 +109,14 @@ impl Memory {
         Some(u64::from_le(unsafe { at.read_unaligned() }))
     }
 
+    /// The `N` bytes from `address` on; none if any of them is no RAM.
+    #[inline]
+    pub fn read_array<const N: usize>(&self, address: u64) -> Option<[u8; N]> {
+        let at = self.host(address, N as u64)?.cast::<[u8; N]>();
+        // SAFETY: as in `read_u32`, with `N` bytes.
+        Some(unsafe { at.read_unaligned() })
+    }
+
     /// Whether the bytes from `address` on are `bytes`.
     #[inline]
     pub fn equals(&self, address: u64, bytes: &[u8]) -> bool {

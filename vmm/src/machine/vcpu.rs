@@ -338,6 +338,12 @@ impl Vcpu {
         self.all_dirty();
     }
 
+    /// Takes the general registers, EIP and EFLAGS of `state`.
+    pub fn set_registers(&mut self, state: &State) {
+        self.fd.sync_regs_mut().regs = kvm_regs_from(state);
+        self.fd.set_sync_dirty_reg(SyncReg::Register);
+    }
+
     /// Changes EIP.
     pub fn set_eip(&mut self, eip: u32) {
         self.fd.sync_regs_mut().regs.rip = u64::from(eip);

@@ -15,6 +15,7 @@
 
 mod breakpoint;
 mod code;
+mod displaced;
 mod idt;
 mod patch;
 mod site;
@@ -25,7 +26,7 @@ pub use idt::Idt;
 pub use site::Site;
 pub(crate) use step::raised_event;
 
-use crate::machine::{Exit, Machine, MachineError, Paging};
+use crate::machine::{Exit, LinearMemory, Machine, MachineError, Paging};
 use breakpoint::Breakpoints;
 use ia32::State;
 use patch::Patches;
@@ -126,8 +127,14 @@ impl Probes {
     }
 
     /// The bytes that the guest's program has at `address`, without patches; how many there are.
-    pub fn read_code(&self, machine: &Machine, address: u32, bytes: &mut [u8]) -> usize {
-        self.patches.read(machine, machine.linear().paging, address, bytes)
+    #[inline]
+    pub fn read_code(
+        &self,
+        linear: &LinearMemory<'_>,
+        address: u32,
+        bytes: &mut [u8],
+    ) -> usize {
+        self.patches.read(linear, address, bytes)
     }
 
     /// Probes the LIDT instructions that the code from `entry` on can reach, so that the guest's
@@ -202,8 +209,9 @@ impl Probes {
 
     /// Finds the IRETs and LIDTs that code from `roots` on can reach.
     fn explore(&mut self, machine: &Machine, roots: &[u32]) {
+        let linear = machine.linear();
         let found = self.code.explore(roots, |address, bytes| {
-            self.patches.read(machine, machine.linear().paging, address, bytes)
+            self.patches.read(&linear, address, bytes)
         });
         for iret in found.irets {
             self.site(iret.probe_address).iret = Some(iret);
@@ -231,7 +239,7 @@ impl Probes {
     fn place(&mut self, machine: &mut Machine, address: u32) -> Result<(), MachineError> {
         let Some(site) = self.sites.get_mut(&address) else { return Ok(()) };
         let mut bytes = [0; 2];
-        self.patches.read(machine, machine.linear().paging, address, &mut bytes);
+        self.patches.read(&machine.linear(), address, &mut bytes);
         site.no_op = bytes == patch::NO_OP;
         let breakpoint_first = match self.choice {
             Choice::Auto => !site.no_op,
@@ -303,6 +311,9 @@ impl Probes {
             machine.vcpu.set_eip(eip);
             return Ok(Passed::WithNextRun);
         };
+        if site.no_op && !self.breakpoints.holds(address) {
+            return Ok(Passed::WithNextRun);
+        }
         let passed = if self.breakpoints.holds(address) {
             self.breakpoints.pass(machine, site)?
         } else {

@@ -11,9 +11,10 @@
 //!
 //! INT3 was rejected: it would push a frame of its own wherever KVM does not intercept #BP.
 
+use super::displaced::execute;
 use super::step::step_over;
 use super::{Means, Passed, Site};
-use crate::machine::{Exit, Machine, MachineError, Paging};
+use crate::machine::{Exit, LinearMemory, Machine, MachineError};
 use rustc_hash::FxHashMap;
 
 /// `xchg ax, ax`: what a kernel leaves where a probe may go.
@@ -48,12 +49,11 @@ impl Patches {
     /// The bytes at `address` as the guest's own program has them; how many are mapped.
     pub(super) fn read(
         &self,
-        machine: &Machine,
-        paging: Paging,
+        linear: &LinearMemory<'_>,
         address: u32,
         bytes: &mut [u8],
     ) -> usize {
-        let count = machine.linear().read_some(address, bytes);
+        let count = linear.read_some(address, bytes);
         if self.patches.is_empty()
             || !bytes[..count].iter().any(|byte| matches!(*byte, HLT | PORT) || *byte == OUT[0])
         {
@@ -68,7 +68,7 @@ impl Patches {
             let at = address.wrapping_add(index as u32);
             let here = match physical {
                 Some(before) if at & 0xfff != 0 => Some(before + 1),
-                _ => paging.translate(&machine.memory, at),
+                _ => linear.paging.translate(linear.memory, at),
             };
             physical = here;
             let Some(here) = here else { continue };
@@ -155,12 +155,18 @@ impl Means for Patches {
         if patch.no_op {
             return Ok(Passed::WithNextRun);
         }
-        // HLT left EIP behind itself.
-        let eip = machine.vcpu.state().eip.wrapping_sub(1);
-        machine.vcpu.set_eip(eip);
-        Self::write(machine, physical, &[patch.original]);
+        let mut state = machine.vcpu.state();
         let mut code = [0; 15];
-        let count = self.read(machine, machine.linear().paging, site.address, &mut code);
+        let linear = LinearMemory { memory: &machine.memory, paging: (&state).into() };
+        let count = self.read(&linear, site.address, &mut code);
+        // HLT left EIP behind itself.
+        state.eip = state.eip.wrapping_sub(1);
+        if execute(&mut state, &linear, &code[..count]) {
+            machine.vcpu.set_registers(&state);
+            return Ok(Passed::Stepped);
+        }
+        machine.vcpu.set_eip(state.eip);
+        Self::write(machine, physical, &[patch.original]);
         if step_over(machine, &code[..count])? {
             Self::write(machine, physical, &[HLT]);
             return Ok(Passed::Stepped);

@@ -169,6 +169,10 @@ impl Run {
 
     #[inline]
     fn turn(&mut self, observer: &mut impl Observer) -> Turn {
+        // A signal that came while an instruction was being finished has left no other trace.
+        if stop_requested() {
+            return Ok(Some(Ending::Stopped));
+        }
         if let Some(due) = self.due
             && self.clock.now() >= due
         {
@@ -268,7 +272,7 @@ impl Run {
     fn step(&mut self, state: State) -> Result<Option<Exit>, MachineError> {
         let at = state.instruction_address();
         let mut code = [0; 15];
-        let count = self.probes.read_code(&self.machine, at, &mut code);
+        let count = self.probes.read_code(&self.machine.linear(), at, &mut code);
         let class = classify(&code[..count]);
         if class == Stepping::Never || state.eflags.contains(Eflags::TF) || self.probes.is_site(at)
         {
@@ -431,14 +435,11 @@ impl Run {
         }
     }
 
-    /// A signal arrived, or time has passed: is it over?
+    /// The alarm went off, or time has passed: is it over?
     fn interrupted(&mut self) -> Option<Ending> {
         // The alarm has gone off: it must be set again.
         if !self.clock.is_deterministic() {
             self.alarm_at = None;
-        }
-        if stop_requested() {
-            return Some(Ending::Stopped);
         }
         self.give_up_at.filter(|at| Instant::now() >= *at).map(|_| Ending::TimedOut)
     }
@@ -471,10 +472,12 @@ impl Run {
             before: self.before.take(),
             ring: self.ring,
         };
+        let mut loads_idt = false;
         if let Some(site) = self.probes.site_at(address) {
+            loads_idt = site.loads_idt;
             if !site.vectors.is_empty() {
                 let entry =
-                    capture_entry(&mut self.machine, &self.probes, &site.vectors, state, scene);
+                    capture_entry(&self.machine, &self.probes, &site.vectors, state, scene);
                 if let Some(entry) = entry {
                     self.sequence += 1;
                     self.ring = None;
@@ -487,7 +490,6 @@ impl Run {
                 observer.leave(&returning);
             }
         }
-        let loads_idt = self.probes.site_at(address).is_some_and(|site| site.loads_idt);
         match self.probes.pass(&mut self.machine, address, state.eip)? {
             Passed::WithNextRun => {
                 if self.unfinished && self.clock.is_deterministic() && state.interruptible() {
