@@ -85,7 +85,7 @@ pub fn caller(calls: u32) -> Vec<u8> {
     const USER_STACK: u32 = LOAD + 0xa000;
     const HANDLERS: u32 = LOAD + 0x800;
     const POWER_OFF: u32 = HANDLERS + 0x10;
-    use iced_x86::code_asm::{al, ax, dword_ptr, ecx, eax, esp};
+    use iced_x86::code_asm::{al, ax, dword_ptr, eax, ecx, esp};
 
     let mut file = kernel(|a| {
         a.lgdt(dword_ptr(GDT - 8))?;

@@ -38,11 +38,7 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     pub(crate) fn new(backend: &Backend) -> Self {
-        Recorder {
-            checker: Checker::new(backend.clone()),
-            events: Vec::new(),
-            console: Vec::new(),
-        }
+        Recorder { checker: Checker::new(backend.clone()), events: Vec::new(), console: Vec::new() }
     }
 
     pub(crate) fn finish(self, end: End, run: &Run) -> Seen {

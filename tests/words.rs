@@ -29,7 +29,8 @@ pub fn expected(entry: &Entry, word: Word) -> Option<u32> {
 pub fn frames(entry: &Entry) -> String {
     let mut text = String::from("     address   word        expected  got\n");
     for (word, got) in entry.frame.words().rev() {
-        let hexadecimal = |value: Option<u32>| value.map_or("-".into(), |value| format!("{value:08x}"));
+        let hexadecimal =
+            |value: Option<u32>| value.map_or("-".into(), |value| format!("{value:08x}"));
         let _ = writeln!(
             text,
             "     {:08x}  {:<10}  {:<8}  {}",

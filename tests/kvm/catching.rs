@@ -62,7 +62,12 @@ fn every_means_of_probing_sees_the_same_entries() {
     for (name, seen) in [("patch", &PATCH), ("breakpoint", &BREAKPOINT)] {
         let other = entries(seen);
         let differs = auto.iter().zip(&other).position(|(one, two)| one != two);
-        assert_eq!(differs, None, "first difference of auto and {name}: {:#?}", differs.map(|n| (&auto[n], &other[n])));
+        assert_eq!(
+            differs,
+            None,
+            "first difference of auto and {name}: {:#?}",
+            differs.map(|n| (&auto[n], &other[n]))
+        );
         assert_eq!(auto.len(), other.len(), "entries by auto and by {name}");
         assert_eq!(AUTO.returns().count(), seen.returns().count(), "returns by auto and {name}");
     }
@@ -70,7 +75,10 @@ fn every_means_of_probing_sees_the_same_entries() {
 
 #[test]
 fn each_choice_uses_the_means_that_it_names() {
-    assert_eq!((PATCH.census.breakpoints, BREAKPOINT.census.breakpoints), (0, tests::host().breakpoints));
+    assert_eq!(
+        (PATCH.census.breakpoints, BREAKPOINT.census.breakpoints),
+        (0, tests::host().breakpoints)
+    );
     // The microkernel leaves a no-op wherever a probe is wanted, but at its LIDT.
     assert!(AUTO.census.patched_no_ops > 200, "{:?}", AUTO.census);
     let plain = Experiment::with_guest("broken-plain").probes(Choice::Patch).run();

@@ -49,7 +49,12 @@ fn ring_3_is_interrupted_and_calls_in_each_hostile_state() {
         let seen = run(case);
         for kind in [Kind::External, Kind::Software] {
             let count = seen.entries().filter(|e| e.kind == kind && (case.hostile)(e)).count();
-            assert!(count > 0, "hostile {}: no {kind} entry came out of it\n{}", case.what, seen.report());
+            assert!(
+                count > 0,
+                "hostile {}: no {kind} entry came out of it\n{}",
+                case.what,
+                seen.report()
+            );
         }
     }
 }
@@ -79,13 +84,17 @@ fn every_word_that_a_hostile_program_makes_the_cpu_push_is_exact() {
 #[test]
 fn the_kernel_survives_hostile_programs_in_real_time() {
     // In real time some milliseconds have to pass before the timer comes.
-    let seen = Experiment::with_programs(&["hostile esp0 3000000", "hostile espkernel 3000000"])
+    let seen = Experiment::with_programs(&["hostile esp0 30000000", "hostile espkernel 30000000"])
         .real_time()
         .run();
     seen.assert_clean();
     assert_eq!(seen.text().matches("exit 0").count(), 2, "{}", seen.text());
     for case in &CASES[..2] {
-        assert!(seen.entries().any(|e| e.kind == Kind::External && (case.hostile)(e)), "{}", case.what);
+        assert!(
+            seen.entries().any(|e| e.kind == Kind::External && (case.hostile)(e)),
+            "{}",
+            case.what
+        );
     }
 }
 

@@ -22,32 +22,56 @@ pub(crate) const PLANTS: [Plant; 15] = [
     Plant {
         name: "esp0_not_updated",
         rule: "suspended_stack",
-        says: ["entered on the stack of suspended task", "SS:ESP 0010:", "overwrites EIP CS EFLAGS ESP SS of #"],
+        says: [
+            "entered on the stack of suspended task",
+            "SS:ESP 0010:",
+            "overwrites EIP CS EFLAGS ESP SS of #",
+        ],
     },
     Plant {
         name: "shared_stack",
         rule: "suspended_stack",
-        says: ["entered on the stack of suspended task", "SS:ESP 0010:", "overwrites EIP CS EFLAGS ESP SS of #"],
+        says: [
+            "entered on the stack of suspended task",
+            "SS:ESP 0010:",
+            "overwrites EIP CS EFLAGS ESP SS of #",
+        ],
     },
     Plant {
         name: "esp0_off_by_four",
         rule: "empty_stack",
-        says: ["entered on a kernel stack that is not empty", "the last return left the stack empty at", "ESP0"],
+        says: [
+            "entered on a kernel stack that is not empty",
+            "the last return left the stack empty at",
+            "ESP0",
+        ],
     },
     Plant {
         name: "esp0_above_by_four",
         rule: "empty_stack",
-        says: ["entered above the top of the kernel stack", "the last return left the stack empty at", "ESP0"],
+        says: [
+            "entered above the top of the kernel stack",
+            "the last return left the stack empty at",
+            "ESP0",
+        ],
     },
     Plant {
         name: "esp0_boot_stack",
         rule: "empty_stack",
-        says: ["entered on another kernel stack than the one", "the last return left the stack empty at", "ESP0"],
+        says: [
+            "entered on another kernel stack than the one",
+            "the last return left the stack empty at",
+            "ESP0",
+        ],
     },
     Plant {
         name: "wrong_ss0",
         rule: "kernel_segment",
-        says: ["entered with SS 0030, but the kernel left ring 0 with SS 0010", "SS 0010", "SS 0030"],
+        says: [
+            "entered with SS 0030, but the kernel left ring 0 with SS 0010",
+            "SS 0010",
+            "SS 0030",
+        ],
     },
     Plant {
         name: "frame_eip",
@@ -87,12 +111,20 @@ pub(crate) const PLANTS: [Plant; 15] = [
     Plant {
         name: "gate_trap",
         rule: "gate_kind",
-        says: ["the gate of external interrupt 0x20 is a trap gate", "an interrupt gate: IF 0", "IF 1 in the handler"],
+        says: [
+            "the gate of external interrupt 0x20 is a trap gate",
+            "an interrupt gate: IF 0",
+            "IF 1 in the handler",
+        ],
     },
     Plant {
         name: "gate_16bit",
         rule: "gate_kind",
-        says: ["the gate of vector 0x80 is a 16-bit interrupt gate", "words of four bytes", "words of two bytes"],
+        says: [
+            "the gate of vector 0x80 is a 16-bit interrupt gate",
+            "words of four bytes",
+            "words of two bytes",
+        ],
     },
 ];
 
