@@ -30,21 +30,19 @@ const TIMER_IN_IDLE: Taken = Taken(Kind::External, Vector(0x20), 0);
 const PAGE_FAULT: Taken = Taken(Kind::Fault, Vector::PF, 3);
 const DIVIDE: Taken = Taken(Kind::Fault, Vector::DE, 3);
 
+/// Changes one thing in an entry.
+type Change = fn(&mut Entry);
+
 /// One thing that a processor could do wrong.
 struct Fault {
     taken: Taken,
-    change: fn(&mut Entry),
+    change: Change,
     rule: &'static str,
     /// What the sentence, what was expected and what was got have to contain.
     says: [&'static str; 3],
 }
 
-const fn fault(
-    taken: Taken,
-    rule: &'static str,
-    change: fn(&mut Entry),
-    says: [&'static str; 3],
-) -> Fault {
+const fn fault(taken: Taken, rule: &'static str, change: Change, says: [&'static str; 3]) -> Fault {
     Fault { taken, change, rule, says }
 }
 
@@ -210,7 +208,7 @@ fn the_entries_as_they_were_have_no_finding() {
 
 #[test]
 fn what_the_manual_leaves_open_is_not_judged() {
-    let open: [(Taken, fn(&mut Entry)); 4] = [
+    let open: [(Taken, Change); 4] = [
         // The upper halves of selectors as they are pushed.
         (CALL, |e| flip(e, Word::Cs, 0xbeef_0000)),
         (CALL, |e| flip(e, Word::Ss, 0xbeef_0000)),
