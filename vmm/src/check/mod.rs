@@ -38,23 +38,36 @@ pub type EntryRule = fn(&Entry, &History, &mut Findings);
 /// A rule about returns.
 pub type ReturnRule = fn(&Return, &History, &mut Findings);
 
-/// All rules about entries, in the order in which they are applied.
-pub const ENTRY_RULES: [EntryRule; 11] = [
-    rules::event_explained::event_is_explained,
-    rules::gate_kind::gate_has_the_right_kind,
-    rules::handler::handler_is_the_gates,
-    rules::frame_size::frame_has_the_right_size,
-    rules::stack_pointer::stack_comes_from_the_tss,
-    rules::pushed_words::pushed_words_are_the_state_before,
-    rules::flags_after::flags_after_entry,
-    rules::registers_kept::registers_are_kept,
-    rules::kernel_segment::kernel_runs_on_one_stack_segment,
-    rules::suspended_stack::stack_is_nobody_elses,
-    rules::empty_stack::stack_is_empty,
+/// Lists the rules once: as a table for whoever wants to see them, and as calls that the compiler can
+/// put in line, since they are applied at every stop.
+macro_rules! entry_rules {
+    ($($module:ident::$rule:ident),+ $(,)?) => {
+        /// All rules about entries, in the order in which they are applied.
+        pub const ENTRY_RULES: &[EntryRule] = &[$(rules::$module::$rule),+];
+
+        #[inline]
+        fn apply_entry_rules(entry: &Entry, history: &History, findings: &mut Findings) {
+            $(rules::$module::$rule(entry, history, findings);)+
+        }
+    };
+}
+
+entry_rules![
+    event_explained::event_is_explained,
+    gate_kind::gate_has_the_right_kind,
+    handler::handler_is_the_gates,
+    frame_size::frame_has_the_right_size,
+    stack_pointer::stack_comes_from_the_tss,
+    pushed_words::pushed_words_are_the_state_before,
+    flags_after::flags_after_entry,
+    registers_kept::registers_are_kept,
+    kernel_segment::kernel_runs_on_one_stack_segment,
+    suspended_stack::stack_is_nobody_elses,
+    empty_stack::stack_is_empty,
 ];
 
 /// All rules about returns.
-pub const RETURN_RULES: [ReturnRule; 1] = [rules::return_frame::return_pops_what_was_pushed];
+pub const RETURN_RULES: &[ReturnRule] = &[rules::return_frame::return_pops_what_was_pushed];
 
 /// What the rules say of one entry or return.
 #[derive(Debug, Default)]
@@ -92,9 +105,7 @@ impl Checker {
     /// Judges an entry.
     #[inline]
     pub fn entry(&mut self, entry: &Entry) -> Judgement {
-        for rule in ENTRY_RULES {
-            rule(entry, &self.history, &mut self.findings);
-        }
+        apply_entry_rules(entry, &self.history, &mut self.findings);
         let task = self.history.enter(entry);
         let mut judgement = Judgement { task, ..Judgement::default() };
         if !self.findings.is_empty() {

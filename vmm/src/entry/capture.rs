@@ -4,7 +4,7 @@ use super::event::{CodeBytes, Kind, classify, linear_eip};
 use super::{Entry, Frame, InnerStack, Origin, OriginSource, Return};
 use crate::machine::{LinearMemory, Machine};
 use crate::probe::{Idt, Iret, Probes};
-use ia32::{Eflags, FrameShape, Gate, Selector, State, TssWidth, Vector};
+use ia32::{Eflags, FrameShape, Gate, Selector, State, TssWidth, Vector, Word};
 
 /// What is known of a stop beside the stop itself.
 #[derive(Debug, Default)]
@@ -41,36 +41,44 @@ pub fn capture_entry(
 
     // Which ring was left decides how many words there are. The state before is the best witness,
     // then where the last return went; the pushed CS is asked last, for it is under test itself.
-    let at = |index: u32| linear.read_u32(address.wrapping_add(index * 4));
     let error_code = vector.has_error_code()
         && !external
         && !pushed_by_software(probes, &linear, &state, address, vector, &gate);
-    let skip = u32::from(error_code);
+    let mut shape = FrameShape {
+        changes_stack: before
+            .as_ref()
+            .map(|before| before.cpl())
+            .or(scene.ring)
+            .is_some_and(|ring| ring > state.cpl()),
+        from_virtual_8086: false,
+        error_code,
+        word_size,
+    };
+    let mut frame = Frame::read(&linear, address, shape);
+    // A 16-bit frame has lost VM.
+    let pushed_vm = word_size == 4
+        && frame.get(Word::Eflags).is_some_and(|eflags| Eflags(eflags).contains(Eflags::VM));
     let origin = match (&before, scene.ring) {
         (Some(before), _) => Origin {
             ring: before.cpl(),
             virtual_8086: before.virtual_8086(),
             source: OriginSource::Before,
         },
-        (None, Some(ring)) if ring > state.cpl() => Origin {
-            ring,
-            virtual_8086: eflags_at(&at, skip, word_size).contains(Eflags::VM),
-            source: OriginSource::Return,
-        },
+        (None, Some(ring)) if ring > state.cpl() => {
+            Origin { ring, virtual_8086: pushed_vm, source: OriginSource::Return }
+        }
         _ => {
-            let cs = if word_size == 4 { at(skip + 1).unwrap_or(0) } else { half(&at, skip + 1) };
-            let virtual_8086 = eflags_at(&at, skip, word_size).contains(Eflags::VM);
-            let ring = if virtual_8086 { 3 } else { Selector(cs as u16).rpl() };
-            Origin { ring, virtual_8086, source: OriginSource::Frame }
+            let cs = Selector(frame.selector(Word::Cs).unwrap_or(0));
+            let ring = if pushed_vm { 3 } else { cs.rpl() };
+            Origin { ring, virtual_8086: pushed_vm, source: OriginSource::Frame }
         }
     };
-    let shape = FrameShape {
-        changes_stack: origin.ring > state.cpl(),
-        from_virtual_8086: origin.virtual_8086,
-        error_code,
-        word_size,
-    };
-    let frame = Frame::read(&linear, address, shape);
+    let changes_stack = origin.ring > state.cpl();
+    if changes_stack != shape.changes_stack || origin.virtual_8086 {
+        shape.changes_stack = changes_stack;
+        shape.from_virtual_8086 = origin.virtual_8086;
+        frame = Frame::read(&linear, address, shape);
+    }
     let mut code = CodeBytes { linear: linear_eip(&linear, &state, &frame), ..CodeBytes::default() };
     if let Some(eip) = code.linear.filter(|_| !external) {
         let mut bytes = [0; 2];
@@ -115,19 +123,22 @@ pub fn capture_return(
 ) -> Return {
     let linear = LinearMemory { memory: &machine.memory, paging: (&state).into() };
     let address = state.stack_address();
+    // To an outer ring, most often.
     let mut shape = FrameShape {
-        changes_stack: false,
+        changes_stack: true,
         from_virtual_8086: false,
         error_code: false,
         word_size: iret.word_size,
     };
-    let half = iret.word_size;
-    let word = |index: u32| linear.read_u32(address.wrapping_add(index * half)).unwrap_or(0);
-    shape.from_virtual_8086 =
-        half == 4 && Eflags(word(2)).contains(Eflags::VM) && state.cpl() == 0;
-    let cs = Selector(word(1) as u16);
-    shape.changes_stack = shape.from_virtual_8086 || cs.rpl() > state.cpl();
-    let frame = Frame::read(&linear, address, shape);
+    let mut frame = Frame::read(&linear, address, shape);
+    let eflags = Eflags(frame.get(Word::Eflags).unwrap_or(0));
+    let cs = Selector(frame.selector(Word::Cs).unwrap_or(0));
+    let virtual_8086 = iret.word_size == 4 && eflags.contains(Eflags::VM) && state.cpl() == 0;
+    if virtual_8086 || cs.rpl() <= state.cpl() {
+        shape.from_virtual_8086 = virtual_8086;
+        shape.changes_stack = virtual_8086;
+        frame = Frame::read(&linear, address, shape);
+    }
     Return { after_sequence, time, state, frame }
 }
 
@@ -209,15 +220,4 @@ fn pushed_by_software(
     let mut bytes = [0; 2];
     let at = descriptor.base().wrapping_add(eip).wrapping_sub(2);
     probes.read_code(linear, at, &mut bytes) == 2 && bytes == [0xcd, vector.0]
-}
-
-fn half(at: &impl Fn(u32) -> Option<u32>, index: u32) -> u32 {
-    let word = at(index / 2).unwrap_or(0);
-    if index % 2 == 0 { word & 0xffff } else { word >> 16 }
-}
-
-fn eflags_at(at: &impl Fn(u32) -> Option<u32>, skip: u32, word_size: u32) -> Eflags {
-    // A 16-bit frame has no VM: from virtual-8086 mode a 16-bit gate pushes 16-bit words, and bit 17
-    // is lost.
-    if word_size == 4 { Eflags(at(skip + 2).unwrap_or(0)) } else { Eflags::default() }
 }

@@ -295,6 +295,12 @@ impl Probes {
         self.exposed.contains(&address)
     }
 
+    /// Whether the probe at `site` stands over a no-op, which KVM skips when the vCPU runs next.
+    #[inline]
+    pub fn passes_itself(&self, site: &Site) -> bool {
+        site.no_op && site.placed && !self.breakpoints.holds(site.address)
+    }
+
     /// Lets the instruction under the probe at `address`, whose offset in CS is `eip`, happen.
     ///
     /// # Errors
@@ -311,9 +317,6 @@ impl Probes {
             machine.vcpu.set_eip(eip);
             return Ok(Passed::WithNextRun);
         };
-        if site.no_op && !self.breakpoints.holds(address) {
-            return Ok(Passed::WithNextRun);
-        }
         let passed = if self.breakpoints.holds(address) {
             self.breakpoints.pass(machine, site)?
         } else {

@@ -53,7 +53,13 @@ impl Patches {
         address: u32,
         bytes: &mut [u8],
     ) -> usize {
-        let count = linear.read_some(address, bytes);
+        let short = bytes.len() as u32 + (address & 0xfff) <= 0x1000;
+        let whole = short
+            && linear
+                .paging
+                .translate(linear.memory, address)
+                .is_some_and(|physical| linear.memory.read(physical, bytes).is_some());
+        let count = if whole { bytes.len() } else { linear.read_some(address, bytes) };
         if self.patches.is_empty()
             || !bytes[..count].iter().any(|byte| matches!(*byte, HLT | PORT) || *byte == OUT[0])
         {

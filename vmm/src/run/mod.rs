@@ -472,25 +472,31 @@ impl Run {
             before: self.before.take(),
             ring: self.ring,
         };
-        let mut loads_idt = false;
+        let (mut loads_idt, mut passes_itself) = (false, false);
         if let Some(site) = self.probes.site_at(address) {
             loads_idt = site.loads_idt;
+            passes_itself = self.probes.passes_itself(site);
             if !site.vectors.is_empty() {
                 let entry =
-                    capture_entry(&self.machine, &self.probes, &site.vectors, state, scene);
+                    &capture_entry(&self.machine, &self.probes, &site.vectors, state, scene);
                 if let Some(entry) = entry {
                     self.sequence += 1;
                     self.ring = None;
-                    observer.entry(&entry);
+                    observer.entry(entry);
                 }
             }
             if let Some(iret) = site.iret {
-                let returning = capture_return(&self.machine, &iret, state, self.sequence, time);
+                let returning = &capture_return(&self.machine, &iret, state, self.sequence, time);
                 self.ring = Some(returning.ring());
-                observer.leave(&returning);
+                observer.leave(returning);
             }
         }
-        match self.probes.pass(&mut self.machine, address, state.eip)? {
+        let passed = if passes_itself {
+            Passed::WithNextRun
+        } else {
+            self.probes.pass(&mut self.machine, address, state.eip)?
+        };
+        match passed {
             Passed::WithNextRun => {
                 if self.unfinished && self.clock.is_deterministic() && state.interruptible() {
                     self.finish()?;

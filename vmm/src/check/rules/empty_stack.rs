@@ -11,6 +11,7 @@ const NEAR: u32 = 1024;
 /// next entry has to start there (SDM vol. 3A, "Exception- or interrupt-handler procedures"). Only a
 /// frame made by hand, from which a new task starts, may lie on another stack. Broken on purpose by
 /// the guest `broken` with `plant=esp0_off_by_four`, `esp0_above_by_four` and `esp0_boot_stack`.
+#[inline]
 pub(crate) fn stack_is_empty(entry: &Entry, history: &History, findings: &mut Findings) {
     if !entry.from_outer_ring() {
         return;

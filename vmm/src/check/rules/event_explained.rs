@@ -7,6 +7,7 @@ use iced_x86::{Decoder, DecoderOptions, Mnemonic};
 /// injected, or an instruction at EIP that can raise the fault.
 ///
 /// SDM vol. 3A, "Exception and interrupt reference".
+#[inline]
 pub(crate) fn event_is_explained(entry: &Entry, _: &History, findings: &mut Findings) {
     match entry.kind {
         Kind::Unexplained => findings.add(

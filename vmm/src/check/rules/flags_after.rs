@@ -17,6 +17,7 @@ const KEPT: Eflags = Eflags(
 /// a trap gate, and all other flags are kept.
 ///
 /// SDM vol. 3A, "Flag usage by exception- or interrupt-handler procedure".
+#[inline]
 pub(crate) fn flags_after_entry(entry: &Entry, _: &History, findings: &mut Findings) {
     let before = match &entry.before {
         Some(before) => before.eflags,

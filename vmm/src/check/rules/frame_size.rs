@@ -6,6 +6,7 @@ use crate::entry::Entry;
 /// Five from an outer ring, three from the same, nine from virtual-8086 mode, and one more where the
 /// vector comes with an error code (SDM vol. 3A, "Exception- or interrupt-handler procedures").
 /// How many were pushed is told from where the stack was empty: ESP0, or ESP before the event.
+#[inline]
 pub(crate) fn frame_has_the_right_size(entry: &Entry, _: &History, findings: &mut Findings) {
     let Some(base) = stack_before(entry) else { return };
     let pushed = base.wrapping_sub(entry.after.stack_pointer());

@@ -9,6 +9,7 @@ use ia32::Word;
 /// set, so the interrupt can come again before its handler has acknowledged it (SDM vol. 3A, "Flag
 /// usage by exception- or interrupt-handler procedure"). Broken on purpose by the guest `broken`
 /// with `plant=gate_16bit` and `plant=gate_trap`.
+#[inline]
 pub(crate) fn gate_has_the_right_kind(entry: &Entry, _: &History, findings: &mut Findings) {
     let gate = &entry.gate;
     if gate.kind.word_size() == 2 && entry.after.cs().big() {

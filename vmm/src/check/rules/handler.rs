@@ -4,6 +4,7 @@ use crate::entry::Entry;
 /// CS:EIP after an entry is what the gate names, with the requested privilege level of the new ring.
 ///
 /// SDM vol. 3A, "Exception- or interrupt-handler procedures".
+#[inline]
 pub(crate) fn handler_is_the_gates(entry: &Entry, _: &History, findings: &mut Findings) {
     let after = &entry.after;
     let cs = (entry.gate.selector.0 & !3) | u16::from(after.cpl());

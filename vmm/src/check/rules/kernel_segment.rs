@@ -6,6 +6,7 @@ use crate::entry::Entry;
 /// SS0 comes from the TSS. Where it names another segment than the kernel was in when it last left
 /// ring 0, stack addresses mean something else from there on. Broken on purpose by the guest
 /// `broken` with `plant=wrong_ss0`.
+#[inline]
 pub(crate) fn kernel_runs_on_one_stack_segment(
     entry: &Entry,
     history: &History,

@@ -8,6 +8,7 @@ use ia32::{Eflags, State, Word};
 /// "Instruction-breakpoint exception condition". Where the state before was seen, each word is
 /// compared with it. Where not, with all that the architecture says of it: ring bits, flags that are
 /// always 0 or 1, IF of an interrupted program, the place of EIP.
+#[inline]
 pub(crate) fn pushed_words_are_the_state_before(
     entry: &Entry,
     _: &History,

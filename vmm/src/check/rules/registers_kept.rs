@@ -5,6 +5,7 @@ use crate::entry::Entry;
 ///
 /// SDM vol. 3A, "Exception- or interrupt-handler procedures"; from virtual-8086 mode the four become
 /// null. Judged where the state before was seen.
+#[inline]
 pub(crate) fn registers_are_kept(entry: &Entry, _: &History, findings: &mut Findings) {
     let Some(before) = &entry.before else { return };
     let (was, is) = (&before.general, &entry.after.general);

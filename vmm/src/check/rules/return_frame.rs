@@ -9,6 +9,7 @@ use ia32::{Eflags, Word};
 /// status flags when a system call answers in them. All else is corruption, and after an external
 /// interrupt everything is. Broken on purpose by the guest `broken` with `plant=frame_eip`,
 /// `frame_cs`, `frame_eflags` and `frame_esp`.
+#[inline]
 pub(crate) fn return_pops_what_was_pushed(
     returning: &Return,
     history: &History,

@@ -6,6 +6,7 @@ use crate::entry::Entry;
 /// ring stays on its stack.
 ///
 /// SDM vol. 3A, "Exception- or interrupt-handler procedures"; "Task-state segment".
+#[inline]
 pub(crate) fn stack_comes_from_the_tss(entry: &Entry, _: &History, findings: &mut Findings) {
     let after = &entry.after;
     let (ss, whence) = if entry.from_outer_ring() {

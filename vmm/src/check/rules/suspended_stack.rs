@@ -7,6 +7,7 @@ use crate::entry::Entry;
 /// A frame that was pushed and not yet popped is all that its task can resume from. An entry whose
 /// words fall onto it has been given another task's stack. Broken on purpose by the guest `broken`
 /// with `plant=esp0_not_updated` and `plant=shared_stack`.
+#[inline]
 pub(crate) fn stack_is_nobody_elses(entry: &Entry, history: &History, findings: &mut Findings) {
     let Some(victim) = history.overlapped(&entry.frame) else { return };
     let esp0 = entry.inner_stack.map_or(0, |stack| stack.esp);
