@@ -132,6 +132,7 @@ impl Run {
     /// [`MachineError`] if KVM refuses something.
     pub fn run(&mut self, observer: &mut impl Observer) -> Result<End, MachineError> {
         let entry = self.machine.vcpu.state();
+        self.last_state = entry;
         self.probes.await_idt(&mut self.machine, entry.instruction_address())?;
         // A guest that starts in the middle has its IDT already.
         self.probes.follow(&mut self.machine, &entry)?;
