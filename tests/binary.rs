@@ -1,7 +1,10 @@
 //! The program `esp0`, as a user starts it.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+use std::time::SystemTime;
 
 /// What the program left behind.
 #[derive(Debug)]
@@ -39,18 +42,11 @@ impl Output {
 /// Runs `esp0` with these arguments, its output in pipes.
 ///
 /// # Panics
-/// If it was not built. Cargo builds it with the tests of the whole workspace, beside which these
-/// are: target/PROFILE/deps/kvm-… and target/PROFILE/esp0.
+/// If it was not built, or not from the same sources as the tests.
 pub fn esp0(arguments: &[&str]) -> Output {
-    let own = std::env::current_exe().expect("a test knows where it is");
-    let folder = own.ancestors().nth(2).expect("a test lies in target/PROFILE/deps");
-    let program: PathBuf = folder.join("esp0");
-    assert!(
-        program.is_file(),
-        "{} is not there: run `cargo build` first, or `cargo test` for the whole workspace",
-        program.display()
-    );
-    let output = Command::new(&program)
+    static PROGRAM: LazyLock<Result<PathBuf, String>> = LazyLock::new(find);
+    let program = PROGRAM.as_deref().unwrap_or_else(|why| panic!("{why}: run `cargo build`"));
+    let output = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
         .output()
@@ -60,4 +56,32 @@ pub fn esp0(arguments: &[&str]) -> Output {
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
+}
+
+/// The program beside these tests: target/PROFILE/esp0 and target/PROFILE/deps/kvm-….
+///
+/// `cargo test` builds it with the tests of its package. `cargo test -p tests` does not, and may find
+/// one from before the last change.
+fn find() -> Result<PathBuf, String> {
+    let own = std::env::current_exe().map_err(|error| error.to_string())?;
+    let folder = own.ancestors().nth(2).ok_or("a test lies in target/PROFILE/deps")?;
+    let program = folder.join("esp0");
+    let Some(built) = modified(&program) else {
+        return Err(format!("{} is not there", program.display()));
+    };
+    // Cargo's list of what it was built from: `PROGRAM: SOURCE SOURCE…`.
+    let list = fs::read_to_string(folder.join("esp0.d")).unwrap_or_default();
+    let newer = list.split_whitespace().skip(1).map(Path::new).find(|source| {
+        source.is_file()
+            && modified(source)
+                .is_some_and(|changed| built < changed && Some(changed) < modified(&own))
+    });
+    match newer {
+        Some(source) => Err(format!("{} is older than {}", program.display(), source.display())),
+        None => Ok(program),
+    }
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).ok()?.modified().ok()
 }
