@@ -101,7 +101,7 @@ const FAULTS: [Fault; 46] = [
         ["the CS that vector 0x20 pushed is not the one before it", "CS 00000008", "CS 00000018"]),
     fault(PAGE_FAULT, PUSHED_WORDS, |e| add(e, Word::Eip, 2),
         ["the EIP that #PF pushed is not the one before it", "EIP 0804", "EIP 0804"]),
-    fault(PAGE_FAULT, PUSHED_WORDS, |e| { let rf = right_rf(e); e.frame = rf; flip(e, Word::Eflags, Eflags::RF.0) },
+    fault(PAGE_FAULT, PUSHED_WORDS, |e| flip(e, Word::Eflags, Eflags::RF.0),
         ["the EFLAGS that #PF pushed is not the one before it (RF)", "EFLAGS 0001", "EFLAGS 0000"]),
     // The same where the state before was not seen: what the manual says of any frame.
     fault(CALL, PUSHED_WORDS, |e| { e.before = None; flip(e, Word::Eflags, 1 << 15) },
@@ -164,7 +164,7 @@ fn each_fault_of_the_processor_is_found_by_its_rule_and_by_no_other() {
     for fault in &FAULTS {
         let (index, mut entry) = take(fault.taken);
         (fault.change)(&mut entry);
-        let judgement = judge(index, &entry, &tests::host().backend);
+        let judgement = judge(index, &entry, &silicon());
         let rules: Vec<&str> = judgement.findings.iter().map(|finding| finding.rule).collect();
         let context = || {
             format!(
@@ -198,10 +198,10 @@ fn the_entries_as_they_were_have_no_finding() {
     SEEN.assert_clean();
     for taken in [CALL, TIMER, TIMER_IN_IDLE, PAGE_FAULT, DIVIDE] {
         let (index, mut entry) = take(taken);
-        let judgement = judge(index, &entry, &tests::host().backend);
+        let judgement = judge(index, &entry, &silicon());
         assert!(judgement.is_ok(), "{taken:?}: {:#?}\n{}", judgement.findings, frames(&entry));
         entry.before = None;
-        let judgement = judge(index, &entry, &tests::host().backend);
+        let judgement = judge(index, &entry, &silicon());
         assert!(judgement.is_ok(), "{taken:?} without a state before: {:#?}", judgement.findings);
     }
 }
@@ -223,14 +223,14 @@ fn what_the_manual_leaves_open_is_not_judged() {
     for (taken, change) in open {
         let (index, mut entry) = take(taken);
         change(&mut entry);
-        let judgement = judge(index, &entry, &tests::host().backend);
+        let judgement = judge(index, &entry, &silicon());
         assert!(judgement.is_ok(), "{taken:?}: {:#?}\n{}", judgement.findings, frames(&entry));
     }
 }
 
 #[test]
 fn a_known_deviation_is_counted_on_its_model_and_version_and_is_a_finding_on_silicon() {
-    let silicon = backend(Authority::Silicon, None);
+    let silicon = silicon();
     let qemu = |major| backend(Authority::Tcg, Some(Version { major, minor: 2 }));
     let wrong_rf: [(Taken, &str, &Backend); 3] = [
         (TIMER, "external-pushes-rf-1", &qemu(10)),
@@ -239,7 +239,6 @@ fn a_known_deviation_is_counted_on_its_model_and_version_and_is_a_finding_on_sil
     ];
     for (taken, name, deviating) in wrong_rf {
         let (index, mut entry) = take(taken);
-        entry.frame = right_rf(&entry);
         for right in [&silicon, deviating] {
             let judgement = judge(index, &entry, right);
             assert!(judgement.is_ok() && judgement.deviations.is_empty(), "{name}: {judgement:#?}");
@@ -257,7 +256,6 @@ fn a_known_deviation_is_counted_on_its_model_and_version_and_is_a_finding_on_sil
     }
     // Not in that version.
     let (index, mut entry) = take(PAGE_FAULT);
-    entry.frame = right_rf(&entry);
     flip(&mut entry, Word::Eflags, Eflags::RF.0);
     assert!(!judge(index, &entry, &qemu(10)).is_ok(), "fault-pushes-rf-0 on QEMU 10");
 }
@@ -269,7 +267,7 @@ fn every_rule_has_a_case_that_breaks_it() {
     assert_eq!(broken.len(), ENTRY_RULES.len() + RETURN_RULES.len(), "{broken:?}");
 }
 
-/// The last such entry of the run, and where in the run it is.
+/// The last such entry of the run, as a right processor makes it, and where in the run it is.
 fn take(Taken(kind, vector, ring): Taken) -> (usize, Entry) {
     SEEN.events
         .iter()
@@ -280,7 +278,7 @@ fn take(Taken(kind, vector, ring): Taken) -> (usize, Entry) {
                 if (entry.kind, entry.vector, entry.origin.ring) == (kind, vector, ring)
                     && entry.before.is_some() =>
             {
-                Some((index, Entry::clone(entry)))
+                Some((index, Entry { frame: right_rf(entry), ..Entry::clone(entry) }))
             }
             _ => None,
         })
@@ -297,6 +295,11 @@ fn judge(index: usize, entry: &Entry, backend: &Backend) -> Judgement {
         }
     }
     checker.entry(entry)
+}
+
+/// A backend to which no deviation is allowed.
+fn silicon() -> Backend {
+    backend(Authority::Silicon, None)
 }
 
 fn backend(authority: Authority, version: Option<Version>) -> Backend {
