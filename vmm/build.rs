@@ -12,16 +12,8 @@ const SOURCES: [&str; 8] =
     ["abi", "arch", "broken", "micro", "user", "Cargo.toml", "Cargo.lock", ".cargo"];
 
 /// What the library includes.
-const BINARIES: [&str; 8] = [
-    "micro",
-    "broken",
-    "broken-plain",
-    "compute",
-    "writer",
-    "sleeper",
-    "fault",
-    "hostile",
-];
+const BINARIES: [&str; 8] =
+    ["micro", "broken", "broken-plain", "compute", "writer", "sleeper", "fault", "hostile"];
 
 fn main() {
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
@@ -42,7 +34,10 @@ fn main() {
 
 fn build(workspace: &Path, target: &Path) {
     let mut cargo = Command::new(env::var_os("CARGO").expect("cargo sets it"));
-    cargo.current_dir(workspace).args(["build", "--release", "--locked", "--target-dir"]).arg(target);
+    cargo
+        .current_dir(workspace)
+        .args(["build", "--release", "--locked", "--target-dir"])
+        .arg(target);
     for name in [
         "CARGO_ENCODED_RUSTFLAGS",
         "RUSTFLAGS",
@@ -58,5 +53,8 @@ fn build(workspace: &Path, target: &Path) {
         cargo.env_remove(name);
     }
     let status = cargo.status().expect("cargo can be started");
-    assert!(status.success(), "the guests do not build: is the target i586-unknown-linux-gnu installed (scripts/setup)?");
+    assert!(
+        status.success(),
+        "the guests do not build: is the target i586-unknown-linux-gnu installed (scripts/setup)?"
+    );
 }

@@ -17,12 +17,12 @@ use esp0::probe::Choice;
 use esp0::run::{ClockChoice, Ending, Observer, Options, Run, flat_protected_mode};
 use esp0::trace::{Colour, Frames, Header, JsonLines, Report};
 use ia32::{Eflags, Gate, GateKind, Segment, Selector, State, TableRegister};
+use rustix::time::{ClockId, clock_gettime};
 use std::fs::File;
 use std::hint::black_box;
 use std::io;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
-use rustix::time::{ClockId, clock_gettime};
 
 const RAM: u64 = 1 << 20;
 const GDT: u32 = 0x1000;
@@ -54,7 +54,12 @@ fn main() -> ExitCode {
     let raw = raw_exit();
     println!("{:<58} {:>8} {:>7}  limit", "", "each", "ratio");
     row("a raw port-I/O exit with synchronised registers", raw, raw, None);
-    row("the same in the guest that the stops are taken in", raw_exit_of_a_system_call(), raw, None);
+    row(
+        "the same in the guest that the stops are taken in",
+        raw_exit_of_a_system_call(),
+        raw,
+        None,
+    );
     row("a stop that nobody checks: patched no-op", unchecked_stop(), raw, None);
     let mut met = true;
     for (name, no_ops, choice, limit) in [
@@ -295,11 +300,8 @@ fn loop_machine(handler: &[u8], calls: u32) -> Machine {
 }
 
 fn loop_guest(no_ops: bool, choice: Choice, calls: u32) -> Run {
-    let handler: &[u8] = if no_ops {
-        &[0x66, 0x90, 0x50, 0x58, 0x66, 0x90, 0xcf]
-    } else {
-        &[0x50, 0x58, 0xcf]
-    };
+    let handler: &[u8] =
+        if no_ops { &[0x66, 0x90, 0x50, 0x58, 0x66, 0x90, 0xcf] } else { &[0x50, 0x58, 0xcf] };
     Run::new(
         loop_machine(handler, calls),
         Devices::new(RAM),

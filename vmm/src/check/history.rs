@@ -182,7 +182,7 @@ impl History {
             self.stack_at(entry.frame.address)
         };
         // The processor has overwritten what lay there.
-        if let Some(start) = entry.frame.physical {
+        if let Some(start) = entry.frame.physical.filter(|_| !self.live.is_empty()) {
             let end = start + u64::from(entry.frame.shape.size());
             self.live.retain(|live| {
                 live.frame.physical.is_none_or(|other| {
@@ -200,7 +200,10 @@ impl History {
         });
         if let Some(index) = self.stack_at(entry.frame.address) {
             let on_it = |live: &&LiveFrame| self.stack_at(live.frame.address) == Some(index);
-            let depth = self.live.iter().filter(on_it).count() as u32;
+            let depth = match self.live.len() {
+                1 => 1,
+                _ => self.live.iter().filter(on_it).count() as u32,
+            };
             let stack = &mut self.stacks[index];
             stack.entries += 1;
             stack.lowest = stack.lowest.min(entry.frame.address);
@@ -225,20 +228,27 @@ impl History {
             let stack = &mut self.stacks[index];
             stack.lowest = stack.lowest.min(frame.address);
         }
+        if let ([only], Some(_)) = (&self.live[..], popped)
+            && Some(only.sequence) == popped
+        {
+            self.live.clear();
+        }
         // Gone are the frame that is popped, and what lies lower on its stack: that was abandoned.
-        let mut live = std::mem::take(&mut self.live);
-        live.retain(|live| {
-            Some(live.sequence) != popped
-                && (live.frame.address >= frame.end()
-                    || index.is_none()
-                    || self.stack_at(live.frame.address) != index)
-        });
-        self.live = live;
+        if !self.live.is_empty() {
+            let mut live = std::mem::take(&mut self.live);
+            live.retain(|live| {
+                Some(live.sequence) != popped
+                    && (live.frame.address >= frame.end()
+                        || index.is_none()
+                        || self.stack_at(live.frame.address) != index)
+            });
+            self.live = live;
+        }
         let task = index.map(|index| self.stacks[index].task);
-        if let (true, Some(task)) = (outer, task) {
-            if self.last_switch.is_none_or(|(last, _)| last != task) {
-                self.last_switch = Some((task, returning.after_sequence));
-            }
+        if let (true, Some(task)) = (outer, task)
+            && self.last_switch.is_none_or(|(last, _)| last != task)
+        {
+            self.last_switch = Some((task, returning.after_sequence));
         }
         self.last_return = Some(LastReturn {
             ring,

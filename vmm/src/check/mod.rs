@@ -130,15 +130,11 @@ impl Checker {
 
     /// Tells known deviations from findings.
     #[cold]
-    fn sort(
-        &mut self,
-        judgement: &mut Judgement,
-        known: impl Fn(&Deviation, &Finding) -> bool,
-    ) {
+    fn sort(&mut self, judgement: &mut Judgement, known: impl Fn(&Deviation, &Finding) -> bool) {
         for finding in self.findings.take() {
-            let deviation = DEVIATIONS
-                .iter()
-                .find(|deviation| deviation.applies_to(&self.backend) && known(deviation, &finding));
+            let deviation = DEVIATIONS.iter().find(|deviation| {
+                deviation.applies_to(&self.backend) && known(deviation, &finding)
+            });
             match deviation {
                 Some(deviation) => judgement.deviations.push(deviation),
                 None => judgement.findings.push(finding),

@@ -51,9 +51,12 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     } else {
         Box::new(BufWriter::new(io::stdout().lock()))
     };
-    let mut report = Report::new(out, Checker::new(backend.clone()))
-        .with_trace(trace)
-        .with_style(colour, options.frames.into(), options.quiet, options.verbose > 1);
+    let mut report = Report::new(out, Checker::new(backend.clone())).with_trace(trace).with_style(
+        colour,
+        options.frames.into(),
+        options.quiet,
+        options.verbose > 1,
+    );
     if options.verbose > 0 {
         report.print(&loaded(&boot))?;
     }

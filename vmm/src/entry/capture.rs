@@ -79,7 +79,8 @@ pub fn capture_entry(
         shape.from_virtual_8086 = origin.virtual_8086;
         frame = Frame::read(&linear, address, shape);
     }
-    let mut code = CodeBytes { linear: linear_eip(&linear, &state, &frame), ..CodeBytes::default() };
+    let mut code =
+        CodeBytes { linear: linear_eip(&linear, &state, &frame), ..CodeBytes::default() };
     if let Some(eip) = code.linear.filter(|_| !external) {
         let mut bytes = [0; 2];
         if probes.read_code(&linear, eip.wrapping_sub(2), &mut bytes) == 2 {

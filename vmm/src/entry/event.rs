@@ -83,11 +83,7 @@ impl CodeBytes {
 }
 
 /// Linear address of `eip` in the code segment that `selector` names.
-pub(super) fn linear_eip(
-    linear: &LinearMemory<'_>,
-    state: &State,
-    frame: &Frame,
-) -> Option<u32> {
+pub(super) fn linear_eip(linear: &LinearMemory<'_>, state: &State, frame: &Frame) -> Option<u32> {
     let eip = frame.get(Word::Eip)?;
     let selector = frame.selector(Word::Cs)?;
     if frame.shape.from_virtual_8086 {

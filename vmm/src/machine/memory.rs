@@ -8,8 +8,7 @@ use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
 use std::sync::Arc;
 use vm_memory::{
-    Address, Bytes, GuestAddress, GuestMemoryMmap,
-    GuestRegionMmap, MemoryRegionAddress,
+    Address, Bytes, GuestAddress, GuestMemoryMmap, GuestRegionMmap, MemoryRegionAddress,
 };
 
 /// The guest's RAM.

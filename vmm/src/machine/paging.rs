@@ -255,8 +255,7 @@ mod tests {
     #[test]
     fn a_page_of_4_mib_needs_pse() {
         let memory = memory_with(&[(0x1000 + 0x300 * 4, 0x0000_0083)]);
-        let paging =
-            Paging { enabled: true, large_pages: true, root: 0x1000, ..Paging::default() };
+        let paging = Paging { enabled: true, large_pages: true, root: 0x1000, ..Paging::default() };
         let access = paging.access(&memory, 0xc012_3456).unwrap();
         assert_eq!(access, Access { physical: 0x12_3456, writable: true, user: false });
         let without = Paging { large_pages: false, ..paging };
@@ -271,8 +270,7 @@ mod tests {
             (0x3000 + 2 * 8, 0x7003),
             (0x2000 + 2 * 8, 0x0020_0083),
         ]);
-        let paging =
-            Paging { enabled: true, extended: true, root: 0x1020, ..Paging::default() };
+        let paging = Paging { enabled: true, extended: true, root: 0x1020, ..Paging::default() };
         assert_eq!(paging.translate(&memory, 0xc020_2123), Some(0x7123));
         assert_eq!(paging.translate(&memory, 0xc041_2345), Some(0x21_2345));
     }

@@ -11,9 +11,9 @@ use ia32::{Eflags, State};
 use kvm_bindings::{
     KVM_EXIT_DEBUG, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR,
     KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_IRQ_WINDOW_OPEN, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN,
-    KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW_BP, KVM_GUESTDBG_USE_SW_BP, KVM_MAX_CPUID_ENTRIES, KVM_VCPUEVENT_VALID_SHADOW,
-    KVM_X86_SHADOW_INT_STI,
-    KVMIO, kvm_guest_debug, kvm_interrupt, kvm_regs, kvm_sregs, kvm_sync_regs, kvm_vcpu_events,
+    KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW_BP, KVM_GUESTDBG_USE_SW_BP,
+    KVM_MAX_CPUID_ENTRIES, KVM_VCPUEVENT_VALID_SHADOW, KVM_X86_SHADOW_INT_STI, KVMIO,
+    kvm_guest_debug, kvm_interrupt, kvm_regs, kvm_sregs, kvm_sync_regs, kvm_vcpu_events,
 };
 use kvm_ioctls::{Kvm, SyncReg, VcpuFd, VmFd};
 use std::arch::x86_64::__cpuid;
@@ -261,9 +261,9 @@ impl Vcpu {
                         data: internal.data[..count].to_vec(),
                     }
                 }
-                KVM_EXIT_FAIL_ENTRY => Exit::EntryFailed {
-                    reason: detail.fail_entry.hardware_entry_failure_reason,
-                },
+                KVM_EXIT_FAIL_ENTRY => {
+                    Exit::EntryFailed { reason: detail.fail_entry.hardware_entry_failure_reason }
+                }
                 KVM_EXIT_INTR => Exit::Interrupted,
                 other => Exit::Other(other),
             }
@@ -313,6 +313,12 @@ impl Vcpu {
     #[inline]
     pub fn state(&mut self) -> State {
         state(self.fd.sync_regs_mut(), &mut self.packing)
+    }
+
+    /// EFLAGS.
+    #[inline]
+    pub fn eflags(&mut self) -> Eflags {
+        Eflags(self.fd.sync_regs_mut().regs.rflags as u32)
     }
 
     /// Linear address of the next instruction.

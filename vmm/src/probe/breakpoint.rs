@@ -57,9 +57,9 @@ impl Means for Breakpoints {
     /// (SDM vol. 3B, "Instruction-breakpoint exception condition"). Where an interrupt could be taken
     /// first, its frame would show that RF: there the instruction is stepped.
     fn pass(&mut self, machine: &mut Machine, site: &Site) -> Result<Passed, MachineError> {
-        let state = machine.vcpu.state();
-        machine.vcpu.set_eflags((state.eflags | Eflags::RF).0);
-        if !state.eflags.contains(Eflags::IF) {
+        let eflags = machine.vcpu.eflags();
+        machine.vcpu.set_eflags((eflags | Eflags::RF).0);
+        if !eflags.contains(Eflags::IF) {
             return Ok(Passed::WithNextRun);
         }
         let mut code = [0; 15];
@@ -68,7 +68,7 @@ impl Means for Breakpoints {
             return Ok(Passed::Stepped);
         }
         self.remove(machine, site.address)?;
-        machine.vcpu.set_eflags(state.eflags.0);
+        machine.vcpu.set_eflags(eflags.0);
         Ok(Passed::Exposed)
     }
 }

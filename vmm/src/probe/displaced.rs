@@ -118,11 +118,8 @@ mod tests {
     fn run(code: &[u8]) -> (bool, State, Memory) {
         let memory = Memory::detached(0x4000).unwrap();
         let mut state = state();
-        let done = execute(
-            &mut state,
-            &LinearMemory { memory: &memory, paging: Paging::default() },
-            code,
-        );
+        let done =
+            execute(&mut state, &LinearMemory { memory: &memory, paging: Paging::default() }, code);
         (done, state, memory)
     }
 
@@ -143,8 +140,7 @@ mod tests {
         let (done, state, memory) = run(&[0x60]);
         assert!(done);
         assert_eq!(state.general.esp, 0x2fd0);
-        let words: Vec<u32> =
-            (0..8).map(|n| memory.read_u32(0x2fd0 + n * 4).unwrap()).collect();
+        let words: Vec<u32> = (0..8).map(|n| memory.read_u32(0x2fd0 + n * 4).unwrap()).collect();
         assert_eq!(words, [0xd1, 0x51, 0xbb, 0x2ff0, 0xb, 0xd, 0xc, 0xa]);
     }
 

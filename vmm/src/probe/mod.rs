@@ -128,12 +128,7 @@ impl Probes {
 
     /// The bytes that the guest's program has at `address`, without patches; how many there are.
     #[inline]
-    pub fn read_code(
-        &self,
-        linear: &LinearMemory<'_>,
-        address: u32,
-        bytes: &mut [u8],
-    ) -> usize {
+    pub fn read_code(&self, linear: &LinearMemory<'_>, address: u32, bytes: &mut [u8]) -> usize {
         self.patches.read(linear, address, bytes)
     }
 
@@ -210,9 +205,8 @@ impl Probes {
     /// Finds the IRETs and LIDTs that code from `roots` on can reach.
     fn explore(&mut self, machine: &Machine, roots: &[u32]) {
         let linear = machine.linear();
-        let found = self.code.explore(roots, |address, bytes| {
-            self.patches.read(&linear, address, bytes)
-        });
+        let found =
+            self.code.explore(roots, |address, bytes| self.patches.read(&linear, address, bytes));
         for iret in found.irets {
             self.site(iret.probe_address).iret = Some(iret);
         }

@@ -47,12 +47,7 @@ pub(super) struct Patches {
 
 impl Patches {
     /// The bytes at `address` as the guest's own program has them; how many are mapped.
-    pub(super) fn read(
-        &self,
-        linear: &LinearMemory<'_>,
-        address: u32,
-        bytes: &mut [u8],
-    ) -> usize {
+    pub(super) fn read(&self, linear: &LinearMemory<'_>, address: u32, bytes: &mut [u8]) -> usize {
         let short = bytes.len() as u32 + (address & 0xfff) <= 0x1000;
         let whole = short
             && linear
@@ -134,7 +129,7 @@ impl Means for Patches {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn recognise(&self, machine: &mut Machine, exit: &Exit) -> Option<u32> {
         let address = match exit {
             Exit::PortWrite { port, size: 1 } if *port == u16::from(PORT) => {

@@ -57,9 +57,9 @@ impl fmt::Display for Ending {
             Ending::Halted => f.write_str("the guest halted for good"),
             Ending::Failed(code) => write!(f, "the guest reported failure {code} on the exit port"),
             Ending::Reset => f.write_str("the guest asked for a reset"),
-            Ending::TripleFault => {
-                f.write_str("triple fault: an exception could not be delivered, nor the double fault")
-            }
+            Ending::TripleFault => f.write_str(
+                "triple fault: an exception could not be delivered, nor the double fault",
+            ),
             Ending::InternalError { suberror, data } => {
                 let what = match suberror {
                     1 => "it could not emulate an instruction",
@@ -82,7 +82,9 @@ impl fmt::Display for Ending {
                 write!(f, "the processor refused to enter the guest (reason {reason:#x})")
             }
             Ending::UnknownExit(reason) => write!(f, "KVM left with unknown exit reason {reason}"),
-            Ending::TimedOut => f.write_str("time-out: the guest ran longer than it was allowed to"),
+            Ending::TimedOut => {
+                f.write_str("time-out: the guest ran longer than it was allowed to")
+            }
             Ending::Stopped => f.write_str("stopped by the user"),
         }
     }

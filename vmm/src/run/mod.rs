@@ -460,7 +460,6 @@ impl Run {
             // HLT left EIP behind itself; the site is where it stands.
             state.eip = state.eip.wrapping_sub(1);
         }
-        self.last_state = state;
         // Since a return to an outer ring no kernel code has run that could have changed its IDT.
         if self.ring.is_none_or(|ring| ring == 0) {
             self.probes.follow(&mut self.machine, &state)?;
@@ -482,6 +481,7 @@ impl Run {
                     &capture_entry(&self.machine, &self.probes, &site.vectors, state, scene);
                 if let Some(entry) = entry {
                     self.sequence += 1;
+                    self.last_state = state;
                     self.ring = None;
                     observer.entry(entry);
                 }

@@ -6,12 +6,7 @@ use ia32::{Eflags, General, Segment, State};
 /// 32-bit protected mode with flat segments, paging off, interrupts closed, no tables loaded
 /// (Multiboot Specification 0.6.96, section 3.2).
 pub fn flat_protected_mode(entry: &EntryState) -> State {
-    let flat = |selector, attributes| Segment {
-        selector,
-        attributes,
-        base: 0,
-        limit: 0xffff_ffff,
-    };
+    let flat = |selector, attributes| Segment { selector, attributes, base: 0, limit: 0xffff_ffff };
     let data = flat(0x10, 0xc093);
     State {
         general: General { eax: entry.eax, ebx: entry.ebx, ..General::default() },

@@ -100,10 +100,7 @@ impl JsonLines {
     /// # Errors
     /// If the header cannot be written.
     pub fn new(file: File, header: &Header<'_>) -> io::Result<Self> {
-        let mut trace = JsonLines {
-            file,
-            buffer: Vec::with_capacity(BUFFER + 4096),
-        };
+        let mut trace = JsonLines { file, buffer: Vec::with_capacity(BUFFER + 4096) };
         let line = &mut trace.buffer;
         text(line, "{\"type\":\"header\",\"format\":\"esp0-trace\",\"version\":");
         decimal(line, u64::from(VERSION));
@@ -318,7 +315,7 @@ impl Gap {
 #[inline]
 fn words(line: &mut Vec<u8>, frame: &Frame) {
     if let ([eip, cs, eflags, esp, ss], true, 4) =
-        (&frame.values()[..], frame.complete(), frame.shape.word_size)
+        (frame.values(), frame.complete(), frame.shape.word_size)
         && !frame.shape.error_code
     {
         fill!(

@@ -58,9 +58,14 @@ pub(super) fn line(entry: &Entry, judgement: &Judgement, colour: Colour) -> Stri
             .iter()
             .any(|finding| finding.difference.is_some_and(|difference| difference.word == word))
     };
-    for (word, digits) in
-        [(Word::Ss, 4), (Word::Esp, 8), (Word::Eflags, 8), (Word::Cs, 4), (Word::Eip, 8), (Word::ErrorCode, 8)]
-    {
+    for (word, digits) in [
+        (Word::Ss, 4),
+        (Word::Esp, 8),
+        (Word::Eflags, 8),
+        (Word::Cs, 4),
+        (Word::Eip, 8),
+        (Word::ErrorCode, 8),
+    ] {
         let value = match frame.get(word) {
             Some(value) => format!("{value:0digits$x}"),
             None if frame.shape.words().contains(&word) => "?".repeat(digits),

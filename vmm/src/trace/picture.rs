@@ -37,7 +37,8 @@ pub fn picture(entry: &Entry) -> String {
     );
     let top = if entry.from_outer_ring() { "ESP0" } else { "" };
     let arrow = if top.is_empty() { "   " } else { "──►" };
-    let _ = writeln!(text, "\n         {top:<4} {arrow}  {:08x}  ┌──────────────────┐", frame.end());
+    let _ =
+        writeln!(text, "\n         {top:<4} {arrow}  {:08x}  ┌──────────────────┐", frame.end());
     let words: Vec<(Word, Option<u32>)> = frame.words().collect();
     for (index, (word, value)) in words.iter().enumerate().rev() {
         let (name, arrow) = if index == 0 { ("ESP", "──►") } else { ("", "   ") };

@@ -8,7 +8,6 @@ use crate::host::Backend;
 use crate::probe::Census;
 use crate::run::{Ending, Observer};
 use ia32::Word;
-use std::collections::VecDeque;
 use std::io::{self, Write};
 
 /// Which frames are drawn.
@@ -41,7 +40,8 @@ pub struct Report<W: Write> {
     /// Console output up to the end of its line.
     console: Vec<u8>,
     headed: bool,
-    recent: VecDeque<(Entry, Judgement)>,
+    /// The last entries; the slot of an entry is its number modulo their count.
+    recent: [Option<(Entry, Judgement)>; KEPT],
     /// The first error of a sink.
     failed: Option<io::Error>,
 }
@@ -60,7 +60,7 @@ impl<W: Write> Report<W> {
             returns: false,
             console: Vec::new(),
             headed: false,
-            recent: VecDeque::with_capacity(KEPT),
+            recent: [const { None }; KEPT],
             failed: None,
         }
     }
@@ -74,7 +74,13 @@ impl<W: Write> Report<W> {
 
     /// How the text looks.
     #[must_use]
-    pub fn with_style(mut self, colour: Colour, frames: Frames, quiet: bool, returns: bool) -> Self {
+    pub fn with_style(
+        mut self,
+        colour: Colour,
+        frames: Frames,
+        quiet: bool,
+        returns: bool,
+    ) -> Self {
         self.colour = colour;
         self.frames = frames;
         self.quiet = quiet;
@@ -105,7 +111,12 @@ impl<W: Write> Report<W> {
     /// The last entries, oldest first, as lines.
     pub fn recent(&self) -> String {
         let mut text = format!("{}\n", self.colour.dim(heading()));
-        for (entry, judgement) in &self.recent {
+        let mut kept: Vec<&(Entry, Judgement)> = self.recent.iter().flatten().collect();
+        kept.sort_by_key(|(entry, _)| entry.sequence);
+        if kept.is_empty() {
+            return "none was seen\n".into();
+        }
+        for (entry, judgement) in kept {
             text.push_str(&line(entry, judgement, self.colour));
             text.push('\n');
         }
@@ -167,7 +178,8 @@ impl<W: Write> Report<W> {
 
     fn findings(&mut self, place: &str, judgement: &Judgement) {
         for finding in &judgement.findings {
-            let text = FindingText { finding, place: place.into(), colour: self.colour }.to_string();
+            let text =
+                FindingText { finding, place: place.into(), colour: self.colour }.to_string();
             self.say(&text);
         }
     }
@@ -210,10 +222,7 @@ impl<W: Write> Observer for Report<W> {
             );
             self.findings(&place, &judgement);
         }
-        if self.recent.len() == KEPT {
-            self.recent.pop_front();
-        }
-        self.recent.push_back((entry.clone(), judgement));
+        self.recent[entry.sequence as usize % KEPT] = Some((entry.clone(), judgement));
     }
 
     fn leave(&mut self, returning: &Return) {

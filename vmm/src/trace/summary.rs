@@ -82,8 +82,14 @@ impl Summary {
         self.judged(judgement);
     }
 
-    #[inline]
+    #[inline(always)]
     fn judged(&mut self, judgement: &Judgement) {
+        if !judgement.deviations.is_empty() || !judgement.findings.is_empty() {
+            self.count(judgement);
+        }
+    }
+
+    fn count(&mut self, judgement: &Judgement) {
         for deviation in &judgement.deviations {
             self.deviations.entry(deviation.name).or_insert((deviation, 0)).1 += 1;
         }
@@ -149,7 +155,7 @@ impl Summary {
                 (count > 0).then(|| format!("{name} {count}"))
             })
             .collect();
-        row("entries", &format!("{:<8} {}", self.entries, changes.join("   ")).trim_end().to_owned());
+        row("entries", format!("{:<8} {}", self.entries, changes.join("   ")).trim_end());
         let mut heading = "by vector";
         for ((vector, kind, ring), count) in &self.by_event {
             row(heading, &format!("{count:<8} {} from ring {ring}", event_name(*kind, *vector)));

@@ -63,7 +63,12 @@ fn instruction_can_fault(entry: &Entry, findings: &mut Findings) {
         format!(
             "EIP {:08x}: {}",
             entry.frame.get(Word::Eip).unwrap_or(0),
-            bytes.iter().take(instruction.len().max(1)).map(|b| format!("{b:02x} ")).collect::<String>().trim_end()
+            bytes
+                .iter()
+                .take(instruction.len().max(1))
+                .map(|b| format!("{b:02x} "))
+                .collect::<String>()
+                .trim_end()
         ),
     ));
 }

@@ -30,7 +30,10 @@ pub(crate) fn gate_has_the_right_kind(entry: &Entry, _: &History, findings: &mut
             Finding::new(
                 "gate_kind",
                 Subject::Kernel,
-                format!("the gate of external interrupt {:#04x} is a {}", entry.vector.0, gate.kind),
+                format!(
+                    "the gate of external interrupt {:#04x} is a {}",
+                    entry.vector.0, gate.kind
+                ),
                 "an interrupt gate: IF 0 in the handler",
                 "IF 1 in the handler, which can be interrupted before it has acknowledged",
             )

@@ -120,15 +120,16 @@ fn against_the_architecture(entry: &Entry, findings: &mut Findings) {
 }
 
 fn differs(entry: &Entry, word: Word, expected: u32, got: u32) -> Finding {
-    let detail = if word == Word::Eflags {
-        format!(" ({})", Eflags(expected ^ got))
-    } else {
-        String::new()
-    };
+    let detail =
+        if word == Word::Eflags { format!(" ({})", Eflags(expected ^ got)) } else { String::new() };
     Finding::new(
         "pushed_words",
         Subject::Processor,
-        format!("the {} that {} pushed is not the one before it{detail}", word.name(), entry.vector),
+        format!(
+            "the {} that {} pushed is not the one before it{detail}",
+            word.name(),
+            entry.vector
+        ),
         format!("{} {expected:08x}", word.name()),
         format!("{} {got:08x}", word.name()),
     )

@@ -13,7 +13,8 @@ pub(crate) fn stack_is_nobody_elses(entry: &Entry, history: &History, findings: 
     let esp0 = entry.inner_stack.map_or(0, |stack| stack.esp);
     let size = entry.frame.shape.size();
     let runs = history.last_return().and_then(|last| last.task);
-    let who = victim.task.map_or("a suspended task".into(), |task| format!("suspended task {}", task.0));
+    let who =
+        victim.task.map_or("a suspended task".into(), |task| format!("suspended task {}", task.0));
     let expected = match history.last_return() {
         Some(last) if last.ring > entry.after.cpl() => format!(
             "SS:ESP {:04x}:{:08x}  (the stack that the last return left)",
