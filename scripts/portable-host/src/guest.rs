@@ -60,7 +60,6 @@ fn serve() -> io::Result<()> {
     raise_limits();
 
     load_modules("/modules")?;
-    start_other_cpus()?;
     bring_up(c"lo", Ipv4Addr::LOCALHOST, 8)?;
     bring_up(c"eth0", ADDRESS, 24)?;
     fs::set_permissions("/dev/kvm", fs::Permissions::from_mode(0o666))
@@ -104,20 +103,6 @@ fn load_modules(folder: &str) -> io::Result<()> {
         if result < 0 && error.raw_os_error() != Some(libc::EEXIST) {
             return Err(io::Error::other(format!("cannot load {}: {error}", path.display())));
         }
-    }
-    Ok(())
-}
-
-/// The kernel was told to start with one CPU. QEMU 10.0 has a race: when a PCI device's registers are mapped while
-/// another emulated CPU runs, that one's next device access can go to the wrong device (a lost timer interrupt and a
-/// hung boot) or end in QEMU's assertion `section_index < d->map.sections_nb`. By now all devices are mapped.
-fn start_other_cpus() -> io::Result<()> {
-    for number in 1.. {
-        let switch = format!("/sys/devices/system/cpu/cpu{number}/online");
-        if !Path::new(&switch).exists() {
-            break;
-        }
-        fs::write(switch, "1")?;
     }
     Ok(())
 }
