@@ -7,7 +7,7 @@
 
 use super::registers::{Packing, kvm_events_from, kvm_regs_from, kvm_sregs_from, state};
 use super::{Alarm, MachineError, Paging, ioctl};
-use ia32::{Eflags, State};
+use ia32::{Eflags, State, Vector};
 use kvm_bindings::{
     KVM_EXIT_DEBUG, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR,
     KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_IRQ_WINDOW_OPEN, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN,
@@ -416,6 +416,23 @@ impl Vcpu {
         if unsafe { ioctl_with_ref(&self.fd, KVM_INTERRUPT(), &interrupt) } != 0 {
             return Err(ioctl("inject an interrupt")(kvm_ioctls::Error::last()));
         }
+        Ok(())
+    }
+
+    /// Delivers the #DB of the guest's own single-stepping, which KVM has reported as an exit.
+    ///
+    /// # Errors
+    /// [`MachineError::Ioctl`] if KVM refuses the debug registers.
+    pub fn reflect_single_step(&mut self) -> Result<(), MachineError> {
+        let mut registers = self.fd.get_debug_regs().map_err(ioctl("read the debug registers"))?;
+        registers.dr6 |= DR6_SINGLE_STEP;
+        self.fd.set_debug_regs(&registers).map_err(ioctl("write the debug registers"))?;
+        let exception = &mut self.fd.sync_regs_mut().events.exception;
+        exception.injected = 1;
+        exception.nr = Vector::DB.0;
+        exception.has_error_code = 0;
+        exception.pending = 0;
+        self.fd.set_sync_dirty_reg(SyncReg::VcpuEvents);
         Ok(())
     }
 

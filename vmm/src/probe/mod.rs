@@ -24,7 +24,7 @@ mod step;
 pub use code::{Code, Iret};
 pub use idt::Idt;
 pub use site::Site;
-pub(crate) use step::raised_event;
+pub(crate) use step::{loads_trap_flag, raised_event};
 
 use crate::machine::{Exit, LinearMemory, Machine, MachineError, Paging};
 use breakpoint::Breakpoints;

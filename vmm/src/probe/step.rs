@@ -5,14 +5,17 @@
 //! stepping. Of memory only the frame was written, and possibly what the handler's first instruction
 //! writes; both are written again in the same way.
 
-use crate::machine::{Exit, Machine, MachineError};
+use crate::machine::{Exit, LinearMemory, Machine, MachineError};
 use ia32::{Eflags, State};
 use iced_x86::{Decoder, DecoderOptions};
 
 /// Steps the instruction that the vCPU stands at, `code` being its bytes. False if it raised an
-/// event or left the VM: the vCPU then stands before it again.
+/// event or left the VM, or if the guest steps itself: the vCPU then stands before it again.
 pub(super) fn step_over(machine: &mut Machine, code: &[u8]) -> Result<bool, MachineError> {
     let before = machine.vcpu.state();
+    if before.eflags.contains(Eflags::TF) || loads_trap_flag(&before, &machine.linear(), code) {
+        return Ok(false);
+    }
     let snapshot = machine.vcpu.snapshot();
     // An IRET may open the window, which would be reported instead of the step.
     machine.vcpu.request_interrupt_window(false);
@@ -23,6 +26,25 @@ pub(super) fn step_over(machine: &mut Machine, code: &[u8]) -> Result<bool, Mach
     }
     machine.vcpu.restore(&snapshot);
     Ok(false)
+}
+
+/// Whether `code` is a POPF or an IRET that sets TF. While KVM steps, such a TF is taken for KVM's own
+/// and lost.
+pub(crate) fn loads_trap_flag(state: &State, linear: &LinearMemory<'_>, code: &[u8]) -> bool {
+    let (narrow, opcode) = match code {
+        [0x66, opcode, ..] => (true, *opcode),
+        [opcode, ..] => (false, *opcode),
+        [] => return false,
+    };
+    let word = if narrow == state.cs().big() { 2 } else { 4 };
+    let offset = match opcode {
+        0x9d => 0,
+        0xcf => 2 * word,
+        _ => return false,
+    };
+    let mut flags = [0; 2];
+    linear.read(state.stack_address().wrapping_add(offset), &mut flags).is_some()
+        && Eflags(u16::from_le_bytes(flags).into()).contains(Eflags::TF)
 }
 
 /// Whether the instruction that was stepped from `before` to `after` raised an event: the vCPU is
@@ -48,12 +70,29 @@ pub(crate) fn raised_event(before: &State, after: &State, code: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::Memory;
 
     fn at(eip: u32, esp: u32, eflags: u32) -> State {
         let mut state = State { cr0: 1, eip, eflags: Eflags(eflags), ..State::default() };
         state.segments[2].attributes = 0xc093;
         state.general.esp = esp;
         state
+    }
+
+    #[test]
+    fn an_iret_or_popf_that_sets_tf_is_told_by_the_word_it_pops() {
+        let memory = Memory::detached(0x9000).unwrap();
+        let mut state = at(0x1000, 0x8000, 2);
+        state.segments[1].attributes = 0xc09b;
+        let linear = LinearMemory { memory: &memory, paging: (&state).into() };
+        linear.write(0x8008, &0x302_u32.to_le_bytes()).unwrap();
+        assert!(loads_trap_flag(&state, &linear, &[0xcf]));
+        assert!(!loads_trap_flag(&state, &linear, &[0x66, 0xcf]));
+        assert!(!loads_trap_flag(&state, &linear, &[0x9d]));
+        state.general.esp = 0x8008;
+        assert!(
+            loads_trap_flag(&state, &linear, &[0x9d]) && !loads_trap_flag(&state, &linear, &[0x90])
+        );
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub use start::flat_protected_mode;
 use crate::devices::{AccessSize, Devices, Effect};
 use crate::entry::{Entry, Return, Scene, capture_entry, capture_return};
 use crate::machine::{Exit, Machine, MachineError, stop_requested};
-use crate::probe::{Choice, Passed, Probes, raised_event};
+use crate::probe::{Choice, Passed, Probes, loads_trap_flag, raised_event};
 use clock::Clock;
 use ia32::{Eflags, State, Vector};
 use std::time::{Duration, Instant};
@@ -275,8 +275,10 @@ impl Run {
         let mut code = [0; 15];
         let count = self.probes.read_code(&self.machine.linear(), at, &mut code);
         let class = classify(&code[..count]);
-        if class == Stepping::Never || state.eflags.contains(Eflags::TF) || self.probes.is_site(at)
-        {
+        let steps_itself = state.eflags.contains(Eflags::TF)
+            || (class == Stepping::LoadsFlags
+                && loads_trap_flag(&state, &self.machine.linear(), &code[..count]));
+        if class == Stepping::Never || steps_itself || self.probes.is_site(at) {
             return self.run_one(state).map(Some);
         }
         self.machine.vcpu.request_interrupt_window(false);
@@ -394,7 +396,10 @@ impl Run {
                 Ok(None)
             }
             Exit::Halt => self.halt(),
-            Exit::InterruptWindow | Exit::Step => Ok(None),
+            Exit::InterruptWindow => Ok(None),
+            // Nothing was to be stepped: the guest steps itself. While there are breakpoints KVM takes
+            // every #DB for the debugger's.
+            Exit::Step => self.machine.vcpu.reflect_single_step().map(|()| None),
             Exit::Breakpoint { .. } => Ok(Some(Ending::UnknownExit(4))),
             Exit::Interrupted => Ok(None),
             Exit::Shutdown => Ok(Some(Ending::TripleFault)),
