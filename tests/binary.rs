@@ -44,13 +44,31 @@ impl Output {
 /// # Panics
 /// If it was not built, or not from the same sources as the tests.
 pub fn esp0(arguments: &[&str]) -> Output {
+    run(arguments, true)
+}
+
+/// Runs `esp0` with these arguments, and closes its standard output at once.
+///
+/// # Panics
+/// As [`esp0`].
+pub fn esp0_unread(arguments: &[&str]) -> Output {
+    run(arguments, false)
+}
+
+fn run(arguments: &[&str], read: bool) -> Output {
     static PROGRAM: LazyLock<Result<PathBuf, String>> = LazyLock::new(find);
     let program = PROGRAM.as_deref().unwrap_or_else(|why| panic!("{why}: run `cargo build`"));
-    let output = Command::new(program)
+    let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
-        .output()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .unwrap_or_else(|error| panic!("{} cannot be started: {error}", program.display()));
+    if !read {
+        drop(child.stdout.take());
+    }
+    let output = child.wait_with_output().expect("its output can be read");
     Output {
         status: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -120,9 +120,11 @@ fn each_end_has_its_exit_status_and_says_what_happened() {
         file.write_all(&kernels::kernel(case.code)).expect("and written");
         let path = file.path().to_str().expect("its name is text");
         let output = esp0(&["run", path, "--timeout", "0.3"]);
-        output.assert_status(case.status);
+        // None of these kernels is ever entered: even where it ends well, nothing was shown to be right.
+        output.assert_status(4);
         assert!(output.stdout.contains(case.says), "{}:\n{}", case.name, output.stdout);
-        let verdict = if case.status == 0 { "verdict: ok " } else { "verdict: guest-failed " };
+        let verdict =
+            if case.status == 0 { "verdict: no-entries " } else { "verdict: guest-failed " };
         assert!(output.last_line().starts_with(verdict), "{}:\n{}", case.name, output.stdout);
         if case.status != 0 {
             for part in ["the last entries:", "the registers:", "EAX ", "CS:EIP 0008:", "CR2 "] {

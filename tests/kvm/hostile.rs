@@ -2,7 +2,8 @@
 //! exactly what ring 3 had.
 
 use esp0::entry::{Entry, Kind};
-use ia32::{Eflags, SegmentRegister, Word};
+use esp0::probe::Choice;
+use ia32::{Eflags, SegmentRegister, Vector, Word};
 use tests::words::{expected, frames};
 use tests::{Experiment, Seen};
 
@@ -106,4 +107,25 @@ fn run(case: &Case) -> Seen {
     let exits = seen.text().matches("exit 0").count();
     assert_eq!(exits, SPINS.len(), "hostile {}\n{}", case.what, seen.text());
     seen
+}
+
+#[test]
+fn a_task_that_steps_itself_gets_its_debug_exception_by_every_means_and_clock() {
+    for choice in [Choice::Patch, Choice::Breakpoint] {
+        for real_time in [false, true] {
+            let mut experiment = Experiment::with_programs(&["fault trap"]).probes(choice);
+            if real_time {
+                experiment = experiment.real_time();
+            }
+            let seen = experiment.run();
+            seen.assert_clean();
+            let mut entries = seen.entries().filter(|entry| entry.vector == Vector::DB);
+            let entry = entries.next().unwrap_or_else(|| panic!("no #DB by {choice:?}"));
+            assert_eq!(entry.kind, Kind::Trap, "{choice:?}");
+            let pushed = Eflags(entry.frame.get(Word::Eflags).expect("the frame is mapped"));
+            assert!(pushed.contains(Eflags::TF), "{pushed} was pushed, by {choice:?}");
+            assert!(!entry.after.eflags.contains(Eflags::TF), "{}", entry.after.eflags);
+            assert_eq!(entries.count(), 0, "the task ends at the first, by {choice:?}");
+        }
+    }
 }

@@ -88,6 +88,26 @@ fn quiet_leaves_the_console_and_the_verdict() {
 }
 
 #[test]
+fn a_reader_that_goes_away_changes_no_status() {
+    let plant = ["run", "--guest", "broken", "--cmdline", "plant=frame_cs"];
+    tests::binary::esp0_unread(&plant).assert_status(1);
+}
+
+#[test]
+fn without_probes_nothing_is_called_right() {
+    let output = esp0(&["--module", "sleeper 1", "--probe", "none"]);
+    output.assert_status(0);
+    verdict(&output, "unchecked");
+}
+
+#[test]
+fn a_kernel_of_ones_own_and_a_guest_that_is_carried_exclude_each_other() {
+    let output = esp0(&["run", "kernel.elf", "--guest", "micro"]);
+    output.assert_status(2);
+    assert!(output.stderr.contains("cannot be used with"), "{}", output.stderr);
+}
+
+#[test]
 fn a_pipe_gets_no_colour_unless_it_is_asked_for() {
     let arguments = ["--module", "sleeper 1"];
     let plain = esp0(&arguments);

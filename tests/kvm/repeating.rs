@@ -69,6 +69,7 @@ const ENTRY: &[Field] = &[
     ("ds", Hex(4), Always), ("es", Hex(4), Always), ("fs", Hex(4), Always), ("gs", Hex(4), Always),
     ("tr", Hex(4), Always),
     ("cr2", Hex(8), Always), ("cr3", Hex(8), Always),
+    ("cr0", Hex(8), Sometimes), ("cr4", Hex(8), Sometimes),
     ("frame", Object(FRAME), Always),
     ("before", Object(BEFORE), Sometimes),
     ("verdict", OneOf(&["ok", "finding"]), Always),
@@ -208,6 +209,10 @@ fn check_trace(path: &Path, kernel: &str, command_line: &str) -> (u64, u64) {
             "entry" => {
                 entries += 1;
                 assert_eq!(value["sequence"], entries, "entries are counted from 1\n{line}");
+                assert!(
+                    entries > 1 || value["cr0"].is_string(),
+                    "CR0 is in the first entry\n{line}"
+                );
             }
             _ => {
                 returns += 1;

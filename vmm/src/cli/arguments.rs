@@ -25,6 +25,7 @@ pub(super) enum Command {
     /// Boot a kernel and check its entries
     Run {
         /// An ELF32 kernel with a Multiboot header [default: a guest that esp0 carries]
+        #[arg(conflicts_with = "guest")]
         kernel: Option<PathBuf>,
         #[command(flatten)]
         options: RunOptions,

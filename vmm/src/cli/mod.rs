@@ -4,6 +4,7 @@ mod arguments;
 mod doctor;
 mod failure;
 mod input;
+mod output;
 mod run;
 
 use arguments::{Arguments, Command};

@@ -3,13 +3,15 @@
 use super::arguments::RunOptions;
 use super::failure::Failure;
 use super::input::Input;
+use super::output::Closable;
 use super::{FINDINGS, GUEST_FAILED, INTERRUPTED, OK, colour};
 use esp0::boot::Boot;
 use esp0::check::Checker;
-use esp0::devices::Devices;
+use esp0::devices::{Devices, UnknownPorts};
 use esp0::host::Backend;
 use esp0::host::doctor::{self, Problem};
 use esp0::machine::{Machine, stop_on_signals};
+use esp0::probe::Choice;
 use esp0::run::{ClockChoice, End, Ending, Options, Run, flat_protected_mode};
 use esp0::trace::{Colour, Header, JsonLines, Report, Verdict};
 use std::fmt::Write as _;
@@ -47,9 +49,9 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
 
     let colour = colour(options.color);
     let out: Box<dyn Write> = if io::stdout().is_terminal() {
-        Box::new(LineWriter::new(io::stdout().lock()))
+        Box::new(LineWriter::new(Closable::new(io::stdout().lock())))
     } else {
-        Box::new(BufWriter::new(io::stdout().lock()))
+        Box::new(BufWriter::new(Closable::new(io::stdout().lock())))
     };
     let mut report = Report::new(out, Checker::new(backend.clone())).with_trace(trace).with_style(
         colour,
@@ -57,6 +59,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         options.quiet,
         options.verbose > 1,
     );
+    report.summary().unprobed = Choice::from(options.probe) == Choice::None;
     if options.verbose > 0 {
         report.print(&loaded(&boot))?;
     }
@@ -88,9 +91,9 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     report.print(&text)?;
     Ok(match verdict {
         _ if end.ending == Ending::Stopped => INTERRUPTED,
-        Verdict::Ok => OK,
+        Verdict::Ok | Verdict::Unchecked => OK,
         Verdict::Findings => FINDINGS,
-        Verdict::GuestFailed => GUEST_FAILED,
+        Verdict::GuestFailed | Verdict::NoEntries => GUEST_FAILED,
     })
 }
 
@@ -134,7 +137,14 @@ fn loaded(boot: &Boot) -> String {
         );
     }
     for module in &boot.modules {
-        let _ = writeln!(text, "module   {module:x?}");
+        let range = &module.physical;
+        let _ = writeln!(
+            text,
+            "module   {:08x}-{:08x}  {}",
+            range.start,
+            range.end,
+            module.command.to_string_lossy()
+        );
     }
     let _ = writeln!(text, "entry    {:08x}", boot.entry.eip);
     text
@@ -145,14 +155,26 @@ fn counted(run: &Run) -> String {
     let counters = run.counters();
     format!(
         "\nexits        {}: {} stops at probes, {} device accesses, {} instructions stepped; \
-         {} interrupts injected\nunknown ports {:x?}\n",
+         {} interrupts injected\n{}",
         counters.exits,
         counters.stops,
         counters.device_accesses,
         counters.stepped,
         counters.injected,
-        run.devices().unknown_ports(),
+        unknown_ports(run.devices().unknown_ports()),
     )
+}
+
+/// The ports at which the guest found nothing, a line for each direction.
+fn unknown_ports(ports: &UnknownPorts) -> String {
+    [("read", &ports.read), ("written", &ports.written)]
+        .into_iter()
+        .filter(|(_, ports)| !ports.is_empty())
+        .map(|(how, ports)| {
+            let ports: Vec<String> = ports.iter().map(|port| format!("{port:#x}")).collect();
+            format!("no device    was {how} at port {}\n", ports.join(", "))
+        })
+        .collect()
 }
 
 /// What happened to a guest that failed: the ending, the last entries, the registers.
@@ -175,11 +197,9 @@ fn failure(end: &End, boot: &Boot, recent: &str, colour: Colour) -> String {
         general.ebp,
         general.esp,
     );
-    let symbol = boot
-        .image
-        .symbols
-        .find(state.eip)
-        .map_or(String::new(), |(symbol, offset)| format!("  <{}+{offset:#x}>", symbol.name));
+    let symbol = boot.image.symbols.find(state.eip).map_or(String::new(), |(symbol, offset)| {
+        format!("  <{:#}+{offset:#x}>", rustc_demangle::demangle(&symbol.name))
+    });
     let _ = writeln!(
         text,
         "  CS:EIP {:04x}:{:08x}{symbol}  SS {:04x}  DS {:04x}  ES {:04x}  ring {}\n  \

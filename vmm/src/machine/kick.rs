@@ -15,11 +15,15 @@ use std::time::Duration;
 thread_local! {
     /// `immediate_exit` of the vCPU that runs on this thread, or null.
     static IMMEDIATE_EXIT: Cell<*mut u8> = const { Cell::new(std::ptr::null_mut()) };
+    /// The alarm has gone off. The exit that it causes may be of a KVM_RUN that only finishes or steps
+    /// an instruction, where nobody asks for the reason: this says it once more.
+    static RANG: Cell<bool> = const { Cell::new(false) };
 }
 
 extern "C" fn on_signal(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
     // A thread local with a constant initialiser and nothing to drop is plain memory, which a
     // signal handler may read.
+    RANG.set(true);
     let flag = IMMEDIATE_EXIT.get();
     if !flag.is_null() {
         // SAFETY: `Alarm::new` stored the address of a byte in a `kvm_run` mapping, and `Drop`
@@ -57,6 +61,11 @@ pub fn stop_on_signals() -> Result<(), MachineError> {
 /// Whether a signal has asked for the end of the run.
 pub fn stop_requested() -> bool {
     STOP.load(Ordering::Relaxed)
+}
+
+/// Whether this thread's alarm has gone off since this was last asked.
+pub(super) fn alarm_rang() -> bool {
+    RANG.get() && RANG.replace(false)
 }
 
 fn signal() -> libc::c_int {

@@ -6,7 +6,7 @@
 //! it when the vCPU runs next. [`Vcpu::finish_instruction`] completes it without going on.
 
 use super::registers::{Packing, kvm_events_from, kvm_regs_from, kvm_sregs_from, state};
-use super::{Alarm, MachineError, Paging, ioctl};
+use super::{Alarm, MachineError, Paging, ioctl, kick};
 use ia32::{Eflags, State, Vector};
 use kvm_bindings::{
     KVM_EXIT_DEBUG, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR,
@@ -175,6 +175,13 @@ impl Vcpu {
             self.alarm = Some(unsafe { Alarm::new(flag) }?);
         }
         self.alarm.as_ref().map_or(Ok(()), |alarm| alarm.set(delay))
+    }
+
+    /// Whether the alarm has gone off since this was last asked; [`Exit::Interrupted`] may have been
+    /// the exit of an instruction that was only finished or stepped over.
+    #[inline]
+    pub fn alarm_rang(&self) -> bool {
+        kick::alarm_rang()
     }
 
     /// Runs the guest until the next exit, without stepping.

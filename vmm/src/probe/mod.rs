@@ -54,6 +54,8 @@ pub enum Passed {
     WithNextRun,
     /// It has been stepped over; the vCPU stands behind it.
     Stepped,
+    /// It has been done in the guest's stead; the vCPU stands behind it.
+    Done,
     /// Stepping over it raised an event or touched a device: the vCPU stands before it again, with
     /// the probe taken out, to be put back at the next stop.
     Exposed,
@@ -235,9 +237,11 @@ impl Probes {
         let mut bytes = [0; 2];
         self.patches.read(&machine.linear(), address, &mut bytes);
         site.no_op = bytes == patch::NO_OP;
+        // A LIDT is executed once or twice: no use for a register that could serve an entry.
+        let worth_a_register = !site.vectors.is_empty() || site.iret.is_some();
         let breakpoint_first = match self.choice {
-            Choice::Auto => !site.no_op,
-            Choice::Breakpoint => true,
+            Choice::Auto => worth_a_register && !site.no_op,
+            Choice::Breakpoint => worth_a_register,
             Choice::Patch | Choice::None => false,
         };
         site.placed = (breakpoint_first && self.breakpoints.place(machine, site)?)

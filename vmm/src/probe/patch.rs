@@ -164,7 +164,7 @@ impl Means for Patches {
         state.eip = state.eip.wrapping_sub(1);
         if execute(&mut state, &linear, &code[..count]) {
             machine.vcpu.set_registers(&state);
-            return Ok(Passed::Stepped);
+            return Ok(Passed::Done);
         }
         machine.vcpu.set_eip(state.eip);
         Self::write(machine, physical, &[patch.original]);

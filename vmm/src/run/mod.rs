@@ -174,6 +174,11 @@ impl Run {
         if stop_requested() {
             return Ok(Some(Ending::Stopped));
         }
+        if self.machine.vcpu.alarm_rang()
+            && let Some(ending) = self.interrupted()
+        {
+            return Ok(Some(ending));
+        }
         if let Some(due) = self.due
             && self.clock.now() >= due
         {
@@ -343,7 +348,8 @@ impl Run {
             return Ok(None);
         }
         if exit == Exit::Interrupted {
-            return Ok(self.interrupted());
+            // The next turn finds out what it was.
+            return Ok(None);
         }
         if exit == Exit::InterruptWindow && !self.holds_interrupts && self.before.is_some() {
             self.holds_interrupts = !self.stands_still();
@@ -509,8 +515,11 @@ impl Run {
                     self.clock.tick();
                 }
             }
-            Passed::Stepped => {
-                self.counters.exits += 1;
+            Passed::Stepped | Passed::Done => {
+                if passed == Passed::Stepped {
+                    self.counters.exits += 1;
+                    self.counters.stepped += 1;
+                }
                 self.step_again = true;
                 if state.interruptible() {
                     self.clock.tick();

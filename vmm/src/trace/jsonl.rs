@@ -60,7 +60,7 @@ const BUFFER: usize = 64 * 1024;
 /// right-aligned decimal number.
 const ENTRY: Template<26, { ENTRY_TEXT.len() }> = Template::new(ENTRY_TEXT);
 const ENTRY_TEXT: &str = concat!(
-    r#"{"type":"entry","sequence":%%%%%%%%,"time":%%%%%%%%%%,"task":%%%,"vector":"~~","#,
+    r#"{"type":"entry","sequence":%%%%%%%%%%%%,"time":%%%%%%%%%%%%%%,"task":%%%%%,"vector":"~~","#,
     r#""from_ring":%,"to_ring":%,"gate":"~~~~~~~~~~~~~~~~","eflags":"~~~~~~~~","ss":"~~~~","#,
     r#""esp":"~~~~~~~~","ss0":"~~~~","esp0":"~~~~~~~~","eax":"~~~~~~~~","ecx":"~~~~~~~~","#,
     r#""edx":"~~~~~~~~","ebx":"~~~~~~~~","ebp":"~~~~~~~~","esi":"~~~~~~~~","edi":"~~~~~~~~","#,
@@ -71,7 +71,7 @@ const ENTRY_TEXT: &str = concat!(
 /// The part of a return that is always there.
 const RETURN: Template<5, { RETURN_TEXT.len() }> = Template::new(RETURN_TEXT);
 const RETURN_TEXT: &str = concat!(
-    r#"{"type":"return","after":%%%%%%%%,"time":%%%%%%%%%%,"task":%%%,"from_ring":%,"#,
+    r#"{"type":"return","after":%%%%%%%%%%%%,"time":%%%%%%%%%%%%%%,"task":%%%%%,"from_ring":%,"#,
     r#""to_ring":%,"frame":{"#,
 );
 
@@ -81,6 +81,10 @@ const FIVE_WORDS_TEXT: &str = concat!(
     r#""address":"~~~~~~~~","ss":"~~~~~~~~","esp":"~~~~~~~~","eflags":"~~~~~~~~","#,
     r#""cs":"~~~~~~~~","eip":"~~~~~~~~"}"#,
 );
+
+/// The control registers that seldom change.
+const CONTROL: Template<2, { CONTROL_TEXT.len() }> = Template::new(CONTROL_TEXT);
+const CONTROL_TEXT: &str = r#","cr0":"~~~~~~~~","cr4":"~~~~~~~~""#;
 
 /// What the state before an event adds to an entry.
 const BEFORE: Template<5, { BEFORE_TEXT.len() }> = Template::new(BEFORE_TEXT);
@@ -92,6 +96,8 @@ const BEFORE_TEXT: &str =
 pub struct JsonLines {
     file: File,
     buffer: Vec<u8>,
+    /// CR0 and CR4 as last written.
+    control: Option<(u32, u32)>,
 }
 
 impl JsonLines {
@@ -100,7 +106,8 @@ impl JsonLines {
     /// # Errors
     /// If the header cannot be written.
     pub fn new(file: File, header: &Header<'_>) -> io::Result<Self> {
-        let mut trace = JsonLines { file, buffer: Vec::with_capacity(BUFFER + 4096) };
+        let mut trace =
+            JsonLines { file, buffer: Vec::with_capacity(BUFFER + 4096), control: None };
         let line = &mut trace.buffer;
         text(line, "{\"type\":\"header\",\"format\":\"esp0-trace\",\"version\":");
         decimal(line, u64::from(VERSION));
@@ -166,6 +173,10 @@ impl JsonLines {
             ]
         );
         words(line, &entry.frame);
+        if self.control != Some((after.cr0, after.cr4)) {
+            self.control = Some((after.cr0, after.cr4));
+            fill!(line, CONTROL, [u64::from(after.cr0), u64::from(after.cr4)]);
+        }
         text(line, ",\"kind\":\"");
         text(line, entry.kind.name());
         text(line, "\",\"origin\":\"");
@@ -282,8 +293,7 @@ impl<const GAPS: usize, const LENGTH: usize> Template<GAPS, LENGTH> {
 }
 
 impl Gap {
-    /// Writes `value` into the gap. A decimal number that is too wide loses its upper digits, after a
-    /// hundred million entries.
+    /// Writes `value` into the gap. A decimal number has room for the stops of some years.
     #[inline(always)]
     fn put(self, line: &mut [u8], value: u64) {
         let at = self.at;

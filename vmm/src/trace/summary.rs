@@ -19,6 +19,10 @@ pub enum Verdict {
     Findings,
     /// The guest did not come to a good end.
     GuestFailed,
+    /// Nothing was entered that could have been right or wrong.
+    NoEntries,
+    /// There were no probes, as asked for.
+    Unchecked,
 }
 
 impl Verdict {
@@ -28,6 +32,8 @@ impl Verdict {
             Verdict::Ok => "ok",
             Verdict::Findings => "findings",
             Verdict::GuestFailed => "guest-failed",
+            Verdict::NoEntries => "no-entries",
+            Verdict::Unchecked => "unchecked",
         }
     }
 }
@@ -45,6 +51,8 @@ pub struct Summary {
     pub returns: u64,
     /// Findings in all.
     pub findings: u64,
+    /// The guest ran without probes.
+    pub unprobed: bool,
     by_event: BTreeMap<(Vector, Kind, u8), u64>,
     by_rule: BTreeMap<&'static str, u64>,
     deviations: BTreeMap<&'static str, (&'static Deviation, u64)>,
@@ -111,6 +119,10 @@ impl Summary {
             Verdict::GuestFailed
         } else if self.findings > 0 {
             Verdict::Findings
+        } else if self.unprobed {
+            Verdict::Unchecked
+        } else if self.entries == 0 {
+            Verdict::NoEntries
         } else {
             Verdict::Ok
         }
@@ -162,7 +174,14 @@ impl Summary {
             heading = "";
         }
         let live = history.live().len();
-        row("returns", &format!("{:<8} {live} frames not popped at the end", self.returns));
+        let unpopped = match live {
+            0 => String::new(),
+            1 => "1 entry without a return: its task ended, or was in the kernel".into(),
+            _ => {
+                format!("{live} entries without a return: their tasks ended, or were in the kernel")
+            }
+        };
+        row("returns", format!("{:<8} {unpopped}", self.returns).trim_end());
         let mut heading = "stacks";
         for stack in history.stacks() {
             row(
@@ -203,14 +222,14 @@ impl Summary {
 
 fn probes(census: &Census) -> String {
     let parts: Vec<String> = [
-        (census.breakpoints, "hardware breakpoints"),
-        (census.patched_no_ops, "patched no-ops"),
-        (census.patched_instructions, "patched instructions"),
-        (census.unreachable, "places not mapped"),
+        (census.breakpoints, "hardware breakpoint"),
+        (census.patched_no_ops, "patched no-op"),
+        (census.patched_instructions, "patched instruction"),
+        (census.unreachable, "unmapped place"),
     ]
     .into_iter()
     .filter(|(count, _)| *count > 0)
-    .map(|(count, name)| format!("{count} {name}"))
+    .map(|(count, name)| format!("{count} {name}{}", if count == 1 { "" } else { "s" }))
     .collect();
     if parts.is_empty() { "none".into() } else { parts.join(", ") }
 }

@@ -2,10 +2,13 @@ use crate::check::{Finding, Findings, History, LiveFrame, Subject};
 use crate::entry::{Kind, Return};
 use ia32::{Eflags, Word};
 
+/// What a kernel has no reason to change for a task that it sends elsewhere.
+const PRIVILEGED: Eflags = Eflags(Eflags::IF.0 | Eflags::IOPL.0 | Eflags::NT.0 | Eflags::VM.0);
+
 /// A return pops the words that its entry pushed.
 ///
 /// A kernel may send a task elsewhere: EIP and ESP both change when it starts a program or delivers a
-/// signal; EIP alone when it restarts or skips the instruction of a system call or a fault; the
+/// signal, and CS, SS and the privileged flags do not; EIP alone when it restarts or skips the instruction of a system call or a fault; the
 /// status flags when a system call answers in them. All else is corruption, and after an external
 /// interrupt everything is. Broken on purpose by the guest `broken` with `plant=frame_eip`,
 /// `frame_cs`, `frame_eflags` and `frame_esp`.
@@ -26,18 +29,21 @@ pub(crate) fn return_pops_what_was_pushed(
     let redirected = changed(Word::Eip).is_some() && changed(Word::Esp).is_some();
     for word in [Word::Eip, Word::Cs, Word::Eflags, Word::Esp, Word::Ss] {
         let Some((before, now)) = changed(word) else { continue };
-        if !redirected && !is_allowed(word, pushed, before, now) {
+        if !is_allowed(word, pushed, redirected, before, now) {
             findings.add(overwritten(pushed, word, before, now));
         }
     }
 }
 
-fn is_allowed(word: Word, pushed: &LiveFrame, before: u32, now: u32) -> bool {
-    let interrupt = matches!(pushed.kind, Kind::External | Kind::Nmi);
+fn is_allowed(word: Word, pushed: &LiveFrame, redirected: bool, before: u32, now: u32) -> bool {
+    // A task can be sent elsewhere by any entry: a signal waits for no system call.
+    let interrupt = matches!(pushed.kind, Kind::External | Kind::Nmi) && !redirected;
     match word {
         Word::Eip => !interrupt,
+        Word::Esp => redirected,
         Word::Eflags => {
-            let may_change = Eflags::STATUS | Eflags::RF | Eflags::TF;
+            let may_change =
+                if redirected { !PRIVILEGED } else { Eflags::STATUS | Eflags::RF | Eflags::TF };
             let difference = Eflags(before ^ now);
             // RF is for the processor and the kernel's debugger to change.
             difference.without(Eflags::RF).0 == 0
