@@ -84,6 +84,22 @@ impl Descriptor {
         ((self.0 >> 40) & 0xf0ff) as u16
     }
 
+    /// The accessed bit of a code or data segment.
+    pub const fn accessed(self) -> bool {
+        self.0 & (1 << 40) != 0
+    }
+
+    /// The same, accessed.
+    #[must_use]
+    pub const fn with_accessed(self) -> Self {
+        Descriptor(self.0 | 1 << 40)
+    }
+
+    /// Byte 5, which holds type, S, DPL and P: the only one that the processor itself changes.
+    pub const fn access_byte(self) -> u8 {
+        (self.0 >> 40) as u8
+    }
+
     /// What it describes.
     pub const fn kind(self) -> DescriptorKind {
         let ty = ((self.0 >> 40) & 0xf) as u8;

@@ -3,6 +3,7 @@
 //! Neutral types: they come from KVM, from a trace or from a generator, and say nothing of where.
 
 use crate::{Eflags, Selector};
+use core::fmt;
 
 /// General registers, in the order of their encoding in instructions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,6 +24,19 @@ pub struct General {
     pub esi: u32,
     /// EDI.
     pub edi: u32,
+}
+
+impl General {
+    /// The eight registers, in the order of their encoding.
+    pub const fn to_array(self) -> [u32; 8] {
+        [self.eax, self.ecx, self.edx, self.ebx, self.esp, self.ebp, self.esi, self.edi]
+    }
+
+    /// From the eight registers, in the order of their encoding.
+    pub const fn from_array(registers: [u32; 8]) -> Self {
+        let [eax, ecx, edx, ebx, esp, ebp, esi, edi] = registers;
+        General { eax, ecx, edx, ebx, esp, ebp, esi, edi }
+    }
 }
 
 /// A segment register with its hidden part (SDM vol. 3A, "Segment registers").
@@ -59,11 +73,47 @@ impl Segment {
     pub const fn ty(&self) -> u8 {
         (self.attributes & 0xf) as u8
     }
+
+    /// P: the register can be used. It is 0 in a register that holds a null selector.
+    pub const fn present(&self) -> bool {
+        self.attributes & (1 << 7) != 0
+    }
+
+    /// S: a code or data segment.
+    pub const fn is_code_or_data(&self) -> bool {
+        self.attributes & (1 << 4) != 0
+    }
+
+    /// A code segment.
+    pub const fn is_code(&self) -> bool {
+        self.is_code_or_data() && self.ty() & 8 != 0
+    }
+
+    /// A code segment that runs at its caller's privilege level.
+    pub const fn is_conforming(&self) -> bool {
+        self.is_code() && self.ty() & 4 != 0
+    }
+
+    /// A data segment that grows down: valid offsets lie above the limit.
+    pub const fn is_expand_down(&self) -> bool {
+        self.is_code_or_data() && self.ty() & 0xc == 4
+    }
+
+    /// The register with a null selector in it: nothing can be reached through it.
+    pub const fn null(selector: u16) -> Self {
+        Segment { selector, attributes: 0, base: 0, limit: 0 }
+    }
+
+    /// What a register holds in virtual-8086 mode: 64 KiB from 16 times the selector on, writable,
+    /// DPL 3 (SDM vol. 3B, "Address translation in virtual-8086 mode").
+    pub const fn virtual_8086(selector: u16) -> Self {
+        Segment { selector, attributes: 0x00f3, base: (selector as u32) << 4, limit: 0xffff }
+    }
 }
 
 /// Names of the six segment registers, as an index into [`State::segments`], in the order of their
 /// encoding in instructions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SegmentRegister {
     /// ES.
     Es,
@@ -77,6 +127,36 @@ pub enum SegmentRegister {
     Fs,
     /// GS.
     Gs,
+}
+
+impl SegmentRegister {
+    /// All six, in the order of their encoding.
+    pub const ALL: [SegmentRegister; 6] = [
+        SegmentRegister::Es,
+        SegmentRegister::Cs,
+        SegmentRegister::Ss,
+        SegmentRegister::Ds,
+        SegmentRegister::Fs,
+        SegmentRegister::Gs,
+    ];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            SegmentRegister::Es => "ES",
+            SegmentRegister::Cs => "CS",
+            SegmentRegister::Ss => "SS",
+            SegmentRegister::Ds => "DS",
+            SegmentRegister::Fs => "FS",
+            SegmentRegister::Gs => "GS",
+        }
+    }
+}
+
+impl fmt::Display for SegmentRegister {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// GDTR or IDTR.
@@ -118,6 +198,9 @@ pub struct State {
     /// Maskable interrupts are held off for one boundary: by STI (bit 1) or by MOV SS, POP SS
     /// (bit 0). SDM vol. 3A, "Masking exceptions and interrupts when switching stacks".
     pub interrupt_shadow: u8,
+    /// An NMI was taken and no IRET has followed: NMIs are held off (SDM vol. 3A, "Handling multiple
+    /// NMIs").
+    pub nmi_blocked: bool,
 }
 
 impl State {

@@ -28,6 +28,33 @@ pub struct StackSlot {
     pub segment: u32,
 }
 
+/// Byte offsets of the fields that a task switch saves or loads.
+///
+/// ```text
+///   32-bit TSS                             16-bit TSS
+///   +28 CR3      +32 EIP     +36 EFLAGS    +14 IP       +16 FLAGS
+///   +40 EAX ECX EDX EBX ESP EBP ESI EDI    +18 AX CX DX BX SP BP SI DI
+///   +72 ES CS SS DS FS GS                  +34 ES CS SS DS
+///   +96 LDT      +100 T (bit 0)            +42 LDT
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TssLayout {
+    /// Bytes from one register to the next, and that a general register takes.
+    pub register_size: u32,
+    /// EIP or IP.
+    pub eip: u32,
+    /// EFLAGS or FLAGS.
+    pub eflags: u32,
+    /// EAX or AX; the others follow in the order of their encoding.
+    pub general: u32,
+    /// ES; the others follow in the order of their encoding.
+    pub segments: u32,
+    /// How many segment registers there are: a 16-bit TSS has neither FS nor GS.
+    pub segment_count: u32,
+    /// The selector of the LDT.
+    pub ldt: u32,
+}
+
 impl TssWidth {
     /// From the four-bit type of the descriptor that TR holds; none if it is no TSS.
     pub const fn from_type(ty: u8) -> Option<Self> {
@@ -44,6 +71,38 @@ impl TssWidth {
         match self {
             TssWidth::Bits16 => StackSlot { pointer: 2 + 4 * ring, segment: 4 + 4 * ring },
             TssWidth::Bits32 => StackSlot { pointer: 4 + 8 * ring, segment: 8 + 8 * ring },
+        }
+    }
+
+    /// Bytes that a TSS of this layout takes at least.
+    pub const fn size(self) -> u32 {
+        match self {
+            TssWidth::Bits16 => 44,
+            TssWidth::Bits32 => 104,
+        }
+    }
+
+    /// Where a task switch saves and loads registers.
+    pub const fn layout(self) -> TssLayout {
+        match self {
+            TssWidth::Bits16 => TssLayout {
+                register_size: 2,
+                eip: 14,
+                eflags: 16,
+                general: 18,
+                segments: 34,
+                segment_count: 4,
+                ldt: 42,
+            },
+            TssWidth::Bits32 => TssLayout {
+                register_size: 4,
+                eip: 32,
+                eflags: 36,
+                general: 40,
+                segments: 72,
+                segment_count: 6,
+                ldt: 96,
+            },
         }
     }
 

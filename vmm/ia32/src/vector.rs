@@ -40,10 +40,18 @@ impl Vector {
     pub const UD: Vector = Vector(6);
     /// Double fault.
     pub const DF: Vector = Vector(8);
+    /// Invalid TSS.
+    pub const TS: Vector = Vector(10);
+    /// Segment not present.
+    pub const NP: Vector = Vector(11);
+    /// Stack-segment fault.
+    pub const SS: Vector = Vector(12);
     /// General protection.
     pub const GP: Vector = Vector(13);
     /// Page fault.
     pub const PF: Vector = Vector(14);
+    /// Alignment check.
+    pub const AC: Vector = Vector(17);
     /// Machine check.
     pub const MC: Vector = Vector(18);
 

@@ -120,6 +120,7 @@ pub(super) fn state(from: &kvm_sync_regs, packing: &mut Packing) -> State {
         cr3: sregs.cr3 as u32,
         cr4: sregs.cr4 as u32,
         interrupt_shadow: from.events.interrupt.shadow,
+        nmi_blocked: from.events.nmi.masked != 0,
     }
 }
 
@@ -165,10 +166,11 @@ pub(super) fn kvm_sregs_from(state: &State, before: &kvm_sregs) -> kvm_sregs {
     }
 }
 
-/// No event pending, and the interrupt shadow of `state`.
+/// No event pending, and what `state` holds off.
 pub(super) fn kvm_events_from(state: &State) -> kvm_vcpu_events {
     let mut events = kvm_vcpu_events { flags: VALID_SHADOW, ..kvm_vcpu_events::default() };
     events.interrupt.shadow = state.interrupt_shadow;
+    events.nmi.masked = u8::from(state.nmi_blocked);
     events
 }
 
@@ -192,6 +194,7 @@ mod tests {
             cr0: 0x8001_0011,
             cr3: 0x1000,
             interrupt_shadow: 1,
+            nmi_blocked: true,
             ..State::default()
         };
         before.segments = [

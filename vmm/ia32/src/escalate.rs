@@ -1,0 +1,172 @@
+//! What follows a fault (SDM vol. 3A, "Interrupt 8—Double fault exception").
+//!
+//! | first, while it is delivered | a second: benign | contributory | page fault |
+//! | --- | --- | --- | --- |
+//! | benign | serial | serial | serial |
+//! | contributory | serial | #DF | serial |
+//! | page fault | serial | #DF | #DF |
+//! | #DF | serial | shutdown | shutdown |
+
+use crate::event::{Severity, raised_kind};
+use crate::execution::{Execution, Stop};
+use crate::outcome::{Attempt, End, Fault, Outcome};
+use crate::{Branch, Event, Iret, Memory, Operation, Processor, State};
+
+/// What is done about a fault during another event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Escalation {
+    /// It is delivered instead; the first event comes again by itself or is lost.
+    Serial,
+    /// #DF is delivered instead.
+    DoubleFault,
+    /// The processor shuts down.
+    Shutdown,
+}
+
+/// What is done about a fault of class `second` while an event of class `first` is delivered.
+///
+/// ```
+/// use ia32::{Escalation, Severity, escalate};
+/// assert_eq!(escalate(Severity::PageFault, Severity::PageFault), Escalation::DoubleFault);
+/// assert_eq!(escalate(Severity::Contributory, Severity::PageFault), Escalation::Serial);
+/// ```
+pub const fn escalate(first: Severity, second: Severity) -> Escalation {
+    match (first, second) {
+        (_, Severity::Benign) | (Severity::Benign, _) => Escalation::Serial,
+        (Severity::Contributory, Severity::PageFault) => Escalation::Serial,
+        (Severity::DoubleFault, _) => Escalation::Shutdown,
+        (Severity::Contributory | Severity::PageFault, _) => Escalation::DoubleFault,
+    }
+}
+
+/// Does one operation, and stops at its first fault.
+///
+/// ```
+/// use ia32::{End, Event, Processor, State, Vector, attempt};
+/// // Protected mode with an empty IDT: INT 80H has no gate.
+/// let mut state = State { cr0: 1, ..State::default() };
+/// state.idtr.limit = 0;
+/// let outcome = attempt(&state, &[0u8; 0], Event::int(0x80), &Processor::INTEL);
+/// let fault = outcome.fault().unwrap();
+/// assert_eq!((fault.vector, fault.error_code), (Vector::GP, 0x80 * 8 + 2));
+/// ```
+pub fn attempt<M: Memory + ?Sized>(
+    state: &State,
+    memory: &M,
+    operation: impl Into<Operation>,
+    processor: &Processor,
+) -> Outcome {
+    let operation = operation.into();
+    let mut execution = Execution::new(state, memory, processor);
+    let end = match execution.run(&operation) {
+        Ok(()) => End::Completed,
+        Err(Stop::Fault(fault)) => End::Fault(fault),
+        Err(Stop::Unmodelled(reason)) => End::Unmodelled(reason),
+    };
+    execution.settle(&operation, end);
+    execution.finish(end)
+}
+
+/// Delivers an event, and stops at the first fault.
+pub fn deliver<M: Memory + ?Sized>(
+    state: &State,
+    memory: &M,
+    event: Event,
+    processor: &Processor,
+) -> Outcome {
+    attempt(state, memory, event, processor)
+}
+
+/// Executes an IRET, and stops at the first fault.
+pub fn iret<M: Memory + ?Sized>(
+    state: &State,
+    memory: &M,
+    iret: Iret,
+    processor: &Processor,
+) -> Outcome {
+    attempt(state, memory, iret, processor)
+}
+
+/// Does an operation and follows its faults, until a handler or the interrupted code goes on, or the
+/// processor shuts down. [`Outcome::attempts`] has the way there.
+///
+/// ```
+/// use ia32::{End, Event, Processor, State, Vector, take};
+/// // No IDT at all: #GP has no gate either, nor has #DF.
+/// let state = State { cr0: 1, ..State::default() };
+/// let outcome = take(&state, &[0u8; 0], Event::external(0x20), &Processor::INTEL);
+/// assert_eq!(outcome.end, End::Shutdown);
+/// let codes: Vec<u32> =
+///     outcome.attempts.iter().filter_map(|attempt| attempt.fault).map(|f| f.error_code).collect();
+/// assert_eq!(codes, [0x20 * 8 + 3, 13 * 8 + 3, 8 * 8 + 3]);
+/// ```
+pub fn take<M: Memory + ?Sized>(
+    state: &State,
+    memory: &M,
+    operation: impl Into<Operation>,
+    processor: &Processor,
+) -> Outcome {
+    let mut operation = operation.into();
+    let mut execution = Execution::new(state, memory, processor);
+    loop {
+        let stop = execution.run(&operation);
+        let fault = match stop {
+            Ok(()) => {
+                execution.settle(&operation, End::Completed);
+                return execution.finish(End::Completed);
+            }
+            Err(Stop::Unmodelled(reason)) => {
+                execution.settle(&operation, End::Unmodelled(reason));
+                return execution.finish(End::Unmodelled(reason));
+            }
+            Err(Stop::Fault(fault)) => fault,
+        };
+        execution.settle(&operation, End::Fault(fault));
+        execution.note(Branch::FaultRaised, u32::from(fault.vector.0));
+        operation = match escalate(operation.severity(), Severity::of(fault.vector)) {
+            Escalation::Serial => {
+                execution.note(Branch::ChainSerial, 0);
+                raised(&fault).into()
+            }
+            Escalation::DoubleFault => {
+                execution.note(Branch::ChainDoubleFault, 0);
+                Event::double_fault().into()
+            }
+            Escalation::Shutdown => {
+                execution.note(Branch::ChainShutdown, 0);
+                return execution.finish(End::Shutdown);
+            }
+        };
+        if execution.attempts.is_full() {
+            execution.note(Branch::ChainEndless, 0);
+            return execution.finish(End::Endless);
+        }
+    }
+}
+
+/// The event that delivers a fault.
+const fn raised(fault: &Fault) -> Event {
+    Event {
+        vector: fault.vector,
+        kind: raised_kind(fault.vector),
+        error_code: Some(fault.error_code),
+        repeating: false,
+    }
+}
+
+impl<M: Memory + ?Sized> Execution<'_, M> {
+    /// Records how an operation ended, and what a fault leaves behind.
+    fn settle(&mut self, operation: &Operation, end: End) {
+        let fault = match end {
+            End::Fault(fault) => Some(fault),
+            _ => None,
+        };
+        if let Some(fault) = fault {
+            self.writes.make_possible(self.committed);
+            if let Some(address) = fault.address {
+                self.state.cr2 = address;
+            }
+        }
+        self.attempts.push(Attempt { operation: *operation, fault });
+    }
+}

@@ -1,0 +1,171 @@
+//! One entry, return or task switch told step by step, in the manual's order.
+
+use crate::{Attempt, End, Event, Kind, Operation, Outcome, Segment, State};
+use core::fmt;
+
+/// A state and what came of it, as text: [`explain`] makes one.
+#[derive(Clone, Copy, Debug)]
+pub struct Explanation<'o> {
+    before: &'o State,
+    outcome: &'o Outcome,
+}
+
+/// Explains how `outcome` came from `before`.
+///
+/// ```
+/// use ia32::{Event, Processor, State, explain, take};
+/// let before = State { cr0: 1, ..State::default() };
+/// let outcome = take(&before, &[0u8; 0], Event::int(3), &Processor::INTEL);
+/// let text = explain(&before, &outcome).to_string();
+/// assert!(text.contains("the gate of vector 0x3 lies outside the IDT's limit"));
+/// assert!(text.ends_with("the processor shuts down\n"));
+/// ```
+pub const fn explain<'o>(before: &'o State, outcome: &'o Outcome) -> Explanation<'o> {
+    Explanation { before, outcome }
+}
+
+impl fmt::Display for Explanation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Explanation { before, outcome } = self;
+        writeln!(f, "before  {}", Place(before))?;
+        for Attempt { operation, fault } in outcome.attempts.iter() {
+            write!(f, "        {}", Name(&operation))?;
+            match fault {
+                Some(fault) => write!(f, ": {} ({:#x})", fault.vector, fault.error_code)?,
+                None => f.write_str(": done")?,
+            }
+            if let Some(address) = fault.and_then(|fault| fault.address) {
+                write!(f, " at {address:08x}")?;
+            }
+            writeln!(f)?;
+        }
+
+        writeln!(f, "\nsteps")?;
+        let mut source = "";
+        for (n, step) in (1..).zip(outcome.trace.steps()) {
+            writeln!(f, "{n:6}  {step}")?;
+            if step.branch.source() != source {
+                source = step.branch.source();
+                writeln!(f, "          [{source}]")?;
+            }
+        }
+        if outcome.trace.is_truncated() {
+            writeln!(f, "        … more steps than are kept")?;
+        }
+
+        writeln!(f, "\nwrites")?;
+        for write in &outcome.writes {
+            let digits = 2 * usize::from(write.width);
+            write!(f, "        {:08x}  {}", write.linear, Hex(write.value, digits))?;
+            write!(f, "  {}", write.owner)?;
+            if write.undefined != 0 {
+                write!(f, ", bits {} not defined", Hex(write.undefined, digits))?;
+            }
+            writeln!(f, "{}", if write.certain { "" } else { ", perhaps" })?;
+        }
+
+        writeln!(f, "\nafter   {}", Place(&outcome.state))?;
+        if outcome.undefined != crate::Undefined::default() {
+            writeln!(f, "        not defined: {}", Open(outcome))?;
+        }
+        if let Some(reason) = outcome.unspecified {
+            writeln!(f, "        the manuals do not decide this: {reason:?}")?;
+        }
+        match outcome.end {
+            End::Completed => writeln!(f, "        execution goes on"),
+            End::Fault(fault) => writeln!(f, "        {} is to be delivered", fault.vector),
+            End::Shutdown => writeln!(f, "        the processor shuts down"),
+            End::Endless => writeln!(f, "        faults follow each other without end"),
+            End::Unmodelled(reason) => writeln!(f, "        not modelled: {reason:?}"),
+        }
+    }
+}
+
+/// Ring, CS:EIP, SS:ESP, EFLAGS.
+struct Place<'s>(&'s State);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.0;
+        if state.virtual_8086() {
+            f.write_str("virtual-8086 mode")?;
+        } else {
+            write!(f, "ring {}", state.cpl())?;
+        }
+        let selector = |segment: &Segment| segment.selector;
+        write!(
+            f,
+            ", CS:EIP {:04x}:{:08x}, SS:ESP {:04x}:{:08x}, EFLAGS {}",
+            selector(state.cs()),
+            state.eip,
+            selector(state.ss()),
+            state.general.esp,
+            state.eflags
+        )
+    }
+}
+
+struct Name<'o>(&'o Operation);
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Operation::Event(Event { vector, kind, .. }) => match kind {
+                Kind::Software { .. } => write!(f, "INT {:#x}", vector.0),
+                Kind::Icebp { .. } => f.write_str("INT1"),
+                Kind::External => write!(f, "external interrupt {:#x}", vector.0),
+                Kind::Nmi => f.write_str("NMI"),
+                Kind::Fault | Kind::InstructionBreakpoint | Kind::Trap | Kind::Abort => {
+                    write!(f, "{vector}")
+                }
+            },
+            Operation::Iret(iret) => write!(f, "IRET, {} bytes a word", iret.size.bytes()),
+            Operation::Far(far) => {
+                let name = if far.call { "CALL" } else { "JMP" };
+                write!(f, "far {name} to {:04x}", far.selector)
+            }
+        }
+    }
+}
+
+struct Hex(u32, usize);
+
+impl fmt::Display for Hex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Hex(value, digits) = *self;
+        // Right-aligned in the eight columns of a 32-bit word.
+        write!(f, "{:1$}", "", 8usize.saturating_sub(digits))?;
+        write!(f, "{value:0digits$x}")
+    }
+}
+
+/// Which parts of the state are open.
+struct Open<'o>(&'o Outcome);
+
+impl fmt::Display for Open<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let undefined = &self.0.undefined;
+        let mut separator = "";
+        let names = ["EAX", "ECX", "EDX", "EBX", "ESP", "EBP", "ESI", "EDI"];
+        let general = names.into_iter().zip(undefined.general.to_array());
+        let others = [("EFLAGS", undefined.eflags.0), ("CR3", undefined.cr3)];
+        for (name, bits) in general.chain(others).filter(|(_, bits)| *bits != 0) {
+            write!(f, "{separator}{name} bits {bits:08x}")?;
+            separator = ", ";
+        }
+        for register in crate::SegmentRegister::ALL {
+            let bit = 1 << register as u8;
+            if undefined.selectors & bit != 0 {
+                write!(f, "{separator}{register}")?;
+                separator = ", ";
+            } else if undefined.hidden & bit != 0 {
+                write!(f, "{separator}hidden part of {register}")?;
+                separator = ", ";
+            }
+        }
+        if undefined.is_hidden(crate::outcome::LDTR) {
+            write!(f, "{separator}hidden part of LDTR")?;
+        }
+        Ok(())
+    }
+}
