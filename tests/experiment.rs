@@ -26,6 +26,7 @@ pub struct Experiment {
     clock: ClockChoice,
     probes: Choice,
     timeout: Duration,
+    exact: bool,
 }
 
 impl Experiment {
@@ -47,6 +48,7 @@ impl Experiment {
             clock: ClockChoice::DETERMINISTIC,
             probes: Choice::Auto,
             timeout: TIMEOUT,
+            exact: false,
         }
     }
 
@@ -111,6 +113,13 @@ impl Experiment {
         self
     }
 
+    /// Stepped, and held against the model: see `esp0 run --exact`.
+    #[must_use]
+    pub fn exact(mut self) -> Self {
+        self.exact = true;
+        self
+    }
+
     /// Runs the guest to its end.
     ///
     /// # Panics
@@ -132,6 +141,7 @@ impl Experiment {
             probes: self.probes,
             breakpoints: host.breakpoints,
             timeout: Some(self.timeout),
+            exact: self.exact,
         };
         let mut run = Run::new(machine, Devices::new(MEMORY), &options);
         let mut recorder = Recorder::new(&host.backend);

@@ -241,6 +241,7 @@ fn first_ring_3() -> ExitCode {
             probes: Choice::Auto,
             breakpoints: 4,
             timeout: None,
+            exact: false,
         },
     );
     let _ = run.run(&mut First(Checker::new(backend)));
@@ -305,7 +306,13 @@ fn loop_guest(no_ops: bool, choice: Choice, calls: u32) -> Run {
     Run::new(
         loop_machine(handler, calls),
         Devices::new(RAM),
-        &Options { clock: ClockChoice::Real, probes: choice, breakpoints: 4, timeout: None },
+        &Options {
+            clock: ClockChoice::Real,
+            probes: choice,
+            breakpoints: 4,
+            timeout: None,
+            exact: false,
+        },
     )
 }
 

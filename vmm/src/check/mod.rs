@@ -19,6 +19,7 @@ mod rules {
     pub(super) mod gate_kind;
     pub(super) mod handler;
     pub(super) mod kernel_segment;
+    pub(super) mod model;
     pub(super) mod pushed_words;
     pub(super) mod registers_kept;
     pub(super) mod return_frame;
@@ -64,10 +65,12 @@ entry_rules![
     kernel_segment::kernel_runs_on_one_stack_segment,
     suspended_stack::stack_is_nobody_elses,
     empty_stack::stack_is_empty,
+    model::entry_is_the_models,
 ];
 
 /// All rules about returns.
-pub const RETURN_RULES: &[ReturnRule] = &[rules::return_frame::return_pops_what_was_pushed];
+pub const RETURN_RULES: &[ReturnRule] =
+    &[rules::return_frame::return_pops_what_was_pushed, rules::model::return_is_the_models];
 
 /// What the rules say of one entry or return.
 #[derive(Debug, Default)]
@@ -136,7 +139,12 @@ impl Checker {
                 deviation.applies_to(&self.backend) && known(deviation, &finding)
             });
             match deviation {
-                Some(deviation) => judgement.deviations.push(deviation),
+                // Two rules may see the same one.
+                Some(deviation) => {
+                    if !judgement.deviations.iter().any(|known| known.name == deviation.name) {
+                        judgement.deviations.push(deviation);
+                    }
+                }
                 None => judgement.findings.push(finding),
             }
         }

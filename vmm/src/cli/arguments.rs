@@ -78,6 +78,11 @@ pub(super) struct RunOptions {
     #[arg(long, value_name = "CLOCK", value_parser = clock)]
     pub(super) clock: Option<ClockChoice>,
 
+    /// Step the whole guest, so that the state before each event is known, and hold registers and all
+    /// of memory after it against the model; slow, on the deterministic clock
+    #[arg(long)]
+    pub(super) exact: bool,
+
     /// How entries are caught
     #[arg(long, value_name = "MEANS", default_value = "auto")]
     pub(super) probe: ProbeArgument,

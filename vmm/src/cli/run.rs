@@ -20,9 +20,14 @@ use std::io::{self, BufWriter, IsTerminal, LineWriter, Write};
 use std::path::Path;
 
 pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Failure> {
+    if options.exact && options.clock == Some(ClockChoice::Real) {
+        return Err(Failure::Input(
+            "--exact needs the deterministic clock: it steps the guest".into(),
+        ));
+    }
     let input = Input::read(kernel, options)?;
     let size = options.mem << 20;
-    let clock = options.clock.unwrap_or(if input.carried {
+    let clock = options.clock.unwrap_or(if input.carried || options.exact {
         ClockChoice::DETERMINISTIC
     } else {
         ClockChoice::Real
@@ -66,7 +71,13 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let mut run = Run::new(
         machine,
         Devices::new(size),
-        &Options { clock, probes: options.probe.into(), breakpoints, timeout: options.timeout },
+        &Options {
+            clock,
+            probes: options.probe.into(),
+            breakpoints,
+            timeout: options.timeout,
+            exact: options.exact,
+        },
     );
     let end = run.run(&mut report)?;
     report.finish()?;

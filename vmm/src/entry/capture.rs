@@ -109,6 +109,7 @@ pub fn capture_entry(
         inner_stack,
         frame,
         code,
+        exact: None,
     })
 }
 
@@ -140,7 +141,7 @@ pub fn capture_return(
         shape.changes_stack = virtual_8086;
         frame = Frame::read(&linear, address, shape);
     }
-    Return { after_sequence, time, state, frame }
+    Return { after_sequence, time, state, frame, done: None }
 }
 
 /// The vector that was delivered, of those whose gates lead to the same place.

@@ -6,10 +6,12 @@
 
 mod capture;
 mod event;
+mod exact;
 mod frame;
 
 pub use capture::{Scene, capture_entry, capture_return};
 pub use event::{CodeBytes, Kind};
+pub use exact::{Exact, KnownBytes, Touch};
 pub use frame::Frame;
 
 use ia32::{Gate, State, Vector};
@@ -71,6 +73,8 @@ pub struct Entry {
     pub frame: Frame,
     /// The guest's code around the pushed EIP.
     pub code: CodeBytes,
+    /// The whole of what went into the event and came out of it, where that was seen: in exact mode.
+    pub exact: Option<Box<Exact>>,
 }
 
 impl Entry {
@@ -80,7 +84,7 @@ impl Entry {
     }
 }
 
-/// An IRET that is about to be executed.
+/// An IRET that is about to be executed; in exact mode one that has been.
 #[derive(Clone, Debug)]
 pub struct Return {
     /// The number of the last entry before it.
@@ -91,6 +95,17 @@ pub struct Return {
     pub state: State,
     /// The words that it is going to pop.
     pub frame: Frame,
+    /// What it did, where that was seen: in exact mode, if it raised no fault.
+    pub done: Option<Box<Done>>,
+}
+
+/// An IRET that has been executed.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// The whole of what went into it.
+    pub exact: Exact,
+    /// The state behind it.
+    pub after: State,
 }
 
 impl Return {

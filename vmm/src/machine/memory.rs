@@ -4,9 +4,9 @@
 //! writes text to 0xB8000 costs no exit; the Multiboot memory map still calls it reserved.
 
 use super::{MachineError, ioctl};
-use kvm_bindings::kvm_userspace_memory_region;
+use kvm_bindings::{KVM_MEM_LOG_DIRTY_PAGES, kvm_userspace_memory_region};
 use kvm_ioctls::VmFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use vm_memory::{
     Address, Bytes, GuestAddress, GuestMemoryMmap, GuestRegionMmap, MemoryRegionAddress,
 };
@@ -18,24 +18,42 @@ pub struct Memory {
     ram: Arc<GuestRegionMmap>,
     /// Bytes of RAM.
     size: u64,
+    /// The pages that esp0 itself has written, where that is asked for.
+    written: Option<Arc<Mutex<Vec<usize>>>>,
 }
 
 impl Memory {
     /// Maps `size` bytes and gives them to the VM as slot 0.
     pub(super) fn new(vm: &VmFd, size: u64) -> Result<Self, MachineError> {
         let memory = Self::detached(size)?;
-        let host = memory.ram.as_ptr() as u64;
+        memory.map(vm, 0)?;
+        Ok(memory)
+    }
+
+    /// Gives the memory to the VM as slot 0, or changes the slot's flags.
+    fn map(&self, vm: &VmFd, flags: u32) -> Result<(), MachineError> {
         let region = kvm_userspace_memory_region {
             slot: 0,
-            flags: 0,
+            flags,
             guest_phys_addr: 0,
-            memory_size: size,
-            userspace_addr: host,
+            memory_size: self.size,
+            userspace_addr: self.ram.as_ptr() as u64,
         };
-        // SAFETY: the mapping belongs to `memory`, which the machine keeps for as long as the VM,
+        // SAFETY: the mapping belongs to `self`, which the machine keeps for as long as the VM,
         // and no other slot overlaps it.
-        unsafe { vm.set_user_memory_region(region) }.map_err(ioctl("map guest memory"))?;
-        Ok(memory)
+        unsafe { vm.set_user_memory_region(region) }.map_err(ioctl("map guest memory"))
+    }
+
+    /// From now on KVM logs the pages that the vCPU writes, and this list those that esp0 does.
+    pub(super) fn log_writes(&mut self, vm: &VmFd) -> Result<(), MachineError> {
+        self.written = Some(Arc::default());
+        self.map(vm, KVM_MEM_LOG_DIRTY_PAGES)
+    }
+
+    /// The pages (address / 4096) that esp0 has written since this was last asked.
+    pub(super) fn take_written_pages(&self) -> Vec<usize> {
+        let Some(written) = &self.written else { return Vec::new() };
+        std::mem::take(&mut written.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// RAM that belongs to no VM, for tests of what only reads and writes memory.
@@ -50,7 +68,7 @@ impl Memory {
         let ram = Arc::new(region);
         let all = GuestMemoryMmap::from_arc_regions(vec![Arc::clone(&ram)])
             .map_err(|error| fail(error.to_string()))?;
-        Ok(Memory { all, ram, size })
+        Ok(Memory { all, ram, size, written: None })
     }
 
     /// For loaders, which want the trait of vm-memory.
@@ -87,6 +105,10 @@ impl Memory {
         let end = address.checked_add(bytes.len() as u64)?;
         if end > self.size() {
             return None;
+        }
+        if let (Some(written), false) = (&self.written, bytes.is_empty()) {
+            let pages = address as usize / 4096..=(end as usize - 1) / 4096;
+            written.lock().unwrap_or_else(PoisonError::into_inner).extend(pages);
         }
         self.ram.write_slice(bytes, MemoryRegionAddress(address)).ok()
     }

@@ -8,13 +8,18 @@
 mod kick;
 mod memory;
 mod paging;
+mod processor;
 mod registers;
+mod shadow;
 mod vcpu;
 
 use kick::Alarm;
 pub use kick::{stop_on_signals, stop_requested};
 pub use memory::Memory;
 pub use paging::{Access, LinearMemory, Paging};
+pub use processor::processor;
+pub use shadow::ChangedByte;
+use shadow::Shadow;
 pub use vcpu::{Exit, Snapshot, Vcpu};
 
 use kvm_ioctls::{Cap, Kvm, VmFd};
@@ -69,6 +74,8 @@ pub struct Machine {
     pub memory: Memory,
     /// Kept for as long as the vCPU lives.
     vm: VmFd,
+    /// Memory as it was at the last boundary, where that is asked for.
+    shadow: Option<Shadow>,
 }
 
 impl Machine {
@@ -96,12 +103,71 @@ impl Machine {
         }
         let memory = Memory::new(&vm, memory_size)?;
         let vcpu = Vcpu::new(&kvm, &vm)?;
-        Ok(Machine { vcpu, memory, vm })
+        Ok(Machine { vcpu, memory, vm, shadow: None })
     }
 
     /// Guest memory by linear address, as the vCPU's paging maps it now.
     pub fn linear(&self) -> LinearMemory<'_> {
         LinearMemory { memory: &self.memory, paging: self.vcpu.paging() }
+    }
+
+    /// From now on memory can be compared with, and put back to, what it was at the last boundary.
+    ///
+    /// # Errors
+    /// [`MachineError::Ioctl`] if KVM logs no writes.
+    pub fn watch_memory(&mut self) -> Result<(), MachineError> {
+        if self.shadow.is_none() {
+            self.shadow = Some(Shadow::new(&self.vm, &mut self.memory)?);
+        }
+        Ok(())
+    }
+
+    /// Whether [`Machine::watch_memory`] was asked for.
+    pub fn memory_is_watched(&self) -> bool {
+        self.shadow.is_some()
+    }
+
+    /// The vCPU stands at a boundary: memory as it is now is what later changes are held against.
+    /// Whether it has changed since the boundary before.
+    ///
+    /// # Errors
+    /// [`MachineError::Ioctl`] if KVM does not give its dirty log.
+    pub fn settle_memory(&mut self) -> Result<bool, MachineError> {
+        self.shadow.as_mut().map_or(Ok(false), |shadow| shadow.settle(&self.vm, &self.memory))
+    }
+
+    /// What esp0 itself has written at this boundary is no change.
+    pub fn settle_own_writes(&mut self) {
+        if let Some(shadow) = &mut self.shadow {
+            shadow.settle_own(&self.memory);
+        }
+    }
+
+    /// Puts memory back to the last boundary.
+    ///
+    /// # Errors
+    /// [`MachineError::Ioctl`] if KVM does not give its dirty log.
+    pub fn rewind_memory(&mut self) -> Result<(), MachineError> {
+        self.shadow.as_mut().map_or(Ok(()), |shadow| shadow.rewind(&self.vm, &self.memory))
+    }
+
+    /// The bytes of memory that are not what they were at the last boundary, by address.
+    ///
+    /// # Errors
+    /// [`MachineError::Ioctl`] if KVM does not give its dirty log.
+    pub fn memory_changes(&mut self) -> Result<Vec<ChangedByte>, MachineError> {
+        self.shadow.as_mut().map_or(Ok(Vec::new()), |shadow| shadow.changes(&self.vm, &self.memory))
+    }
+
+    /// Memory as it was at the last boundary; empty if it is not watched.
+    pub fn memory_before(&self) -> &[u8] {
+        self.shadow.as_ref().map_or(&[], Shadow::bytes)
+    }
+
+    /// Whether all of memory is what it was at the last boundary: that the dirty log has missed
+    /// nothing. Slow.
+    pub fn memory_is_as_before(&self) -> bool {
+        self.shadow.as_ref().is_none_or(|shadow| shadow.is_whole(&self.memory))
     }
 
     /// The VM's file, for ioctls that no wrapper has.

@@ -28,6 +28,8 @@ pub struct Iret {
     pub probe_address: u32,
     /// Bytes of each word it pops: 4, or 2 with an operand-size prefix.
     pub word_size: u32,
+    /// Bytes of the instruction, prefixes included.
+    pub length: u8,
 }
 
 /// What an exploration found.
@@ -116,6 +118,7 @@ impl Code {
                     address: at,
                     probe_address: no_op.unwrap_or(at),
                     word_size: if instruction.code() == Opcode::Iretw { 2 } else { 4 },
+                    length: instruction.len() as u8,
                 }),
                 Opcode::Lidt_m1632 | Opcode::Lidt_m1632_16 => run.lidts.push(at),
                 _ => {}
@@ -196,7 +199,7 @@ mod tests {
         let found = explore(&code, &[0]);
         assert_eq!(
             found.irets,
-            [Iret { address: 0x10_000d, probe_address: 0x10_000b, word_size: 4 }]
+            [Iret { address: 0x10_000d, probe_address: 0x10_000b, word_size: 4, length: 1 }]
         );
     }
 
@@ -217,7 +220,7 @@ mod tests {
         let found = explore(&code, &[0]);
         assert_eq!(
             found.irets,
-            [Iret { address: 0x10_0008, probe_address: 0x10_0008, word_size: 2 }]
+            [Iret { address: 0x10_0008, probe_address: 0x10_0008, word_size: 2, length: 2 }]
         );
     }
 

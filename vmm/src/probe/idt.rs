@@ -55,6 +55,11 @@ impl Idt {
         true
     }
 
+    /// The guest has loaded a table that can be read.
+    pub fn is_loaded(&self) -> bool {
+        self.length > 0
+    }
+
     /// The gate of `vector`; none if it lies beyond the limit, in a page that is not mapped, or is
     /// no gate.
     #[inline]

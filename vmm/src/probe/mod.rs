@@ -293,6 +293,31 @@ impl Probes {
         self.exposed.contains(&address)
     }
 
+    /// Whether any probe has been taken out, to be put back.
+    pub fn has_exposed(&self) -> bool {
+        !self.exposed.is_empty()
+    }
+
+    /// Takes the probe at `address` out until its instruction, whose offset in CS is `eip`, has
+    /// happened.
+    ///
+    /// # Errors
+    /// [`MachineError`] if a breakpoint cannot be changed.
+    pub fn expose(
+        &mut self,
+        machine: &mut Machine,
+        address: u32,
+        eip: u32,
+    ) -> Result<(), MachineError> {
+        machine.vcpu.set_eip(eip);
+        let Some(site) = self.sites.get_mut(&address).filter(|site| site.placed) else {
+            return Ok(());
+        };
+        site.placed = false;
+        self.exposed.push(address);
+        self.uncover(machine, address)
+    }
+
     /// Whether the probe at `site` stands over a no-op, which KVM skips when the vCPU runs next.
     #[inline]
     pub fn passes_itself(&self, site: &Site) -> bool {

@@ -16,6 +16,7 @@
 
 mod clock;
 mod end;
+mod exact;
 mod start;
 mod step;
 
@@ -25,10 +26,11 @@ pub use start::flat_protected_mode;
 
 use crate::devices::{AccessSize, Devices, Effect};
 use crate::entry::{Entry, Return, Scene, capture_entry, capture_return};
-use crate::machine::{Exit, Machine, MachineError, stop_requested};
+use crate::machine::{Exit, Machine, MachineError, processor, stop_requested};
 use crate::probe::{Choice, Passed, Probes, loads_trap_flag, raised_event};
 use clock::Clock;
-use ia32::{Eflags, State, Vector};
+use exact::ExactState;
+use ia32::{Eflags, Processor, State, Vector};
 use std::time::{Duration, Instant};
 use step::{Stepping, classify};
 
@@ -40,7 +42,7 @@ pub trait Observer {
     /// An event has been delivered.
     fn entry(&mut self, entry: &Entry);
 
-    /// An IRET is about to be executed.
+    /// An IRET is about to be executed; in exact mode it has been, unless it faults.
     fn leave(&mut self, returning: &Return);
 }
 
@@ -55,6 +57,9 @@ pub struct Options {
     pub breakpoints: usize,
     /// Wall-clock time after which the run ends.
     pub timeout: Option<Duration>,
+    /// The state before each event is to be known and all of memory compared; on the deterministic
+    /// clock only.
+    pub exact: bool,
 }
 
 /// What a run counted.
@@ -98,6 +103,9 @@ pub struct Run {
     /// Stepping has to be set anew.
     step_again: bool,
     last_state: State,
+    /// Exact mode.
+    exact: Option<ExactState>,
+    processor: Processor,
 }
 
 /// What a turn of the loop came to.
@@ -106,6 +114,7 @@ type Turn = Result<Option<Ending>, MachineError>;
 impl Run {
     /// A guest that has been loaded into `machine`, whose vCPU stands at its first instruction.
     pub fn new(machine: Machine, devices: Devices, options: &Options) -> Self {
+        let deterministic = matches!(options.clock, ClockChoice::Deterministic { .. });
         Run {
             machine,
             devices,
@@ -123,6 +132,8 @@ impl Run {
             holds_interrupts: false,
             step_again: true,
             last_state: State::default(),
+            exact: (options.exact && deterministic).then(ExactState::default),
+            processor: processor(),
         }
     }
 
@@ -189,7 +200,7 @@ impl Run {
             self.try_inject()?;
         }
         let exit = if self.clock.is_deterministic() {
-            match self.deterministic()? {
+            match self.deterministic(observer)? {
                 Some(exit) => exit,
                 None => return Ok(None),
             }
@@ -204,7 +215,7 @@ impl Run {
 
     /// Injects the interrupt that waits, if the vCPU takes one at this boundary.
     fn try_inject(&mut self) -> Result<(), MachineError> {
-        if self.injected.is_some() {
+        if self.injected.is_some() || self.event_is_pending() {
             return Ok(());
         }
         self.finish()?;
@@ -249,11 +260,25 @@ impl Run {
 
     /// Goes on by the deterministic clock: steps where an interrupt could be taken, and runs where
     /// none can. None if an instruction was stepped and nothing else happened.
-    fn deterministic(&mut self) -> Result<Option<Exit>, MachineError> {
+    fn deterministic(
+        &mut self,
+        observer: &mut impl Observer,
+    ) -> Result<Option<Exit>, MachineError> {
         if self.alarm_at.is_none() {
             self.alarm_at = Some(u64::MAX);
             let patience = self.give_up_at.map(|at| at.saturating_duration_since(Instant::now()));
             self.machine.vcpu.set_alarm(patience)?;
+        }
+        if self.exact.is_some() {
+            if !self.event_is_pending() {
+                self.finish()?;
+            }
+            let state = self.machine.vcpu.state();
+            if self.begin_exact(&state)? {
+                let time_passes = self.due.is_some() || self.devices.interrupt_pending();
+                let counts = time_passes && state.interruptible();
+                return self.go_on_exactly(state, counts, observer);
+            }
         }
         if self.injected.is_some() {
             self.machine.vcpu.request_interrupt_window(false);
@@ -363,6 +388,7 @@ impl Run {
         }
         self.injected = None;
         self.before = None;
+        self.forget_pending();
         if exit != Exit::Shutdown {
             self.last_state = self.machine.vcpu.state();
             let state = self.last_state;
@@ -471,6 +497,7 @@ impl Run {
             // HLT left EIP behind itself; the site is where it stands.
             state.eip = state.eip.wrapping_sub(1);
         }
+        let witness = self.witness()?;
         // Since a return to an outer ring no kernel code has run that could have changed its IDT.
         if self.ring.is_none_or(|ring| ring == 0) {
             self.probes.follow(&mut self.machine, &state)?;
@@ -483,21 +510,24 @@ impl Run {
             before: self.before.take(),
             ring: self.ring,
         };
+        let exact = self.is_exact();
         let (mut loads_idt, mut passes_itself) = (false, false);
         if let Some(site) = self.probes.site_at(address) {
+            // In exact mode it is reported when it has been executed.
+            let iret = site.iret.filter(|_| !exact);
             loads_idt = site.loads_idt;
             passes_itself = self.probes.passes_itself(site);
             if !site.vectors.is_empty() {
-                let entry =
-                    &capture_entry(&self.machine, &self.probes, &site.vectors, state, scene);
-                if let Some(entry) = entry {
+                let entry = capture_entry(&self.machine, &self.probes, &site.vectors, state, scene);
+                if let Some(mut entry) = entry {
+                    self.complete(&mut entry, witness);
                     self.sequence += 1;
                     self.last_state = state;
                     self.ring = None;
-                    observer.entry(entry);
+                    observer.entry(&entry);
                 }
             }
-            if let Some(iret) = site.iret {
+            if let Some(iret) = iret {
                 let returning = &capture_return(&self.machine, &iret, state, self.sequence, time);
                 self.ring = Some(returning.ring());
                 observer.leave(returning);
@@ -505,6 +535,9 @@ impl Run {
         }
         let passed = if passes_itself {
             Passed::WithNextRun
+        } else if exact {
+            self.step_again = true;
+            return self.probes.expose(&mut self.machine, address, state.eip);
         } else {
             self.probes.pass(&mut self.machine, address, state.eip)?
         };

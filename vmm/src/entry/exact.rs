@@ -1,0 +1,263 @@
+//! All that the model needs to say what an event must do, and all that the event did to memory.
+//!
+//! The state before is known, not inferred: the vCPU stood at that boundary. Of memory before, the
+//! bytes are kept that the model reads and those that it writes; of memory after, every byte that
+//! differs. So the event can be judged, and explained, from these values alone.
+
+use crate::machine::ChangedByte;
+use ia32::paging::{self, Paging, Privilege};
+use ia32::{Memory, Operation, Outcome, Processor, State, take};
+use iced_x86::{Decoder, DecoderOptions, InstructionInfoFactory, OpAccess, Register};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+
+/// An event or an IRET with the whole of what went into it and came out of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exact {
+    /// What happened.
+    pub operation: Operation,
+    /// The state just before.
+    pub before: State,
+    /// What executed it.
+    pub processor: Processor,
+    /// Memory before, as far as it matters.
+    pub memory: KnownBytes,
+    /// The bytes of memory that differ afterwards, by address: all of them.
+    pub changed: Vec<ChangedByte>,
+    /// What the processor had to reach beside what the model covers.
+    pub touched: Vec<Touch>,
+}
+
+/// An access beside those of the event itself: the instruction's bytes, the operands that it may
+/// have reached before it faulted, the handler's first byte. It may set accessed and dirty bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Touch {
+    /// Linear address.
+    pub linear: u32,
+    /// It may have been a write.
+    pub write: bool,
+    /// It is made in the state after the event, not in that before.
+    pub after: bool,
+}
+
+/// Some bytes of physical memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownBytes {
+    bytes: BTreeMap<u64, u8>,
+    /// A byte was asked for that is not among them.
+    missed: Cell<bool>,
+}
+
+impl KnownBytes {
+    /// The byte at `address`, if it is known.
+    pub fn get(&self, address: u64) -> Option<u8> {
+        self.bytes.get(&address).copied()
+    }
+
+    /// Adds a byte, or changes it.
+    pub fn set(&mut self, address: u64, value: u8) {
+        self.bytes.insert(address, value);
+    }
+
+    /// Each run of bytes that follow each other, by address.
+    pub fn runs(&self) -> Vec<(u64, Vec<u8>)> {
+        let mut runs: Vec<(u64, Vec<u8>)> = Vec::new();
+        for (address, byte) in &self.bytes {
+            match runs.last_mut() {
+                Some((start, bytes)) if *start + bytes.len() as u64 == *address => {
+                    bytes.push(*byte);
+                }
+                _ => runs.push((*address, vec![*byte])),
+            }
+        }
+        runs
+    }
+
+    /// Whether a byte has been asked for that is not known.
+    pub fn has_missed(&self) -> bool {
+        self.missed.get()
+    }
+}
+
+impl Memory for KnownBytes {
+    fn read_u8(&self, address: u64) -> u8 {
+        self.get(address).unwrap_or_else(|| {
+            self.missed.set(true);
+            0xff
+        })
+    }
+}
+
+/// Memory that remembers what was read of it.
+struct Recorder<'a> {
+    memory: &'a [u8],
+    read: RefCell<BTreeMap<u64, u8>>,
+}
+
+impl Memory for Recorder<'_> {
+    fn read_u8(&self, address: u64) -> u8 {
+        let byte = self.memory.read_u8(address);
+        self.read.borrow_mut().insert(address, byte);
+        byte
+    }
+}
+
+impl Exact {
+    /// An operation that was seen from the boundary before it, where memory was `memory`, to the one
+    /// behind it.
+    pub fn record(
+        operation: Operation,
+        before: State,
+        after: &State,
+        processor: Processor,
+        memory: &[u8],
+        changed: Vec<ChangedByte>,
+        code: &[u8],
+    ) -> Self {
+        let mut touched = operands(&before, code);
+        touched.push(Touch { linear: before.instruction_address(), write: false, after: false });
+        let last = before.instruction_address().wrapping_add(code.len().max(1) as u32 - 1);
+        touched.push(Touch { linear: last, write: false, after: false });
+        touched.push(Touch { linear: after.instruction_address(), write: false, after: true });
+        let recorder = Recorder { memory, read: RefCell::default() };
+        let outcome = take(&before, &recorder, operation, &processor);
+        let mut exact =
+            Exact { operation, before, processor, memory: KnownBytes::default(), changed, touched };
+        drop(exact.marks(&outcome, &recorder));
+        for write in &outcome.writes {
+            for offset in 0..u64::from(write.width) {
+                recorder.read_u8(write.address + offset);
+            }
+        }
+        exact.memory.bytes = recorder.read.into_inner();
+        exact
+    }
+
+    /// What the model says.
+    pub fn outcome(&self) -> Outcome {
+        take(&self.before, &self.memory, self.operation, &self.processor)
+    }
+
+    /// The bits that accesses beside the model's may set, by the physical address of their byte.
+    pub fn marked(&self, outcome: &Outcome) -> BTreeMap<u64, u8> {
+        self.marks(outcome, &self.memory)
+    }
+
+    fn marks(&self, outcome: &Outcome, memory: &impl Memory) -> BTreeMap<u64, u8> {
+        let mut marks = BTreeMap::new();
+        for touch in &self.touched {
+            let state = if touch.after { &outcome.state } else { &self.before };
+            let access =
+                paging::Access { write: touch.write, privilege: Privilege::of(state.cpl()) };
+            let paging = Paging::from(state);
+            let walk = paging::translate(memory, &paging, touch.linear, access, &self.processor);
+            for update in [walk.directory, walk.table].into_iter().flatten() {
+                let bits = update.value & !memory.read_u8(update.address);
+                *marks.entry(update.address).or_default() |= bits;
+            }
+        }
+        marks
+    }
+
+    /// What the byte at `address` is afterwards; none if it is not known what it was before.
+    pub fn after(&self, address: u64) -> Option<u8> {
+        match self.changed.binary_search_by_key(&address, |changed| changed.address) {
+            Ok(index) => self.changed.get(index).map(|changed| changed.after),
+            Err(_) => self.memory.get(address),
+        }
+    }
+}
+
+/// The memory operands of the instruction that `code` begins with, the first and the last byte of
+/// each.
+fn operands(before: &State, code: &[u8]) -> Vec<Touch> {
+    let address = before.instruction_address();
+    let bitness = if before.cs().big() { 32 } else { 16 };
+    let mut decoder = Decoder::with_ip(bitness, code, u64::from(address), DecoderOptions::NONE);
+    let instruction = decoder.decode();
+    if instruction.is_invalid() {
+        return Vec::new();
+    }
+    let mut factory = InstructionInfoFactory::new();
+    let general = before.general.to_array();
+    let value = |register: Register, _: usize, _: usize| -> Option<u64> {
+        let value = match register {
+            Register::ES => before.segments[0].base,
+            Register::CS => before.segments[1].base,
+            Register::SS => before.segments[2].base,
+            Register::DS => before.segments[3].base,
+            Register::FS => before.segments[4].base,
+            Register::GS => before.segments[5].base,
+            register if register.is_gpr32() => general[register.number()],
+            register if register.is_gpr16() => general[register.number()] & 0xffff,
+            Register::AL => general[0] & 0xff,
+            _ => return None,
+        };
+        Some(u64::from(value))
+    };
+    let mut touched = Vec::new();
+    for memory in factory.info(&instruction).used_memory() {
+        let Some(first) = memory.virtual_address(0, value) else { continue };
+        let write = !matches!(memory.access(), OpAccess::Read | OpAccess::CondRead);
+        let size = memory.memory_size().size().max(1) as u32;
+        for linear in [first as u32, (first as u32).wrapping_add(size - 1)] {
+            touched.push(Touch { linear, write, after: false });
+        }
+    }
+    touched
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ia32::{Eflags, Event, Segment};
+
+    fn flat() -> State {
+        let segment = Segment { selector: 8, attributes: 0xc093, base: 0, limit: u32::MAX };
+        let mut state = State { cr0: 1, eflags: Eflags::FIXED, eip: 0x10, ..State::default() };
+        state.segments = [segment; 6];
+        state.segments[1].attributes = 0xc09b;
+        state.general.esp = 0x100;
+        state.general.ebx = 0x40;
+        state
+    }
+
+    #[test]
+    fn what_is_recorded_is_enough_for_the_model() {
+        let mut memory = vec![0; 0x200];
+        // A gate for vector 2 to 0008:0150, and the code segment 0008.
+        memory[0x10..0x18].copy_from_slice(&0x0000_8e00_0008_0150_u64.to_le_bytes());
+        memory[0x88..0x90].copy_from_slice(&0x00cf_9b00_0000_ffff_u64.to_le_bytes());
+        let mut state = flat();
+        state.idtr.limit = 0x7f;
+        state.gdtr = ia32::TableRegister { base: 0x80, limit: 0xf };
+        let after = State { eip: 0x150, ..state };
+        let operation = Event::int(2).into();
+        let exact = Exact::record(
+            operation,
+            state,
+            &after,
+            Processor::INTEL,
+            &memory,
+            Vec::new(),
+            &[0xcd, 2],
+        );
+        let outcome = exact.outcome();
+        assert!(outcome.is_completed() && !exact.memory.has_missed(), "{outcome:?}");
+        assert_eq!(outcome, take(&state, memory.as_slice(), operation, &Processor::INTEL));
+        assert!(exact.memory.runs().len() < 6);
+        // Memory as it was stands for what did not change.
+        assert_eq!((exact.after(0xfc), exact.after(0x1ff)), (Some(0), None));
+    }
+
+    #[test]
+    fn the_operands_of_an_instruction_are_found() {
+        // add [ebx+4], eax
+        let touched = operands(&flat(), &[0x01, 0x43, 0x04]);
+        let touch = |linear| Touch { linear, write: true, after: false };
+        assert_eq!(touched, [touch(0x44), touch(0x47)]);
+        // push eax
+        assert_eq!(operands(&flat(), &[0x50]), [touch(0xfc), touch(0xff)]);
+        assert_eq!(operands(&flat(), &[0x90]), []);
+    }
+}

@@ -1,0 +1,324 @@
+//! Exact mode: the state before each event is known, not inferred, and the whole of memory is
+//! compared.
+//!
+//! The guest is stepped, with interrupts closed too. At each boundary memory is what a copy of it
+//! says (see [`Machine::settle_memory`](crate::machine::Machine::settle_memory)). An instruction that
+//! turns out to have raised an event is undone, registers and memory, and happens again without
+//! stepping, up to the probe at its gate's target:
+//!
+//! ```text
+//!   boundary ─► step ─┬─► boundary
+//!      ▲              └─► event: put back ─► run ─► probe ─► what has changed? ─► Entry
+//!      └─ nothing of the first try is left
+//! ```
+//! Without stepping, from a known boundary:
+//! - INT n, INT3, INTO and ICEBP, which are the event themselves, and injected interrupts;
+//! - IN, OUT and HLT, which leave the VM by themselves, and what stands under a probe;
+//! - SYSENTER and SYSCALL, whose target has no probe, and all that the guest steps itself: KVM would
+//!   take its TF for its own;
+//! - all before the first LIDT: there is no gate yet.
+
+use super::step::{Stepping, classify};
+use super::{Observer, Run};
+use crate::entry::{Done, Entry, Exact, Kind, capture_return};
+use crate::machine::{ChangedByte, Exit, MachineError};
+use crate::probe::{Iret, loads_trap_flag, raised_event};
+use ia32::{Class, Eflags, Event, OperandSize, Operation, State, Vector, Word};
+use iced_x86::{Code, Decoder, DecoderOptions};
+
+/// Something that happens without stepping, and may be an event.
+#[derive(Debug)]
+pub(super) struct Pending {
+    /// The boundary before it.
+    before: Box<State>,
+    cause: Cause,
+    code: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Cause {
+    Injected(Vector),
+    Instruction,
+}
+
+/// What exact mode has to remember.
+#[derive(Debug, Default)]
+pub(super) struct ExactState {
+    pending: Option<Pending>,
+    /// The instruction at this boundary is a repeated one that has begun.
+    repeating: bool,
+    /// IDTR and CR3 when the probes last followed them.
+    last: Option<(u32, u32, u32)>,
+}
+
+impl Run {
+    /// Exact mode has begun: the guest has an IDT, and memory is watched.
+    pub(super) fn is_exact(&self) -> bool {
+        self.exact.is_some() && self.machine.memory_is_watched()
+    }
+
+    /// Something is happening that must come to its probe before anything else does.
+    pub(super) fn event_is_pending(&self) -> bool {
+        self.exact.as_ref().is_some_and(|exact| exact.pending.is_some())
+    }
+
+    /// Whether exact mode begins, or has begun, with the vCPU in `state`.
+    pub(super) fn begin_exact(&mut self, state: &State) -> Result<bool, MachineError> {
+        if self.exact.is_none() {
+            return Ok(false);
+        }
+        if !self.machine.memory_is_watched() {
+            if !state.protected() || state.idtr.limit < 7 || !self.probes.idt().is_loaded() {
+                return Ok(false);
+            }
+            self.machine.watch_memory()?;
+        }
+        Ok(true)
+    }
+
+    /// Goes on by one instruction, or by one event. `counts`: time passes.
+    pub(super) fn go_on_exactly(
+        &mut self,
+        state: State,
+        counts: bool,
+        observer: &mut impl Observer,
+    ) -> Result<Option<Exit>, MachineError> {
+        self.machine.vcpu.request_interrupt_window(false);
+        if self.event_is_pending() {
+            // A signal came between.
+            return self.machine.vcpu.run().map(Some);
+        }
+        self.settle(&state)?;
+        if let Some((vector, before)) = &self.injected {
+            let (cause, before) = (Cause::Injected(*vector), before.clone());
+            self.pend(before, cause, Vec::new());
+            return self.machine.vcpu.run().map(Some);
+        }
+        if counts {
+            self.clock.tick();
+        }
+        let at = state.instruction_address();
+        if self.probes.is_site(at) {
+            self.before = Some(Box::new(state));
+            self.step_again = true;
+            return self.machine.vcpu.run().map(Some);
+        }
+        let mut bytes = [0; 15];
+        let count = self.probes.read_code(&self.machine.linear(), at, &mut bytes);
+        let code = &bytes[..count];
+        let class = classify(code);
+        let steps_itself = state.eflags.contains(Eflags::TF)
+            || (class == Stepping::LoadsFlags
+                && loads_trap_flag(&state, &self.machine.linear(), code));
+        let iret = iret(&state, code, at);
+        let native = class == Stepping::Never && !is_idle_into(&state, code);
+        if steps_itself || native {
+            if let Some(iret) = &iret {
+                self.report_return(iret, state, None, observer);
+            }
+            return self.run_natively(state, code);
+        }
+        let snapshot = self.machine.vcpu.snapshot();
+        let exit = self.machine.vcpu.step(self.step_again)?;
+        self.step_again = class == Stepping::LoadsFlags;
+        let after = self.machine.vcpu.state();
+        match exit {
+            Exit::Step if !raised_event(&state, &after, code) => {
+                if class == Stepping::PushesFlags {
+                    self.hide_trap_flag(&after);
+                }
+                self.counters.stepped += 1;
+                self.counters.exits += 1;
+                if let Some(iret) = &iret {
+                    self.report_return(iret, state, Some(&after), observer);
+                }
+                if let Some(exact) = &mut self.exact {
+                    exact.repeating = after.eip == state.eip && after.general != state.general;
+                }
+                Ok(None)
+            }
+            Exit::MemoryRead { .. }
+            | Exit::MemoryWrite { .. }
+            | Exit::Interrupted
+            | Exit::Shutdown
+            | Exit::InternalError { .. } => {
+                self.step_again = true;
+                Ok(Some(exit))
+            }
+            _ => {
+                self.machine.vcpu.restore(&snapshot);
+                self.machine.rewind_memory()?;
+                if let Some(iret) = &iret {
+                    self.report_return(iret, state, None, observer);
+                }
+                self.run_natively(state, code)
+            }
+        }
+    }
+
+    /// Takes in what has changed since the last boundary, and lets the probes follow.
+    fn settle(&mut self, state: &State) -> Result<(), MachineError> {
+        let changed = self.machine.settle_memory()?;
+        let tables = (state.idtr.base, u32::from(state.idtr.limit), state.cr3);
+        let Some(exact) = &mut self.exact else { return Ok(()) };
+        let moved = exact.last != Some(tables);
+        exact.last = Some(tables);
+        if changed || moved || self.probes.has_exposed() {
+            self.probes.follow(&mut self.machine, state)?;
+            self.machine.settle_own_writes();
+        }
+        Ok(())
+    }
+
+    fn pend(&mut self, before: Box<State>, cause: Cause, code: Vec<u8>) {
+        self.step_again = true;
+        if let Some(exact) = &mut self.exact {
+            exact.pending = Some(Pending { before, cause, code });
+        }
+    }
+
+    /// Lets the instruction at this boundary happen without stepping.
+    fn run_natively(&mut self, state: State, code: &[u8]) -> Result<Option<Exit>, MachineError> {
+        self.before = Some(Box::new(state));
+        self.pend(Box::new(state), Cause::Instruction, code.to_vec());
+        self.machine.vcpu.run().map(Some)
+    }
+
+    /// The exit was another than the one at a probe: what happened was no event, or it was missed.
+    pub(super) fn forget_pending(&mut self) {
+        if let Some(exact) = &mut self.exact {
+            exact.pending = None;
+            exact.repeating = false;
+        }
+    }
+
+    /// What was pending when the guest stopped at a probe, with all that has changed in memory.
+    pub(super) fn witness(&mut self) -> Result<Option<(Pending, Vec<ChangedByte>)>, MachineError> {
+        let Some(pending) = self.exact.as_mut().and_then(|exact| exact.pending.take()) else {
+            return Ok(None);
+        };
+        let changed = self.machine.memory_changes()?;
+        Ok(Some((pending, changed)))
+    }
+
+    /// Adds to `entry` what is known of it.
+    pub(super) fn complete(
+        &mut self,
+        entry: &mut Entry,
+        witness: Option<(Pending, Vec<ChangedByte>)>,
+    ) {
+        let Some(exact) = &mut self.exact else { return };
+        let repeating = std::mem::take(&mut exact.repeating);
+        let Some((pending, changed)) = witness else { return };
+        let Some(operation) = pending.operation(entry, repeating) else { return };
+        let mut before = *pending.before;
+        if entry.vector == Vector::PF
+            && matches!(operation, Operation::Event(Event { kind: ia32::Kind::Fault, .. }))
+        {
+            // It is raised by the access, and delivered as it stands.
+            before.cr2 = entry.after.cr2;
+        }
+        entry.exact = Some(Box::new(Exact::record(
+            operation,
+            before,
+            &entry.after,
+            self.processor,
+            self.machine.memory_before(),
+            changed,
+            &pending.code,
+        )));
+    }
+
+    /// Reports an IRET that has led to `after`, or one that faults or sets TF.
+    fn report_return(
+        &mut self,
+        iret: &Iret,
+        state: State,
+        after: Option<&State>,
+        observer: &mut impl Observer,
+    ) {
+        let time = self.clock.instructions();
+        let mut returning = capture_return(&self.machine, iret, state, self.sequence, time);
+        // The stack is that before the IRET: an IRET writes no word.
+        if let Some(after) = after
+            && let Ok(changed) = self.machine.memory_changes()
+        {
+            let size = if iret.word_size == 2 { OperandSize::Bits16 } else { OperandSize::Bits32 };
+            let length = iret.length;
+            let operation = ia32::Iret { size, length }.into();
+            let exact = Exact::record(
+                operation,
+                state,
+                after,
+                self.processor,
+                self.machine.memory_before(),
+                changed,
+                &[],
+            );
+            returning.done = Some(Box::new(Done { exact, after: *after }));
+        }
+        self.ring = Some(returning.ring());
+        observer.leave(&returning);
+    }
+}
+
+impl Pending {
+    /// What the model is to be asked; none if this is nothing that it covers.
+    fn operation(&self, entry: &Entry, repeating: bool) -> Option<Operation> {
+        if let Cause::Injected(vector) = self.cause {
+            return Some(Event { repeating, ..Event::external(vector.0) }.into());
+        }
+        let before = &self.before;
+        let bitness = if before.cs().big() && !before.virtual_8086() { 32 } else { 16 };
+        let mut decoder = Decoder::with_ip(bitness, &self.code, 0, DecoderOptions::NONE);
+        let instruction = decoder.decode();
+        let length = instruction.len() as u8;
+        let software = |event: Event| {
+            let ia32::Kind::Software { instruction, .. } = event.kind else { return event };
+            Event { kind: ia32::Kind::Software { instruction, length }, ..event }
+        };
+        match instruction.code() {
+            Code::Int_imm8 => return Some(software(Event::int(instruction.immediate8())).into()),
+            Code::Int3 => return Some(software(Event::int3()).into()),
+            Code::Into => return Some(software(Event::into()).into()),
+            Code::Int1 => {
+                let kind = ia32::Kind::Icebp { length };
+                return Some(Event { kind, ..Event::icebp() }.into());
+            }
+            Code::Iretd => {
+                return Some(ia32::Iret { size: OperandSize::Bits32, length }.into());
+            }
+            Code::Iretw => {
+                return Some(ia32::Iret { size: OperandSize::Bits16, length }.into());
+            }
+            _ => {}
+        }
+        // An exception by an instruction. What decides its error code is not modelled: the one that
+        // was pushed is taken, and delivery judged.
+        if entry.kind != Kind::Fault || entry.vector.class() != Class::Fault {
+            return None;
+        }
+        Some(Event::fault(entry.vector, entry.frame.get(Word::ErrorCode)).into())
+    }
+}
+
+/// INTO with OF clear does nothing.
+fn is_idle_into(state: &State, code: &[u8]) -> bool {
+    code.first() == Some(&0xce) && !state.eflags.contains(Eflags::OF)
+}
+
+/// The IRET that `code` begins with.
+fn iret(state: &State, code: &[u8], address: u32) -> Option<Iret> {
+    let prefix = match code {
+        [0xcf, ..] => false,
+        [0x66, 0xcf, ..] => true,
+        _ => return None,
+    };
+    let wide = (state.cs().big() && !state.virtual_8086()) != prefix;
+    Some(Iret {
+        address,
+        probe_address: address,
+        word_size: if wide { 4 } else { 2 },
+        length: 1 + u8::from(prefix),
+    })
+}
