@@ -1,6 +1,6 @@
 //! What a rule says when something is wrong.
 
-use ia32::Word;
+use ia32::{Owner, Word};
 use std::fmt;
 
 /// Whose fault a finding is.
@@ -32,6 +32,26 @@ pub struct Difference {
     pub got: u32,
 }
 
+/// Where a processor and the model differ, for known deviations to be matched against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aspect {
+    /// A register, or a part of one, by the model's name for it: `CS attributes`.
+    Register(&'static str),
+    /// Memory that the model writes.
+    Written(Owner),
+}
+
+/// How they differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mismatch {
+    /// Where.
+    pub aspect: Aspect,
+    /// What the model says.
+    pub expected: u32,
+    /// What was found.
+    pub got: u32,
+}
+
 /// One thing that is wrong with one entry or return.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -49,6 +69,8 @@ pub struct Finding {
     pub reason: Option<String>,
     /// The word of the frame that differs, if it is one.
     pub difference: Option<Difference>,
+    /// Where the model says something else, if that is what is wrong.
+    pub mismatch: Option<Mismatch>,
 }
 
 impl Finding {
@@ -68,6 +90,7 @@ impl Finding {
             got: got.into(),
             reason: None,
             difference: None,
+            mismatch: None,
         }
     }
 
@@ -82,6 +105,15 @@ impl Finding {
     #[must_use]
     pub fn of_word(mut self, word: Word, expected: u32, got: u32) -> Self {
         self.difference = Some(Difference { word, expected, got });
+        self
+    }
+}
+
+impl Finding {
+    /// Names where the model says something else.
+    #[must_use]
+    pub(super) fn beside_the_model(mut self, aspect: Aspect, expected: u32, got: u32) -> Self {
+        self.mismatch = Some(Mismatch { aspect, expected, got });
         self
     }
 }

@@ -28,7 +28,7 @@ mod rules {
 }
 
 pub use deviation::{DEVIATIONS, Deviation};
-pub use finding::{Difference, Finding, Findings, Subject};
+pub use finding::{Aspect, Difference, Finding, Findings, Mismatch, Subject};
 pub use history::{History, LiveFrame, StackUse, TaskId};
 
 use crate::entry::{Entry, Return};
@@ -136,7 +136,9 @@ impl Checker {
     fn sort(&mut self, judgement: &mut Judgement, known: impl Fn(&Deviation, &Finding) -> bool) {
         for finding in self.findings.take() {
             let deviation = DEVIATIONS.iter().find(|deviation| {
-                deviation.applies_to(&self.backend) && known(deviation, &finding)
+                deviation.applies_to(&self.backend)
+                    && (known(deviation, &finding)
+                        || finding.mismatch.as_ref().is_some_and(deviation.model))
             });
             match deviation {
                 // Two rules may see the same one.

@@ -1,4 +1,4 @@
-use crate::check::{Finding, Findings, History, Subject};
+use crate::check::{Aspect, Finding, Findings, History, Subject};
 use crate::entry::{Entry, Exact, Return};
 use ia32::{End, Outcome, Owner, State, Vendor, Write};
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,11 +53,18 @@ fn judge(exact: &Exact, after: &State, what: &str, findings: &mut Findings) {
     let (expected, got) = (as_reported(exact, &outcome.state), as_reported(exact, after));
     for difference in outcome.undefined.differences(&expected, &got) {
         let field = difference.field;
-        findings.add(finding(
-            format!("{field} after {what} is not what the model says"),
-            format!("{field} {:08x}", difference.expected),
-            format!("{field} {:08x}", difference.got),
-        ));
+        findings.add(
+            finding(
+                format!("{field} after {what} is not what the model says"),
+                format!("{field} {:08x}", difference.expected),
+                format!("{field} {:08x}", difference.got),
+            )
+            .beside_the_model(
+                Aspect::Register(field),
+                difference.expected,
+                difference.got,
+            ),
+        );
     }
     memory(exact, &outcome, what, findings);
 }
@@ -163,7 +170,8 @@ fn of_write(
         ),
         format!("{expected:0digits$x}"),
         format!("{got:0digits$x}"),
-    );
+    )
+    .beside_the_model(Aspect::Written(write.owner), expected, got);
     match write.owner {
         Owner::Pushed(word) => finding.of_word(word, expected, got),
         _ => finding,

@@ -1,5 +1,6 @@
 //! The trials, by subject.
 
+mod accessed;
 mod breakpoint;
 mod cold;
 mod fault;
@@ -43,6 +44,7 @@ pub(super) fn warm() -> impl Iterator<Item = &'static Trial> {
         breakpoint::TRIALS,
         task::TRIALS,
         flags::TRIALS,
+        accessed::TRIALS,
     ]
     .into_iter()
     .flatten()
