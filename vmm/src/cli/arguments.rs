@@ -30,6 +30,17 @@ pub(super) enum Command {
         #[command(flatten)]
         options: RunOptions,
     },
+    /// Explain an entry of a trace step by step, as the manuals have it
+    Explain {
+        /// A trace that was written with --exact --trace
+        trace: PathBuf,
+        /// Number of the entry
+        #[arg(value_name = "N")]
+        entry: u64,
+        /// The return after that entry instead
+        #[arg(short, long = "return")]
+        returning: bool,
+    },
     /// Test what this KVM does in 32-bit protected mode
     Doctor {
         /// When to colour the output

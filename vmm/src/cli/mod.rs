@@ -2,6 +2,7 @@
 
 mod arguments;
 mod doctor;
+mod explain;
 mod failure;
 mod input;
 mod output;
@@ -26,6 +27,9 @@ pub(crate) fn main() -> ExitCode {
     let result = match arguments.command {
         None => run::run(None, &arguments.options),
         Some(Command::Run { kernel, options }) => run::run(kernel.as_deref(), &options),
+        Some(Command::Explain { trace, entry, returning }) => {
+            explain::explain(&trace, entry, returning)
+        }
         Some(Command::Doctor { color }) => doctor::doctor(color),
     };
     match result {

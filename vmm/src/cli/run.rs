@@ -25,6 +25,11 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
             "--exact needs the deterministic clock: it steps the guest".into(),
         ));
     }
+    if options.exact && Choice::from(options.probe) == Choice::None {
+        return Err(Failure::Input(
+            "--exact needs probes: they are where an event is caught".into(),
+        ));
+    }
     let input = Input::read(kernel, options)?;
     let size = options.mem << 20;
     let clock = options.clock.unwrap_or(if input.carried || options.exact {
@@ -64,6 +69,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         options.quiet,
         options.verbose > 1,
     );
+    report.summary().exact = options.exact;
     report.summary().unprobed = Choice::from(options.probe) == Choice::None;
     if options.verbose > 0 {
         report.print(&loaded(&boot))?;

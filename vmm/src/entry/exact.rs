@@ -6,7 +6,7 @@
 
 use crate::machine::ChangedByte;
 use ia32::paging::{self, Paging, Privilege};
-use ia32::{Memory, Operation, Outcome, Processor, State, take};
+use ia32::{End, Memory, Operation, Outcome, Processor, State, take};
 use iced_x86::{Decoder, DecoderOptions, InstructionInfoFactory, OpAccess, Register};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -26,6 +26,8 @@ pub struct Exact {
     pub changed: Vec<ChangedByte>,
     /// What the processor had to reach beside what the model covers.
     pub touched: Vec<Touch>,
+    /// The manuals decide what must come of it, and the model covers it.
+    pub decided: bool,
 }
 
 /// An access beside those of the event itself: the instruction's bytes, the operands that it may
@@ -121,8 +123,15 @@ impl Exact {
         touched.push(Touch { linear: after.instruction_address(), write: false, after: true });
         let recorder = Recorder { memory, read: RefCell::default() };
         let outcome = take(&before, &recorder, operation, &processor);
-        let mut exact =
-            Exact { operation, before, processor, memory: KnownBytes::default(), changed, touched };
+        let mut exact = Exact {
+            operation,
+            before,
+            processor,
+            memory: KnownBytes::default(),
+            changed,
+            touched,
+            decided: outcome.unspecified.is_none() && !matches!(outcome.end, End::Unmodelled(_)),
+        };
         drop(exact.marks(&outcome, &recorder));
         for write in &outcome.writes {
             for offset in 0..u64::from(write.width) {

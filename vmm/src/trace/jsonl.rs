@@ -8,8 +8,9 @@
 //! The encoder is our own: serde_json costs several times what a stop at a probe does. A line is a
 //! copy of a template into which the digits are written.
 
+use super::exact::to_json;
 use crate::check::Judgement;
-use crate::entry::{Entry, Frame, InnerStack, OriginSource, Return};
+use crate::entry::{Entry, Exact, Frame, InnerStack, OriginSource, Return};
 use crate::host::Backend;
 use ia32::Word;
 use std::fs::File;
@@ -203,6 +204,9 @@ impl JsonLines {
                 ]
             );
         }
+        if let Some(exact) = &entry.exact {
+            held_against_the_model(line, exact);
+        }
         judged(line, judgement);
         self.end_line()
     }
@@ -227,6 +231,9 @@ impl JsonLines {
             ]
         );
         words(line, &returning.frame);
+        if let Some(done) = &returning.done {
+            held_against_the_model(line, &done.exact);
+        }
         judged(line, judgement);
         self.end_line()
     }
@@ -374,6 +381,15 @@ fn words(line: &mut Vec<u8>, frame: &Frame) {
         }
     }
     text(line, "}");
+}
+
+/// What the model needs; exact mode is slow in any case.
+#[cold]
+fn held_against_the_model(line: &mut Vec<u8>, exact: &Exact) {
+    if let Some(object) = to_json(exact) {
+        text(line, ",\"exact\":");
+        text(line, &object.to_string());
+    }
 }
 
 fn judged(line: &mut Vec<u8>, judgement: &Judgement) {

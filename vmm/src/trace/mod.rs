@@ -1,6 +1,8 @@
 //! Writes down what was seen and what the rules said. Sinks never influence what is checked.
 
 mod colour;
+mod exact;
+mod explain;
 mod jsonl;
 mod line;
 mod picture;
@@ -8,6 +10,7 @@ mod report;
 mod summary;
 
 pub use colour::Colour;
+pub use explain::{ExplainError, Line, explain_line};
 pub use jsonl::{Header, JsonLines};
 pub use line::{FindingText, event_name, task_name};
 pub use picture::picture;

@@ -227,7 +227,7 @@ impl<W: Write> Observer for Report<W> {
 
     fn leave(&mut self, returning: &Return) {
         let judgement = self.checker.leave(returning);
-        self.summary.leave(&judgement);
+        self.summary.leave(returning, &judgement);
         if let Some(trace) = &mut self.trace {
             let written = trace.leave(returning, &judgement);
             self.keep(written);

@@ -2,7 +2,7 @@
 
 use super::{Colour, event_name};
 use crate::check::{Deviation, History, Judgement};
-use crate::entry::{Entry, Kind};
+use crate::entry::{Entry, Exact, Kind, Return};
 use crate::host::Backend;
 use crate::probe::Census;
 use crate::run::Ending;
@@ -53,6 +53,12 @@ pub struct Summary {
     pub findings: u64,
     /// The guest ran without probes.
     pub unprobed: bool,
+    /// The guest was run in exact mode.
+    pub exact: bool,
+    /// Entries that were held against the model.
+    pub exact_entries: u64,
+    /// The same of returns.
+    pub exact_returns: u64,
     by_event: BTreeMap<(Vector, Kind, u8), u64>,
     by_rule: BTreeMap<&'static str, u64>,
     deviations: BTreeMap<&'static str, (&'static Deviation, u64)>,
@@ -70,6 +76,7 @@ impl Summary {
         } else {
             self.same += 1;
         }
+        self.exact_entries += u64::from(is_decided(entry.exact.as_deref()));
         self.judged(judgement);
         let key = (entry.vector, entry.kind, entry.origin.ring);
         if let Some((last, count)) = &mut self.last
@@ -85,8 +92,10 @@ impl Summary {
 
     /// Counts a return.
     #[inline]
-    pub fn leave(&mut self, judgement: &Judgement) {
+    pub fn leave(&mut self, returning: &Return, judgement: &Judgement) {
         self.returns += 1;
+        self.exact_returns +=
+            u64::from(is_decided(returning.done.as_ref().map(|done| &done.exact)));
         self.judged(judgement);
     }
 
@@ -104,6 +113,20 @@ impl Summary {
         for finding in &judgement.findings {
             self.findings += 1;
             *self.by_rule.entry(finding.rule).or_default() += 1;
+        }
+    }
+
+    fn held_against_the_model(&self) -> String {
+        let text = format!(
+            "{:<8} held against the model, registers and all of memory",
+            format!("{}+{}", self.exact_entries, self.exact_returns),
+        );
+        let others = (self.entries - self.exact_entries, self.returns - self.exact_returns);
+        match others {
+            (0, 0) => text,
+            (entries, returns) => {
+                format!("{text}; not so: {entries} entries, {returns} returns")
+            }
         }
     }
 
@@ -198,6 +221,9 @@ impl Summary {
             );
             heading = "";
         }
+        if self.exact {
+            row("exact", &self.held_against_the_model());
+        }
         let mut heading = "deviations";
         for (name, (deviation, count)) in &self.deviations {
             row(heading, &colour.odd(&format!("{count:<8} {name}: {}", deviation.description)));
@@ -218,6 +244,10 @@ impl Summary {
         row("end", &ending.to_string());
         text
     }
+}
+
+fn is_decided(exact: Option<&Exact>) -> bool {
+    exact.is_some_and(|exact| exact.decided)
 }
 
 fn probes(census: &Census) -> String {

@@ -1,0 +1,18 @@
+//! `esp0 explain`: the model's account of one entry or return of a trace.
+
+use super::OK;
+use super::failure::Failure;
+use esp0::trace::{Line, explain_line};
+use std::fs::File;
+use std::io::{self, BufReader, Write as _};
+use std::path::Path;
+
+pub(super) fn explain(path: &Path, entry: u64, returning: bool) -> Result<u8, Failure> {
+    let fail =
+        |error: &dyn std::fmt::Display| Failure::Input(format!("{}: {error}", path.display()));
+    let file = File::open(path).map_err(|error| fail(&error))?;
+    let line = if returning { Line::Return(entry) } else { Line::Entry(entry) };
+    let text = explain_line(BufReader::new(file), line).map_err(|error| fail(&error))?;
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(OK)
+}
