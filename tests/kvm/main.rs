@@ -2,6 +2,7 @@
 
 mod catching;
 mod endings;
+mod exact;
 mod hostile;
 mod plants;
 mod processor;

@@ -46,8 +46,15 @@ pub struct Touch {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnownBytes {
     bytes: BTreeMap<u64, u8>,
-    /// A byte was asked for that is not among them.
-    missed: Cell<bool>,
+}
+
+/// What the model says of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// What must come of it.
+    pub outcome: Outcome,
+    /// Each byte that the model read is known. If not, the outcome means nothing.
+    pub complete: bool,
 }
 
 impl KnownBytes {
@@ -74,16 +81,18 @@ impl KnownBytes {
         }
         runs
     }
-
-    /// Whether a byte has been asked for that is not known.
-    pub fn has_missed(&self) -> bool {
-        self.missed.get()
-    }
 }
 
-impl Memory for KnownBytes {
+/// Known bytes as the model reads them.
+struct Reader<'a> {
+    known: &'a KnownBytes,
+    /// A byte was asked for that is not known.
+    missed: Cell<bool>,
+}
+
+impl Memory for Reader<'_> {
     fn read_u8(&self, address: u64) -> u8 {
-        self.get(address).unwrap_or_else(|| {
+        self.known.get(address).unwrap_or_else(|| {
             self.missed.set(true);
             0xff
         })
@@ -143,13 +152,19 @@ impl Exact {
     }
 
     /// What the model says.
-    pub fn outcome(&self) -> Outcome {
-        take(&self.before, &self.memory, self.operation, &self.processor)
+    pub fn account(&self) -> Account {
+        let reader = self.reader();
+        let outcome = take(&self.before, &reader, self.operation, &self.processor);
+        Account { outcome, complete: !reader.missed.get() }
+    }
+
+    fn reader(&self) -> Reader<'_> {
+        Reader { known: &self.memory, missed: Cell::new(false) }
     }
 
     /// The bits that accesses beside the model's may set, by the physical address of their byte.
     pub fn marked(&self, outcome: &Outcome) -> BTreeMap<u64, u8> {
-        self.marks(outcome, &self.memory)
+        self.marks(outcome, &self.reader())
     }
 
     fn marks(&self, outcome: &Outcome, memory: &impl Memory) -> BTreeMap<u64, u8> {
@@ -251,8 +266,8 @@ mod tests {
             Vec::new(),
             &[0xcd, 2],
         );
-        let outcome = exact.outcome();
-        assert!(outcome.is_completed() && !exact.memory.has_missed(), "{outcome:?}");
+        let Account { outcome, complete } = exact.account();
+        assert!(outcome.is_completed() && complete, "{outcome:?}");
         assert_eq!(outcome, take(&state, memory.as_slice(), operation, &Processor::INTEL));
         assert!(exact.memory.runs().len() < 6);
         // Memory as it was stands for what did not change.

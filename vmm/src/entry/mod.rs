@@ -11,7 +11,7 @@ mod frame;
 
 pub use capture::{Scene, capture_entry, capture_return};
 pub use event::{CodeBytes, Kind};
-pub use exact::{Exact, KnownBytes, Touch};
+pub use exact::{Account, Exact, KnownBytes, Touch};
 pub use frame::Frame;
 
 use ia32::{Gate, State, Vector};

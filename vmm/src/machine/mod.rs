@@ -50,6 +50,9 @@ pub enum MachineError {
         /// What the operating system answered.
         reason: String,
     },
+    /// Guest memory changed, and KVM's dirty log did not say so.
+    #[error("this KVM's dirty log misses writes to guest memory: exact mode cannot work on it")]
+    MissedWrite,
     /// The timer that interrupts a running vCPU could not be set.
     #[error("the alarm timer cannot be {action} ({source})")]
     Alarm {
@@ -164,10 +167,18 @@ impl Machine {
         self.shadow.as_ref().map_or(&[], Shadow::bytes)
     }
 
-    /// Whether all of memory is what it was at the last boundary: that the dirty log has missed
-    /// nothing. Slow.
-    pub fn memory_is_as_before(&self) -> bool {
-        self.shadow.as_ref().is_none_or(|shadow| shadow.is_whole(&self.memory))
+    /// Compares all of memory, and not only the pages that KVM's dirty log names: had the log missed
+    /// one, the changes found so far would not have been all.
+    ///
+    /// # Errors
+    /// [`MachineError::MissedWrite`] if it has.
+    pub fn verify_memory(&mut self) -> Result<(), MachineError> {
+        self.settle_memory()?;
+        if self.shadow.as_ref().is_none_or(|shadow| shadow.is_whole(&self.memory)) {
+            Ok(())
+        } else {
+            Err(MachineError::MissedWrite)
+        }
     }
 
     /// The VM's file, for ioctls that no wrapper has.

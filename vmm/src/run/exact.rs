@@ -14,9 +14,11 @@
 //! Without stepping, from a known boundary:
 //! - INT n, INT3, INTO and ICEBP, which are the event themselves, and injected interrupts;
 //! - IN, OUT and HLT, which leave the VM by themselves, and what stands under a probe;
-//! - SYSENTER and SYSCALL, whose target has no probe, and all that the guest steps itself: KVM would
-//!   take its TF for its own;
+//! - SYSENTER and SYSCALL, whose target has no probe;
 //! - all before the first LIDT: there is no gate yet.
+//!
+//! A guest that steps itself is stepped too. KVM takes its TF for its own, so the flag is added again
+//! afterwards, and the #DB injected.
 
 use super::step::{Stepping, classify};
 use super::{Observer, Run};
@@ -24,7 +26,7 @@ use crate::entry::{Done, Entry, Exact, Kind, capture_return};
 use crate::machine::{ChangedByte, Exit, MachineError};
 use crate::probe::{Iret, loads_trap_flag, raised_event};
 use ia32::{Class, Eflags, Event, OperandSize, Operation, State, Vector, Word};
-use iced_x86::{Code, Decoder, DecoderOptions};
+use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Register};
 
 /// Something that happens without stepping, and may be an event.
 #[derive(Debug)]
@@ -39,6 +41,8 @@ pub(super) struct Pending {
 enum Cause {
     Injected(Vector),
     Instruction,
+    /// The guest steps itself: the #DB behind the instruction.
+    SingleStep,
 }
 
 /// What exact mode has to remember.
@@ -107,33 +111,40 @@ impl Run {
         let count = self.probes.read_code(&self.machine.linear(), at, &mut bytes);
         let code = &bytes[..count];
         let class = classify(code);
-        let steps_itself = state.eflags.contains(Eflags::TF)
-            || (class == Stepping::LoadsFlags
-                && loads_trap_flag(&state, &self.machine.linear(), code));
+        let own_step = state.eflags.contains(Eflags::TF);
+        // With the guest's own TF behind the instruction.
+        let keeps_trap_flag = match class {
+            Stepping::LoadsFlags => loads_trap_flag(&state, &self.machine.linear(), code),
+            _ => own_step,
+        };
         let iret = iret(&state, code, at);
         let native = class == Stepping::Never && !is_idle_into(&state, code);
-        if steps_itself || native {
-            if let Some(iret) = &iret {
-                self.report_return(iret, state, None, observer);
-            }
+        if native {
             return self.run_natively(state, code);
         }
         let snapshot = self.machine.vcpu.snapshot();
-        let exit = self.machine.vcpu.step(self.step_again)?;
+        let exit = self.machine.vcpu.step(self.step_again || own_step)?;
         self.step_again = class == Stepping::LoadsFlags;
-        let after = self.machine.vcpu.state();
+        let mut after = self.machine.vcpu.state();
         match exit {
-            Exit::Step if !raised_event(&state, &after, code) => {
-                if class == Stepping::PushesFlags {
-                    self.hide_trap_flag(&after);
-                }
+            Exit::Step if !raised(&state, &after, code) => {
                 self.counters.stepped += 1;
                 self.counters.exits += 1;
+                if class == Stepping::PushesFlags && !own_step {
+                    self.hide_trap_flag(&after);
+                }
+                if keeps_trap_flag {
+                    after.eflags = after.eflags | Eflags::TF;
+                    self.machine.vcpu.set_eflags(after.eflags.0);
+                }
                 if let Some(iret) = &iret {
                     self.report_return(iret, state, Some(&after), observer);
                 }
                 if let Some(exact) = &mut self.exact {
                     exact.repeating = after.eip == state.eip && after.general != state.general;
+                }
+                if own_step {
+                    return self.trap_own_step(after);
                 }
                 Ok(None)
             }
@@ -154,6 +165,15 @@ impl Run {
                 self.run_natively(state, code)
             }
         }
+    }
+
+    /// The guest steps itself, and KVM has done the step: the #DB behind it is due in state `after`.
+    fn trap_own_step(&mut self, after: State) -> Result<Option<Exit>, MachineError> {
+        self.machine.settle_memory()?;
+        self.machine.vcpu.reflect_single_step()?;
+        self.before = Some(Box::new(after));
+        self.pend(Box::new(after), Cause::SingleStep, Vec::new());
+        self.machine.vcpu.run().map(Some)
     }
 
     /// Takes in what has changed since the last boundary, and lets the probes follow.
@@ -265,8 +285,12 @@ impl Run {
 impl Pending {
     /// What the model is to be asked; none if this is nothing that it covers.
     fn operation(&self, entry: &Entry, repeating: bool) -> Option<Operation> {
-        if let Cause::Injected(vector) = self.cause {
-            return Some(Event { repeating, ..Event::external(vector.0) }.into());
+        match self.cause {
+            Cause::Injected(vector) => {
+                return Some(Event { repeating, ..Event::external(vector.0) }.into());
+            }
+            Cause::SingleStep => return Some(Event::trap(Vector::DB).into()),
+            Cause::Instruction => {}
         }
         let before = &self.before;
         let bitness = if before.cs().big() && !before.virtual_8086() { 32 } else { 16 };
@@ -302,6 +326,25 @@ impl Pending {
     }
 }
 
+/// Whether the instruction that was stepped from `before` to `after` raised an event.
+///
+/// Beside what [`raised_event`] can tell: an instruction that is no branch goes on to the next one,
+/// or begins again if it is repeated. After a load of SS the processor may do a second one.
+fn raised(before: &State, after: &State, code: &[u8]) -> bool {
+    if raised_event(before, after, code) {
+        return true;
+    }
+    let at = before.instruction_address();
+    let bitness = if before.cs().big() && !before.virtual_8086() { 32 } else { 16 };
+    let mut decoder = Decoder::with_ip(bitness, code, u64::from(at), DecoderOptions::NONE);
+    let instruction = decoder.decode();
+    let loads_ss =
+        (0..instruction.op_count()).any(|operand| instruction.op_register(operand) == Register::SS);
+    let goes_on = instruction.flow_control() == FlowControl::Next && !loads_ss;
+    let now = after.instruction_address();
+    goes_on && now != at && now != at.wrapping_add(instruction.len() as u32)
+}
+
 /// INTO with OF clear does nothing.
 fn is_idle_into(state: &State, code: &[u8]) -> bool {
     code.first() == Some(&0xce) && !state.eflags.contains(Eflags::OF)
@@ -321,4 +364,43 @@ fn iret(state: &State, code: &[u8], address: u32) -> Option<Iret> {
         word_size: if wide { 4 } else { 2 },
         length: 1 + u8::from(prefix),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(eip: u32, esp: u32) -> State {
+        let mut state = State { cr0: 1, eip, ..State::default() };
+        state.segments[1].attributes = 0xc09b;
+        state.segments[2].attributes = 0xc093;
+        state.general.esp = esp;
+        state
+    }
+
+    #[test]
+    fn a_fault_through_a_16_bit_gate_is_told_by_where_it_leads() {
+        // add eax, ebx: six bytes have been pushed.
+        let add = [0x01, 0xd8];
+        assert!(raised(&at(0x1000, 0x8000), &at(0x2001, 0x7ffa), &add));
+        assert!(!raised(&at(0x1000, 0x8000), &at(0x1002, 0x8000), &add));
+    }
+
+    #[test]
+    fn jumps_and_repetitions_raise_nothing() {
+        assert!(!raised(&at(0x1000, 0x8000), &at(0x2000, 0x8000), &[0xeb, 0x7f]));
+        assert!(!raised(&at(0x1000, 0x8000), &at(0x2000, 0x8004), &[0xc3]));
+        assert!(!raised(&at(0x1000, 0x8000), &at(0x1000, 0x8000), &[0xf3, 0xa5]));
+        // mov ss, ax; and the instruction behind it.
+        assert!(!raised(&at(0x1000, 0x8000), &at(0x1005, 0x9000), &[0x8e, 0xd0]));
+    }
+
+    #[test]
+    fn an_iret_is_known_with_its_operand_size() {
+        let state = at(0x1000, 0x8000);
+        let found = |code: &[u8]| iret(&state, code, 0x1000).map(|i| (i.word_size, i.length));
+        assert_eq!(found(&[0xcf]), Some((4, 1)));
+        assert_eq!(found(&[0x66, 0xcf]), Some((2, 2)));
+        assert_eq!(found(&[0xc3]), None);
+    }
 }

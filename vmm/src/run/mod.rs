@@ -150,6 +150,7 @@ impl Run {
         loop {
             if let Some(ending) = self.turn(observer)? {
                 self.machine.vcpu.set_alarm(None)?;
+                self.machine.verify_memory()?;
                 let state = match ending {
                     Ending::TripleFault => self.last_state,
                     _ => self.machine.vcpu.state(),

@@ -1,7 +1,7 @@
 //! An entry or a return of a trace, explained by the model from the file alone.
 
 use super::exact::from_json;
-use crate::entry::Exact;
+use crate::entry::{Account, Exact};
 use ia32::explain;
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -79,9 +79,9 @@ pub fn explain_line(input: impl BufRead, line: Line) -> Result<String, ExplainEr
 
 /// The model's account, and what was seen beside it.
 fn text_of(exact: &Exact) -> String {
-    let outcome = exact.outcome();
+    let Account { outcome, complete } = exact.account();
     let mut text = explain(&exact.before, &outcome).to_string();
-    if exact.memory.has_missed() {
+    if !complete {
         text.push_str("        (memory that the model reads is not in the trace)\n");
     }
     text.push_str("\nmemory that changed (physical addresses)\n");

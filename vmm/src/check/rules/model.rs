@@ -1,5 +1,5 @@
 use crate::check::{Aspect, Finding, Findings, History, Subject};
-use crate::entry::{Entry, Exact, Return};
+use crate::entry::{Account, Entry, Exact, Return};
 use ia32::{End, Outcome, Owner, State, Vendor, Write};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,14 +27,14 @@ pub(crate) fn return_is_the_models(returning: &Return, _: &History, findings: &m
 }
 
 fn judge(exact: &Exact, after: &State, what: &str, findings: &mut Findings) {
-    let outcome = exact.outcome();
+    let Account { outcome, complete } = exact.account();
     if outcome.unspecified.is_some() || matches!(outcome.end, End::Unmodelled(_)) {
         return;
     }
     let finding = |sentence: String, expected: String, got: String| {
         Finding::new(RULE, Subject::Processor, sentence, expected, got)
     };
-    if exact.memory.has_missed() {
+    if !complete {
         findings.add(finding(
             format!("{what} cannot be judged: the model reads memory that was not recorded"),
             "each byte that the model reads".into(),
