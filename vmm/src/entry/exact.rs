@@ -5,7 +5,7 @@
 //! differs. So the event can be judged, and explained, from these values alone.
 
 use crate::machine::ChangedByte;
-use ia32::paging::{self, Paging, Privilege};
+use ia32::paging::{self, PageFault, Paging, Privilege};
 use ia32::{End, Memory, Operation, Outcome, Processor, State, take};
 use iced_x86::{Decoder, DecoderOptions, InstructionInfoFactory, OpAccess, Register};
 use std::cell::{Cell, RefCell};
@@ -26,6 +26,8 @@ pub struct Exact {
     pub changed: Vec<ChangedByte>,
     /// What the processor had to reach beside what the model covers.
     pub touched: Vec<Touch>,
+    /// `touched` has all accesses of the instruction.
+    pub all_touched: bool,
     /// The manuals decide what must come of it, and the model covers it.
     pub decided: bool,
 }
@@ -36,6 +38,8 @@ pub struct Exact {
 pub struct Touch {
     /// Linear address.
     pub linear: u32,
+    /// It may have been a read.
+    pub read: bool,
     /// It may have been a write.
     pub write: bool,
     /// It is made in the state after the event, not in that before.
@@ -125,11 +129,12 @@ impl Exact {
         changed: Vec<ChangedByte>,
         code: &[u8],
     ) -> Self {
-        let mut touched = operands(&before, code);
-        touched.push(Touch { linear: before.instruction_address(), write: false, after: false });
-        let last = before.instruction_address().wrapping_add(code.len().max(1) as u32 - 1);
-        touched.push(Touch { linear: last, write: false, after: false });
-        touched.push(Touch { linear: after.instruction_address(), write: false, after: true });
+        let (mut touched, all_touched) = operands(&before, code);
+        let fetch = |linear, after| Touch { linear, read: true, write: false, after };
+        let at = before.instruction_address();
+        touched.push(fetch(at, false));
+        touched.extend(across(at, code.len() as u32).map(|linear| fetch(linear, false)));
+        touched.push(fetch(after.instruction_address(), true));
         let recorder = Recorder { memory, read: RefCell::default() };
         let outcome = take(&before, &recorder, operation, &processor);
         let mut exact = Exact {
@@ -139,9 +144,10 @@ impl Exact {
             memory: KnownBytes::default(),
             changed,
             touched,
+            all_touched,
             decided: outcome.unspecified.is_none() && !matches!(outcome.end, End::Unmodelled(_)),
         };
-        drop(exact.marks(&outcome, &recorder));
+        drop((exact.marks(&outcome, &recorder), exact.faults(&recorder)));
         for write in &outcome.writes {
             for offset in 0..u64::from(write.width) {
                 recorder.read_u8(write.address + offset);
@@ -183,6 +189,30 @@ impl Exact {
         marks
     }
 
+    /// The page faults that accesses of the instruction raise by the page tables: a #PF has to be one
+    /// of them. None if not all accesses are known.
+    pub fn page_faults(&self) -> Option<Vec<PageFault>> {
+        self.all_touched.then(|| self.faults(&self.reader()))
+    }
+
+    fn faults(&self, memory: &impl Memory) -> Vec<PageFault> {
+        let paging = Paging::from(&self.before);
+        let privilege = Privilege::of(self.before.cpl());
+        let before = self.touched.iter().filter(|touch| !touch.after);
+        // A read that is to be followed by a write may be either by its error code.
+        let ways = before.flat_map(|touch| {
+            [(touch.read, false), (touch.write, true)]
+                .into_iter()
+                .filter(|(possible, _)| *possible)
+                .map(|(_, write)| (touch.linear, write))
+        });
+        ways.filter_map(|(linear, write)| {
+            let access = paging::Access { write, privilege };
+            paging::translate(memory, &paging, linear, access, &self.processor).result.err()
+        })
+        .collect()
+    }
+
     /// What the byte at `address` is afterwards; none if it is not known what it was before.
     pub fn after(&self, address: u64) -> Option<u8> {
         match self.changed.binary_search_by_key(&address, |changed| changed.address) {
@@ -192,26 +222,26 @@ impl Exact {
     }
 }
 
-/// The memory operands of the instruction that `code` begins with, the first and the last byte of
-/// each.
-fn operands(before: &State, code: &[u8]) -> Vec<Touch> {
+/// Where `size` bytes at `linear` begin in a second page, if they reach one.
+fn across(linear: u32, size: u32) -> Option<u32> {
+    let last = linear.wrapping_add(size.max(1) - 1);
+    (linear >> 12 != last >> 12).then_some(last & !0xfff)
+}
+
+/// The memory operands of the instruction that `code` begins with, and whether those are all that
+/// it reaches: descriptors that it loads are not among them.
+fn operands(before: &State, code: &[u8]) -> (Vec<Touch>, bool) {
     let address = before.instruction_address();
-    let bitness = if before.cs().big() { 32 } else { 16 };
+    let bitness = if before.cs().big() && !before.virtual_8086() { 32 } else { 16 };
     let mut decoder = Decoder::with_ip(bitness, code, u64::from(address), DecoderOptions::NONE);
     let instruction = decoder.decode();
     if instruction.is_invalid() {
-        return Vec::new();
+        return (Vec::new(), false);
     }
-    let mut factory = InstructionInfoFactory::new();
     let general = before.general.to_array();
     let value = |register: Register, _: usize, _: usize| -> Option<u64> {
         let value = match register {
-            Register::ES => before.segments[0].base,
-            Register::CS => before.segments[1].base,
-            Register::SS => before.segments[2].base,
-            Register::DS => before.segments[3].base,
-            Register::FS => before.segments[4].base,
-            Register::GS => before.segments[5].base,
+            register if register.is_segment_register() => before.segments[register.number()].base,
             register if register.is_gpr32() => general[register.number()],
             register if register.is_gpr16() => general[register.number()] & 0xffff,
             Register::AL => general[0] & 0xff,
@@ -219,16 +249,34 @@ fn operands(before: &State, code: &[u8]) -> Vec<Touch> {
         };
         Some(u64::from(value))
     };
+    let mut factory = InstructionInfoFactory::new();
+    let info = factory.info(&instruction);
+    let loads_descriptor = info.used_registers().iter().any(|used| {
+        used.register().is_segment_register()
+            && !matches!(used.access(), OpAccess::Read | OpAccess::CondRead)
+    });
+    let mut all = !loads_descriptor && !instruction.is_privileged();
     let mut touched = Vec::new();
-    for memory in factory.info(&instruction).used_memory() {
-        let Some(first) = memory.virtual_address(0, value) else { continue };
-        let write = !matches!(memory.access(), OpAccess::Read | OpAccess::CondRead);
-        let size = memory.memory_size().size().max(1) as u32;
-        for linear in [first as u32, (first as u32).wrapping_add(size - 1)] {
-            touched.push(Touch { linear, write, after: false });
+    for memory in info.used_memory() {
+        let Some(first) = memory.virtual_address(0, value) else {
+            all = false;
+            continue;
+        };
+        let (read, write) = match memory.access() {
+            OpAccess::Read | OpAccess::CondRead => (true, false),
+            OpAccess::Write | OpAccess::CondWrite => (false, true),
+            OpAccess::ReadWrite | OpAccess::ReadCondWrite => (true, true),
+            // No access: LEA, INVLPG.
+            _ => continue,
+        };
+        let size = memory.memory_size().size() as u32;
+        all &= size != 0;
+        let first = first as u32;
+        for linear in [Some(first), across(first, size)].into_iter().flatten() {
+            touched.push(Touch { linear, read, write, after: false });
         }
     }
-    touched
+    (touched, all)
 }
 
 #[cfg(test)]
@@ -276,12 +324,18 @@ mod tests {
 
     #[test]
     fn the_operands_of_an_instruction_are_found() {
+        let touch = |linear, read| Touch { linear, read, write: true, after: false };
         // add [ebx+4], eax
-        let touched = operands(&flat(), &[0x01, 0x43, 0x04]);
-        let touch = |linear| Touch { linear, write: true, after: false };
-        assert_eq!(touched, [touch(0x44), touch(0x47)]);
+        assert_eq!(operands(&flat(), &[0x01, 0x43, 0x04]), (vec![touch(0x44, true)], true));
         // push eax
-        assert_eq!(operands(&flat(), &[0x50]), [touch(0xfc), touch(0xff)]);
-        assert_eq!(operands(&flat(), &[0x90]), []);
+        assert_eq!(operands(&flat(), &[0x50]), (vec![touch(0xfc, false)], true));
+        // mov [ebx], eax, into two pages
+        let mut state = flat();
+        state.general.ebx = 0x1ffe;
+        let both = vec![touch(0x1ffe, false), touch(0x2000, false)];
+        assert_eq!(operands(&state, &[0x89, 0x03]), (both, true));
+        // mov ds, ax reads a descriptor.
+        assert_eq!(operands(&flat(), &[0x8e, 0xd8]), (vec![], false));
+        assert_eq!(operands(&flat(), &[0x90]), (vec![], true));
     }
 }

@@ -170,6 +170,7 @@ pub(super) fn from_json(value: &Value) -> Result<Exact, &'static str> {
         memory,
         changed,
         touched: Vec::new(),
+        all_touched: false,
         decided: true,
     })
 }
@@ -312,6 +313,7 @@ mod tests {
             memory,
             changed,
             touched: Vec::new(),
+            all_touched: false,
             decided: true,
         }
     }

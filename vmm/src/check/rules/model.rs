@@ -1,6 +1,6 @@
 use crate::check::{Aspect, Finding, Findings, History, Subject};
 use crate::entry::{Account, Entry, Exact, Return};
-use ia32::{End, Outcome, Owner, State, Vendor, Write};
+use ia32::{End, Event, Kind, Operation, Outcome, Owner, State, Vector, Vendor, Write};
 use std::collections::{BTreeMap, BTreeSet};
 
 const RULE: &str = "model";
@@ -66,7 +66,35 @@ fn judge(exact: &Exact, after: &State, what: &str, findings: &mut Findings) {
             ),
         );
     }
+    page_fault(exact, findings);
     memory(exact, &outcome, what, findings);
+}
+
+/// A #PF has the address and the error code of an access that the page tables refuse.
+fn page_fault(exact: &Exact, findings: &mut Findings) {
+    /// The error code's bit for the fetch of an instruction: with SMEP or no-execute only (SDM vol.
+    /// 3A, "Page-fault exceptions").
+    const FETCH: u32 = 1 << 4;
+    let Operation::Event(Event { vector: Vector::PF, kind: Kind::Fault, error_code, .. }) =
+        exact.operation
+    else {
+        return;
+    };
+    let (address, code) = (exact.before.cr2, error_code.unwrap_or(0));
+    let Some(faults) = exact.page_faults() else { return };
+    if faults.iter().any(|one| one.address == address && one.error_code == code & !FETCH) {
+        return;
+    }
+    let text = |address: u32, code: u32| format!("CR2 {address:08x} error code {code:08x}");
+    let expected: Vec<String> =
+        faults.iter().map(|one| text(one.address, one.error_code)).collect();
+    findings.add(Finding::new(
+        RULE,
+        Subject::Processor,
+        "#PF is of no access of its instruction that the page tables refuse",
+        if expected.is_empty() { "none".into() } else { expected.join(", or ") },
+        text(address, code),
+    ));
 }
 
 /// A state as KVM reports it. On AMD it derives G from the limit, and shows the accessed bit of data
