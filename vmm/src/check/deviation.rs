@@ -120,10 +120,11 @@ pub const DEVIATIONS: [Deviation; 6] = [
                       descriptor; the manual says that it is set whenever a segment register is \
                       loaded",
         authority: Authority::Tcg,
-        since: Version { major: 0, minor: 0 },
+        since: Version { major: 6, minor: 0 },
         until: None,
         evidence: "measured with QEMU 10.0: each entry and return whose code segment's descriptor \
-                   was not accessed before",
+                   was not accessed before; the source of QEMU 6.0 is the same there \
+                   (target/i386/tcg/seg_helper.c, do_interrupt_protected)",
         entry: |_, _| false,
         model: |mismatch| {
             let unmarked = mismatch.expected ^ mismatch.got == 1 && mismatch.expected & 1 == 1;

@@ -30,7 +30,7 @@ use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Register};
 
 /// Something that happens without stepping, and may be an event.
 #[derive(Debug)]
-pub(super) struct Pending {
+struct Pending {
     /// The boundary before it.
     before: Box<State>,
     cause: Cause,
@@ -45,6 +45,13 @@ enum Cause {
     SingleStep,
 }
 
+/// What is known of an event at its probe.
+#[derive(Debug)]
+pub(super) struct Witness {
+    pending: Pending,
+    changed: Vec<ChangedByte>,
+}
+
 /// What exact mode has to remember.
 #[derive(Debug, Default)]
 pub(super) struct ExactState {
@@ -57,11 +64,13 @@ pub(super) struct ExactState {
 
 impl Run {
     /// Exact mode has begun: the guest has an IDT, and memory is watched.
+    #[inline]
     pub(super) fn is_exact(&self) -> bool {
         self.exact.is_some() && self.machine.memory_is_watched()
     }
 
     /// Something is happening that must come to its probe before anything else does.
+    #[inline]
     pub(super) fn event_is_pending(&self) -> bool {
         self.exact.as_ref().is_some_and(|exact| exact.pending.is_some())
     }
@@ -205,6 +214,7 @@ impl Run {
     }
 
     /// The exit was another than the one at a probe: what happened was no event, or it was missed.
+    #[inline]
     pub(super) fn forget_pending(&mut self) {
         if let Some(exact) = &mut self.exact {
             exact.pending = None;
@@ -213,23 +223,21 @@ impl Run {
     }
 
     /// What was pending when the guest stopped at a probe, with all that has changed in memory.
-    pub(super) fn witness(&mut self) -> Result<Option<(Pending, Vec<ChangedByte>)>, MachineError> {
+    #[cold]
+    pub(super) fn witness(&mut self) -> Result<Option<Box<Witness>>, MachineError> {
         let Some(pending) = self.exact.as_mut().and_then(|exact| exact.pending.take()) else {
             return Ok(None);
         };
         let changed = self.machine.memory_changes()?;
-        Ok(Some((pending, changed)))
+        Ok(Some(Box::new(Witness { pending, changed })))
     }
 
     /// Adds to `entry` what is known of it.
-    pub(super) fn complete(
-        &mut self,
-        entry: &mut Entry,
-        witness: Option<(Pending, Vec<ChangedByte>)>,
-    ) {
+    #[cold]
+    pub(super) fn complete(&mut self, entry: &mut Entry, witness: Witness) {
         let Some(exact) = &mut self.exact else { return };
         let repeating = std::mem::take(&mut exact.repeating);
-        let Some((pending, changed)) = witness else { return };
+        let Witness { pending, changed } = witness;
         let Some(operation) = pending.operation(entry, repeating) else { return };
         let mut before = *pending.before;
         if entry.vector == Vector::PF

@@ -104,7 +104,7 @@ pub struct Run {
     step_again: bool,
     last_state: State,
     /// Exact mode.
-    exact: Option<ExactState>,
+    exact: Option<Box<ExactState>>,
     processor: Processor,
 }
 
@@ -132,7 +132,7 @@ impl Run {
             holds_interrupts: false,
             step_again: true,
             last_state: State::default(),
-            exact: (options.exact && deterministic).then(ExactState::default),
+            exact: (options.exact && deterministic).then(Box::default),
             processor: processor(),
         }
     }
@@ -498,7 +498,7 @@ impl Run {
             // HLT left EIP behind itself; the site is where it stands.
             state.eip = state.eip.wrapping_sub(1);
         }
-        let witness = self.witness()?;
+        let witness = if self.exact.is_some() { self.witness()? } else { None };
         // Since a return to an outer ring no kernel code has run that could have changed its IDT.
         if self.ring.is_none_or(|ring| ring == 0) {
             self.probes.follow(&mut self.machine, &state)?;
@@ -521,7 +521,9 @@ impl Run {
             if !site.vectors.is_empty() {
                 let entry = capture_entry(&self.machine, &self.probes, &site.vectors, state, scene);
                 if let Some(mut entry) = entry {
-                    self.complete(&mut entry, witness);
+                    if let Some(witness) = witness {
+                        self.complete(&mut entry, *witness);
+                    }
                     self.sequence += 1;
                     self.last_state = state;
                     self.ring = None;

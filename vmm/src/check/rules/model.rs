@@ -26,6 +26,7 @@ pub(crate) fn return_is_the_models(returning: &Return, _: &History, findings: &m
     }
 }
 
+#[cold]
 fn judge(exact: &Exact, after: &State, what: &str, findings: &mut Findings) {
     let Account { outcome, complete } = exact.account();
     if outcome.unspecified.is_some() || matches!(outcome.end, End::Unmodelled(_)) {
