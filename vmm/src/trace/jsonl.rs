@@ -60,7 +60,7 @@ const BUFFER: usize = 64 * 1024;
 /// right-aligned decimal number.
 const ENTRY: Template<26, { ENTRY_TEXT.len() }> = Template::new(ENTRY_TEXT);
 const ENTRY_TEXT: &str = concat!(
-    r#"{"type":"entry","sequence":%%%%%%%%%%%%,"time":%%%%%%%%%%%%%%,"task":%%%%%,"vector":"~~","#,
+    r#"{"type":"entry","sequence":%%%%%%%%,"time":%%%%%%%%%%,"task":%%%,"vector":"~~","#,
     r#""from_ring":%,"to_ring":%,"gate":"~~~~~~~~~~~~~~~~","eflags":"~~~~~~~~","ss":"~~~~","#,
     r#""esp":"~~~~~~~~","ss0":"~~~~","esp0":"~~~~~~~~","eax":"~~~~~~~~","ecx":"~~~~~~~~","#,
     r#""edx":"~~~~~~~~","ebx":"~~~~~~~~","ebp":"~~~~~~~~","esi":"~~~~~~~~","edi":"~~~~~~~~","#,
@@ -71,7 +71,7 @@ const ENTRY_TEXT: &str = concat!(
 /// The part of a return that is always there.
 const RETURN: Template<5, { RETURN_TEXT.len() }> = Template::new(RETURN_TEXT);
 const RETURN_TEXT: &str = concat!(
-    r#"{"type":"return","after":%%%%%%%%%%%%,"time":%%%%%%%%%%%%%%,"task":%%%%%,"from_ring":%,"#,
+    r#"{"type":"return","after":%%%%%%%%,"time":%%%%%%%%%%,"task":%%%,"from_ring":%,"#,
     r#""to_ring":%,"frame":{"#,
 );
 
@@ -140,13 +140,14 @@ impl JsonLines {
         let general = &after.general;
         let [es, _, _, ds, fs, gs] = after.segments.each_ref().map(|one| u64::from(one.selector));
         let stack = entry.inner_stack.unwrap_or(InnerStack { ss: 0, esp: 0 });
+        let (start, task) = (line.len(), judgement.task.map_or(0, |task| u64::from(task.0)));
         fill!(
             line,
             ENTRY,
             [
                 entry.sequence,
                 entry.time,
-                judgement.task.map_or(0, |task| u64::from(task.0)),
+                task,
                 u64::from(entry.vector.0),
                 u64::from(entry.origin.ring),
                 u64::from(after.cpl()),
@@ -172,6 +173,10 @@ impl JsonLines {
                 u64::from(after.cr3)
             ]
         );
+        if entry.sequence >= WIDEST[0] || entry.time >= WIDEST[1] || task >= WIDEST[2] {
+            let values = [("sequence", entry.sequence), ("time", entry.time), ("task", task)];
+            widen(line, start, &values);
+        }
         words(line, &entry.frame);
         if self.control != Some((after.cr0, after.cr4)) {
             self.control = Some((after.cr0, after.cr4));
@@ -215,17 +220,24 @@ impl JsonLines {
     pub fn leave(&mut self, returning: &Return, judgement: &Judgement) -> io::Result<()> {
         let line = &mut self.buffer;
         let state = &returning.state;
+        let (start, task) = (line.len(), judgement.task.map_or(0, |task| u64::from(task.0)));
         fill!(
             line,
             RETURN,
             [
                 returning.after_sequence,
                 returning.time,
-                judgement.task.map_or(0, |task| u64::from(task.0)),
+                task,
                 u64::from(state.cpl()),
                 u64::from(returning.ring())
             ]
         );
+        if returning.after_sequence >= WIDEST[0] || returning.time >= WIDEST[1] || task >= WIDEST[2]
+        {
+            let values =
+                [("after", returning.after_sequence), ("time", returning.time), ("task", task)];
+            widen(line, start, &values);
+        }
         words(line, &returning.frame);
         judged(line, judgement);
         self.end_line()
@@ -293,7 +305,8 @@ impl<const GAPS: usize, const LENGTH: usize> Template<GAPS, LENGTH> {
 }
 
 impl Gap {
-    /// Writes `value` into the gap. A decimal number has room for the stops of some years.
+    /// Writes `value` into the gap. A decimal number that is too wide
+    /// for it is written by [`widen`].
     #[inline(always)]
     fn put(self, line: &mut [u8], value: u64) {
         let at = self.at;
@@ -317,6 +330,22 @@ impl Gap {
                 }
             }
         }
+    }
+}
+
+/// The first sequence number, time and task that the templates have no room for.
+const WIDEST: [u64; 3] = [100_000_000, 10_000_000_000, 1_000];
+
+/// Writes numbers that are too wide for their gaps in place of what stands there, in the line that
+/// begins at `start`.
+#[cold]
+fn widen(line: &mut Vec<u8>, start: usize, values: &[(&str, u64)]) {
+    for (name, value) in values {
+        let field = format!("\"{name}\":");
+        let found = line[start..].windows(field.len()).position(|at| at == field.as_bytes());
+        let Some(at) = found.map(|at| start + at + field.len()) else { continue };
+        let end = line[at..].iter().position(|byte| *byte == b',').map_or(at, |end| at + end);
+        line.splice(at..end, value.to_string().into_bytes());
     }
 }
 
@@ -495,6 +524,19 @@ mod tests {
         #[test]
         fn decimals_are_what_the_standard_library_writes(value: u64) {
             prop_assert_eq!(made(|line| decimal(line, value)), value.to_string());
+        }
+
+        #[test]
+        fn a_number_too_wide_for_its_gap_is_written_whole(value: u64, other: u64) {
+            let mut line = b"before\"time\":0,".to_vec();
+            let start = line.len();
+            line.extend_from_slice(b"{\"time\":  12345678,\"task\":  1,");
+            widen(&mut line, start, &[("time", value), ("task", other)]);
+            let text = String::from_utf8(line).unwrap();
+            prop_assert_eq!(
+                text,
+                format!("before\"time\":0,{{\"time\":{value},\"task\":{other},")
+            );
         }
 
         #[test]
