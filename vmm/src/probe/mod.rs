@@ -121,6 +121,11 @@ impl Probes {
         }
     }
 
+    /// How sites are probed.
+    pub fn choice(&self) -> Choice {
+        self.choice
+    }
+
     /// The IDT as last seen.
     pub fn idt(&self) -> &Idt {
         &self.idt

@@ -16,12 +16,14 @@
 
 mod clock;
 mod end;
+mod real_mode;
 mod start;
 mod step;
 
 pub use clock::ClockChoice;
 pub use end::{End, Ending};
-pub use start::flat_protected_mode;
+pub use real_mode::StackLoad;
+pub use start::{entry_state, flat_protected_mode, real_mode};
 
 use crate::devices::{AccessSize, Devices, Effect};
 use crate::entry::{Entry, Return, Scene, capture_entry, capture_return};
@@ -42,6 +44,9 @@ pub trait Observer {
 
     /// An IRET is about to be executed.
     fn leave(&mut self, returning: &Return);
+
+    /// A kernel that started in real mode has loaded a stack, before it had an IDT.
+    fn stack_load(&mut self, _load: &StackLoad) {}
 }
 
 /// How a guest is to be run.
@@ -131,8 +136,14 @@ impl Run {
     /// # Errors
     /// [`MachineError`] if KVM refuses something.
     pub fn run(&mut self, observer: &mut impl Observer) -> Result<End, MachineError> {
-        let entry = self.machine.vcpu.state();
+        let mut entry = self.machine.vcpu.state();
         self.last_state = entry;
+        if !entry.protected() && self.probes.choice() != Choice::None {
+            if let Some(ending) = self.leave_real_mode(observer)? {
+                return Ok(End { ending, state: self.machine.vcpu.state() });
+            }
+            entry = self.machine.vcpu.state();
+        }
         self.probes.await_idt(&mut self.machine, entry.instruction_address())?;
         // A guest that starts in the middle has its IDT already.
         self.probes.follow(&mut self.machine, &entry)?;
