@@ -75,19 +75,25 @@ pub(crate) unsafe extern "C" fn task_0() -> ! {
 /// Task 1: starts everything, and waits until all of it has ended.
 pub(crate) extern "C" fn init() -> ! {
     Line::new().text("init: pid ").number(getpid()).end();
-    start(c"arguments", &[c"arguments", c"one", c"two"]);
-    start(c"twins", &[c"twins"]);
     for trespass in [load_tr, load_gdtr, write_tss, read_kernel] {
         if fork() == Some(0) {
             trespass();
             exit(0)
         }
+        reap();
     }
-    let mut status = 0;
-    while let Some(pid) = wait(&mut status) {
-        Line::new().text("init: pid ").number(pid).text(" ended with ").number(status as u32).end();
-    }
+    start(c"arguments", &[c"arguments", c"one", c"two"]);
+    start(c"twins", &[c"twins"]);
+    while reap() {}
     exit(0)
+}
+
+/// Waits for a child, and tells how it ended; false if there is none.
+fn reap() -> bool {
+    let mut status = 0;
+    let Some(pid) = wait(&mut status) else { return false };
+    Line::new().text("init: pid ").number(pid).text(" ended with ").number(status as u32).end();
+    true
 }
 
 fn start(path: &CStr, arguments: &[&CStr]) {

@@ -26,7 +26,9 @@ pub use real_mode::StackLoad;
 pub use start::{entry_state, flat_protected_mode, real_mode};
 
 use crate::devices::{AccessSize, Devices, Effect};
-use crate::entry::{Entry, Return, Scene, capture_entry, capture_return};
+use crate::entry::{
+    Entry, PendingSwitch, Return, Scene, TaskSwitch, capture_entry, capture_return, capture_switch,
+};
 use crate::machine::{Exit, Machine, MachineError, stop_requested};
 use crate::probe::{Choice, Passed, Probes, raised_event};
 use clock::Clock;
@@ -47,6 +49,9 @@ pub trait Observer {
 
     /// A kernel that started in real mode has loaded a stack, before it had an IDT.
     fn stack_load(&mut self, _load: &StackLoad) {}
+
+    /// A far jump to a TSS has switched tasks.
+    fn switch(&mut self, _switch: &TaskSwitch) {}
 }
 
 /// How a guest is to be run.
@@ -96,6 +101,8 @@ pub struct Run {
     injected: Option<(Vector, Box<State>)>,
     /// The state at the boundary just before, where it was seen.
     before: Option<Box<State>>,
+    /// A task switch that the vCPU stood in front of at the last stop.
+    switching: Option<PendingSwitch>,
     /// The last exit was for an instruction that KVM completes when the vCPU runs next.
     unfinished: bool,
     /// KVM was seen to hold interrupts off for one instruction when asked to.
@@ -124,6 +131,7 @@ impl Run {
             ring: None,
             injected: None,
             before: None,
+            switching: None,
             unfinished: false,
             holds_interrupts: false,
             step_again: true,
@@ -286,6 +294,12 @@ impl Run {
         let mut code = [0; 15];
         let count = self.probes.read_code(&self.machine.linear(), at, &mut code);
         let class = classify(&code[..count]);
+        if class == Stepping::MaySwitchTasks {
+            let exit = self.run_one(state)?;
+            // What comes next may be an event of another task, from another state.
+            self.before = None;
+            return Ok(Some(exit));
+        }
         if class == Stepping::Never || state.eflags.contains(Eflags::TF) || self.probes.is_site(at)
         {
             return self.run_one(state).map(Some);
@@ -347,6 +361,9 @@ impl Run {
     #[inline]
     fn handle(&mut self, exit: Exit, observer: &mut impl Observer) -> Turn {
         self.counters.exits += 1;
+        if self.switching.is_some() {
+            self.complete_switch(observer);
+        }
         if let Some(address) = self.probes.hit(&mut self.machine, &exit) {
             self.stop(address, &exit, observer)?;
             return Ok(None);
@@ -456,6 +473,21 @@ impl Run {
         self.give_up_at.filter(|at| Instant::now() >= *at).map(|_| Ending::TimedOut)
     }
 
+    /// Tells of the task switch that was to come, if it has.
+    #[cold]
+    fn complete_switch(&mut self, observer: &mut impl Observer) {
+        let state = self.machine.vcpu.state();
+        let Some(pending) = self.switching.take() else { return };
+        match pending.complete(&self.machine, &state) {
+            Ok(switch) => {
+                // A task that goes on in an outer ring does so as after a return.
+                self.ring = Some(switch.ring()).filter(|ring| *ring > switch.before.cpl());
+                observer.switch(&switch);
+            }
+            Err(pending) => self.switching = Some(pending),
+        }
+    }
+
     /// The guest stopped at a probe.
     #[inline]
     fn stop(
@@ -502,6 +534,11 @@ impl Run {
                 self.ring = Some(returning.ring());
                 observer.leave(returning);
             }
+            if let Some(jump) = site.far_jump {
+                let after = self.sequence;
+                self.switching =
+                    capture_switch(&self.machine, &self.probes, jump, state, after, time);
+            }
         }
         let passed = if passes_itself {
             Passed::WithNextRun
@@ -526,7 +563,7 @@ impl Run {
                 self.counters.exits += 1;
                 self.step_again = true;
                 // What it raises is an event from this very state.
-                self.before = Some(Box::new(state));
+                self.before = self.switching.is_none().then(|| Box::new(state));
             }
         }
         if loads_idt {

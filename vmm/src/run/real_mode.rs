@@ -8,6 +8,7 @@
 use super::{Ending, Observer, Run};
 use crate::machine::{Exit, MachineError};
 use ia32::State;
+use iced_x86::{Decoder, DecoderOptions, Register};
 
 /// Instructions that are stepped at most. Then the guest runs on, and its LIDT may be missed.
 const LIMIT: u32 = 1_000_000;
@@ -21,6 +22,20 @@ pub struct StackLoad {
     pub before: State,
     /// The state behind it. MOV SS and the instruction behind it count as one.
     pub after: State,
+    code: [u8; 15],
+}
+
+impl StackLoad {
+    /// The instruction, as far as it says what was loaded from: `mov ss`, `lss`.
+    pub fn instruction(&self) -> String {
+        let bits = if self.before.cs().big() { 32 } else { 16 };
+        let instruction = Decoder::new(bits, &self.code, DecoderOptions::NONE).decode();
+        let name = format!("{:?}", instruction.mnemonic()).to_lowercase();
+        match instruction.op0_register() {
+            Register::None => name,
+            register => format!("{name} {}", format!("{register:?}").to_lowercase()),
+        }
+    }
 }
 
 impl Run {
@@ -35,10 +50,12 @@ impl Run {
                 break;
             }
             self.finish()?;
+            let mut code = [0; 15];
+            self.machine.linear().read_some(before.instruction_address(), &mut code);
             let exit = self.machine.vcpu.step(true)?;
             let after = self.machine.vcpu.state();
             if loads_stack(&before, &after) {
-                observer.stack_load(&StackLoad { before, after });
+                observer.stack_load(&StackLoad { before, after, code });
             }
             if exit == Exit::Step {
                 self.counters.exits += 1;

@@ -43,6 +43,8 @@ pub struct Summary {
     pub same: u64,
     /// Returns that were seen.
     pub returns: u64,
+    /// Task switches by hardware.
+    pub switches: u64,
     /// Findings in all.
     pub findings: u64,
     by_event: BTreeMap<(Vector, Kind, u8), u64>,
@@ -79,6 +81,12 @@ impl Summary {
     #[inline]
     pub fn leave(&mut self, judgement: &Judgement) {
         self.returns += 1;
+        self.judged(judgement);
+    }
+
+    /// Counts a task switch.
+    pub fn switch(&mut self, judgement: &Judgement) {
+        self.switches += 1;
         self.judged(judgement);
     }
 
@@ -163,6 +171,15 @@ impl Summary {
         }
         let live = history.live().len();
         row("returns", &format!("{:<8} {live} frames not popped at the end", self.returns));
+        if self.switches > 0 {
+            row(
+                "switches",
+                &format!(
+                    "{:<8} of tasks, by a far jump to a TSS: KVM does them, not the processor below",
+                    self.switches
+                ),
+            );
+        }
         let mut heading = "stacks";
         for stack in history.stacks() {
             row(
