@@ -1,10 +1,7 @@
-//! Hands the kernel's and the programs' linker scripts to the linker.
+//! Hands the kernel's linker script to the linker.
 
 fn main() {
     let folder = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
-    for (binary, script) in [("classic", "kernel"), ("arguments", "program"), ("twins", "program")]
-    {
-        println!("cargo::rustc-link-arg-bin={binary}=-T{folder}/{script}.ld");
-        println!("cargo::rerun-if-changed={script}.ld");
-    }
+    println!("cargo::rustc-link-arg-bins=-T{folder}/kernel.ld");
+    println!("cargo::rerun-if-changed=kernel.ld");
 }

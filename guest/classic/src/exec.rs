@@ -14,7 +14,7 @@
 //! ```
 
 use crate::memory::{self, BadAddress};
-use crate::plant::Plant;
+use crate::plant;
 use crate::segments::{USER_CODE, USER_DATA};
 use crate::task::Task;
 use crate::trap::Frame;
@@ -101,7 +101,7 @@ pub(crate) fn exec(
     let Some(module) = program(read_string(path, &mut [0; 128])?) else { return Ok(false) };
     let task = Task::current();
     let page = memory::get_free_page().ok_or(BadAddress)?;
-    let middle = Plant::StackInTheMiddle.is_planted();
+    let middle = plant::is("stack_in_the_middle");
     let end = if middle { crate::task::space() / 2 } else { crate::task::space() };
     // SAFETY: a new page, which the kernel sees where it is.
     let mut strings = Strings { page: unsafe { &mut *(page as *mut _) }, end, used: 0 };
@@ -112,25 +112,9 @@ pub(crate) fn exec(
     memory::free_page_tables(task.base(), crate::task::space());
     task.widen();
     memory::put_page(task.base() + end - PAGE, page).ok_or(BadAddress)?;
-    let entry = load(module.bytes)?;
-    let data = USER_DATA.0.into();
-    *frame = Frame {
-        eip: entry,
-        cs: USER_CODE.0.into(),
-        esp: stack,
-        ss: data,
-        ds: data,
-        es: data,
-        fs: data,
-        eax: 0,
-        ebx: 0,
-        ecx: 0,
-        edx: 0,
-        esi: 0,
-        edi: 0,
-        ebp: 0,
-        ..*frame
-    };
+    let (eip, cs, ss) = (load(module.bytes)?, USER_CODE.0.into(), USER_DATA.0.into());
+    let eflags = frame.eflags;
+    *frame = Frame { eip, cs, eflags, esp: stack, ss, ds: ss, es: ss, fs: ss, ..Frame::default() };
     Ok(true)
 }
 

@@ -5,7 +5,7 @@
 //! first takes a page of its own. The 386 has no CR0.WP, so ring 0 may write to any page: before it
 //! writes to a task's, it has to look by itself ([`verify`]).
 
-use crate::plant::Plant;
+use crate::plant;
 use crate::segments::KERNEL_PAGES;
 use crate::task::Task;
 use arch::multiboot::Info;
@@ -119,7 +119,7 @@ pub(crate) fn copy_page_tables(from: u32, to: u32, pages: u32) -> Option<()> {
             if !entry.is_present() {
                 continue;
             }
-            if Plant::ForkCopiesPages.is_planted() && entry.flags().contains(Flags::WRITABLE) {
+            if plant::is("fork_copies_pages") && entry.flags().contains(Flags::WRITABLE) {
                 let copy = get_free_page()?;
                 // SAFETY: both are page frames, and the kernel sees them where they are.
                 unsafe { (copy as *mut [u8; 4096]).copy_from(entry.address() as *const _, 1) };

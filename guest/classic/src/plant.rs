@@ -1,5 +1,20 @@
 //! What can be done wrong on purpose, by `plant=NAME`: for each claim about Linux 0.12 a twin of this
 //! kernel of which it is not true.
+//!
+//! | claim | plant | the twin |
+//! | --- | --- | --- |
+//! | L1 | `fifth_stack` | builds its hand-made frame on a fifth stack |
+//! | L2 | `esp0_in_mid_page` | has ESP0 in the middle of the task's page |
+//! | L3 | `flat_kernel` | has kernel segments of 4 GiB |
+//! | L4 | `other_user_stack` | gives task 0 another user stack than the initial stack |
+//! | L5 | `far_return` | enters ring 3 by a far return |
+//! | L6 | `half_the_space` | has its tasks 32 MiB apart |
+//! | L7 | `limit_one_mib` | limits tasks 0 and 1 to 1 MiB |
+//! | L8 | `fork_copies_stack` | copies the kernel stack too, and lets the child leave the kernel by it |
+//! | L9 | `fork_copies_pages` | copies pages at once |
+//! | L10 | `task_0_pushes` | lets task 0 push as soon as it has forked |
+//! | L11 | `stack_in_the_middle` | puts user stacks into the middle of a program's memory |
+//! | L12 | `switch_saves_esp0` | stores the stack pointer in ESP0 at task 1's first switch |
 
 use crate::boot;
 use crate::init::{self, FirstInstruction};
@@ -10,67 +25,36 @@ use core::arch::{global_asm, naked_asm};
 use core::cell::Cell;
 use unistd::number;
 
-/// A deviation from the story.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Plant {
-    /// L1: the hand-made frame is built on a fifth stack.
-    FifthStack,
-    /// L2: ESP0 is the middle of the task's page.
-    Esp0InMidPage,
-    /// L3: the kernel's segments span 4 GiB.
-    FlatKernel,
-    /// L4: task 0 gets another user stack than the initial stack.
-    OtherUserStack,
-    /// L5: ring 3 is entered by a far return.
-    FarReturn,
-    /// L6: tasks lie 32 MiB apart.
-    HalfTheSpace,
-    /// L7: tasks 0 and 1 are limited to 1 MiB.
-    LimitOneMib,
-    /// L8: fork copies the kernel stack too, and the child leaves the kernel by it.
-    ForkCopiesStack,
-    /// L9: fork copies the pages at once.
-    ForkCopiesPages,
-    /// L10: task 0 pushes as soon as it has forked.
-    TaskZeroPushes,
-    /// L11: exec puts the stack into the middle of the task's memory.
-    StackInTheMiddle,
-    /// L12: the first switch stores the stack pointer of the old task in its ESP0.
-    SwitchSavesEsp0,
-}
-
-const NAMES: [(&str, Plant); 12] = [
-    ("fifth_stack", Plant::FifthStack),
-    ("esp0_in_mid_page", Plant::Esp0InMidPage),
-    ("flat_kernel", Plant::FlatKernel),
-    ("other_user_stack", Plant::OtherUserStack),
-    ("far_return", Plant::FarReturn),
-    ("half_the_space", Plant::HalfTheSpace),
-    ("limit_one_mib", Plant::LimitOneMib),
-    ("fork_copies_stack", Plant::ForkCopiesStack),
-    ("fork_copies_pages", Plant::ForkCopiesPages),
-    ("task_0_pushes", Plant::TaskZeroPushes),
-    ("stack_in_the_middle", Plant::StackInTheMiddle),
-    ("switch_saves_esp0", Plant::SwitchSavesEsp0),
+const NAMES: [&str; 12] = [
+    "fifth_stack",
+    "esp0_in_mid_page",
+    "flat_kernel",
+    "other_user_stack",
+    "far_return",
+    "half_the_space",
+    "limit_one_mib",
+    "fork_copies_stack",
+    "fork_copies_pages",
+    "task_0_pushes",
+    "stack_in_the_middle",
+    "switch_saves_esp0",
 ];
 
 // SAFETY: set once, before there are tasks.
-static PLANTED: OneCpu<Cell<Option<Plant>>> = unsafe { OneCpu::new(Cell::new(None)) };
+static PLANTED: OneCpu<Cell<&str>> = unsafe { OneCpu::new(Cell::new("")) };
 
 /// Plants what the command line asks for.
-pub(crate) fn choose(name: Option<&str>) {
-    let Some(name) = name else { return };
-    match NAMES.iter().find(|(known, _)| *known == name) {
-        Some((_, plant)) => PLANTED.set(Some(*plant)),
-        None => panic!("plant={name}: there is no such plant"),
+pub(crate) fn choose(name: Option<&'static str>) {
+    match name {
+        Some(name) if NAMES.contains(&name) => PLANTED.set(name),
+        Some(name) => panic!("plant={name}: there is no such plant"),
+        None => {}
     }
 }
 
-impl Plant {
-    /// Whether it is the one.
-    pub(crate) fn is_planted(self) -> bool {
-        PLANTED.get() == Some(self)
-    }
+/// Whether this one is planted.
+pub(crate) fn is(name: &str) -> bool {
+    PLANTED.get() == name
 }
 
 // A page that nobody uses.
@@ -90,9 +74,9 @@ pub(crate) fn task_0() -> (FirstInstruction, u32) {
     unsafe extern "C" {
         safe fn other_stack_end();
     }
-    let other = Plant::OtherUserStack.is_planted();
+    let other = is("other_user_stack");
     let distance = other_stack_end as *const () as u32 - boot::user_stack_end();
-    let pushes = Plant::TaskZeroPushes.is_planted();
+    let pushes = is("task_0_pushes");
     (if pushes { task_0_that_pushes } else { init::task_0 }, if other { distance } else { 0 })
 }
 
@@ -103,10 +87,10 @@ pub(crate) fn task_0() -> (FirstInstruction, u32) {
 pub(crate) unsafe fn move_to_user_mode() {
     // SAFETY: as the caller promises.
     unsafe {
-        if Plant::FifthStack.is_planted() {
+        if is("fifth_stack") {
             from_other_stack(init::task_0, 0);
         }
-        if Plant::FarReturn.is_planted() {
+        if is("far_return") {
             by_far_return(init::task_0);
         }
     }
@@ -150,21 +134,13 @@ unsafe extern "C" fn by_far_return(first: FirstInstruction) {
 #[unsafe(naked)]
 unsafe extern "C" fn task_0_that_pushes() -> ! {
     naked_asm!(
-        "movl ${data}, %eax",
-        "movl %eax, %ds",
-        "movl %eax, %es",
         "movl ${fork}, %eax",
         "int $0x80",
         "testl %eax, %eax",
         "jz {init}",
         "pushl %eax",
-        "1:",
-        "movl ${pause}, %eax",
-        "int $0x80",
-        "jmp 1b",
-        data = const USER_DATA.0,
+        "jmp pause_for_good",
         fork = const number::FORK,
-        pause = const number::PAUSE,
         init = sym init::init,
         options(att_syntax),
     )

@@ -12,7 +12,7 @@
 //! A task that was switched away from stands behind the jump, on its kernel stack. One that is new
 //! stands in ring 3 already, with an empty kernel stack.
 
-use crate::plant::Plant;
+use crate::plant;
 use crate::segments;
 use crate::task::{State, Task};
 use crate::trap::Frame;
@@ -34,7 +34,7 @@ pub(crate) fn schedule() {
         .or_else(|| Task::get(0));
     let Some(next) = next.filter(|next| next.number != current.number) else { return };
     next.set_current();
-    if Plant::SwitchSavesEsp0.is_planted() && current.pid == 1 && !SPOILT.replace(true) {
+    if plant::is("switch_saves_esp0") && current.pid == 1 && !SPOILT.replace(true) {
         let esp: u32;
         // SAFETY: ESP is read.
         unsafe { asm!("movl %esp, {}", out(reg) esp, options(att_syntax, nomem, nostack)) };

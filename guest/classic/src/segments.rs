@@ -14,7 +14,7 @@
 //! Each LDT holds null, code (000F) and data (0017), both from the task's base on: in ring 3 all
 //! tasks have the same selectors, and only the LDT that is loaded tells where they lead.
 
-use crate::plant::Plant;
+use crate::plant;
 use arch::OneCpu;
 use arch::segment::{Descriptor, Ring, Selector};
 use arch::tss::Tss;
@@ -52,7 +52,7 @@ pub(crate) const fn ldt(task: usize) -> Selector {
 
 /// Enters the kernel's own segments; the table is taken into use with the first task.
 pub(crate) fn start() {
-    if Plant::FlatKernel.is_planted() {
+    if plant::is("flat_kernel") {
         set(KERNEL_CODE, Descriptor::flat_code(Ring::Kernel));
         set(KERNEL_DATA, Descriptor::flat_data(Ring::Kernel));
     } else {

@@ -16,7 +16,7 @@
 //! until its parent has asked for it.
 
 use crate::memory::{self, directory};
-use crate::plant::Plant;
+use crate::plant;
 use crate::schedule::schedule;
 use crate::segments::{self, KERNEL_CODE, KERNEL_DATA, TASKS, USER_DATA, make_ldt};
 use crate::trap::{Frame, leave};
@@ -76,7 +76,7 @@ static TASK_0: OneCpu<Page> = unsafe { OneCpu::new(Page(Cell::new([0; PAGE as us
 
 /// Bytes from one task's part of the linear address space to the next one's.
 pub(crate) fn space() -> u32 {
-    if Plant::HalfTheSpace.is_planted() { 32 << 20 } else { 64 << 20 }
+    if plant::is("half_the_space") { 32 << 20 } else { 64 << 20 }
 }
 
 /// Where task 0's page is.
@@ -86,7 +86,7 @@ pub(crate) fn page_of_task_0() -> u32 {
 
 /// Makes the kernel on its initial stack task 0.
 pub(crate) fn start() {
-    let pages = if Plant::LimitOneMib.is_planted() { 256 } else { LOW_PAGES };
+    let pages = if plant::is("limit_one_mib") { 256 } else { LOW_PAGES };
     Task::place(page_of_task_0(), 0, 0, NOBODY, pages);
     segments::become_task_0();
 }
@@ -111,7 +111,7 @@ impl Task {
             record.write(task);
             &*record
         };
-        let middle = Plant::Esp0InMidPage.is_planted();
+        let middle = plant::is("esp0_in_mid_page");
         task.tss.set_esp0(page + if middle { PAGE / 2 + 512 } else { PAGE });
         task.tss.set_registers(Registers {
             cr3: directory(),
@@ -181,37 +181,21 @@ pub(crate) fn fork(frame: &Frame) -> Option<u32> {
     }
     LAST_PID.set(LAST_PID.get() + 1);
     let child = Task::place(page, number, LAST_PID.get(), parent.pid, parent.pages.get());
+    let Frame { eip, eflags, esp, cs, ss, ds, es, fs, .. } = *frame;
+    let Frame { ecx, edx, ebx, ebp, esi, edi, .. } = *frame;
+    let Registers { cr3, ldt, .. } = child.tss.registers();
+    let (eax, gs) = (0, USER_DATA.0.into());
+    #[rustfmt::skip]
     let mut registers = Registers {
-        eip: frame.eip,
-        eflags: frame.eflags,
-        eax: 0,
-        ecx: frame.ecx,
-        edx: frame.edx,
-        ebx: frame.ebx,
-        esp: frame.esp,
-        ebp: frame.ebp,
-        esi: frame.esi,
-        edi: frame.edi,
-        es: frame.es,
-        cs: frame.cs,
-        ss: frame.ss,
-        ds: frame.ds,
-        fs: frame.fs,
-        gs: USER_DATA.0.into(),
-        ..child.tss.registers()
+        cr3, eip, eflags, eax, ecx, edx, ebx, esp, ebp, esi, edi, es, cs, ss, ds, fs, gs, ldt,
     };
-    if Plant::ForkCopiesStack.is_planted() {
-        let copy = (page + PAGE) as usize - size_of::<Frame>();
+    if plant::is("fork_copies_stack") {
+        let copy = ((page + PAGE) as usize - size_of::<Frame>()) as *mut Frame;
         // SAFETY: the top of the child's page, where nothing is yet.
-        unsafe {
-            (copy as *mut Frame).copy_from(frame, 1);
-            (*(copy as *mut Frame)).eax = 0;
-        }
-        let (eip, esp, kernel_data) =
-            (leave as *const () as u32, copy as u32, KERNEL_DATA.0.into());
-        let (cs, eflags) = (KERNEL_CODE.0.into(), 2);
-        let (ss, ds, es) = (kernel_data, kernel_data, kernel_data);
-        registers = Registers { eip, esp, eflags, cs, ss, ds, es, ..registers };
+        unsafe { copy.write(Frame { eax, ..*frame }) };
+        let (eip, esp, eflags) = (leave as *const () as u32, copy as u32, 2);
+        let (cs, ss) = (KERNEL_CODE.0.into(), KERNEL_DATA.0.into());
+        registers = Registers { eip, esp, eflags, cs, ss, ds: ss, es: ss, ..registers };
     }
     child.tss.set_registers(registers);
     Some(child.pid)

@@ -26,25 +26,15 @@ use core::cell::Cell;
 
 /// What lies on the kernel stack while an entry is handled.
 #[repr(C)]
+#[derive(Clone, Copy, Default)]
+#[rustfmt::skip]
 pub(crate) struct Frame {
-    pub(crate) fs: u32,
-    pub(crate) es: u32,
-    pub(crate) ds: u32,
-    pub(crate) edi: u32,
-    pub(crate) esi: u32,
-    pub(crate) ebp: u32,
-    pub(crate) unused: u32,
-    pub(crate) ebx: u32,
-    pub(crate) edx: u32,
-    pub(crate) ecx: u32,
-    pub(crate) eax: u32,
-    pub(crate) vector: u32,
-    pub(crate) error: u32,
-    pub(crate) eip: u32,
-    pub(crate) cs: u32,
-    pub(crate) eflags: u32,
-    pub(crate) esp: u32,
-    pub(crate) ss: u32,
+    pub(crate) fs: u32, pub(crate) es: u32, pub(crate) ds: u32,
+    pub(crate) edi: u32, pub(crate) esi: u32, pub(crate) ebp: u32, pub(crate) unused: u32,
+    pub(crate) ebx: u32, pub(crate) edx: u32, pub(crate) ecx: u32, pub(crate) eax: u32,
+    pub(crate) vector: u32, pub(crate) error: u32,
+    pub(crate) eip: u32, pub(crate) cs: u32, pub(crate) eflags: u32,
+    pub(crate) esp: u32, pub(crate) ss: u32,
 }
 
 impl Frame {

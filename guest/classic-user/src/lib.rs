@@ -1,5 +1,5 @@
-//! What programs use: the system calls, lines of text, and the way from the first instruction to
-//! `main`. [`init`](../classic) uses it too, in the kernel's own memory.
+//! What programs of the kernel `classic` use: the system calls, lines of text, and the way from the
+//! first instruction to `main`. The kernel's own `init` uses it too, before there is a program.
 
 #![no_std]
 
