@@ -8,8 +8,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Folders and files of the guest workspace whose change asks for a new build.
-const SOURCES: [&str; 10] =
-    ["abi", "arch", "broken", "classic", "classic-user", "micro", "user", "Cargo.toml", "Cargo.lock", ".cargo"];
+const SOURCES: [&str; 10] = [
+    "abi",
+    "arch",
+    "broken",
+    "classic",
+    "classic-user",
+    "micro",
+    "user",
+    "Cargo.toml",
+    "Cargo.lock",
+    ".cargo",
+];
 
 /// What the library includes.
 const BINARIES: [&str; 11] = [
