@@ -3,6 +3,7 @@
 
 use esp0::check::Checker;
 use esp0::entry::{Entry, TaskSwitch, TssWords};
+use esp0::guests;
 use esp0::probe::Choice;
 use esp0::run::{ClockChoice, Ending};
 use ia32::{Table, Vector, Word};
@@ -57,6 +58,38 @@ fn classic_runs_in_real_time_with_probes_and_without() {
     let unseen = classic().real_time().probes(Choice::None).run();
     assert_story(&unseen);
     assert_eq!((unseen.events.len(), unseen.stack_loads.len()), (0, 0));
+}
+
+/// classic with other bytes in place of the no-op in front of its far jump.
+fn with_bytes_before_the_jump(bytes: [u8; 2]) -> Experiment {
+    let guest = guests::guest("classic").expect("esp0 carries it");
+    let mut kernel = guest.kernel.to_vec();
+    const JUMP: [u8; 6] = [0x66, 0x90, 0xff, 0x6c, 0x24, 0x04];
+    let at = kernel.windows(6).position(|window| window == JUMP).expect("the jump is there");
+    kernel[at..at + 2].copy_from_slice(&bytes);
+    Experiment::with_kernel(kernel).modules(guest.modules).clock(QUICK)
+}
+
+#[test]
+fn switches_of_a_kernel_without_a_no_op_are_seen_too() {
+    let nop_nop = with_bytes_before_the_jump([0x90, 0x90]);
+    for probes in [Choice::Auto, Choice::Patch, Choice::Breakpoint] {
+        let seen = nop_nop.clone().probes(probes).run();
+        assert_story(&seen);
+        assert!(seen.switches().count() > 10, "too few switches with {probes:?}");
+    }
+}
+
+#[test]
+fn switches_with_interrupts_open_are_seen_too() {
+    let sti_nop = with_bytes_before_the_jump([0xfb, 0x90]);
+    for probes in [Choice::Auto, Choice::Patch, Choice::Breakpoint] {
+        for clock in [QUICK, ClockChoice::Real] {
+            let seen = sti_nop.clone().probes(probes).clock(clock).run();
+            assert_story(&seen);
+            assert!(seen.switches().count() > 10, "too few switches with {probes:?}");
+        }
+    }
 }
 
 #[test]

@@ -158,6 +158,12 @@ pub(crate) fn capture_switch(
 }
 
 impl PendingSwitch {
+    /// Linear address at which the new task goes on, if that is in ring 0.
+    pub(crate) fn goes_on_in_ring_0(&self) -> Option<u32> {
+        let base = self.switch.code_base.filter(|_| self.switch.ring() == 0)?;
+        Some(base.wrapping_add(self.switch.new.0[TssWords::EIP]))
+    }
+
     /// The switch, now that the vCPU is in `state`; or itself, if it has not happened yet.
     pub(crate) fn complete(mut self, machine: &Machine, state: &State) -> Result<TaskSwitch, Self> {
         let still = state.tr.selector() == self.switch.tr;

@@ -338,6 +338,40 @@ impl Probes {
         Ok(passed)
     }
 
+    /// Stops the guest at `address` once, where a task goes on whose switch is exposed: it may switch
+    /// again before anything else stops it.
+    ///
+    /// # Errors
+    /// [`MachineError`] if a probe cannot be set.
+    pub fn await_resumption(
+        &mut self,
+        machine: &mut Machine,
+        address: u32,
+    ) -> Result<(), MachineError> {
+        let site = self.site(address);
+        if site.is_empty() {
+            site.resumes = true;
+            self.place(machine, address)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the probe of [`Probes::await_resumption`] out again, the vCPU standing at it with `eip`.
+    ///
+    /// # Errors
+    /// [`MachineError`] if it cannot be taken out.
+    pub fn resumed(
+        &mut self,
+        machine: &mut Machine,
+        address: u32,
+        eip: u32,
+    ) -> Result<(), MachineError> {
+        self.uncover(machine, address)?;
+        self.sites.remove(&address);
+        machine.vcpu.set_eip(eip);
+        Ok(())
+    }
+
     /// How many sites each means serves.
     pub fn census(&self) -> Census {
         let mut census = Census::default();

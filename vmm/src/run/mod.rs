@@ -517,6 +517,10 @@ impl Run {
         };
         let (mut loads_idt, mut passes_itself) = (false, false);
         if let Some(site) = self.probes.site_at(address) {
+            if site.resumes {
+                self.step_again = true;
+                return self.probes.resumed(&mut self.machine, address, state.eip);
+            }
             loads_idt = site.loads_idt;
             passes_itself = self.probes.passes_itself(site);
             if !site.vectors.is_empty() {
@@ -564,6 +568,10 @@ impl Run {
                 self.step_again = true;
                 // What it raises is an event from this very state.
                 self.before = self.switching.is_none().then(|| Box::new(state));
+                if let Some(at) = self.switching.as_ref().and_then(PendingSwitch::goes_on_in_ring_0)
+                {
+                    self.probes.await_resumption(&mut self.machine, at)?;
+                }
             }
         }
         if loads_idt {
