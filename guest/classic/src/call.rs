@@ -34,7 +34,7 @@ pub(crate) fn dispatch(frame: &mut Frame) {
         }
         _ => Ok(NO_SUCH_CALL),
     };
-    frame.eax = result.unwrap_or_else(|BadAddress| BAD_ADDRESS).cast_unsigned();
+    frame.eax = result.unwrap_or(BAD_ADDRESS).cast_unsigned();
 }
 
 /// Writes to the console. Between two pieces interrupts are open: the timer may come, and finds a

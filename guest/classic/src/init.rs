@@ -1,6 +1,7 @@
 //! Ring 3 from its first instruction on: tasks 0 and 1, which run in the kernel's own memory.
 
 use crate::segments::{USER_CODE, USER_DATA};
+use crate::{memory, task};
 use arch::eflags::Eflags;
 use core::arch::{asm, naked_asm};
 use core::ffi::CStr;
@@ -27,15 +28,10 @@ pub(crate) type FirstInstruction = unsafe extern "C" fn() -> !;
 #[unsafe(naked)]
 pub(crate) unsafe extern "C" fn move_to_user_mode(first: FirstInstruction, distance: u32) -> ! {
     naked_asm!(
-        "movl 4(%esp), %ecx",
-        "movl 8(%esp), %eax",
-        "addl %esp, %eax",
-        "pushl ${data}",
-        "pushl %eax",
-        "pushfl",
-        "orl ${interrupts}, (%esp)",
-        "pushl ${code}",
-        "pushl %ecx",
+        "movl 4(%esp), %ecx; movl 8(%esp), %eax; addl %esp, %eax",
+        "pushl ${data}; pushl %eax",
+        "pushfl; orl ${interrupts}, (%esp)",
+        "pushl ${code}; pushl %ecx",
         ".byte 0x66, 0x90",
         "iretl",
         code = const USER_CODE.0,
@@ -50,20 +46,13 @@ pub(crate) unsafe extern "C" fn move_to_user_mode(first: FirstInstruction, dista
 #[unsafe(naked)]
 pub(crate) unsafe extern "C" fn task_0() -> ! {
     naked_asm!(
-        "movl ${data}, %eax",
-        "movl %eax, %ds",
-        "movl %eax, %es",
-        "movl %eax, %fs",
-        "movl %eax, %gs",
-        "movl ${fork}, %eax",
-        "int $0x80",
+        "movl ${data}, %eax; movl %eax, %ds; movl %eax, %es",
+        "movl ${fork}, %eax; int $0x80",
         "testl %eax, %eax",
         "jnz pause_for_good",
         "call {init}",
-        ".globl pause_for_good",
-        "pause_for_good:",
-        "movl ${pause}, %eax",
-        "int $0x80",
+        ".globl pause_for_good; pause_for_good:",
+        "movl ${pause}, %eax; int $0x80",
         "jmp pause_for_good",
         data = const USER_DATA.0,
         fork = const number::FORK,
@@ -105,26 +94,26 @@ fn start(path: &CStr, arguments: &[&CStr]) {
     }
 }
 
-/// A TSS of one's own would mean a kernel stack of one's own choice.
+// What ring 3 may not do: each of these ends its task. A TSS or a GDT of one's own would mean a kernel
+// stack of one's own choice; so would a word of task 0's TSS, which lies within the 640 KiB of init's
+// children, on a page that is not theirs.
+
 fn load_tr() {
-    // SAFETY: ring 3 may not, and ends here.
+    // SAFETY: it faults.
     unsafe { asm!("ltr {:x}", in(reg) 0x20) };
 }
 
 fn load_gdtr() {
-    let pointer = [0_u16; 3];
-    // SAFETY: as above.
-    unsafe { asm!("lgdt [{}]", in(reg) &pointer) };
+    // SAFETY: it faults.
+    unsafe { asm!("lgdt [{}]", in(reg) &[0_u16; 3]) };
 }
 
-/// Task 0's page is within the 640 KiB of its grandchild.
 fn write_tss() {
-    let page = crate::task::page_of_task_0() as *mut u32;
-    // SAFETY: as above.
-    unsafe { page.add(16).write_volatile(0) };
+    // SAFETY: it faults.
+    unsafe { (task::page_of_task_0() as *mut [u32; 32]).write_volatile([0; 32]) };
 }
 
 fn read_kernel() {
-    // SAFETY: as above.
-    unsafe { (crate::memory::directory() as *const u32).read_volatile() };
+    // SAFETY: it faults.
+    unsafe { (memory::directory() as *const u32).read_volatile() };
 }

@@ -35,7 +35,9 @@ use core::panic::PanicInfo;
 
 /// The kernel on its initial stack. It ends as task 0 on the same stack, in ring 3.
 fn main(info: Info) -> ! {
-    plant::choose(info.option("plant"));
+    if let Some(name) = info.option("plant") {
+        plant::choose(name);
+    }
     memory::start(info);
     segments::start();
     trap::start();

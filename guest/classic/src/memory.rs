@@ -50,7 +50,7 @@ pub(crate) fn start(info: Info) {
     }
     for region in info.memory().filter(|region| region.is_memory) {
         let end = (region.start + region.length).min(u64::from(KERNEL_PAGES * PAGE)) as u32;
-        let start = region.start.max(u64::from(2 * PAGE).max(1 << 20)) as u32;
+        let start = region.start.max(1 << 20) as u32;
         for page in start.div_ceil(PAGE)..end / PAGE {
             USERS[page as usize].set(0);
         }
@@ -100,12 +100,15 @@ fn table(linear: u32) -> Option<&'static Table> {
     entry.is_present().then(|| unsafe { &*(entry.address() as *const Table) })
 }
 
-/// The same, with a new one if there is none.
 fn table_or_new(linear: u32) -> Option<&'static Table> {
     if table(linear).is_none() {
         DIRECTORY.0[directory_index(linear)].set(Entry::new(get_free_page()?, OWN));
     }
     table(linear)
+}
+
+fn users(entry: Entry) -> &'static Cell<u8> {
+    &USERS[(entry.address() / PAGE) as usize]
 }
 
 /// Shares `pages` pages at `from` with `to`: read-only from now on, for both.
@@ -119,7 +122,7 @@ pub(crate) fn copy_page_tables(from: u32, to: u32, pages: u32) -> Option<()> {
             if !entry.is_present() {
                 continue;
             }
-            if plant::is("fork_copies_pages") && entry.flags().contains(Flags::WRITABLE) {
+            if plant::is("fork_copies_pages") {
                 let copy = get_free_page()?;
                 // SAFETY: both are page frames, and the kernel sees them where they are.
                 unsafe { (copy as *mut [u8; 4096]).copy_from(entry.address() as *const _, 1) };
@@ -129,8 +132,7 @@ pub(crate) fn copy_page_tables(from: u32, to: u32, pages: u32) -> Option<()> {
             entry = Entry::new(entry.address(), entry.flags().difference(Flags::WRITABLE));
             old.set(entry);
             new.set(entry);
-            let users = &USERS[(entry.address() / PAGE) as usize];
-            users.set(users.get() + 1);
+            users(entry).set(users(entry).get() + 1);
         }
     }
     forget_translations();
@@ -167,17 +169,14 @@ pub(crate) fn make_usable(task: &Task, linear: u32, write: bool) -> Result<(), B
         Some((_, entry)) if !entry.flags().contains(Flags::USER) => Err(BadAddress),
         Some((_, entry)) if !write || entry.flags().contains(Flags::WRITABLE) => Ok(()),
         Some((cell, entry)) => {
-            let users = &USERS[(entry.address() / PAGE) as usize];
-            if users.get() == 1 {
-                cell.set(Entry::new(entry.address(), OWN));
-            } else {
-                let copy = get_free_page().ok_or(BadAddress)?;
-                let offset = (linear - task.base()) / PAGE * PAGE;
+            let mut frame = entry.address();
+            if users(entry).get() > 1 {
+                frame = get_free_page().ok_or(BadAddress)?;
                 // SAFETY: a page of the task, and a new one.
-                unsafe { from_user(copy as *mut u8, offset, PAGE as usize) };
-                users.set(users.get() - 1);
-                cell.set(Entry::new(copy, OWN));
+                unsafe { from_user(frame as *mut u8, (linear - task.base()) & !(PAGE - 1), 4096) };
+                free_page(entry.address());
             }
+            cell.set(Entry::new(frame, OWN));
             control::invalidate_page(linear);
             Ok(())
         }
@@ -216,15 +215,10 @@ pub(crate) fn write(offset: u32, from: &[u8]) -> Result<(), BadAddress> {
 #[unsafe(naked)]
 unsafe extern "C" fn from_user(to: *mut u8, from: u32, count: usize) {
     naked_asm!(
-        "pushl %esi",
-        "pushl %edi",
-        "movl 12(%esp), %edi",
-        "movl 16(%esp), %esi",
-        "movl 20(%esp), %ecx",
+        "pushl %esi; pushl %edi",
+        "movl 12(%esp), %edi; movl 16(%esp), %esi; movl 20(%esp), %ecx",
         "rep movsb %fs:(%esi), %es:(%edi)",
-        "popl %edi",
-        "popl %esi",
-        "ret",
+        "popl %edi; popl %esi; ret",
         options(att_syntax),
     )
 }
@@ -233,19 +227,10 @@ unsafe extern "C" fn from_user(to: *mut u8, from: u32, count: usize) {
 #[unsafe(naked)]
 unsafe extern "C" fn to_user(to: u32, from: *const u8, count: usize) {
     naked_asm!(
-        "pushl %esi",
-        "pushl %edi",
-        "pushl %es",
-        "movl 16(%esp), %edi",
-        "movl 20(%esp), %esi",
-        "movl 24(%esp), %ecx",
-        "pushl %fs",
-        "popl %es",
-        "rep movsb",
-        "popl %es",
-        "popl %edi",
-        "popl %esi",
-        "ret",
+        "pushl %esi; pushl %edi; pushl %es",
+        "movl 16(%esp), %edi; movl 20(%esp), %esi; movl 24(%esp), %ecx",
+        "pushl %fs; popl %es; rep movsb",
+        "popl %es; popl %edi; popl %esi; ret",
         options(att_syntax),
     )
 }

@@ -25,31 +25,17 @@ use core::arch::{global_asm, naked_asm};
 use core::cell::Cell;
 use unistd::number;
 
-const NAMES: [&str; 12] = [
-    "fifth_stack",
-    "esp0_in_mid_page",
-    "flat_kernel",
-    "other_user_stack",
-    "far_return",
-    "half_the_space",
-    "limit_one_mib",
-    "fork_copies_stack",
-    "fork_copies_pages",
-    "task_0_pushes",
-    "stack_in_the_middle",
-    "switch_saves_esp0",
-];
+const NAMES: &str = "fifth_stack esp0_in_mid_page flat_kernel other_user_stack far_return \
+                     half_the_space limit_one_mib fork_copies_stack fork_copies_pages \
+                     task_0_pushes stack_in_the_middle switch_saves_esp0";
 
 // SAFETY: set once, before there are tasks.
 static PLANTED: OneCpu<Cell<&str>> = unsafe { OneCpu::new(Cell::new("")) };
 
 /// Plants what the command line asks for.
-pub(crate) fn choose(name: Option<&'static str>) {
-    match name {
-        Some(name) if NAMES.contains(&name) => PLANTED.set(name),
-        Some(name) => panic!("plant={name}: there is no such plant"),
-        None => {}
-    }
+pub(crate) fn choose(name: &'static str) {
+    assert!(NAMES.split(' ').any(|known| known == name), "plant={name}: there is no such plant");
+    PLANTED.set(name);
 }
 
 /// Whether this one is planted.
@@ -60,10 +46,7 @@ pub(crate) fn is(name: &str) -> bool {
 // A page that nobody uses.
 global_asm!(
     ".section .stack, \"aw\", @nobits",
-    ".balign 4096",
-    "    .skip 4096",
-    ".globl other_stack_end",
-    "other_stack_end:",
+    "    .balign 4096; .skip 4096; .globl other_stack_end; other_stack_end:",
     ".text",
     options(att_syntax),
 );
@@ -74,10 +57,11 @@ pub(crate) fn task_0() -> (FirstInstruction, u32) {
     unsafe extern "C" {
         safe fn other_stack_end();
     }
-    let other = is("other_user_stack");
     let distance = other_stack_end as *const () as u32 - boot::user_stack_end();
-    let pushes = is("task_0_pushes");
-    (if pushes { task_0_that_pushes } else { init::task_0 }, if other { distance } else { 0 })
+    (
+        if is("task_0_pushes") { task_0_that_pushes } else { init::task_0 },
+        if is("other_user_stack") { distance } else { 0 },
+    )
 }
 
 /// Moves to user mode from another stack, or without an IRET, if that is planted.
@@ -87,22 +71,19 @@ pub(crate) fn task_0() -> (FirstInstruction, u32) {
 pub(crate) unsafe fn move_to_user_mode() {
     // SAFETY: as the caller promises.
     unsafe {
-        if is("fifth_stack") {
-            from_other_stack(init::task_0, 0);
-        }
-        if is("far_return") {
-            by_far_return(init::task_0);
+        match PLANTED.get() {
+            "fifth_stack" => from_other_stack(),
+            "far_return" => by_far_return(),
+            _ => {}
         }
     }
 }
 
 #[unsafe(naked)]
-unsafe extern "C" fn from_other_stack(first: FirstInstruction, distance: u32) {
+unsafe extern "C" fn from_other_stack() {
     naked_asm!(
         "movl $other_stack_end, %esp",
-        "pushl $0",
-        "pushl ${task_0}",
-        "pushl $0", // a return address
+        "pushl $0; pushl ${task_0}; pushl $0", // distance, first instruction, a return address
         "jmp {move_to_user_mode}",
         task_0 = sym init::task_0,
         move_to_user_mode = sym init::move_to_user_mode,
@@ -111,18 +92,13 @@ unsafe extern "C" fn from_other_stack(first: FirstInstruction, distance: u32) {
 }
 
 #[unsafe(naked)]
-unsafe extern "C" fn by_far_return(first: FirstInstruction) {
+unsafe extern "C" fn by_far_return() {
     naked_asm!(
-        "movl 4(%esp), %ecx",
         "movl %esp, %eax",
-        "pushl ${data}",
-        "pushl %eax",
-        "pushl ${code}",
-        "pushl %ecx",
-        "pushfl",
-        "orl ${interrupts}, (%esp)",
-        "popfl",
+        "pushl ${data}; pushl %eax; pushl ${code}; pushl ${task_0}",
+        "pushfl; orl ${interrupts}, (%esp); popfl",
         "lretl",
+        task_0 = sym init::task_0,
         code = const USER_CODE.0,
         data = const USER_DATA.0,
         interrupts = const Eflags::IF.bits(),
@@ -134,8 +110,7 @@ unsafe extern "C" fn by_far_return(first: FirstInstruction) {
 #[unsafe(naked)]
 unsafe extern "C" fn task_0_that_pushes() -> ! {
     naked_asm!(
-        "movl ${fork}, %eax",
-        "int $0x80",
+        "movl ${fork}, %eax; int $0x80",
         "testl %eax, %eax",
         "jz {init}",
         "pushl %eax",

@@ -97,3 +97,56 @@ fn read(kind: u32, description: &[u8]) -> Result<Start, StartNoteError> {
         (kind, _) => Err(StartNoteError::Kind(kind)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn note(name: &[u8], kind: u32, description: &[u8]) -> Vec<u8> {
+        let mut bytes: Vec<u8> = [name.len() as u32, description.len() as u32, kind]
+            .iter()
+            .flat_map(|word| word.to_le_bytes())
+            .collect();
+        for part in [name, description] {
+            bytes.extend(part);
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+        }
+        bytes
+    }
+
+    const PLACE: [u8; 4] = [0x34, 0x12, 0xc0, 0x07];
+
+    #[test]
+    fn the_note_is_found_among_others() {
+        let other = note(b"GNU\0", 3, &[1; 20]);
+        let ours = note(b"esp0\0", 1, &PLACE);
+        let start = Some(Start::RealMode { cs: 0x07c0, ip: 0x1234 });
+        assert_eq!(find(&[&other[..], &ours, &other].concat()), Ok(start));
+        assert_eq!(find(&other), Ok(None));
+        assert_eq!(find(&[]), Ok(None));
+    }
+
+    #[test]
+    fn each_bad_note_gets_its_own_sentence() {
+        let good = note(b"esp0\0", 1, &PLACE);
+        let sentence = |bytes: &[u8]| find(bytes).map_err(|error| error.to_string());
+        for (bytes, says) in [
+            (note(b"esp0\0", 2, &PLACE), "is of kind 2; kind 1 asks for real mode"),
+            (note(b"esp0\0", 1, &PLACE[..3]), "has 3 bytes after its name; it takes 4"),
+            (good[..good.len() - 1].to_vec(), "is cut off"),
+            ([&good[..], &good].concat(), "is not the only one"),
+        ] {
+            let error = sentence(&bytes).expect_err("it is bad");
+            assert!(error.starts_with(says), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            let _ = find(&bytes);
+            let _ = find(&[&note(b"esp0\0", 1, &PLACE)[..], &bytes].concat());
+        }
+    }
+}

@@ -209,7 +209,10 @@ impl Run {
             }
         } else {
             self.set_alarm()?;
-            let waiting = self.devices.interrupt_pending() && self.injected.is_none();
+            // An instruction whose probe has been taken out goes first.
+            let waiting = self.devices.interrupt_pending()
+                && self.injected.is_none()
+                && !self.probes.is_exposed(self.machine.vcpu.instruction_address());
             self.machine.vcpu.request_interrupt_window(waiting);
             self.machine.vcpu.run()?
         };
