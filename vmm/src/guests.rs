@@ -1,4 +1,4 @@
-//! The guests that esp0 carries: two kernels of its own and the programs of the microkernel.
+//! The guests that esp0 carries: its kernels and their programs.
 
 /// A kernel that can be booted by name.
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +14,7 @@ pub struct Guest {
     pub modules: &'static [&'static str],
 }
 
-/// A ring-3 program for the microkernel.
+/// A ring-3 program for one of the kernels.
 #[derive(Clone, Copy, Debug)]
 pub struct Program {
     /// Its name.
@@ -30,12 +30,18 @@ macro_rules! built {
 }
 
 /// The kernels.
-pub const GUESTS: [Guest; 3] = [
+pub const GUESTS: [Guest; 4] = [
     Guest {
         name: "micro",
         summary: "the microkernel, with programs that compute, write, sleep and fault",
         kernel: built!("micro"),
         modules: &["compute", "writer", "sleeper 65", "fault"],
+    },
+    Guest {
+        name: "classic",
+        summary: "a kernel in the manner of Linux 0.12: real mode, LDTs, task switches by hardware",
+        kernel: built!("classic"),
+        modules: &["arguments", "twins"],
     },
     Guest {
         name: "broken",
@@ -52,12 +58,14 @@ pub const GUESTS: [Guest; 3] = [
 ];
 
 /// The programs.
-pub const PROGRAMS: [Program; 5] = [
+pub const PROGRAMS: [Program; 7] = [
     Program { name: "compute", bytes: built!("compute") },
     Program { name: "writer", bytes: built!("writer") },
     Program { name: "sleeper", bytes: built!("sleeper") },
     Program { name: "fault", bytes: built!("fault") },
     Program { name: "hostile", bytes: built!("hostile") },
+    Program { name: "arguments", bytes: built!("arguments") },
+    Program { name: "twins", bytes: built!("twins") },
 ];
 
 /// The kernel of that name.

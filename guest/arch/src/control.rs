@@ -41,6 +41,19 @@ pub unsafe fn set_cr3(directory: u32) {
     unsafe { asm!("mov cr3, {}", in(reg) directory, options(nostack, preserves_flags)) };
 }
 
+/// Turns paging on.
+///
+/// # Safety
+/// CR3 leads to a page directory that maps the running code, its stack and all that Rust knows of
+/// where they are.
+pub unsafe fn enable_paging() {
+    // SAFETY: as the caller promises. The jump drops what was fetched before.
+    unsafe {
+        asm!("mov {0}, cr0", "or {0}, {1}", "mov cr0, {0}", "jmp 2f", "2:", out(reg) _,
+             const CR0_PG, options(nostack));
+    }
+}
+
 /// Forgets the cached translation of one page.
 pub fn invalidate_page(address: u32) {
     // SAFETY: INVLPG changes no memory and no register, and faults for no address.

@@ -21,6 +21,15 @@ pub unsafe fn wait_for_interrupt() {
     unsafe { asm!("sti", "hlt", "cli", options(nostack)) };
 }
 
+/// Opens interrupts for one instruction, so that one that waits is taken.
+///
+/// # Safety
+/// As for [`wait_for_interrupt`].
+pub unsafe fn let_interrupts_in() {
+    // SAFETY: as the caller promises. STI opens them behind the instruction that follows it.
+    unsafe { asm!("sti", "nop", "nop", "cli", options(nostack)) };
+}
+
 /// Stops for good.
 pub fn stop() -> ! {
     loop {

@@ -69,3 +69,12 @@ pub unsafe fn load_idt(table: &'static [Gate]) {
         asm!("lidt [{}]", in(reg) &raw const pointer, options(readonly, nostack, preserves_flags))
     };
 }
+
+/// Takes the LDT that `selector` selects in the GDT into use.
+///
+/// # Safety
+/// It selects an LDT, and no segment register holds what another one selected.
+pub unsafe fn load_ldt(selector: Selector) {
+    // SAFETY: as the caller promises.
+    unsafe { asm!("lldt {:x}", in(reg) selector.0, options(nostack, preserves_flags)) };
+}

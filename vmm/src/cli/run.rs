@@ -5,14 +5,14 @@ use super::failure::Failure;
 use super::input::Input;
 use super::output::Closable;
 use super::{FINDINGS, GUEST_FAILED, INTERRUPTED, OK, colour};
-use esp0::boot::Boot;
+use esp0::boot::{Boot, Start};
 use esp0::check::Checker;
 use esp0::devices::{Devices, UnknownPorts};
 use esp0::host::Backend;
 use esp0::host::doctor::{self, Problem};
 use esp0::machine::{Machine, stop_on_signals};
 use esp0::probe::Choice;
-use esp0::run::{ClockChoice, End, Ending, Options, Run, flat_protected_mode};
+use esp0::run::{ClockChoice, End, Ending, Options, Run, entry_state};
 use esp0::trace::{Colour, Header, JsonLines, Report, Verdict};
 use std::fmt::Write as _;
 use std::fs::File;
@@ -43,7 +43,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let backend = quick.corrected(Backend::detect());
     let breakpoints = quick.breakpoints;
     let boot = input.load(&machine.memory)?;
-    machine.vcpu.set_state(&flat_protected_mode(&boot.entry));
+    machine.vcpu.set_state(&entry_state(&boot.entry));
     let trace = open_trace(options, &input, &backend, clock)?;
     stop_on_signals()?;
 
@@ -146,7 +146,10 @@ fn loaded(boot: &Boot) -> String {
             module.command.to_string_lossy()
         );
     }
-    let _ = writeln!(text, "entry    {:08x}", boot.entry.eip);
+    let _ = match boot.entry.start {
+        Start::ProtectedMode => writeln!(text, "entry    {:08x}", boot.entry.eip),
+        Start::RealMode { cs, ip } => writeln!(text, "entry    {cs:04x}:{ip:04x}, real mode"),
+    };
     text
 }
 

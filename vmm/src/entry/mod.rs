@@ -7,10 +7,13 @@
 mod capture;
 mod event;
 mod frame;
+mod switch;
 
 pub use capture::{Scene, capture_entry, capture_return};
 pub use event::{CodeBytes, Kind};
 pub use frame::Frame;
+pub(crate) use switch::{PendingSwitch, capture_switch};
+pub use switch::{TaskSwitch, TssWords};
 
 use ia32::{Gate, State, Vector};
 
@@ -71,6 +74,9 @@ pub struct Entry {
     pub frame: Frame,
     /// The guest's code around the pushed EIP.
     pub code: CodeBytes,
+    /// Linear address of the pushed SS:ESP, where SS selects from the LDT and so does not tell by
+    /// itself where that is.
+    pub ldt_stack: Option<u32>,
 }
 
 impl Entry {

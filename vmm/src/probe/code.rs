@@ -1,4 +1,5 @@
-//! Finds the IRETs that a kernel's handlers can reach, and its LIDTs, by disassembly.
+//! Finds the IRETs that a kernel's handlers can reach, its LIDTs, and the far jumps by which it may
+//! switch tasks, by disassembly.
 //!
 //! The walk starts at known entry points (the ELF entry, the gates' targets) and follows jumps and
 //! calls whose target is in the instruction. A handler's code is reached that way almost always;
@@ -35,6 +36,22 @@ pub struct Iret {
 pub(super) struct Found {
     pub(super) irets: Vec<Iret>,
     pub(super) lidts: Vec<u32>,
+    pub(super) far_jumps: Vec<FarJump>,
+}
+
+/// A far jump that may lead to a TSS, and where to stop before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FarJump {
+    /// Linear address of the instruction.
+    pub(super) address: u32,
+    /// The address to probe: that of the no-op `66 90` before it, or its own.
+    pub(super) probe_address: u32,
+}
+
+impl FarJump {
+    fn new(address: u32, no_op: Option<u32>) -> Self {
+        FarJump { address, probe_address: no_op.unwrap_or(address) }
+    }
 }
 
 /// The code seen so far.
@@ -78,6 +95,7 @@ impl Code {
             mentioned.extend(run.mentioned);
             found.irets.extend(run.irets);
             found.lidts.extend(run.lidts);
+            found.far_jumps.extend(run.far_jumps);
         }
     }
 
@@ -117,6 +135,13 @@ impl Code {
                     probe_address: no_op.unwrap_or(at),
                     word_size: if instruction.code() == Opcode::Iretw { 2 } else { 4 },
                 }),
+                // Where one leads to, its memory operand tells when it is executed. One with its
+                // target inside leads to code, unless its offset is as small as for a TSS, where
+                // it means nothing.
+                Opcode::Jmp_m1632 => run.far_jumps.push(FarJump::new(at, no_op)),
+                Opcode::Jmp_ptr1632 if instruction.far_branch32() < 0x1_0000 => {
+                    run.far_jumps.push(FarJump::new(at, no_op));
+                }
                 Opcode::Lidt_m1632 | Opcode::Lidt_m1632_16 => run.lidts.push(at),
                 _ => {}
             }
@@ -143,6 +168,7 @@ impl Code {
 struct Run {
     irets: Vec<Iret>,
     lidts: Vec<u32>,
+    far_jumps: Vec<FarJump>,
     targets: Vec<u32>,
     mentioned: Vec<u32>,
     seen: Vec<u32>,

@@ -16,15 +16,19 @@
 
 mod clock;
 mod end;
+mod real_mode;
 mod start;
 mod step;
 
 pub use clock::ClockChoice;
 pub use end::{End, Ending};
-pub use start::flat_protected_mode;
+pub use real_mode::StackLoad;
+pub use start::{entry_state, flat_protected_mode, real_mode};
 
 use crate::devices::{AccessSize, Devices, Effect};
-use crate::entry::{Entry, Return, Scene, capture_entry, capture_return};
+use crate::entry::{
+    Entry, PendingSwitch, Return, Scene, TaskSwitch, capture_entry, capture_return, capture_switch,
+};
 use crate::machine::{Exit, Machine, MachineError, stop_requested};
 use crate::probe::{Choice, Passed, Probes, loads_trap_flag, raised_event};
 use clock::Clock;
@@ -42,6 +46,12 @@ pub trait Observer {
 
     /// An IRET is about to be executed.
     fn leave(&mut self, returning: &Return);
+
+    /// A kernel that started in real mode has loaded a stack, before it had an IDT.
+    fn stack_load(&mut self, _load: &StackLoad) {}
+
+    /// A far jump to a TSS has switched tasks.
+    fn switch(&mut self, _switch: &TaskSwitch) {}
 }
 
 /// How a guest is to be run.
@@ -91,6 +101,8 @@ pub struct Run {
     injected: Option<(Vector, Box<State>)>,
     /// The state at the boundary just before, where it was seen.
     before: Option<Box<State>>,
+    /// A task switch that the vCPU stood in front of at the last stop.
+    switching: Option<PendingSwitch>,
     /// The last exit was for an instruction that KVM completes when the vCPU runs next.
     unfinished: bool,
     /// KVM was seen to hold interrupts off for one instruction when asked to.
@@ -119,6 +131,7 @@ impl Run {
             ring: None,
             injected: None,
             before: None,
+            switching: None,
             unfinished: false,
             holds_interrupts: false,
             step_again: true,
@@ -131,8 +144,14 @@ impl Run {
     /// # Errors
     /// [`MachineError`] if KVM refuses something.
     pub fn run(&mut self, observer: &mut impl Observer) -> Result<End, MachineError> {
-        let entry = self.machine.vcpu.state();
+        let mut entry = self.machine.vcpu.state();
         self.last_state = entry;
+        if !entry.protected() && self.probes.choice() != Choice::None {
+            if let Some(ending) = self.leave_real_mode(observer)? {
+                return Ok(End { ending, state: self.machine.vcpu.state() });
+            }
+            entry = self.machine.vcpu.state();
+        }
         self.probes.await_idt(&mut self.machine, entry.instruction_address())?;
         // A guest that starts in the middle has its IDT already.
         self.probes.follow(&mut self.machine, &entry)?;
@@ -195,7 +214,10 @@ impl Run {
             }
         } else {
             self.set_alarm()?;
-            let waiting = self.devices.interrupt_pending() && self.injected.is_none();
+            // An instruction whose probe has been taken out goes first.
+            let waiting = self.devices.interrupt_pending()
+                && self.injected.is_none()
+                && !self.probes.is_exposed(self.machine.vcpu.instruction_address());
             self.machine.vcpu.request_interrupt_window(waiting);
             self.machine.vcpu.run()?
         };
@@ -280,6 +302,12 @@ impl Run {
         let mut code = [0; 15];
         let count = self.probes.read_code(&self.machine.linear(), at, &mut code);
         let class = classify(&code[..count]);
+        if class == Stepping::MaySwitchTasks {
+            let exit = self.run_one(state)?;
+            // What comes next may be an event of another task, from another state.
+            self.before = None;
+            return Ok(Some(exit));
+        }
         let steps_itself = state.eflags.contains(Eflags::TF)
             || (class == Stepping::LoadsFlags
                 && loads_trap_flag(&state, &self.machine.linear(), &code[..count]));
@@ -343,6 +371,9 @@ impl Run {
     #[inline]
     fn handle(&mut self, exit: Exit, observer: &mut impl Observer) -> Turn {
         self.counters.exits += 1;
+        if self.switching.is_some() {
+            self.complete_switch(observer);
+        }
         if let Some(address) = self.probes.hit(&mut self.machine, &exit) {
             self.stop(address, &exit, observer)?;
             return Ok(None);
@@ -456,6 +487,21 @@ impl Run {
         self.give_up_at.filter(|at| Instant::now() >= *at).map(|_| Ending::TimedOut)
     }
 
+    /// Tells of the task switch that was to come, if it has.
+    #[cold]
+    fn complete_switch(&mut self, observer: &mut impl Observer) {
+        let state = self.machine.vcpu.state();
+        let Some(pending) = self.switching.take() else { return };
+        match pending.complete(&self.machine, &state) {
+            Ok(switch) => {
+                // A task that goes on in an outer ring does so as after a return.
+                self.ring = Some(switch.ring()).filter(|ring| *ring > switch.before.cpl());
+                observer.switch(&switch);
+            }
+            Err(pending) => self.switching = Some(pending),
+        }
+    }
+
     /// The guest stopped at a probe.
     #[inline]
     fn stop(
@@ -485,6 +531,10 @@ impl Run {
         };
         let (mut loads_idt, mut passes_itself) = (false, false);
         if let Some(site) = self.probes.site_at(address) {
+            if site.resumes {
+                self.step_again = true;
+                return self.probes.resumed(&mut self.machine, address, state.eip);
+            }
             loads_idt = site.loads_idt;
             passes_itself = self.probes.passes_itself(site);
             if !site.vectors.is_empty() {
@@ -501,6 +551,11 @@ impl Run {
                 let returning = &capture_return(&self.machine, &iret, state, self.sequence, time);
                 self.ring = Some(returning.ring());
                 observer.leave(returning);
+            }
+            if let Some(jump) = site.far_jump {
+                let after = self.sequence;
+                self.switching =
+                    capture_switch(&self.machine, &self.probes, jump, state, after, time);
             }
         }
         let passed = if passes_itself {
@@ -529,7 +584,11 @@ impl Run {
                 self.counters.exits += 1;
                 self.step_again = true;
                 // What it raises is an event from this very state.
-                self.before = Some(Box::new(state));
+                self.before = self.switching.is_none().then(|| Box::new(state));
+                if let Some(at) = self.switching.as_ref().and_then(PendingSwitch::goes_on_in_ring_0)
+                {
+                    self.probes.await_resumption(&mut self.machine, at)?;
+                }
             }
         }
         if loads_idt {

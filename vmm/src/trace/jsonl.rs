@@ -9,9 +9,10 @@
 //! copy of a template into which the digits are written.
 
 use crate::check::Judgement;
-use crate::entry::{Entry, Frame, InnerStack, OriginSource, Return};
+use crate::entry::{Entry, Frame, InnerStack, OriginSource, Return, TaskSwitch, TssWords};
 use crate::host::Backend;
-use ia32::Word;
+use crate::run::StackLoad;
+use ia32::{State, Word};
 use std::fs::File;
 use std::io::{self, Write};
 
@@ -58,14 +59,14 @@ const BUFFER: usize = 64 * 1024;
 
 /// The part of an entry that is always there. `~` stands for a hexadecimal digit, `%` for one of a
 /// right-aligned decimal number.
-const ENTRY: Template<26, { ENTRY_TEXT.len() }> = Template::new(ENTRY_TEXT);
+const ENTRY: Template<27, { ENTRY_TEXT.len() }> = Template::new(ENTRY_TEXT);
 const ENTRY_TEXT: &str = concat!(
     r#"{"type":"entry","sequence":%%%%%%%%,"time":%%%%%%%%%%,"task":%%%,"vector":"~~","#,
     r#""from_ring":%,"to_ring":%,"gate":"~~~~~~~~~~~~~~~~","eflags":"~~~~~~~~","ss":"~~~~","#,
     r#""esp":"~~~~~~~~","ss0":"~~~~","esp0":"~~~~~~~~","eax":"~~~~~~~~","ecx":"~~~~~~~~","#,
     r#""edx":"~~~~~~~~","ebx":"~~~~~~~~","ebp":"~~~~~~~~","esi":"~~~~~~~~","edi":"~~~~~~~~","#,
     r#""ds":"~~~~","es":"~~~~","fs":"~~~~","gs":"~~~~","tr":"~~~~","cr2":"~~~~~~~~","#,
-    r#""cr3":"~~~~~~~~","frame":{"#,
+    r#""cr3":"~~~~~~~~","ldtr":"~~~~","frame":{"#,
 );
 
 /// The part of a return that is always there.
@@ -170,7 +171,8 @@ impl JsonLines {
                 gs,
                 u64::from(after.tr.selector),
                 u64::from(after.cr2),
-                u64::from(after.cr3)
+                u64::from(after.cr3),
+                u64::from(after.ldtr.selector)
             ]
         );
         if entry.sequence >= WIDEST[0] || entry.time >= WIDEST[1] || task >= WIDEST[2] {
@@ -240,6 +242,78 @@ impl JsonLines {
         }
         words(line, &returning.frame);
         judged(line, judgement);
+        self.end_line()
+    }
+
+    /// Writes a task switch by hardware: TR and LDTR before and after, where the old task was left, as
+    /// its TSS has it, and where the new one goes on.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn switch(&mut self, switch: &TaskSwitch, judgement: &Judgement) -> io::Result<()> {
+        let side = |tss: &TssWords| {
+            format!(
+                r#"{{"ss":"{:04x}","esp":"{:08x}","cs":"{:04x}","eip":"{:08x}","eflags":"{:08x}","ss0":"{:04x}","esp0":"{:08x}","ldtr":"{:04x}","cr3":"{:08x}"}}"#,
+                tss.selector(TssWords::SS).0,
+                tss.0[TssWords::ESP],
+                tss.selector(TssWords::CS).0,
+                tss.0[TssWords::EIP],
+                tss.0[TssWords::EFLAGS],
+                tss.inner_stack().ss,
+                tss.inner_stack().esp,
+                tss.selector(TssWords::LDT).0,
+                tss.0[TssWords::CR3],
+            )
+        };
+        let base = |base: Option<u32>| base.map_or("null".into(), |base| format!("\"{base:08x}\""));
+        let line = &mut self.buffer;
+        text(
+            line,
+            &format!(
+                r#"{{"type":"switch","after":{},"time":{},"task":{},"from_ring":{},"to_ring":{},"tr":["{:04x}","{:04x}"],"left":{},"loaded":{},"code_base":{},"stack_base":{}"#,
+                switch.after_sequence,
+                switch.time,
+                judgement.task.map_or(0, |task| task.0),
+                switch.before.cpl(),
+                switch.ring(),
+                switch.before.tr.selector,
+                switch.tr.0,
+                side(&switch.stored),
+                side(&switch.new),
+                base(switch.code_base),
+                base(switch.stack_base),
+            ),
+        );
+        judged(line, judgement);
+        self.end_line()
+    }
+
+    /// Writes a stack that was loaded before there were probes.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn stack_load(&mut self, load: &StackLoad) -> io::Result<()> {
+        let side = |state: &State| {
+            format!(
+                r#"{{"protected":{},"cs":"{:04x}","eip":"{:08x}","ss":"{:04x}","esp":"{:08x}","linear":"{:08x}"}}"#,
+                state.protected(),
+                state.cs().selector,
+                state.eip,
+                state.ss().selector,
+                state.general.esp,
+                state.stack_address(),
+            )
+        };
+        let line = &mut self.buffer;
+        text(
+            line,
+            &format!(
+                r#"{{"type":"stack","instruction":"{}","before":{},"after":{}"#,
+                load.instruction(),
+                side(&load.before),
+                side(&load.after),
+            ),
+        );
         self.end_line()
     }
 

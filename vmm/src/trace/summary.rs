@@ -49,6 +49,8 @@ pub struct Summary {
     pub same: u64,
     /// Returns that were seen.
     pub returns: u64,
+    /// Task switches by hardware.
+    pub switches: u64,
     /// Findings in all.
     pub findings: u64,
     /// The guest ran without probes.
@@ -87,6 +89,12 @@ impl Summary {
     #[inline]
     pub fn leave(&mut self, judgement: &Judgement) {
         self.returns += 1;
+        self.judged(judgement);
+    }
+
+    /// Counts a task switch.
+    pub fn switch(&mut self, judgement: &Judgement) {
+        self.switches += 1;
         self.judged(judgement);
     }
 
@@ -182,6 +190,15 @@ impl Summary {
             }
         };
         row("returns", format!("{:<8} {unpopped}", self.returns).trim_end());
+        if self.switches > 0 {
+            row(
+                "switches",
+                &format!(
+                    "{:<8} of tasks, by a far jump to a TSS: KVM does them, not the processor below",
+                    self.switches
+                ),
+            );
+        }
         let mut heading = "stacks";
         for stack in history.stacks() {
             row(
