@@ -134,7 +134,14 @@ fn what_is_claimed_of_linux_0_12_is_true_of_classic() {
 fn each_claim_is_refuted_by_the_twin_that_breaks_it() {
     for Claim { id, plant, holds } in &CLAIMS {
         let seen = classic().command_line(&format!("plant={plant}")).run();
-        assert_eq!(seen.end.ending, Ending::PoweredOff, "{plant}\n{}", seen.report());
+        assert_eq!(
+            seen.end.ending,
+            Ending::PoweredOff,
+            "{plant}: {:?} {:x?}\n{}",
+            seen.counters,
+            seen.end.state,
+            seen.report()
+        );
         assert!(holds(&seen).is_err(), "{id} holds for {plant} too");
         // Of these only the last breaks a rule that every kernel with a stack per task lives by.
         let rules: Vec<&str> = seen.findings().map(|finding| finding.rule).collect();

@@ -16,7 +16,7 @@
 use crate::memory::{self, BadAddress};
 use crate::plant;
 use crate::segments::{USER_CODE, USER_DATA};
-use crate::task::Task;
+use crate::task::{self, Task, space};
 use crate::trap::Frame;
 use arch::OneCpu;
 use arch::multiboot::{Info, Module};
@@ -58,22 +58,18 @@ impl Strings {
         Ok(self.end - used as u32)
     }
 
-    /// Copies the string at `address` in the running task.
-    fn push_from_user(&mut self, address: u32) -> Result<u32, BadAddress> {
-        let mut text = [0; 128];
-        let length = read_string(address, &mut text)?.len();
-        self.push(&text[..length + 1])
-    }
-
     /// Copies a list of strings that ends with a null; gives their addresses, and how many.
     fn push_list(&mut self, list: u32) -> Result<([u32; MAX], usize), BadAddress> {
-        let mut addresses = [0; MAX];
+        let (mut addresses, mut text) = ([0; MAX], [0; 128]);
         for index in 0..MAX {
             let mut pointer = [0; 4];
             memory::read(list.wrapping_add(4 * index as u32), &mut pointer)?;
             match u32::from_le_bytes(pointer) {
                 0 => return Ok((addresses, index)),
-                string => addresses[index] = self.push_from_user(string)?,
+                string => {
+                    let length = read_string(string, &mut text)?.len();
+                    addresses[index] = self.push(&text[..=length])?;
+                }
             }
         }
         Err(BadAddress)
@@ -85,10 +81,10 @@ fn read_string(address: u32, to: &mut [u8; 128]) -> Result<&[u8], BadAddress> {
     for index in 0..to.len() {
         let mut byte = [0];
         memory::read(address.wrapping_add(index as u32), &mut byte)?;
+        to[index] = byte[0];
         if byte == [0] {
             return Ok(&to[..index]);
         }
-        to[index] = byte[0];
     }
     Err(BadAddress)
 }
@@ -102,17 +98,18 @@ pub(crate) fn exec(
     let task = Task::current();
     let page = memory::get_free_page().ok_or(BadAddress)?;
     let middle = plant::is("stack_in_the_middle");
-    let end = if middle { crate::task::space() / 2 } else { crate::task::space() };
+    let end = if middle { space() / 2 } else { space() };
     // SAFETY: a new page, which the kernel sees where it is.
     let mut strings = Strings { page: unsafe { &mut *(page as *mut _) }, end, used: 0 };
     let stack =
         arrange(&mut strings, arguments, environment).inspect_err(|_| memory::free_page(page))?;
 
     // From here on there is no way back: what the task had is given up.
-    memory::free_page_tables(task.base(), crate::task::space());
+    memory::free_page_tables(task.base(), space());
     task.widen();
     memory::put_page(task.base() + end - PAGE, page).ok_or(BadAddress)?;
-    let (eip, cs, ss) = (load(module.bytes)?, USER_CODE.0.into(), USER_DATA.0.into());
+    let eip = load(module.bytes).unwrap_or_else(|BadAddress| task::exit(127));
+    let (cs, ss) = (USER_CODE.0.into(), USER_DATA.0.into());
     let eflags = frame.eflags;
     *frame = Frame { eip, cs, eflags, esp: stack, ss, ds: ss, es: ss, fs: ss, ..Frame::default() };
     Ok(true)

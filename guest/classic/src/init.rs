@@ -65,9 +65,9 @@ pub(crate) unsafe extern "C" fn task_0() -> ! {
 /// Task 1: starts everything, and waits until all of it has ended.
 pub(crate) extern "C" fn init() -> ! {
     Line::new().text("init: pid ").number(getpid()).end();
-    for trespass in [load_tr, load_gdtr, write_tss, read_kernel] {
+    for kind in 0..4 {
         if fork() == Some(0) {
-            trespass();
+            trespass(kind);
             exit(0)
         }
         reap();
@@ -94,26 +94,17 @@ fn start(path: &CStr, arguments: &[&CStr]) {
     }
 }
 
-// What ring 3 may not do: each of these ends its task. A TSS or a GDT of one's own would mean a kernel
-// stack of one's own choice; so would a word of task 0's TSS, which lies within the 640 KiB of init's
-// children, on a page that is not theirs.
-
-fn load_tr() {
-    // SAFETY: it faults.
-    unsafe { asm!("ltr {:x}", in(reg) 0x20) };
-}
-
-fn load_gdtr() {
-    // SAFETY: it faults.
-    unsafe { asm!("lgdt [{}]", in(reg) &[0_u16; 3]) };
-}
-
-fn write_tss() {
-    // SAFETY: it faults.
-    unsafe { (task::page_of_task_0() as *mut [u32; 32]).write_volatile([0; 32]) };
-}
-
-fn read_kernel() {
-    // SAFETY: it faults.
-    unsafe { (memory::directory() as *const u32).read_volatile() };
+/// What ring 3 may not do: it faults, and ends the task. A TSS or a GDT of one's own would mean a kernel
+/// stack of one's own choice; so would a word of task 0's TSS, which lies within the 640 KiB of
+/// init's children, on a page that is not theirs.
+fn trespass(kind: u32) {
+    // SAFETY: none of these is executed to its end.
+    unsafe {
+        match kind {
+            0 => asm!("ltr {:x}", in(reg) 0x20),
+            1 => asm!("lgdt [{}]", in(reg) &[0_u16; 3]),
+            2 => (task::page_of_task_0() as *mut [u32; 32]).write_volatile([0; 32]),
+            _ => drop((memory::directory() as *const u32).read_volatile()),
+        }
+    }
 }

@@ -11,7 +11,7 @@
 //! | each task's user stack | ring 3; task 0's is the initial stack | `init`, `memory`, `exec` |
 //!
 //! `segments` has the tables of the 386, `call` what a program can ask for, `plant` what can be done
-//! wrong on purpose. The programs, in `bin`, and [`init`] use the library in `unistd.rs`.
+//! wrong on purpose. The programs, and the library that they and [`init`] use, are in `classic-user`.
 //!
 //! One processor. Kernel code runs with interrupts closed, but for two places that say so.
 

@@ -106,7 +106,7 @@ impl Task {
             tss: Tss::new(KERNEL_DATA),
         };
         let record = page as *mut Self;
-        // SAFETY: a page that nobody else uses; it stays until `reap`.
+        // SAFETY: a page that nobody else uses; it stays until `wait`.
         let task = unsafe {
             record.write(task);
             &*record
@@ -143,7 +143,7 @@ impl Task {
         self.number as u32 * space()
     }
 
-    /// How many bytes its segments span.
+    /// How many bytes its segments reach.
     pub(crate) fn size(&self) -> u32 {
         self.pages.get() * PAGE
     }

@@ -258,6 +258,23 @@ mod tests {
     }
 
     #[test]
+    fn far_jumps_that_may_lead_to_a_tss_are_found_with_their_no_ops() {
+        let code = [
+            0x66, 0x90, // 0: no-op
+            0xff, 0x6c, 0x24, 0x04, // 2: jmp far [esp + 4]
+            0xff, 0x64, 0x24, 0x04, // 6: not reached
+            0xea, 0x00, 0x00, 0x00, 0x00, 0x30, 0x00, // 10: jmp 0030:0
+            0xea, 0x18, 0x00, 0x10, 0x00, 0x08, 0x00, // 17: jmp 0008:0x100018, code
+            0xff, 0x24, 0x24, // 24: jmp near [esp]
+        ];
+        let found = explore(&code, &[0, 10, 17]);
+        let mut jumps: Vec<(u32, u32)> =
+            found.far_jumps.iter().map(|jump| (jump.probe_address, jump.address)).collect();
+        jumps.sort_unstable();
+        assert_eq!(jumps, [(0x10_0000, 0x10_0002), (0x10_000a, 0x10_000a)]);
+    }
+
+    #[test]
     fn a_lidt_is_found() {
         let code = [0x0f, 0x01, 0x1d, 0x00, 0x00, 0x10, 0x00, 0xfa, 0xf4, 0xeb, 0xfd];
         assert_eq!(explore(&code, &[0]).lidts, [0x10_0000]);

@@ -6,9 +6,10 @@
 //! probes do. Each stack that it takes on the way is told to the observer.
 
 use super::{Ending, Observer, Run};
-use crate::machine::{Exit, MachineError};
+use crate::machine::{Exit, MachineError, stop_requested};
 use ia32::State;
 use iced_x86::{Decoder, DecoderOptions, Register};
+use std::time::Instant;
 
 /// Instructions that are stepped at most. Then the guest runs on, and its LIDT may be missed.
 const LIMIT: u32 = 1_000_000;
@@ -48,6 +49,12 @@ impl Run {
             let before = self.machine.vcpu.state();
             if is_set_up(&before) {
                 break;
+            }
+            if stop_requested() {
+                return Ok(Some(Ending::Stopped));
+            }
+            if self.give_up_at.is_some_and(|at| Instant::now() >= at) {
+                return Ok(Some(Ending::TimedOut));
             }
             self.finish()?;
             let mut code = [0; 15];

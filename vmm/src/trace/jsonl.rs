@@ -1,4 +1,5 @@
-//! The trace as JSON Lines: a header, then an object an entry and an object a return.
+//! The trace as JSON Lines: a header, then an object an entry, a return, a task switch by hardware, and
+//! a stack that was loaded in real mode or right behind it.
 //!
 //! Every number of the machine is a string of lower-case hexadecimal digits of fixed width: 8 for a
 //! register or an address, 4 for a selector, 2 for a vector. Counts are plain numbers. Nothing in it
@@ -59,14 +60,14 @@ const BUFFER: usize = 64 * 1024;
 
 /// The part of an entry that is always there. `~` stands for a hexadecimal digit, `%` for one of a
 /// right-aligned decimal number.
-const ENTRY: Template<27, { ENTRY_TEXT.len() }> = Template::new(ENTRY_TEXT);
+const ENTRY: Template<26, { ENTRY_TEXT.len() }> = Template::new(ENTRY_TEXT);
 const ENTRY_TEXT: &str = concat!(
     r#"{"type":"entry","sequence":%%%%%%%%,"time":%%%%%%%%%%,"task":%%%,"vector":"~~","#,
     r#""from_ring":%,"to_ring":%,"gate":"~~~~~~~~~~~~~~~~","eflags":"~~~~~~~~","ss":"~~~~","#,
     r#""esp":"~~~~~~~~","ss0":"~~~~","esp0":"~~~~~~~~","eax":"~~~~~~~~","ecx":"~~~~~~~~","#,
     r#""edx":"~~~~~~~~","ebx":"~~~~~~~~","ebp":"~~~~~~~~","esi":"~~~~~~~~","edi":"~~~~~~~~","#,
     r#""ds":"~~~~","es":"~~~~","fs":"~~~~","gs":"~~~~","tr":"~~~~","cr2":"~~~~~~~~","#,
-    r#""cr3":"~~~~~~~~","ldtr":"~~~~","frame":{"#,
+    r#""cr3":"~~~~~~~~","frame":{"#,
 );
 
 /// The part of a return that is always there.
@@ -86,6 +87,10 @@ const FIVE_WORDS_TEXT: &str = concat!(
 /// The control registers that seldom change.
 const CONTROL: Template<2, { CONTROL_TEXT.len() }> = Template::new(CONTROL_TEXT);
 const CONTROL_TEXT: &str = r#","cr0":"~~~~~~~~","cr4":"~~~~~~~~""#;
+
+/// What an entry from a stack segment of the LDT adds to it.
+const LDT: Template<2, { LDT_TEXT.len() }> = Template::new(LDT_TEXT);
+const LDT_TEXT: &str = r#","ldtr":"~~~~","linear_stack":"~~~~~~~~""#;
 
 /// What the state before an event adds to an entry.
 const BEFORE: Template<5, { BEFORE_TEXT.len() }> = Template::new(BEFORE_TEXT);
@@ -171,8 +176,7 @@ impl JsonLines {
                 gs,
                 u64::from(after.tr.selector),
                 u64::from(after.cr2),
-                u64::from(after.cr3),
-                u64::from(after.ldtr.selector)
+                u64::from(after.cr3)
             ]
         );
         if entry.sequence >= WIDEST[0] || entry.time >= WIDEST[1] || task >= WIDEST[2] {
@@ -197,6 +201,9 @@ impl JsonLines {
             },
         );
         text(line, "\"");
+        if let Some(stack) = entry.ldt_stack {
+            fill!(line, LDT, [u64::from(after.ldtr.selector), u64::from(stack)]);
+        }
         if let Some(before) = &entry.before {
             fill!(
                 line,
@@ -295,8 +302,8 @@ impl JsonLines {
     pub fn stack_load(&mut self, load: &StackLoad) -> io::Result<()> {
         let side = |state: &State| {
             format!(
-                r#"{{"protected":{},"cs":"{:04x}","eip":"{:08x}","ss":"{:04x}","esp":"{:08x}","linear":"{:08x}"}}"#,
-                state.protected(),
+                r#"{{"mode":"{}","cs":"{:04x}","eip":"{:08x}","ss":"{:04x}","esp":"{:08x}","linear":"{:08x}"}}"#,
+                if state.protected() { "protected" } else { "real" },
                 state.cs().selector,
                 state.eip,
                 state.ss().selector,

@@ -97,7 +97,7 @@ pub(super) fn switch_line(switch: &TaskSwitch, judgement: &Judgement, colour: Co
     let base = |base: Option<u32>| base.map_or("????????".into(), |base| format!("{base:08x}"));
     format!(
         "        {:<7} {:<14} {}→{}   {:04x}:{:08x} → {:04x}:{:08x}  \
-         TR {:04x}→{:04x} LDT {:04x}→{:04x} base {}  CS:EIP {:04x}:{:08x}  ESP0 {:08x} not stored  {}",
+         TR {:04x}→{:04x} LDT {:04x}→{:04x} base {}  CS:EIP {:04x}:{:08x}  ESP0 {:08x} kept  {}",
         task_name(judgement.task),
         format!("jmp far {:04x}", switch.selector.0),
         before.cpl(),
