@@ -14,7 +14,8 @@
 //! | command line | meaning | default |
 //! | --- | --- | --- |
 //! | `hz=N` | timer ticks a second, 19 to 10,000 | 100 |
-//! | `plant=NAME` | `broken` only: the rule to break | none |
+//! | `plant=NAME` | `broken` and `micro`: what to do wrong | none |
+//! | `allow=recurse` | `micro`: the system call that overflows a kernel stack | not allowed |
 //!
 //! # How a kernel speaks and ends
 //! See [`port`]: its console, and the port that powers the machine off.
@@ -28,4 +29,6 @@ pub mod call;
 pub mod layout;
 pub mod port;
 pub mod probe;
+pub mod service;
+pub mod task;
 pub mod vector;
