@@ -113,5 +113,5 @@ pub struct ModuleInfo {
     /// Its length in bytes.
     pub length: u32,
     /// Its string, ended by zeros, cut off if it is too long.
-    pub string: [u8; 60],
+    pub string: [u8; 124],
 }

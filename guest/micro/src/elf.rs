@@ -102,6 +102,10 @@ impl<'a> Elf<'a> {
             let start = word(&self.header, PROGRAM_HEADERS);
             let mut header = [0; PROGRAM_HEADER];
             let offset = start.checked_add(index * PROGRAM_HEADER as u32);
+            let end = offset.and_then(|offset| offset.checked_add(PROGRAM_HEADER as u32));
+            if end.is_none_or(|end| end > self.file.length()) {
+                return Err(Error::BadProgram);
+            }
             self.file.read(offset.ok_or(Error::BadProgram)?, &mut header)?;
             Ok(header)
         });

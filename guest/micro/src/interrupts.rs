@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | copying the text of a `write` | [`open`] around each copy |
 //! | a page fault inside such a copy | [`open`] while the new page is filled |
-//! | fork, exec, tearing an address space down | [`point`] after each page or page table |
+//! | fork, exec, reading a module, tearing an address space down | [`point`] after each page or page table |
 //!
 //! An interrupt there may switch to another task, with this one left half-way through its system
 //! call on its own kernel stack. So whoever opens interrupts holds no borrow of shared state, and

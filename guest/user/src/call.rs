@@ -258,7 +258,7 @@ pub fn module(index: u32, offset: u32, bytes: &mut [u8]) -> Result<u32, Error> {
 
 /// A boot module's length and string.
 pub fn module_info(index: u32) -> Result<ModuleInfo, Error> {
-    let mut info = ModuleInfo { length: 0, string: [0; 60] };
+    let mut info = ModuleInfo { length: 0, string: [0; 124] };
     call5(Call::ModuleInfo, [index, core::ptr::from_mut(&mut info) as u32, 0, 0, 0])?;
     Ok(info)
 }

@@ -118,7 +118,8 @@ pub(super) fn module(index: u32, offset: u32, address: u32, length: u32) -> Answ
     let claim = Claim::new(address, bytes.len() as u32)?;
     for (number, piece) in bytes.chunks(abi::layout::PAGE as usize).enumerate() {
         let offset = number as u32 * abi::layout::PAGE;
-        interrupts::open(|| claim.copy_out(offset, piece))?;
+        claim.copy_out(offset, piece)?;
+        interrupts::point();
     }
     Ok(bytes.len() as u32)
 }
@@ -126,7 +127,7 @@ pub(super) fn module(index: u32, offset: u32, address: u32, length: u32) -> Answ
 pub(super) fn module_info(index: u32, address: u32) -> Answer {
     let claim = Claim::new(address, size_of::<ModuleInfo>() as u32)?;
     let module = modules::get(index).ok_or(Error::BadArgument)?;
-    let mut info = ModuleInfo { length: module.bytes.len() as u32, string: [0; 60] };
+    let mut info = ModuleInfo { length: module.bytes.len() as u32, string: [0; 124] };
     let length = module.string.len().min(info.string.len());
     info.string[..length].copy_from_slice(&module.string.as_bytes()[..length]);
     claim.write(&info)?;

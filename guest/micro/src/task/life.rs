@@ -101,7 +101,7 @@ fn give_memory_up(other: Option<Space>) {
 pub(crate) fn end(report: Report) -> ! {
     let current = Task::current();
     let report = Report { task: current.id().number(), ..report };
-    if current.parent() == Id::IDLE {
+    if current.is_boot_module() {
         super::idle::tell(current, &report);
     }
     give_memory_up(None);

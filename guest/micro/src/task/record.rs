@@ -68,6 +68,8 @@ pub(crate) struct Task {
     is_killed: Cell<bool>,
     name: Cell<Name>,
     parent: Cell<Id>,
+    /// Whether it was started with the machine.
+    is_boot_module: Cell<bool>,
     rights: Cell<u32>,
     ports: Cell<Ports>,
     ticks: Cell<u32>,
@@ -97,6 +99,7 @@ impl Task {
         task.set_space(Some(space));
         task.user_stack.set(user_stack);
         task.parent.set(parent.id);
+        task.is_boot_module.set(parent.id == Id::IDLE);
         task.rights.set(parent.rights.get());
         task.fast_return.set(parent.fast_return.get());
         task.priority.set(parent.priority.get());
@@ -144,6 +147,7 @@ impl Task {
             is_killed: Cell::new(false),
             name: Cell::new(name),
             parent: Cell::new(Id::IDLE),
+            is_boot_module: Cell::new(false),
             rights: Cell::new(0),
             ports: Cell::new(Ports::NONE),
             ticks: Cell::new(0),
@@ -236,6 +240,11 @@ impl Task {
 
     pub(crate) fn parent(&self) -> Id {
         self.parent.get()
+    }
+
+    /// Whether it was started with the machine: then nobody else says how it ended.
+    pub(super) fn is_boot_module(&self) -> bool {
+        self.is_boot_module.get()
     }
 
     pub(super) fn set_parent(&self, parent: Id) {

@@ -23,11 +23,17 @@ static TABLE: OneCpu<[Place; TASKS as usize]> = unsafe {
     )
 };
 
+/// Where to look for a free place first: they are used in turn, so that one which has just become
+/// free rests for a while.
+// SAFETY: as above.
+static NEXT: OneCpu<Cell<u32>> = unsafe { OneCpu::new(Cell::new(1)) };
+
 /// An identifier that no task has or had.
 pub(super) fn free_id() -> Option<Id> {
-    let programs = 1..TASKS;
     let free = |place: &u32| TABLE[*place as usize].task.get().is_none();
-    programs.into_iter().find(free).map(|n| Id::new(n, TABLE[n as usize].generation.get()))
+    let place = (NEXT.get()..TASKS).chain(1..NEXT.get()).find(free)?;
+    NEXT.set(place % (TASKS - 1) + 1);
+    Some(Id::new(place, TABLE[place as usize].generation.get()))
 }
 
 /// Puts a task into its place.
