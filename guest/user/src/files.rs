@@ -59,9 +59,16 @@ fn read_module(name: &str) -> Option<Vec<u8>> {
     let mut modules = (0..).map_while(|index| Some((index, call::module_info(index).ok()?)));
     let (index, info) = modules.find(|(_, info)| module_name(&info.string) == name)?;
     let mut bytes = Vec::new();
-    bytes.try_reserve_exact(info.length as usize).ok()?;
-    bytes.resize(info.length as usize, 0);
-    call::module(index, 0, &mut bytes).ok()?;
+    let length = info.length as usize;
+    bytes.try_reserve_exact(length).ok()?;
+    // SAFETY: as many bytes as there is room for, all of which the kernel writes or the call fails.
+    unsafe {
+        let room = core::slice::from_raw_parts_mut(bytes.as_mut_ptr(), length);
+        if call::module(index, 0, room).ok()? as usize != length {
+            return None;
+        }
+        bytes.set_len(length);
+    }
     Some(bytes)
 }
 

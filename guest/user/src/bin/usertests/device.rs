@@ -117,7 +117,7 @@ fn sysenter_in_quantity() -> bool {
         return true;
     }
     let me = call::getpid();
-    for _ in 0..300 {
+    for _ in 0..50 {
         check!(by_sysenter(Call::GetPid, 0, [0; 4]).eax == me);
     }
     let child = child(|| i32::from(by_sysenter(Call::GetPid, 0, [0; 4]).eax != call::getpid()));

@@ -44,7 +44,7 @@ fn exec_passes_arguments_and_environment() -> bool {
 }
 
 fn exec_in_quantity() -> bool {
-    for _ in 0..4 {
+    for _ in 0..2 {
         check!(report(become_child).status == 42);
     }
     true
@@ -60,7 +60,7 @@ fn exec_of_what_is_no_program() -> bool {
 
 /// Each of these is refused, or a program that ends for what it does; the kernel stands.
 fn exec_of_damaged_programs() -> bool {
-    let Some(image) = files::read("usertests") else { return false };
+    let Some(mut image) = files::read("usertests") else { return false };
     let damage: [(usize, u32); 12] = [
         (0, 0),
         (4, 0x0001_0102),
@@ -76,9 +76,10 @@ fn exec_of_damaged_programs() -> bool {
         (52 + 20, 0xF000_0000),
     ];
     for (at, word) in damage {
-        let mut copy = image.clone();
-        copy[at..at + 4].copy_from_slice(&word.to_le_bytes());
-        let error = call::exec(&copy, b"damaged\0", 1);
+        let good = [image[at], image[at + 1], image[at + 2], image[at + 3]];
+        image[at..at + 4].copy_from_slice(&word.to_le_bytes());
+        let error = call::exec(&image, b"damaged\0", 1);
+        image[at..at + 4].copy_from_slice(&good);
         check!(matches!(error, Error::BadProgram | Error::NoMemory), "{at}: {error:?}");
     }
     check!(call::exec(&image[..200], b"cut\0", 1) == Error::BadProgram);

@@ -33,7 +33,7 @@ fn sum(start: u32, count: u32) -> u32 {
 }
 
 fn fpu_registers_survive_switches() -> bool {
-    const COUNT: u32 = 40;
+    const COUNT: u32 = 15;
     let expected = |start: u32| start + COUNT * (COUNT - 1) / 2;
     let children = [1000, 2000, 3000]
         .map(|start| child(move || i32::from(sum(start, COUNT) != expected(start))));
@@ -77,7 +77,7 @@ fn sse_registers_survive_switches() -> bool {
         let mut got = [0_u32; 4];
         // SAFETY: no compiled code here uses XMM0.
         unsafe { asm!("movups xmm0, [{}]", in(reg) &raw const wanted) };
-        for _ in 0..30 {
+        for _ in 0..8 {
             call::yield_now();
             spin(10);
         }

@@ -43,14 +43,14 @@ fn fork_returns_twice() -> bool {
 }
 
 fn fork_and_wait_in_a_row() -> bool {
-    for status in 0..30 {
+    for status in 0..12 {
         check!(report(|| status).status == status);
     }
     true
 }
 
 fn fork_and_wait_side_by_side() -> bool {
-    const COUNT: i32 = 20;
+    const COUNT: i32 = 12;
     for status in 0..COUNT {
         child(|| status);
     }

@@ -59,7 +59,7 @@ fn message_and_answer() -> bool {
 
 fn messages_in_quantity() -> bool {
     let server = adder();
-    for number in 1..=300 {
+    for number in 1..=60 {
         let answer = message::call(server, Message::short(number, number, 0));
         check!(answer == Ok(Message::short(number, number + 1, 1)));
     }
@@ -87,14 +87,16 @@ fn messages_with_bytes() -> bool {
         2
     });
     let mut answer = alloc::vec![0_u8; MESSAGE as usize + 64];
-    for length in [1, 2, 3, 4, 5, 63, 64, 255, 1000, PAGE as usize - 1, PAGE as usize] {
-        for shift in [0, 1, 33] {
-            let bytes: alloc::vec::Vec<u8> = (0..length).map(|n| (n * 13 + shift) as u8).collect();
+    for length in [1, 3, 4, 64, 255, PAGE as usize] {
+        for shift in [0, 33] {
+            let mut bytes = alloc::vec![shift as u8; length];
+            bytes.iter_mut().take(40).zip(1..).for_each(|(byte, n)| *byte = n * 5);
             let buffer = &mut answer[shift..shift + length];
             buffer.fill(0);
             let got = message::call_for(server, Message::long(1, 0, &bytes), buffer);
             check!(got.is_ok_and(|(_, count)| count == length), "{length} bytes: {got:?}");
-            check!(buffer.iter().rev().eq(&bytes));
+            bytes.reverse();
+            check!(buffer == bytes);
         }
     }
     check!(message::call(server, Message::short(0, 0, 0)).is_ok());
@@ -161,8 +163,8 @@ fn messages_from_bad_addresses() -> bool {
 }
 
 fn messages_from_many() -> bool {
-    const CLIENTS: u32 = 8;
-    const EACH: u32 = 10;
+    const CLIENTS: u32 = 6;
+    const EACH: u32 = 4;
     let server = call::getpid();
     for client in 0..CLIENTS {
         child(|| {

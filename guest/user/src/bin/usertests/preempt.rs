@@ -32,7 +32,7 @@ fn programs_are_preempted() -> bool {
     SHARED.store(0, SeqCst);
     let Ok(thread) = call::thread(count_for_ever, 0) else { return false };
     let mut rounds = 0;
-    while SHARED.load(SeqCst) < 100 {
+    while SHARED.load(SeqCst) < 20 {
         spin(50);
         rounds += 1;
         check!(rounds < 10_000_000);
@@ -62,15 +62,15 @@ fn system_calls_are_preempted() -> bool {
 }
 
 fn string_instructions_are_resumed() -> bool {
-    const COUNT: usize = 20_000;
+    const COUNT: usize = 1000;
     let other = child(|| {
         loop {
             spin(100);
         }
     });
-    let from: alloc::vec::Vec<u8> = (0..COUNT).map(|n| (n * 7) as u8).collect();
-    let mut to = alloc::vec![0_u8; COUNT];
-    for _ in 0..5 {
+    let from = core::array::from_fn::<u8, COUNT, _>(|n| (n * 7) as u8);
+    let mut to = [0_u8; COUNT];
+    for _ in 0..2 {
         to.fill(0);
         copy(&from, &mut to);
         check!(from == to);
@@ -123,7 +123,7 @@ fn priority_decides() -> bool {
     let Ok(low) = call::thread(set, NORMAL - 1) else { return false };
     check!(until_state(low, b"M"));
     check!(message::notify(low, 1) == Ok(()));
-    spin(20_000);
+    spin(2_000);
     call::yield_now();
     check!(SHARED.load(SeqCst) == 0);
     check!(call::wait(low).is_ok() && SHARED.load(SeqCst) == 1);
