@@ -172,6 +172,7 @@ pub(crate) fn kill(task: &'static Task) {
     }
     task.set_killed();
     if task.state() != State::Ready {
+        message::give_up(task);
         scheduler::wake(task, Err(Error::Killed));
     }
 }

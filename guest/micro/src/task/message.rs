@@ -107,7 +107,7 @@ pub(crate) fn call(to: Id, message: Message) -> Result<Message, Error> {
             current.mail.outgoing.set(message);
             let senders = &receiver.mail.senders;
             senders.set(senders.get() + 1);
-            scheduler::wait(State::Sending(to)).inspect_err(|_| forget_sender(to))?;
+            scheduler::wait(State::Sending(to))?;
         }
     }
     Ok(current.mail.incoming.get())
@@ -180,7 +180,13 @@ pub(super) fn fail_partners(ending: &Task) {
     }
 }
 
-/// Somebody no longer waits to send.
+/// A task that waits is killed: if it waited to send, it does so no longer.
+pub(super) fn give_up(task: &Task) {
+    if let State::Sending(to) = task.state() {
+        forget_sender(to);
+    }
+}
+
 fn forget_sender(to: Id) {
     if let Some(receiver) = table::find(to) {
         let senders = &receiver.mail.senders;
@@ -219,7 +225,10 @@ fn take(receiver: &'static Task, from: Option<Id>) -> Option<(Id, Message)> {
                 sender.set_state(State::Calling(receiver.id()));
                 return Some((sender.id(), receiver.mail.incoming.get()));
             }
-            Err(error) => scheduler::wake(sender, Err(error)),
+            Err(error) => {
+                forget_sender(receiver.id());
+                scheduler::wake(sender, Err(error));
+            }
         }
     }
     None
