@@ -12,8 +12,25 @@ const SOURCES: [&str; 8] =
     ["abi", "arch", "broken", "micro", "user", "Cargo.toml", "Cargo.lock", ".cargo"];
 
 /// What the library includes.
-const BINARIES: [&str; 8] =
-    ["micro", "broken", "broken-plain", "compute", "writer", "sleeper", "fault", "hostile"];
+const BINARIES: [&str; 17] = [
+    "micro",
+    "broken",
+    "broken-plain",
+    "compute",
+    "writer",
+    "sleeper",
+    "fault",
+    "hostile",
+    "init",
+    "names",
+    "console",
+    "files",
+    "sh",
+    "usertests",
+    "claims",
+    "stress",
+    "syscalls",
+];
 
 fn main() {
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));

@@ -52,12 +52,21 @@ pub const GUESTS: [Guest; 3] = [
 ];
 
 /// The programs.
-pub const PROGRAMS: [Program; 5] = [
+pub const PROGRAMS: [Program; 14] = [
     Program { name: "compute", bytes: built!("compute") },
     Program { name: "writer", bytes: built!("writer") },
     Program { name: "sleeper", bytes: built!("sleeper") },
     Program { name: "fault", bytes: built!("fault") },
     Program { name: "hostile", bytes: built!("hostile") },
+    Program { name: "init", bytes: built!("init") },
+    Program { name: "names", bytes: built!("names") },
+    Program { name: "console", bytes: built!("console") },
+    Program { name: "files", bytes: built!("files") },
+    Program { name: "sh", bytes: built!("sh") },
+    Program { name: "usertests", bytes: built!("usertests") },
+    Program { name: "claims", bytes: built!("claims") },
+    Program { name: "stress", bytes: built!("stress") },
+    Program { name: "syscalls", bytes: built!("syscalls") },
 ];
 
 /// The kernel of that name.
