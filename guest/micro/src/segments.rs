@@ -59,6 +59,7 @@ pub(crate) fn start(double_fault: u32, stack: u32) {
         let table: &'static [Descriptor; 7] = &*GDT.as_ptr();
         table::load_gdt(table, KERNEL_CODE, KERNEL_DATA, TASK);
     }
+    table::forget_ldt();
 }
 
 /// The next entry from ring 3 lands just below this address.

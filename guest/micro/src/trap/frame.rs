@@ -90,9 +90,15 @@ impl Frame {
         self.vector as u8
     }
 
+    /// Whether it was virtual-8086 mode that was interrupted. No program here can get there, unless
+    /// the processor errs: then there are four more words above, and CS is no selector.
+    pub(crate) fn is_from_virtual_8086(&self) -> bool {
+        self.eflags & Eflags::VM.bits() != 0
+    }
+
     /// Whether ring 3 was interrupted. CS has 16 bits; the other half of the word means nothing.
     pub(crate) fn is_from_user(&self) -> bool {
-        Selector(self.cs as u16).ring() == Ring::User
+        self.is_from_virtual_8086() || Selector(self.cs as u16).ring() == Ring::User
     }
 }
 

@@ -62,6 +62,9 @@ pub(crate) extern "C" fn trap(frame: &mut Frame) {
     if scheduler::wants_switch() && (from_user || frame.had_interrupts_open()) {
         scheduler::give_way(!from_user);
     }
+    if frame.is_from_virtual_8086() {
+        life::end(reason::report(frame));
+    }
     if from_user && Task::current().is_killed() {
         life::end(Report { how: KILLED, ..Report::default() });
     }

@@ -135,9 +135,8 @@ impl Server {
                     self.lines.push_back(core::mem::take(&mut self.typed));
                 }
                 _ if BACKSPACE.contains(&byte) => {
-                    if self.typed.pop().is_some() {
-                        self.write(b"\x08 \x08");
-                    }
+                    let taken_back: &[u8] = self.typed.pop().map_or(b"", |_| b"\x08 \x08");
+                    self.write(taken_back);
                 }
                 b' '..=b'~' | 0x80.. => {
                     self.typed.push(byte);
