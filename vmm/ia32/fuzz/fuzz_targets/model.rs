@@ -12,7 +12,6 @@ mod lab;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Some((how, rest)) = bytes.split_first() else { return };
-    let (lab, operation) =
-        if how & 1 == 0 { case::changed(rest) } else { case::arbitrary(rest) };
+    let (lab, operation) = if how & 1 == 0 { case::changed(rest) } else { case::arbitrary(rest) };
     invariants::check(&lab, operation);
 });

@@ -38,10 +38,12 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     }
     let second = translate(memory.as_slice(), &paging, linear, access, &processor);
     assert_eq!(first.result.is_ok(), second.result.is_ok());
-    if first.result == second.result && updates.iter().flatten().all(|update| {
-        // What lies behind the bytes reads as ones and cannot be marked.
-        update.address < memory.len() as u64
-    }) {
+    if first.result == second.result
+        && updates.iter().flatten().all(|update| {
+            // What lies behind the bytes reads as ones and cannot be marked.
+            update.address < memory.len() as u64
+        })
+    {
         assert_eq!((second.directory, second.table), (None, None));
     }
 });
