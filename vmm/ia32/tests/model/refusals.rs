@@ -165,6 +165,16 @@ fn the_inner_stack_segment_is_checked() {
 }
 
 #[test]
+fn the_inner_stack_segment_has_the_handlers_rpl_and_dpl_not_a_lower_one() {
+    for ss1 in [KERNEL_DATA, RING_1_DATA & !3, KERNEL_DATA | 1] {
+        let mut lab = Lab::user();
+        lab.gate(0x30, GateKind::Trap32, RING_1_CODE, 3);
+        lab.write(TSS + 16, 2, u32::from(ss1));
+        assert_eq!(lab.refused(Event::int(0x30)), (Vector::TS, u32::from(ss1 & !3)));
+    }
+}
+
+#[test]
 fn the_inner_stack_needs_room_for_the_whole_frame() {
     let selector = u32::from(SPARE);
     // Twenty bytes from 8000H down.
