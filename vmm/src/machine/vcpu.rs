@@ -126,6 +126,8 @@ pub struct Vcpu {
     int3_intercepted: bool,
     /// KVM is single-stepping.
     stepping: bool,
+    /// See [`Vcpu::note_interruption`].
+    interruption: bool,
     /// The processor keeps the TSS in TR as not busy. AMD's does, and KVM hides that by reporting it
     /// as busy; written back so, QEMU's model of it aborts at the next change of stack. Intel's
     /// refuses to enter a guest whose TR is *not* busy.
@@ -146,6 +148,7 @@ impl Vcpu {
             breakpoints: [None; 4],
             int3_intercepted: false,
             stepping: false,
+            interruption: false,
             available_tss: has_svm(),
             packing: Packing::default(),
         };
@@ -175,6 +178,16 @@ impl Vcpu {
             self.alarm = Some(unsafe { Alarm::new(flag) }?);
         }
         self.alarm.as_ref().map_or(Ok(()), |alarm| alarm.set(delay))
+    }
+
+    /// Remembers an [`Exit::Interrupted`] that came where nothing could be done about it.
+    pub(crate) fn note_interruption(&mut self) {
+        self.interruption = true;
+    }
+
+    /// Whether there was one since the last time.
+    pub(crate) fn take_interruption(&mut self) -> bool {
+        std::mem::take(&mut self.interruption)
     }
 
     /// Runs the guest until the next exit, without stepping.

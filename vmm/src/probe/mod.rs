@@ -244,7 +244,10 @@ impl Probes {
         self.patches.read(&machine.linear(), address, &mut bytes);
         site.no_op = bytes == patch::NO_OP;
         let breakpoint_first = match self.choice {
-            Choice::Auto => !site.no_op,
+            // A probe at a far jump has to be taken out each time. And a breakpoint is missed where an
+            // interrupt returns to it with RF set, as on QEMU's model: a return or an entry is not
+            // interrupted so, a far jump may be.
+            Choice::Auto => !site.no_op && site.far_jump.is_none(),
             Choice::Breakpoint => true,
             Choice::Patch | Choice::None => false,
         };

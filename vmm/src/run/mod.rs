@@ -193,6 +193,11 @@ impl Run {
         if stop_requested() {
             return Ok(Some(Ending::Stopped));
         }
+        if self.machine.vcpu.take_interruption()
+            && let Some(ending) = self.interrupted()
+        {
+            return Ok(Some(ending));
+        }
         if let Some(due) = self.due
             && self.clock.now() >= due
         {
