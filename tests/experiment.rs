@@ -7,7 +7,7 @@ use esp0::devices::Devices;
 use esp0::guests;
 use esp0::machine::Machine;
 use esp0::probe::Choice;
-use esp0::run::{ClockChoice, Options, Run, flat_protected_mode};
+use esp0::run::{ClockChoice, Options, Run, entry_state};
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -135,7 +135,7 @@ impl Experiment {
         let kernel = KernelFile { name: "the test's kernel", bytes: &self.kernel };
         let boot = boot::load(machine.memory.all(), kernel, &modules, &self.command_line)
             .unwrap_or_else(|error| panic!("{error}"));
-        machine.vcpu.set_state(&flat_protected_mode(&boot.entry));
+        machine.vcpu.set_state(&entry_state(&boot.entry));
         let options = Options {
             clock: self.clock,
             probes: self.probes,

@@ -2,28 +2,32 @@
 
 use crate::words::frames;
 use esp0::check::{Checker, Finding, Judgement};
-use esp0::entry::{Entry, Return};
+use esp0::entry::{Entry, Return, TaskSwitch};
 use esp0::host::Backend;
 use esp0::probe::Census;
-use esp0::run::{Counters, End, Ending, Observer, Run};
+use esp0::run::{Counters, End, Ending, Observer, Run, StackLoad};
 use esp0::trace::{Colour, FindingText, event_name};
 use ia32::Word;
 use std::fmt::Write;
 
-/// An entry or a return, and what the rules said of it.
+/// An entry, a return or a task switch by hardware, and what the rules said of it.
 #[derive(Debug)]
 pub enum Event {
     /// An entry.
     Entry(Box<Entry>, Judgement),
     /// A return.
     Return(Box<Return>, Judgement),
+    /// A switch.
+    Switch(Box<TaskSwitch>, Judgement),
 }
 
 impl Event {
     /// What the rules said.
     pub fn judgement(&self) -> &Judgement {
         match self {
-            Event::Entry(_, judgement) | Event::Return(_, judgement) => judgement,
+            Event::Entry(_, judgement)
+            | Event::Return(_, judgement)
+            | Event::Switch(_, judgement) => judgement,
         }
     }
 }
@@ -33,17 +37,24 @@ impl Event {
 pub(crate) struct Recorder {
     checker: Checker,
     events: Vec<Event>,
+    stack_loads: Vec<StackLoad>,
     console: Vec<u8>,
 }
 
 impl Recorder {
     pub(crate) fn new(backend: &Backend) -> Self {
-        Recorder { checker: Checker::new(backend.clone()), events: Vec::new(), console: Vec::new() }
+        Recorder {
+            checker: Checker::new(backend.clone()),
+            events: Vec::new(),
+            stack_loads: Vec::new(),
+            console: Vec::new(),
+        }
     }
 
     pub(crate) fn finish(self, end: End, run: &Run) -> Seen {
         Seen {
             events: self.events,
+            stack_loads: self.stack_loads,
             console: self.console,
             end,
             counters: run.counters(),
@@ -66,13 +77,24 @@ impl Observer for Recorder {
         let judgement = self.checker.leave(returning);
         self.events.push(Event::Return(Box::new(returning.clone()), judgement));
     }
+
+    fn stack_load(&mut self, load: &StackLoad) {
+        self.stack_loads.push(*load);
+    }
+
+    fn switch(&mut self, switch: &TaskSwitch) {
+        let judgement = self.checker.switch(switch);
+        self.events.push(Event::Switch(Box::new(switch.clone()), judgement));
+    }
 }
 
 /// All that was seen of a run.
 #[derive(Debug)]
 pub struct Seen {
-    /// Entries and returns, in their order.
+    /// Entries, returns and task switches, in their order.
     pub events: Vec<Event>,
+    /// The stacks that were loaded before there were probes.
+    pub stack_loads: Vec<StackLoad>,
     /// What the guest wrote.
     pub console: Vec<u8>,
     /// How it ended.
@@ -88,7 +110,7 @@ impl Seen {
     pub fn entries(&self) -> impl DoubleEndedIterator<Item = &Entry> {
         self.events.iter().filter_map(|event| match event {
             Event::Entry(entry, _) => Some(&**entry),
-            Event::Return(..) => None,
+            _ => None,
         })
     }
 
@@ -96,7 +118,15 @@ impl Seen {
     pub fn returns(&self) -> impl DoubleEndedIterator<Item = &Return> {
         self.events.iter().filter_map(|event| match event {
             Event::Return(returning, _) => Some(&**returning),
-            Event::Entry(..) => None,
+            _ => None,
+        })
+    }
+
+    /// The task switches by hardware.
+    pub fn switches(&self) -> impl DoubleEndedIterator<Item = &TaskSwitch> {
+        self.events.iter().filter_map(|event| match event {
+            Event::Switch(switch, _) => Some(&**switch),
+            _ => None,
         })
     }
 
@@ -122,6 +152,9 @@ impl Seen {
                     ),
                     Event::Return(returning, _) => {
                         (format!("IRET after #{}", returning.after_sequence), popped(returning))
+                    }
+                    Event::Switch(switch, _) => {
+                        (format!("the switch after #{}", switch.after_sequence), String::new())
                     }
                 };
                 let finding = FindingText { finding, place, colour: Colour::default() };

@@ -8,12 +8,42 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Folders and files of the guest workspace whose change asks for a new build.
-const SOURCES: [&str; 8] =
-    ["abi", "arch", "broken", "micro", "user", "Cargo.toml", "Cargo.lock", ".cargo"];
+const SOURCES: [&str; 10] = [
+    "abi",
+    "arch",
+    "broken",
+    "classic",
+    "classic-user",
+    "micro",
+    "user",
+    "Cargo.toml",
+    "Cargo.lock",
+    ".cargo",
+];
 
 /// What the library includes.
-const BINARIES: [&str; 8] =
-    ["micro", "broken", "broken-plain", "compute", "writer", "sleeper", "fault", "hostile"];
+const BINARIES: [&str; 20] = [
+    "micro",
+    "classic",
+    "broken",
+    "broken-plain",
+    "compute",
+    "writer",
+    "sleeper",
+    "fault",
+    "hostile",
+    "arguments",
+    "twins",
+    "init",
+    "names",
+    "console",
+    "files",
+    "sh",
+    "usertests",
+    "claims",
+    "stress",
+    "syscalls",
+];
 
 fn main() {
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));

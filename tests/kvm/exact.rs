@@ -95,6 +95,7 @@ fn the_same_entries_are_seen_as_without_exact_mode() {
                 Event::Return(returning, _) => {
                     format!("return at {}: {:08x?}", returning.time, returning.frame.values())
                 }
+                Event::Switch(switch, _) => format!("switch at {}", switch.time),
             })
             .collect()
     };

@@ -294,6 +294,7 @@ fn judge(index: usize, entry: &Entry, backend: &Backend) -> Judgement {
         match event {
             Event::Entry(entry, _) => drop(checker.entry(entry)),
             Event::Return(returning, _) => drop(checker.leave(returning)),
+            Event::Switch(switch, _) => drop(checker.switch(switch)),
         }
     }
     checker.entry(entry)

@@ -71,6 +71,7 @@ const ENTRY: &[Field] = &[
     ("cr2", Hex(8), Always), ("cr3", Hex(8), Always),
     ("cr0", Hex(8), Sometimes), ("cr4", Hex(8), Sometimes),
     ("frame", Object(FRAME), Always),
+    ("ldtr", Hex(4), Sometimes), ("linear_stack", Hex(8), Sometimes),
     ("before", Object(BEFORE), Sometimes),
     ("verdict", OneOf(&["ok", "finding"]), Always),
     ("deviations", Texts, Sometimes),
@@ -89,6 +90,45 @@ const RETURN: &[Field] = &[
     ("verdict", OneOf(&["ok", "finding"]), Always),
     ("deviations", Texts, Sometimes),
     ("findings", Objects(FINDING), Sometimes),
+];
+
+#[rustfmt::skip]
+const SWITCH: &[Field] = &[
+    ("type", OneOf(&["switch"]), Always),
+    ("after", Count, Always),
+    ("time", Count, Always),
+    ("task", Count, Always),
+    ("from_ring", Count, Always),
+    ("to_ring", Count, Always),
+    ("tr", Texts, Always),
+    ("left", Object(TASK), Always),
+    ("loaded", Object(TASK), Always),
+    ("code_base", Hex(8), Always),
+    ("stack_base", Hex(8), Always),
+    ("verdict", OneOf(&["ok", "finding"]), Always),
+    ("deviations", Texts, Sometimes),
+    ("findings", Objects(FINDING), Sometimes),
+];
+
+#[rustfmt::skip]
+const TASK: &[Field] = &[
+    ("ss", Hex(4), Always), ("esp", Hex(8), Always), ("cs", Hex(4), Always), ("eip", Hex(8), Always),
+    ("eflags", Hex(8), Always), ("ss0", Hex(4), Always), ("esp0", Hex(8), Always),
+    ("ldtr", Hex(4), Always), ("cr3", Hex(8), Always),
+];
+
+const STACK: &[Field] = &[
+    ("type", OneOf(&["stack"]), Always),
+    ("instruction", Text, Always),
+    ("before", Object(LOADED), Always),
+    ("after", Object(LOADED), Always),
+];
+
+#[rustfmt::skip]
+const LOADED: &[Field] = &[
+    ("mode", OneOf(&["real", "protected"]), Always),
+    ("cs", Hex(4), Always), ("eip", Hex(8), Always), ("ss", Hex(4), Always), ("esp", Hex(8), Always),
+    ("linear", Hex(8), Always),
 ];
 
 #[rustfmt::skip]
@@ -166,6 +206,13 @@ fn a_trace_has_the_documented_fields_and_no_others() {
     // In real time the state before most events is not known.
     esp0(&["--guest", "broken", "--clock", "real", "--trace", name]).assert_status(0);
     check_trace(&path, "broken", "");
+    // Stacks of real mode, stack segments of an LDT, switches by hardware.
+    esp0(&["--guest", "classic", "--trace", name]).assert_status(0);
+    check_trace(&path, "classic", "");
+    let text = fs::read_to_string(&path).expect("there is a trace");
+    for part in ["\"type\":\"stack\"", "\"type\":\"switch\"", "\"linear_stack\":"] {
+        assert!(text.contains(part), "no {part}");
+    }
 }
 
 /// What is checked here is what the README promises.
@@ -176,7 +223,9 @@ fn every_field_is_in_the_readme() {
     let (_, section) =
         readme.split_once("\n## The trace\n").expect("it has a section on the trace");
     let section = section.split("\n## ").next().unwrap_or(section);
-    for (name, ..) in [HEADER, ENTRY, RETURN, FRAME, BEFORE, FINDING].concat() {
+    for (name, ..) in
+        [HEADER, ENTRY, RETURN, SWITCH, TASK, STACK, LOADED, FRAME, BEFORE, FINDING].concat()
+    {
         assert!(section.contains(&format!("`{name}`")), "{name} is not in the README's section");
     }
 }
@@ -195,6 +244,8 @@ fn check_trace(path: &Path, kernel: &str, command_line: &str) -> (u64, u64) {
             (0, "header") => HEADER,
             (1.., "entry") => ENTRY,
             (1.., "return") => RETURN,
+            (1.., "switch") => SWITCH,
+            (1.., "stack") => STACK,
             _ => wrong(format!("a {kind} is not to be here")),
         };
         if let Err(why) = check(&value, fields) {
@@ -214,6 +265,7 @@ fn check_trace(path: &Path, kernel: &str, command_line: &str) -> (u64, u64) {
                     "CR0 is in the first entry\n{line}"
                 );
             }
+            "switch" | "stack" => {}
             _ => {
                 returns += 1;
                 assert!(

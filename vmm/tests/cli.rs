@@ -116,6 +116,35 @@ fn elf32(segments: &[(u32, u32)]) -> Vec<u8> {
     file
 }
 
+/// The kernel `classic` with one byte of its start note changed, `at` bytes from the note's kind: in
+/// front of that lies the length of what follows its name.
+fn with_start_note(at: isize, value: u8) -> Vec<u8> {
+    let mut kernel = guests::guest("classic").expect("esp0 carries it").kernel.to_vec();
+    const NOTE: &[u8] = b"\x01\0\0\0esp0\0\0\0\0";
+    let note = kernel.windows(NOTE.len()).position(|bytes| bytes == NOTE).expect("it has a note");
+    kernel[note.wrapping_add_signed(at)] = value;
+    kernel
+}
+
+#[test]
+fn bad_start_notes_are_refused() {
+    let files = Files::new();
+    for (name, at, value, says) in [
+        ("kind.elf", 0, 7, "has a start note that is of kind 7"),
+        ("length.elf", -4, 3, "has a start note that has 3 bytes"),
+        ("far.elf", -2, 1, "has a start note that is cut off"),
+        (
+            "place.elf",
+            14,
+            0xd0,
+            "asks for 07d0:0000, which is 0x7d00, but its entry point is 0x7c00",
+        ),
+    ] {
+        let path = files.with(name, &with_start_note(at, value));
+        assert_refused(&["run", text(&path)], &[text(&path), says]);
+    }
+}
+
 #[test]
 fn help_tells_the_exit_statuses() {
     for arguments in [&["--help"][..], &["-h"], &["help"]] {

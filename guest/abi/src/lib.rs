@@ -8,13 +8,15 @@
 //! The image is an ELF32 file for EM_386 with a Multiboot 1 header in its first 8 KiB, loaded at
 //! the physical addresses of its segments (from 1 MiB up) and entered with EAX = 0x2BADB002 and
 //! EBX = the address of the Multiboot information: memory map, command line, modules. Each module
-//! is a ring-3 program; its string is `name arguments…`, and becomes the program's arguments
-//! (see [`layout`]).
+//! is a ring-3 program (for `classic`, one that is there to be executed); its string is `name arguments…`, and becomes the program's arguments
+//! (see [`layout`]). `classic` is entered in real mode, for which it asks by a note, with the same
+//! in EAX and EBX.
 //!
 //! | command line | meaning | default |
 //! | --- | --- | --- |
 //! | `hz=N` | timer ticks a second, 19 to 10,000 | 100 |
-//! | `plant=NAME` | `broken` only: the rule to break | none |
+//! | `plant=NAME` | `broken` and `micro`: what to do wrong; `classic`: the claim not to be true | none |
+//! | `allow=recurse` | `micro`: the system call that overflows a kernel stack | not allowed |
 //!
 //! # How a kernel speaks and ends
 //! See [`port`]: its console, and the port that powers the machine off.
@@ -28,4 +30,6 @@ pub mod call;
 pub mod layout;
 pub mod port;
 pub mod probe;
+pub mod service;
+pub mod task;
 pub mod vector;

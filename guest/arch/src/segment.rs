@@ -1,7 +1,7 @@
 //! Segment selectors and the descriptors they select (Intel SDM vol. 3A, 3.4 and 3.5).
 
-use crate::tss::Tss;
-use core::mem::size_of;
+use crate::tss::{Tss, TssWithPorts};
+use core::mem::{size_of, size_of_val};
 
 /// A privilege level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,8 @@ const DATA: u8 = 0x92;
 const CODE: u8 = 0x9A;
 /// A present and available 32-bit TSS.
 const TSS: u8 = 0x89;
+/// A present local descriptor table.
+const LDT: u8 = 0x82;
 
 /// A segment descriptor: eight bytes of the GDT.
 /// ```text
@@ -63,10 +65,34 @@ impl Descriptor {
         Self::segment(0, 0xF_FFFF, DATA | (ring as u8) << 5, 0xC)
     }
 
+    /// Code of that ring, over `pages` pages from `base` on.
+    pub const fn code(ring: Ring, base: u32, pages: u32) -> Self {
+        Self::segment(base, pages - 1, CODE | (ring as u8) << 5, 0xC)
+    }
+
+    /// Writable data of that ring, over `pages` pages from `base` on.
+    pub const fn data(ring: Ring, base: u32, pages: u32) -> Self {
+        Self::segment(base, pages - 1, DATA | (ring as u8) << 5, 0xC)
+    }
+
+    /// A local descriptor table.
+    ///
+    /// # Safety
+    /// The table stays where it is for as long as the descriptor is in use.
+    pub unsafe fn ldt(table: &[Self]) -> Self {
+        Self::segment(table.as_ptr() as u32, size_of_val(table) as u32 - 1, LDT, 0)
+    }
+
     /// A task state segment. The TSS is a static, since the processor reads it from now on.
     pub fn tss(tss: &'static Tss) -> Self {
         let base = core::ptr::from_ref(tss) as u32;
         Self::segment(base, size_of::<Tss>() as u32 - 1, TSS, 0)
+    }
+
+    /// A task state segment with its map of ports.
+    pub fn tss_with_ports(tss: &'static TssWithPorts) -> Self {
+        let base = core::ptr::from_ref(tss) as u32;
+        Self::segment(base, size_of::<TssWithPorts>() as u32 - 1, TSS, 0)
     }
 
     const fn segment(base: u32, limit: u32, access: u8, flags: u8) -> Self {
@@ -88,5 +114,7 @@ const _: () = {
     assert!(Descriptor::flat_data(Ring::Kernel).0 == 0x00CF_9200_0000_FFFF);
     assert!(Descriptor::flat_code(Ring::User).0 == 0x00CF_FA00_0000_FFFF);
     assert!(Descriptor::flat_data(Ring::User).0 == 0x00CF_F200_0000_FFFF);
+    assert!(Descriptor::code(Ring::Kernel, 0, 4096).0 == 0x00C0_9A00_0000_0FFF);
+    assert!(Descriptor::data(Ring::User, 0x0400_0000, 160).0 == 0x04C0_F200_0000_009F);
     assert!(Descriptor::segment(0x1234_5678, 103, TSS, 0).0 == 0x1200_8934_5678_0067);
 };

@@ -58,6 +58,12 @@ pub unsafe fn load_gdt(
     }
 }
 
+/// Takes away whatever LDT a loader left: selectors into it are #GP from now on.
+pub fn forget_ldt() {
+    // SAFETY: a null selector is always allowed; nothing uses an LDT.
+    unsafe { asm!("lldt {0:x}", in(reg) 0, options(nomem, nostack, preserves_flags)) };
+}
+
 /// Takes an IDT into use.
 ///
 /// # Safety
@@ -68,4 +74,13 @@ pub unsafe fn load_idt(table: &'static [Gate]) {
     unsafe {
         asm!("lidt [{}]", in(reg) &raw const pointer, options(readonly, nostack, preserves_flags))
     };
+}
+
+/// Takes the LDT that `selector` selects in the GDT into use.
+///
+/// # Safety
+/// It selects an LDT, and no segment register holds what another one selected.
+pub unsafe fn load_ldt(selector: Selector) {
+    // SAFETY: as the caller promises.
+    unsafe { asm!("lldt {:x}", in(reg) selector.0, options(nostack, preserves_flags)) };
 }

@@ -10,13 +10,14 @@ use std::io::{Read, Seek, SeekFrom};
 
 use linux_loader::loader::{self, KernelLoader, KernelLoaderResult};
 use object::LittleEndian;
-use object::elf::{EM_386, ET_DYN, ET_EXEC, ET_REL, FileHeader32, PT_LOAD};
+use object::elf::{EM_386, ET_DYN, ET_EXEC, ET_REL, FileHeader32, PT_LOAD, PT_NOTE};
 use object::read::elf::{FileHeader, ProgramHeader};
 use thiserror::Error;
 use vm_memory::{GuestAddress, GuestMemoryBackend, ReadVolatile};
 
-use super::image::{Format, KernelImage, Segment};
+use super::image::{Format, KernelImage, Segment, Start};
 use super::place;
+use super::start_note::{self, StartNoteError};
 use super::symbols::Symbols;
 
 /// Bytes of an ELF32 file header.
@@ -80,6 +81,9 @@ pub enum Elf32Error {
     /// No `PT_LOAD` with a size in memory.
     #[error("has no loadable segment")]
     NoSegment,
+    /// Its note about the start cannot be followed.
+    #[error("has a start note that {0}")]
+    StartNote(StartNoteError),
     /// The entry point is not code of the file.
     #[error("has its entry point at {0:#x}, outside every segment that it loads")]
     EntryOutside(u32),
@@ -152,7 +156,18 @@ fn describe_segments(bytes: &[u8]) -> Result<KernelImage, Elf32Error> {
         .map_err(|_| truncated(Part::ProgramHeaders, end, size))?;
 
     let mut segments = Vec::new();
+    let mut start = Start::default();
     for (index, program_header) in program_headers.iter().enumerate() {
+        if program_header.p_type(endian) == PT_NOTE {
+            let offset = program_header.p_offset(endian) as usize;
+            let end = offset as u64 + u64::from(program_header.p_filesz(endian));
+            let notes = bytes
+                .get(offset..end as usize)
+                .ok_or_else(|| truncated(Part::Segment(index), end, size))?;
+            if let Some(found) = start_note::find(notes).map_err(Elf32Error::StartNote)? {
+                start = found;
+            }
+        }
         if program_header.p_type(endian) != PT_LOAD || program_header.p_memsz(endian) == 0 {
             continue;
         }
@@ -182,12 +197,19 @@ fn describe_segments(bytes: &[u8]) -> Result<KernelImage, Elf32Error> {
         return Err(Elf32Error::NoSegment);
     }
     let linked_entry = header.e_entry(endian);
+    if let Start::RealMode { cs, ip } = start
+        && Start::real_mode_address(cs, ip) != linked_entry
+    {
+        let problem = StartNoteError::NotTheEntryPoint { cs, ip, entry: linked_entry };
+        return Err(Elf32Error::StartNote(problem));
+    }
     let entry = KernelImage::physical_entry(&segments, linked_entry)
         .ok_or(Elf32Error::EntryOutside(linked_entry))?;
     Ok(KernelImage {
         format: Format::Elf32,
         entry,
         linked_entry,
+        start,
         segments,
         symbols: Symbols::default(),
     })

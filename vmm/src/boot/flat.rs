@@ -8,7 +8,7 @@
 //! ```
 //! The file offset of `load_addr` is the header's offset less (`header_addr` − `load_addr`).
 
-use super::image::{Format, KernelImage, Segment};
+use super::image::{Format, KernelImage, Segment, Start};
 use super::multiboot::{HeaderError, LoadAddresses};
 use super::symbols::Symbols;
 
@@ -68,6 +68,7 @@ pub fn describe(
         format: Format::Flat,
         entry: addresses.entry,
         linked_entry: addresses.entry,
+        start: Start::ProtectedMode,
         segments,
         // The file may be ELF all the same, and its names are as good.
         symbols: Symbols::of_elf32(bytes),

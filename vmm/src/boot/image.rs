@@ -13,6 +13,28 @@ pub enum Format {
     Flat,
 }
 
+/// In which mode the processor is to be when it enters a kernel.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Start {
+    /// 32-bit protected mode with flat segments, as Multiboot has it.
+    #[default]
+    ProtectedMode,
+    /// Real mode, at this address; the image asks for it by a note.
+    RealMode {
+        /// The segment: CS.
+        cs: u16,
+        /// The offset in it: IP.
+        ip: u16,
+    },
+}
+
+impl Start {
+    /// The physical address of CS:IP in real mode (SDM vol. 3A, "Real-address mode").
+    pub const fn real_mode_address(cs: u16, ip: u16) -> u32 {
+        (cs as u32) * 16 + ip as u32
+    }
+}
+
 /// One piece of the file and its place in guest memory. Addresses and sizes are in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment {
@@ -71,6 +93,8 @@ pub struct KernelImage {
     pub entry: u32,
     /// The entry point as the file gives it; differs from `entry` if that is a linked address.
     pub linked_entry: u32,
+    /// In which mode it wants to be entered.
+    pub start: Start,
     /// Its segments with a size in memory, in file order. Never empty.
     pub segments: Vec<Segment>,
     /// Its functions by linked address; empty if the file was stripped. They only make names nicer.

@@ -40,6 +40,7 @@ pub mod multiboot;
 pub mod multiboot_info;
 pub mod place;
 pub mod size;
+pub mod start_note;
 pub mod symbols;
 
 #[cfg(test)]
@@ -52,10 +53,11 @@ use vm_memory::GuestMemoryBackend;
 
 pub use command_line::CommandLineError;
 pub use elf32::Elf32Error;
-pub use image::{Format, KernelImage, Segment};
+pub use image::{Format, KernelImage, Segment, Start};
 pub use multiboot::HeaderError;
 pub use multiboot_info::{InformationError, PlacedModule};
 pub use place::PlacementError;
+pub use start_note::StartNoteError;
 pub use symbols::{Symbol, Symbols};
 
 /// A kernel file as it was read.
@@ -82,9 +84,12 @@ pub struct ModuleFile<'a> {
 ///
 /// For Multiboot the rest is fixed too (section 3.2): flat 32-bit code and data segments, CR0.PE=1,
 /// CR0.PG=0, EFLAGS.VM=0, EFLAGS.IF=0, A20 open. ESP, GDTR and IDTR are undefined and the kernel has
-/// to bring its own.
+/// to bring its own. An image may ask for real mode instead (see [`start_note`]); EAX and EBX are the
+/// same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntryState {
+    /// In which mode.
+    pub start: Start,
     /// Physical address of the first instruction; paging is off.
     pub eip: u32,
     /// What the boot protocol puts in EAX: for Multiboot the magic number.
@@ -174,6 +179,7 @@ pub fn load<M: GuestMemoryBackend>(
     multiboot_info::write(memory, &information, &modules)?;
     Ok(Boot {
         entry: EntryState {
+            start: image.start,
             eip: image.entry,
             eax: multiboot::BOOT_LOADER_MAGIC,
             ebx: multiboot_info::AREA.start as u32,

@@ -4,7 +4,7 @@
 //! stack, and the address at which it is empty is the task's. A frame that was pushed and not yet
 //! popped is *live*: it belongs to a task that is suspended, or to the handler that runs.
 
-use crate::entry::{Entry, Frame, Kind, Return};
+use crate::entry::{Entry, Frame, Kind, Return, TaskSwitch};
 use ia32::{Vector, Word};
 
 /// How far below the top of a stack an address may lie to be taken as part of it. Kernel stacks are
@@ -161,6 +161,49 @@ impl History {
         self.stacks.len() - 1
     }
 
+    /// A frame made by hand may lie on another stack than the one that its task is going to enter the
+    /// kernel on: where the first entry lands is that. A stack that was seen before stays as it is.
+    fn move_unused(&mut self, task: TaskId, top: u32) {
+        let index = task.0 as usize - 1;
+        let known = self.stacks.iter().any(|stack| stack.top == top);
+        if known || self.stacks[index].entries > 0 {
+            return;
+        }
+        self.stacks[index].top = top;
+        self.stacks[index].lowest = top;
+        let tops = || self.stacks.iter().map(|stack| stack.top);
+        self.spacing = tops()
+            .flat_map(|one| tops().map(move |other| one.abs_diff(other)))
+            .filter(|distance| *distance > 0)
+            .min();
+    }
+
+    /// Takes a task switch by hardware in; the task that goes on.
+    pub(super) fn switch(&mut self, switch: &TaskSwitch) -> TaskId {
+        self.last_return = None;
+        let left = switch.before.stack_address();
+        if let Some(index) = self.stack_at(left) {
+            self.stacks[index].lowest = self.stacks[index].lowest.min(left);
+        }
+        let kernel_stack = &switch.kernel_stack;
+        let index = self.stack_with_top(kernel_stack.end());
+        // A task that goes on in an outer ring has an empty kernel stack. If another one was suspended
+        // there, its frame is gone, unless it still lies there: then the next entry will destroy it.
+        let suspended = |live: &LiveFrame| {
+            live.frame.end() == kernel_stack.end() && live.frame.pops_as(kernel_stack)
+        };
+        if switch.ring() > switch.before.cpl() && !self.live.iter().any(suspended) {
+            let mut live = std::mem::take(&mut self.live);
+            live.retain(|live| self.stack_at(live.frame.address) != Some(index));
+            self.live = live;
+        }
+        let task = self.stacks[index].task;
+        if self.last_switch.is_none_or(|(last, _)| last != task) {
+            self.last_switch = Some((task, switch.after_sequence));
+        }
+        task
+    }
+
     /// Takes an entry in; the task that was running.
     #[inline]
     pub(super) fn enter(&mut self, entry: &Entry) -> Option<TaskId> {
@@ -172,11 +215,15 @@ impl History {
         }
         let index = if entry.from_outer_ring() {
             // Who runs is who was returned to, whatever the TSS says.
-            match returned.filter(|last| last.ring > entry.after.cpl()).and_then(|last| last.task) {
-                Some(task) => Some(task.0 as usize - 1),
-                None => entry.inner_stack.map(|stack| {
-                    self.stack_with_top(entry.after.ss().base.wrapping_add(stack.esp))
-                }),
+            let top = entry.inner_stack.map(|stack| entry.after.ss().base.wrapping_add(stack.esp));
+            match returned.filter(|last| last.ring > entry.after.cpl()) {
+                Some(LastReturn { task: Some(task), of_entry, .. }) => {
+                    if let (false, Some(top)) = (of_entry, top) {
+                        self.move_unused(task, top);
+                    }
+                    Some(task.0 as usize - 1)
+                }
+                _ => top.map(|top| self.stack_with_top(top)),
             }
         } else {
             self.stack_at(entry.frame.address)

@@ -25,19 +25,22 @@ mod rules {
     pub(super) mod return_frame;
     pub(super) mod stack_pointer;
     pub(super) mod suspended_stack;
+    pub(super) mod task_switch;
 }
 
 pub use deviation::{DEVIATIONS, Deviation};
 pub use finding::{Aspect, Difference, Finding, Findings, Mismatch, Subject};
 pub use history::{History, LiveFrame, StackUse, TaskId};
 
-use crate::entry::{Entry, Return};
+use crate::entry::{Entry, Return, TaskSwitch};
 use crate::host::Backend;
 
 /// A rule about entries.
 pub type EntryRule = fn(&Entry, &History, &mut Findings);
 /// A rule about returns.
 pub type ReturnRule = fn(&Return, &History, &mut Findings);
+/// A rule about task switches.
+pub type SwitchRule = fn(&TaskSwitch, &History, &mut Findings);
 
 /// Lists the rules once: as a table for whoever wants to see them, and as calls that the compiler can
 /// put in line, since they are applied at every stop.
@@ -72,7 +75,10 @@ entry_rules![
 pub const RETURN_RULES: &[ReturnRule] =
     &[rules::return_frame::return_pops_what_was_pushed, rules::model::return_is_the_models];
 
-/// What the rules say of one entry or return.
+/// All rules about task switches by hardware.
+pub const SWITCH_RULES: &[SwitchRule] = &[rules::task_switch::switch_stores_the_old_task];
+
+/// What the rules say of one entry, return or switch.
 #[derive(Debug, Default)]
 pub struct Judgement {
     /// The task that was running, if its stack is known.
@@ -125,6 +131,19 @@ impl Checker {
         }
         let task = self.history.leave(returning);
         let mut judgement = Judgement { task, ..Judgement::default() };
+        if !self.findings.is_empty() {
+            self.sort(&mut judgement, |_, _| false);
+        }
+        judgement
+    }
+
+    /// Judges a task switch by hardware; the task is the one that goes on.
+    pub fn switch(&mut self, switch: &TaskSwitch) -> Judgement {
+        for rule in SWITCH_RULES {
+            rule(switch, &self.history, &mut self.findings);
+        }
+        let task = self.history.switch(switch);
+        let mut judgement = Judgement { task: Some(task), ..Judgement::default() };
         if !self.findings.is_empty() {
             self.sort(&mut judgement, |_, _| false);
         }

@@ -4,15 +4,16 @@ use super::arguments::RunOptions;
 use super::failure::Failure;
 use super::input::Input;
 use super::output::Closable;
+use super::terminal::{RawTerminal, Typed};
 use super::{FINDINGS, GUEST_FAILED, INTERRUPTED, OK, colour};
-use esp0::boot::Boot;
+use esp0::boot::{Boot, Start};
 use esp0::check::Checker;
 use esp0::devices::{Devices, UnknownPorts};
 use esp0::host::Backend;
 use esp0::host::doctor::{self, Problem};
 use esp0::machine::{Machine, stop_on_signals};
 use esp0::probe::Choice;
-use esp0::run::{ClockChoice, End, Ending, Options, Run, flat_protected_mode};
+use esp0::run::{ClockChoice, End, Ending, Input as TypedInput, Options, Run, entry_state};
 use esp0::trace::{Colour, Header, JsonLines, Report, Verdict};
 use std::fmt::Write as _;
 use std::fs::File;
@@ -32,7 +33,8 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     }
     let input = Input::read(kernel, options)?;
     let size = options.mem << 20;
-    let clock = options.clock.unwrap_or(if input.carried || options.exact {
+    let deterministic = options.exact || (input.carried && !options.interactive);
+    let clock = options.clock.unwrap_or(if deterministic {
         ClockChoice::DETERMINISTIC
     } else {
         ClockChoice::Real
@@ -53,7 +55,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let backend = quick.corrected(Backend::detect());
     let breakpoints = quick.breakpoints;
     let boot = input.load(&machine.memory)?;
-    machine.vcpu.set_state(&flat_protected_mode(&boot.entry));
+    machine.vcpu.set_state(&entry_state(&boot.entry));
     let trace = open_trace(options, &input, &backend, clock)?;
     stop_on_signals()?;
 
@@ -66,10 +68,13 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let mut report = Report::new(out, Checker::new(backend.clone())).with_trace(trace).with_style(
         colour,
         options.frames.into(),
-        options.quiet,
+        options.quiet || options.interactive,
         options.verbose > 1,
     );
     report.summary().exact = options.exact;
+    if options.interactive {
+        report = report.with_raw_console();
+    }
     report.summary().unprobed = Choice::from(options.probe) == Choice::None;
     if options.verbose > 0 {
         report.print(&loaded(&boot))?;
@@ -85,7 +90,12 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
             exact: options.exact,
         },
     );
+    let terminal = options.interactive.then(RawTerminal::new);
+    if options.interactive {
+        run = run.with_input(TypedInput::new(Typed::new(io::stdin())));
+    }
     let end = run.run(&mut report)?;
+    drop(terminal);
     report.finish()?;
 
     let verdict = report.summary().verdict(&end.ending);
@@ -99,7 +109,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     }
     let census = run.probes().census();
     let mut text = String::new();
-    if !options.quiet {
+    if !options.quiet && !options.interactive {
         // The summary reads what the checker remembers.
         text = report.render_summary(&end.ending, &backend, &census);
         text.insert(0, '\n');
@@ -163,7 +173,10 @@ fn loaded(boot: &Boot) -> String {
             module.command.to_string_lossy()
         );
     }
-    let _ = writeln!(text, "entry    {:08x}", boot.entry.eip);
+    let _ = match boot.entry.start {
+        Start::ProtectedMode => writeln!(text, "entry    {:08x}", boot.entry.eip),
+        Start::RealMode { cs, ip } => writeln!(text, "entry    {cs:04x}:{ip:04x}, real mode"),
+    };
     text
 }
 

@@ -4,7 +4,7 @@ use super::event::{CodeBytes, Kind, classify, linear_eip};
 use super::{Entry, Frame, InnerStack, Origin, OriginSource, Return};
 use crate::machine::{LinearMemory, Machine};
 use crate::probe::{Idt, Iret, Probes};
-use ia32::{Eflags, FrameShape, Gate, Selector, State, TssWidth, Vector, Word};
+use ia32::{Eflags, FrameShape, Gate, Selector, State, Table, TssWidth, Vector, Word};
 
 /// What is known of a stop beside the stop itself.
 #[derive(Debug, Default)]
@@ -97,6 +97,12 @@ pub fn capture_entry(
     {
         code.length = probes.read_code(&linear, eip, &mut code.at) as u8;
     }
+    let ldt_stack = match (frame.selector(Word::Ss).map(Selector), frame.get(Word::Esp)) {
+        (Some(ss), Some(esp)) if ss.table() == Table::Ldt && !origin.virtual_8086 => {
+            linear.descriptor(&state, ss).map(|descriptor| descriptor.base().wrapping_add(esp))
+        }
+        _ => None,
+    };
     Some(Entry {
         sequence: scene.sequence,
         time: scene.time,
@@ -110,6 +116,7 @@ pub fn capture_entry(
         frame,
         code,
         exact: None,
+        ldt_stack,
     })
 }
 

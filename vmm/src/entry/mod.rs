@@ -8,11 +8,14 @@ mod capture;
 mod event;
 mod exact;
 mod frame;
+mod switch;
 
 pub use capture::{Scene, capture_entry, capture_return};
 pub use event::{CodeBytes, Kind};
 pub use exact::{Account, Exact, KnownBytes, Touch};
 pub use frame::Frame;
+pub(crate) use switch::{PendingSwitch, capture_switch};
+pub use switch::{TaskSwitch, TssWords};
 
 use ia32::{Gate, State, Vector};
 
@@ -75,6 +78,9 @@ pub struct Entry {
     pub code: CodeBytes,
     /// The whole of what went into the event and came out of it, where that was seen: in exact mode.
     pub exact: Option<Box<Exact>>,
+    /// Linear address of the pushed SS:ESP, where SS selects from the LDT and so does not tell by
+    /// itself where that is.
+    pub ldt_stack: Option<u32>,
 }
 
 impl Entry {

@@ -14,7 +14,7 @@ mod shadow;
 mod vcpu;
 
 use kick::Alarm;
-pub use kick::{stop_on_signals, stop_requested};
+pub use kick::{request_stop, stop_on_signals, stop_requested};
 pub use memory::Memory;
 pub use paging::{Access, LinearMemory, Paging};
 pub use processor::processor;

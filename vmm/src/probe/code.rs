@@ -1,4 +1,5 @@
-//! Finds the IRETs that a kernel's handlers can reach, and its LIDTs, by disassembly.
+//! Finds the IRETs that a kernel's handlers can reach, its LIDTs, and the far jumps by which it may
+//! switch tasks, by disassembly.
 //!
 //! The walk starts at known entry points (the ELF entry, the gates' targets) and follows jumps and
 //! calls whose target is in the instruction. A handler's code is reached that way almost always;
@@ -37,6 +38,22 @@ pub struct Iret {
 pub(super) struct Found {
     pub(super) irets: Vec<Iret>,
     pub(super) lidts: Vec<u32>,
+    pub(super) far_jumps: Vec<FarJump>,
+}
+
+/// A far jump that may lead to a TSS, and where to stop before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FarJump {
+    /// Linear address of the instruction.
+    pub(super) address: u32,
+    /// The address to probe: that of the no-op `66 90` before it, or its own.
+    pub(super) probe_address: u32,
+}
+
+impl FarJump {
+    fn new(address: u32, no_op: Option<u32>) -> Self {
+        FarJump { address, probe_address: no_op.unwrap_or(address) }
+    }
 }
 
 /// The code seen so far.
@@ -58,6 +75,7 @@ impl Code {
         let mut certain: Vec<u32> = roots.to_vec();
         let mut mentioned = Vec::new();
         let mut budget = LIMIT;
+        let mut window = Window::default();
         loop {
             let sure = !certain.is_empty();
             let Some(root) = certain.pop().or_else(|| mentioned.pop()) else { return found };
@@ -65,7 +83,9 @@ impl Code {
                 continue;
             }
             let longest = if sure { LIMIT } else { LONGEST_GUESS };
-            let Some(run) = self.walk(root, longest, &read, &mut budget) else { continue };
+            let Some(run) = self.walk(root, longest, &read, &mut window, &mut budget) else {
+                continue;
+            };
             if !sure && !run.ended {
                 // It does not decode as code, so it was a number.
                 for address in &run.seen {
@@ -80,6 +100,7 @@ impl Code {
             mentioned.extend(run.mentioned);
             found.irets.extend(run.irets);
             found.lidts.extend(run.lidts);
+            found.far_jumps.extend(run.far_jumps);
         }
     }
 
@@ -89,8 +110,10 @@ impl Code {
         root: u32,
         longest: usize,
         read: &impl Fn(u32, &mut [u8]) -> usize,
+        window: &mut Window,
         budget: &mut usize,
     ) -> Option<Run> {
+        let mut instruction = Instruction::default();
         let mut run = Run::default();
         let mut at = root;
         let mut no_op = None;
@@ -104,13 +127,11 @@ impl Code {
             }
             *budget -= 1;
             run.seen.push(at);
-            let mut bytes = [0; 15];
-            let count = read(at, &mut bytes);
-            let mut decoder =
-                Decoder::with_ip(32, &bytes[..count], u64::from(at), DecoderOptions::NONE);
-            let instruction = decoder.decode();
+            let bytes = window.at(at, read);
+            Decoder::with_ip(32, bytes, u64::from(at), DecoderOptions::NONE)
+                .decode_out(&mut instruction);
             // Two zero bytes decode too, but no compiler emits `add [eax], al`: this is data.
-            if instruction.is_invalid() || bytes[..2] == [0, 0] {
+            if instruction.is_invalid() || bytes.starts_with(&[0, 0]) {
                 break;
             }
             match instruction.code() {
@@ -120,6 +141,13 @@ impl Code {
                     word_size: if instruction.code() == Opcode::Iretw { 2 } else { 4 },
                     length: instruction.len() as u8,
                 }),
+                // Where one leads to, its memory operand tells when it is executed. One with its
+                // target inside leads to code, unless its offset is as small as for a TSS, where
+                // it means nothing.
+                Opcode::Jmp_m1632 => run.far_jumps.push(FarJump::new(at, no_op)),
+                Opcode::Jmp_ptr1632 if instruction.far_branch32() < 0x1_0000 => {
+                    run.far_jumps.push(FarJump::new(at, no_op));
+                }
                 Opcode::Lidt_m1632 | Opcode::Lidt_m1632_16 => run.lidts.push(at),
                 _ => {}
             }
@@ -141,11 +169,43 @@ impl Code {
     }
 }
 
+/// Longest instruction, in bytes (SDM vol. 2A, "Instruction format").
+const LONGEST_INSTRUCTION: usize = 15;
+
+/// The guest's code around the instruction that is looked at. Reading it piece by piece would walk the
+/// page tables for each instruction.
+#[derive(Debug)]
+struct Window {
+    start: u32,
+    length: usize,
+    bytes: Box<[u8; 1024]>,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Window { start: 0, length: 0, bytes: Box::new([0; 1024]) }
+    }
+}
+
+impl Window {
+    /// The bytes of the instruction at `address`; fewer than the longest has where no more are mapped.
+    fn at(&mut self, address: u32, read: &impl Fn(u32, &mut [u8]) -> usize) -> &[u8] {
+        let offset = address.wrapping_sub(self.start) as usize;
+        if offset + LONGEST_INSTRUCTION > self.length {
+            self.start = address;
+            self.length = read(address, &mut self.bytes[..]);
+            return &self.bytes[..self.length.min(LONGEST_INSTRUCTION)];
+        }
+        &self.bytes[offset..offset + LONGEST_INSTRUCTION]
+    }
+}
+
 /// A run of instructions, up to one that does not go on to the next.
 #[derive(Debug, Default)]
 struct Run {
     irets: Vec<Iret>,
     lidts: Vec<u32>,
+    far_jumps: Vec<FarJump>,
     targets: Vec<u32>,
     mentioned: Vec<u32>,
     seen: Vec<u32>,
@@ -232,6 +292,23 @@ mod tests {
             0x0f, 0xff, // 6: ud0 with its operand missing
         ];
         assert!(explore(&code, &[0]).irets.is_empty());
+    }
+
+    #[test]
+    fn far_jumps_that_may_lead_to_a_tss_are_found_with_their_no_ops() {
+        let code = [
+            0x66, 0x90, // 0: no-op
+            0xff, 0x6c, 0x24, 0x04, // 2: jmp far [esp + 4]
+            0xff, 0x64, 0x24, 0x04, // 6: not reached
+            0xea, 0x00, 0x00, 0x00, 0x00, 0x30, 0x00, // 10: jmp 0030:0
+            0xea, 0x18, 0x00, 0x10, 0x00, 0x08, 0x00, // 17: jmp 0008:0x100018, code
+            0xff, 0x24, 0x24, // 24: jmp near [esp]
+        ];
+        let found = explore(&code, &[0, 10, 17]);
+        let mut jumps: Vec<(u32, u32)> =
+            found.far_jumps.iter().map(|jump| (jump.probe_address, jump.address)).collect();
+        jumps.sort_unstable();
+        assert_eq!(jumps, [(0x10_0000, 0x10_0002), (0x10_000a, 0x10_000a)]);
     }
 
     #[test]

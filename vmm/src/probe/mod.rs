@@ -1,7 +1,7 @@
 //! Where the guest is stopped, and by which means.
 //!
 //! A *site* is an address at which esp0 wants the guest to stop: the target of an IDT gate, an IRET
-//! that a handler can reach, a LIDT. Sites come from the IDT that the guest loaded and from the code
+//! that a handler can reach, a LIDT, a far jump that may switch tasks. Sites come from the IDT that the guest loaded and from the code
 //! behind it, never from symbols. How the guest is made to stop there is a [`Means`]: a hardware
 //! breakpoint or a patched instruction.
 //!
@@ -123,6 +123,11 @@ impl Probes {
         }
     }
 
+    /// How sites are probed.
+    pub fn choice(&self) -> Choice {
+        self.choice
+    }
+
     /// The IDT as last seen.
     pub fn idt(&self) -> &Idt {
         &self.idt
@@ -181,7 +186,7 @@ impl Probes {
             .values_mut()
             .filter_map(|site| {
                 site.vectors.clear();
-                (site.iret.is_none() && !site.loads_idt).then_some(site.address)
+                site.is_empty().then_some(site.address)
             })
             .collect();
         let mut targets = Vec::new();
@@ -215,6 +220,9 @@ impl Probes {
         for address in found.lidts {
             self.site(address).loads_idt = true;
         }
+        for jump in found.far_jumps {
+            self.site(jump.probe_address).far_jump = Some(jump.address);
+        }
     }
 
     /// Gives every site a probe that has none, the most used first.
@@ -240,8 +248,11 @@ impl Probes {
         // A LIDT is executed once or twice: no use for a register that could serve an entry.
         let worth_a_register = !site.vectors.is_empty() || site.iret.is_some();
         let breakpoint_first = match self.choice {
+            // A probe at a far jump has to be taken out each time. And a breakpoint is missed where an
+            // interrupt returns to it with RF set, as on QEMU's model: a return or an entry is not
+            // interrupted so, a far jump may be.
             Choice::Auto => worth_a_register && !site.no_op,
-            Choice::Breakpoint => worth_a_register,
+            Choice::Breakpoint => worth_a_register || site.far_jump.is_some(),
             Choice::Patch | Choice::None => false,
         };
         site.placed = (breakpoint_first && self.breakpoints.place(machine, site)?)
@@ -340,7 +351,12 @@ impl Probes {
             machine.vcpu.set_eip(eip);
             return Ok(Passed::WithNextRun);
         };
-        let passed = if self.breakpoints.holds(address) {
+        let passed = if site.far_jump.is_some() && !site.no_op {
+            // A task switch must not be stepped: it loads an EFLAGS without TF, and does not stop.
+            self.uncover(machine, address)?;
+            machine.vcpu.set_eip(eip);
+            Passed::Exposed
+        } else if self.breakpoints.holds(address) {
             self.breakpoints.pass(machine, site)?
         } else {
             self.patches.pass(machine, site)?
@@ -352,6 +368,40 @@ impl Probes {
             }
         }
         Ok(passed)
+    }
+
+    /// Stops the guest at `address` once, where a task goes on whose switch is exposed: it may switch
+    /// again before anything else stops it.
+    ///
+    /// # Errors
+    /// [`MachineError`] if a probe cannot be set.
+    pub fn await_resumption(
+        &mut self,
+        machine: &mut Machine,
+        address: u32,
+    ) -> Result<(), MachineError> {
+        let site = self.site(address);
+        if site.is_empty() {
+            site.resumes = true;
+            self.place(machine, address)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the probe of [`Probes::await_resumption`] out again, the vCPU standing at it with `eip`.
+    ///
+    /// # Errors
+    /// [`MachineError`] if it cannot be taken out.
+    pub fn resumed(
+        &mut self,
+        machine: &mut Machine,
+        address: u32,
+        eip: u32,
+    ) -> Result<(), MachineError> {
+        self.uncover(machine, address)?;
+        self.sites.remove(&address);
+        machine.vcpu.set_eip(eip);
+        Ok(())
     }
 
     /// How many sites each means serves.

@@ -14,6 +14,12 @@ pub struct Site {
     pub iret: Option<Iret>,
     /// A LIDT stands here.
     pub loads_idt: bool,
+    /// Linear address of the far jump that stands here, or behind the no-op that stands here, and may
+    /// lead to a TSS.
+    pub far_jump: Option<u32>,
+    /// A task goes on here that was switched to by a jump whose probe had to be taken out. Only this
+    /// once.
+    pub resumes: bool,
     /// The kernel left the two-byte no-op here.
     pub(super) no_op: bool,
     /// A probe is set.
@@ -27,13 +33,19 @@ impl Site {
             vectors: Vec::new(),
             iret: None,
             loads_idt: false,
+            far_jump: None,
+            resumes: false,
             no_op: false,
             placed: false,
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.vectors.is_empty() && self.iret.is_none() && !self.loads_idt
+        self.vectors.is_empty()
+            && self.iret.is_none()
+            && !self.loads_idt
+            && self.far_jump.is_none()
+            && !self.resumes
     }
 
     /// Which sites get the few breakpoint registers: returns are shared by all handlers, gates from
@@ -44,6 +56,6 @@ impl Site {
             Some(_) => 1,
             None => 0,
         };
-        gate.max(if self.iret.is_some() { 3 } else { 0 })
+        gate.max(if self.iret.is_some() || self.far_jump.is_some() { 3 } else { 0 })
     }
 }

@@ -14,7 +14,8 @@
 //! Without stepping, from a known boundary:
 //! - INT n, INT3, INTO and ICEBP, which are the event themselves, and injected interrupts;
 //! - IN, OUT and HLT, which leave the VM by themselves, and what stands under a probe;
-//! - SYSENTER and SYSCALL, whose target has no probe;
+//! - SYSENTER and SYSCALL, whose target has no probe, and a far jump to a TSS, which loads an EFLAGS
+//!   without TF;
 //! - all before the first LIDT: there is no gate yet.
 //!
 //! A guest that steps itself is stepped too. KVM takes its TF for its own, so the flag is added again
@@ -22,7 +23,7 @@
 
 use super::step::{Stepping, classify};
 use super::{Observer, Run};
-use crate::entry::{Done, Entry, Exact, Kind, capture_return};
+use crate::entry::{Done, Entry, Exact, Kind, PendingSwitch, capture_return};
 use crate::machine::{ChangedByte, Exit, MachineError};
 use crate::probe::{Iret, loads_trap_flag, raised_event};
 use ia32::{Class, Eflags, Event, OperandSize, Operation, State, Vector, Word};
@@ -126,6 +127,9 @@ impl Run {
             Stepping::LoadsFlags => loads_trap_flag(&state, &self.machine.linear(), code),
             _ => own_step,
         };
+        if self.switching.is_some() && is_far_jump(code) {
+            return self.switch_natively();
+        }
         let iret = iret(&state, code, at);
         let native = class == Stepping::Never && !is_idle_into(&state, code);
         if native {
@@ -174,6 +178,19 @@ impl Run {
                 self.run_natively(state, code)
             }
         }
+    }
+
+    /// Lets the far jump to a TSS happen that was announced at its probe. The new task loads an EFLAGS
+    /// without TF, so it is stopped by a probe where it goes on in ring 0; in ring 3 it runs to its
+    /// next exit.
+    fn switch_natively(&mut self) -> Result<Option<Exit>, MachineError> {
+        self.step_again = true;
+        self.before = None;
+        if let Some(at) = self.switching.as_ref().and_then(PendingSwitch::goes_on_in_ring_0) {
+            self.probes.await_resumption(&mut self.machine, at)?;
+            self.machine.settle_own_writes();
+        }
+        self.machine.vcpu.run().map(Some)
     }
 
     /// The guest steps itself, and KVM has done the step: the #DB behind it is due in state `after`.
@@ -351,6 +368,15 @@ fn raised(before: &State, after: &State, code: &[u8]) -> bool {
     let goes_on = instruction.flow_control() == FlowControl::Next && !loads_ss;
     let now = after.instruction_address();
     goes_on && now != at && now != at.wrapping_add(instruction.len() as u32)
+}
+
+/// JMP far, by an operand or through memory.
+fn is_far_jump(code: &[u8]) -> bool {
+    let decoded = Decoder::with_ip(32, code, 0, DecoderOptions::NONE).decode();
+    matches!(
+        decoded.code(),
+        Code::Jmp_ptr1632 | Code::Jmp_ptr1616 | Code::Jmp_m1632 | Code::Jmp_m1616
+    )
 }
 
 /// INTO with OF clear does nothing.

@@ -17,15 +17,21 @@
 mod clock;
 mod end;
 mod exact;
+mod input;
+mod real_mode;
 mod start;
 mod step;
 
 pub use clock::ClockChoice;
 pub use end::{End, Ending};
-pub use start::flat_protected_mode;
+pub use input::Input;
+pub use real_mode::StackLoad;
+pub use start::{entry_state, flat_protected_mode, real_mode};
 
 use crate::devices::{AccessSize, Devices, Effect};
-use crate::entry::{Entry, Return, Scene, capture_entry, capture_return};
+use crate::entry::{
+    Entry, PendingSwitch, Return, Scene, TaskSwitch, capture_entry, capture_return, capture_switch,
+};
 use crate::machine::{Exit, Machine, MachineError, processor, stop_requested};
 use crate::probe::{Choice, Passed, Probes, loads_trap_flag, raised_event};
 use clock::Clock;
@@ -44,6 +50,12 @@ pub trait Observer {
 
     /// An IRET is about to be executed; in exact mode it has been, unless it faults.
     fn leave(&mut self, returning: &Return);
+
+    /// A kernel that started in real mode has loaded a stack, before it had an IDT.
+    fn stack_load(&mut self, _load: &StackLoad) {}
+
+    /// A far jump to a TSS has switched tasks.
+    fn switch(&mut self, _switch: &TaskSwitch) {}
 }
 
 /// How a guest is to be run.
@@ -85,6 +97,7 @@ pub struct Run {
     probes: Probes,
     clock: Clock,
     give_up_at: Option<Instant>,
+    input: Option<Input>,
     alarm_at: Option<u64>,
     /// When the timer is due next, by the guest's time; asked anew after each access to a device.
     due: Option<u64>,
@@ -96,6 +109,8 @@ pub struct Run {
     injected: Option<(Vector, Box<State>)>,
     /// The state at the boundary just before, where it was seen.
     before: Option<Box<State>>,
+    /// A task switch that the vCPU stood in front of at the last stop.
+    switching: Option<PendingSwitch>,
     /// The last exit was for an instruction that KVM completes when the vCPU runs next.
     unfinished: bool,
     /// KVM was seen to hold interrupts off for one instruction when asked to.
@@ -121,6 +136,7 @@ impl Run {
             probes: Probes::new(options.probes, options.breakpoints),
             clock: Clock::new(options.clock),
             give_up_at: options.timeout.map(|timeout| Instant::now() + timeout),
+            input: None,
             alarm_at: None,
             due: None,
             counters: Counters::default(),
@@ -128,6 +144,7 @@ impl Run {
             ring: None,
             injected: None,
             before: None,
+            switching: None,
             unfinished: false,
             holds_interrupts: false,
             step_again: true,
@@ -137,13 +154,27 @@ impl Run {
         }
     }
 
+    /// What `input` brings goes to the guest's serial port. It is for the real clock: when a byte
+    /// arrives cannot be repeated.
+    #[must_use]
+    pub fn with_input(mut self, input: Input) -> Self {
+        self.input = Some(input);
+        self
+    }
+
     /// Runs the guest to its end.
     ///
     /// # Errors
     /// [`MachineError`] if KVM refuses something.
     pub fn run(&mut self, observer: &mut impl Observer) -> Result<End, MachineError> {
-        let entry = self.machine.vcpu.state();
+        let mut entry = self.machine.vcpu.state();
         self.last_state = entry;
+        if !entry.protected() && self.probes.choice() != Choice::None {
+            if let Some(ending) = self.leave_real_mode(observer)? {
+                return Ok(End { ending, state: self.machine.vcpu.state() });
+            }
+            entry = self.machine.vcpu.state();
+        }
         self.probes.await_idt(&mut self.machine, entry.instruction_address())?;
         // A guest that starts in the middle has its IDT already.
         self.probes.follow(&mut self.machine, &entry)?;
@@ -197,6 +228,9 @@ impl Run {
             self.devices.advance_to(self.clock.now());
             self.due = self.devices.next_deadline();
         }
+        if let Some(bytes) = self.input.as_mut().and_then(Input::poll) {
+            self.devices.receive_console_input(&bytes);
+        }
         if self.devices.interrupt_pending() {
             self.try_inject()?;
         }
@@ -207,7 +241,10 @@ impl Run {
             }
         } else {
             self.set_alarm()?;
-            let waiting = self.devices.interrupt_pending() && self.injected.is_none();
+            // An instruction whose probe has been taken out goes first.
+            let waiting = self.devices.interrupt_pending()
+                && self.injected.is_none()
+                && !self.probes.is_exposed(self.machine.vcpu.instruction_address());
             self.machine.vcpu.request_interrupt_window(waiting);
             self.machine.vcpu.run()?
         };
@@ -252,10 +289,8 @@ impl Run {
         self.alarm_at = Some(deadline.unwrap_or(u64::MAX));
         let timer = deadline.map(|at| Duration::from_nanos(at.saturating_sub(self.clock.now())));
         let patience = self.give_up_at.map(|at| at.saturating_duration_since(Instant::now()));
-        let delay = match (timer, patience) {
-            (Some(timer), Some(patience)) => Some(timer.min(patience)),
-            (timer, patience) => timer.or(patience),
-        };
+        let typed = self.input.as_ref().filter(|input| !input.ended()).map(|_| input::LATENCY);
+        let delay = [timer, patience, typed].into_iter().flatten().min();
         self.machine.vcpu.set_alarm(delay)
     }
 
@@ -306,6 +341,12 @@ impl Run {
         let mut code = [0; 15];
         let count = self.probes.read_code(&self.machine.linear(), at, &mut code);
         let class = classify(&code[..count]);
+        if class == Stepping::MaySwitchTasks {
+            let exit = self.run_one(state)?;
+            // What comes next may be an event of another task, from another state.
+            self.before = None;
+            return Ok(Some(exit));
+        }
         let steps_itself = state.eflags.contains(Eflags::TF)
             || (class == Stepping::LoadsFlags
                 && loads_trap_flag(&state, &self.machine.linear(), &code[..count]));
@@ -369,6 +410,9 @@ impl Run {
     #[inline]
     fn handle(&mut self, exit: Exit, observer: &mut impl Observer) -> Turn {
         self.counters.exits += 1;
+        if self.switching.is_some() {
+            self.complete_switch(observer);
+        }
         if let Some(address) = self.probes.hit(&mut self.machine, &exit) {
             self.stop(address, &exit, observer)?;
             return Ok(None);
@@ -465,12 +509,44 @@ impl Run {
         if open && self.devices.interrupt_pending() {
             return Ok(None);
         }
+        if open && self.input.as_ref().is_some_and(|input| !input.ended()) {
+            return Ok(self.wait_for_input());
+        }
         match self.due.filter(|_| open) {
             Some(deadline) => {
                 self.clock.wait_until(deadline);
                 Ok(self.interrupted())
             }
             None => Ok(Some(Ending::Halted)),
+        }
+    }
+
+    /// The guest waits, and somebody may type.
+    fn wait_for_input(&mut self) -> Option<Ending> {
+        loop {
+            if stop_requested() {
+                return Some(Ending::Stopped);
+            }
+            if let Some(ending) = self.interrupted() {
+                return Some(ending);
+            }
+            let input = self.input.as_mut().filter(|input| !input.ended());
+            let now = self.clock.now();
+            let left = self.due.map(|due| Duration::from_nanos(due.saturating_sub(now)));
+            let time = left.map_or(input::LATENCY, |left| left.min(input::LATENCY));
+            match input.map(|input| input.wait(time)) {
+                Some(Some(bytes)) => self.devices.receive_console_input(&bytes),
+                Some(None) => {}
+                None if self.due.is_none() => return Some(Ending::Halted),
+                None => std::thread::sleep(time),
+            }
+            if self.due.is_some_and(|due| self.clock.now() >= due) {
+                self.devices.advance_to(self.clock.now());
+                self.due = self.devices.next_deadline();
+            }
+            if self.devices.interrupt_pending() {
+                return None;
+            }
         }
     }
 
@@ -481,6 +557,21 @@ impl Run {
             self.alarm_at = None;
         }
         self.give_up_at.filter(|at| Instant::now() >= *at).map(|_| Ending::TimedOut)
+    }
+
+    /// Tells of the task switch that was to come, if it has.
+    #[cold]
+    fn complete_switch(&mut self, observer: &mut impl Observer) {
+        let state = self.machine.vcpu.state();
+        let Some(pending) = self.switching.take() else { return };
+        match pending.complete(&self.machine, &state) {
+            Ok(switch) => {
+                // A task that goes on in an outer ring does so as after a return.
+                self.ring = Some(switch.ring()).filter(|ring| *ring > switch.before.cpl());
+                observer.switch(&switch);
+            }
+            Err(pending) => self.switching = Some(pending),
+        }
     }
 
     /// The guest stopped at a probe.
@@ -514,8 +605,12 @@ impl Run {
         let exact = self.is_exact();
         let (mut loads_idt, mut passes_itself) = (false, false);
         if let Some(site) = self.probes.site_at(address) {
+            if site.resumes {
+                self.step_again = true;
+                return self.probes.resumed(&mut self.machine, address, state.eip);
+            }
             // In exact mode it is reported when it has been executed.
-            let iret = site.iret.filter(|_| !exact);
+            let (iret, far_jump) = (site.iret.filter(|_| !exact), site.far_jump);
             loads_idt = site.loads_idt;
             passes_itself = self.probes.passes_itself(site);
             if !site.vectors.is_empty() {
@@ -534,6 +629,11 @@ impl Run {
                 let returning = &capture_return(&self.machine, &iret, state, self.sequence, time);
                 self.ring = Some(returning.ring());
                 observer.leave(returning);
+            }
+            if let Some(jump) = far_jump {
+                let after = self.sequence;
+                self.switching =
+                    capture_switch(&self.machine, &self.probes, jump, state, after, time);
             }
         }
         let passed = if passes_itself {
@@ -565,7 +665,11 @@ impl Run {
                 self.counters.exits += 1;
                 self.step_again = true;
                 // What it raises is an event from this very state.
-                self.before = Some(Box::new(state));
+                self.before = self.switching.is_none().then(|| Box::new(state));
+                if let Some(at) = self.switching.as_ref().and_then(PendingSwitch::goes_on_in_ring_0)
+                {
+                    self.probes.await_resumption(&mut self.machine, at)?;
+                }
             }
         }
         if loads_idt {

@@ -1,7 +1,36 @@
 //! The state in which a boot protocol enters a kernel.
 
-use crate::boot::EntryState;
-use ia32::{Eflags, General, Segment, State};
+use crate::boot::{EntryState, Start};
+use ia32::{Eflags, General, Segment, State, TableRegister};
+
+/// The state that the image asks for.
+pub fn entry_state(entry: &EntryState) -> State {
+    match entry.start {
+        Start::ProtectedMode => flat_protected_mode(entry),
+        Start::RealMode { cs, ip } => real_mode(entry, cs, ip),
+    }
+}
+
+/// Real mode at `cs`:`ip`: all other segments 0, no stack, interrupts closed, the interrupt table
+/// at 0, where nothing is (SDM vol. 3A, "First instruction executed" and "Real-address mode").
+pub fn real_mode(entry: &EntryState, cs: u16, ip: u16) -> State {
+    let segment = |selector: u16, attributes| Segment {
+        selector,
+        attributes,
+        base: u32::from(selector) << 4,
+        limit: 0xffff,
+    };
+    let data = segment(0, 0x0093);
+    State {
+        eip: ip.into(),
+        segments: [data, segment(cs, 0x009b), data, data, data, data],
+        gdtr: TableRegister { base: 0, limit: 0xffff },
+        idtr: TableRegister { base: 0, limit: 0x03ff },
+        // ET.
+        cr0: 0x10,
+        ..flat_protected_mode(entry)
+    }
+}
 
 /// 32-bit protected mode with flat segments, paging off, interrupts closed, no tables loaded
 /// (Multiboot Specification 0.6.96, section 3.2).

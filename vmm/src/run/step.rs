@@ -13,6 +13,8 @@ pub(super) enum Stepping {
     LoadsFlags,
     /// PUSHF: it can be stepped, and TF has to be taken out of the word that it pushed.
     PushesFlags,
+    /// A far jump: if it leads to a TSS, EFLAGS is loaded without TF, and nothing stops behind it.
+    MaySwitchTasks,
     /// It enters a handler, leaves the VM, or waits: it must run without stepping.
     Never,
 }
@@ -30,6 +32,9 @@ pub(super) fn classify(code: &[u8]) -> Stepping {
         (Some(0xcc..=0xce | 0xf1 | 0xf4 | 0x6c..=0x6f | 0xe4..=0xe7 | 0xec..=0xef), _) => {
             Stepping::Never
         }
+        // JMP FAR, CALL FAR, by memory or with the target inside.
+        (Some(0xea | 0x9a), _) => Stepping::MaySwitchTasks,
+        (Some(0xff), Some(modrm)) if matches!(modrm >> 3 & 7, 3 | 5) => Stepping::MaySwitchTasks,
         // SYSCALL, SYSENTER.
         (Some(0x0f), Some(0x05 | 0x34)) => Stepping::Never,
         _ => Stepping::Plain,
@@ -55,6 +60,8 @@ mod tests {
         ] {
             assert_eq!(classify(code), Stepping::Never, "{code:02x?}");
         }
+        assert_eq!(classify(&[0xff, 0x6c, 0x24, 0x04]), Stepping::MaySwitchTasks);
+        assert_eq!(classify(&[0xff, 0x64, 0x24, 0x04]), Stepping::Plain, "a near jump");
         assert_eq!(classify(&[0x66, 0x9c]), Stepping::PushesFlags);
         assert_eq!(classify(&[0x9d]), Stepping::LoadsFlags);
         assert_eq!(classify(&[0x66, 0xcf]), Stepping::LoadsFlags);

@@ -1,4 +1,5 @@
-//! The trace as JSON Lines: a header, then an object an entry and an object a return.
+//! The trace as JSON Lines: a header, then an object an entry, a return, a task switch by hardware, and
+//! a stack that was loaded in real mode or right behind it.
 //!
 //! Every number of the machine is a string of lower-case hexadecimal digits of fixed width: 8 for a
 //! register or an address, 4 for a selector, 2 for a vector. Counts are plain numbers. Nothing in it
@@ -10,9 +11,10 @@
 
 use super::exact::to_json;
 use crate::check::Judgement;
-use crate::entry::{Entry, Exact, Frame, InnerStack, OriginSource, Return};
+use crate::entry::{Entry, Exact, Frame, InnerStack, OriginSource, Return, TaskSwitch, TssWords};
 use crate::host::Backend;
-use ia32::Word;
+use crate::run::StackLoad;
+use ia32::{State, Word};
 use std::fs::File;
 use std::io::{self, Write};
 
@@ -61,7 +63,7 @@ const BUFFER: usize = 64 * 1024;
 /// right-aligned decimal number.
 const ENTRY: Template<26, { ENTRY_TEXT.len() }> = Template::new(ENTRY_TEXT);
 const ENTRY_TEXT: &str = concat!(
-    r#"{"type":"entry","sequence":%%%%%%%%%%%%,"time":%%%%%%%%%%%%%%,"task":%%%%%,"vector":"~~","#,
+    r#"{"type":"entry","sequence":%%%%%%%%,"time":%%%%%%%%%%,"task":%%%,"vector":"~~","#,
     r#""from_ring":%,"to_ring":%,"gate":"~~~~~~~~~~~~~~~~","eflags":"~~~~~~~~","ss":"~~~~","#,
     r#""esp":"~~~~~~~~","ss0":"~~~~","esp0":"~~~~~~~~","eax":"~~~~~~~~","ecx":"~~~~~~~~","#,
     r#""edx":"~~~~~~~~","ebx":"~~~~~~~~","ebp":"~~~~~~~~","esi":"~~~~~~~~","edi":"~~~~~~~~","#,
@@ -72,7 +74,7 @@ const ENTRY_TEXT: &str = concat!(
 /// The part of a return that is always there.
 const RETURN: Template<5, { RETURN_TEXT.len() }> = Template::new(RETURN_TEXT);
 const RETURN_TEXT: &str = concat!(
-    r#"{"type":"return","after":%%%%%%%%%%%%,"time":%%%%%%%%%%%%%%,"task":%%%%%,"from_ring":%,"#,
+    r#"{"type":"return","after":%%%%%%%%,"time":%%%%%%%%%%,"task":%%%,"from_ring":%,"#,
     r#""to_ring":%,"frame":{"#,
 );
 
@@ -86,6 +88,10 @@ const FIVE_WORDS_TEXT: &str = concat!(
 /// The control registers that seldom change.
 const CONTROL: Template<2, { CONTROL_TEXT.len() }> = Template::new(CONTROL_TEXT);
 const CONTROL_TEXT: &str = r#","cr0":"~~~~~~~~","cr4":"~~~~~~~~""#;
+
+/// What an entry from a stack segment of the LDT adds to it.
+const LDT: Template<2, { LDT_TEXT.len() }> = Template::new(LDT_TEXT);
+const LDT_TEXT: &str = r#","ldtr":"~~~~","linear_stack":"~~~~~~~~""#;
 
 /// What the state before an event adds to an entry.
 const BEFORE: Template<5, { BEFORE_TEXT.len() }> = Template::new(BEFORE_TEXT);
@@ -141,13 +147,14 @@ impl JsonLines {
         let general = &after.general;
         let [es, _, _, ds, fs, gs] = after.segments.each_ref().map(|one| u64::from(one.selector));
         let stack = entry.inner_stack.unwrap_or(InnerStack { ss: 0, esp: 0 });
+        let (start, task) = (line.len(), judgement.task.map_or(0, |task| u64::from(task.0)));
         fill!(
             line,
             ENTRY,
             [
                 entry.sequence,
                 entry.time,
-                judgement.task.map_or(0, |task| u64::from(task.0)),
+                task,
                 u64::from(entry.vector.0),
                 u64::from(entry.origin.ring),
                 u64::from(after.cpl()),
@@ -173,6 +180,10 @@ impl JsonLines {
                 u64::from(after.cr3)
             ]
         );
+        if entry.sequence >= WIDEST[0] || entry.time >= WIDEST[1] || task >= WIDEST[2] {
+            let values = [("sequence", entry.sequence), ("time", entry.time), ("task", task)];
+            widen(line, start, &values);
+        }
         words(line, &entry.frame);
         if self.control != Some((after.cr0, after.cr4)) {
             self.control = Some((after.cr0, after.cr4));
@@ -191,6 +202,9 @@ impl JsonLines {
             },
         );
         text(line, "\"");
+        if let Some(stack) = entry.ldt_stack {
+            fill!(line, LDT, [u64::from(after.ldtr.selector), u64::from(stack)]);
+        }
         if let Some(before) = &entry.before {
             fill!(
                 line,
@@ -219,22 +233,101 @@ impl JsonLines {
     pub fn leave(&mut self, returning: &Return, judgement: &Judgement) -> io::Result<()> {
         let line = &mut self.buffer;
         let state = &returning.state;
+        let (start, task) = (line.len(), judgement.task.map_or(0, |task| u64::from(task.0)));
         fill!(
             line,
             RETURN,
             [
                 returning.after_sequence,
                 returning.time,
-                judgement.task.map_or(0, |task| u64::from(task.0)),
+                task,
                 u64::from(state.cpl()),
                 u64::from(returning.ring())
             ]
         );
+        if returning.after_sequence >= WIDEST[0] || returning.time >= WIDEST[1] || task >= WIDEST[2]
+        {
+            let values =
+                [("after", returning.after_sequence), ("time", returning.time), ("task", task)];
+            widen(line, start, &values);
+        }
         words(line, &returning.frame);
         if let Some(done) = &returning.done {
             held_against_the_model(line, &done.exact);
         }
         judged(line, judgement);
+        self.end_line()
+    }
+
+    /// Writes a task switch by hardware: TR and LDTR before and after, where the old task was left, as
+    /// its TSS has it, and where the new one goes on.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn switch(&mut self, switch: &TaskSwitch, judgement: &Judgement) -> io::Result<()> {
+        let side = |tss: &TssWords| {
+            format!(
+                r#"{{"ss":"{:04x}","esp":"{:08x}","cs":"{:04x}","eip":"{:08x}","eflags":"{:08x}","ss0":"{:04x}","esp0":"{:08x}","ldtr":"{:04x}","cr3":"{:08x}"}}"#,
+                tss.selector(TssWords::SS).0,
+                tss.0[TssWords::ESP],
+                tss.selector(TssWords::CS).0,
+                tss.0[TssWords::EIP],
+                tss.0[TssWords::EFLAGS],
+                tss.inner_stack().ss,
+                tss.inner_stack().esp,
+                tss.selector(TssWords::LDT).0,
+                tss.0[TssWords::CR3],
+            )
+        };
+        let base = |base: Option<u32>| base.map_or("null".into(), |base| format!("\"{base:08x}\""));
+        let line = &mut self.buffer;
+        text(
+            line,
+            &format!(
+                r#"{{"type":"switch","after":{},"time":{},"task":{},"from_ring":{},"to_ring":{},"tr":["{:04x}","{:04x}"],"left":{},"loaded":{},"code_base":{},"stack_base":{}"#,
+                switch.after_sequence,
+                switch.time,
+                judgement.task.map_or(0, |task| task.0),
+                switch.before.cpl(),
+                switch.ring(),
+                switch.before.tr.selector,
+                switch.tr.0,
+                side(&switch.stored),
+                side(&switch.new),
+                base(switch.code_base),
+                base(switch.stack_base),
+            ),
+        );
+        judged(line, judgement);
+        self.end_line()
+    }
+
+    /// Writes a stack that was loaded before there were probes.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn stack_load(&mut self, load: &StackLoad) -> io::Result<()> {
+        let side = |state: &State| {
+            format!(
+                r#"{{"mode":"{}","cs":"{:04x}","eip":"{:08x}","ss":"{:04x}","esp":"{:08x}","linear":"{:08x}"}}"#,
+                if state.protected() { "protected" } else { "real" },
+                state.cs().selector,
+                state.eip,
+                state.ss().selector,
+                state.general.esp,
+                state.stack_address(),
+            )
+        };
+        let line = &mut self.buffer;
+        text(
+            line,
+            &format!(
+                r#"{{"type":"stack","instruction":"{}","before":{},"after":{}"#,
+                load.instruction(),
+                side(&load.before),
+                side(&load.after),
+            ),
+        );
         self.end_line()
     }
 
@@ -300,7 +393,8 @@ impl<const GAPS: usize, const LENGTH: usize> Template<GAPS, LENGTH> {
 }
 
 impl Gap {
-    /// Writes `value` into the gap. A decimal number has room for the stops of some years.
+    /// Writes `value` into the gap. A decimal number that is too wide
+    /// for it is written by [`widen`].
     #[inline(always)]
     fn put(self, line: &mut [u8], value: u64) {
         let at = self.at;
@@ -324,6 +418,22 @@ impl Gap {
                 }
             }
         }
+    }
+}
+
+/// The first sequence number, time and task that the templates have no room for.
+const WIDEST: [u64; 3] = [100_000_000, 10_000_000_000, 1_000];
+
+/// Writes numbers that are too wide for their gaps in place of what stands there, in the line that
+/// begins at `start`.
+#[cold]
+fn widen(line: &mut Vec<u8>, start: usize, values: &[(&str, u64)]) {
+    for (name, value) in values {
+        let field = format!("\"{name}\":");
+        let found = line[start..].windows(field.len()).position(|at| at == field.as_bytes());
+        let Some(at) = found.map(|at| start + at + field.len()) else { continue };
+        let end = line[at..].iter().position(|byte| *byte == b',').map_or(at, |end| at + end);
+        line.splice(at..end, value.to_string().into_bytes());
     }
 }
 
@@ -511,6 +621,19 @@ mod tests {
         #[test]
         fn decimals_are_what_the_standard_library_writes(value: u64) {
             prop_assert_eq!(made(|line| decimal(line, value)), value.to_string());
+        }
+
+        #[test]
+        fn a_number_too_wide_for_its_gap_is_written_whole(value: u64, other: u64) {
+            let mut line = b"before\"time\":0,".to_vec();
+            let start = line.len();
+            line.extend_from_slice(b"{\"time\":  12345678,\"task\":  1,");
+            widen(&mut line, start, &[("time", value), ("task", other)]);
+            let text = String::from_utf8(line).unwrap();
+            prop_assert_eq!(
+                text,
+                format!("before\"time\":0,{{\"time\":{value},\"task\":{other},")
+            );
         }
 
         #[test]

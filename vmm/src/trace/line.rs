@@ -7,8 +7,9 @@
 
 use super::Colour;
 use crate::check::{Finding, Judgement, TaskId};
-use crate::entry::{Entry, Kind};
-use ia32::{Vector, Word};
+use crate::entry::{Entry, Kind, TaskSwitch, TssWords};
+use crate::run::StackLoad;
+use ia32::{State, Vector, Word};
 use std::fmt::{self, Write};
 
 /// `int 0x80`, `#PF`, `external 0x20`: what happened.
@@ -76,7 +77,61 @@ pub(super) fn line(entry: &Entry, judgement: &Judgement, colour: Colour) -> Stri
     }
     text.push_str("  ");
     text.push_str(&verdict(judgement, colour));
+    if let (Some(stack), Some(esp)) = (entry.ldt_stack, frame.get(Word::Esp)) {
+        let base = stack.wrapping_sub(esp);
+        let _ = write!(
+            text,
+            "  {}",
+            colour.dim(&format!(
+                "TR {:04x} LDT {:04x} base {base:08x}",
+                after.tr.selector, after.ldtr.selector
+            ))
+        );
+    }
     text
+}
+
+/// The line of a task switch by hardware: from the stack that is left to the one that is taken.
+pub(super) fn switch_line(switch: &TaskSwitch, judgement: &Judgement, colour: Colour) -> String {
+    let (before, new) = (&switch.before, &switch.new);
+    let base = |base: Option<u32>| base.map_or("????????".into(), |base| format!("{base:08x}"));
+    format!(
+        "        {:<7} {:<14} {}→{}   {:04x}:{:08x} → {:04x}:{:08x}  \
+         TR {:04x}→{:04x} LDT {:04x}→{:04x} base {}  CS:EIP {:04x}:{:08x}  ESP0 {:08x} kept  {}",
+        task_name(judgement.task),
+        format!("jmp far {:04x}", switch.selector.0),
+        before.cpl(),
+        switch.ring(),
+        before.ss().selector,
+        before.general.esp,
+        new.selector(TssWords::SS).0,
+        new.0[TssWords::ESP],
+        before.tr.selector,
+        switch.tr.0,
+        before.ldtr.selector,
+        new.selector(TssWords::LDT).0,
+        base(switch.code_base),
+        new.selector(TssWords::CS).0,
+        new.0[TssWords::EIP],
+        switch.stored.0[TssWords::ESP0],
+        verdict(judgement, colour),
+    )
+}
+
+/// The line of a stack that was loaded before there were probes.
+pub(super) fn stack_line(load: &StackLoad) -> String {
+    let (before, after) = (&load.before, &load.after);
+    let stack =
+        |state: &State| format!("{:04x}:{:08x}", state.ss().selector, state.stack_pointer());
+    format!(
+        "        -       {:<14} {}   {} → {}  linear {:08x}, {}",
+        load.instruction(),
+        if after.protected() { "0→0" } else { "   " },
+        stack(before),
+        stack(after),
+        after.stack_address(),
+        if after.protected() { "protected mode" } else { "real mode" },
+    )
 }
 
 fn verdict(judgement: &Judgement, colour: Colour) -> String {

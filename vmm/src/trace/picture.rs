@@ -2,7 +2,7 @@
 
 use super::event_name;
 use crate::entry::{Entry, Kind};
-use ia32::{Eflags, Word};
+use ia32::{Eflags, Selector, Table, Word};
 use std::fmt::Write;
 
 /// Draws the stack that an entry arrived on.
@@ -59,8 +59,25 @@ fn remark(entry: &Entry, word: Word) -> String {
     let frame = &entry.frame;
     let Some(value) = frame.get(word) else { return "not mapped".into() };
     match word {
-        Word::Cs | Word::Ss if !frame.shape.from_virtual_8086 => format!("ring {}", value & 3),
-        Word::Esp => "the interrupted stack".into(),
+        Word::Cs | Word::Ss if !frame.shape.from_virtual_8086 => {
+            let ring = format!("ring {}", value & 3);
+            match (Selector(value as u16).table(), entry.ldt_stack, frame.get(Word::Esp)) {
+                (Table::Ldt, Some(stack), Some(esp)) => format!(
+                    "{ring}, entry {} of LDT {:04x}: base {:08x}",
+                    (value & 0xffff) >> 3,
+                    entry.after.ldtr.selector,
+                    match (word, entry.code.linear, frame.get(Word::Eip)) {
+                        (Word::Cs, Some(code), Some(eip)) => code.wrapping_sub(eip),
+                        _ => stack.wrapping_sub(esp),
+                    }
+                ),
+                _ => ring,
+            }
+        }
+        Word::Esp => match entry.ldt_stack {
+            Some(stack) => format!("the interrupted stack, at {stack:08x}"),
+            None => "the interrupted stack".into(),
+        },
         Word::Eflags => Eflags(value).to_string(),
         Word::Eip => match entry.kind {
             Kind::Software => format!("behind int {:#04x}", entry.vector.0),

@@ -1,13 +1,14 @@
 //! The observer that checks, prints and writes.
 
-use super::line::{heading, line};
+use super::line::{heading, line, stack_line, switch_line};
 use super::{Colour, FindingText, JsonLines, Summary, event_name, picture, task_name};
 use crate::check::{Checker, Judgement};
-use crate::entry::{Entry, Return};
+use crate::entry::{Entry, Return, TaskSwitch};
 use crate::host::Backend;
 use crate::probe::Census;
-use crate::run::{Ending, Observer};
+use crate::run::{Ending, Observer, StackLoad};
 use ia32::Word;
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 /// Which frames are drawn.
@@ -35,6 +36,8 @@ pub struct Report<W: Write> {
     colour: Colour,
     frames: Frames,
     quiet: bool,
+    /// The console is passed on byte by byte.
+    raw_console: bool,
     /// Returns get a line too.
     returns: bool,
     /// Console output up to the end of its line.
@@ -57,6 +60,7 @@ impl<W: Write> Report<W> {
             colour: Colour::default(),
             frames: Frames::default(),
             quiet: false,
+            raw_console: false,
             returns: false,
             console: Vec::new(),
             headed: false,
@@ -85,6 +89,13 @@ impl<W: Write> Report<W> {
         self.frames = frames;
         self.quiet = quiet;
         self.returns = returns;
+        self
+    }
+
+    /// The console goes out as it comes, for somebody who types at it.
+    #[must_use]
+    pub fn with_raw_console(mut self) -> Self {
+        self.raw_console = true;
         self
     }
 
@@ -187,6 +198,11 @@ impl<W: Write> Report<W> {
 
 impl<W: Write> Observer for Report<W> {
     fn console(&mut self, bytes: &[u8]) {
+        if self.raw_console {
+            let written = self.out.write_all(bytes).and_then(|()| self.out.flush());
+            self.keep(written);
+            return;
+        }
         self.console.extend_from_slice(bytes);
         if bytes.contains(&b'\n') {
             self.console_line();
@@ -234,12 +250,19 @@ impl<W: Write> Observer for Report<W> {
         }
         if self.returns && !self.quiet {
             let eip = returning.frame.get(Word::Eip).unwrap_or(0);
-            let text = format!(
+            let mut text = format!(
                 "        {:<7} iret           {}→{}   to EIP {eip:08x}",
                 task_name(judgement.task),
                 returning.state.cpl(),
                 returning.ring(),
             );
+            if let (Some(cs), Some(ss), Some(esp)) = (
+                returning.frame.selector(Word::Cs),
+                returning.frame.selector(Word::Ss),
+                returning.frame.get(Word::Esp),
+            ) {
+                let _ = write!(text, " of CS {cs:04x}, on {ss:04x}:{esp:08x}");
+            }
             let text = self.colour.dim(&text);
             self.say(&text);
         }
@@ -249,6 +272,39 @@ impl<W: Write> Observer for Report<W> {
                 returning.after_sequence,
                 task_name(judgement.task),
                 returning.frame.address,
+            );
+            self.findings(&place, &judgement);
+        }
+    }
+
+    fn stack_load(&mut self, load: &StackLoad) {
+        if let Some(trace) = &mut self.trace {
+            let written = trace.stack_load(load);
+            self.keep(written);
+        }
+        if !self.quiet {
+            let text = stack_line(load);
+            self.say(&text);
+        }
+    }
+
+    fn switch(&mut self, switch: &TaskSwitch) {
+        let judgement = self.checker.switch(switch);
+        self.summary.switch(&judgement);
+        if let Some(trace) = &mut self.trace {
+            let written = trace.switch(switch, &judgement);
+            self.keep(written);
+        }
+        if !self.quiet {
+            let text = switch_line(switch, &judgement, self.colour);
+            self.say(&text);
+        }
+        if !judgement.is_ok() {
+            let place = format!(
+                "the switch after #{} to {} (TR {:04x})",
+                switch.after_sequence,
+                task_name(judgement.task),
+                switch.selector.0,
             );
             self.findings(&place, &judgement);
         }

@@ -3,7 +3,7 @@
 use super::{Colour, event_name};
 use crate::check::{Deviation, History, Judgement};
 use crate::entry::{Entry, Exact, Kind, Return};
-use crate::host::Backend;
+use crate::host::{Authority, Backend};
 use crate::probe::Census;
 use crate::run::Ending;
 use ia32::Vector;
@@ -49,6 +49,8 @@ pub struct Summary {
     pub same: u64,
     /// Returns that were seen.
     pub returns: u64,
+    /// Task switches by hardware.
+    pub switches: u64,
     /// Findings in all.
     pub findings: u64,
     /// The guest ran without probes.
@@ -96,6 +98,12 @@ impl Summary {
         self.returns += 1;
         self.exact_returns +=
             u64::from(is_decided(returning.done.as_ref().map(|done| &done.exact)));
+        self.judged(judgement);
+    }
+
+    /// Counts a task switch.
+    pub fn switch(&mut self, judgement: &Judgement) {
+        self.switches += 1;
         self.judged(judgement);
     }
 
@@ -205,6 +213,16 @@ impl Summary {
             }
         };
         row("returns", format!("{:<8} {unpopped}", self.returns).trim_end());
+        if self.switches > 0 {
+            row(
+                "switches",
+                &format!(
+                    "{:<8} of tasks, by a far jump to a TSS, carried out by {}",
+                    self.switches,
+                    switcher(backend.authority)
+                ),
+            );
+        }
         let mut heading = "stacks";
         for stack in history.stacks() {
             row(
@@ -248,6 +266,16 @@ impl Summary {
 
 fn is_decided(exact: Option<&Exact>) -> bool {
     exact.is_some_and(|exact| exact.decided)
+}
+
+/// Who carries out task switches. KVM asks processors to stop at them and emulates them; QEMU's model
+/// does not stop.
+fn switcher(authority: Authority) -> &'static str {
+    match authority {
+        Authority::Silicon => "KVM in the processor's stead",
+        Authority::Tcg => "QEMU's model of the processor",
+        Authority::Emulated => "the software that runs the guest",
+    }
 }
 
 fn probes(census: &Census) -> String {

@@ -1,0 +1,7 @@
+//! Hands the programs' linker script to the linker.
+
+fn main() {
+    let folder = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
+    println!("cargo::rustc-link-arg-bins=-T{folder}/program.ld");
+    println!("cargo::rerun-if-changed=program.ld");
+}

@@ -1,0 +1,242 @@
+//! A task: one page.
+//!
+//! ```text
+//!  ESP0 = page + 4096 ─►  ┌─────────────────────────┐
+//!                         │ SS ESP EFLAGS CS EIP    │  pushed by the CPU at each entry from ring 3
+//!                         │ the rest of the frame   │  pushed by `trap`
+//!                         │ what the kernel calls   │
+//!                         │            ▼            │
+//!                         │                         │
+//!                         ├─────────────────────────┤
+//!                         │ TSS, LDT                │
+//!                         │ state, pid, …           │  the task's structure: `Task`
+//!  page ───────────────►  └─────────────────────────┘
+//! ```
+//! So the stack that a task enters the kernel on comes and goes with the task, and a zombie has one
+//! until its parent has asked for it.
+
+use crate::memory::{self, directory};
+use crate::plant;
+use crate::schedule::schedule;
+use crate::segments::{self, KERNEL_CODE, KERNEL_DATA, TASKS, USER_DATA, make_ldt};
+use crate::trap::{Frame, leave};
+use arch::OneCpu;
+use arch::page::PAGE;
+use arch::segment::Descriptor;
+use arch::tss::{Registers, Tss};
+use core::cell::Cell;
+
+/// What a task is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// It runs, or would.
+    Ready,
+    /// It waits for the next tick.
+    Paused,
+    /// It waits for a child to end.
+    Waiting,
+    /// It has ended; the parent has not asked for its status.
+    Zombie,
+}
+
+/// The structure at the bottom of a task's page.
+#[repr(C)]
+pub(crate) struct Task {
+    pub(crate) state: Cell<State>,
+    /// Its number: which TSS, which LDT, which part of the linear address space.
+    pub(crate) number: usize,
+    pub(crate) pid: u32,
+    parent: Cell<u32>,
+    status: Cell<i32>,
+    /// The limit of its segments, in pages.
+    pages: Cell<u32>,
+    ldt: Cell<[Descriptor; 3]>,
+    tss: Tss,
+}
+
+/// The pages of 640 KiB: the limit of tasks 0 and 1, and of all until they exec.
+const LOW_PAGES: u32 = 160;
+/// No task has this pid.
+const NOBODY: u32 = !0;
+
+// SAFETY: these are used by kernel code with interrupts closed.
+static TABLE: OneCpu<[Cell<Option<&'static Task>>; TASKS]> =
+    unsafe { OneCpu::new([const { Cell::new(None) }; TASKS]) };
+// SAFETY: as above.
+static CURRENT: OneCpu<Cell<usize>> = unsafe { OneCpu::new(Cell::new(0)) };
+// SAFETY: as above.
+static LAST_PID: OneCpu<Cell<u32>> = unsafe { OneCpu::new(Cell::new(0)) };
+
+/// Task 0's page is part of the kernel; all others are taken from free memory.
+#[repr(C, align(4096))]
+struct Page(Cell<[u8; PAGE as usize]>);
+
+// SAFETY: used as task 0's page, and for nothing else.
+static TASK_0: OneCpu<Page> = unsafe { OneCpu::new(Page(Cell::new([0; PAGE as usize]))) };
+
+/// Bytes from one task's part of the linear address space to the next one's.
+pub(crate) fn space() -> u32 {
+    if plant::is("half_the_space") { 32 << 20 } else { 64 << 20 }
+}
+
+/// Where task 0's page is.
+pub(crate) fn page_of_task_0() -> u32 {
+    TASK_0.0.as_ptr() as u32
+}
+
+/// Makes the kernel on its initial stack task 0.
+pub(crate) fn start() {
+    let pages = if plant::is("limit_one_mib") { 256 } else { LOW_PAGES };
+    Task::place(page_of_task_0(), 0, 0, NOBODY, pages);
+    segments::become_task_0();
+}
+
+impl Task {
+    /// Writes a structure to the bottom of a page, and enters it everywhere.
+    fn place(page: u32, number: usize, pid: u32, parent: u32, pages: u32) -> &'static Self {
+        let base = number as u32 * space();
+        let task = Self {
+            state: Cell::new(State::Ready),
+            number,
+            pid,
+            parent: Cell::new(parent),
+            status: Cell::new(0),
+            pages: Cell::new(pages),
+            ldt: Cell::new(make_ldt(base, pages)),
+            tss: Tss::new(KERNEL_DATA),
+        };
+        let record = page as *mut Self;
+        // SAFETY: a page that nobody else uses; it stays until `wait`.
+        let task = unsafe {
+            record.write(task);
+            &*record
+        };
+        let middle = plant::is("esp0_in_mid_page");
+        task.tss.set_esp0(page + if middle { PAGE / 2 + 512 } else { PAGE });
+        task.tss.set_registers(Registers {
+            cr3: directory(),
+            ldt: segments::ldt(number).0.into(),
+            ..Registers::ZERO
+        });
+        segments::add(number, &task.tss, &task.ldt);
+        TABLE[number].set(Some(task));
+        task
+    }
+
+    /// The task that runs.
+    pub(crate) fn current() -> &'static Self {
+        Self::get(CURRENT.get()).expect("what runs is a task")
+    }
+
+    /// The task with that number.
+    pub(crate) fn get(number: usize) -> Option<&'static Self> {
+        TABLE[number].get()
+    }
+
+    /// All but task 0.
+    pub(crate) fn all() -> impl Iterator<Item = &'static Self> {
+        TABLE[1..].iter().filter_map(Cell::get)
+    }
+
+    /// Its first linear address.
+    pub(crate) fn base(&self) -> u32 {
+        self.number as u32 * space()
+    }
+
+    /// How many bytes its segments reach.
+    pub(crate) fn size(&self) -> u32 {
+        self.pages.get() * PAGE
+    }
+
+    /// Lets its segments span all of its part, for a program.
+    pub(crate) fn widen(&self) {
+        self.pages.set(space() / PAGE);
+        self.ldt.set(make_ldt(self.base(), self.pages.get()));
+    }
+
+    /// From now on it is this one that runs: the switch follows.
+    pub(crate) fn set_current(&self) {
+        CURRENT.set(self.number);
+    }
+
+    /// Keeps a stack pointer where the next entry from ring 3 will start.
+    pub(crate) fn spoil_esp0(&self, esp: u32) {
+        self.tss.set_esp0(esp);
+    }
+}
+
+/// fork: a child that goes on where its parent entered the kernel, in ring 3, with 0 in EAX.
+///
+/// Its kernel stack is new and empty: nothing of the parent's is copied but the structure and the
+/// registers of the frame, which the first switch to it loads from its TSS.
+pub(crate) fn fork(frame: &Frame) -> Option<u32> {
+    let parent = Task::current();
+    let number = (1..TASKS).find(|number| Task::get(*number).is_none())?;
+    let page = memory::get_free_page()?;
+    let base = number as u32 * space();
+    if memory::copy_page_tables(parent.base(), base, parent.pages.get()).is_none() {
+        memory::free_page_tables(base, space());
+        memory::free_page(page);
+        return None;
+    }
+    LAST_PID.set(LAST_PID.get() + 1);
+    let child = Task::place(page, number, LAST_PID.get(), parent.pid, parent.pages.get());
+    let Frame { eip, eflags, esp, cs, ss, ds, es, fs, .. } = *frame;
+    let Frame { ecx, edx, ebx, ebp, esi, edi, .. } = *frame;
+    let Registers { cr3, ldt, .. } = child.tss.registers();
+    let (eax, gs) = (0, USER_DATA.0.into());
+    #[rustfmt::skip]
+    let mut registers = Registers {
+        cr3, eip, eflags, eax, ecx, edx, ebx, esp, ebp, esi, edi, es, cs, ss, ds, fs, gs, ldt,
+    };
+    if plant::is("fork_copies_stack") {
+        let copy = ((page + PAGE) as usize - size_of::<Frame>()) as *mut Frame;
+        // SAFETY: the top of the child's page, where nothing is yet.
+        unsafe { copy.write(Frame { eax, ..*frame }) };
+        let (eip, esp, eflags) = (leave as *const () as u32, copy as u32, 2);
+        let (cs, ss) = (KERNEL_CODE.0.into(), KERNEL_DATA.0.into());
+        registers = Registers { eip, esp, eflags, cs, ss, ds: ss, es: ss, ..registers };
+    }
+    child.tss.set_registers(registers);
+    Some(child.pid)
+}
+
+/// exit: ends the task that runs. Its memory goes; its page stays, for the kernel is on it.
+pub(crate) fn exit(status: i32) -> ! {
+    let task = Task::current();
+    if task.pid == 1 {
+        arch::println!("classic: init has ended, {} free pages", memory::free_pages());
+        arch::power::off(if status == 0 { abi::port::EXIT_OK } else { abi::port::EXIT_PANIC });
+    }
+    memory::free_page_tables(task.base(), space());
+    task.status.set(status);
+    task.state.set(State::Zombie);
+    for child in Task::all().filter(|child| child.parent.get() == task.pid) {
+        child.parent.set(1);
+    }
+    for parent in Task::all().filter(|other| other.state.get() == State::Waiting) {
+        parent.state.set(State::Ready); // whoever waits looks again by itself
+    }
+    schedule();
+    unreachable!("a zombie runs")
+}
+
+/// wait: the pid and status of a child that has ended; its page becomes free. None without children.
+pub(crate) fn wait() -> Option<(u32, i32)> {
+    let task = Task::current();
+    loop {
+        let mut children = Task::all().filter(|child| child.parent.get() == task.pid).peekable();
+        children.peek()?;
+        if let Some(zombie) = children.find(|child| child.state.get() == State::Zombie) {
+            let (pid, status) = (zombie.pid, zombie.status.get());
+            TABLE[zombie.number].set(None);
+            segments::remove(zombie.number);
+            memory::free_page(core::ptr::from_ref(zombie) as u32);
+            return Some((pid, status));
+        }
+        task.state.set(State::Waiting);
+        schedule();
+    }
+}
+
+const _: () = assert!(size_of::<Task>() <= 256);

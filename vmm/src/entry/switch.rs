@@ -1,0 +1,220 @@
+//! A task switch by hardware: a far jump to a task-state segment.
+//!
+//! The processor stores the registers of the task that runs in its TSS, loads those of the new one,
+//! and TR names the new TSS (SDM vol. 3A, "Task switching"). No gate is involved and nothing is
+//! pushed. It is captured in two parts: in front of the jump, and at the next exit, when it is done.
+
+use super::{Frame, InnerStack};
+use crate::machine::{LinearMemory, Machine};
+use crate::probe::Probes;
+use ia32::{Descriptor, DescriptorKind, FrameShape, Selector, State};
+use iced_x86::{Code, Decoder, DecoderOptions, Instruction, OpKind, Register};
+
+/// The 26 words of a 32-bit TSS (SDM vol. 3A, "32-bit task-state segment").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TssWords(pub [u32; 26]);
+
+/// Indices into [`TssWords`].
+#[expect(missing_docs, reason = "they are what they are called")]
+impl TssWords {
+    pub const BACKLINK: usize = 0;
+    pub const ESP0: usize = 1;
+    pub const SS0: usize = 2;
+    pub const CR3: usize = 7;
+    pub const EIP: usize = 8;
+    pub const EFLAGS: usize = 9;
+    pub const EAX: usize = 10;
+    pub const ESP: usize = 14;
+    pub const ES: usize = 18;
+    pub const CS: usize = 19;
+    pub const SS: usize = 20;
+    pub const LDT: usize = 24;
+
+    fn read(linear: &LinearMemory<'_>, address: u32) -> Option<Self> {
+        let mut words = [0; 26];
+        for (word, at) in words.iter_mut().zip((address..).step_by(4)) {
+            *word = linear.read_u32(at)?;
+        }
+        Some(TssWords(words))
+    }
+
+    /// The word at `index`, as a selector.
+    pub fn selector(&self, index: usize) -> Selector {
+        Selector(self.0[index] as u16)
+    }
+
+    /// SS0:ESP0.
+    pub fn inner_stack(&self) -> InnerStack {
+        InnerStack { ss: self.0[Self::SS0] as u16, esp: self.0[Self::ESP0] }
+    }
+}
+
+/// A switch from one task to another by a far jump.
+#[derive(Clone, Debug)]
+pub struct TaskSwitch {
+    /// The number of the last entry before it.
+    pub after_sequence: u64,
+    /// Instructions on the deterministic clock; 0 on the real one.
+    pub time: u64,
+    /// The state in front of the jump, or of the no-op before it.
+    pub before: State,
+    /// EIP behind the jump: what the old task goes on with.
+    pub next_eip: u32,
+    /// The selector that the jump names.
+    pub selector: Selector,
+    /// The old task's TSS in front of the jump.
+    pub old: TssWords,
+    /// The new task's TSS in front of the jump: what is loaded.
+    pub new: TssWords,
+    /// Linear address of the new task's TSS.
+    pub new_tss: u32,
+    /// Base of the new task's code segment, if its LDT can be read.
+    pub code_base: Option<u32>,
+    /// Base of the new task's stack segment.
+    pub stack_base: Option<u32>,
+    /// What lies at the top of the new task's kernel stack, as a frame of five words.
+    pub kernel_stack: Frame,
+    /// The old task's TSS behind the jump.
+    pub stored: TssWords,
+    /// TR at the next exit.
+    pub tr: Selector,
+}
+
+impl TaskSwitch {
+    /// The privilege level that the new task goes on at.
+    pub fn ring(&self) -> u8 {
+        self.new.selector(TssWords::CS).rpl()
+    }
+
+    /// Linear address of the new task's stack pointer, its base taken as 0 where it is not known.
+    pub fn stack_address(&self) -> u32 {
+        self.stack_base.unwrap_or(0).wrapping_add(self.new.0[TssWords::ESP])
+    }
+}
+
+/// A switch that is about to happen.
+#[derive(Debug)]
+pub(crate) struct PendingSwitch {
+    switch: Box<TaskSwitch>,
+    old_tss: u32,
+    /// Linear addresses of the no-op and the jump: while EIP is there, it has not happened.
+    at: [u32; 2],
+}
+
+/// The switch that the far jump at `jump` is about to do, the vCPU standing at it or at the no-op
+/// before it with `state`. None if it leads to no 32-bit TSS.
+pub(crate) fn capture_switch(
+    machine: &Machine,
+    probes: &Probes,
+    jump: u32,
+    state: State,
+    after_sequence: u64,
+    time: u64,
+) -> Option<PendingSwitch> {
+    let linear = LinearMemory { memory: &machine.memory, paging: (&state).into() };
+    let mut code = [0; 15];
+    let count = probes.read_code(&linear, jump, &mut code);
+    let eip = jump.wrapping_sub(state.cs().base);
+    let instruction =
+        Decoder::with_ip(32, &code[..count], u64::from(eip), DecoderOptions::NONE).decode();
+    let selector = far_selector(&instruction, &state, &linear)?;
+    let descriptor = linear.descriptor(&state, selector)?;
+    if !matches!(descriptor.kind(), DescriptorKind::Tss { wide: true, .. }) {
+        return None;
+    }
+    let (old_tss, new_tss) = (state.tr.base, descriptor.base());
+    let (old, new) = (TssWords::read(&linear, old_tss)?, TssWords::read(&linear, new_tss)?);
+    // The new LDT is found by its descriptor in the GDT; what a selector means then depends on it.
+    let mut later = state;
+    let ldt = linear.descriptor(&state, new.selector(TssWords::LDT));
+    later.ldtr = ldt.map(|ldt| ldt.segment(new.0[TssWords::LDT] as u16)).unwrap_or_default();
+    let base = |index: usize| linear.descriptor(&later, new.selector(index)).map(Descriptor::base);
+    let top = linear
+        .descriptor(&state, Selector(new.inner_stack().ss))
+        .map_or(0, Descriptor::base)
+        .wrapping_add(new.inner_stack().esp);
+    let shape = FrameShape {
+        changes_stack: true,
+        from_virtual_8086: false,
+        error_code: false,
+        word_size: 4,
+    };
+    let switch = Box::new(TaskSwitch {
+        after_sequence,
+        time,
+        before: state,
+        next_eip: eip.wrapping_add(instruction.len() as u32),
+        selector,
+        old,
+        new,
+        new_tss,
+        code_base: base(TssWords::CS),
+        stack_base: base(TssWords::SS),
+        kernel_stack: Frame::read(&linear, top.wrapping_sub(shape.size()), shape),
+        stored: old,
+        tr: state.tr.selector(),
+    });
+    Some(PendingSwitch { switch, old_tss, at: [state.instruction_address(), jump] })
+}
+
+impl PendingSwitch {
+    /// Linear address at which the new task goes on, if that is in ring 0.
+    pub(crate) fn goes_on_in_ring_0(&self) -> Option<u32> {
+        let base = self.switch.code_base.filter(|_| self.switch.ring() == 0)?;
+        Some(base.wrapping_add(self.switch.new.0[TssWords::EIP]))
+    }
+
+    /// The switch, now that the vCPU is in `state`; or itself, if it has not happened yet.
+    pub(crate) fn complete(mut self, machine: &Machine, state: &State) -> Result<TaskSwitch, Self> {
+        let still = state.tr.selector() == self.switch.tr;
+        if still && self.at.contains(&state.instruction_address()) {
+            return Err(self);
+        }
+        let linear = LinearMemory { memory: &machine.memory, paging: state.into() };
+        if let Some(stored) = TssWords::read(&linear, self.old_tss) {
+            self.switch.stored = stored;
+        }
+        self.switch.tr = state.tr.selector();
+        Ok(*self.switch)
+    }
+}
+
+/// The selector that a far jump leads to, be it in the instruction or in memory.
+fn far_selector(
+    instruction: &Instruction,
+    state: &State,
+    linear: &LinearMemory<'_>,
+) -> Option<Selector> {
+    match instruction.code() {
+        Code::Jmp_ptr1632 => Some(Selector(instruction.far_branch_selector())),
+        Code::Jmp_m1632 if instruction.op0_kind() == OpKind::Memory => {
+            let address = instruction.virtual_address(0, 0, |register, _, _| {
+                register_value(state, register).map(u64::from)
+            })?;
+            linear.read_u16((address as u32).wrapping_add(4)).map(Selector)
+        }
+        _ => None,
+    }
+}
+
+/// A general register, or the base of a segment register.
+fn register_value(state: &State, register: Register) -> Option<u32> {
+    let general = &state.general;
+    Some(match register {
+        Register::EAX => general.eax,
+        Register::ECX => general.ecx,
+        Register::EDX => general.edx,
+        Register::EBX => general.ebx,
+        Register::ESP => general.esp,
+        Register::EBP => general.ebp,
+        Register::ESI => general.esi,
+        Register::EDI => general.edi,
+        Register::ES => state.segments[0].base,
+        Register::CS => state.segments[1].base,
+        Register::SS => state.segments[2].base,
+        Register::DS => state.segments[3].base,
+        Register::FS => state.segments[4].base,
+        Register::GS => state.segments[5].base,
+        _ => return None,
+    })
+}
