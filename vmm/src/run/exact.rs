@@ -139,6 +139,11 @@ impl Run {
         let exit = self.machine.vcpu.step(self.step_again || own_step)?;
         self.step_again = class == Stepping::LoadsFlags;
         let mut after = self.machine.vcpu.state();
+        // A step that ends at a breakpoint is reported as that.
+        let exit = match exit {
+            Exit::Breakpoint { address } if address == after.instruction_address() => Exit::Step,
+            exit => exit,
+        };
         match exit {
             Exit::Step if !raised(&state, &after, code) => {
                 self.counters.stepped += 1;
