@@ -23,8 +23,6 @@ use vmm_sys_util::ioctl_iow_nr;
 
 ioctl_iow_nr!(KVM_INTERRUPT, KVMIO, 0x86, kvm_interrupt);
 
-/// DR6.B0 to B3: a breakpoint matched.
-const DR6_BREAKPOINTS: u64 = 0xf;
 /// DR6.BS: the debug exception came from single-stepping.
 const DR6_SINGLE_STEP: u64 = 1 << 14;
 
@@ -247,10 +245,17 @@ impl Vcpu {
                 KVM_EXIT_IRQ_WINDOW_OPEN => Exit::InterruptWindow,
                 KVM_EXIT_DEBUG => {
                     let debug = &detail.debug.arch;
-                    if debug.dr6 & DR6_BREAKPOINTS != 0 {
-                        Exit::Breakpoint { address: debug.pc as u32 }
-                    } else if debug.dr6 & DR6_SINGLE_STEP != 0 {
+                    let address = debug.pc as u32;
+                    // A processor may also set the bit of a register that is not in use and holds the
+                    // address by chance, such as 0 (SDM vol. 3B, "Debug status register").
+                    let in_use = (0..4).any(|index| {
+                        debug.dr6 & (1 << index) != 0 && self.breakpoints[index] == Some(address)
+                    });
+                    // A step that ends at a breakpoint is a step: the breakpoint comes next.
+                    if debug.dr6 & DR6_SINGLE_STEP != 0 {
                         Exit::Step
+                    } else if in_use {
+                        Exit::Breakpoint { address }
                     } else {
                         Exit::Other(reason)
                     }
