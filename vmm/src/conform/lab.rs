@@ -1,0 +1,252 @@
+//! Runs cases in KVM, one after the other in the same VM.
+//!
+//! **How a case stops.** Its destination can be any address in any ring, in 16- and 32-bit code and in
+//! virtual-8086 mode, and nothing may be executed there, for the state has to be that which the event
+//! left. So all code is entered where there is no RAM: the fetch leaves the guest for KVM, which finds
+//! nothing to emulate there, and with KVM_CAP_EXIT_ON_EMULATION_FAILURE hands the vCPU out as it is, in
+//! whatever ring. That costs one exit and no breakpoint. Rejected were OUT (a ring above IOPL gets
+//! #GP), HLT (the same above ring 0), breakpoint registers (four, and their use has to be told to KVM in
+//! each case) and stepping (TF shows in what is pushed).
+//!
+//! **What is undone.** The mirror of memory is compared with the guest's as a whole, so what is
+//! neither in the case nor in the model's writes was not written; those places are put back, and no
+//! others. After anything unexpected all of memory is.
+//!
+//! **Pages that KVM has yet to map** make an event's delivery stop half way and start again, which is a
+//! matter of KVM's, and one of its own. So each page of RAM is written from inside the guest first.
+
+use super::case::Case;
+use super::fit::Unfit;
+use super::layout::{PAGE, RAM};
+use super::mismatch::{ByteDifference, Mismatch, ended_so, fields};
+use super::via::{Via, has_error_code};
+use super::world::{Expectation, World};
+use crate::machine::{Exit, Machine, MachineError};
+use crate::host::{Authority, Backend};
+use ia32::{End, Processor, State, Vendor, explain};
+use std::arch::x86_64::__cpuid;
+use std::time::Duration;
+
+/// An event takes microseconds; the most loaded emulator needs less than this.
+const TIME_LIMIT: Duration = Duration::from_secs(2);
+/// How many cases run under one setting of the alarm.
+const CASES_PER_ALARM: u32 = 256;
+
+/// One machine for many cases.
+#[derive(Debug)]
+pub struct Lab {
+    machine: Machine,
+    world: World,
+    processor: Processor,
+    until_alarm: u32,
+    /// The translation caches have to be flushed by loading another CR3 first.
+    flush: bool,
+}
+
+/// What a case has shown.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    Unfit(Unfit),
+    Same(Expectation),
+    Differs(Expectation, Box<Mismatch>),
+}
+
+impl Lab {
+    /// A VM with the plain world in it. `flush`: see [`Lab`]; emulated processors do not need it.
+    ///
+    /// # Errors
+    /// [`MachineError`] if KVM gives no VM, or lacks KVM_CAP_EXIT_ON_EMULATION_FAILURE.
+    pub fn new(processor: Processor, flush: bool) -> Result<Self, MachineError> {
+        let machine = Machine::new(RAM.into())?;
+        machine.exit_on_emulation_failure()?;
+        let world = World::new();
+        let mut lab = Lab { machine, world, processor, until_alarm: 0, flush };
+        lab.map_all()?;
+        lab.write_all();
+        Ok(lab)
+    }
+
+    /// A lab for what stands behind /dev/kvm.
+    ///
+    /// # Errors
+    /// As [`Lab::new`].
+    pub fn on(backend: &Backend) -> Result<Self, MachineError> {
+        Lab::new(processor_of(backend), backend.authority == Authority::Silicon)
+    }
+
+    /// What the model says of a case, step by step.
+    pub(super) fn explain(&mut self, case: &Case) -> String {
+        let text = match self.world.prepare(case, &self.processor) {
+            Ok(expectation) => explain(&expectation.before, &expectation.outcome).to_string(),
+            Err(unfit) => unfit.to_string(),
+        };
+        self.world.undo(|_, _| ());
+        text
+    }
+
+    /// Writes to each page from inside the guest.
+    fn map_all(&mut self) -> Result<(), MachineError> {
+        const CODE: [u8; 13] = [
+            0x80, 0x08, 0x00, // or byte [eax], 0
+            0x2d, 0x00, 0x10, 0x00, 0x00, // sub eax, 0x1000
+            0x73, 0xf6, // jnc back
+            0xf4, // hlt
+            0xf4, 0xf4,
+        ];
+        self.machine.memory.write(0, &CODE);
+        let mut state = super::start::Start::Ring0.state(&super::layout::memory());
+        state.eip = 0;
+        state.eflags.0 = 2;
+        state.general.eax = RAM - PAGE;
+        self.machine.vcpu.set_state(&state);
+        self.machine.vcpu.set_alarm(Some(TIME_LIMIT))?;
+        let exit = self.machine.vcpu.run()?;
+        if exit == Exit::Halt { Ok(()) } else { Err(MachineError::Missing("ring-0 code that runs")) }
+    }
+
+    fn write_all(&mut self) {
+        self.world.undo(|_, _| ());
+        self.machine.memory.write(0, &self.world.memory);
+    }
+
+    /// Runs a case and compares.
+    ///
+    /// # Errors
+    /// [`MachineError`] if an ioctl fails, which is no matter of the case.
+    pub(super) fn judge(&mut self, case: &Case) -> Result<Verdict, MachineError> {
+        let verdict = match self.world.prepare(case, &self.processor) {
+            Err(unfit) => Verdict::Unfit(unfit),
+            Ok(expectation) => {
+                for place in self.world.touched() {
+                    self.machine.memory.write(place.0.into(), self.world.bytes(*place));
+                }
+                let exit = self.run(case, &expectation)?;
+                let got = self.machine.vcpu.state();
+                self.world.apply(&expectation);
+                self.world.touch(&expectation);
+                let mismatch = self.compare(case, &expectation, exit, got)?;
+                if mismatch.is_empty() {
+                    Verdict::Same(expectation)
+                } else {
+                    Verdict::Differs(expectation, Box::new(mismatch))
+                }
+            }
+        };
+        let memory = &self.machine.memory;
+        let ran = !matches!(verdict, Verdict::Unfit(_));
+        self.world.undo(|at, bytes| {
+            if ran {
+                memory.write(at.into(), bytes);
+            }
+        });
+        Ok(verdict)
+    }
+
+    fn run(&mut self, case: &Case, expectation: &Expectation) -> Result<Exit, MachineError> {
+        if self.until_alarm == 0 {
+            self.until_alarm = CASES_PER_ALARM;
+            self.machine.vcpu.set_alarm(Some(TIME_LIMIT))?;
+        }
+        self.until_alarm -= 1;
+        let state = &expectation.before;
+        if self.flush && state.paging() {
+            self.machine.vcpu.forget_translations(state)?;
+        }
+        self.machine.vcpu.set_state(&State { cr2: !state.cr2, ..*state });
+        match case.via {
+            Via::Exception(vector, code) => {
+                let code = if vector == 8 { 0 } else { u32::from(code) };
+                let code = has_error_code(vector).then_some(code);
+                self.machine.vcpu.inject_exception(vector, code);
+            }
+            Via::Interrupt(vector) => self.machine.vcpu.inject_with_state(vector),
+            Via::Nmi => self.machine.vcpu.inject_nmi()?,
+            _ => {}
+        }
+        let mut exit = self.machine.vcpu.run()?;
+        if exit == Exit::Interrupted {
+            // The alarm may have been set long ago: the case has its time from now on.
+            self.machine.vcpu.set_alarm(Some(TIME_LIMIT))?;
+            exit = self.machine.vcpu.run()?;
+            self.until_alarm = 0;
+        }
+        Ok(exit)
+    }
+
+    fn compare(
+        &mut self,
+        case: &Case,
+        expectation: &Expectation,
+        exit: Exit,
+        got: State,
+    ) -> Result<Mismatch, MachineError> {
+        let end = expectation.last().end;
+        let as_expected = ended_so(end, &exit);
+        let mut mismatch = Mismatch { exit: None, got, fields: Vec::new(), bytes: Vec::new() };
+        if !as_expected {
+            if matches!(
+                exit,
+                Exit::PortRead { .. }
+                    | Exit::PortWrite { .. }
+                    | Exit::MemoryRead { .. }
+                    | Exit::MemoryWrite { .. }
+            ) {
+                self.machine.vcpu.finish_instruction()?;
+            }
+            mismatch.exit = Some(exit);
+        }
+        if end == End::Completed && (as_expected || mismatch.exit != Some(Exit::Shutdown)) {
+            mismatch.fields = fields(expectation, &got);
+        }
+        if !self.machine.memory.equals(0, &self.world.memory) {
+            self.compare_bytes(case, expectation, &mut mismatch);
+        }
+        Ok(mismatch)
+    }
+
+    fn compare_bytes(&mut self, case: &Case, expectation: &Expectation, mismatch: &mut Mismatch) {
+        let before = self.world.before(case, &self.processor);
+        let mut found = vec![0; RAM as usize];
+        self.machine.memory.read(0, &mut found);
+        for (at, got) in (0..).zip(found) {
+            if got == self.world.memory[at as usize] {
+                continue;
+            }
+            self.world.touch_byte(at);
+            let address = u64::from(at);
+            let was = before[at as usize];
+            let mut expected = expectation.outcome.writes.expect(address, was);
+            if let Some(second) = &expectation.debug_trap {
+                let first = expected;
+                expected = second.writes.expect(address, first.value);
+                expected.owner = expected.owner.or(first.owner);
+                if expected.value == first.value {
+                    expected.undefined |= first.undefined;
+                }
+            }
+            let undefined = expected.undefined | expectation.fetched.mask(address);
+            if (got ^ expected.value) & !undefined != 0 {
+                mismatch.bytes.push(ByteDifference {
+                    address: at,
+                    before: was,
+                    expected: expected.value,
+                    got,
+                    undefined,
+                    owner: expected.owner,
+                });
+            }
+        }
+    }
+}
+
+/// The model's parameters for what stands behind /dev/kvm, whose guests see the same processor.
+fn processor_of(backend: &Backend) -> Processor {
+    let vendor = if backend.module == "kvm_intel" { Vendor::Intel } else { Vendor::Amd };
+    Processor {
+        vendor,
+        physical_bits: __cpuid(0x8000_0008).eax as u8,
+        pse36: __cpuid(1).edx & (1 << 17) != 0,
+        // QEMU reads the reserved half of SSn too.
+        inner_stack_bytes: if backend.authority == Authority::Tcg { 8 } else { 6 },
+    }
+}

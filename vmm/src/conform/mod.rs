@@ -1,0 +1,26 @@
+//! Conformance: is this processor, or this KVM, right?
+//!
+//! Random states of processor and memory meet one event, in KVM and in the model [`ia32`], and both
+//! results are compared as a whole.
+
+mod campaign;
+mod case;
+mod deviation;
+mod field;
+mod fit;
+mod generate;
+mod lab;
+mod layout;
+mod mismatch;
+mod random;
+mod shrink;
+mod start;
+mod via;
+mod world;
+
+pub use campaign::{Found, Plan, Summary, run};
+pub use case::{Case, NoCase};
+pub use deviation::{CaseDeviation, DEVIATIONS};
+pub use fit::Unfit;
+pub use lab::Lab;
+pub use mismatch::{ByteDifference, Mismatch};

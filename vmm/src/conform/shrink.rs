@@ -1,0 +1,95 @@
+//! Makes a case that shows a mismatch as small as it can be.
+
+use super::case::Case;
+use super::deviation;
+use super::lab::{Lab, Verdict};
+use super::mismatch::Mismatch;
+use crate::host::Backend;
+use crate::machine::MachineError;
+
+/// How many attempts are worth it.
+const ATTEMPTS: u32 = 2000;
+
+/// A smaller case with a mismatch of the same kind, which is no known deviation either.
+pub(super) fn shrink(
+    lab: &mut Lab,
+    case: &Case,
+    mismatch: &Mismatch,
+    backend: &Backend,
+) -> Result<(Case, Mismatch), MachineError> {
+    let kind = mismatch.kind();
+    let mut best = (case.clone(), mismatch.clone());
+    let mut attempts = 0;
+    loop {
+        let mut smaller = None;
+        for candidate in candidates(&best.0) {
+            attempts += 1;
+            if attempts > ATTEMPTS {
+                return Ok(best);
+            }
+            if let Verdict::Differs(expectation, found) = lab.judge(&candidate)?
+                && found.kind() == kind
+                && deviation::find(backend, &candidate, &expectation, &found).is_none()
+            {
+                smaller = Some((candidate, *found));
+                break;
+            }
+        }
+        match smaller {
+            Some(found) => best = found,
+            None => return Ok(best),
+        }
+    }
+}
+
+/// The cases that are simpler by one step, the boldest steps first.
+pub(super) fn candidates(case: &Case) -> Vec<Case> {
+    let mut list = Vec::new();
+    for half in [true, false] {
+        let words = case.words.len();
+        if half && words > 3 {
+            for range in [0..words / 2, words / 2..words] {
+                let mut without = case.clone();
+                without.words.drain(range);
+                list.push(without);
+            }
+        }
+    }
+    for n in 0..case.words.len() {
+        let mut without = case.clone();
+        without.words.remove(n);
+        list.push(without);
+    }
+    for n in 0..case.fields.len() {
+        let mut without = case.clone();
+        without.fields.remove(n);
+        list.push(without);
+    }
+    // Fewer bits in what is left.
+    for n in 0..case.fields.len() {
+        let value = case.fields[n].1;
+        for bit in (0..32).filter(|bit| value & (1 << bit) != 0) {
+            let mut simpler = case.clone();
+            simpler.fields[n].1 = value & !(1 << bit);
+            list.push(simpler);
+        }
+    }
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_candidate_is_smaller() {
+        let case: Case = "ring3 int:80 eflags=3 [0]=1 [4]=2 [8]=3 [c]=4".parse().unwrap();
+        let size = |case: &Case| {
+            let bits: u32 = case.fields.iter().map(|(_, value)| value.count_ones()).sum();
+            case.fields.len() + case.words.len() + bits as usize
+        };
+        let list = candidates(&case);
+        assert!(list.len() > 6);
+        assert!(list.iter().all(|candidate| size(candidate) < size(&case)));
+    }
+}
