@@ -196,7 +196,12 @@ fn judge(
         Verdict::Differs(expectation, mismatch) => {
             match deviation::find(backend, &case, &expectation, &mismatch) {
                 Some(known) => {
-                    summary.deviations.entry(known.name).or_insert((0, number, case.clone())).0 += 1;
+                    for (n, deviation) in deviation::DEVIATIONS.iter().enumerate() {
+                        if known & (1 << n) != 0 {
+                            let entry = summary.deviations.entry(deviation.name);
+                            entry.or_insert((0, number, case.clone())).0 += 1;
+                        }
+                    }
                 }
                 None => {
                     summary.mismatches += 1;

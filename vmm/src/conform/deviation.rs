@@ -5,9 +5,11 @@
 //! the deviation is gone, the table is out of date.
 
 use super::case::Case;
-use super::mismatch::Mismatch;
+use super::mismatch::{ByteDifference, Mismatch};
+use super::qemu;
 use super::world::Expectation;
 use crate::host::{Authority, Backend, Version};
+use ia32::{Attempt, Branch, Difference, Owner};
 
 /// A known deviation.
 #[derive(Debug)]
@@ -26,15 +28,81 @@ pub struct CaseDeviation {
     pub case: &'static str,
     /// How it was found.
     pub evidence: &'static str,
-    /// Whether a mismatch is this deviation and nothing else.
-    matches: fn(&Seen<'_>) -> bool,
+    /// Whether a part of a mismatch is this deviation.
+    pub(super) matches: fn(&Seen<'_>, &Part) -> bool,
 }
 
 /// A case with what came of it.
-struct Seen<'a> {
-    case: &'a Case,
-    expectation: &'a Expectation,
-    mismatch: &'a Mismatch,
+pub(super) struct Seen<'a> {
+    pub(super) case: &'a Case,
+    pub(super) expectation: &'a Expectation,
+    pub(super) mismatch: &'a Mismatch,
+}
+
+/// One thing in which a run differs from the model.
+pub(super) enum Part {
+    Exit,
+    Field(Difference),
+    Byte(ByteDifference),
+}
+
+impl Part {
+    /// A field of the state with this name.
+    pub(super) fn field(&self, name: &str) -> Option<Difference> {
+        match self {
+            Part::Field(difference) if difference.field == name => Some(*difference),
+            _ => None,
+        }
+    }
+
+    /// A byte that the model writes for this owner.
+    pub(super) fn byte_of(&self, owner: Owner) -> Option<ByteDifference> {
+        match self {
+            Part::Byte(byte) if byte.owner == Some(owner) => Some(*byte),
+            _ => None,
+        }
+    }
+}
+
+impl Seen<'_> {
+    /// What was tried, first to last.
+    pub(super) fn attempts(&self) -> impl Iterator<Item = Attempt> {
+        let second = self.expectation.debug_trap.as_deref();
+        let first = self.expectation.outcome.attempts.iter();
+        first.chain(second.into_iter().flat_map(|outcome| outcome.attempts.iter()))
+    }
+
+    /// The model raises a fault at one of these checks.
+    pub(super) fn refused(&self, checks: &[Branch]) -> bool {
+        self.attempts().any(|attempt| {
+            attempt.fault.is_some_and(|fault| checks.contains(&fault.branch))
+        })
+    }
+
+    /// The model takes this branch.
+    pub(super) fn takes(&self, branch: Branch) -> bool {
+        self.expectation.path().contains(branch)
+    }
+
+    /// The event itself raises a fault.
+    pub(super) fn first_refused(&self) -> bool {
+        self.attempts().next().is_some_and(|attempt| attempt.fault.is_some())
+    }
+
+    /// Which byte of its word a byte is.
+    pub(super) fn offset(&self, byte: &ByteDifference) -> Option<u64> {
+        let log = self.expectation.last().writes.as_slice();
+        let n = log.iter().rposition(|write| write.byte(byte.address.into()).is_some())?;
+        let write = &log[n];
+        let below = n.checked_sub(1).map(|n| &log[n]).filter(|below| {
+            // A word that crosses a page is written in two pieces.
+            below.owner == write.owner
+                && below.linear.wrapping_add(below.width.into()) == write.linear
+                && below.width + write.width == 4
+        });
+        let before = below.map_or(0, |below| u64::from(below.width));
+        Some(u64::from(byte.address) - write.address + before)
+    }
 }
 
 impl CaseDeviation {
@@ -47,16 +115,29 @@ impl CaseDeviation {
     }
 }
 
-/// All known deviations.
-pub const DEVIATIONS: [CaseDeviation; 0] = [];
-
-/// The deviation that a mismatch is.
+/// The deviations that a mismatch consists of, as bits by their place in the table; none if a part of
+/// it is unknown.
 pub(super) fn find(
     backend: &Backend,
     case: &Case,
     expectation: &Expectation,
     mismatch: &Mismatch,
-) -> Option<&'static CaseDeviation> {
+) -> Option<u64> {
     let seen = Seen { case, expectation, mismatch };
-    DEVIATIONS.iter().find(|deviation| deviation.applies_to(backend) && (deviation.matches)(&seen))
+    let mut found = 0;
+    let exit = mismatch.exit.as_ref().map(|_| Part::Exit);
+    let fields = mismatch.fields.iter().copied().map(Part::Field);
+    let bytes = mismatch.bytes.iter().copied().map(Part::Byte);
+    for part in exit.into_iter().chain(fields).chain(bytes) {
+        let known = DEVIATIONS.iter().position(|deviation| {
+            deviation.applies_to(backend) && (deviation.matches)(&seen, &part)
+        });
+        found |= 1 << known?;
+    }
+    Some(found)
 }
+
+const _: () = assert!(DEVIATIONS.len() <= 64);
+
+/// All known deviations.
+pub const DEVIATIONS: &[CaseDeviation] = qemu::DEVIATIONS;

@@ -152,7 +152,9 @@ impl Lab {
         if self.flush && state.paging() {
             self.machine.vcpu.forget_translations(state)?;
         }
-        self.machine.vcpu.set_state(&State { cr2: !state.cr2, ..*state });
+        // A page fault at the source is one that the processor has to report.
+        let cr2 = if case.via == Via::Fetch { !state.cr2 } else { state.cr2 };
+        self.machine.vcpu.set_state(&State { cr2, ..*state });
         match case.via {
             Via::Exception(vector, code) => {
                 let code = if vector == 8 { 0 } else { u32::from(code) };

@@ -12,6 +12,7 @@ mod generate;
 mod lab;
 mod layout;
 mod mismatch;
+mod qemu;
 mod random;
 mod shrink;
 mod start;
