@@ -20,6 +20,9 @@ use crate::outcome::Unspecified;
 use crate::{Branch, DescriptorKind, Eflags, Memory, Owner, SegmentRegister, Selector};
 use crate::{TssWidth, Vector};
 
+/// Bytes of a TSS of either width, at most.
+const TSS_SIZE: u32 = TssWidth::Bits32.size();
+
 /// What switches the task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
@@ -68,7 +71,8 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
         saved: &Saved,
     ) -> Result<()> {
         let new = self.new_task(Selector(selector), cause)?;
-        let image = self.read_image(new.entry.descriptor.base(), new.width)?;
+        let base = new.entry.descriptor.base();
+        let mut image = self.read_image(base, new.width)?;
 
         // From here on things are written, but until the point of no return a fault undoes it all.
         let old = self.state.tr.selector;
@@ -77,7 +81,6 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
         }
         self.save_task(cause, saved)?;
         if cause.nests() {
-            let base = new.entry.descriptor.base();
             self.note(Branch::TaskNested, u32::from(old));
             self.write_system(base, 2, Word32::known(u32::from(old)), Owner::Backlink)?;
         }
@@ -86,6 +89,12 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
             self.write_busy(&new.entry, true)?;
         }
 
+        // The new task's state is loaded once the old one's is saved: where the two TSSs overlap, what
+        // was just saved.
+        let distance = base.wrapping_sub(self.state.tr.base);
+        if distance < TSS_SIZE || distance.wrapping_neg() < TSS_SIZE {
+            image = self.read_image(base, new.width)?;
+        }
         self.committed = self.writes.len();
         self.load_task(&new.entry, &image, cause)
     }

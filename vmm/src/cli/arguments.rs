@@ -111,6 +111,10 @@ pub(super) struct ConformOptions {
     #[arg(long, value_name = "K/N", default_value = "1/1", value_parser = shard)]
     pub(super) shard: (u64, u64),
 
+    /// Run the cases of this file, a line each, instead of drawing some
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["cases", "seed", "jobs", "shard"])]
+    pub(super) replay: Option<PathBuf>,
+
     /// Write a case for each distinct path through the model to this file
     #[arg(long, value_name = "FILE")]
     pub(super) collect: Option<PathBuf>,

@@ -3,12 +3,13 @@
 use super::arguments::ConformOptions;
 use super::failure::Failure;
 use super::{FINDINGS, INTERRUPTED, OK};
-use esp0::conform::{self, DEVIATIONS, Plan, Summary};
+use esp0::conform::{self, Case, DEVIATIONS, Plan, Summary};
 use esp0::host::Backend;
 use esp0::host::doctor::{self, Problem};
 use esp0::machine::{Machine, stop_on_signals};
 use ia32::Branch;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ const SELF_TEST: u64 = 2 << 20;
 const SHOWN: usize = 20;
 
 pub(super) fn conform(options: &ConformOptions) -> Result<u8, Failure> {
+    let cases = options.replay.as_deref().map(read_cases).transpose()?;
     let backend = usable_backend()?;
     stop_on_signals()?;
     let plan = Plan {
@@ -28,12 +30,19 @@ pub(super) fn conform(options: &ConformOptions) -> Result<u8, Failure> {
         jobs: options.jobs,
     };
     let mut out = io::stdout().lock();
-    writeln!(out, "{backend}; {} cases, seed {:#x}", plan.cases, plan.seed)?;
     let started = Instant::now();
-    let done = AtomicU64::new(0);
-    let summary = with_progress(&plan, &done, || {
-        conform::run(&plan, &backend, options.collect.is_some(), &done)
-    })?;
+    let summary = match &cases {
+        Some(cases) => {
+            writeln!(out, "{backend}; {} given cases", cases.len())?;
+            conform::replay(cases, &backend)?
+        }
+        None => {
+            writeln!(out, "{backend}; {} cases, seed {:#x}", plan.cases, plan.seed)?;
+            let done = AtomicU64::new(0);
+            let collect = options.collect.is_some();
+            with_progress(&plan, &done, || conform::run(&plan, &backend, collect, &done))?
+        }
+    };
     print(&mut out, &summary, started.elapsed())?;
     if let Some(path) = &options.collect {
         let mut text = String::new();
@@ -50,6 +59,15 @@ pub(super) fn conform(options: &ConformOptions) -> Result<u8, Failure> {
     } else {
         OK
     })
+}
+
+/// The cases of a file: a line each; empty lines and those that begin with # are passed over.
+fn read_cases(path: &Path) -> Result<Vec<Case>, Failure> {
+    let fail = |error: &dyn std::fmt::Display| {
+        Failure::Input(format!("{}: {error}", path.display()))
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| fail(&error))?;
+    conform::cases(&text).map_err(|error| fail(&error))
 }
 
 fn usable_backend() -> Result<Backend, Failure> {

@@ -146,6 +146,26 @@ pub fn run(
     Ok(summary)
 }
 
+/// Runs given cases, on this thread.
+///
+/// # Errors
+/// As [`run`].
+pub fn replay(cases: &[Case], backend: &Backend) -> Result<Summary, MachineError> {
+    let mut lab = Lab::on(backend)?;
+    let mut summary = Summary::default();
+    for (number, case) in (0..).zip(cases) {
+        judge(&mut lab, number, case.clone(), backend, true, &mut summary)?;
+        if stop_requested() {
+            summary.interrupted = true;
+            break;
+        }
+    }
+    for found in &mut summary.found {
+        found.explanation = lab.explain(&found.case);
+    }
+    Ok(summary)
+}
+
 fn run_job(
     plan: &Plan,
     job: u64,

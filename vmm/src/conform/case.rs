@@ -87,6 +87,15 @@ impl fmt::Display for Case {
 #[error("`{0}` is no part of a case")]
 pub struct NoCase(String);
 
+/// The cases of a text: a line each; empty lines and those that begin with # are passed over.
+///
+/// # Errors
+/// [`NoCase`] for the first line that is none.
+pub fn cases(text: &str) -> Result<Vec<Case>, NoCase> {
+    let lines = text.lines().map(str::trim);
+    lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::parse).collect()
+}
+
 impl FromStr for Case {
     type Err = NoCase;
 

@@ -19,8 +19,8 @@ mod start;
 mod via;
 mod world;
 
-pub use campaign::{Found, Plan, Summary, run};
-pub use case::{Case, NoCase};
+pub use campaign::{Found, Plan, Summary, replay, run};
+pub use case::{Case, NoCase, cases};
 pub use deviation::{CaseDeviation, DEVIATIONS};
 pub use fit::Unfit;
 pub use lab::Lab;

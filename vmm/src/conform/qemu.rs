@@ -6,12 +6,14 @@
 //! whole mismatch is theirs.
 
 use super::deviation::{CaseDeviation, Part, Seen};
+use super::layout::{GDT, OTHER_TSS, TSS_16, TSS_16_LIMIT, TSS_LIMIT};
 use super::start::Start;
 use super::via::Via;
 use crate::host::{Authority, Version};
 use ia32::{Branch, Eflags, Owner, Severity, Vector, Word};
 
 const ALWAYS: Version = Version { major: 0, minor: 0 };
+const SMAP: u32 = 1 << 21;
 const TEN: &str = "measured with QEMU 10.0";
 
 const fn deviation(
@@ -72,18 +74,21 @@ pub(super) const DEVIATIONS: &[CaseDeviation] = &[
         "the accessed bit of a code or stack segment that an event, an IRET or a task switch loads is \
          not set in its descriptor",
         "ring1 divide [0]=003c2000",
-        |seen, part| match part {
-            Part::Byte(byte) => match byte.owner {
-                Some(Owner::Accessed(_)) => byte.expected ^ byte.got == 1 && byte.got & 1 == 0,
-                // Nor does the page of the table become dirty.
-                Some(Owner::PageTable | Owner::PageDirectory) => {
-                    seen.takes(Branch::DescriptorAccessed)
-                        && byte.expected ^ byte.got == 0x40
-                        && byte.got & 0x40 == 0
-                }
-                _ => accessed_bit_faults(seen),
-            },
-            _ => accessed_bit_faults(seen),
+        |seen, part| {
+            let bit = match part {
+                Part::Byte(byte) => match byte.owner {
+                    Some(Owner::Accessed(_)) => byte.expected ^ byte.got == 1 && byte.got & 1 == 0,
+                    // Nor does the page of the table become dirty.
+                    Some(Owner::PageTable | Owner::PageDirectory) => {
+                        seen.takes(Branch::DescriptorAccessed)
+                            && byte.expected ^ byte.got == 0x40
+                            && byte.got & 0x40 == 0
+                    }
+                    _ => false,
+                },
+                _ => false,
+            };
+            bit || accessed_bit_faults(seen)
         },
     ),
     deviation(
@@ -124,11 +129,57 @@ pub(super) const DEVIATIONS: &[CaseDeviation] = &[
         "gate16-offset-of-32-bits",
         "a 16-bit gate's reserved upper half is taken for EIP's",
         "",
-        |seen, part| {
+        |seen, _| {
             (seen.takes(Branch::GateInterrupt16) || seen.takes(Branch::GateTrap16))
-                && part.field("EIP").is_some_and(|difference| {
-                    difference.expected & 0xffff == difference.got & 0xffff
+                && seen.case.words.iter().any(|(at, word)| {
+                    *at < GDT && at % 8 == 4 && word >> 16 != 0 && matches!(word >> 8 & 0x1f, 6 | 7)
                 })
+        },
+    ),
+    deviation(
+        "iret-loses-rf",
+        "IRET does not load EFLAGS.RF if RF was set before it",
+        "ring1 iret eflags=10000 esp=9800 [9804]=00000062 [9808]=001912c6 [9810]=0000006a",
+        |seen, part| {
+            seen.takes(Branch::ReturnPopped32)
+                && seen.expectation.before.eflags.contains(Eflags::RF)
+                && part.field("EFLAGS").is_some_and(|difference| {
+                    difference.expected & !difference.got == Eflags::RF.0
+                        && (difference.expected ^ difference.got) & !0x19_0000 == 0
+                })
+        },
+    ),
+    deviation(
+        "iret-keeps-null-selector",
+        "IRET to an outer ring leaves a null selector in FS or GS as it is; the manual says 0",
+        "ring1 iret16 gs=2 [c400]=00622000 [c408]=f4f4006a",
+        |seen, part| {
+            seen.takes(Branch::ReturnOuter)
+                && part.field("FS").or_else(|| part.field("GS")).is_some_and(|difference| {
+                    difference.expected == 0 && difference.got <= 3
+                })
+        },
+    ),
+    deviation(
+        "task-switch-probes-whole-tss",
+        "the page fault of a task switch names the first byte of the TSS or of the descriptor's half that          will be used, and a write if there will be one; the manual names the access",
+        "ring0 call:30 cr0=80010011 [e004]=00001065",
+        |seen, part| {
+            let switches = || {
+                seen.attempts().any(|attempt| {
+                    attempt.fault.is_some_and(|fault| {
+                        fault.vector == Vector::PF && fault.address.is_some_and(|address| in_task(seen, address))
+                    })
+                })
+            };
+            let error_code = || {
+                part.byte_of(Owner::Pushed(Word::ErrorCode))
+                    .is_some_and(|byte| byte.expected ^ byte.got == 2)
+            };
+            let address = || {
+                part.field("CR2").is_some_and(|difference| in_task(seen, difference.got))
+            };
+            (address() || error_code()) && switches()
         },
     ),
     // kvm_amd.
@@ -251,6 +302,33 @@ pub(super) const DEVIATIONS: &[CaseDeviation] = &[
         |seen, _| seen.expectation.debug_trap.is_some(),
     ),
     deviation(
+        "task16-keeps-virtual-8086",
+        "a 16-bit task that is switched to from virtual-8086 mode runs with VM still set",
+        "virtual divide [0]=00382000 [4]=0000e500",
+        |seen, _| {
+            seen.expectation.before.virtual_8086() && seen.takes(Branch::TaskLoaded16)
+        },
+    ),
+    deviation(
+        "virtual-iret-pops-as-supervisor",
+        "IRET in virtual-8086 mode reads the stack with the supervisor's rights to pages",
+        "virtual iret cr0=80000011 cr4=200000 [e000]=00000063 [e004]=00001063 [e00c]=00003063 \
+         [e024]=00009063 [b800]=00002001",
+        |seen, _| {
+            let state = &seen.expectation.before;
+            state.virtual_8086()
+                && matches!(seen.case.via, Via::Iret(_))
+                && state.paging()
+                && (seen.refused(&[Branch::PageNotUser]) || state.cr4 & SMAP != 0)
+        },
+    ),
+    deviation(
+        "alignment-unchecked",
+        "words that an event pushes or an IRET pops in ring 3 are not checked for alignment",
+        "ring3 iret cr0=40011 eflags=40000 esp=9002 [9004]=00930000",
+        |seen, _| seen.refused(&[Branch::PushUnaligned, Branch::ReturnUnaligned]),
+    ),
+    deviation(
         "iret-to-virtual-from-outer-ring",
         "IRET with VM in the popped EFLAGS goes to virtual-8086 mode from any ring; the manual says from \
          ring 0 only",
@@ -274,6 +352,19 @@ fn eflags_byte(seen: &Seen<'_>, part: &Part) -> Option<(u64, u8, u8)> {
 fn rf(seen: &Seen<'_>, part: &Part, expected: bool) -> bool {
     eflags_byte(seen, part)
         .is_some_and(|(offset, bits, got)| offset == 2 && bits == 1 && (got & 1 == 0) == expected)
+}
+
+/// An address that a task switch uses: in the GDT, the old TSS, or a TSS that may be the new one.
+fn in_task(seen: &Seen<'_>, address: u32) -> bool {
+    let state = &seen.expectation.before;
+    [
+        (state.gdtr.base, u32::from(state.gdtr.limit)),
+        (state.tr.base, TSS_LIMIT),
+        (OTHER_TSS, TSS_LIMIT),
+        (TSS_16, TSS_16_LIMIT),
+    ]
+    .iter()
+    .any(|(base, limit)| address.wrapping_sub(*base) <= *limit)
 }
 
 /// Setting an accessed bit raises a page fault in the model.
