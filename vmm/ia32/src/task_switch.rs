@@ -20,9 +20,6 @@ use crate::outcome::Unspecified;
 use crate::{Branch, DescriptorKind, Eflags, Memory, Owner, SegmentRegister, Selector};
 use crate::{TssWidth, Vector};
 
-/// Bytes of a TSS of either width, at most.
-const TSS_SIZE: u32 = TssWidth::Bits32.size();
-
 /// What switches the task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
@@ -72,7 +69,7 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
     ) -> Result<()> {
         let new = self.new_task(Selector(selector), cause)?;
         let base = new.entry.descriptor.base();
-        let mut image = self.read_image(base, new.width)?;
+        self.read_image(base, new.width)?;
 
         // From here on things are written, but until the point of no return a fault undoes it all.
         let old = self.state.tr.selector;
@@ -89,12 +86,14 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
             self.write_busy(&new.entry, true)?;
         }
 
-        // The new task's state is loaded once the old one's is saved: where the two TSSs overlap, what
-        // was just saved.
-        let distance = base.wrapping_sub(self.state.tr.base);
-        if distance < TSS_SIZE || distance.wrapping_neg() < TSS_SIZE {
-            image = self.read_image(base, new.width)?;
-        }
+        // The new task's state is loaded once the old one's is saved: where the two TSSs overlap, that is
+        // what was just saved. The first look was for its page faults.
+        let image = self.read_image(base, new.width)?;
+        let branch = match new.width {
+            TssWidth::Bits16 => Branch::TaskLoaded16,
+            TssWidth::Bits32 => Branch::TaskLoaded32,
+        };
+        self.note(branch, base);
         self.committed = self.writes.len();
         self.load_task(&new.entry, &image, cause)
     }
@@ -160,11 +159,6 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
         if width == TssWidth::Bits32 {
             image.trap = field(self, 100, 2)? & 1 != 0;
         }
-        let branch = match width {
-            TssWidth::Bits16 => Branch::TaskLoaded16,
-            TssWidth::Bits32 => Branch::TaskLoaded32,
-        };
-        self.note(branch, base);
         Ok(image)
     }
 

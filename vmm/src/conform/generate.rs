@@ -11,7 +11,7 @@ use super::layout::*;
 use super::random::Random;
 use super::start::{STARTS, Start};
 use super::via::{INJECTED, Via};
-use ia32::{Descriptor, Gate, GateKind, Memory, OperandSize, SegmentRegister, Selector, State};
+use ia32::{Descriptor, Gate, GateKind, Memory, OperandSize, SegmentRegister, Selector, State, Table};
 
 /// Segments that a code selector may name, good ones first.
 const CODES: [u16; 11] = [
@@ -56,7 +56,7 @@ impl Generator {
 
     /// Case `number` of the run.
     pub(super) fn case(&self, number: u64) -> Case {
-        let mut draft = Draft { random: Random::new(self.seed, number), plain: &self.plain, case: Case::new(Start::Ring0, Via::Int3) };
+        let mut draft = Draft { random: Random::new(self.seed, number), plain: &self.plain, case: Case::new(Start::Ring0, Via::Int3), used: Vec::new() };
         draft.draw();
         draft.case
     }
@@ -66,6 +66,8 @@ struct Draft<'g> {
     random: Random,
     plain: &'g [u8],
     case: Case,
+    /// Selectors that the event probably loads.
+    used: Vec<u16>,
 }
 
 impl Draft<'_> {
@@ -197,6 +199,11 @@ impl Draft<'_> {
     fn alias(&mut self) {
         let large = self.known(Field::Cr4) == Some(0x10) && self.random.one_in(2);
         let base = if large { LARGE_ALIAS } else { ALIAS };
+        if large && self.random.one_in(4) {
+            // A reserved bit, or accessed and dirty bits that have to be set.
+            let bits = self.random.of(&[0x20_00e7, 0x87, 0xa7, 0x85, 0x83, 0x86]);
+            self.put(DIRECTORY + 4 * (LARGE_ALIAS >> 22), bits);
+        }
         let which = self.random.below(5);
         if which == 0 || which == 4 {
             self.field(Field::IdtrBase, base + IDT);
@@ -308,6 +315,10 @@ impl Draft<'_> {
         }
         let dpl = if good { ring } else { self.random.below(4) as u8 };
         let present = good || !self.random.one_in(6);
+        self.used.push(selector);
+        if kind == GateKind::Task && !self.random.one_in(3) {
+            self.task();
+        }
         let gate = Gate { kind, selector: Selector(selector), offset: handler(vector), dpl, present };
         let mut bytes = gate.encode();
         if !good && self.random.one_in(8) {
@@ -345,6 +356,7 @@ impl Draft<'_> {
                 self.random.of(&ODD)
             };
             self.put(at + 4, selector.into());
+            self.used.push(selector);
         }
         if self.random.one_in(6) {
             let limit = at - TSS + self.random.of(&[0, 3, 4, 5, 6, 7, 8]);
@@ -399,6 +411,9 @@ impl Draft<'_> {
             ss = ss & !3 | self.random.below(4) as u16;
         }
         let mut flags = (self.random.word() & 0x003d_7fd5) & !0x4000 | 2;
+        if self.random.one_in(30) {
+            flags |= 1 << 17;
+        }
         if self.random.one_in(2) {
             flags = 0x202;
         }
@@ -413,6 +428,7 @@ impl Draft<'_> {
         if to_virtual {
             flags |= 1 << 17;
         }
+        self.used.extend([cs, ss]);
         let esp = if self.random.one_in(3) { self.random.word() } else { self.random.of(&TOPS) };
         let data: [u32; 4] = std::array::from_fn(|_| self.random.word());
         let words =
@@ -497,8 +513,23 @@ impl Draft<'_> {
 
     /// A field of a task that may be switched to.
     fn task(&mut self) {
-        while self.random.one_in(2) {
-            let wide = self.random.below(4) != 0;
+        self.used.extend([TSS_OTHER, TSS_SMALL, LDT_SLOT, TASK_GATE]);
+        let wide = !self.random.one_in(4);
+        if !self.random.one_in(3) {
+            // A fault in a new task whose segments are not loaded has to be handled by another one.
+            let handler = if wide { TSS_SMALL } else { TSS_OTHER };
+            for vector in [10, 11, 12, 13] {
+                let gate = Gate {
+                    kind: GateKind::Task,
+                    selector: Selector(handler),
+                    offset: 0,
+                    dpl: 0,
+                    present: true,
+                };
+                self.put_eight(IDT + 8 * vector, gate.encode());
+            }
+        }
+        loop {
             let selector = if self.random.one_in(2) {
                 self.random.of(&ODD)
             } else if self.random.one_in(2) {
@@ -508,8 +539,14 @@ impl Draft<'_> {
             };
             let segment = self.random.below(6);
             match (self.random.below(8), wide) {
-                (0..=2, true) => self.put(OTHER_TSS + 72 + 4 * segment, selector.into()),
-                (0..=2, false) => self.put_two(TSS_16 + 34 + 2 * (segment & 3), selector),
+                (0..=2, true) => {
+                    self.put(OTHER_TSS + 72 + 4 * segment, selector.into());
+                    self.used.push(selector);
+                }
+                (0..=2, false) => {
+                    self.put_two(TSS_16 + 34 + 2 * (segment & 3), selector);
+                    self.used.push(selector);
+                }
                 (3, true) => {
                     let ring = self.random.of(&[1, 2, 3]);
                     let (code, data) = match ring {
@@ -537,6 +574,9 @@ impl Draft<'_> {
                 }
                 (6, true) => self.put(OTHER_TSS + 100, 0x68_0001),
                 (7, true) => {
+                    if self.random.one_in(2) {
+                        self.put(OTHER_TSS + 76, CODE_0_16.into());
+                    }
                     let eip = self.random.of(&[0xffff, 0x1_0000, 0x6001]);
                     self.put(OTHER_TSS + 32, eip);
                 }
@@ -553,6 +593,9 @@ impl Draft<'_> {
                     let top = self.random.of(&TOPS);
                     if wide { self.put(at, top) } else { self.put_two(at, top as u16) }
                 }
+            }
+            if !self.random.one_in(4) {
+                break;
             }
         }
     }
@@ -616,7 +659,17 @@ impl Draft<'_> {
             CODE_0, CODE_0, DATA_0, DATA_0, CODE_3, DATA_3, TSS_OTHER, TSS_SMALL, LDT_SLOT,
             CONFORMING_0, DATA_1, CODE_1, DATA_0_16, TSS_CURRENT, TASK_GATE, CODE_2, DATA_2,
         ]);
-        let at = if self.random.one_in(10) { LDT + u32::from(slot & 0x38) } else { GDT + u32::from(slot) };
+        let slot = if self.random.one_in(3) || self.used.is_empty() {
+            slot
+        } else {
+            let used = self.random.below(self.used.len() as u32) as usize;
+            self.used[used]
+        };
+        let at = match Selector(slot).table() {
+            _ if slot >= GDT_SIZE => return,
+            Table::Gdt => GDT + Selector(slot).offset(),
+            Table::Ldt => LDT + Selector(slot).offset() % u32::from(LDT_SIZE),
+        };
         let bytes = self.eight(at);
         let descriptor = Descriptor(bytes);
         let changed = match self.random.below(7) {

@@ -6,7 +6,7 @@
 //! whole mismatch is theirs.
 
 use super::deviation::{CaseDeviation, Part, Seen};
-use super::layout::{GDT, OTHER_TSS, TSS_16, TSS_16_LIMIT, TSS_LIMIT};
+use super::layout::{GDT, OTHER_TSS, PAGE, TSS, TSS_16, TSS_16_LIMIT, TSS_LIMIT};
 use super::start::Start;
 use super::via::Via;
 use crate::host::{Authority, Version};
@@ -144,8 +144,8 @@ pub(super) const DEVIATIONS: &[CaseDeviation] = &[
             seen.takes(Branch::ReturnPopped32)
                 && seen.expectation.before.eflags.contains(Eflags::RF)
                 && part.field("EFLAGS").is_some_and(|difference| {
-                    difference.expected & !difference.got == Eflags::RF.0
-                        && (difference.expected ^ difference.got) & !0x19_0000 == 0
+                    let bits = difference.expected ^ difference.got;
+                    difference.expected & bits & Eflags::RF.0 != 0 && bits & !0x19_0000 == 0
                 })
         },
     ),
@@ -302,6 +302,58 @@ pub(super) const DEVIATIONS: &[CaseDeviation] = &[
         |seen, _| seen.expectation.debug_trap.is_some(),
     ),
     deviation(
+        "task-fault-mixes-eips",
+        "a fault in the new task, where an instruction switched to it, pushes the low twelve bits of that \
+         instruction's EIP in the new task's",
+        "ring0 jump:30 [504c]=00000080 [5020]=00010000",
+        |seen, part| {
+            let eip = part
+                .byte_of(Owner::Pushed(Word::Eip))
+                .or_else(|| part.byte_of(Owner::TssEip));
+            let source = seen.expectation.before.eip;
+            let switched = seen.takes(Branch::TaskLoaded32) || seen.takes(Branch::TaskLoaded16);
+            matches!(seen.case.via, Via::Iret(_) | Via::Jump(_) | Via::Call(_))
+                && switched
+                && seen.first_refused()
+                && eip.is_some_and(|byte| match seen.offset(&byte) {
+                    Some(0) => byte.got == source as u8,
+                    Some(1) => byte.got & 0xf == (source >> 8) as u8 & 0xf
+                        && byte.got & 0xf0 == byte.expected & 0xf0,
+                    _ => false,
+                })
+        },
+    ),
+    deviation(
+        "task-saved-before-busy-bits",
+        "a task switch that cannot write the TSS descriptor's busy bit has saved the old task by then",
+        "ring3 jump:30 cr0=80010011 [e004]=00001065 [1034]=0000e900",
+        |seen, part| {
+            let gdtr = seen.expectation.before.gdtr;
+            let faults = seen.attempts().filter_map(|attempt| attempt.fault).any(|fault| {
+                fault.address.is_some_and(|address| {
+                    address.wrapping_sub(gdtr.base) <= gdtr.limit.into()
+                        && fault.error_code & 2 != 0
+                })
+            });
+            let saved = matches!(part, Part::Byte(byte)
+                if (TSS..=TSS + TSS_LIMIT).contains(&byte.address)
+                    || (OTHER_TSS..TSS_16 + PAGE).contains(&byte.address));
+            faults && saved
+        },
+    ),
+    deviation(
+        "smap-heeds-ac-for-tables",
+        "EFLAGS.AC lets the processor's own accesses to tables and TSSs pass SMAP in rings 0 to 2; the manual \
+         says they never do",
+        "ring0 int:30 eflags=40000 cr0=80000001 cr4=200000",
+        |seen, _| {
+            let state = &seen.expectation.before;
+            state.cr4 & SMAP != 0
+                && seen.refused(&[Branch::PageSmap])
+                && state.eflags.contains(Eflags::AC)
+        },
+    ),
+    deviation(
         "task16-keeps-virtual-8086",
         "a 16-bit task that is switched to from virtual-8086 mode runs with VM still set",
         "virtual divide [0]=00382000 [4]=0000e500",
@@ -319,7 +371,10 @@ pub(super) const DEVIATIONS: &[CaseDeviation] = &[
             state.virtual_8086()
                 && matches!(seen.case.via, Via::Iret(_))
                 && state.paging()
-                && (seen.refused(&[Branch::PageNotUser]) || state.cr4 & SMAP != 0)
+                && (state.cr4 & SMAP != 0
+                    || seen.attempts().next().and_then(|attempt| attempt.fault).is_some_and(
+                        |fault| fault.vector == Vector::PF,
+                    ))
         },
     ),
     deviation(
@@ -336,7 +391,7 @@ pub(super) const DEVIATIONS: &[CaseDeviation] = &[
         |seen, _| {
             matches!(seen.case.via, Via::Iret(_))
                 && !matches!(seen.case.start, Start::Ring0 | Start::Virtual8086)
-                && seen.mismatch.got.virtual_8086()
+                && seen.expectation.popped_eflags.contains(Eflags::VM)
         },
     ),
 ];

@@ -6,7 +6,7 @@ use super::layout::{self, ABSENT, ABSENT_STACKS, RAM};
 use super::via::Via;
 use ia32::paging::{ACCESSED, Walk};
 use ia32::{
-    End, Event, Memory, Operation, Outcome, Path, Processor, State, Vector, take,
+    Eflags, End, Event, Memory, Operation, Outcome, Path, Processor, State, Vector, take,
 };
 use std::cell::Cell;
 
@@ -23,7 +23,8 @@ pub(super) struct World {
 #[derive(Debug)]
 pub(super) struct Expectation {
     pub(super) before: State,
-    pub(super) operation: Operation,
+    /// What an IRET of 32 bits in protected mode pops as EFLAGS.
+    pub(super) popped_eflags: Eflags,
     pub(super) outcome: Outcome,
     /// A #DB that follows a switch to a task with T set; what it starts from is `outcome`.
     pub(super) debug_trap: Option<Box<Outcome>>,
@@ -105,8 +106,9 @@ impl World {
         self.place_source(case.via, &before, processor, &mut fetched)?;
         let operation = case.via.operation(&before);
         let outcome = self.ask(&before, operation, processor)?;
+        let popped_eflags = self.popped_eflags(&before, processor);
         let mut expectation =
-            Expectation { before, operation, outcome, debug_trap: None, fetched };
+            Expectation { before, popped_eflags, outcome, debug_trap: None, fetched };
         if expectation.outcome.debug_trap && expectation.outcome.is_completed() {
             self.follow_debug_trap(&mut expectation, processor)?;
         }
@@ -164,6 +166,15 @@ impl World {
         } else {
             Err(Unfit::Impossible)
         }
+    }
+
+    fn popped_eflags(&self, state: &State, processor: &Processor) -> Eflags {
+        let byte = |n: u32| {
+            let at = state.stack_address().wrapping_add(8 + n);
+            let address = walk(state, &self.memory, at, processor).result.ok()?;
+            self.memory.get(address as usize).copied()
+        };
+        Eflags(u32::from_le_bytes([0, 1, 2, 3].map(|n| byte(n).unwrap_or(0))))
     }
 
     fn ask(
