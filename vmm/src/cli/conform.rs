@@ -3,7 +3,7 @@
 use super::arguments::ConformOptions;
 use super::failure::Failure;
 use super::{FINDINGS, INTERRUPTED, OK};
-use esp0::conform::{self, Case, DEVIATIONS, Plan, Summary};
+use esp0::conform::{self, Case, DEVIATIONS, Known, Plan, Summary};
 use esp0::host::Backend;
 use esp0::host::doctor::{self, Problem};
 use esp0::machine::{Machine, stop_on_signals};
@@ -123,8 +123,9 @@ fn print(out: &mut impl Write, summary: &Summary, time: Duration) -> io::Result<
     for (reason, count) in &summary.unfit {
         writeln!(out, "{count:>9} not run: {reason}")?;
     }
-    for (name, (count, number, _)) in &summary.deviations {
+    for (name, Known { count, number, case, .. }) in &summary.deviations {
         writeln!(out, "{count:>9} known deviation {name} (first: #{number})")?;
+        writeln!(out, "          {case}")?;
         if let Some(known) = DEVIATIONS.iter().find(|known| known.name == *name) {
             writeln!(out, "          {}", known.description)?;
         }

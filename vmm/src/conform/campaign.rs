@@ -6,11 +6,12 @@ use super::fit::Unfit;
 use super::generate::Generator;
 use super::lab::{Lab, Verdict};
 use super::mismatch::Mismatch;
-use super::shrink::shrink;
+use super::shrink::{shrink, shrink_deviation, shrink_path};
 use crate::host::Backend;
 use crate::machine::{MachineError, stop_requested};
 use ia32::{Branch, Path};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Which cases a run has.
@@ -43,6 +44,30 @@ pub struct Found {
     pub explanation: String,
 }
 
+/// A known deviation, as a run has met it.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// In how many cases.
+    pub count: u64,
+    /// The case shows no other deviation.
+    pub alone: bool,
+    /// The number of the first case, of one that shows it alone if there is any.
+    pub number: u64,
+    /// That case; where cases are collected, shrunk.
+    pub case: Case,
+}
+
+impl Known {
+    /// Adds what was met elsewhere.
+    fn merge(&mut self, other: Known) {
+        let count = self.count + other.count;
+        if (!other.alone, other.number) < (!self.alone, self.number) {
+            *self = other;
+        }
+        self.count = count;
+    }
+}
+
 /// What came of a run.
 #[derive(Debug, Default)]
 pub struct Summary {
@@ -50,8 +75,8 @@ pub struct Summary {
     pub compared: u64,
     /// Cases that were not run, by reason.
     pub unfit: BTreeMap<Unfit, u64>,
-    /// Known deviations by name: how often, and the first case.
-    pub deviations: BTreeMap<&'static str, (u64, u64, Case)>,
+    /// Known deviations by name.
+    pub deviations: BTreeMap<&'static str, Known>,
     /// Unknown mismatches, the first of each kind.
     pub found: Vec<Found>,
     /// Unknown mismatches in all.
@@ -79,12 +104,8 @@ impl Summary {
         for (reason, count) in other.unfit {
             *self.unfit.entry(reason).or_default() += count;
         }
-        for (name, (count, first, case)) in other.deviations {
-            let known = self.deviations.entry(name).or_insert((0, first, case.clone()));
-            known.0 += count;
-            if first < known.1 {
-                (known.1, known.2) = (first, case);
-            }
+        for (name, met) in other.deviations {
+            self.meet(name, met);
         }
         for (path, (number, case)) in other.collected {
             match self.collected.get(&path) {
@@ -96,6 +117,15 @@ impl Summary {
         }
         for found in other.found {
             self.keep(found);
+        }
+    }
+
+    fn meet(&mut self, name: &'static str, met: Known) {
+        match self.deviations.entry(name) {
+            Entry::Occupied(mut known) => known.get_mut().merge(met),
+            Entry::Vacant(free) => {
+                free.insert(met);
+            }
         }
     }
 
@@ -189,6 +219,14 @@ fn run_job(
         }
         number += step;
     }
+    if collect {
+        for (_, case) in summary.collected.values_mut() {
+            *case = shrink_path(&mut lab, case)?;
+        }
+        for (name, known) in &mut summary.deviations {
+            known.case = shrink_deviation(&mut lab, &known.case, name, backend)?;
+        }
+    }
     for found in &mut summary.found {
         let (case, mismatch) = shrink(&mut lab, &found.case, &found.mismatch, backend)?;
         found.case = case;
@@ -218,8 +256,9 @@ fn judge(
                 Some(known) => {
                     for (n, deviation) in deviation::DEVIATIONS.iter().enumerate() {
                         if known & (1 << n) != 0 {
-                            let entry = summary.deviations.entry(deviation.name);
-                            entry.or_insert((0, number, case.clone())).0 += 1;
+                            let alone = known == 1 << n;
+                            let case = case.clone();
+                            summary.meet(deviation.name, Known { count: 1, alone, number, case });
                         }
                     }
                 }

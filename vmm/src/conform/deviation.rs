@@ -36,7 +36,6 @@ pub struct CaseDeviation {
 pub(super) struct Seen<'a> {
     pub(super) case: &'a Case,
     pub(super) expectation: &'a Expectation,
-    pub(super) mismatch: &'a Mismatch,
 }
 
 /// One thing in which a run differs from the model.
@@ -123,7 +122,7 @@ pub(super) fn find(
     expectation: &Expectation,
     mismatch: &Mismatch,
 ) -> Option<u64> {
-    let seen = Seen { case, expectation, mismatch };
+    let seen = Seen { case, expectation };
     let mut found = 0;
     let exit = mismatch.exit.as_ref().map(|_| Part::Exit);
     let fields = mismatch.fields.iter().copied().map(Part::Field);

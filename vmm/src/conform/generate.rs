@@ -686,7 +686,8 @@ impl Draft<'_> {
                 Descriptor::new(descriptor.base(), limit, descriptor.attributes() & 0x7fff).0
             }
             _ => {
-                let base = self.random.of(&[LANDING, LANDING + 0x10, 0x100, 0xffff_ff00]);
+                let base = self.random.of(&[LANDING, LANDING + 0x10, 0x100, 0x100, 0x20]);
+                let base = if self.random.one_in(20) { 0xffff_ff00 } else { base };
                 let limit = (bytes & 0xffff) as u32 | (bytes >> 32) as u32 & 0xf_0000;
                 Descriptor::new(base, limit, descriptor.attributes()).0
             }

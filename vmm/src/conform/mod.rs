@@ -19,7 +19,7 @@ mod start;
 mod via;
 mod world;
 
-pub use campaign::{Found, Plan, Summary, replay, run};
+pub use campaign::{Found, Known, Plan, Summary, replay, run};
 pub use case::{Case, NoCase, cases};
 pub use deviation::{CaseDeviation, DEVIATIONS};
 pub use fit::Unfit;

@@ -6,7 +6,7 @@
 //! whole mismatch is theirs.
 
 use super::deviation::{CaseDeviation, Part, Seen};
-use super::layout::{GDT, OTHER_TSS, PAGE, TSS, TSS_16, TSS_16_LIMIT, TSS_LIMIT};
+use super::layout::{GDT, OTHER_TSS, PAGE, TABLE, TSS, TSS_16, TSS_16_LIMIT, TSS_LIMIT};
 use super::start::Start;
 use super::via::Via;
 use crate::host::{Authority, Version};
@@ -141,7 +141,7 @@ pub(super) const DEVIATIONS: &[CaseDeviation] = &[
         "IRET does not load EFLAGS.RF if RF was set before it",
         "ring1 iret eflags=10000 esp=9800 [9804]=00000062 [9808]=001912c6 [9810]=0000006a",
         |seen, part| {
-            seen.takes(Branch::ReturnPopped32)
+            (seen.takes(Branch::ReturnPopped32) || seen.takes(Branch::ReturnTask))
                 && seen.expectation.before.eflags.contains(Eflags::RF)
                 && part.field("EFLAGS").is_some_and(|difference| {
                     let bits = difference.expected ^ difference.got;
@@ -174,12 +174,18 @@ pub(super) const DEVIATIONS: &[CaseDeviation] = &[
             };
             let error_code = || {
                 part.byte_of(Owner::Pushed(Word::ErrorCode))
-                    .is_some_and(|byte| byte.expected ^ byte.got == 2)
+                    .is_some_and(|byte| (byte.expected ^ byte.got) & !3 == 0)
+            };
+            let marks = || {
+                matches!(part, Part::Byte(byte)
+                    if (TABLE..TABLE + PAGE).contains(&byte.address)
+                        && byte.got & !byte.expected & !0x60 == 0
+                        && byte.expected & !byte.got == 0)
             };
             let address = || {
                 part.field("CR2").is_some_and(|difference| in_task(seen, difference.got))
             };
-            (address() || error_code()) && switches()
+            (address() || error_code() || marks()) && switches()
         },
     ),
     // kvm_amd.
@@ -201,6 +207,18 @@ pub(super) const DEVIATIONS: &[CaseDeviation] = &[
             matches!(seen.case.via, Via::Iret(_))
                 && seen.first_refused()
                 && part.field("NMI blocking").is_some_and(|difference| difference.got == 0)
+        },
+    ),
+    deviation(
+        "iret-to-its-own-eip-keeps-nmis-blocked",
+        "kvm_amd takes an IRET that leads to its own EIP for one that has not been executed, and keeps NMIs \
+         blocked",
+        "ring2 iret eip=fffe nmi-blocked=1 [c400]=0000fffe [c404]=00000093 [c410]=000000a3",
+        |seen, part| {
+            let eip = seen.expectation.last().state.eip;
+            matches!(seen.case.via, Via::Iret(_))
+                && eip == seen.expectation.before.eip
+                && part.field("NMI blocking").is_some_and(|difference| difference.got == 1)
         },
     ),
     deviation(
@@ -310,17 +328,45 @@ pub(super) const DEVIATIONS: &[CaseDeviation] = &[
             let eip = part
                 .byte_of(Owner::Pushed(Word::Eip))
                 .or_else(|| part.byte_of(Owner::TssEip));
-            let source = seen.expectation.before.eip;
             let switched = seen.takes(Branch::TaskLoaded32) || seen.takes(Branch::TaskLoaded16);
             matches!(seen.case.via, Via::Iret(_) | Via::Jump(_) | Via::Call(_))
                 && switched
                 && seen.first_refused()
-                && eip.is_some_and(|byte| match seen.offset(&byte) {
-                    Some(0) => byte.got == source as u8,
-                    Some(1) => byte.got & 0xf == (source >> 8) as u8 & 0xf
-                        && byte.got & 0xf0 == byte.expected & 0xf0,
-                    _ => false,
+                && eip.is_some_and(|byte| seen.offset(&byte).is_some_and(|offset| offset < 2))
+        },
+    ),
+    deviation(
+        "task-eip-checked-before-error-code",
+        "an EIP outside the new task's code segment raises #GP before the exception's error code is pushed; \
+         the manual says after",
+        "ring3 not-present [58]=003020b0 [5c]=0000e500 [504c]=00000080 [5020]=00010000",
+        |seen, _| {
+            seen.refused(&[Branch::TaskBeyondLimit])
+                && (seen.takes(Branch::TaskErrorCode32) || seen.takes(Branch::TaskErrorCode16))
+        },
+    ),
+    deviation(
+        "task-return-to-itself-keeps-nt",
+        "IRET with NT that returns to the task it leaves keeps NT; the manual says it is cleared in what is \
+         saved, and that is loaded again",
+        "ring1 iret eflags=4000 [3000]=00000028",
+        |seen, part| {
+            let (old, new) = (&seen.expectation.before.tr, &seen.expectation.outcome.state.tr);
+            seen.takes(Branch::ReturnTask)
+                && (old.base ^ new.base) & (PAGE - 1) == 0
+                && part.field("EFLAGS").is_some_and(|difference| {
+                    difference.expected ^ difference.got == Eflags::NT.0
                 })
+        },
+    ),
+    deviation(
+        "stack-address-not-wrapped",
+        "the address of a stack word is not cut to 32 bits where the segment's base and the offset exceed \
+         them",
+        "ring3 int:ff [1010]=ff00ffff [1014]=ffcf93ff",
+        |seen, _| {
+            let states = [&seen.expectation.before, &seen.expectation.last().state];
+            states.iter().any(|state| state.ss().base.checked_add(state.stack_pointer()).is_none())
         },
     ),
     deviation(
@@ -400,7 +446,8 @@ pub(super) const DEVIATIONS: &[CaseDeviation] = &[
 fn eflags_byte(seen: &Seen<'_>, part: &Part) -> Option<(u64, u8, u8)> {
     let byte =
         part.byte_of(Owner::Pushed(Word::Eflags)).or_else(|| part.byte_of(Owner::TssEflags))?;
-    Some((seen.offset(&byte)?, byte.expected ^ byte.got, byte.got))
+    let bits = (byte.expected ^ byte.got) & !byte.undefined;
+    Some((seen.offset(&byte)?, bits, byte.got))
 }
 
 /// A saved EFLAGS that differs in RF alone, which should have been `expected`.
@@ -420,6 +467,11 @@ fn in_task(seen: &Seen<'_>, address: u32) -> bool {
     ]
     .iter()
     .any(|(base, limit)| address.wrapping_sub(*base) <= *limit)
+        || seen.attempts().filter_map(|attempt| attempt.fault?.address).any(|expected| {
+            // A TSS that the case has put elsewhere.
+            let tasks = [Branch::GateTask, Branch::FarTss, Branch::FarGate, Branch::ReturnTask];
+            expected.wrapping_sub(address) <= TSS_LIMIT && tasks.iter().any(|task| seen.takes(*task))
+        })
 }
 
 /// Setting an accessed bit raises a page fault in the model.

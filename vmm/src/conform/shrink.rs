@@ -18,20 +18,56 @@ pub(super) fn shrink(
     backend: &Backend,
 ) -> Result<(Case, Mismatch), MachineError> {
     let kind = mismatch.kind();
-    let mut best = (case.clone(), mismatch.clone());
+    let mut last = mismatch.clone();
+    let case = smallest(case, |candidate| {
+        let Verdict::Differs(expectation, found) = lab.judge(candidate)? else { return Ok(false) };
+        let same = found.kind() == kind
+            && deviation::find(backend, candidate, &expectation, &found).is_none();
+        if same {
+            last = *found;
+        }
+        Ok(same)
+    })?;
+    Ok((case, last))
+}
+
+/// A smaller case that shows this deviation and no other.
+pub(super) fn shrink_deviation(
+    lab: &mut Lab,
+    case: &Case,
+    name: &str,
+    backend: &Backend,
+) -> Result<Case, MachineError> {
+    smallest(case, |candidate| {
+        let Verdict::Differs(expectation, found) = lab.judge(candidate)? else { return Ok(false) };
+        let known = deviation::find(backend, candidate, &expectation, &found).unwrap_or(0);
+        let alone = deviation::DEVIATIONS.iter().position(|deviation| deviation.name == name);
+        Ok(alone.is_some_and(|n| known == 1 << n))
+    })
+}
+
+/// A smaller case that takes the same branches of the model.
+pub(super) fn shrink_path(lab: &mut Lab, case: &Case) -> Result<Case, MachineError> {
+    let Some(path) = lab.path(case) else { return Ok(case.clone()) };
+    smallest(case, |candidate| Ok(lab.path(candidate) == Some(path)))
+}
+
+/// The case that is left when no step makes it smaller and keeps it `good`.
+fn smallest(
+    case: &Case,
+    mut good: impl FnMut(&Case) -> Result<bool, MachineError>,
+) -> Result<Case, MachineError> {
+    let mut best = case.clone();
     let mut attempts = 0;
     loop {
         let mut smaller = None;
-        for candidate in candidates(&best.0) {
+        for candidate in candidates(&best) {
             attempts += 1;
             if attempts > ATTEMPTS {
                 return Ok(best);
             }
-            if let Verdict::Differs(expectation, found) = lab.judge(&candidate)?
-                && found.kind() == kind
-                && deviation::find(backend, &candidate, &expectation, &found).is_none()
-            {
-                smaller = Some((candidate, *found));
+            if good(&candidate)? {
+                smaller = Some(candidate);
                 break;
             }
         }
@@ -45,14 +81,12 @@ pub(super) fn shrink(
 /// The cases that are simpler by one step, the boldest steps first.
 pub(super) fn candidates(case: &Case) -> Vec<Case> {
     let mut list = Vec::new();
-    for half in [true, false] {
-        let words = case.words.len();
-        if half && words > 3 {
-            for range in [0..words / 2, words / 2..words] {
-                let mut without = case.clone();
-                without.words.drain(range);
-                list.push(without);
-            }
+    let words = case.words.len();
+    if words > 3 {
+        for range in [0..words / 2, words / 2..words] {
+            let mut without = case.clone();
+            without.words.drain(range);
+            list.push(without);
         }
     }
     for n in 0..case.words.len() {
