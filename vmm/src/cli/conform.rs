@@ -3,7 +3,7 @@
 use super::arguments::ConformOptions;
 use super::failure::Failure;
 use super::{FINDINGS, INTERRUPTED, OK};
-use esp0::conform::{self, Case, DEVIATIONS, Known, Plan, Summary};
+use esp0::conform::{self, Case, Known, Plan, Summary};
 use esp0::host::Backend;
 use esp0::host::doctor::{self, Problem};
 use esp0::machine::{Machine, stop_on_signals};
@@ -49,8 +49,9 @@ pub(super) fn conform(options: &ConformOptions) -> Result<u8, Failure> {
         for (_, case) in summary.collected.values() {
             text += &format!("{case}\n");
         }
-        std::fs::write(path, text)
-            .map_err(|error| Failure::Input(format!("{} cannot be written: {error}", path.display())))?;
+        std::fs::write(path, text).map_err(|error| {
+            Failure::Input(format!("{} cannot be written: {error}", path.display()))
+        })?;
     }
     Ok(if summary.mismatches != 0 {
         FINDINGS
@@ -63,9 +64,8 @@ pub(super) fn conform(options: &ConformOptions) -> Result<u8, Failure> {
 
 /// The cases of a file: a line each; empty lines and those that begin with # are passed over.
 fn read_cases(path: &Path) -> Result<Vec<Case>, Failure> {
-    let fail = |error: &dyn std::fmt::Display| {
-        Failure::Input(format!("{}: {error}", path.display()))
-    };
+    let fail =
+        |error: &dyn std::fmt::Display| Failure::Input(format!("{}: {error}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|error| fail(&error))?;
     conform::cases(&text).map_err(|error| fail(&error))
 }
@@ -126,7 +126,7 @@ fn print(out: &mut impl Write, summary: &Summary, time: Duration) -> io::Result<
     for (name, Known { count, number, case, .. }) in &summary.deviations {
         writeln!(out, "{count:>9} known deviation {name} (first: #{number})")?;
         writeln!(out, "          {case}")?;
-        if let Some(known) = DEVIATIONS.iter().find(|known| known.name == *name) {
+        if let Some(known) = conform::deviations().find(|known| known.name == *name) {
             writeln!(out, "          {}", known.description)?;
         }
     }

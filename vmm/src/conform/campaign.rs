@@ -254,7 +254,7 @@ fn judge(
         Verdict::Differs(expectation, mismatch) => {
             match deviation::find(backend, &case, &expectation, &mismatch) {
                 Some(known) => {
-                    for (n, deviation) in deviation::DEVIATIONS.iter().enumerate() {
+                    for (n, deviation) in deviation::deviations().enumerate() {
                         if known & (1 << n) != 0 {
                             let alone = known == 1 << n;
                             let case = case.clone();

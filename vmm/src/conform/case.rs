@@ -141,7 +141,9 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Case>().map(|case| case.to_string()).as_deref(), Ok(text));
         }
-        for text in ["", "ring0", "ring4 iret", "ring0 int:x", "ring0 iret esp", "ring0 iret [fffff]=0"] {
+        for text in
+            ["", "ring0", "ring4 iret", "ring0 int:x", "ring0 iret esp", "ring0 iret [fffff]=0"]
+        {
             assert!(text.parse::<Case>().is_err(), "{text}");
         }
     }

@@ -167,7 +167,8 @@ pub(super) fn loaded(selector: u16, memory: &[u8]) -> Segment {
     let at = u64::from(table + name.offset());
     let bytes = u64::from(memory.read_u32(at)) | u64::from(memory.read_u32(at + 4)) << 32;
     let descriptor = Descriptor(bytes);
-    let descriptor = if descriptor.0 & (1 << 44) != 0 { descriptor.with_accessed() } else { descriptor };
+    let descriptor =
+        if descriptor.0 & (1 << 44) != 0 { descriptor.with_accessed() } else { descriptor };
     descriptor.segment(selector)
 }
 

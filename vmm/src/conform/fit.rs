@@ -6,7 +6,9 @@
 
 use super::via::Via;
 use ia32::paging::{Access, Paging, Privilege, translate};
-use ia32::{Descriptor, DescriptorKind, Eflags, Processor, Segment, SegmentRegister, Selector, State, Table};
+use ia32::{
+    Descriptor, DescriptorKind, Eflags, Processor, Segment, SegmentRegister, Selector, State, Table,
+};
 use std::fmt;
 
 /// Why a case is not run.
@@ -61,7 +63,7 @@ pub(super) fn possible(state: &State, via: Via) -> bool {
     const ALLOWED_CR4: u32 = 1 << 4 | 1 << 21;
     let virtual_8086 = state.virtual_8086();
     let plain = state.cr0 & !ALLOWED_CR0 == 0
-        && state.cr0 & 1 != 0
+        && state.cr0 & 0x11 == 0x11
         && state.cr4 & !ALLOWED_CR4 == 0
         && state.cr3 & 0xfff == 0
         && is_tss(&state.tr)
@@ -69,14 +71,17 @@ pub(super) fn possible(state: &State, via: Via) -> bool {
     let segments = if virtual_8086 {
         state.segments.iter().all(|segment| *segment == Segment::virtual_8086(segment.selector))
     } else {
-        code_and_stack(state) && state.segments.iter().enumerate().all(|(n, segment)| {
-            let is_data = n != SegmentRegister::Cs as usize && n != SegmentRegister::Ss as usize;
-            !is_data || data(segment, state.cpl())
-        })
+        code_and_stack(state)
+            && state.segments.iter().enumerate().all(|(n, segment)| {
+                let is_data =
+                    n != SegmentRegister::Cs as usize && n != SegmentRegister::Ss as usize;
+                !is_data || data(segment, state.cpl())
+            })
     };
-    let limits = state.segments.iter().all(|segment| {
-        segment.limit <= 0xf_ffff || segment.limit & 0xfff == 0xfff
-    });
+    let limits = state
+        .segments
+        .iter()
+        .all(|segment| segment.limit <= 0xf_ffff || segment.limit & 0xfff == 0xfff);
     let length = via.instruction(state).map_or(1, |instruction| instruction.bytes().len() as u32);
     let last = state.eip.checked_add(length - 1);
     let narrow = virtual_8086 || !state.cs().big();
@@ -94,7 +99,8 @@ fn is_tss(tr: &Segment) -> bool {
 }
 
 fn is_ldt(ldtr: &Segment) -> bool {
-    let used = ldtr.present() && !ldtr.is_code_or_data() && ldtr.ty() == 2 && !ldtr.selector().is_null();
+    let used =
+        ldtr.present() && !ldtr.is_code_or_data() && ldtr.ty() == 2 && !ldtr.selector().is_null();
     let null = !ldtr.present() && ldtr.selector().is_null();
     (used || null) && ldtr.selector().table() == Table::Gdt && ldtr.limit <= 0xf_ffff
 }
@@ -174,8 +180,15 @@ pub(super) fn absent_descriptor(
     let at = state.gdtr.base.wrapping_add(selector.offset());
     let mut bytes = 0u64;
     for n in 0..8 {
-        let found = walk(&State { eflags: Eflags(2), ..supervisor(state) }, memory, at.wrapping_add(n), processor);
-        let (Ok(address), None, None) = (found.result, found.directory, found.table) else { return false };
+        let found = walk(
+            &State { eflags: Eflags(2), ..supervisor(state) },
+            memory,
+            at.wrapping_add(n),
+            processor,
+        );
+        let (Ok(address), None, None) = (found.result, found.directory, found.table) else {
+            return false;
+        };
         let Some(byte) = memory.get(address as usize) else { return false };
         bytes |= u64::from(*byte) << (8 * n);
     }

@@ -22,8 +22,8 @@ use super::mismatch::{ByteDifference, Mismatch, ended_so, fields};
 use super::start::Start;
 use super::via::{Via, has_error_code};
 use super::world::{Expectation, World};
-use crate::machine::{Exit, Machine, MachineError};
 use crate::host::{Authority, Backend};
+use crate::machine::{Exit, Machine, MachineError};
 use ia32::{End, Path, Processor, State, Vendor, explain};
 use std::arch::x86_64::__cpuid;
 use std::time::Duration;
@@ -113,7 +113,11 @@ impl Lab {
         self.machine.vcpu.set_state(&state);
         self.machine.vcpu.set_alarm(Some(TIME_LIMIT))?;
         let exit = self.machine.vcpu.run()?;
-        if exit == Exit::Halt { Ok(()) } else { Err(MachineError::Missing("ring-0 code that runs")) }
+        if exit == Exit::Halt {
+            Ok(())
+        } else {
+            Err(MachineError::Missing("ring-0 code that runs"))
+        }
     }
 
     fn write_all(&mut self) {

@@ -175,10 +175,29 @@ pub(super) fn memory() -> Vec<u8> {
     }
     let data = DATA_0;
     for (offset, value) in (0..).step_by(2).zip([
-        0, ESP_0 as u16, data, ESP_1 as u16, DATA_1 | 1, ESP_2 as u16, DATA_2 | 2, 0x6000, 0x2,
-        0xe000, 0xe001, 0xe002, 0xe003, STACK_0 as u16 + 0x800, 0xe005, 0xe006, 0xe007, data,
+        0,
+        ESP_0 as u16,
+        data,
+        ESP_1 as u16,
+        DATA_1 | 1,
+        ESP_2 as u16,
+        DATA_2 | 2,
+        0x6000,
+        0x2,
+        0xe000,
+        0xe001,
+        0xe002,
+        0xe003,
+        STACK_0 as u16 + 0x800,
+        0xe005,
+        0xe006,
+        0xe007,
+        data,
         // A stack of 16 bits: the upper half of ESP is not known in a 16-bit task.
-        CODE_0, DATA_0_16, data, LDT_SLOT,
+        CODE_0,
+        DATA_0_16,
+        data,
+        LDT_SLOT,
     ]) {
         world.two(TSS_16 + offset, value);
     }
@@ -195,7 +214,7 @@ pub(super) fn memory() -> Vec<u8> {
     }
     world.zero(TABLE, TABLE + PAGE);
     for page in 0..0x110 {
-        world.words(TABLE + 4 * page, &[page * PAGE | OPEN_PAGE]);
+        world.words(TABLE + 4 * page, &[(page * PAGE) | OPEN_PAGE]);
     }
     for page in 0..0x400 {
         world.words(LANDING_TABLE + 4 * page, &[(LANDING + page * PAGE) | OPEN_PAGE]);

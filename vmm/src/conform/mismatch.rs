@@ -115,7 +115,10 @@ impl fmt::Display for Mismatch {
         const SHOWN: usize = 24;
         for byte in self.bytes.iter().take(SHOWN) {
             let ByteDifference { address, before, expected, got, .. } = byte;
-            write!(f, "    [{address:x}]: was {before:02x}, expected {expected:02x}, got {got:02x}")?;
+            write!(
+                f,
+                "    [{address:x}]: was {before:02x}, expected {expected:02x}, got {got:02x}"
+            )?;
             match byte.owner {
                 Some(owner) => writeln!(f, " ({owner})")?,
                 None => writeln!(f)?,

@@ -41,7 +41,7 @@ pub(super) fn shrink_deviation(
     smallest(case, |candidate| {
         let Verdict::Differs(expectation, found) = lab.judge(candidate)? else { return Ok(false) };
         let known = deviation::find(backend, candidate, &expectation, &found).unwrap_or(0);
-        let alone = deviation::DEVIATIONS.iter().position(|deviation| deviation.name == name);
+        let alone = deviation::deviations().position(|deviation| deviation.name == name);
         Ok(alone.is_some_and(|n| known == 1 << n))
     })
 }

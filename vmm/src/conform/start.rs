@@ -67,7 +67,8 @@ impl Start {
         };
         if self == Start::Virtual8086 {
             state.eflags = state.eflags | Eflags::VM | Eflags::IOPL;
-            state.segments = [0x0a10, 0x0700, 0x0a00, 0x0a20, 0x0a30, 0x0a40].map(Segment::virtual_8086);
+            state.segments =
+                [0x0a10, 0x0700, 0x0a00, 0x0a20, 0x0a30, 0x0a40].map(Segment::virtual_8086);
             state.eip = SOURCE - 0x7000;
             state.general.esp = SOURCE_ESP_3 - 0xa000;
         }

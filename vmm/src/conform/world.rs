@@ -5,9 +5,7 @@ use super::fit::{Unfit, absent_descriptor, possible, walk};
 use super::layout::{self, ABSENT, ABSENT_STACKS, RAM};
 use super::via::Via;
 use ia32::paging::{ACCESSED, Walk};
-use ia32::{
-    Eflags, End, Event, Memory, Operation, Outcome, Path, Processor, State, Vector, take,
-};
+use ia32::{Eflags, End, Event, Memory, Operation, Outcome, Path, Processor, State, Vector, take};
 use std::cell::Cell;
 
 /// Memory, and what of it differs from its plain content.
@@ -97,7 +95,11 @@ impl World {
 
     /// Makes the case's world and asks the model. Whatever comes of it, [`World::undo`] has to
     /// follow before the next case.
-    pub(super) fn prepare(&mut self, case: &Case, processor: &Processor) -> Result<Expectation, Unfit> {
+    pub(super) fn prepare(
+        &mut self,
+        case: &Case,
+        processor: &Processor,
+    ) -> Result<Expectation, Unfit> {
         let before = self.set(case);
         if !possible(&before, case.via) {
             return Err(Unfit::Impossible);
@@ -248,8 +250,7 @@ impl World {
     pub(super) fn touch(&mut self, expectation: &Expectation) {
         for outcome in [Some(&expectation.outcome), expectation.debug_trap.as_deref()] {
             let writes = outcome.into_iter().flat_map(|outcome| outcome.writes.iter());
-            self.touched
-                .extend(writes.map(|write| (write.address as u32, u32::from(write.width))));
+            self.touched.extend(writes.map(|write| (write.address as u32, u32::from(write.width))));
         }
         let fetched = &expectation.fetched;
         self.touched.extend(fetched.entries[..fetched.length].iter().map(|at| (*at as u32, 4)));
