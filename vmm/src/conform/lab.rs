@@ -26,7 +26,7 @@ use crate::host::{Authority, Backend};
 use crate::machine::{Exit, Machine, MachineError};
 use ia32::{End, Path, Processor, State, Vendor, explain};
 use std::arch::x86_64::__cpuid;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// An event takes microseconds; the most loaded emulator needs less than this.
 const TIME_LIMIT: Duration = Duration::from_secs(2);
@@ -133,9 +133,6 @@ impl Lab {
         let verdict = match self.world.prepare(case, &self.processor) {
             Err(unfit) => Verdict::Unfit(unfit),
             Ok(expectation) => {
-                for place in self.world.touched() {
-                    self.machine.memory.write(place.0.into(), self.world.bytes(*place));
-                }
                 let exit = self.run(case, &expectation)?;
                 let got = self.machine.vcpu.state();
                 if expectation.before.nmi_blocked && matches!(case.via, Via::Iret(_)) {
@@ -167,6 +164,9 @@ impl Lab {
             self.machine.vcpu.set_alarm(Some(TIME_LIMIT))?;
         }
         self.until_alarm -= 1;
+        for place in self.world.touched() {
+            self.machine.memory.write(place.0.into(), self.world.bytes(*place));
+        }
         let state = &expectation.before;
         if self.flush && state.paging() {
             self.machine.vcpu.forget_translations(state)?;
@@ -192,6 +192,21 @@ impl Lab {
             self.until_alarm = 0;
         }
         Ok(exit)
+    }
+
+    /// How long the guest's part of a case takes: its memory and state set, and the one exit. None if it
+    /// cannot be run.
+    pub(super) fn time_raw(&mut self, case: &Case) -> Result<Option<Duration>, MachineError> {
+        let Ok(expectation) = self.world.prepare(case, &self.processor) else {
+            self.world.undo(|_, _| ());
+            return Ok(None);
+        };
+        let start = Instant::now();
+        self.run(case, &expectation)?;
+        let time = start.elapsed();
+        self.leave_iret()?;
+        self.write_all();
+        Ok(Some(time))
     }
 
     /// kvm_amd opens NMIs at the first exit with another EIP than the IRET's. That may be one of the

@@ -5,6 +5,7 @@
 
 mod campaign;
 mod case;
+mod cost;
 mod deviation;
 mod field;
 mod fit;
@@ -21,6 +22,7 @@ mod world;
 
 pub use campaign::{Found, Known, Plan, Summary, replay, run};
 pub use case::{Case, NoCase, cases};
+pub use cost::{Cost, cost};
 pub use deviation::{CaseDeviation, deviations};
 pub use fit::Unfit;
 pub use lab::Lab;
