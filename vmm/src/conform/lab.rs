@@ -139,8 +139,7 @@ impl Lab {
                     self.leave_iret()?;
                 }
                 self.world.apply(&expectation);
-                self.world.touch(&expectation);
-                let mismatch = self.compare(case, &expectation, exit, got)?;
+                let mismatch = self.compare(&expectation, exit, got)?;
                 if mismatch.is_empty() {
                     Verdict::Same(expectation)
                 } else {
@@ -220,7 +219,6 @@ impl Lab {
 
     fn compare(
         &mut self,
-        case: &Case,
         expectation: &Expectation,
         exit: Exit,
         got: State,
@@ -244,43 +242,57 @@ impl Lab {
             mismatch.fields = fields(expectation, &got);
         }
         if !self.machine.memory.equals(0, &self.world.memory) {
-            self.compare_bytes(case, expectation, &mut mismatch);
+            self.compare_bytes(expectation, &mut mismatch);
         }
         Ok(mismatch)
     }
 
-    fn compare_bytes(&mut self, case: &Case, expectation: &Expectation, mismatch: &mut Mismatch) {
-        let before = self.world.before(case, &self.processor);
-        let mut found = vec![0; RAM as usize];
-        self.machine.memory.read(0, &mut found);
-        for (at, got) in (0..).zip(found) {
-            if got == self.world.memory[at as usize] {
+    /// Finds the bytes that are not as expected, in ever smaller pieces.
+    fn compare_bytes(&mut self, expectation: &Expectation, mismatch: &mut Mismatch) {
+        const PIECE: usize = 64;
+        for page in (0..RAM as usize).step_by(PAGE as usize) {
+            let same = |from: usize, length: usize| {
+                self.machine.memory.equals(from as u64, &self.world.memory[from..from + length])
+            };
+            if same(page, PAGE as usize) {
                 continue;
             }
-            self.world.touch_byte(at);
-            let address = u64::from(at);
-            let was = before[at as usize];
-            let mut expected = expectation.outcome.writes.expect(address, was);
-            if let Some(second) = &expectation.debug_trap {
-                let first = expected;
-                expected = second.writes.expect(address, first.value);
-                expected.owner = expected.owner.or(first.owner);
-                if expected.value == first.value {
-                    expected.undefined |= first.undefined;
-                }
+            let mut differing = Vec::new();
+            for piece in (page..page + PAGE as usize).step_by(PIECE).filter(|at| !same(*at, PIECE))
+            {
+                let mut found = [0; PIECE];
+                self.machine.memory.read(piece as u64, &mut found);
+                let found = (piece as u32..).zip(found);
+                differing.extend(found.filter(|(at, got)| self.world.memory[*at as usize] != *got));
             }
-            let undefined = expected.undefined | expectation.fetched.mask(address);
-            if (got ^ expected.value) & !undefined != 0 {
-                mismatch.bytes.push(ByteDifference {
-                    address: at,
-                    before: was,
-                    expected: expected.value,
-                    got,
-                    undefined,
-                    owner: expected.owner,
-                });
+            for (at, got) in differing {
+                self.world.touch_byte(at);
+                mismatch.bytes.extend(self.compare_byte(expectation, at, got));
             }
         }
+    }
+
+    fn compare_byte(&self, expectation: &Expectation, at: u32, got: u8) -> Option<ByteDifference> {
+        let address = u64::from(at);
+        let before = self.world.before(at);
+        let mut expected = expectation.outcome.writes.expect(address, before);
+        if let Some(second) = &expectation.debug_trap {
+            let first = expected;
+            expected = second.writes.expect(address, first.value);
+            expected.owner = expected.owner.or(first.owner);
+            if expected.value == first.value {
+                expected.undefined |= first.undefined;
+            }
+        }
+        let undefined = expected.undefined | expectation.fetched.mask(address);
+        ((got ^ expected.value) & !undefined != 0).then_some(ByteDifference {
+            address: at,
+            before,
+            expected: expected.value,
+            got,
+            undefined,
+            owner: expected.owner,
+        })
     }
 }
 

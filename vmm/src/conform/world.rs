@@ -15,6 +15,8 @@ pub(super) struct World {
     pub(super) memory: Vec<u8>,
     /// Address and length of what was changed.
     touched: Vec<(u32, u32)>,
+    /// Bytes as they were before the event, where the model writes; the first of an address counts.
+    before: Vec<(u32, u8)>,
 }
 
 /// A case that can be run, and what has to come of it.
@@ -23,7 +25,7 @@ pub(super) struct Expectation {
     pub(super) before: State,
     /// What an IRET of 32 bits in protected mode pops as EFLAGS.
     pub(super) popped_eflags: Eflags,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: Box<Outcome>,
     /// A #DB that follows a switch to a task with T set; what it starts from is `outcome`.
     pub(super) debug_trap: Option<Box<Outcome>>,
     /// Accessed bits that fetching the source's and the destination's instruction may set.
@@ -90,7 +92,7 @@ impl Memory for Watched<'_> {
 impl World {
     pub(super) fn new() -> Self {
         let plain = layout::memory();
-        World { memory: plain.clone(), plain, touched: Vec::new() }
+        World { memory: plain.clone(), plain, touched: Vec::new(), before: Vec::new() }
     }
 
     /// Makes the case's world and asks the model. Whatever comes of it, [`World::undo`] has to
@@ -123,14 +125,10 @@ impl World {
         case.prepare(&mut self.memory)
     }
 
-    /// Memory as it is before the event.
-    pub(super) fn before(&self, case: &Case, processor: &Processor) -> Vec<u8> {
-        let mut fresh =
-            World { plain: Vec::new(), memory: self.plain.clone(), touched: Vec::new() };
-        let state = fresh.set(case);
-        // The case was prepared already: its source can be placed.
-        let _ = fresh.place_source(case.via, &state, processor, &mut Fetched::default());
-        fresh.memory
+    /// A byte as it was before the event, once its writes have been made.
+    pub(super) fn before(&self, address: u32) -> u8 {
+        let written = self.before.iter().find(|(at, _)| *at == address);
+        written.map_or_else(|| self.memory[address as usize], |(_, byte)| *byte)
     }
 
     /// Writes the source's instruction to where the processor fetches it.
@@ -184,9 +182,9 @@ impl World {
         state: &State,
         operation: Operation,
         processor: &Processor,
-    ) -> Result<Outcome, Unfit> {
+    ) -> Result<Box<Outcome>, Unfit> {
         let memory = Watched { ram: &self.memory, beyond: Cell::new(false) };
-        let outcome = take(state, &memory, operation, processor);
+        let outcome = Box::new(take(state, &memory, operation, processor));
         let writes_beyond =
             || outcome.writes.iter().any(|write| write.address + 4 > u64::from(RAM));
         match outcome.end {
@@ -212,7 +210,7 @@ impl World {
         first.writes.apply(self.memory.as_mut_slice());
         let second = self.ask(&first.state, Event::trap(Vector::DB).into(), processor);
         self.memory = image;
-        expectation.debug_trap = Some(Box::new(second?));
+        expectation.debug_trap = Some(second?);
         Ok(())
     }
 
@@ -238,19 +236,21 @@ impl World {
         }
     }
 
-    /// Makes the writes that the model is certain of.
+    /// Makes the writes that the model is certain of, and remembers all that the event may write.
     pub(super) fn apply(&mut self, expectation: &Expectation) {
-        for outcome in [Some(&expectation.outcome), expectation.debug_trap.as_deref()] {
-            let Some(outcome) = outcome else { continue };
-            outcome.writes.apply(self.memory.as_mut_slice());
-        }
-    }
-
-    /// Remembers everything that the event may have written.
-    pub(super) fn touch(&mut self, expectation: &Expectation) {
-        for outcome in [Some(&expectation.outcome), expectation.debug_trap.as_deref()] {
-            let writes = outcome.into_iter().flat_map(|outcome| outcome.writes.iter());
-            self.touched.extend(writes.map(|write| (write.address as u32, u32::from(write.width))));
+        for outcome in [Some(&*expectation.outcome), expectation.debug_trap.as_deref()] {
+            for write in outcome.into_iter().flat_map(|outcome| outcome.writes.iter()) {
+                self.touched.push((write.address as u32, u32::from(write.width)));
+                if !write.certain {
+                    continue;
+                }
+                let bytes = write.value.to_le_bytes();
+                for (at, byte) in (write.address as u32..).zip(&bytes[..usize::from(write.width)]) {
+                    let place = &mut self.memory[at as usize];
+                    self.before.push((at, *place));
+                    *place = *byte;
+                }
+            }
         }
         let fetched = &expectation.fetched;
         self.touched.extend(fetched.entries[..fetched.length].iter().map(|at| (*at as u32, 4)));
@@ -274,6 +274,7 @@ impl World {
 
     /// Puts back what was touched, and tells of each place.
     pub(super) fn undo(&mut self, mut restored: impl FnMut(u32, &[u8])) {
+        self.before.clear();
         for (at, length) in self.touched.drain(..) {
             let range = at.min(RAM) as usize..at.saturating_add(length).min(RAM) as usize;
             self.memory[range.clone()].copy_from_slice(&self.plain[range.clone()]);

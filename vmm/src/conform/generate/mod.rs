@@ -18,17 +18,21 @@ use super::random::Random;
 use super::start::{STARTS, Start};
 use super::via::Via;
 use ia32::{Memory, State};
+use std::cell::RefCell;
 
 /// Draws the cases of a run.
 #[derive(Debug)]
 pub(super) struct Generator {
     plain: Vec<u8>,
+    /// A copy in which a case can be tried out.
+    scratch: RefCell<Vec<u8>>,
     seed: u64,
 }
 
 impl Generator {
     pub(super) fn new(seed: u64) -> Self {
-        Generator { plain: memory(), seed }
+        let plain = memory();
+        Generator { scratch: RefCell::new(plain.clone()), plain, seed }
     }
 
     /// Case `number` of the run.
@@ -36,6 +40,7 @@ impl Generator {
         let mut draft = Draft {
             random: Random::new(self.seed, number),
             plain: &self.plain,
+            scratch: &self.scratch,
             case: Case::new(Start::Ring0, Via::Int3),
             used: Vec::new(),
         };
@@ -47,6 +52,7 @@ impl Generator {
 struct Draft<'g> {
     random: Random,
     plain: &'g [u8],
+    scratch: &'g RefCell<Vec<u8>>,
     case: Case,
     /// Selectors that the event probably loads.
     used: Vec<u16>,
@@ -119,8 +125,13 @@ impl Draft<'_> {
     // How things stand in the source.
 
     fn state(&self) -> State {
-        let mut memory = self.plain.to_vec();
-        self.case.prepare(&mut memory)
+        let mut memory = self.scratch.borrow_mut();
+        let state = self.case.prepare(&mut memory);
+        for (at, _) in &self.case.words {
+            let word = *at as usize..*at as usize + 4;
+            memory[word.clone()].copy_from_slice(&self.plain[word]);
+        }
+        state
     }
 
     fn ring(&self) -> u8 {

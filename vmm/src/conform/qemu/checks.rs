@@ -169,7 +169,8 @@ pub(super) const CHECKS: &[CaseDeviation] = &[
             let state = &seen.expectation.before;
             state.cr4 & SMAP != 0
                 && seen.refused(&[Branch::PageSmap])
-                && state.eflags.contains(Eflags::AC)
+                && (state.eflags.contains(Eflags::AC)
+                    || seen.expectation.outcome.state.eflags.contains(Eflags::AC))
         },
     ),
     deviation(
@@ -213,6 +214,23 @@ pub(super) const CHECKS: &[CaseDeviation] = &[
             matches!(seen.case.via, Via::Iret(_))
                 && !matches!(seen.case.start, Start::Ring0 | Start::Virtual8086)
                 && seen.expectation.popped_eflags.contains(Eflags::VM)
+        },
+    ),
+    deviation(
+        "return-stack-rpl-checked-first",
+        "IRET to an outer ring checks the RPL of the popped SS before it reads the descriptor, whose page fault \
+         the manual has come first",
+        "ring1 iret cr0=80000011 cr4=200000 [e000]=00000063 [e004]=00001063 [e00c]=00003063 [e024]=00009063 \
+         [e030]=0000c063 [c404]=00000093 [c410]=00000026",
+        |seen, _| {
+            let state = &seen.expectation.before;
+            let first = seen.attempts().next().and_then(|attempt| attempt.fault?.address);
+            matches!(seen.case.via, Via::Iret(_))
+                && seen.takes(Branch::ReturnOuter)
+                && first.is_some_and(|address| {
+                    address.wrapping_sub(state.gdtr.base) <= state.gdtr.limit.into()
+                        || address.wrapping_sub(state.ldtr.base) <= state.ldtr.limit
+                })
         },
     ),
 ];
