@@ -69,7 +69,7 @@ pub(super) const CHECKS: &[CaseDeviation] = &[
     deviation(
         "absent-inner-stack-is-ts",
         "an inner ring's stack segment that is not present raises #TS; the manual says #SS",
-        "ring3 int:80 [3008]=000000c8",
+        "ring3 int:0 [0]=00512000 [4]=0000ee00 [1058]=0000ffff [105c]=00cf3300",
         |seen, _| seen.refused(&[Branch::InnerStackNotPresent]),
     ),
     deviation(
