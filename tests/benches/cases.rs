@@ -23,9 +23,9 @@ fn main() -> ExitCode {
     let kept = ratio <= LIMIT;
     println!("{:<58} {raw:>8.0}", "a case's raw exit, its memory and state set");
     let verdict = if kept { "kept" } else { "MISSED" };
-    println!(
-        "{:<58} {whole:>8.0} {ratio:>7.2}  {LIMIT:>5.2}  {verdict}",
-        "a case, drawn, judged and undone"
-    );
+    let name = "a case, drawn, judged and undone";
+    println!("{name:<58} {whole:>8.0} {ratio:>7.2}  {LIMIT:>5.2}  {verdict}");
+    let goal = if ratio <= GOAL { "met" } else { "not met" };
+    println!("{:<75} {GOAL:>5.2}  {goal}", "    the goal");
     if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
