@@ -31,6 +31,10 @@ pub(super) enum Command {
         options: RunOptions,
     },
     /// Hold this KVM against the model of the architecture, with random cases
+    #[command(
+        after_help = "Exit status: 0 only named deviations; 1 mismatches; 2 usage or bad input; \
+        3 no usable KVM; 130 interrupted."
+    )]
     Conform(ConformOptions),
     /// Test what this KVM does in 32-bit protected mode
     Doctor {

@@ -1,7 +1,23 @@
 //! Conformance: is this processor, or this KVM, right?
 //!
 //! Random states of processor and memory meet one event, in KVM and in the model [`ia32`], and both
-//! results are compared as a whole.
+//! results are compared as a whole: registers with their hidden parts, memory byte for byte.
+//!
+//! ```text
+//!  seed ─► generate ─► Case ─► world: memory, state ─┬─► model ─► expectation ─┐
+//!                       ▲                            └─► lab: KVM, one exit ───┴─► mismatch
+//!                       └──────── shrink ◄──────── unless it is a known deviation ◄─┘
+//! ```
+//! | file | what it holds |
+//! | --- | --- |
+//! | `layout` | tables, tasks and stacks before a case changes them |
+//! | `start`, `field`, `via`, `case` | a case, and its text |
+//! | `fit` | which cases can be run and judged |
+//! | `generate`, `random`, `shrink` | drawing cases, and making them small |
+//! | `world` | the case's memory, and what the model expects |
+//! | `lab` | how a case runs, stops and is undone |
+//! | `mismatch`, `deviation`, `qemu` | what differed, and what of it is known |
+//! | `campaign`, `cost` | many cases; what one costs |
 
 mod campaign;
 mod case;
