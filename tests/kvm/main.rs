@@ -2,6 +2,7 @@
 
 mod catching;
 mod classic;
+mod conform;
 mod endings;
 mod exact;
 mod hostile;

@@ -71,7 +71,7 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
             self.note(Branch::TaskDirectoryLoaded, image.cr3);
             self.undefined.cr3 = 0;
         } else {
-            self.undefined.cr3 = self.state.cr3 ^ image.cr3;
+            self.undefined.cr3 |= self.state.cr3 ^ image.cr3;
         }
         self.state.cr3 = image.cr3;
     }

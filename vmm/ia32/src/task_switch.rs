@@ -68,7 +68,8 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
         saved: &Saved,
     ) -> Result<()> {
         let new = self.new_task(Selector(selector), cause)?;
-        let image = self.read_image(new.entry.descriptor.base(), new.width)?;
+        let base = new.entry.descriptor.base();
+        self.read_image(base, new.width)?;
 
         // From here on things are written, but until the point of no return a fault undoes it all.
         let old = self.state.tr.selector;
@@ -77,7 +78,6 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
         }
         self.save_task(cause, saved)?;
         if cause.nests() {
-            let base = new.entry.descriptor.base();
             self.note(Branch::TaskNested, u32::from(old));
             self.write_system(base, 2, Word32::known(u32::from(old)), Owner::Backlink)?;
         }
@@ -86,6 +86,14 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
             self.write_busy(&new.entry, true)?;
         }
 
+        // The new task's state is loaded once the old one's is saved: where the two TSSs overlap, that is
+        // what was just saved. The first look was for its page faults.
+        let image = self.read_image(base, new.width)?;
+        let branch = match new.width {
+            TssWidth::Bits16 => Branch::TaskLoaded16,
+            TssWidth::Bits32 => Branch::TaskLoaded32,
+        };
+        self.note(branch, base);
         self.committed = self.writes.len();
         self.load_task(&new.entry, &image, cause)
     }
@@ -151,11 +159,6 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
         if width == TssWidth::Bits32 {
             image.trap = field(self, 100, 2)? & 1 != 0;
         }
-        let branch = match width {
-            TssWidth::Bits16 => Branch::TaskLoaded16,
-            TssWidth::Bits32 => Branch::TaskLoaded32,
-        };
-        self.note(branch, base);
         Ok(image)
     }
 

@@ -41,6 +41,12 @@ pub(super) enum Command {
         #[arg(short, long = "return")]
         returning: bool,
     },
+    /// Hold this KVM against the model of the architecture, with random cases
+    #[command(
+        after_help = "Exit status: 0 only named deviations; 1 mismatches; 2 usage or bad input; \
+        3 no usable KVM; 130 interrupted."
+    )]
+    Conform(ConformOptions),
     /// Test what this KVM does in 32-bit protected mode
     Doctor {
         /// When to colour the output
@@ -110,6 +116,54 @@ pub(super) struct RunOptions {
     /// When to colour the output
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub(super) color: Color,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct ConformOptions {
+    /// How many cases to draw
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    pub(super) cases: u64,
+
+    /// What they are drawn from: the same cases for the same seed
+    #[arg(long, value_name = "S", default_value = "1", value_parser = seed)]
+    pub(super) seed: u64,
+
+    /// How many VMs run at a time [default: one a processor]
+    #[arg(long, value_name = "J", default_value_t = processors(), value_parser = clap::value_parser!(u64).range(1..=256), hide_default_value = true)]
+    pub(super) jobs: u64,
+
+    /// Run only the k-th of n parts
+    #[arg(long, value_name = "K/N", default_value = "1/1", value_parser = shard)]
+    pub(super) shard: (u64, u64),
+
+    /// Run the cases of this file, a line each, instead of drawing some
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["cases", "seed", "jobs", "shard"])]
+    pub(super) replay: Option<PathBuf>,
+
+    /// Write a case for each distinct path through the model to this file
+    #[arg(long, value_name = "FILE")]
+    pub(super) collect: Option<PathBuf>,
+}
+
+fn processors() -> u64 {
+    std::thread::available_parallelism().map_or(1, |count| count.get() as u64)
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    let number = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    number.map_err(|_| "it is a number, decimal or after 0x hexadecimal".into())
+}
+
+/// Parts count from 1 for the user, from 0 inside.
+fn shard(text: &str) -> Result<(u64, u64), String> {
+    let parts = text.split_once('/').and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?)));
+    parts
+        .filter(|(k, n): &(u64, u64)| (1..=*n).contains(k))
+        .map(|(k, n)| (k - 1, n))
+        .ok_or_else(|| "it is K/N with K from 1 to N".into())
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

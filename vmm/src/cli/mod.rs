@@ -1,6 +1,7 @@
 //! What the user types, and the exit status that they get.
 
 mod arguments;
+mod conform;
 mod doctor;
 mod explain;
 mod failure;
@@ -31,6 +32,7 @@ pub(crate) fn main() -> ExitCode {
         Some(Command::Explain { trace, entry, returning }) => {
             explain::explain(&trace, entry, returning)
         }
+        Some(Command::Conform(options)) => conform::conform(&options),
         Some(Command::Doctor { color }) => doctor::doctor(color),
     };
     match result {

@@ -22,6 +22,7 @@ pub use shadow::ChangedByte;
 use shadow::Shadow;
 pub use vcpu::{Exit, Snapshot, Vcpu};
 
+use kvm_bindings::{KVM_CAP_EXIT_ON_EMULATION_FAILURE, kvm_enable_cap};
 use kvm_ioctls::{Cap, Kvm, VmFd};
 use thiserror::Error;
 
@@ -179,6 +180,22 @@ impl Machine {
         } else {
             Err(MachineError::MissedWrite)
         }
+    }
+
+    /// From now on an instruction that KVM would have to emulate, and cannot, ends KVM_RUN with
+    /// [`Exit::InternalError`] in every ring, and the guest gets no #UD.
+    ///
+    /// # Errors
+    /// [`MachineError::Missing`] if this KVM does not offer it.
+    pub fn exit_on_emulation_failure(&self) -> Result<(), MachineError> {
+        let capability = kvm_enable_cap {
+            cap: KVM_CAP_EXIT_ON_EMULATION_FAILURE,
+            args: [1, 0, 0, 0],
+            ..kvm_enable_cap::default()
+        };
+        self.vm
+            .enable_cap(&capability)
+            .map_err(|_| MachineError::Missing("KVM_CAP_EXIT_ON_EMULATION_FAILURE"))
     }
 
     /// The VM's file, for ioctls that no wrapper has.

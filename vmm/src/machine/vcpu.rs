@@ -448,6 +448,42 @@ impl Vcpu {
         Ok(())
     }
 
+    /// Delivers an exception at this instruction boundary, before anything else is executed. EIP and
+    /// EFLAGS are pushed as they are.
+    pub fn inject_exception(&mut self, vector: u8, error_code: Option<u32>) {
+        let exception = &mut self.fd.sync_regs_mut().events.exception;
+        exception.injected = 1;
+        exception.nr = vector;
+        exception.has_error_code = u8::from(error_code.is_some());
+        exception.error_code = error_code.unwrap_or(0);
+        exception.pending = 0;
+        self.fd.set_sync_dirty_reg(SyncReg::VcpuEvents);
+    }
+
+    /// Delivers an external interrupt in the state that was just set. [`Vcpu::inject`] alone would be
+    /// undone by that state's events, which KVM takes at the next run.
+    pub fn inject_with_state(&mut self, vector: u8) {
+        let interrupt = &mut self.fd.sync_regs_mut().events.interrupt;
+        interrupt.injected = 1;
+        interrupt.nr = vector;
+        interrupt.soft = 0;
+        self.fd.set_sync_dirty_reg(SyncReg::VcpuEvents);
+    }
+
+    /// Loads another CR3 now, so that the state that is set next loads its own anew and no
+    /// translation is left from before.
+    ///
+    /// # Errors
+    /// [`MachineError::Ioctl`] if KVM refuses the registers.
+    pub fn forget_translations(&mut self, next: &State) -> Result<(), MachineError> {
+        let mut sregs = self.fd.sync_regs().sregs;
+        sregs.cr3 = u64::from(next.cr3 ^ 0x1000);
+        if self.available_tss {
+            sregs.tr.type_ &= !TSS_BUSY;
+        }
+        self.fd.set_sregs(&sregs).map_err(ioctl("load another CR3"))
+    }
+
     /// Delivers a non-maskable interrupt as soon as the guest takes one.
     ///
     /// # Errors

@@ -1,0 +1,286 @@
+//! Many cases: drawn, run, compared, counted; and the mismatches shrunk.
+
+use super::case::Case;
+use super::deviation;
+use super::fit::Unfit;
+use super::generate::Generator;
+use super::lab::{Lab, Verdict};
+use super::mismatch::Mismatch;
+use super::shrink::{shrink, shrink_deviation, shrink_path};
+use crate::host::Backend;
+use crate::machine::{MachineError, stop_requested};
+use ia32::{Branch, Path};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Which cases a run has.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// How many.
+    pub cases: u64,
+    /// What they are drawn from.
+    pub seed: u64,
+    /// Of these only each `shards`-th, from `shard` on (0 is the first).
+    pub shard: u64,
+    /// How many shards there are, at least 1.
+    pub shards: u64,
+    /// How many VMs run at a time, at least 1.
+    pub jobs: u64,
+}
+
+/// A mismatch with the case that shows it.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Its number in the run.
+    pub number: u64,
+    /// As drawn, or shrunk.
+    pub case: Case,
+    /// What differed.
+    pub mismatch: Mismatch,
+    /// How many other cases of the run differed in the same fields.
+    pub others: u64,
+    /// What the model says, step by step.
+    pub explanation: String,
+}
+
+/// A known deviation, as a run has met it.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// In how many cases.
+    pub count: u64,
+    /// The case shows no other deviation.
+    pub alone: bool,
+    /// The number of the first case, of one that shows it alone if there is any.
+    pub number: u64,
+    /// That case; where cases are collected, shrunk.
+    pub case: Case,
+}
+
+impl Known {
+    /// Adds what was met elsewhere.
+    fn merge(&mut self, other: Known) {
+        let count = self.count + other.count;
+        if (!other.alone, other.number) < (!self.alone, self.number) {
+            *self = other;
+        }
+        self.count = count;
+    }
+}
+
+/// What came of a run.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// Cases that were compared.
+    pub compared: u64,
+    /// Cases that were not run, by reason.
+    pub unfit: BTreeMap<Unfit, u64>,
+    /// Known deviations by name.
+    pub deviations: BTreeMap<&'static str, Known>,
+    /// Unknown mismatches, the first of each kind.
+    pub found: Vec<Found>,
+    /// Unknown mismatches in all.
+    pub mismatches: u64,
+    /// Branches of the model that were taken.
+    pub path: Path,
+    /// Cases whose set of branches no earlier case had, if they were asked for.
+    pub collected: BTreeMap<[u64; 3], (u64, Case)>,
+    /// A signal ended the run early.
+    pub interrupted: bool,
+}
+
+impl Summary {
+    /// The branches of the model that no case took.
+    pub fn branches_missing(&self) -> impl Iterator<Item = Branch> {
+        let path = self.path;
+        Branch::ALL.iter().copied().filter(move |branch| !path.contains(*branch))
+    }
+
+    fn merge(&mut self, other: Summary) {
+        self.compared += other.compared;
+        self.mismatches += other.mismatches;
+        self.path = self.path.union(other.path);
+        self.interrupted |= other.interrupted;
+        for (reason, count) in other.unfit {
+            *self.unfit.entry(reason).or_default() += count;
+        }
+        for (name, met) in other.deviations {
+            self.meet(name, met);
+        }
+        for (path, (number, case)) in other.collected {
+            match self.collected.get(&path) {
+                Some((known, _)) if *known < number => {}
+                _ => {
+                    self.collected.insert(path, (number, case));
+                }
+            }
+        }
+        for found in other.found {
+            self.keep(found);
+        }
+    }
+
+    fn meet(&mut self, name: &'static str, met: Known) {
+        match self.deviations.entry(name) {
+            Entry::Occupied(mut known) => known.get_mut().merge(met),
+            Entry::Vacant(free) => {
+                free.insert(met);
+            }
+        }
+    }
+
+    /// Keeps the first of each kind.
+    fn keep(&mut self, found: Found) {
+        let kind = found.mismatch.kind();
+        match self.found.iter_mut().find(|known| known.mismatch.kind() == kind) {
+            Some(known) => {
+                let others = known.others + found.others + 1;
+                if found.number < known.number {
+                    *known = found;
+                }
+                known.others = others;
+            }
+            None => self.found.push(found),
+        }
+    }
+}
+
+/// Runs a plan. `progress` is the number of cases done so far.
+///
+/// # Errors
+/// [`MachineError`] if KVM refuses something that is no matter of a case.
+pub fn run(
+    plan: &Plan,
+    backend: &Backend,
+    collect: bool,
+    progress: &AtomicU64,
+) -> Result<Summary, MachineError> {
+    let jobs = plan.jobs.max(1);
+    let results: Vec<Result<Summary, MachineError>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..jobs)
+            .map(|job| scope.spawn(move || run_job(plan, job, jobs, backend, collect, progress)))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| match thread.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+            .collect()
+    });
+    let mut summary = Summary::default();
+    for result in results {
+        summary.merge(result?);
+    }
+    summary.found.sort_by_key(|found| found.number);
+    Ok(summary)
+}
+
+/// Runs given cases, on this thread.
+///
+/// # Errors
+/// As [`run`].
+pub fn replay(cases: &[Case], backend: &Backend) -> Result<Summary, MachineError> {
+    let mut lab = Lab::on(backend)?;
+    let mut summary = Summary::default();
+    for (number, case) in (0..).zip(cases) {
+        judge(&mut lab, number, case.clone(), backend, true, &mut summary)?;
+        if stop_requested() {
+            summary.interrupted = true;
+            break;
+        }
+    }
+    for found in &mut summary.found {
+        found.explanation = lab.explain(&found.case);
+    }
+    Ok(summary)
+}
+
+fn run_job(
+    plan: &Plan,
+    job: u64,
+    jobs: u64,
+    backend: &Backend,
+    collect: bool,
+    progress: &AtomicU64,
+) -> Result<Summary, MachineError> {
+    let mut lab = Lab::on(backend)?;
+    let generator = Generator::new(plan.seed);
+    let mut summary = Summary::default();
+    let step = plan.shards.max(1) * jobs;
+    let mut number = plan.shard + job * plan.shards.max(1);
+    while number < plan.cases {
+        let case = generator.case(number);
+        judge(&mut lab, number, case, backend, collect, &mut summary)?;
+        progress.fetch_add(1, Ordering::Relaxed);
+        if stop_requested() {
+            summary.interrupted = true;
+            break;
+        }
+        number += step;
+    }
+    if collect {
+        for (_, case) in summary.collected.values_mut() {
+            *case = shrink_path(&mut lab, case)?;
+        }
+        for (name, known) in &mut summary.deviations {
+            known.case = shrink_deviation(&mut lab, &known.case, name, backend)?;
+        }
+    }
+    for found in &mut summary.found {
+        let (case, mismatch) = shrink(&mut lab, &found.case, &found.mismatch, backend)?;
+        found.case = case;
+        found.mismatch = mismatch;
+        found.explanation = lab.explain(&found.case);
+    }
+    Ok(summary)
+}
+
+fn judge(
+    lab: &mut Lab,
+    number: u64,
+    case: Case,
+    backend: &Backend,
+    collect: bool,
+    summary: &mut Summary,
+) -> Result<(), MachineError> {
+    let verdict = lab.judge(&case)?;
+    let expectation = match verdict {
+        Verdict::Unfit(unfit) => {
+            *summary.unfit.entry(unfit).or_default() += 1;
+            return Ok(());
+        }
+        Verdict::Same(expectation) => expectation,
+        Verdict::Differs(expectation, mismatch) => {
+            match deviation::find(backend, &case, &expectation, &mismatch) {
+                Some(known) => {
+                    for (n, deviation) in deviation::deviations().enumerate() {
+                        if known & (1 << n) != 0 {
+                            let alone = known == 1 << n;
+                            let case = case.clone();
+                            summary.meet(deviation.name, Known { count: 1, alone, number, case });
+                        }
+                    }
+                }
+                None => {
+                    summary.mismatches += 1;
+                    summary.keep(Found {
+                        number,
+                        case: case.clone(),
+                        mismatch: *mismatch,
+                        others: 0,
+                        explanation: String::new(),
+                    });
+                }
+            }
+            expectation
+        }
+    };
+    summary.compared += 1;
+    let path = expectation.path();
+    summary.path = summary.path.union(path);
+    if collect {
+        summary.collected.entry(path.to_bits()).or_insert((number, case));
+    }
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! What is known to be wrong with the processor models and KVMs below us, as cases show it.
+//!
+//! The table has the shape of `check/deviation.rs`, which knows entries of a run; here a deviation is
+//! recognised in a case with its whole mismatch. Each has a minimal case, which a test runs: where
+//! the deviation is gone, the table is out of date.
+
+use super::case::Case;
+use super::mismatch::{ByteDifference, Mismatch};
+use super::qemu;
+use super::world::Expectation;
+use crate::host::{Authority, Backend, Version};
+use ia32::{Attempt, Branch, Difference, Owner};
+
+/// A known deviation.
+#[derive(Debug)]
+pub struct CaseDeviation {
+    /// Short name, as the summary shows it.
+    pub name: &'static str,
+    /// What the manual says and what happens instead.
+    pub description: &'static str,
+    /// The processor model that has it.
+    pub authority: Authority,
+    /// First version of the model that is known to have it.
+    pub since: Version,
+    /// First version that is known not to have it; none if none is known.
+    pub until: Option<Version>,
+    /// The smallest case that shows it.
+    pub case: &'static str,
+    /// How it was found.
+    pub evidence: &'static str,
+    /// Whether a part of a mismatch is this deviation.
+    pub(super) matches: fn(&Seen<'_>, &Part) -> bool,
+}
+
+/// A case with what came of it.
+pub(super) struct Seen<'a> {
+    pub(super) case: &'a Case,
+    pub(super) expectation: &'a Expectation,
+}
+
+/// One thing in which a run differs from the model.
+pub(super) enum Part {
+    Exit,
+    Field(Difference),
+    Byte(ByteDifference),
+}
+
+impl Part {
+    /// A field of the state with this name.
+    pub(super) fn field(&self, name: &str) -> Option<Difference> {
+        match self {
+            Part::Field(difference) if difference.field == name => Some(*difference),
+            _ => None,
+        }
+    }
+
+    /// A byte that the model writes for this owner.
+    pub(super) fn byte_of(&self, owner: Owner) -> Option<ByteDifference> {
+        match self {
+            Part::Byte(byte) if byte.owner == Some(owner) => Some(*byte),
+            _ => None,
+        }
+    }
+}
+
+impl Seen<'_> {
+    /// What was tried, first to last.
+    pub(super) fn attempts(&self) -> impl Iterator<Item = Attempt> {
+        let second = self.expectation.debug_trap.as_deref();
+        let first = self.expectation.outcome.attempts.iter();
+        first.chain(second.into_iter().flat_map(|outcome| outcome.attempts.iter()))
+    }
+
+    /// The model raises a fault at one of these checks.
+    pub(super) fn refused(&self, checks: &[Branch]) -> bool {
+        self.attempts()
+            .any(|attempt| attempt.fault.is_some_and(|fault| checks.contains(&fault.branch)))
+    }
+
+    /// The model takes this branch.
+    pub(super) fn takes(&self, branch: Branch) -> bool {
+        self.expectation.path().contains(branch)
+    }
+
+    /// The event itself raises a fault.
+    pub(super) fn first_refused(&self) -> bool {
+        self.attempts().next().is_some_and(|attempt| attempt.fault.is_some())
+    }
+
+    /// Which byte of its word a byte is.
+    pub(super) fn offset(&self, byte: &ByteDifference) -> Option<u64> {
+        let log = self.expectation.last().writes.as_slice();
+        let n = log.iter().rposition(|write| write.byte(byte.address.into()).is_some())?;
+        let write = &log[n];
+        let below = n.checked_sub(1).map(|n| &log[n]).filter(|below| {
+            // A word that crosses a page is written in two pieces.
+            below.owner == write.owner
+                && below.linear.wrapping_add(below.width.into()) == write.linear
+                && below.width + write.width == 4
+        });
+        let before = below.map_or(0, |below| u64::from(below.width));
+        Some(u64::from(byte.address) - write.address + before)
+    }
+}
+
+impl CaseDeviation {
+    /// Whether `backend` is known to have it.
+    pub fn applies_to(&self, backend: &Backend) -> bool {
+        self.authority == backend.authority
+            && backend.version.is_some_and(|version| {
+                version >= self.since && self.until.is_none_or(|until| version < until)
+            })
+    }
+}
+
+/// The deviations that a mismatch consists of, as bits by their place in the table; none if a part of
+/// it is unknown.
+pub(super) fn find(
+    backend: &Backend,
+    case: &Case,
+    expectation: &Expectation,
+    mismatch: &Mismatch,
+) -> Option<u64> {
+    let seen = Seen { case, expectation };
+    let mut found = 0;
+    let exit = mismatch.exit.as_ref().map(|_| Part::Exit);
+    let fields = mismatch.fields.iter().copied().map(Part::Field);
+    let bytes = mismatch.bytes.iter().copied().map(Part::Byte);
+    for part in exit.into_iter().chain(fields).chain(bytes) {
+        let known = deviations().position(|deviation| {
+            deviation.applies_to(backend) && (deviation.matches)(&seen, &part)
+        });
+        found |= 1_u64.checked_shl(known? as u32)?;
+    }
+    Some(found)
+}
+
+/// All known deviations. There are at most 64.
+pub fn deviations() -> impl Iterator<Item = &'static CaseDeviation> {
+    qemu::DEVIATIONS.into_iter().flatten()
+}
