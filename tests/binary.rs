@@ -1,6 +1,7 @@
 //! The program `esp0`, as a user starts it.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
@@ -44,7 +45,15 @@ impl Output {
 /// # Panics
 /// If it was not built, or not from the same sources as the tests.
 pub fn esp0(arguments: &[&str]) -> Output {
-    run(arguments, true)
+    run(arguments, true, "")
+}
+
+/// Runs `esp0` with these arguments, and types `input`.
+///
+/// # Panics
+/// As [`esp0`].
+pub fn esp0_typed(arguments: &[&str], input: &str) -> Output {
+    run(arguments, true, input)
 }
 
 /// Runs `esp0` with these arguments, and closes its standard output at once.
@@ -52,19 +61,23 @@ pub fn esp0(arguments: &[&str]) -> Output {
 /// # Panics
 /// As [`esp0`].
 pub fn esp0_unread(arguments: &[&str]) -> Output {
-    run(arguments, false)
+    run(arguments, false, "")
 }
 
-fn run(arguments: &[&str], read: bool) -> Output {
+fn run(arguments: &[&str], read: bool, input: &str) -> Output {
     static PROGRAM: LazyLock<Result<PathBuf, String>> = LazyLock::new(find);
     let program = PROGRAM.as_deref().unwrap_or_else(|why| panic!("{why}: run `cargo build`"));
     let mut child = Command::new(program)
         .args(arguments)
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| panic!("{} cannot be started: {error}", program.display()));
+    let mut typed = child.stdin.take().expect("it is a pipe");
+    // Who does not read has ended, and its status tells.
+    let _ = typed.write_all(input.as_bytes());
+    drop(typed);
     if !read {
         drop(child.stdout.take());
     }

@@ -108,6 +108,16 @@ fn a_kernel_of_ones_own_and_a_guest_that_is_carried_exclude_each_other() {
 }
 
 #[test]
+fn a_shell_answers_what_is_typed() {
+    let output = tests::binary::esp0_typed(&["run", "--interactive"], "ps\nrun sleeper 2\nexit\n");
+    output.assert_status(0);
+    for line in ["  init", "  sh", "sleeper: slept through 2 ticks", "powered off by task"] {
+        assert!(output.stdout.contains(line), "no {line:?} in\n{}", output.stdout);
+    }
+    assert!(verdict(&output, "ok").entries > 100, "{}", output.stdout);
+}
+
+#[test]
 fn a_pipe_gets_no_colour_unless_it_is_asked_for() {
     let arguments = ["--module", "sleeper 1"];
     let plain = esp0(&arguments);

@@ -124,7 +124,8 @@ impl History {
         })
     }
 
-    /// The live frame that starts where `frame` does.
+    /// The live frame that starts where `frame` does. One in the same page frame at another linear
+    /// address is a dead task's: its memory serves another stack now.
     #[inline]
     pub fn pushed_at(&self, frame: &Frame) -> Option<&LiveFrame> {
         // An error code lies below EIP and has been dropped by the time of the return.
@@ -132,6 +133,7 @@ impl History {
         self.live.iter().rev().find(|live| {
             let skip = if live.frame.shape.error_code { live.frame.shape.word_size } else { 0 };
             live.frame.physical.map(|physical| physical + u64::from(skip)) == Some(start)
+                && live.frame.address.wrapping_add(skip) == frame.address
         })
     }
 
@@ -285,6 +287,7 @@ impl History {
             let mut live = std::mem::take(&mut self.live);
             live.retain(|live| {
                 Some(live.sequence) != popped
+                    && !is_elsewhere(live, frame)
                     && (live.frame.address >= frame.end()
                         || index.is_none()
                         || self.stack_at(live.frame.address) != index)
@@ -306,6 +309,16 @@ impl History {
         });
         task
     }
+}
+
+/// `live` was pushed into the memory of `frame`, at another linear address: the memory has changed its
+/// owner since, and whoever pushed it there is dead.
+fn is_elsewhere(live: &LiveFrame, frame: &Frame) -> bool {
+    let (Some(old), Some(new)) = (live.frame.physical, frame.physical) else { return false };
+    let (old_size, new_size) = (live.frame.shape.size(), frame.shape.size());
+    old < new + u64::from(new_size)
+        && new < old + u64::from(old_size)
+        && old.wrapping_sub(new) as u32 != live.frame.address.wrapping_sub(frame.address)
 }
 
 /// `SS ESP EFLAGS CS EIP` of a frame, as far as `range` overlaps it.
