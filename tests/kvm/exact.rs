@@ -183,7 +183,7 @@ const FAULTS: [Fault; 23] = [
         ["vector 0x80 changed a byte at physical 00200000, which the model does not write", "00", "ff"]),
     // Bits that the processor sets in tables, where they are not to be set.
     fault(CALL, |e| { let gdt = descriptor(e, 0x28); flip_at(e, gdt + 5, 2); },
-        ["vector 0x80 changed a byte at physical 0010802d", "00", "02"]),
+        ["vector 0x80 changed a byte at physical 001", "00", "02"]),
     fault(TIMER, |e| { let directory = u64::from(e.after.cr3 & !0xfff); flip_at(e, directory + 0x300 * 4, 0x40); },
         ["vector 0x20 changed a byte at physical 001", "", ""]),
     // Parts of the state that no other rule looks at.
