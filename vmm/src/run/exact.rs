@@ -131,13 +131,14 @@ impl Run {
             return self.switch_natively();
         }
         let iret = iret(&state, code, at);
-        let native = class == Stepping::Never && !is_idle_into(&state, code);
+        let native = class == Stepping::Never && !does_nothing(&state, code);
         if native {
             return self.run_natively(state, code);
         }
         let snapshot = self.machine.vcpu.snapshot();
         let exit = self.machine.vcpu.step(self.step_again || own_step)?;
-        self.step_again = class == Stepping::LoadsFlags;
+        // What KVM emulates may lose TF: KVM adds it only at the EIP at which stepping was set.
+        self.step_again = class != Stepping::Plain || may_be_emulated(code);
         let mut after = self.machine.vcpu.state();
         // A step that ends at a breakpoint is reported as that.
         let exit = match exit {
@@ -384,9 +385,19 @@ fn is_far_jump(code: &[u8]) -> bool {
     )
 }
 
-/// INTO with OF clear does nothing.
-fn is_idle_into(state: &State, code: &[u8]) -> bool {
-    code.first() == Some(&0xce) && !state.eflags.contains(Eflags::OF)
+/// INTO with OF clear, and a repeated INS or OUTS with nothing left to do, which is how KVM ends one:
+/// they leave the VM in no way.
+fn does_nothing(state: &State, code: &[u8]) -> bool {
+    let decoded = Decoder::with_ip(32, code, 0, DecoderOptions::NONE).decode();
+    match decoded.code() {
+        Code::Into => !state.eflags.contains(Eflags::OF),
+        _ => decoded.is_string_instruction() && decoded.has_rep_prefix() && state.general.ecx == 0,
+    }
+}
+
+/// Whether `code` is one of the system instructions, which KVM may execute in the processor's stead.
+fn may_be_emulated(code: &[u8]) -> bool {
+    matches!(code, [0x0f, 0x00..=0x0f | 0x20..=0x23 | 0x30..=0x37 | 0xa2, ..])
 }
 
 /// The IRET that `code` begins with.
@@ -432,6 +443,16 @@ mod tests {
         assert!(!raised(&at(0x1000, 0x8000), &at(0x1000, 0x8000), &[0xf3, 0xa5]));
         // mov ss, ax; and the instruction behind it.
         assert!(!raised(&at(0x1000, 0x8000), &at(0x1005, 0x9000), &[0x8e, 0xd0]));
+    }
+
+    #[test]
+    fn what_does_nothing_leaves_no_vm() {
+        let mut state = at(0x1000, 0x8000);
+        assert!(does_nothing(&state, &[0xf3, 0x6e]) && does_nothing(&state, &[0xce]));
+        assert!(!does_nothing(&state, &[0x6e]) && !does_nothing(&state, &[0xe6, 0xe9]));
+        state.general.ecx = 1;
+        state.eflags = Eflags::OF;
+        assert!(!does_nothing(&state, &[0xf3, 0x6e]) && !does_nothing(&state, &[0xce]));
     }
 
     #[test]
