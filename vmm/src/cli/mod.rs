@@ -1,6 +1,7 @@
 //! What the user types, and the exit status that they get.
 
 mod arguments;
+mod claims;
 mod doctor;
 mod failure;
 mod input;
@@ -26,6 +27,7 @@ pub(crate) fn main() -> ExitCode {
     let result = match arguments.command {
         None => run::run(None, &arguments.options),
         Some(Command::Run { kernel, options }) => run::run(kernel.as_deref(), &options),
+        Some(Command::Claims { options }) => claims::claims(&options),
         Some(Command::Doctor { color }) => doctor::doctor(color),
     };
     match result {
