@@ -22,7 +22,7 @@ const SOURCES: [&str; 10] = [
 ];
 
 /// What the library includes.
-const BINARIES: [&str; 11] = [
+const BINARIES: [&str; 20] = [
     "micro",
     "classic",
     "broken",
@@ -34,6 +34,15 @@ const BINARIES: [&str; 11] = [
     "hostile",
     "arguments",
     "twins",
+    "init",
+    "names",
+    "console",
+    "files",
+    "sh",
+    "usertests",
+    "claims",
+    "stress",
+    "syscalls",
 ];
 
 fn main() {

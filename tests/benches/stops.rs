@@ -39,8 +39,9 @@ const PAGE_TABLE: u32 = 0xb000;
 const FEW: u32 = 200;
 const MANY: u32 = 1200;
 
-/// The argument with which the program calls itself.
+/// The arguments with which the program calls itself.
 const FIRST_RING_3: &str = "--first-ring-3";
+const BARE: &str = "--bare";
 
 fn main() -> ExitCode {
     if std::env::args().any(|argument| argument == "--list") {
@@ -48,6 +49,9 @@ fn main() -> ExitCode {
     }
     if std::env::args().any(|argument| argument == FIRST_RING_3) {
         return first_ring_3();
+    }
+    if std::env::args().any(|argument| argument == BARE) {
+        return bare();
     }
     let backend = Backend::detect();
     println!("{backend}; figures in nanoseconds, which are instructions under scripts/bench\n");
@@ -177,18 +181,20 @@ fn without_probes() -> bool {
     many == few
 }
 
-/// From the start of the program to the first instruction in ring 3, beside the bare creation of
-/// the same VM and vCPU.
+/// From the start of the program to the first instruction in ring 3, beside a program that only
+/// creates the same VM and vCPU, and beside that creation alone.
 fn start() -> bool {
-    let bare = || {
+    let creation = || {
         let start = now();
-        drop(black_box(Machine::new(16 << 20).expect("a VM")));
-        now() - start
+        let machine = black_box(Machine::new(16 << 20).expect("a VM"));
+        let time = now() - start;
+        drop(machine);
+        time
     };
-    let whole = || {
+    let program = |what: &str| {
         let start = now();
         let output = Command::new(std::env::current_exe().expect("a path"))
-            .arg(FIRST_RING_3)
+            .arg(what)
             .stdin(Stdio::null())
             .output()
             .expect("a child");
@@ -196,14 +202,22 @@ fn start() -> bool {
         end - start
     };
     // The first of each fills caches that later ones find full.
-    let times: Vec<(u64, u64)> = (0..4).map(|_| (bare(), whole())).skip(1).collect();
-    let mean = |pick: fn(&(u64, u64)) -> u64| {
-        times.iter().map(pick).sum::<u64>() as f64 / times.len() as f64
-    };
-    let (bare, whole) = (mean(|(bare, _)| *bare), mean(|(_, whole)| *whole));
+    let times: Vec<[u64; 3]> =
+        (0..4).map(|_| [creation(), program(BARE), program(FIRST_RING_3)]).skip(1).collect();
+    let [creation, bare, whole] = [0, 1, 2]
+        .map(|which| times.iter().map(|each| each[which]).sum::<u64>() as f64 / times.len() as f64);
     println!();
-    row("creating a VM with 16 MiB and its vCPU", bare, bare, None);
+    row("creating a VM with 16 MiB and its vCPU", creation, bare, None);
+    row("from process start to a VM and a vCPU, nothing else", bare, bare, None);
     row("from process start to the first instruction in ring 3", whole, bare, Some(1.5))
+}
+
+/// What a program does that only creates the VM and the vCPU: prints the time when it has.
+fn bare() -> ExitCode {
+    let machine = black_box(Machine::new(16 << 20).expect("a VM"));
+    println!("{}", now());
+    drop(machine);
+    ExitCode::SUCCESS
 }
 
 /// What the program does up to the first instruction in ring 3, whose time it prints.

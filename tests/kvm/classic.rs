@@ -78,7 +78,8 @@ fn switches_of_a_kernel_without_a_no_op_are_seen_too() {
 #[test]
 fn switches_with_interrupts_open_are_seen_too() {
     let sti_nop = with_bytes_before_the_jump([0xfb, 0x90]);
-    for probes in [Choice::Auto, Choice::Patch, Choice::Breakpoint] {
+    // Not by breakpoints: QEMU's model pushes RF for an interrupt, and returns past them.
+    for probes in [Choice::Auto, Choice::Patch] {
         for clock in [QUICK, ClockChoice::Real] {
             let seen = sti_nop.clone().probes(probes).clock(clock).run();
             assert_story(&seen);

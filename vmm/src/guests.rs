@@ -12,6 +12,8 @@ pub struct Guest {
     /// The modules that it is booted with unless others are given: their command strings, the first
     /// word of which names one of [`PROGRAMS`].
     pub modules: &'static [&'static str],
+    /// The same where somebody sits at its serial line.
+    pub interactive_modules: &'static [&'static str],
 }
 
 /// A ring-3 program for one of the kernels.
@@ -36,29 +38,47 @@ pub const GUESTS: [Guest; 4] = [
         summary: "the microkernel, with programs that compute, write, sleep and fault",
         kernel: built!("micro"),
         modules: &["compute", "writer", "sleeper 65", "fault"],
+        interactive_modules: &[
+            "init",
+            "names",
+            "console",
+            "files",
+            "sh",
+            "usertests",
+            "hostile",
+            "compute",
+            "writer",
+            "sleeper",
+            "fault",
+            "stress",
+            "syscalls",
+        ],
     },
     Guest {
         name: "classic",
         summary: "a kernel in the manner of Linux 0.12: real mode, LDTs, task switches by hardware",
         kernel: built!("classic"),
         modules: &["arguments", "twins"],
+        interactive_modules: &[],
     },
     Guest {
         name: "broken",
         summary: "a small kernel that breaks one rule when told to by --cmdline plant=NAME",
         kernel: built!("broken"),
         modules: &[],
+        interactive_modules: &[],
     },
     Guest {
         name: "broken-plain",
         summary: "the same without a no-op for probes, as any kernel might be",
         kernel: built!("broken-plain"),
         modules: &[],
+        interactive_modules: &[],
     },
 ];
 
 /// The programs.
-pub const PROGRAMS: [Program; 7] = [
+pub const PROGRAMS: [Program; 16] = [
     Program { name: "compute", bytes: built!("compute") },
     Program { name: "writer", bytes: built!("writer") },
     Program { name: "sleeper", bytes: built!("sleeper") },
@@ -66,6 +86,15 @@ pub const PROGRAMS: [Program; 7] = [
     Program { name: "hostile", bytes: built!("hostile") },
     Program { name: "arguments", bytes: built!("arguments") },
     Program { name: "twins", bytes: built!("twins") },
+    Program { name: "init", bytes: built!("init") },
+    Program { name: "names", bytes: built!("names") },
+    Program { name: "console", bytes: built!("console") },
+    Program { name: "files", bytes: built!("files") },
+    Program { name: "sh", bytes: built!("sh") },
+    Program { name: "usertests", bytes: built!("usertests") },
+    Program { name: "claims", bytes: built!("claims") },
+    Program { name: "stress", bytes: built!("stress") },
+    Program { name: "syscalls", bytes: built!("syscalls") },
 ];
 
 /// The kernel of that name.

@@ -6,10 +6,13 @@
 //! 0x0804_8000  ├──────────────────────┤ PROGRAM
 //!              │ text, rodata: ring 3 │
 //!              │ data, bss            │
+//!              │ heap, grows up       │
 //!              ├──────────────────────┤
 //!              │ not mapped           │
-//! 0xBFFF_B000  ├──────────────────────┤ STACK_TOP − STACK_SIZE
-//!              │ user stack           │
+//!              ├──────────────────────┤ STACKS_START
+//!              │ threads' stacks      │ one every STACK_STRIDE
+//! 0xBFFE_F000  ├──────────────────────┤ STACK_TOP − STACK_SIZE; the page below is never mapped
+//!              │ user stack           │ grows down, a page at a time
 //! 0xBFFF_F000  ├──────────────────────┤ STACK_TOP
 //!              │ not mapped           │
 //! 0xC000_0000  ├──────────────────────┤ KERNEL: from here on for ring 0 alone
@@ -21,11 +24,14 @@
 //! ```
 //!
 //! # What a program finds on its stack
-//! The module's string, split at its spaces; the first word without the folders before it.
+//! A boot module: its string, split at its spaces, the first word without the folders before it, and
+//! no environment. Otherwise what [`exec`](crate::call::Call::Exec) was told.
 //! ```text
 //! STACK_TOP ─►  ┌───────────────────────────┐
 //!               │ the words, each ended by 0│
 //!               ├───────────────────────────┤
+//!               │ 0                         │
+//!               │ addresses of environment  │
 //!               │ 0                         │
 //!               │ address of word argc − 1  │
 //!               │ …                         │
@@ -43,8 +49,17 @@ pub const PROGRAM: u32 = 0x0804_8000;
 /// The end of the user stack.
 pub const STACK_TOP: u32 = 0xBFFF_F000;
 
-/// The size of the user stack in bytes. The page below it is never mapped.
-pub const STACK_SIZE: u32 = 4 * PAGE;
+/// How far a user stack can grow, in bytes. The page below that is never mapped.
+pub const STACK_SIZE: u32 = 16 * PAGE;
+
+/// From the top of one user stack to that of the next thread's: a stack and its guard page.
+pub const STACK_STRIDE: u32 = STACK_SIZE + PAGE;
+
+/// How many stacks there can be in an address space.
+pub const STACKS: u32 = 32;
+
+/// Where the stacks begin, and the heap has to end.
+pub const STACKS_START: u32 = STACK_TOP - STACKS * STACK_STRIDE;
 
 /// The first address that belongs to the kernel. Physical address 0 is mapped here.
 pub const KERNEL: u32 = 0xC000_0000;

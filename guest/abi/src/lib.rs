@@ -15,7 +15,8 @@
 //! | command line | meaning | default |
 //! | --- | --- | --- |
 //! | `hz=N` | timer ticks a second, 19 to 10,000 | 100 |
-//! | `plant=NAME` | `broken`: the rule to break; `classic`: the claim not to be true | none |
+//! | `plant=NAME` | `broken` and `micro`: what to do wrong; `classic`: the claim not to be true | none |
+//! | `allow=recurse` | `micro`: the system call that overflows a kernel stack | not allowed |
 //!
 //! # How a kernel speaks and ends
 //! See [`port`]: its console, and the port that powers the machine off.
@@ -29,4 +30,6 @@ pub mod call;
 pub mod layout;
 pub mod port;
 pub mod probe;
+pub mod service;
+pub mod task;
 pub mod vector;

@@ -8,6 +8,8 @@ pub const NMI: u8 = 2;
 pub const BREAKPOINT: u8 = 3;
 /// INTO.
 pub const OVERFLOW: u8 = 4;
+/// The FPU may not be used (now).
+pub const DEVICE_NOT_AVAILABLE: u8 = 7;
 /// A fault while another was being delivered.
 pub const DOUBLE_FAULT: u8 = 8;
 /// General protection.

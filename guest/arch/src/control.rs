@@ -4,6 +4,10 @@ use core::arch::asm;
 
 /// CR0: protected mode.
 pub const CR0_PE: u32 = 1 << 0;
+/// CR0: WAIT heeds TS.
+pub const CR0_MP: u32 = 1 << 1;
+/// CR0: x87 and SSE instructions are #NM until it is cleared.
+pub const CR0_TS: u32 = 1 << 3;
 /// CR0: x87 instructions are refused with #NM.
 pub const CR0_EM: u32 = 1 << 2;
 /// CR0: x87 errors are exceptions, not an external interrupt.
@@ -14,6 +18,45 @@ pub const CR0_WP: u32 = 1 << 16;
 pub const CR0_PG: u32 = 1 << 31;
 /// CR4: pages of 4 MiB.
 pub const CR4_PSE: u32 = 1 << 4;
+
+/// CR4: FXSAVE and SSE instructions may be used.
+pub const CR4_OSFXSR: u32 = 1 << 9;
+/// CR4: SSE errors are #XM.
+pub const CR4_OSXMMEXCPT: u32 = 1 << 10;
+
+/// CR0.
+pub fn cr0() -> u32 {
+    let value;
+    // SAFETY: reading CR0 has no effect.
+    unsafe { asm!("mov {}, cr0", out(reg) value, options(nomem, nostack, preserves_flags)) };
+    value
+}
+
+/// Sets CR0.
+///
+/// # Safety
+/// What it changes does not pull the ground from under running code.
+pub unsafe fn set_cr0(value: u32) {
+    // SAFETY: as the caller promises.
+    unsafe { asm!("mov cr0, {}", in(reg) value, options(nostack, preserves_flags)) };
+}
+
+/// CR4.
+pub fn cr4() -> u32 {
+    let value;
+    // SAFETY: reading CR4 has no effect.
+    unsafe { asm!("mov {}, cr4", out(reg) value, options(nomem, nostack, preserves_flags)) };
+    value
+}
+
+/// Sets CR4.
+///
+/// # Safety
+/// As for [`set_cr0`]; the processor knows all bits that are set.
+pub unsafe fn set_cr4(value: u32) {
+    // SAFETY: as the caller promises.
+    unsafe { asm!("mov cr4, {}", in(reg) value, options(nostack, preserves_flags)) };
+}
 
 /// CR2: the linear address of the last page fault.
 pub fn cr2() -> u32 {

@@ -9,6 +9,15 @@ pub fn close_interrupts() {
     unsafe { asm!("cli", options(nostack)) };
 }
 
+/// Opens interrupts.
+///
+/// # Safety
+/// The interrupt table is loaded, and no handler touches what the caller has borrowed.
+pub unsafe fn open_interrupts() {
+    // SAFETY: as the caller promises. Not `nomem`: handlers change memory.
+    unsafe { asm!("sti", options(nostack)) };
+}
+
 /// Opens interrupts, waits for one, and closes them again when it has been handled.
 ///
 /// STI opens them only behind the instruction that follows it, so no interrupt can slip in between
@@ -36,4 +45,33 @@ pub fn stop() -> ! {
         // SAFETY: with interrupts closed HLT is never left, but for an NMI.
         unsafe { asm!("cli", "hlt", options(nomem, nostack)) };
     }
+}
+
+/// [`features`]: there is an x87 FPU.
+pub const FPU: u32 = 1 << 0;
+/// [`features`]: there are SYSENTER and SYSEXIT.
+pub const SEP: u32 = 1 << 11;
+/// [`features`]: there are FXSAVE and FXRSTOR.
+pub const FXSR: u32 = 1 << 24;
+/// [`features`]: there is SSE.
+pub const SSE: u32 = 1 << 25;
+
+/// CPUID.1:EDX: what the processor can do. Zero if it has no such leaf. (It has to have CPUID: all do
+/// since the 486 that came after the first.)
+pub fn features() -> u32 {
+    if core::arch::x86::__cpuid(0).eax == 0 {
+        return 0;
+    }
+    core::arch::x86::__cpuid(1).edx
+}
+
+/// Writes a model-specific register.
+///
+/// # Safety
+/// The processor has it, and the value is right for it.
+pub unsafe fn write_msr(register: u32, value: u32) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        asm!("wrmsr", in("ecx") register, in("eax") value, in("edx") 0, options(nostack, preserves_flags))
+    };
 }

@@ -7,6 +7,8 @@ use core::mem::size_of;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
+    /// Another task, by a switch that the processor does: see [`Gate::task`].
+    Task = 0x5,
     /// Five words of 16 bits; interrupts are closed. A kernel of 32 bits never wants it.
     Interrupt16 = 0x6,
     /// Interrupts are closed.
@@ -41,6 +43,13 @@ impl Gate {
                 | (access as u64) << 40
                 | (handler >> 16) << 48,
         )
+    }
+}
+
+impl Gate {
+    /// A gate to the task with this TSS, for exceptions and interrupts alone.
+    pub const fn task(tss: Selector) -> Self {
+        Self::new(Kind::Task, tss, 0, Ring::Kernel)
     }
 }
 

@@ -16,6 +16,7 @@ pub mod console;
 pub mod control;
 pub mod cpu;
 pub mod eflags;
+pub mod fpu;
 pub mod gate;
 mod mem;
 pub mod multiboot;

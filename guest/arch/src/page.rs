@@ -32,6 +32,8 @@ bitflags::bitflags! {
         const DIRTY = 1 << 6;
         /// A directory entry that maps a large page by itself; needs CR4.PSE.
         const LARGE = 1 << 7;
+        /// Ignored by the processor, for the kernel to use.
+        const KERNELS_OWN = 1 << 9;
     }
 }
 
@@ -58,6 +60,11 @@ impl Entry {
     /// Its low bits.
     pub const fn flags(self) -> Flags {
         Flags::from_bits_truncate(self.0)
+    }
+
+    /// The same place with other low bits.
+    pub const fn with(self, flags: Flags) -> Self {
+        Self::new(self.address(), flags)
     }
 
     /// Whether it leads anywhere.

@@ -38,6 +38,28 @@ pub fn start() {
     }
 }
 
+/// Lets no more interrupts of a line (0 to 15) through.
+pub fn mask(line: u8) {
+    change_mask(line, |mask, bit| mask | bit);
+}
+
+/// Lets interrupts of a line through; those of the second controller need line 2 as well.
+pub fn unmask(line: u8) {
+    if line >= 8 {
+        change_mask(2, |mask, bit| mask & !bit);
+    }
+    change_mask(line, |mask, bit| mask & !bit);
+}
+
+fn change_mask(line: u8, change: impl Fn(u8, u8) -> u8) {
+    let controller = if line >= 8 { SECOND } else { FIRST };
+    // SAFETY: as in `start`.
+    unsafe {
+        let mask = port::read(controller + 1);
+        port::write(controller + 1, change(mask, 1 << (line % 8)));
+    }
+}
+
 /// Tells the controllers that the interrupt of this vector has been taken.
 pub fn end_of_interrupt(vector: u8) {
     if vector >= IRQ + 8 {

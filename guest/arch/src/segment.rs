@@ -1,6 +1,6 @@
 //! Segment selectors and the descriptors they select (Intel SDM vol. 3A, 3.4 and 3.5).
 
-use crate::tss::Tss;
+use crate::tss::{Tss, TssWithPorts};
 use core::mem::{size_of, size_of_val};
 
 /// A privilege level.
@@ -87,6 +87,12 @@ impl Descriptor {
     pub fn tss(tss: &'static Tss) -> Self {
         let base = core::ptr::from_ref(tss) as u32;
         Self::segment(base, size_of::<Tss>() as u32 - 1, TSS, 0)
+    }
+
+    /// A task state segment with its map of ports.
+    pub fn tss_with_ports(tss: &'static TssWithPorts) -> Self {
+        let base = core::ptr::from_ref(tss) as u32;
+        Self::segment(base, size_of::<TssWithPorts>() as u32 - 1, TSS, 0)
     }
 
     const fn segment(base: u32, limit: u32, access: u8, flags: u8) -> Self {

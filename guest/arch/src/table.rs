@@ -58,6 +58,12 @@ pub unsafe fn load_gdt(
     }
 }
 
+/// Takes away whatever LDT a loader left: selectors into it are #GP from now on.
+pub fn forget_ldt() {
+    // SAFETY: a null selector is always allowed; nothing uses an LDT.
+    unsafe { asm!("lldt {0:x}", in(reg) 0, options(nomem, nostack, preserves_flags)) };
+}
+
 /// Takes an IDT into use.
 ///
 /// # Safety

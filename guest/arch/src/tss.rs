@@ -1,9 +1,9 @@
 //! The task state segment of 32 bits (Intel SDM vol. 3A, 7.2.1).
 //!
 //! A kernel that switches tasks in software uses three things of it: SS0 and ESP0, the stack on
-//! which ring 3 enters ring 0, and the place where the I/O permission bitmap is not. The processor
-//! only ever reads those. A switch by hardware stores the old task's registers in [`Registers`] and
-//! loads them from the new one's.
+//! which ring 3 enters ring 0, and the map of the I/O ports that ring 3 may use. The processor only
+//! ever reads those. A switch by hardware, also one through a task gate, stores the old task's
+//! registers in [`Registers`] and loads them from the new one's.
 
 use crate::segment::Selector;
 use core::cell::Cell;
@@ -13,7 +13,7 @@ use core::mem::{offset_of, size_of};
 #[repr(C)]
 #[derive(Debug)]
 pub struct Tss {
-    backlink: u32,
+    backlink: Cell<u32>,
     esp0: Cell<u32>,
     ss0: Cell<u32>,
     /// ESP1, SS1, ESP2, SS2.
@@ -22,7 +22,21 @@ pub struct Tss {
     /// Bit 0: #DB when this task is switched to.
     trap: u16,
     /// Where the I/O permission bitmap starts. Beyond the limit: there is none, and no port is open.
-    io_map: u16,
+    io_map: Cell<u16>,
+}
+
+/// How many I/O ports [`TssWithPorts`] tells about, from 0 on. The others are closed.
+pub const PORTS: u32 = 0x400;
+
+/// A task state segment with a map of I/O ports behind it: one bit for each, set if it is closed.
+#[repr(C)]
+#[derive(Debug)]
+pub struct TssWithPorts {
+    /// The segment proper.
+    pub tss: Tss,
+    map: [Cell<u8>; PORTS as usize / 8],
+    /// The processor reads two bytes at a time.
+    end: u8,
 }
 
 /// What a hardware task switch stores and loads; CR3 and the LDT it only loads.
@@ -78,14 +92,39 @@ impl Tss {
     /// A TSS that names no kernel stack yet.
     pub const fn new(ss0: Selector) -> Self {
         Self {
-            backlink: 0,
+            backlink: Cell::new(0),
             esp0: Cell::new(0),
             ss0: Cell::new(ss0.0 as u32),
             middle_rings: [0; 4],
             registers: Cell::new(Registers::ZERO),
             trap: 0,
-            io_map: size_of::<Self>() as u16,
+            io_map: Cell::new(u16::MAX),
         }
+    }
+
+    /// Makes it what a task gate can lead to: code at `eip` in ring 0, on a stack that ends at `esp`,
+    /// in the address space of `cr3`, with interrupts closed.
+    pub fn start_at(&self, cr3: u32, eip: u32, esp: u32, code: Selector, data: Selector) {
+        let data = u32::from(data.0);
+        self.set_registers(Registers {
+            cr3,
+            eip,
+            esp,
+            eflags: 2,
+            cs: code.0.into(),
+            es: data,
+            ss: data,
+            ds: data,
+            fs: data,
+            gs: data,
+            ..Registers::ZERO
+        });
+    }
+
+    /// EIP, ESP and CR3 of the task that a switch through a task gate left.
+    pub fn left(&self) -> (u32, u32, u32) {
+        let registers = self.registers();
+        (registers.eip, registers.esp, registers.cr3)
     }
 
     /// The address just above the stack on which the next entry from ring 3 lands.
@@ -114,9 +153,28 @@ impl Tss {
     }
 }
 
+impl TssWithPorts {
+    /// All ports closed, and the map not in use.
+    pub const fn new(ss0: Selector) -> Self {
+        Self { tss: Tss::new(ss0), map: [const { Cell::new(0xFF) }; PORTS as usize / 8], end: 0xFF }
+    }
+
+    /// Opens or closes one port, less than [`PORTS`].
+    pub fn open_port(&self, port: u16, open: bool) {
+        let (byte, bit) = (&self.map[usize::from(port / 8)], 1 << (port % 8));
+        byte.set(if open { byte.get() & !bit } else { byte.get() | bit });
+    }
+
+    /// Whether the processor asks the map at all, or takes all ports for closed.
+    pub fn use_map(&self, use_it: bool) {
+        let offset = offset_of!(Self, map) as u16;
+        self.tss.io_map.set(if use_it { offset } else { u16::MAX });
+    }
+}
+
 const _: () = {
     assert!(size_of::<Tss>() == 104);
     assert!(offset_of!(Tss, esp0) == 4 && offset_of!(Tss, ss0) == 8);
     assert!(offset_of!(Tss, registers) == 28 && offset_of!(Registers, ldt) == 68);
-    assert!(offset_of!(Tss, io_map) == 102);
+    assert!(offset_of!(Tss, io_map) == 102 && offset_of!(TssWithPorts, map) == 104);
 };

@@ -1,6 +1,6 @@
 //! The tick: time, and the end of a task's turn.
 
-use crate::task::{Next, table};
+use crate::task::{Task, scheduler};
 use arch::OneCpu;
 use core::cell::Cell;
 
@@ -27,8 +27,14 @@ impl Moment {
 }
 
 /// The timer's interrupt: wakes whose time has come, and ends the turn of the task that runs.
-pub(crate) fn tick() -> Next {
+pub(crate) fn tick() {
     TICKS.set(TICKS.get().wrapping_add(1));
-    table::wake_sleepers();
-    Next::Switch
+    Task::current().count_tick();
+    scheduler::wake_sleepers();
+    scheduler::end_turn();
+}
+
+/// How many ticks there have been.
+pub(crate) fn ticks() -> u32 {
+    TICKS.get()
 }

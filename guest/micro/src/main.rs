@@ -1,4 +1,4 @@
-//! A microkernel, first floor: tasks in ring 3, and the ways in and out of ring 0.
+//! A microkernel: tasks in ring 3, messages between them, and the ways in and out of ring 0.
 //!
 //! It is meant to be read from here, in an afternoon, in this order:
 //!
@@ -6,16 +6,19 @@
 //! | --- | --- |
 //! | `boot` | from the loader to this file: paging on, a stack, [`start`] |
 //! | `memory/` | page frames, the kernel's own pages, address spaces, memory that a program claims to own |
-//! | `segments` | the GDT and the one TSS, whose ESP0 is the kernel stack of the task that runs |
+//! | `segments` | the GDT and the TSS, whose ESP0 is the kernel stack of the task that runs |
 //! | `trap/` | the 256 ways into ring 0, the words on the stack, and the one way out |
-//! | `task/` | a task and its kernel stack in one block, the switch from stack to stack, who is next |
+//! | `interrupts` | where the kernel can be pre-empted |
+//! | `task/` | a task and its kernel stack in one block, the switch from stack to stack, who is next, how tasks live and end, messages |
 //! | `clock` | the tick that takes the processor away from a task |
-//! | `call` | what a program can ask for |
-//! | `program`, `elf` | how a Multiboot module becomes a task |
+//! | `call/` | what a program can ask for |
+//! | `sysenter` | the way in that pushes nothing |
+//! | `device` | ports and interrupts for drivers in ring 3 |
+//! | `modules`, `program`, `elf` | how a file becomes a program |
+//! | `plant` | what can be wrong with it on purpose |
 //!
-//! One processor. Kernel code runs with interrupts closed; the only place where they are open in
-//! ring 0 is the idle task while it waits. So a task in the kernel is never pre-empted, and state
-//! that is shared needs cells, but no locks.
+//! One processor. Kernel code runs with interrupts closed but where it takes long; there it holds
+//! nothing that another task could miss. So state that is shared needs cells, but no locks.
 
 #![no_std]
 #![no_main]
@@ -23,32 +26,45 @@
 mod boot;
 mod call;
 mod clock;
+mod device;
 mod elf;
+mod interrupts;
 mod memory;
+mod modules;
+mod options;
 mod panic;
+mod plant;
 mod program;
 mod segments;
+mod sysenter;
 mod task;
 mod trap;
 
 use arch::multiboot::Info;
 use arch::{pic, pit, println};
+use task::{fpu, idle};
 
 /// The kernel, once [`boot`] has given it memory as it wants it and a stack.
 fn start(info: Info) -> ! {
+    plant::choose(info.option("plant"));
     memory::start(info);
-    segments::start();
+    let (double_fault, stack) = trap::double_fault::start();
+    segments::start(double_fault, stack);
     trap::start();
 
     let hz = pit::rate(info.option("hz"), clock::HZ);
     let (memory, programs) =
         (memory::total().next_multiple_of(1 << 20) >> 20, info.modules().count());
     println!("micro: memory {memory} MiB, timer {hz} Hz, programs {programs}");
-    for module in info.modules() {
-        program::start(module);
+    options::start(info);
+    if !fpu::start() {
+        println!("micro: the processor has no FXSAVE: programs have no FPU");
     }
+    let idle = idle::create();
+    modules::start(info, idle);
 
     pic::start();
     pit::start(hz);
-    task::idle::become_idle()
+    interrupts::start();
+    idle::become_idle(idle)
 }

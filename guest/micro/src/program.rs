@@ -1,90 +1,110 @@
-//! How a Multiboot module becomes a task.
+//! How an ELF file becomes the memory of a program.
 //!
-//! The module is an ELF file, its string the program's name and arguments. The program gets an
-//! address space of its own, its segments with the permissions they ask for, a stack, and on the
-//! stack its arguments (drawn in [`abi::layout`]).
+//! The program gets an address space of its own, its segments with the permissions they ask for, a
+//! stack, and on the stack its arguments and environment (drawn in [`abi::layout`]). The file is a
+//! boot module, or lies in the memory of whoever calls exec.
 
-use crate::elf::Elf;
-use crate::memory::space::{Access, AddressSpace};
-use crate::task::Task;
-use abi::layout::{PAGE, STACK_SIZE, STACK_TOP};
-use arch::multiboot::Module;
-use core::ops::Range;
+use crate::elf::{Elf, Image, Segment};
+use crate::interrupts;
+use crate::memory::frames::Frame;
+use crate::memory::space::{Access, Space};
+use abi::call::Error;
+use abi::layout::{PAGE, STACK_TOP, STACKS_START};
 
-/// How many words a module's string may have.
-const MAX_WORDS: usize = 16;
-
-/// Starts a module as a task. Modules come from whoever started the machine: a bad one is a panic.
-pub(crate) fn start(module: Module) {
-    let mut words = module.string.split_ascii_whitespace();
-    let path = words.next().unwrap_or("nameless");
-    let name = path.rsplit('/').next().unwrap_or(path);
-    let words = core::iter::once(name).chain(words);
-
-    match load(module.bytes, words) {
-        Ok((space, entry, stack)) => match Task::create(name, space, entry, stack) {
-            Some(task) => {
-                let Range { start, end } = task.kernel_stack();
-                arch::println!("micro: task {task} kernel stack {start:08x} to {end:08x}");
-            }
-            None => panic!("module {name}: no memory for a task"),
-        },
-        Err(reason) => panic!("module {name}: {reason}"),
-    }
+/// A program that is ready to run.
+pub(crate) struct Program {
+    /// Its memory.
+    pub(crate) space: Space,
+    /// Its first EIP.
+    pub(crate) entry: u32,
+    /// Its first ESP.
+    pub(crate) stack: u32,
 }
 
-/// An address space with the program in it, its first EIP and its first ESP.
-fn load<'a>(
-    file: &[u8],
-    words: impl Iterator<Item = &'a str>,
-) -> Result<(AddressSpace, u32, u32), &'static str> {
-    const NO_MEMORY: &str = "no memory for its pages";
+/// How many strings a program can be given.
+const MAX_STRINGS: usize = 64;
+
+/// How many bytes the strings can be.
+pub(crate) const MAX_STRING_BYTES: u32 = PAGE / 2;
+
+/// Makes a program of a file and of strings, of which the first `arguments` are its arguments and the
+/// others its environment. Pre-emptible after each page.
+pub(crate) fn load<'a>(
+    file: &dyn Image,
+    strings: impl Iterator<Item = &'a [u8]>,
+    arguments: usize,
+) -> Result<Program, Error> {
     let elf = Elf::parse(file)?;
-    let space = AddressSpace::new().ok_or(NO_MEMORY)?;
+    let space = Space::new()?;
+    let mut end = 0;
     for segment in elf.segments() {
         let segment = segment?;
-        if segment.memory.end > STACK_TOP - STACK_SIZE - PAGE {
-            return Err("a segment lies in the stack or the kernel");
+        if segment.memory.start < PAGE || segment.memory.end > STACKS_START {
+            return Err(Error::BadProgram);
         }
-        let access = if segment.writable { Access::ReadWrite } else { Access::ReadOnly };
-        let first_page = segment.memory.start / PAGE * PAGE;
-        for page in (first_page..segment.memory.end).step_by(PAGE as usize) {
-            if space.is_mapped(page) {
-                return Err("two segments share a page");
-            }
-            space.map(page, access).ok_or(NO_MEMORY)?;
-        }
-        space.write(segment.memory.start, segment.bytes);
+        end = segment.memory.end.max(end);
+        load_segment(&space, file, &segment)?;
     }
-    for page in (STACK_TOP - STACK_SIZE..STACK_TOP).step_by(PAGE as usize) {
-        space.map(page, Access::ReadWrite).ok_or(NO_MEMORY)?;
-    }
-    let stack = write_arguments(&space, words)?;
-    Ok((space, elf.entry(), stack))
+    space.set_heap(end.max(PAGE));
+    space.take_stack()?;
+    let stack = write_strings(&space, strings, arguments)?;
+    Ok(Program { entry: elf.entry(), space, stack })
 }
 
-/// Puts the words on the new stack; gives the first ESP.
-fn write_arguments<'a>(
-    space: &AddressSpace,
-    words: impl Iterator<Item = &'a str>,
-) -> Result<u32, &'static str> {
+fn load_segment(space: &Space, file: &dyn Image, segment: &Segment) -> Result<(), Error> {
+    let access = if segment.writable { Access::ReadWrite } else { Access::ReadOnly };
+    let file_end = segment.memory.start + segment.in_file;
+    let first_page = segment.memory.start / PAGE * PAGE;
+    for page in (first_page..segment.memory.end).step_by(PAGE as usize) {
+        if space.is_mapped(page) {
+            return Err(Error::BadProgram); // two segments share it
+        }
+        let frame = Frame::allocate().ok_or(Error::NoMemory)?;
+        let (start, end) = (page.max(segment.memory.start), (page + PAGE).min(file_end));
+        if start < end {
+            // SAFETY: the frame is mapped, ours alone, and the range lies in the page.
+            let bytes = unsafe {
+                core::slice::from_raw_parts_mut(
+                    frame.pointer().add((start - page) as usize),
+                    (end - start) as usize,
+                )
+            };
+            file.read(segment.offset + (start - segment.memory.start), bytes)?;
+        }
+        space.map(page, frame, access)?;
+        interrupts::point();
+    }
+    Ok(())
+}
+
+/// Puts the strings on the new stack; gives the first ESP.
+fn write_strings<'a>(
+    space: &Space,
+    strings: impl Iterator<Item = &'a [u8]>,
+    arguments: usize,
+) -> Result<u32, Error> {
+    // The count, the addresses of the arguments, 0, those of the environment, 0.
+    let mut words = [0; MAX_STRINGS + 3];
     let mut count = 0;
-    let mut addresses = [0; MAX_WORDS];
     let mut top = STACK_TOP;
-    for word in words {
-        let length = word.len() as u32 + 1; // new pages are zero: so is the byte behind the word
-        if count == MAX_WORDS || STACK_TOP - top + length > PAGE / 2 {
-            return Err("its string is too long");
+    for string in strings {
+        let length = string.len() as u32 + 1; // new pages are zero: so is the byte behind the string
+        if count == MAX_STRINGS || STACK_TOP - top + length > MAX_STRING_BYTES {
+            return Err(Error::TooLong);
         }
         top -= length;
-        space.write(top, word.as_bytes());
-        addresses[count] = top;
+        space.write(top, string)?;
+        words[1 + count + usize::from(count >= arguments)] = top;
         count += 1;
     }
-    let stack = (top - 4 * (count as u32 + 2)) & !15;
-    space.write(stack, &(count as u32).to_le_bytes());
-    for (index, address) in addresses[..count].iter().enumerate() {
-        space.write(stack + 4 * (index as u32 + 1), &address.to_le_bytes());
+    if arguments > count {
+        return Err(Error::BadArgument);
+    }
+    words[0] = arguments as u32;
+    let words = &words[..count + 3];
+    let stack = (top - size_of_val(words) as u32) & !15;
+    for (index, word) in words.iter().enumerate() {
+        space.write(stack + 4 * index as u32, &word.to_le_bytes())?;
     }
     Ok(stack)
 }

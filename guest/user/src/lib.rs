@@ -12,18 +12,35 @@
 //! }
 //! ```
 //! The microkernel's deterministic clock pays for each instruction of ring 3, so the runtime does
-//! little: no allocator, one buffer on the stack for each line.
+//! little: one buffer on the stack for each line, and a heap only for those who allocate.
+//!
+//! | file | what it gives |
+//! | --- | --- |
+//! | `arguments` | the words and the environment that a program was started with |
+//! | `call` | the system calls |
+//! | `message` | messages between tasks |
+//! | `heap` | an allocator, so `alloc` can be used |
+//! | `print` | formatted output |
+//! | `console`, `files` | the servers, as their clients see them |
+//! | `random` | numbers from a seed |
 
 #![no_std]
 
 // Brings memcpy and its like, which compiled code calls without being asked.
 use arch as _;
 
+extern crate alloc;
+
 mod arguments;
 pub mod call;
+pub mod console;
+pub mod files;
+mod heap;
+pub mod message;
 mod print;
+pub mod random;
 
-pub use arguments::Arguments;
+pub use arguments::{Arguments, environment, variable};
 pub use print::Line;
 
 use core::arch::naked_asm;

@@ -1,6 +1,6 @@
-//! Formatted output: one system call for each line.
+//! Formatted output: one message or system call for each line.
 
-use crate::call;
+use crate::{call, console};
 use core::fmt;
 
 /// A line in the making.
@@ -30,7 +30,11 @@ impl Line {
     }
 
     fn flush(&mut self) {
-        let _ = call::write(&self.text[..self.length]);
+        let text = &self.text[..self.length];
+        let to_server = console::server().is_some_and(|server| console::write(server, text));
+        if !to_server {
+            let _ = call::write(text);
+        }
         self.length = 0;
     }
 }

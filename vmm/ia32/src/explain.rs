@@ -1,6 +1,6 @@
 //! One entry, return or task switch told step by step, in the manual's order.
 
-use crate::{Attempt, End, Event, Kind, Operation, Outcome, Segment, State};
+use crate::{Attempt, End, Event, Kind, Operation, Outcome, Owner, Segment, State};
 use core::fmt;
 
 /// A state and what came of it, as text: [`explain`] makes one.
@@ -56,8 +56,14 @@ impl fmt::Display for Explanation<'_> {
         writeln!(f, "\nwrites")?;
         for write in &outcome.writes {
             let digits = 2 * usize::from(write.width);
-            write!(f, "        {:08x}  {}", write.linear, Hex(write.value, digits))?;
+            // An entry of a paging structure has no linear address of its own.
+            let paging = matches!(write.owner, Owner::PageDirectory | Owner::PageTable);
+            let address = if paging { write.address } else { u64::from(write.linear) };
+            write!(f, "        {address:08x}  {}", Hex(write.value, digits))?;
             write!(f, "  {}", write.owner)?;
+            if paging {
+                write!(f, ", for {:08x}", write.linear)?;
+            }
             if write.undefined != 0 {
                 write!(f, ", bits {} not defined", Hex(write.undefined, digits))?;
             }

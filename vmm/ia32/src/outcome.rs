@@ -41,8 +41,9 @@ pub enum Unspecified {
     NoTaskState,
     /// The current TSS is too small to save the task in.
     OldTaskStateTooSmall,
-    /// Several of the new task's selectors are bad: which is checked first is model-specific (SDM
-    /// vol. 3A, "Task switching", note to the table of checks).
+    /// Several checks fail that the manuals do not put in an order: those of a new task's selectors,
+    /// where it is model-specific (SDM vol. 3A, "Task switching", note to the table of checks), or of
+    /// a return to virtual-8086 mode, where editions differ.
     CheckOrder,
     /// A fault in a new task whose segments are not all loaded was handled without a switch to yet
     /// another task (SDM vol. 3A, "Interrupt 10": the handler has to be a task).

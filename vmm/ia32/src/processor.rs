@@ -18,7 +18,7 @@ pub enum Vendor {
 pub struct Processor {
     /// Whose manual holds.
     pub vendor: Vendor,
-    /// CPUID.80000008H:EAX[7:0], MAXPHYADDR: at most 40 of them can be used by a 4 MiB page
+    /// MAXPHYADDR, as CPUID leaf 80000008H gives it: at most 40 of them can be used by a 4 MiB page
     /// (SDM vol. 3A, "32-bit paging").
     pub physical_bits: u8,
     /// PSE-36: bits 20:13 of a directory entry for a 4 MiB page are bits 39:32 of its address.

@@ -34,6 +34,9 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
             return first;
         }
         self.broken = false;
+        if image.trap {
+            self.note(Branch::TaskDebugTrap, 0);
+        }
         self.note(Branch::Switched, self.state.eip);
         Ok(())
     }

@@ -7,7 +7,7 @@
 use crate::event::OperandSize;
 use crate::execution::{Execution, Result, Stop};
 use crate::iret::Popped;
-use crate::outcome::Unmodelled;
+use crate::outcome::{Unmodelled, Unspecified};
 use crate::stack::Stack;
 use crate::{Branch, Eflags, Memory, Segment, SegmentRegister, Vector};
 
@@ -45,6 +45,10 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
     pub(crate) fn return_to_virtual_8086(&mut self, stack: &Stack, popped: &Popped) -> Result<()> {
         self.note(Branch::ReturnToVirtual, 0);
         if !self.can_pop(stack, 3, 9, 4) {
+            if popped.eip > 0xffff {
+                // Editions differ in which of the two is checked first.
+                self.leave_open(Unspecified::CheckOrder);
+            }
             return self.fail(Vector::SS, 0, Branch::ReturnNoRoom, 36);
         }
         if popped.eip > 0xffff {

@@ -200,7 +200,11 @@ impl Writes {
         for write in self.iter() {
             let Some((value, undefined)) = write.byte(address) else { continue };
             expected.owner = Some(write.owner);
-            if write.certain {
+            if write.certain && write.owner.is_bit() {
+                // What an earlier write may have done to the other bits stays open.
+                expected.undefined &= !(value ^ expected.value);
+                expected.value = value;
+            } else if write.certain {
                 expected.value = value;
                 expected.undefined = undefined;
             } else {
@@ -325,6 +329,18 @@ mod tests {
         writes.push(word(0, 0x22, true));
         assert!(writes.expect(0, 0x10).allows(0x22) && !writes.expect(0, 0x10).allows(0x11));
         assert_eq!(writes.expect(4, 9), Expected { value: 9, undefined: 0, owner: None });
+    }
+
+    #[test]
+    fn a_page_that_may_be_dirty_may_be_so_still_once_it_is_accessed() {
+        let entry =
+            |value, certain| Write { width: 1, owner: Owner::PageTable, ..word(0, value, certain) };
+        let mut writes = Writes::new();
+        writes.push(entry(0x67, false));
+        writes.push(entry(0x27, true));
+        let expected = writes.expect(0, 0x07);
+        assert!(expected.allows(0x27) && expected.allows(0x67));
+        assert!(!expected.allows(0x07) && !expected.allows(0x47));
     }
 
     #[test]

@@ -73,6 +73,11 @@ pub(super) struct RunOptions {
     #[arg(short, long)]
     pub(super) quiet: bool,
 
+    /// The terminal is the guest's serial line, on the real clock; Ctrl-A x ends the run. Without
+    /// modules micro starts its shell
+    #[arg(short, long, conflicts_with = "clock")]
+    pub(super) interactive: bool,
+
     /// Which frames to draw
     #[arg(long, value_name = "WHICH", default_value = "first")]
     pub(super) frames: FramesArgument,

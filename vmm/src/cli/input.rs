@@ -41,7 +41,9 @@ impl Input {
                 // clap allows no other names.
                 let guest = guests::guest(&options.guest).unwrap_or(&guests::GUESTS[0]);
                 if modules.is_empty() {
-                    for command in guest.modules {
+                    let commands =
+                        if options.interactive { guest.interactive_modules } else { guest.modules };
+                    for command in commands {
                         modules.push(module(command)?);
                     }
                 }

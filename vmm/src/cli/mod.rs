@@ -7,6 +7,7 @@ mod failure;
 mod input;
 mod output;
 mod run;
+mod terminal;
 
 use arguments::{Arguments, Command};
 use clap::Parser;

@@ -4,6 +4,7 @@ use super::arguments::RunOptions;
 use super::failure::Failure;
 use super::input::Input;
 use super::output::Closable;
+use super::terminal::{RawTerminal, Typed};
 use super::{FINDINGS, GUEST_FAILED, INTERRUPTED, OK, colour};
 use esp0::boot::{Boot, Start};
 use esp0::check::Checker;
@@ -12,7 +13,7 @@ use esp0::host::Backend;
 use esp0::host::doctor::{self, Problem};
 use esp0::machine::{Machine, stop_on_signals};
 use esp0::probe::Choice;
-use esp0::run::{ClockChoice, End, Ending, Options, Run, entry_state};
+use esp0::run::{ClockChoice, End, Ending, Input as TypedInput, Options, Run, entry_state};
 use esp0::trace::{Colour, Header, JsonLines, Report, Verdict};
 use std::fmt::Write as _;
 use std::fs::File;
@@ -22,7 +23,7 @@ use std::path::Path;
 pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Failure> {
     let input = Input::read(kernel, options)?;
     let size = options.mem << 20;
-    let clock = options.clock.unwrap_or(if input.carried {
+    let clock = options.clock.unwrap_or(if input.carried && !options.interactive {
         ClockChoice::DETERMINISTIC
     } else {
         ClockChoice::Real
@@ -56,9 +57,12 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let mut report = Report::new(out, Checker::new(backend.clone())).with_trace(trace).with_style(
         colour,
         options.frames.into(),
-        options.quiet,
+        options.quiet || options.interactive,
         options.verbose > 1,
     );
+    if options.interactive {
+        report = report.with_raw_console();
+    }
     report.summary().unprobed = Choice::from(options.probe) == Choice::None;
     if options.verbose > 0 {
         report.print(&loaded(&boot))?;
@@ -68,7 +72,12 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         Devices::new(size),
         &Options { clock, probes: options.probe.into(), breakpoints, timeout: options.timeout },
     );
+    let terminal = options.interactive.then(RawTerminal::new);
+    if options.interactive {
+        run = run.with_input(TypedInput::new(Typed::new(io::stdin())));
+    }
     let end = run.run(&mut report)?;
+    drop(terminal);
     report.finish()?;
 
     let verdict = report.summary().verdict(&end.ending);
@@ -82,7 +91,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     }
     let census = run.probes().census();
     let mut text = String::new();
-    if !options.quiet {
+    if !options.quiet && !options.interactive {
         // The summary reads what the checker remembers.
         text = report.render_summary(&end.ending, &backend, &census);
         text.insert(0, '\n');

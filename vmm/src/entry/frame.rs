@@ -64,7 +64,8 @@ impl Frame {
     /// halves: see [`Frame::selector`].
     #[inline]
     pub fn get(&self, word: Word) -> Option<u32> {
-        let index = self.index(word)?;
+        // What is beyond the shape has not been read.
+        let index = (word as usize).wrapping_sub(usize::from(!self.shape.error_code));
         (index < usize::from(self.readable)).then(|| self.words[index])
     }
 

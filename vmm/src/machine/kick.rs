@@ -58,6 +58,12 @@ pub fn stop_on_signals() -> Result<(), MachineError> {
     Ok(())
 }
 
+/// Asks for the end of the run, as SIGINT does, from any thread. A vCPU that runs heeds it at its next
+/// exit.
+pub fn request_stop() {
+    STOP.store(true, Ordering::Relaxed);
+}
+
 /// Whether a signal has asked for the end of the run.
 pub fn stop_requested() -> bool {
     STOP.load(Ordering::Relaxed)

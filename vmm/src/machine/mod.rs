@@ -12,7 +12,7 @@ mod registers;
 mod vcpu;
 
 use kick::Alarm;
-pub use kick::{stop_on_signals, stop_requested};
+pub use kick::{request_stop, stop_on_signals, stop_requested};
 pub use memory::Memory;
 pub use paging::{Access, LinearMemory, Paging};
 pub use vcpu::{Exit, Snapshot, Vcpu};

@@ -73,6 +73,7 @@ impl Code {
         let mut certain: Vec<u32> = roots.to_vec();
         let mut mentioned = Vec::new();
         let mut budget = LIMIT;
+        let mut window = Window::default();
         loop {
             let sure = !certain.is_empty();
             let Some(root) = certain.pop().or_else(|| mentioned.pop()) else { return found };
@@ -80,7 +81,9 @@ impl Code {
                 continue;
             }
             let longest = if sure { LIMIT } else { LONGEST_GUESS };
-            let Some(run) = self.walk(root, longest, &read, &mut budget) else { continue };
+            let Some(run) = self.walk(root, longest, &read, &mut window, &mut budget) else {
+                continue;
+            };
             if !sure && !run.ended {
                 // It does not decode as code, so it was a number.
                 for address in &run.seen {
@@ -105,8 +108,10 @@ impl Code {
         root: u32,
         longest: usize,
         read: &impl Fn(u32, &mut [u8]) -> usize,
+        window: &mut Window,
         budget: &mut usize,
     ) -> Option<Run> {
+        let mut instruction = Instruction::default();
         let mut run = Run::default();
         let mut at = root;
         let mut no_op = None;
@@ -120,13 +125,11 @@ impl Code {
             }
             *budget -= 1;
             run.seen.push(at);
-            let mut bytes = [0; 15];
-            let count = read(at, &mut bytes);
-            let mut decoder =
-                Decoder::with_ip(32, &bytes[..count], u64::from(at), DecoderOptions::NONE);
-            let instruction = decoder.decode();
+            let bytes = window.at(at, read);
+            Decoder::with_ip(32, bytes, u64::from(at), DecoderOptions::NONE)
+                .decode_out(&mut instruction);
             // Two zero bytes decode too, but no compiler emits `add [eax], al`: this is data.
-            if instruction.is_invalid() || bytes[..2] == [0, 0] {
+            if instruction.is_invalid() || bytes.starts_with(&[0, 0]) {
                 break;
             }
             match instruction.code() {
@@ -160,6 +163,37 @@ impl Code {
             }
         }
         (!run.seen.is_empty()).then_some(run)
+    }
+}
+
+/// Longest instruction, in bytes (SDM vol. 2A, "Instruction format").
+const LONGEST_INSTRUCTION: usize = 15;
+
+/// The guest's code around the instruction that is looked at. Reading it piece by piece would walk the
+/// page tables for each instruction.
+#[derive(Debug)]
+struct Window {
+    start: u32,
+    length: usize,
+    bytes: Box<[u8; 1024]>,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Window { start: 0, length: 0, bytes: Box::new([0; 1024]) }
+    }
+}
+
+impl Window {
+    /// The bytes of the instruction at `address`; fewer than the longest has where no more are mapped.
+    fn at(&mut self, address: u32, read: &impl Fn(u32, &mut [u8]) -> usize) -> &[u8] {
+        let offset = address.wrapping_sub(self.start) as usize;
+        if offset + LONGEST_INSTRUCTION > self.length {
+            self.start = address;
+            self.length = read(address, &mut self.bytes[..]);
+            return &self.bytes[..self.length.min(LONGEST_INSTRUCTION)];
+        }
+        &self.bytes[offset..offset + LONGEST_INSTRUCTION]
     }
 }
 

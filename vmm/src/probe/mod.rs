@@ -248,8 +248,11 @@ impl Probes {
         // A LIDT is executed once or twice: no use for a register that could serve an entry.
         let worth_a_register = !site.vectors.is_empty() || site.iret.is_some();
         let breakpoint_first = match self.choice {
+            // A probe at a far jump has to be taken out each time. And a breakpoint is missed where an
+            // interrupt returns to it with RF set, as on QEMU's model: a return or an entry is not
+            // interrupted so, a far jump may be.
             Choice::Auto => worth_a_register && !site.no_op,
-            Choice::Breakpoint => worth_a_register,
+            Choice::Breakpoint => worth_a_register || site.far_jump.is_some(),
             Choice::Patch | Choice::None => false,
         };
         site.placed = (breakpoint_first && self.breakpoints.place(machine, site)?)

@@ -19,7 +19,11 @@ pub(super) fn step_over(machine: &mut Machine, code: &[u8]) -> Result<bool, Mach
     let snapshot = machine.vcpu.snapshot();
     // An IRET may open the window, which would be reported instead of the step.
     machine.vcpu.request_interrupt_window(false);
-    let exit = machine.vcpu.step(true)?;
+    let mut exit = machine.vcpu.step(true)?;
+    while exit == Exit::Interrupted {
+        // Nothing was executed. Whoever runs the guest asks `alarm_rang` later.
+        exit = machine.vcpu.step(true)?;
+    }
     let after = machine.vcpu.state();
     if exit == Exit::Step && !raised_event(&before, &after, code) {
         return Ok(true);

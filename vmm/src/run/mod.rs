@@ -16,12 +16,14 @@
 
 mod clock;
 mod end;
+mod input;
 mod real_mode;
 mod start;
 mod step;
 
 pub use clock::ClockChoice;
 pub use end::{End, Ending};
+pub use input::Input;
 pub use real_mode::StackLoad;
 pub use start::{entry_state, flat_protected_mode, real_mode};
 
@@ -117,6 +119,7 @@ pub struct Run {
     probes: Probes,
     clock: Clock,
     give_up_at: Option<Instant>,
+    input: Option<Input>,
     alarm_at: Option<u64>,
     /// When the timer is due next, by the guest's time; asked anew after each access to a device.
     due: Option<u64>,
@@ -155,6 +158,7 @@ impl Run {
             probes: Probes::new(options.probes, options.breakpoints),
             clock: Clock::new(options.clock),
             give_up_at: options.timeout.map(|timeout| Instant::now() + timeout),
+            input: None,
             alarm_at: None,
             due: None,
             counters: Counters::default(),
@@ -177,6 +181,14 @@ impl Run {
     /// interrupts closed take no time then either.
     pub fn follow_kernel(&mut self) {
         self.follows_kernel = true;
+    }
+
+    /// What `input` brings goes to the guest's serial port. It is for the real clock: when a byte
+    /// arrives cannot be repeated.
+    #[must_use]
+    pub fn with_input(mut self, input: Input) -> Self {
+        self.input = Some(input);
+        self
     }
 
     /// Runs the guest to its end.
@@ -251,6 +263,9 @@ impl Run {
             self.devices.advance_to(self.clock.now());
             self.due = self.devices.next_deadline();
         }
+        if let Some(bytes) = self.input.as_mut().and_then(Input::poll) {
+            self.devices.receive_console_input(&bytes);
+        }
         if self.devices.interrupt_pending() {
             self.try_inject()?;
         }
@@ -309,10 +324,8 @@ impl Run {
         self.alarm_at = Some(deadline.unwrap_or(u64::MAX));
         let timer = deadline.map(|at| Duration::from_nanos(at.saturating_sub(self.clock.now())));
         let patience = self.give_up_at.map(|at| at.saturating_duration_since(Instant::now()));
-        let delay = match (timer, patience) {
-            (Some(timer), Some(patience)) => Some(timer.min(patience)),
-            (timer, patience) => timer.or(patience),
-        };
+        let typed = self.input.as_ref().filter(|input| !input.ended()).map(|_| input::LATENCY);
+        let delay = [timer, patience, typed].into_iter().flatten().min();
         self.machine.vcpu.set_alarm(delay)
     }
 
@@ -532,12 +545,44 @@ impl Run {
         if open && self.devices.interrupt_pending() {
             return Ok(None);
         }
+        if open && self.input.as_ref().is_some_and(|input| !input.ended()) {
+            return Ok(self.wait_for_input());
+        }
         match self.due.filter(|_| open) {
             Some(deadline) => {
                 self.clock.wait_until(deadline);
                 Ok(self.interrupted())
             }
             None => Ok(Some(Ending::Halted)),
+        }
+    }
+
+    /// The guest waits, and somebody may type.
+    fn wait_for_input(&mut self) -> Option<Ending> {
+        loop {
+            if stop_requested() {
+                return Some(Ending::Stopped);
+            }
+            if let Some(ending) = self.interrupted() {
+                return Some(ending);
+            }
+            let input = self.input.as_mut().filter(|input| !input.ended());
+            let now = self.clock.now();
+            let left = self.due.map(|due| Duration::from_nanos(due.saturating_sub(now)));
+            let time = left.map_or(input::LATENCY, |left| left.min(input::LATENCY));
+            match input.map(|input| input.wait(time)) {
+                Some(Some(bytes)) => self.devices.receive_console_input(&bytes),
+                Some(None) => {}
+                None if self.due.is_none() => return Some(Ending::Halted),
+                None => std::thread::sleep(time),
+            }
+            if self.due.is_some_and(|due| self.clock.now() >= due) {
+                self.devices.advance_to(self.clock.now());
+                self.due = self.devices.next_deadline();
+            }
+            if self.devices.interrupt_pending() {
+                return None;
+            }
         }
     }
 

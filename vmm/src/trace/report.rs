@@ -36,6 +36,8 @@ pub struct Report<W: Write> {
     colour: Colour,
     frames: Frames,
     quiet: bool,
+    /// The console is passed on byte by byte.
+    raw_console: bool,
     /// Returns get a line too.
     returns: bool,
     /// Console output up to the end of its line.
@@ -58,6 +60,7 @@ impl<W: Write> Report<W> {
             colour: Colour::default(),
             frames: Frames::default(),
             quiet: false,
+            raw_console: false,
             returns: false,
             console: Vec::new(),
             headed: false,
@@ -86,6 +89,13 @@ impl<W: Write> Report<W> {
         self.frames = frames;
         self.quiet = quiet;
         self.returns = returns;
+        self
+    }
+
+    /// The console goes out as it comes, for somebody who types at it.
+    #[must_use]
+    pub fn with_raw_console(mut self) -> Self {
+        self.raw_console = true;
         self
     }
 
@@ -188,6 +198,11 @@ impl<W: Write> Report<W> {
 
 impl<W: Write> Observer for Report<W> {
     fn console(&mut self, bytes: &[u8]) {
+        if self.raw_console {
+            let written = self.out.write_all(bytes).and_then(|()| self.out.flush());
+            self.keep(written);
+            return;
+        }
         self.console.extend_from_slice(bytes);
         if bytes.contains(&b'\n') {
             self.console_line();

@@ -3,7 +3,7 @@
 use super::{Colour, event_name};
 use crate::check::{Deviation, History, Judgement};
 use crate::entry::{Entry, Kind};
-use crate::host::Backend;
+use crate::host::{Authority, Backend};
 use crate::probe::Census;
 use crate::run::Ending;
 use ia32::Vector;
@@ -194,8 +194,9 @@ impl Summary {
             row(
                 "switches",
                 &format!(
-                    "{:<8} of tasks, by a far jump to a TSS: KVM does them, not the processor below",
-                    self.switches
+                    "{:<8} of tasks, by a far jump to a TSS, carried out by {}",
+                    self.switches,
+                    switcher(backend.authority)
                 ),
             );
         }
@@ -234,6 +235,16 @@ impl Summary {
         row("authority", &format!("{}: {backend}", backend.authority));
         row("end", &ending.to_string());
         text
+    }
+}
+
+/// Who carries out task switches. KVM asks processors to stop at them and emulates them; QEMU's model
+/// does not stop.
+fn switcher(authority: Authority) -> &'static str {
+    match authority {
+        Authority::Silicon => "KVM in the processor's stead",
+        Authority::Tcg => "QEMU's model of the processor",
+        Authority::Emulated => "the software that runs the guest",
     }
 }
 

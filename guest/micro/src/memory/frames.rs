@@ -1,18 +1,21 @@
-//! Page frames: 4 KiB of physical memory each, owned by whoever holds the [`Frame`].
+//! Page frames: 4 KiB of physical memory each, counted by how many [`Frame`]s hold it.
 //!
 //! Memory that was never used is handed out in the order of the loader's map, past everything that
 //! the loader filled. What comes back is kept in a list that runs through the frames themselves,
 //! each holding the address of the next, and is used first. A frame is zeroed when it is handed
 //! out: what a task finds in it depends on nothing that was there before.
+//!
+//! A page can belong to several address spaces after a fork, so frames have owners to count: 16 bits
+//! for each frame of the machine, in memory set aside at the start.
 
 use super::kernel::{MAPPED, virtual_address};
 use abi::layout::{LOAD, PAGE};
 use arch::OneCpu;
 use arch::multiboot::Info;
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::ops::Range;
 
-/// One page frame. Dropping it gives it back.
+/// A share in a page frame. When the last one is dropped the frame is free.
 #[derive(Debug)]
 pub(crate) struct Frame(u32);
 
@@ -24,6 +27,10 @@ struct Frames {
     occupied: Ranges<48>,
     /// The frame that came back last.
     returned: Option<u32>,
+    /// How many owners each frame has, by its number.
+    owners: &'static [Cell<u16>],
+    in_use: u32,
+    total: u32,
 }
 
 // SAFETY: used by kernel code with interrupts closed.
@@ -32,6 +39,9 @@ static FRAMES: OneCpu<RefCell<Frames>> = unsafe {
         fresh: Ranges::NONE,
         occupied: Ranges::NONE,
         returned: None,
+        owners: &[],
+        in_use: 0,
+        total: 0,
     }))
 };
 
@@ -49,21 +59,50 @@ pub(super) fn start(info: Info) {
         }
     }
     assert!(frames.fresh.count > 0, "the loader's map shows no memory above 1 MiB");
+    frames.set_counts_aside();
+    frames.total = frames.count_fresh();
 }
 
 /// The end of physical memory, as far as the kernel uses it.
 pub(crate) fn total() -> u32 {
+    FRAMES.borrow().end()
+}
+
+/// How many frames are in use, and how many are not.
+pub(crate) fn counts() -> (u32, u32) {
     let frames = FRAMES.borrow();
-    frames.fresh.all().iter().map(|range| range.end).max().unwrap_or(0)
+    (frames.in_use, frames.total - frames.in_use)
 }
 
 impl Frame {
     /// A frame full of zeros, or `None` if memory is used up.
     pub(crate) fn allocate() -> Option<Self> {
-        let frame = FRAMES.borrow_mut().take()?;
+        let frame = Self::allocate_as_it_is()?;
         // SAFETY: the frame is mapped, and nobody else has it.
-        unsafe { virtual_address(frame).write_bytes(0, PAGE as usize) };
-        Some(Self(frame))
+        unsafe { frame.pointer().write_bytes(0, PAGE as usize) };
+        Some(frame)
+    }
+
+    /// A frame with whatever is in it, for a caller who fills it.
+    pub(crate) fn allocate_as_it_is() -> Option<Self> {
+        let frames = &mut *FRAMES.borrow_mut();
+        let address = frames.take()?;
+        frames.in_use += 1;
+        frames.owners(address).set(1);
+        Some(Self(address))
+    }
+
+    /// Another share in the frame; `None` if there are as many as can be counted.
+    pub(crate) fn share(&self) -> Option<Self> {
+        let frames = FRAMES.borrow();
+        let owners = frames.owners(self.0);
+        owners.set(owners.get().checked_add(1)?);
+        Some(Self(self.0))
+    }
+
+    /// Whether somebody else has a share in it.
+    pub(crate) fn is_shared(&self) -> bool {
+        FRAMES.borrow().owners(self.0).get() > 1
     }
 
     /// Its physical address.
@@ -71,17 +110,22 @@ impl Frame {
         self.0
     }
 
-    /// Gives up the frame to something that keeps its address, such as a page table.
+    /// Where the kernel reads and writes it.
+    pub(crate) fn pointer(&self) -> *mut u8 {
+        virtual_address(self.0)
+    }
+
+    /// Gives up the share to something that keeps the address, such as a page table.
     pub(crate) fn into_address(self) -> u32 {
         let address = self.0;
         core::mem::forget(self);
         address
     }
 
-    /// The owner again of a frame that was given up.
+    /// The share again that was given up.
     ///
     /// # Safety
-    /// The address came from [`Frame::into_address`], and nothing uses it any more.
+    /// The address came from [`Frame::into_address`], and what kept it forgets it now.
     pub(crate) unsafe fn from_address(address: u32) -> Self {
         Self(address)
     }
@@ -90,10 +134,15 @@ impl Frame {
 impl Drop for Frame {
     fn drop(&mut self) {
         let frames = &mut *FRAMES.borrow_mut();
-        let next = virtual_address(self.0).cast::<Option<u32>>();
-        // SAFETY: the frame is mapped, and was its owner's alone until now.
-        unsafe { next.write(frames.returned) };
-        frames.returned = Some(self.0);
+        let owners = frames.owners(self.0);
+        owners.set(owners.get() - 1);
+        if owners.get() == 0 {
+            let next = self.pointer().cast::<Option<u32>>();
+            // SAFETY: the frame is mapped, and was its owner's alone until now.
+            unsafe { next.write(frames.returned) };
+            frames.returned = Some(self.0);
+            frames.in_use -= 1;
+        }
     }
 }
 
@@ -104,11 +153,14 @@ impl Frames {
             self.returned = unsafe { virtual_address(frame).cast::<Option<u32>>().read() };
             return Some(frame);
         }
+        self.take_fresh()
+    }
+
+    fn take_fresh(&mut self) -> Option<u32> {
         loop {
             let fresh = self.fresh.all_mut().iter_mut().find(|range| range.start < range.end)?;
             let frame = fresh.start..fresh.start + PAGE;
-            let overlaps = |used: &&Range<u32>| used.start < frame.end && frame.start < used.end;
-            match self.occupied.all().iter().find(overlaps) {
+            match self.occupied.all().iter().find(|used| overlap(used, &frame)) {
                 Some(used) => fresh.start = used.end.next_multiple_of(PAGE),
                 None => {
                     fresh.start = frame.end;
@@ -117,6 +169,48 @@ impl Frames {
             }
         }
     }
+
+    /// Takes memory for the counts: the first run of frames that is long enough. A shorter run
+    /// before it is left alone.
+    fn set_counts_aside(&mut self) {
+        let count = self.end() / PAGE;
+        let bytes = count * size_of::<u16>() as u32;
+        let mut run = 0..0;
+        while run.len() < bytes as usize {
+            let frame = self.take_fresh().expect("no room to count frames in");
+            if frame != run.end {
+                run = frame..frame;
+            }
+            run.end = frame + PAGE;
+        }
+        let counts = virtual_address(run.start).cast::<Cell<u16>>();
+        // SAFETY: the frames are mapped, follow each other, and are nobody else's from now on;
+        // zeros are counts.
+        self.owners = unsafe {
+            counts.write_bytes(0, count as usize);
+            core::slice::from_raw_parts(counts, count as usize)
+        };
+    }
+
+    fn count_fresh(&self) -> u32 {
+        let free = |frame: &u32| {
+            !self.occupied.all().iter().any(|used| overlap(used, &(*frame..*frame + PAGE)))
+        };
+        let frames = |range: &Range<u32>| range.clone().step_by(PAGE as usize).filter(free).count();
+        self.fresh.all().iter().map(frames).sum::<usize>() as u32
+    }
+
+    fn end(&self) -> u32 {
+        self.fresh.all().iter().map(|range| range.end).max().unwrap_or(0)
+    }
+
+    fn owners(&self, address: u32) -> &'static Cell<u16> {
+        &self.owners[(address / PAGE) as usize]
+    }
+}
+
+fn overlap(a: &Range<u32>, b: &Range<u32>) -> bool {
+    a.start < b.end && b.start < a.end
 }
 
 /// A short list of ranges.

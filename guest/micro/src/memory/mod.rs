@@ -2,9 +2,9 @@
 //!
 //! | file | what it gives |
 //! | --- | --- |
-//! | `frames` | page frames: allocated, owned, given back |
+//! | `frames` | page frames: allocated, shared, given back |
 //! | `kernel` | the upper quarter of every address space, for ring 0 alone |
-//! | `space` | address spaces: the lower three quarters, one for each program |
+//! | `space` | address spaces: the lower three quarters; copy-on-write, stacks that grow |
 //! | `user` | memory that a program claims to own, and how the kernel gets at it |
 
 pub(crate) mod frames;

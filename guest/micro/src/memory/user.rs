@@ -1,14 +1,15 @@
 //! Memory that a program claims to own.
 //!
 //! An address from ring 3 is a number that anybody could have made up. It is a [`Claim`], with which
-//! nothing can be done but to hold it against the caller's address space; what comes out, a
-//! [`Readable`], is proof that it was done, and the only thing that bytes can be copied from. The
-//! kernel has no other way to a program's memory.
+//! nothing can be done but to copy through it, and the copy can fail at any byte: there is no check
+//! beforehand that a page is there, since another thread could take it away the next moment. The
+//! one check is that the claim lies below the kernel. Everything else the processor finds out: a
+//! page fault in the copy routine either makes the page usable (a stack that grows, copy-on-write)
+//! or sends the routine to its exit with an error in EAX. See [`fix_up`].
 
-use super::space::AddressSpace;
-use crate::task::Task;
 use abi::call::Error;
-use abi::layout::{KERNEL, PAGE};
+use abi::layout::KERNEL;
+use core::arch::global_asm;
 
 /// An address and a length out of a program's registers.
 #[derive(Clone, Copy)]
@@ -17,46 +18,118 @@ pub(crate) struct Claim {
     length: u32,
 }
 
-/// Memory that the caller may read, for as long as its address space stays as it is.
-pub(crate) struct Readable<'a> {
-    claim: Claim,
-    /// Keeps the address space from changing while the proof is around.
-    _space: &'a AddressSpace,
-}
+/// Types that are nothing but bytes: any bytes are a value, and no byte is padding.
+///
+/// # Safety
+/// That is so.
+pub(crate) unsafe trait Plain: Copy {}
+
+// SAFETY: words and bytes, in `repr(C)`.
+unsafe impl Plain for u32 {}
+// SAFETY: as above.
+unsafe impl Plain for abi::task::Report {}
+// SAFETY: as above.
+unsafe impl Plain for abi::task::Info {}
+// SAFETY: as above.
+unsafe impl Plain for abi::task::Counters {}
+// SAFETY: as above.
+unsafe impl Plain for abi::task::ModuleInfo {}
 
 impl Claim {
-    /// What the program says.
-    pub(crate) fn new(address: u32, length: u32) -> Self {
-        Self { address, length }
-    }
-
-    /// Proof that the program may read all of it, or an error for the program.
-    pub(crate) fn readable_by(self, task: &Task) -> Result<Readable<'_>, Error> {
-        let end = self.address.checked_add(self.length).ok_or(Error::BadAddress)?;
-        let space = task.space().ok_or(Error::BadAddress)?;
-        let first_page = self.address / PAGE * PAGE;
-        let mut pages = (first_page..end).step_by(PAGE as usize);
-        if end > KERNEL || !pages.all(|page| space.is_mapped(page)) {
-            return Err(Error::BadAddress);
+    /// What the program says, if it does not even say that it owns the kernel.
+    pub(crate) fn new(address: u32, length: u32) -> Result<Self, Error> {
+        match address.checked_add(length) {
+            Some(end) if end <= KERNEL => Ok(Self { address, length }),
+            _ => Err(Error::BadAddress),
         }
-        Ok(Readable { claim: self, _space: space })
     }
-}
 
-impl Readable<'_> {
     /// How many bytes it is.
-    pub(crate) fn len(&self) -> u32 {
-        self.claim.length
+    pub(crate) fn len(self) -> u32 {
+        self.length
     }
 
-    /// Copies from an offset on into the buffer, as much as there is; gives what was copied.
-    pub(crate) fn copy<'b>(&self, offset: u32, buffer: &'b mut [u8]) -> &'b [u8] {
-        let left = self.claim.length.saturating_sub(offset) as usize;
-        let count = left.min(buffer.len());
-        let from = (self.claim.address + offset.min(self.claim.length)) as *const u8;
-        // SAFETY: the pages are mapped in the address space of the task that runs: a `Readable` is
-        // made and used inside one system call. Nothing else runs meanwhile.
-        unsafe { from.copy_to_nonoverlapping(buffer.as_mut_ptr(), count) };
-        &buffer[..count]
+    /// Copies from an offset on into the buffer, which has to end inside the claim.
+    pub(crate) fn copy_in(self, offset: u32, buffer: &mut [u8]) -> Result<(), Error> {
+        let from = self.part(offset, buffer.len())?;
+        // SAFETY: the buffer is ours, and the rest lies below the kernel.
+        answer(unsafe { copy_user(buffer.as_mut_ptr(), from as *const u8, buffer.len()) })
+    }
+
+    /// Copies bytes to an offset; they have to end inside the claim.
+    pub(crate) fn copy_out(self, offset: u32, bytes: &[u8]) -> Result<(), Error> {
+        let to = self.part(offset, bytes.len())?;
+        // SAFETY: the bytes are ours, and where they go lies below the kernel.
+        answer(unsafe { copy_user(to as *mut u8, bytes.as_ptr(), bytes.len()) })
+    }
+
+    /// Puts a value to the start of the claim.
+    pub(crate) fn write<T: Plain>(self, value: &T) -> Result<(), Error> {
+        // SAFETY: plain: it has no padding, all its bytes can be read.
+        self.copy_out(0, unsafe {
+            core::slice::from_raw_parts(core::ptr::from_ref(value).cast(), size_of::<T>())
+        })
+    }
+
+    fn part(self, offset: u32, length: usize) -> Result<u32, Error> {
+        match offset.checked_add(length as u32) {
+            Some(end) if end <= self.length => Ok(self.address + offset),
+            _ => Err(Error::BadAddress),
+        }
     }
 }
+
+/// Whether the page of an address is there, for [`Plant::DirectAccess`](crate::plant::Plant).
+pub(crate) fn is_there(address: u32) -> bool {
+    Claim::new(address, 1).and_then(|claim| claim.copy_in(0, &mut [0])).is_ok()
+}
+
+fn answer(result: i32) -> Result<(), Error> {
+    match Error::from_result(result) {
+        None => Ok(()),
+        Some(error) => Err(error),
+    }
+}
+
+/// Where to go on after a page fault at `eip` that cannot be resolved, if that is in the copy
+/// routine: with the error in EAX.
+pub(crate) fn fix_up(eip: u32) -> Option<u32> {
+    let [first, end, exit] =
+        [copy_user_first as *const (), copy_user_end as _, copy_user_exit as _]
+            .map(|label| label as u32);
+    (first..end).contains(&eip).then_some(exit)
+}
+
+unsafe extern "C" {
+    /// Copies bytes; returns 0, or the error that [`fix_up`]'s caller has put into EAX.
+    fn copy_user(to: *mut u8, from: *const u8, count: usize) -> i32;
+    /// The first instruction that touches memory of a program, and the first behind them.
+    safe fn copy_user_first();
+    safe fn copy_user_end();
+    /// The way out.
+    safe fn copy_user_exit();
+}
+
+global_asm!(
+    ".globl copy_user, copy_user_first, copy_user_end, copy_user_exit",
+    "copy_user:",
+    "    pushl %esi",
+    "    pushl %edi",
+    "    movl 12(%esp), %edi",
+    "    movl 16(%esp), %esi",
+    "    movl 20(%esp), %edx",
+    "    movl %edx, %ecx",
+    "    shrl $2, %ecx",
+    "copy_user_first:",
+    "    rep movsl",
+    "    movl %edx, %ecx",
+    "    andl $3, %ecx",
+    "    rep movsb",
+    "copy_user_end:",
+    "    xorl %eax, %eax",
+    "copy_user_exit:",
+    "    popl %edi",
+    "    popl %esi",
+    "    ret",
+    options(att_syntax),
+);

@@ -5,26 +5,41 @@
 //! ```text
 //! ESP0 = start + 0x4000 ─►  ┌──────────────────┐
 //!                           │ kernel stack     │ 8 KiB, grows down
+//!                           │ ┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈ │ ◄─ high-water mark
+//!                           │ paint            │ as it was made
+//!                           │ mark             │ one word: the end of the stack
 //!        start + 0x2000     ├──────────────────┤
 //!                           │ guard, unmapped  │ 4 KiB: an overflow ends here
 //!        start + 0x1000     ├──────────────────┤
 //!                           │ record           │ 4 KiB
 //!        start              └──────────────────┘ = ESP & !0x3FFF
 //! ```
-//! The record lies below the guard, so a stack that overflows never reaches it.
+//! The record lies below the guard, so a stack that overflows never reaches it. A push that hits the
+//! guard is a page fault that cannot be delivered, for want of a stack: a double fault, which has
+//! a stack of its own ([`crate::trap::double_fault`]).
 
 use crate::memory::frames::Frame;
 use crate::memory::kernel;
+use crate::plant::Plant;
 use abi::layout::{BLOCK, BLOCKS, KERNEL_STACK, PAGE};
 use arch::control;
 use arch::page::{Entry, Flags, LARGE_PAGE};
 use core::arch::asm;
+use core::mem::ManuallyDrop;
+use core::ops::Range;
 
 /// How many blocks there can be: what one page table maps.
 pub(super) const MAX: u32 = LARGE_PAGE / BLOCK;
 
+/// What a stack is filled with before it is used.
+const PAINT: u32 = 0x5AC3_5AC3;
+
+/// The last word of a stack, which nothing ever changes.
+const MARK: u32 = 0x57AC_E0FF;
+
 /// The pages of a block that are mapped, by their offset.
 const PAGES: [u32; 3] = [0, BLOCK - KERNEL_STACK, BLOCK - PAGE];
+const GUARD: u32 = PAGE;
 const _: () = assert!(KERNEL_STACK == 2 * PAGE && BLOCK == KERNEL_STACK + 2 * PAGE);
 
 /// A block that is mapped.
@@ -33,30 +48,53 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// Maps the pages of a block, all zeros; `None` if memory is used up.
+    /// Maps the pages of a block; `None` if memory is used up.
     pub(super) fn create(number: u32) -> Option<Self> {
         assert!(number < MAX);
         let frames = [Frame::allocate()?, Frame::allocate()?, Frame::allocate()?];
         let block = Self { number };
         for (page, frame) in PAGES.into_iter().zip(frames) {
-            let entry = Entry::new(frame.into_address(), Flags::PRESENT | Flags::WRITABLE);
-            kernel::block_page(block.start() + page).set(entry);
+            block.map(page, frame);
         }
+        if Plant::NoGuard.is_planted() {
+            block.map(GUARD, Frame::allocate()?);
+        }
+        block.paint();
         Some(block)
+    }
+
+    /// Puts another block's stack in place of its own, for [`Plant::ZombieStackReused`].
+    pub(super) fn take_stack_of(&self, other: &Self) {
+        for page in &PAGES[1..] {
+            let entry = kernel::block_page(other.start() + page).get();
+            // SAFETY: the other block's entry holds a share, which is not given up here.
+            let theirs = ManuallyDrop::new(unsafe { Frame::from_address(entry.address()) });
+            if let Some(share) = theirs.share() {
+                self.unmap(*page);
+                self.map(*page, share);
+            }
+        }
     }
 
     /// Unmaps it and gives its memory back.
     pub(super) fn remove(self) {
-        for address in PAGES.map(|page| self.start() + page) {
-            let entry = kernel::block_page(address).replace(Entry::EMPTY);
-            control::invalidate_page(address);
-            // SAFETY: `create` gave the frame up to this entry, which is no more.
-            drop(unsafe { Frame::from_address(entry.address()) });
+        PAGES.into_iter().for_each(|page| self.unmap(page));
+        if Plant::NoGuard.is_planted() {
+            self.unmap(GUARD);
         }
     }
 
-    pub(super) fn number(&self) -> u32 {
-        self.number
+    fn map(&self, page: u32, frame: Frame) {
+        let entry = Entry::new(frame.into_address(), Flags::PRESENT | Flags::WRITABLE);
+        kernel::block_page(self.start() + page).set(entry);
+    }
+
+    fn unmap(&self, page: u32) {
+        let address = self.start() + page;
+        let entry = kernel::block_page(address).replace(Entry::EMPTY);
+        control::invalidate_page(address);
+        // SAFETY: `map` gave the frame up to this entry, which is no more.
+        drop(unsafe { Frame::from_address(entry.address()) });
     }
 
     /// Its first address.
@@ -64,10 +102,43 @@ impl Block {
         BLOCKS + self.number * BLOCK
     }
 
+    /// The addresses of its stack.
+    pub(super) fn stack(&self) -> Range<u32> {
+        self.stack_top() - KERNEL_STACK..self.stack_top()
+    }
+
     /// The address just above its stack.
     pub(super) fn stack_top(&self) -> u32 {
         self.start() + BLOCK
     }
+
+    fn paint(&self) {
+        self.stack().step_by(4).for_each(|word| {
+            // SAFETY: the new block's stack, which nobody uses yet.
+            unsafe { (word as *mut u32).write(PAINT) };
+        });
+        // SAFETY: as above.
+        unsafe { (self.stack().start as *mut u32).write(MARK) };
+    }
+
+    /// Whether the end of the stack is as it was made.
+    pub(super) fn is_marked(&self) -> bool {
+        // SAFETY: a word of the stack, which is mapped as long as the block is.
+        unsafe { (self.stack().start as *const u32).read_volatile() == MARK }
+    }
+
+    /// How many bytes of the stack have ever been used: all but the paint that is left.
+    pub(super) fn stack_used(&self) -> u32 {
+        // SAFETY: as in `is_marked`.
+        let painted = |word: &u32| unsafe { (*word as *const u32).read_volatile() } == PAINT;
+        let first = self.stack().skip(4).step_by(4).find(|word| !painted(word));
+        first.map_or(0, |first| self.stack_top() - first)
+    }
+}
+
+/// The start of the block that a kernel stack pointer belongs to.
+pub(crate) fn of_stack(stack_pointer: u32) -> u32 {
+    stack_pointer & !(BLOCK - 1)
 }
 
 /// The start of the block on whose stack this runs.
@@ -77,5 +148,5 @@ pub(super) fn of_running_stack() -> u32 {
     unsafe {
         asm!("mov {}, esp", out(reg) stack_pointer, options(nomem, nostack, preserves_flags))
     };
-    stack_pointer & !(BLOCK - 1)
+    of_stack(stack_pointer)
 }

@@ -1,31 +1,45 @@
 //! The idle task: what runs when nobody is ready.
 //!
-//! It waits for interrupts, the only code in ring 0 that runs with them open. Before it waits it
-//! does what ended tasks cannot do for themselves: it gives back their kernel stacks, on which they
-//! stood until the last switch. When the last one is gone it powers the machine off.
+//! It waits for interrupts. It is also the parent of the boot modules: it says how each of them
+//! ended, frees what is left of it, and when the last task is gone, or init, powers the machine off.
 
-use super::{Task, table};
+use super::record::Task;
+use super::{life, scheduler, table};
+use crate::trap::reason::Reason;
+use abi::task::{EXITED, FAULTED, Report};
 use arch::{cpu, power, println};
 
+/// Makes the idle task, whose children the boot modules will be.
+pub(crate) fn create() -> &'static Task {
+    Task::create_idle(body).expect("no memory for the idle task")
+}
+
 /// Leaves the boot stack for ever, and goes on as the idle task.
-pub(crate) fn become_idle() -> ! {
-    let idle = Task::create_idle(body).expect("no memory for the idle task");
-    table::add(idle);
+pub(crate) fn become_idle(idle: &'static Task) -> ! {
     idle.be_the_first()
 }
 
 extern "C" fn body() -> ! {
     loop {
-        table::clear_away_ended();
-        if table::is_empty() {
+        life::reap_for_idle();
+        if table::all().next().is_none() {
             println!("micro: all tasks have ended");
             power::off(abi::port::EXIT_OK);
         }
-        if table::anyone_ready() {
-            table::switch();
+        if scheduler::is_anyone_ready() {
+            scheduler::give_way(false);
         } else {
             // SAFETY: the interrupt table is loaded, and nothing is borrowed here.
             unsafe { cpu::wait_for_interrupt() };
         }
+    }
+}
+
+/// Says how a task ended that has no other parent.
+pub(super) fn tell(task: &Task, report: &Report) {
+    match report.how {
+        EXITED => println!("micro: task {task} exit {}", report.status),
+        FAULTED => println!("micro: task {task} {}", Reason(report)),
+        _ => println!("micro: task {task} killed"),
     }
 }

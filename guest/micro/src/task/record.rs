@@ -5,25 +5,19 @@
 //! only one flow of control.
 
 use super::block::{self, Block};
-use super::{stack, table};
+use super::name::Name;
+use super::{Id, fpu, message, scheduler, stack, table};
 use crate::clock::Moment;
+use crate::device::Ports;
 use crate::memory::kernel;
-use crate::memory::space::AddressSpace;
+use crate::memory::space::Space;
+use crate::plant::Plant;
 use crate::segments;
-use abi::layout::KERNEL_STACK;
-use core::cell::Cell;
+use crate::trap::frame::UserFrame;
+use abi::call::Error;
+use abi::task::{NORMAL, Report, right};
+use core::cell::{Cell, RefCell};
 use core::fmt;
-use core::ops::Range;
-
-/// What the processor does when it leaves the kernel. To forget it would be to forget a switch.
-#[must_use]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
-    /// The same task goes on.
-    Stay,
-    /// Its turn is over.
-    Switch,
-}
 
 /// What a task waits for, if for anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,51 +26,137 @@ pub(crate) enum State {
     Ready,
     /// For a moment to come.
     Sleeping(Moment),
-    /// For being cleared away. Its kernel stack may still be in use, so somebody else has to do it.
-    Ended,
+    /// For a child to end.
+    WaitingForChild,
+    /// For a task to take its message.
+    Sending(Id),
+    /// For the answer to it.
+    Calling(Id),
+    /// For a message, from this task or from anybody.
+    Receiving(Option<Id>),
+    /// For its parent to ask how it ended. It runs no more, and keeps its kernel stack.
+    Ended(Report),
 }
 
+/// The first words of a record, for whoever looks at one from outside.
+#[repr(C)]
+struct Header {
+    magic: u32,
+    task: u32,
+    stack_top: u32,
+}
+
+/// "TASK".
+const MAGIC: u32 = u32::from_le_bytes(*b"TASK");
+
 /// One task.
+#[repr(C)]
 pub(crate) struct Task {
+    header: Header,
+    id: Id,
     block: Block,
-    name: Name,
-    state: Cell<State>,
     /// Where its kernel stack was left when it last stopped running.
     stack_pointer: Cell<u32>,
-    /// Its program's memory. The idle task has none.
-    space: Option<AddressSpace>,
+    /// The page directory that goes with it.
+    directory: Cell<u32>,
+    state: Cell<State>,
+    priority: Cell<u32>,
+    /// The next one in the queue of those that are ready.
+    pub(super) behind: Cell<Option<&'static Task>>,
+    /// What came of what it waited for.
+    outcome: Cell<Result<(), Error>>,
+    is_killed: Cell<bool>,
+    name: Cell<Name>,
+    parent: Cell<Id>,
+    /// Whether it was started with the machine.
+    is_boot_module: Cell<bool>,
+    rights: Cell<u32>,
+    ports: Cell<Ports>,
+    ticks: Cell<u32>,
+    /// Its program's memory. The idle task has none, and neither has a task that has ended.
+    space: RefCell<Option<Space>>,
+    /// Which user stack it has.
+    user_stack: Cell<u32>,
+    /// Where system calls by SYSENTER return to.
+    fast_return: Cell<u32>,
+    pub(crate) mail: message::Mail,
+    pub(super) fpu: fpu::State,
+    /// For [`Plant::ContextAlwaysSaved`].
+    context: Cell<[u32; 5]>,
 }
 
 impl Task {
-    /// A task that will enter ring 3 at `entry`, with `stack` in ESP, when its turn comes.
+    /// A task that will enter ring 3 with this frame when its turn comes, a child of `parent`.
     pub(crate) fn create(
-        name: &str,
-        space: AddressSpace,
-        entry: u32,
-        stack: u32,
-    ) -> Option<&'static Self> {
-        let task = Self::place(table::free_number()?, name, Some(space))?;
-        task.stack_pointer.set(stack::for_program(task.block.stack_top(), entry, stack));
+        parent: &Self,
+        name: Name,
+        space: Space,
+        user_stack: u32,
+        frame: UserFrame,
+    ) -> Result<&'static Self, Error> {
+        let id = table::free_id().ok_or(Error::NoMemory)?;
+        let task = Self::place(id, name).ok_or(Error::NoMemory)?;
+        task.set_space(Some(space));
+        task.user_stack.set(user_stack);
+        task.parent.set(parent.id);
+        task.is_boot_module.set(parent.id == Id::IDLE);
+        task.rights.set(parent.rights.get());
+        task.fast_return.set(parent.fast_return.get());
+        task.priority.set(parent.priority.get());
+        task.stack_pointer.set(stack::for_frame(task.block.stack_top(), frame));
+        table::add(task);
+        scheduler::make_ready(task);
+        Ok(task)
+    }
+
+    /// The task that is what the kernel does when there is nothing to do. It is the parent of the
+    /// boot modules, so it has what they are to have.
+    pub(super) fn create_idle(body: extern "C" fn() -> !) -> Option<&'static Self> {
+        let task = Self::place(Id::IDLE, Name::of_path(b"idle"))?;
+        task.rights.set(right::ALL);
+        task.stack_pointer.set(stack::for_kernel(task.block.stack_top(), body));
         table::add(task);
         Some(task)
     }
 
-    /// The task that is what the kernel does when there is nothing to do.
-    pub(super) fn create_idle(body: extern "C" fn() -> !) -> Option<&'static Self> {
-        let task = Self::place(table::IDLE, "idle", None)?;
-        task.stack_pointer.set(stack::for_kernel(task.block.stack_top(), body));
-        Some(task)
-    }
-
-    fn place(number: u32, name: &str, space: Option<AddressSpace>) -> Option<&'static Self> {
-        let block = Block::create(number)?;
+    fn place(id: Id, name: Name) -> Option<&'static Self> {
+        let block = Block::create(id.place())?;
+        if Plant::ZombieStackReused.is_planted()
+            && let Some(zombie) = table::all().find(|task| task.report().is_some())
+        {
+            block.take_stack_of(&zombie.block);
+        }
         let record = block.start() as *mut Self;
+        let mut header = Header { magic: MAGIC, task: id.number(), stack_top: block.stack_top() };
+        if Plant::WrongRecord.is_planted()
+            && id.place() == 2
+            && let Some(other) = table::at(1)
+        {
+            header = Header { magic: MAGIC, task: other.id.number(), ..other.header };
+        }
         let task = Self {
+            header,
+            id,
             block,
-            name: Name::new(name),
-            state: Cell::new(State::Ready),
             stack_pointer: Cell::new(0),
-            space,
+            directory: Cell::new(kernel::directory()),
+            state: Cell::new(State::Ready),
+            priority: Cell::new(NORMAL),
+            behind: Cell::new(None),
+            outcome: Cell::new(Ok(())),
+            is_killed: Cell::new(false),
+            name: Cell::new(name),
+            parent: Cell::new(Id::IDLE),
+            is_boot_module: Cell::new(false),
+            rights: Cell::new(0),
+            ports: Cell::new(Ports::NONE),
+            ticks: Cell::new(0),
+            space: RefCell::new(None),
+            user_stack: Cell::new(0),
+            fast_return: Cell::new(0),
+            mail: message::Mail::empty(),
+            fpu: fpu::State::new(),
+            context: Cell::new([0; 5]),
         };
         // SAFETY: the first page of a new block is mapped, aligned, and nobody else's. It stays
         // until `remove`, which is told that no reference is left.
@@ -93,39 +173,172 @@ impl Task {
         unsafe { &*(block::of_running_stack() as *const Self) }
     }
 
-    /// Its number, the idle task's being 0.
-    pub(crate) fn number(&self) -> u32 {
-        self.block.number()
+    /// The task whose kernel stack ends at this address, if there is one.
+    pub(crate) fn with_stack_top(top: u32) -> Option<&'static Self> {
+        table::all().find(|task| task.block.stack_top() == top)
+    }
+
+    pub(crate) fn id(&self) -> Id {
+        self.id
     }
 
     /// The addresses of its kernel stack.
-    pub(crate) fn kernel_stack(&self) -> Range<u32> {
-        self.block.stack_top() - KERNEL_STACK..self.block.stack_top()
+    pub(crate) fn kernel_stack(&self) -> core::ops::Range<u32> {
+        self.block.stack()
     }
 
-    /// Its program's memory.
-    pub(crate) fn space(&self) -> Option<&AddressSpace> {
-        self.space.as_ref()
+    /// How many bytes of its kernel stack have ever been used.
+    pub(crate) fn kernel_stack_used(&self) -> u32 {
+        self.block.stack_used()
     }
 
-    pub(super) fn state(&self) -> State {
+    /// Its program's memory. To be borrowed briefly: only the task itself ever changes it.
+    pub(crate) fn space(&self) -> core::cell::Ref<'_, Option<Space>> {
+        self.space.borrow()
+    }
+
+    /// Does something with its program's memory.
+    pub(crate) fn with_space<T>(
+        &self,
+        what: impl FnOnce(&Space) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.space.borrow().as_ref().ok_or(Error::BadAddress).and_then(what)
+    }
+
+    /// Puts other memory, or none, in its place, and gives what was there.
+    pub(crate) fn set_space(&self, space: Option<Space>) -> Option<Space> {
+        let directory = space.as_ref().map_or(kernel::directory(), Space::directory_address);
+        self.directory.set(directory);
+        let before = self.space.replace(space);
+        if core::ptr::eq(self, Self::current_or_null()) {
+            // SAFETY: the kernel is the same in all directories.
+            unsafe { arch::control::set_cr3(directory) };
+        }
+        before
+    }
+
+    /// [`Task::current`] as an address, which on the boot stack is nobody's.
+    fn current_or_null() -> *const Self {
+        block::of_running_stack() as *const Self
+    }
+
+    pub(crate) fn user_stack(&self) -> u32 {
+        self.user_stack.get()
+    }
+
+    pub(crate) fn set_user_stack(&self, number: u32) {
+        self.user_stack.set(number);
+    }
+
+    pub(crate) fn name(&self) -> Name {
+        self.name.get()
+    }
+
+    pub(crate) fn set_name(&self, name: Name) {
+        self.name.set(name);
+    }
+
+    pub(crate) fn parent(&self) -> Id {
+        self.parent.get()
+    }
+
+    /// Whether it was started with the machine: then nobody else says how it ended.
+    pub(super) fn is_boot_module(&self) -> bool {
+        self.is_boot_module.get()
+    }
+
+    pub(super) fn set_parent(&self, parent: Id) {
+        self.parent.set(parent);
+    }
+
+    pub(crate) fn priority(&self) -> u32 {
+        self.priority.get()
+    }
+
+    /// Changes its priority. One that is ready keeps its place in the queue until its next turn.
+    pub(crate) fn set_priority(&self, priority: u32) {
+        self.priority.set(priority);
+    }
+
+    pub(crate) fn rights(&self) -> u32 {
+        self.rights.get()
+    }
+
+    pub(crate) fn set_rights(&self, rights: u32) {
+        self.rights.set(rights);
+    }
+
+    pub(crate) fn ports(&self) -> Ports {
+        self.ports.get()
+    }
+
+    pub(crate) fn set_ports(&self, ports: Ports) {
+        self.ports.set(ports);
+    }
+
+    /// Where system calls by SYSENTER return to.
+    pub(crate) fn fast_return(&self) -> u32 {
+        self.fast_return.get()
+    }
+
+    pub(crate) fn set_fast_return(&self, eip: u32) {
+        self.fast_return.set(eip);
+    }
+
+    pub(crate) fn ticks(&self) -> u32 {
+        self.ticks.get()
+    }
+
+    /// A timer tick found it running.
+    pub(crate) fn count_tick(&self) {
+        self.ticks.set(self.ticks.get().wrapping_add(1));
+    }
+
+    pub(crate) fn state(&self) -> State {
         self.state.get()
     }
 
-    pub(super) fn wake(&self) {
-        self.state.set(State::Ready);
+    pub(super) fn set_state(&self, state: State) {
+        self.state.set(state);
     }
 
-    /// Lets it sleep.
-    pub(crate) fn sleep_until(&self, moment: Moment) -> Next {
-        self.state.set(State::Sleeping(moment));
-        Next::Switch
+    /// How it ended, if it has.
+    pub(crate) fn report(&self) -> Option<Report> {
+        match self.state.get() {
+            State::Ended(report) => Some(report),
+            _ => None,
+        }
     }
 
-    /// Ends it: it will not run again.
-    pub(crate) fn end(&self) -> Next {
-        self.state.set(State::Ended);
-        Next::Switch
+    pub(crate) fn outcome(&self) -> Result<(), Error> {
+        self.outcome.get()
+    }
+
+    pub(super) fn set_outcome(&self, outcome: Result<(), Error>) {
+        self.outcome.set(outcome);
+    }
+
+    /// Whether it is to end as soon as it leaves the kernel.
+    pub(crate) fn is_killed(&self) -> bool {
+        self.is_killed.get()
+    }
+
+    pub(super) fn set_killed(&self) {
+        self.is_killed.set(true);
+    }
+
+    /// Writes to where its kernel stack stands still, for [`Plant::SuspendedStackWritten`].
+    pub(crate) fn scribble(&self) {
+        // The ESP that PUSHA pushed and POPA skips: a word that means nothing to anybody.
+        let word = self.block.stack_top() - size_of::<UserFrame>() as u32
+            + core::mem::offset_of!(crate::trap::frame::Registers, unused) as u32;
+        // SAFETY: the task is suspended in a system call, so its user frame lies there.
+        unsafe { (word as *mut u32).write(0xBAD0_57AC) };
+    }
+
+    /// Keeps the five words, for [`Plant::ContextAlwaysSaved`].
+    pub(crate) fn keep_context(&self, words: [u32; 5]) {
+        self.context.set(words);
     }
 
     /// Leaves this task where it is, in the kernel, and goes on with another where that was left.
@@ -134,60 +347,50 @@ impl Task {
         if core::ptr::eq(self, next) {
             return;
         }
-        segments::enter_ring_0_at(next.block.stack_top());
-        let directory = next.space.as_ref().map_or(kernel::directory(), AddressSpace::address);
-        // SAFETY: the kernel is the same in all directories. The other stack was left by `switch`,
-        // or made to look so; its block is there, since the task is.
-        unsafe {
-            arch::control::set_cr3(directory);
-            stack::switch(self.stack_pointer.as_ptr(), next.stack_pointer.get());
+        assert!(self.block.is_marked(), "the kernel stack of task {self} has overflowed");
+        next.prepare();
+        // SAFETY: the other stack was left by `switch`, or made to look so; its block is there,
+        // since the task is.
+        unsafe { stack::switch(self.stack_pointer.as_ptr(), next.stack_pointer.get()) };
+    }
+
+    /// Makes the processor ready for this task: its kernel stack, memory, ports, FPU.
+    fn prepare(&self) {
+        let lie = Plant::SharedStack.is_planted() && self.id.place() == 2;
+        let owner = if lie { table::at(1).unwrap_or(self) } else { self };
+        segments::enter_ring_0_at(owner.block.stack_top());
+        if arch::control::cr3() != self.directory.get() {
+            // SAFETY: the kernel is the same in all directories.
+            unsafe { arch::control::set_cr3(self.directory.get()) };
         }
+        self.ports.get().open();
+        fpu::before_task(self);
     }
 
     /// Goes on with this task, and leaves the boot stack for good: there is no way back.
     pub(super) fn be_the_first(&self) -> ! {
         let mut nobody = 0;
-        segments::enter_ring_0_at(self.block.stack_top());
+        self.prepare();
         // SAFETY: the stack is new. Its task needs no other directory than the kernel's.
         unsafe { stack::switch(&raw mut nobody, self.stack_pointer.get()) };
         unreachable!("the boot stack is used again")
     }
 
-    /// Gives back all that an ended task had: record, kernel stack, program.
+    /// Gives back the record and kernel stack of a task that has ended.
     ///
     /// # Safety
     /// The task is not the one that runs, is in no table, and nobody keeps a reference to it.
     pub(super) unsafe fn remove(&'static self) {
         let record = core::ptr::from_ref(self).cast_mut();
         // SAFETY: nobody will look at the record again. It is taken out before its block goes.
-        let Self { block, space, .. } = unsafe { record.read() };
-        drop(space);
+        let Self { block, .. } = unsafe { record.read() };
         block.remove();
     }
 }
 
 impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:>2} {:<10}", self.number(), self.name.as_str())
-    }
-}
-
-/// A name, cut off if it is too long.
-struct Name {
-    text: [u8; 16],
-    length: usize,
-}
-
-impl Name {
-    fn new(name: &str) -> Self {
-        let mut text = [0; 16];
-        let length = name.floor_char_boundary(text.len());
-        text[..length].copy_from_slice(&name.as_bytes()[..length]);
-        Self { text, length }
-    }
-
-    fn as_str(&self) -> &str {
-        str::from_utf8(&self.text[..self.length]).unwrap_or("?")
+        write!(f, "{:>2} {:<10}", self.id.number(), self.name.get())
     }
 }
 

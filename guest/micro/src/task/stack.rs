@@ -18,10 +18,8 @@
 //! A new stack is made to look like that, with nothing between the two boxes: the return address is
 //! the way out to ring 3.
 
-use crate::segments::{USER_CODE, USER_DATA};
 use crate::trap::entry;
-use crate::trap::frame::{Frame, UserFrame};
-use arch::eflags::Eflags;
+use crate::trap::frame::UserFrame;
 use core::arch::naked_asm;
 
 /// What [`switch`] pops.
@@ -55,24 +53,13 @@ pub(super) unsafe extern "C" fn switch(keep: *mut u32, other: u32) {
     )
 }
 
-/// Fills a new stack for a program that starts at `entry` with `stack` in ESP, and all other
-/// registers zero; gives the ESP to keep.
-pub(super) fn for_program(stack_top: u32, entry: u32, stack: u32) -> u32 {
+/// Fills a new stack for a task that goes to ring 3 with this frame; gives the ESP to keep.
+pub(super) fn for_frame(stack_top: u32, frame: UserFrame) -> u32 {
     #[repr(C)]
     struct Start {
         kept: Kept,
         frame: UserFrame,
     }
-    let frame = UserFrame {
-        frame: Frame {
-            eip: entry,
-            cs: USER_CODE.0.into(),
-            eflags: (Eflags::ONE | Eflags::IF).bits(),
-            ..Frame::ZERO
-        },
-        esp: stack,
-        ss: USER_DATA.0.into(),
-    };
     push(stack_top, Start { kept: kept(entry::leave as *const () as u32), frame })
 }
 

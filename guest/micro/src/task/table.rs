@@ -1,83 +1,68 @@
-//! All tasks, and who is next.
-//!
-//! Round robin: the next one that is ready, counting on from the one that ran. Looking through the
-//! whole table is slow and obviously right.
+//! All tasks, by their place. Looking through the whole table is slow and obviously right; it is
+//! done when a task starts or ends, never at a switch.
 
 use super::block;
-use super::record::{State, Task};
+use super::id::Id;
+use super::record::Task;
+use abi::task::TASKS;
 use arch::OneCpu;
 use core::cell::Cell;
 
-/// The number of the idle task, which is in the table but never ready: it runs when nobody is.
-pub(super) const IDLE: u32 = 0;
+struct Place {
+    task: Cell<Option<&'static Task>>,
+    /// How many tasks were here before.
+    generation: Cell<u32>,
+}
 
-const MAX: usize = 64;
-const _: () = assert!(MAX <= block::MAX as usize);
+const _: () = assert!(TASKS <= block::MAX);
 
 // SAFETY: used by kernel code with interrupts closed.
-static TASKS: OneCpu<[Cell<Option<&'static Task>>; MAX]> =
-    unsafe { OneCpu::new([const { Cell::new(None) }; MAX]) };
+static TABLE: OneCpu<[Place; TASKS as usize]> = unsafe {
+    OneCpu::new(
+        [const { Place { task: Cell::new(None), generation: Cell::new(0) } }; TASKS as usize],
+    )
+};
 
-/// A number that no task has.
-pub(super) fn free_number() -> Option<u32> {
-    (IDLE + 1..MAX as u32).find(|&number| slot(number).get().is_none())
+/// Where to look for a free place first: they are used in turn, so that one which has just become
+/// free rests for a while.
+// SAFETY: as above.
+static NEXT: OneCpu<Cell<u32>> = unsafe { OneCpu::new(Cell::new(1)) };
+
+/// An identifier that no task has or had.
+pub(super) fn free_id() -> Option<Id> {
+    let free = |place: &u32| TABLE[*place as usize].task.get().is_none();
+    let place = (NEXT.get()..TASKS).chain(1..NEXT.get()).find(free)?;
+    NEXT.set(place % (TASKS - 1) + 1);
+    Some(Id::new(place, TABLE[place as usize].generation.get()))
 }
 
-/// Puts a task into the table, under its number.
+/// Puts a task into its place.
 pub(super) fn add(task: &'static Task) {
-    slot(task.number()).set(Some(task));
+    TABLE[task.id().place() as usize].task.set(Some(task));
 }
 
-/// Lets all those go on whose time has come.
-pub(crate) fn wake_sleepers() {
-    for task in programs() {
-        if let State::Sleeping(moment) = task.state()
-            && moment.has_come()
-        {
-            task.wake();
-        }
-    }
+/// The task with this identifier. The idle task is nobody's business.
+pub(crate) fn find(id: Id) -> Option<&'static Task> {
+    at(id.place()).filter(|task| task.id() == id && id != Id::IDLE)
 }
 
-/// Goes on with the next task that is ready: the same if there is no other, idle if there is none.
-/// Returns when the caller's turn has come again.
-pub(crate) fn switch() {
-    let current = Task::current();
-    let (before, after) = TASKS.split_at(current.number() as usize + 1);
-    let next = after
-        .iter()
-        .chain(before)
-        .filter_map(Cell::get)
-        .find(|task| task.number() != IDLE && task.state() == State::Ready)
-        .or(slot(IDLE).get())
-        .unwrap_or(current);
-    current.switch_to(next);
+/// The task in a place.
+pub(crate) fn at(place: u32) -> Option<&'static Task> {
+    TABLE.get(place as usize).and_then(|place| place.task.get())
 }
 
-/// Whether a program is ready to run.
-pub(super) fn anyone_ready() -> bool {
-    programs().any(|task| task.state() == State::Ready)
+/// All but the idle task.
+pub(crate) fn all() -> impl Iterator<Item = &'static Task> {
+    TABLE[1..].iter().filter_map(|place| place.task.get())
 }
 
-/// Clears ended tasks away. To be called from a task that does not end.
-pub(super) fn clear_away_ended() {
-    for task in programs().filter(|task| task.state() == State::Ended) {
-        slot(task.number()).set(None);
-        // SAFETY: it is not the caller, it is out of the table, and with interrupts closed nobody
-        // but the caller runs: references to other tasks live no longer than a search here.
-        unsafe { task.remove() };
-    }
-}
-
-/// Whether there are no programs left.
-pub(super) fn is_empty() -> bool {
-    programs().next().is_none()
-}
-
-fn programs() -> impl Iterator<Item = &'static Task> {
-    TASKS[IDLE as usize + 1..].iter().filter_map(Cell::get)
-}
-
-fn slot(number: u32) -> &'static Cell<Option<&'static Task>> {
-    &TASKS[number as usize]
+/// Frees the record and kernel stack of a task that has ended.
+pub(super) fn remove(task: &'static Task) {
+    assert!(task.report().is_some(), "task {task} has not ended");
+    let place = &TABLE[task.id().place() as usize];
+    place.task.set(None);
+    place.generation.set(place.generation.get() + 1);
+    // SAFETY: it has ended, so it is not the caller and in no queue; it is out of the table, and
+    // references to other tasks live no longer than a look-up here.
+    unsafe { task.remove() };
 }

@@ -5,6 +5,8 @@
 //! the program made of them. So the way in is: which vector, all registers, our own data segments,
 //! DF clear. There is one way out, [`leave`], by which a new task starts as well.
 //!
+//! SYSENTER comes in by a stub of its own, and joins in at `enter`: see [`crate::sysenter`].
+//!
 //! DS, ES, FS and GS of a program are not kept. It gets the flat user segment back, whatever it had
 //! loaded: then nothing that it did to a selector can fault in the kernel. CS and SS can be nothing
 //! else, since no other ring-3 descriptors exist.
@@ -74,6 +76,8 @@ global_asm!(
     "    movl %eax, %es",
     "    movl %eax, %fs",
     "    movl %eax, %gs",
+    "    testb $1, {vector} + 1(%esp)",
+    "    jnz leave_by_sysexit",
     "1:  popal",
     "    addl ${eip} - {vector}, %esp",
     "    .byte 0x66, 0x90",

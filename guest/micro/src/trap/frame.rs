@@ -22,10 +22,13 @@
 //! &Frame ────► └──────────────┘
 //! ```
 
+use crate::segments::{USER_CODE, USER_DATA};
+use arch::eflags::Eflags;
 use arch::segment::{Ring, Selector};
 use core::mem::{offset_of, size_of};
 
 /// The general registers, as PUSHA leaves them.
+#[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct Registers {
     pub(crate) edi: u32,
@@ -39,6 +42,7 @@ pub(crate) struct Registers {
 }
 
 /// The words that every entry has.
+#[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct Frame {
     pub(crate) registers: Registers,
@@ -50,6 +54,7 @@ pub(crate) struct Frame {
 }
 
 /// All words of an entry from ring 3.
+#[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct UserFrame {
     pub(crate) frame: Frame,
@@ -68,21 +73,56 @@ impl Frame {
         eflags: 0,
     };
 
+    /// Whether interrupts were open in what was interrupted.
+    pub(crate) fn had_interrupts_open(&self) -> bool {
+        self.eflags & Eflags::IF.bits() != 0
+    }
+
+    /// All words, if ring 3 was interrupted.
+    pub(crate) fn as_user(&mut self) -> Option<&mut UserFrame> {
+        // SAFETY: then the processor has pushed ESP and SS above, and the frame lies at the top of
+        // the task's kernel stack.
+        self.is_from_user().then(|| unsafe { &mut *core::ptr::from_mut(self).cast() })
+    }
+
     /// Which gate it came through.
     pub(crate) fn vector(&self) -> u8 {
         self.vector as u8
     }
 
+    /// Whether it was virtual-8086 mode that was interrupted. No program here can get there, unless
+    /// the processor errs: then there are four more words above, and CS is no selector.
+    pub(crate) fn is_from_virtual_8086(&self) -> bool {
+        self.eflags & Eflags::VM.bits() != 0
+    }
+
     /// Whether ring 3 was interrupted. CS has 16 bits; the other half of the word means nothing.
     pub(crate) fn is_from_user(&self) -> bool {
-        Selector(self.cs as u16).ring() == Ring::User
+        self.is_from_virtual_8086() || Selector(self.cs as u16).ring() == Ring::User
+    }
+}
+
+impl UserFrame {
+    /// The frame of a program that starts: all registers zero but these.
+    pub(crate) fn start(eip: u32, esp: u32) -> Self {
+        Self {
+            frame: Frame {
+                eip,
+                cs: USER_CODE.0.into(),
+                eflags: (Eflags::ONE | Eflags::IF).bits(),
+                ..Frame::ZERO
+            },
+            esp,
+            ss: USER_DATA.0.into(),
+        }
     }
 }
 
 /// Offsets that the assembly uses.
-pub(super) const VECTOR: usize = offset_of!(Frame, vector);
-pub(super) const EIP: usize = offset_of!(Frame, eip);
+pub(crate) const VECTOR: usize = offset_of!(Frame, vector);
+pub(crate) const EIP: usize = offset_of!(Frame, eip);
+pub(crate) const ESP: usize = offset_of!(UserFrame, esp);
 pub(super) const CS: usize = offset_of!(Frame, cs);
 
-const _: () = assert!(VECTOR == 32 && EIP == 40 && CS == 44);
+const _: () = assert!(VECTOR == 32 && EIP == 40 && CS == 44 && ESP == 52);
 const _: () = assert!(size_of::<Frame>() == 52 && size_of::<UserFrame>() == 60);

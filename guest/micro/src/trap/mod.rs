@@ -2,72 +2,112 @@
 //!
 //! | file | what it tells |
 //! | --- | --- |
-//! | `table` | the IDT: 256 gates, three of them open to ring 3 |
+//! | `table` | the IDT: 255 interrupt gates, three of them open to ring 3, and a task gate |
 //! | `entry` | the assembly: from a gate to Rust, and back by IRET |
 //! | `frame` | what then lies on the stack |
+//! | `reason` | what went wrong, in words and for the parent |
+//! | `double_fault` | the end of the kernel, when one of its stacks overflows |
 //!
 //! [`trap`] is where all of them meet: timer, system call, fault. It decides what the event means,
-//! lets somebody handle it, and switches tasks if that ended the turn.
+//! lets somebody handle it, and switches tasks if that ended the turn. It can be on a stack two or
+//! three times: a system call that copies with interrupts open, the page fault of that copy, and
+//! the timer during that.
 
+pub(crate) mod double_fault;
 pub(crate) mod entry;
 pub(crate) mod frame;
+pub(crate) mod reason;
 mod table;
 
 pub(crate) use table::start;
 
-use crate::task::{self, Next, Task};
-use crate::{call, clock};
+use crate::memory::user;
+use crate::plant::Plant;
+use crate::task::{Task, fpu, life, scheduler};
+use crate::{call, clock, device, sysenter};
+use abi::task::{KILLED, Report};
 use abi::vector;
+use arch::eflags::Eflags;
 use arch::{control, pic};
 use frame::Frame;
 
+/// Errors of a page fault: it was a write.
+const WRITE: u32 = 1 << 1;
+
 /// Handles one entry into ring 0.
 pub(crate) extern "C" fn trap(frame: &mut Frame) {
-    let vector = frame.vector();
-    let next = match vector {
+    let from_user = frame.is_from_user();
+    match frame.vector() {
         vector::TIMER => {
-            pic::end_of_interrupt(vector);
-            clock::tick()
+            pic::end_of_interrupt(vector::TIMER);
+            clock::tick();
+            break_on_purpose(frame);
         }
-        vector::SPURIOUS_FIRST | vector::SPURIOUS_SECOND if pic::is_spurious(vector) => Next::Stay,
-        vector::SYSTEM_CALL if frame.is_from_user() => call::dispatch(frame),
+        line @ vector::IRQ..=vector::SPURIOUS_SECOND => device::interrupt(line),
+        vector::SYSTEM_CALL if from_user => call::dispatch(frame),
+        vector::PAGE_FAULT => page_fault(frame),
+        vector::DEVICE_NOT_AVAILABLE if from_user && fpu::open() => {}
+        vector::DEBUG if sysenter::was_stepped_into(frame) => {
+            // On the small stack, where no task can be found.
+            frame.eflags &= !Eflags::TF.bits();
+            return;
+        }
         // The program is not to blame for these two.
         vector::NMI | vector::MACHINE_CHECK => unexpected(frame),
-        ..vector::EXCEPTIONS if frame.is_from_user() => fault(frame),
+        ..vector::EXCEPTIONS if from_user => life::end(reason::report(frame)),
         _ => unexpected(frame),
-    };
-    if next == Next::Switch {
-        task::table::switch();
+    }
+    // What had interrupts open can be left for another task: a program, or the kernel on a long
+    // path. Everything else is in the middle of something short.
+    if scheduler::wants_switch() && (from_user || frame.had_interrupts_open()) {
+        scheduler::give_way(!from_user);
+    }
+    if frame.is_from_virtual_8086() {
+        life::end(reason::report(frame));
+    }
+    if from_user && Task::current().is_killed() {
+        life::end(Report { how: KILLED, ..Report::default() });
     }
 }
 
-/// A program did what the processor does not allow: it ends, alone, and one line says why.
-fn fault(frame: &Frame) -> Next {
-    let task = Task::current();
-    arch::println!("micro: task {task} {}", Reason(frame));
-    task.end()
+/// A stack that grows, a page that is written to for the first time since a fork, or a mistake.
+fn page_fault(frame: &mut Frame) {
+    let address = control::cr2();
+    let from_user = frame.is_from_user();
+    // The kernel uses the memory of programs in its copy routine, and nowhere else.
+    let exit = if from_user { None } else { user::fix_up(frame.eip) };
+    if !from_user && exit.is_none() {
+        unexpected(frame);
+    }
+    let report = reason::report(frame);
+    let open = !from_user && frame.had_interrupts_open();
+    let write = frame.error & WRITE != 0;
+    match Task::current().with_space(|space| space.resolve(address, write, open)) {
+        Ok(_) => scheduler::count_fault(),
+        Err(error) => match exit {
+            None => life::end(report),
+            Some(exit) => {
+                frame.eip = exit;
+                frame.registers.eax = error as u32;
+            }
+        },
+    }
 }
 
-/// The kernel did, or the machine is broken.
+/// The kernel did what the processor does not allow, or the machine is broken.
 fn unexpected(frame: &Frame) -> ! {
-    panic!("{} in ring {}", Reason(frame), if frame.is_from_user() { 3 } else { 0 })
+    let ring = if frame.is_from_user() { 3 } else { 0 };
+    panic!("{} in ring {ring}", reason::Reason(&reason::report(frame)))
 }
 
-/// An event in words: `#PF, error 00000004, eip 080481a2, cr2 00000000`.
-struct Reason<'a>(&'a Frame);
-
-impl core::fmt::Display for Reason<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let Frame { error, eip, .. } = *self.0;
-        let vector = self.0.vector();
-        match vector::mnemonic(vector) {
-            "vector" => write!(f, "vector {vector}")?,
-            name => write!(f, "{name} (vector {vector})")?,
-        }
-        write!(f, ", error {error:08x}, eip {eip:08x}")?;
-        if vector == vector::PAGE_FAULT {
-            write!(f, ", cr2 {:08x}", control::cr2())?;
-        }
-        Ok(())
+/// What is planted in the timer's handler.
+fn break_on_purpose(frame: &mut Frame) {
+    if Plant::ContextAlwaysSaved.is_planted() {
+        let Frame { eip, cs, eflags, registers, .. } = *frame;
+        Task::current().keep_context([eip, cs, eflags, registers.eax, registers.ecx]);
+    }
+    // REP: nothing is left to do.
+    if Plant::StringCutShort.is_planted() && frame.is_from_user() && frame.eflags & 1 << 16 != 0 {
+        frame.registers.ecx = 0;
     }
 }

@@ -1,12 +1,13 @@
 //! The IDT.
 //!
-//! All gates are interrupt gates: the kernel runs with interrupts closed. INT n in ring 3 may use
+//! All gates but one are interrupt gates: the kernel starts with interrupts closed, and opens them
+//! where it takes long ([`crate::interrupts`]). The one is a task gate, for the double fault. INT n in ring 3 may use
 //! three of them, the system call and the two that have instructions of their own, INT3 and INTO;
 //! any other INT n is #GP.
 
 use super::entry;
-use crate::segments::KERNEL_CODE;
-use abi::vector::{BREAKPOINT, OVERFLOW, SYSTEM_CALL};
+use crate::segments::{DOUBLE_FAULT_TASK, KERNEL_CODE};
+use abi::vector::{BREAKPOINT, DOUBLE_FAULT, OVERFLOW, SYSTEM_CALL};
 use arch::gate::{Gate, Kind};
 use arch::segment::Ring;
 use arch::{OneCpu, table};
@@ -23,7 +24,10 @@ pub(crate) fn start() {
             BREAKPOINT | OVERFLOW | SYSTEM_CALL => Ring::User,
             _ => Ring::Kernel,
         };
-        *gate = Gate::new(Kind::Interrupt, KERNEL_CODE, entry::stub(vector), ring);
+        *gate = match vector {
+            DOUBLE_FAULT => Gate::task(DOUBLE_FAULT_TASK),
+            _ => Gate::new(Kind::Interrupt, KERNEL_CODE, entry::stub(vector), ring),
+        };
     }
     IDT.set(gates);
     // SAFETY: a static that nobody changes from now on, and each gate leads to its stub.

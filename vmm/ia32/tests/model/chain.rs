@@ -154,3 +154,23 @@ fn a_failed_iret_is_a_fault_in_ring_0_with_three_words() {
     let last = outcome.attempts.last().unwrap();
     assert!(matches!(last.operation, ia32::Operation::Event(e) if e.kind == Kind::Fault));
 }
+
+#[test]
+fn the_explanation_tells_the_way_and_the_end() {
+    let mut lab = Lab::user().paged();
+    lab.page(ESP0 - 4, 0);
+    let outcome = lab.take(Event::external(0x20));
+    let text = ia32::explain(&lab.state, &outcome).to_string();
+    let mut lines = text.lines();
+    for expected in [
+        "before  ring 3, CS:EIP 001b:00006000, SS:ESP 0023:00009000, EFLAGS IF",
+        "        external interrupt 0x20: #PF (0x2) at 00007ffc",
+        "        #PF: #PF (0x2) at 00007ffc",
+        "        #DF: #PF (0x2) at 00007ffc",
+        "     1  an external interrupt with vector 0x20: EXT is 1",
+        "        00003000        27  accessed and dirty bits of a directory entry, for 00000100, perhaps",
+        "        the processor shuts down",
+    ] {
+        assert!(lines.any(|line| line == expected), "{expected:?} in order in\n{text}");
+    }
+}

@@ -118,6 +118,23 @@ fn the_handlers_code_segment_is_checked() {
 }
 
 #[test]
+fn all_eight_bytes_of_a_descriptor_have_to_lie_within_its_table() {
+    for (selector, code) in [(SPARE, u32::from(SPARE)), (LDT_DATA, u32::from(LDT_DATA & !3))] {
+        let mut lab = Lab::kernel();
+        lab.descriptor(SPARE, flat(CODE_0));
+        lab.write(LDT + 8, 4, flat(CODE_0).0 as u32);
+        lab.write(LDT + 12, 4, (flat(CODE_0).0 >> 32) as u32);
+        gates(&mut lab, |gate| gate.selector = Selector(selector));
+        lab.state.gdtr.limit = SPARE + 7;
+        lab.state.ldtr.limit = 15;
+        assert!(lab.attempt(Event::nmi()).is_completed());
+        lab.state.gdtr.limit -= 1;
+        lab.state.ldtr.limit -= 1;
+        assert_eq!(lab.refused(Event::nmi()), (Vector::GP, code | 1));
+    }
+}
+
+#[test]
 fn an_ldt_that_is_not_loaded_has_no_descriptors() {
     let mut lab = Lab::user();
     lab.state.ldtr = ia32::Segment::null(0);
@@ -162,6 +179,16 @@ fn the_inner_stack_segment_is_checked() {
     refused(Lab::user, inner(SPARE, flat(0xc091)), Vector::TS, selector);
     refused(Lab::user, inner(SPARE, flat(0xc082)), Vector::TS, selector);
     refused(Lab::user, inner(SPARE, flat(DATA_0 & !0x80)), Vector::SS, selector);
+}
+
+#[test]
+fn the_inner_stack_segment_has_the_handlers_rpl_and_dpl_not_a_lower_one() {
+    for ss1 in [KERNEL_DATA, RING_1_DATA & !3, KERNEL_DATA | 1] {
+        let mut lab = Lab::user();
+        lab.gate(0x30, GateKind::Trap32, RING_1_CODE, 3);
+        lab.write(TSS + 16, 2, u32::from(ss1));
+        assert_eq!(lab.refused(Event::int(0x30)), (Vector::TS, u32::from(ss1 & !3)));
+    }
 }
 
 #[test]
@@ -235,8 +262,12 @@ fn an_unaligned_push_in_ring_3_is_an_alignment_check() {
     lab.state.general.esp += 2;
     assert_eq!(lab.refused(Event::int(0x30)), (Vector::AC, 0));
     assert_eq!(lab.refused(Event::external(0x30)), (Vector::AC, 1));
-    // Ring 0 is not checked.
+    // Rings 0 to 2 are not checked.
+    lab.write(TSS + 4, 4, ESP0 + 2);
+    lab.write(TSS + 12, 4, ESP0 - 0x3ff);
     assert!(lab.attempt(Event::external(0x20)).is_completed());
+    lab.gate(0x30, GateKind::Trap32, RING_1_CODE, 3);
+    assert!(lab.attempt(Event::int(0x30)).is_completed());
 }
 
 #[test]

@@ -211,6 +211,27 @@ fn the_popped_stack_segment_is_checked() {
 }
 
 #[test]
+fn a_return_to_ring_1_wants_a_stack_of_ring_1() {
+    let to_ring_1 =
+        |ss: u16| with_word(with_word(outer(), 1, u32::from(RING_1_CODE)), 4, u32::from(ss));
+    assert_eq!(to_ring_1(RING_1_DATA).done(Iret::BITS32).state.cpl(), 1);
+    refused(to_ring_1(RING_1_DATA | 3), Vector::GP, RING_1_DATA & !3);
+    refused(to_ring_1(RING_1_DATA & !3), Vector::GP, RING_1_DATA & !3);
+    refused(to_ring_1(USER_DATA), Vector::GP, USER_DATA & !3);
+}
+
+#[test]
+fn a_16_bit_iret_within_a_ring_takes_six_bytes_off_the_stack() {
+    let mut lab = Lab::kernel();
+    let esp = lab.state.general.esp;
+    for (at, word) in [(esp, 0x6100), (esp + 2, u32::from(KERNEL_CODE)), (esp + 4, 0x46)] {
+        lab.write(at, 2, word);
+    }
+    let after = lab.done(Iret::BITS16).state;
+    assert_eq!((after.general.esp, after.eip), (esp + 6, 0x6100));
+}
+
+#[test]
 fn the_popped_eip_has_to_lie_within_the_code_segment() {
     for (lab, rpl, attributes) in [(same(), 0, 0x409b), (outer(), 3, 0x40fb)] {
         let mut lab = with_word(lab, 1, u32::from(SPARE | rpl));

@@ -123,6 +123,14 @@ fn virtual_8086_code_ends_at_64_kib() {
 }
 
 #[test]
+fn editions_differ_about_a_return_with_a_short_stack_and_a_high_eip() {
+    let mut lab = returning(0x1_0000);
+    lab.state.segments[SegmentRegister::Ss as usize].limit = lab.state.general.esp + 12;
+    let outcome = lab.attempt(Iret::BITS32);
+    assert_eq!(outcome.unspecified, Some(ia32::Unspecified::CheckOrder));
+}
+
+#[test]
 fn iopl_vif_and_vip_come_from_the_frame() {
     let mut lab = returning(0x10);
     let esp = lab.state.general.esp;

@@ -6,6 +6,7 @@
 //! | `esp0` (default) | ESP = 0 |
 //! | `espkernel` | ESP in the kernel's text |
 //! | `flags` | DF, NT, AC and ID set |
+//! | `all` | every row of the table in [`rows`], each in a child |
 //! | `segments` | DS null, ES null with RPL 3, FS the flat code segment, GS the flat data segment with RPL 0… |
 //!
 //! The exit status is 0 if ring 3 found its registers as it left them. The routines are assembly
@@ -13,6 +14,8 @@
 
 #![no_std]
 #![no_main]
+
+mod rows;
 
 use abi::call::Call;
 use abi::layout::KERNEL;
@@ -32,6 +35,7 @@ fn main(arguments: user::Arguments) -> i32 {
     match what {
         "esp0" => spin_and_exit(0, spins),
         "espkernel" => spin_and_exit(KERNEL + 0x10_2000, spins),
+        "all" => rows::all(),
         "flags" => flags(spins),
         "segments" => segments(spins),
         _ => {
