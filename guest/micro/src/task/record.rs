@@ -121,8 +121,8 @@ impl Task {
 
     fn place(id: Id, name: Name) -> Option<&'static Self> {
         let block = Block::create(id.place())?;
-        if Plant::ZombieStackReused.is_planted()
-            && let Some(zombie) = table::all().find(|task| task.report().is_some())
+        if let Some(zombie) = table::all().find(|task| task.report().is_some())
+            && Plant::ZombieStackReused.is_planted_once()
         {
             block.take_stack_of(&zombie.block);
         }
