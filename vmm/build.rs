@@ -12,7 +12,7 @@ const SOURCES: [&str; 8] =
     ["abi", "arch", "broken", "micro", "user", "Cargo.toml", "Cargo.lock", ".cargo"];
 
 /// What the library includes.
-const BINARIES: [&str; 17] = [
+const BINARIES: [&str; 18] = [
     "micro",
     "broken",
     "broken-plain",
@@ -30,6 +30,7 @@ const BINARIES: [&str; 17] = [
     "claims",
     "stress",
     "syscalls",
+    "bench",
 ];
 
 fn main() {

@@ -52,7 +52,7 @@ pub const GUESTS: [Guest; 3] = [
 ];
 
 /// The programs.
-pub const PROGRAMS: [Program; 14] = [
+pub const PROGRAMS: [Program; 15] = [
     Program { name: "compute", bytes: built!("compute") },
     Program { name: "writer", bytes: built!("writer") },
     Program { name: "sleeper", bytes: built!("sleeper") },
@@ -67,6 +67,7 @@ pub const PROGRAMS: [Program; 14] = [
     Program { name: "claims", bytes: built!("claims") },
     Program { name: "stress", bytes: built!("stress") },
     Program { name: "syscalls", bytes: built!("syscalls") },
+    Program { name: "bench", bytes: built!("bench") },
 ];
 
 /// The kernel of that name.
