@@ -10,7 +10,7 @@ use super::record::{State, Task};
 use super::{Id, scheduler, table};
 use crate::plant::Plant;
 use crate::trap::frame::{Frame, Registers};
-use abi::call::{Call, Error};
+use abi::call::Call;
 
 /// Does what the frame's registers ask for, if it is as simple as that.
 #[inline(always)]
@@ -39,7 +39,7 @@ pub(crate) fn exchange(frame: &mut Frame) -> Option<()> {
     let result = scheduler::wait_for_the_good_of(state, partner);
     registers.eax = match result {
         Ok(()) => current.mail.take_into(registers, wants == Call::Call as u32),
-        Err(error) => error as Error as u32,
+        Err(error) => error as u32,
     };
     Some(())
 }
