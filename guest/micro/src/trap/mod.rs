@@ -123,8 +123,14 @@ fn break_on_purpose(frame: &mut Frame) {
         let Frame { eip, cs, eflags, registers, .. } = *frame;
         Task::current().keep_context([eip, cs, eflags, registers.eax, registers.ecx]);
     }
-    // REP: nothing is left to do.
-    if Plant::StringCutShort.is_planted() && frame.is_from_user() && frame.eflags & 1 << 16 != 0 {
-        frame.registers.ecx = 0;
+    if Plant::StringCutShort.is_planted() && frame.is_from_user() {
+        const REP_MOVSB: [u8; 2] = [0xF3, 0xA4];
+        let mut instruction = [0; 2];
+        let claim = user::Claim::new(frame.eip, 2);
+        if claim.and_then(|claim| claim.copy_in(0, &mut instruction)).is_ok()
+            && instruction == REP_MOVSB
+        {
+            frame.registers.ecx = 0;
+        }
     }
 }
