@@ -3,6 +3,7 @@
 use super::hardware as h;
 use super::linux as l;
 use super::{Claim, Judgement, Recording, Subject, Twin};
+use super::{memory as m, switching as k};
 
 type Judge = fn(&Recording) -> Judgement;
 
@@ -74,18 +75,85 @@ pub const CLAIMS: &[Claim] = &[
     ),
     claim(
         "H8", "Only privileged code chooses the stack: LTR, LGDT, or writing the TSS from ring 3 is refused",
-        &["micro", "classic"], h::only_ring_0_chooses,
+        &["micro h8", "classic"], h::only_ring_0_chooses,
         altered("GDTR after the first refused instruction, 8 higher", h::alter_gdtr),
     ),
     claim(
         "H9", "IRET gives back the user's stack and flags exactly",
-        &["micro", "classic"], h::iret_gives_back,
-        Twin::Plants(&[("broken", "frame_eflags")]),
+        &["micro h9", "classic"], h::iret_gives_back,
+        Twin::Plants(&[("micro h9", "flags_lost"), ("broken", "frame_eflags")]),
     ),
     claim(
         "H10", "A long string instruction is interrupted half-way, keeps its progress in registers, and resumes",
-        &["micro"], h::string_instruction_resumes,
-        Twin::Plants(&[("micro", "string_cut_short")]),
+        &["micro h10"], h::string_instruction_resumes,
+        Twin::Plants(&[("micro h10", "string_cut_short")]),
+    ),
+    claim(
+        "K1", "Each process has its own kernel stack",
+        &["micro tasks", "classic"], k::stack_each,
+        Twin::Plants(&[("micro tasks", "shared_stack"), ("broken", "shared_stack")]),
+    ),
+    claim(
+        "K2", "Each thread has its own kernel stack and user stack, in one shared address space",
+        &["micro k2"], k::threads_share, Twin::Plants(&[("micro k2", "thread_copies")]),
+    ),
+    claim(
+        "K3", "Task information is found by masking ESP",
+        &["micro tasks"], k::record_by_mask, Twin::Plants(&[("micro tasks", "wrong_record")]),
+    ),
+    claim(
+        "K4", "A switch stores the old stack pointer and loads the new task's",
+        &["micro followed", "classic"], k::switch_stores_and_loads,
+        altered("the stack pointer that the first switch stored", k::alter_stored_esp),
+    ),
+    claim(
+        "K5", "One task is pre-empted inside a system call (a long write), another runs and makes its own; both come out right",
+        &["micro k5"], k::preempted_in_a_call, Twin::Plants(&[("micro k5", "no_preemption")]),
+    ),
+    claim(
+        "K6", "The kernel stack is the snapshot of that task's kernel work",
+        &["micro k6"], k::suspended_stack_keeps, Twin::Plants(&[("micro k6", "suspended_stack_written")]),
+    ),
+    claim(
+        "K7", "An interrupt handler saves what it uses; the full context is saved only at a task switch",
+        &["micro followed", "classic"], k::context_at_a_switch_only,
+        Twin::Plants(&[("micro followed", "context_always_saved")]),
+    ),
+    claim(
+        "K8", "A handler's locals live on the kernel stack it arrived on",
+        &["micro followed", "classic followed"], k::locals_on_this_stack,
+        altered("the lowest ESP of the first handler: on another stack", k::alter_lowest_esp),
+    ),
+    claim(
+        "K9", "Interrupts nest on the stack that is in use",
+        &["micro k9"], k::interrupts_nest, Twin::Plants(&[("micro k9", "no_nesting")]),
+    ),
+    claim(
+        "K10", "Kernel stacks are small and fixed; nesting calls and interrupts can overflow them, and that is caught",
+        &["micro k10"], m::overflow_is_caught, Twin::Plants(&[("micro k10", "no_guard")]),
+    ),
+    claim(
+        "K11", "User stacks grow on demand",
+        &["micro k11"], m::user_stack_grows, Twin::Plants(&[("micro k11", "stacks_do_not_grow")]),
+    ),
+    claim(
+        "K12", "Ring 3 cannot touch kernel memory, though it is mapped",
+        &["micro k12", "classic"], m::kernel_memory_is_closed,
+        Twin::Plants(&[("micro k12", "kernel_page_open")]),
+    ),
+    claim(
+        "K13", "The kernel trusts no user pointer and no user ESP",
+        &["micro k13", "classic"], m::nothing_is_trusted,
+        Twin::Plants(&[("micro k13", "pointer_trusted")]),
+    ),
+    claim(
+        "K14", "The kernel reaches user memory only through its copy routines",
+        &["micro k14"], m::one_way_to_user_memory, Twin::Plants(&[("micro k14", "direct_access")]),
+    ),
+    claim(
+        "K15", "A zombie keeps its kernel stack until its parent reaps it; then it is freed",
+        &["micro k15", "classic"], m::zombie_keeps_its_stack,
+        Twin::Plants(&[("micro k15", "zombie_stack_reused")]),
     ),
     classic(
         "L1", "Four stacks, one after the other: boot (0x9000:0xFF00, real mode), initial, each task's kernel stack, each task's user stack",

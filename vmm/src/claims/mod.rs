@@ -16,21 +16,23 @@
 //! | `recording` | what is kept of a run |
 //! | `stacks`, `steps` | what was written to kernel stacks; what the kernel did by instruction |
 //! | `scenario` | the guests that are run |
-//! | `hardware`, `kernel`, `memory`, `switching`, `linux` | the judges |
+//! | `hardware`, `switching`, `memory`, `linux` | the judges |
 //! | `table` | the claims as text and as JSON |
 
 mod hardware;
 mod linux;
 mod list;
+mod memory;
 mod recording;
 mod scenario;
 mod stacks;
 mod steps;
+mod switching;
 mod table;
 
 pub use list::CLAIMS;
 pub use recording::{Event, Moment, Recorder, Recording, Sight};
-pub use scenario::{Ends, Failure, Host, Recordings, SCENARIOS, Scenario, judge, run, scenario};
+pub use scenario::{PointerCall, Ends, Failure, Host, Recordings, SCENARIOS, Scenario, judge, run, scenario};
 pub use table::{Row, Table};
 
 /// What became of a claim.

@@ -3,7 +3,8 @@
 //! All of it is read through KVM while the guest stands still. It is plain data: a judge can look at
 //! it as often as it likes, and a copy of it can be altered to see whether the judge notices.
 
-use super::scenario::{Ends, Scenario};
+use super::memory::kernel_regions;
+use super::scenario::{Ends, PointerCall, Scenario};
 use super::stacks::{Change, Stacks};
 use super::steps::{Steps, Trail};
 use crate::check::{Checker, Finding, TaskId};
@@ -71,8 +72,10 @@ pub struct Sight {
     /// For an entry from ring 3 and a return to it: how many pages are mapped for ring 3 right below
     /// the page of the user's ESP, without a gap.
     pub user_pages_below: u32,
-    /// For a system call: what EBX points to, by the page tables.
-    pub ebx: Option<Access>,
+    /// For a system call that takes an address: the address, if ring 3 may not use what is there.
+    pub bad_pointer: Option<u32>,
+    /// For an entry from ring 3: ESP, if ring 3 may not use what lies below it.
+    pub bad_stack: Option<u32>,
     /// What was written to kernel stacks since the last stop.
     pub changes: Vec<Change>,
     /// What the kernel did since the last stop, instruction by instruction, where it was followed.
@@ -99,8 +102,6 @@ pub struct Recording {
     pub last: Last,
     /// The stacks that were seen, and what they were last.
     pub stacks: Stacks,
-    /// System calls that take an address: see [`super::scenario::Scenario::pointer_calls`].
-    pub pointer_calls: &'static [u32],
     /// How it was to end.
     pub ends: Ends,
 }
@@ -114,6 +115,10 @@ pub struct Last {
     pub backlink: Option<TssWords>,
     /// What the page tables say of CR2.
     pub cr2: Option<Access>,
+    /// Pages of the kernel's part of the address space that ring 3 may use.
+    pub open_pages: Vec<u32>,
+    /// How many pages of it are for ring 0 alone.
+    pub closed_pages: usize,
 }
 
 impl Recording {
@@ -207,11 +212,12 @@ pub struct Recorder {
     steps: Steps,
     sight: Sight,
     last_frame: Option<[u32; 3]>,
+    pointer_calls: &'static [PointerCall],
 }
 
 impl Recorder {
     /// For a run on `backend`.
-    pub fn new(backend: &Backend) -> Self {
+    pub fn new(backend: &Backend, scenario: &Scenario) -> Self {
         Recorder {
             checker: Checker::new(backend.clone()),
             moments: Vec::new(),
@@ -220,6 +226,7 @@ impl Recorder {
             steps: Steps::default(),
             sight: Sight::default(),
             last_frame: None,
+            pointer_calls: scenario.pointer_calls,
         }
     }
 
@@ -234,13 +241,22 @@ impl Recorder {
         });
         self.stacks.look(&linear);
         let cr2 = linear.paging.access(linear.memory, state.cr2);
+        let (mut open_pages, mut closed_pages) = (Vec::new(), 0);
+        for region in kernel_regions(&self.moments) {
+            for page in (0..1024).map(|page| region << 22 | page << 12) {
+                match linear.paging.access(linear.memory, page) {
+                    Some(access) if access.user => open_pages.push(page),
+                    Some(_) => closed_pages += 1,
+                    None => {}
+                }
+            }
+        }
         Recording {
             moments: self.moments,
             stack_loads: self.stack_loads,
             end,
-            last: Last { tss, backlink, cr2 },
+            last: Last { tss, backlink, cr2, open_pages, closed_pages },
             stacks: self.stacks,
-            pointer_calls: scenario.pointer_calls,
             ends: scenario.ends,
         }
     }
@@ -277,13 +293,24 @@ impl Recorder {
             sight.above = linear.read(top, &mut bytes).map(|()| bytes);
             self.stacks.know(&linear, top, state.tr.base);
             for (words, size) in sight.masked.iter_mut().zip(MASKS) {
-                let start = top.wrapping_sub(1) & !(size - 1);
+                let start = state.stack_address() & !(size - 1);
                 *words = four_words(&linear, start);
             }
         }
         sight.changes = self.stacks.look(&linear);
         sight.trail = self.steps.take();
         sight
+    }
+
+    /// The address that a system call is passed, if ring 3 may not use it.
+    fn bad_pointer(&self, linear: &LinearMemory<'_>, entry: &Entry) -> Option<u32> {
+        let registers = entry.after.general.to_array();
+        let (_, register) =
+            self.pointer_calls.iter().find(|(number, _)| *number == registers[0])?;
+        let offset = registers[*register];
+        let data = entry.before.as_ref()?.segments[3];
+        let ok = offset <= data.limit && usable(linear, data.base.wrapping_add(offset));
+        (!ok).then_some(offset)
     }
 
     /// Where a copy of the words lies, near the kernel stack but not on it.
@@ -319,13 +346,15 @@ fn code_at(linear: &LinearMemory<'_>, at: u32) -> Option<([u8; 8], u64)> {
     Some((bytes, physical))
 }
 
+/// Ring 3 may use the page of that address.
+fn usable(linear: &LinearMemory<'_>, at: u32) -> bool {
+    linear.paging.access(linear.memory, at).is_some_and(|access| access.user)
+}
+
 /// Pages that ring 3 may use right below the page of `esp`.
 fn pages_below(linear: &LinearMemory<'_>, esp: u32) -> u32 {
-    let usable = |page: &u32| {
-        let at = (esp & !0xfff).wrapping_sub(page * 0x1000);
-        linear.paging.access(linear.memory, at).is_some_and(|access| access.user)
-    };
-    (1..=64).take_while(usable).count() as u32
+    let page = |number: u32| (esp & !0xfff).wrapping_sub(number * 0x1000);
+    (1..=64).take_while(|number| usable(linear, page(*number))).count() as u32
 }
 
 impl Observer for Recorder {
@@ -350,8 +379,8 @@ impl Observer for Recorder {
                 if entry.origin.ring == 3 {
                     let esp = entry.ldt_stack.or(entry.frame.get(ia32::Word::Esp));
                     self.sight.user_pages_below = esp.map_or(0, |esp| pages_below(&linear, esp));
-                    let ebx = entry.after.general.ebx;
-                    self.sight.ebx = linear.paging.access(linear.memory, ebx);
+                    self.sight.bad_stack = esp.filter(|esp| !usable(&linear, esp.wrapping_sub(4)));
+                    self.sight.bad_pointer = self.bad_pointer(&linear, entry);
                     let words = [ia32::Word::Eip, ia32::Word::Cs, ia32::Word::Eflags];
                     let words = words.map(|word| entry.frame.get(word).unwrap_or(0));
                     self.last_frame = Some(words);

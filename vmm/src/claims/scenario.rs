@@ -32,12 +32,15 @@ pub struct Scenario {
     pub nanoseconds: u64,
     /// Show each instruction of ring 0.
     pub follow: bool,
-    /// Numbers of the system calls that take an address in EBX or ECX; the ABI's, not the kernel's
-    /// word for what it does with them.
-    pub pointer_calls: &'static [u32],
+    /// The system calls that take an address: what the ABI of the guest's programs says.
+    pub pointer_calls: &'static [PointerCall],
     /// How it ends if all is well.
     pub ends: Ends,
 }
+
+/// The number of a system call in EAX, and which register, in the order of [`ia32::General`], holds
+/// the address that it is passed.
+pub type PointerCall = (u32, usize);
 
 /// How a scenario ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,12 +62,43 @@ const MICRO: Scenario = Scenario {
     ends: Ends::Well,
 };
 
-const CLASSIC: Scenario =
-    Scenario { name: "classic", guest: "classic", nanoseconds: 20_000, ..MICRO };
+const CLASSIC: Scenario = Scenario {
+    name: "classic",
+    guest: "classic",
+    nanoseconds: 20_000,
+    // write(file, address, length)
+    pointer_calls: &[(4, 1)],
+    ..MICRO
+};
+
+/// A case of the program that shows claims on the microkernel.
+const fn micro(name: &'static str, modules: &'static [&'static str]) -> Scenario {
+    // write(address, length), counters(address)
+    Scenario { name, modules, pointer_calls: &[(1, 3), (18, 3)], ..MICRO }
+}
 
 /// All scenarios.
 pub const SCENARIOS: &[Scenario] = &[
     MICRO,
+    Scenario { follow: true, ..micro("micro followed", &["compute", "writer", "sleeper 10"]) },
+    micro("micro tasks", &["claims tasks"]),
+    micro("micro h8", &["claims h8"]),
+    micro("micro h9", &["claims h9"]),
+    micro("micro h10", &["claims h10"]),
+    micro("micro k2", &["claims k2"]),
+    micro("micro k5", &["claims k5"]),
+    micro("micro k6", &["claims k6"]),
+    micro("micro k9", &["claims k9"]),
+    Scenario {
+        command_line: "allow=recurse",
+        ends: Ends::InFailure,
+        ..micro("micro k10", &["claims k10"])
+    },
+    micro("micro k11", &["claims k11"]),
+    micro("micro k12", &["claims k12"]),
+    micro("micro k13", &["claims k13"]),
+    Scenario { follow: true, ..micro("micro k14", &["claims k14"]) },
+    micro("micro k15", &["claims k15"]),
     CLASSIC,
     Scenario { name: "classic followed", follow: true, ..CLASSIC },
     Scenario { name: "broken", guest: "broken", ..MICRO },
@@ -159,7 +193,7 @@ pub fn run(scenario: &Scenario, plant: Option<&str>, host: &Host) -> Result<Reco
     if scenario.follow {
         run.follow_kernel();
     }
-    let mut recorder = Recorder::new(&host.backend);
+    let mut recorder = Recorder::new(&host.backend, scenario);
     let end = run.run(&mut recorder)?;
     if end.ending == Ending::Stopped {
         return Err(Failure::Stopped);
