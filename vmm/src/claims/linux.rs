@@ -366,6 +366,8 @@ pub(super) fn user_stacks_at_the_end(recording: &Recording) -> Judgement {
     let programs = recording
         .from_ring_3()
         .filter(|(entry, _)| task(entry.after.tr.selector) > 1)
+        // A program may load anything into ESP.
+        .filter(|(_, moment)| moment.sight.bad_stack.is_none())
         .filter_map(|(entry, _)| entry.ldt_stack.map(|stack| (entry, stack)))
         // Programs are linked to 0; what has not called exec runs in the kernel's text.
         .filter(|(entry, _)| entry.frame.get(Word::Eip).is_some_and(|eip| eip < 0x1_0000));

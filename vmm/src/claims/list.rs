@@ -153,7 +153,7 @@ pub const CLAIMS: &[Claim] = &[
     claim(
         "K15", "A zombie keeps its kernel stack until its parent reaps it; then it is freed",
         &["micro k15", "classic"], m::zombie_keeps_its_stack,
-        Twin::Plants(&[("micro k15", "zombie_stack_reused")]),
+        Twin::Plants(&[("micro k15", "zombie_stack_reused"), ("classic", "zombie_freed")]),
     ),
     classic(
         "L1", "Four stacks, one after the other: boot (0x9000:0xFF00, real mode), initial, each task's kernel stack, each task's user stack",

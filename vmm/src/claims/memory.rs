@@ -168,7 +168,8 @@ pub(super) fn nothing_is_trusted(recording: &Recording) -> Judgement {
                 that((-4095..0).contains(&eax.cast_signed()), || text.clone())?;
                 pointers.push(text);
             }
-            if let Some(esp) = stack {
+            if stack.is_some() {
+                let esp = entry.frame.get(Word::Esp).unwrap_or(0);
                 let popped = returning.frame.get(Word::Esp);
                 let text = format!(
                     "{} with ESP {esp:08x} lands at {:08x}, {:08x} is given back",
@@ -218,25 +219,16 @@ pub(super) fn one_way_to_user_memory(recording: &Recording) -> Judgement {
     ))
 }
 
-/// K15.
+/// K15. What fork gives its parent, and what its parent is given when the child has been waited for,
+/// is the same number.
 pub(super) fn zombie_keeps_its_stack(recording: &Recording) -> Judgement {
     let moments = &recording.moments;
     let births = births(recording);
-    let mut seen = Vec::new();
+    let mut kept = Vec::new();
+    let mut used = BTreeSet::new();
     for birth in &births {
         let Some((creator, Made::Copy)) = birth.creator else { continue };
-        // What fork gives its parent, and what its parent is given when the child has been waited
-        // for, is the same number.
-        let parent = creator.frame.end();
-        let child = moments.iter().find_map(|moment| {
-            let returning = moment.returning()?;
-            (returning.after_sequence >= creator.sequence
-                && returning.frame.end() == parent
-                && returning.frame.get(Word::Eip) == creator.frame.get(Word::Eip))
-            .then_some(returning.state.general.eax)
-        });
-        let Some(child) = child.filter(|child| child.cast_signed() > 0) else { continue };
-        let until = births
+        let next = births
             .iter()
             .filter(|later| later.top == birth.top && later.index > birth.index)
             .map(|later| later.index)
@@ -244,53 +236,101 @@ pub(super) fn zombie_keeps_its_stack(recording: &Recording) -> Judgement {
             .unwrap_or(moments.len());
         let mut live = Live::default();
         let mut last = birth.index;
-        for (index, moment) in moments.iter().enumerate().take(until) {
+        for (index, moment) in moments.iter().enumerate().take(next) {
             live.follow(recording, moment);
             if index > birth.index && top(recording, moment) == Some(birth.top) {
                 last = index;
             }
         }
-        // It has ended if its last entry was never returned from.
+        // It has ended if its last entry was never returned from. What is seen at the next stop is
+        // its own work yet.
         let Some(exit) = live.on(birth.top).first() else { continue };
-        let Some((call, reaped)) = reaping(recording, parent, child, last) else { continue };
-        if call <= last + 1 {
-            continue;
-        }
-        for (index, moment) in moments.iter().enumerate().take(call + 1).skip(last + 2) {
-            for change in moment.sight.changes.iter().filter(|change| change.top == birth.top) {
-                that(false, || {
-                    format!(
-                        "task {child} has ended at {}, and its stack up to {:08x} is {} at #{}, before \
-                         it is reaped",
-                        name(exit),
-                        birth.top,
-                        text_of(change.kind),
-                        moments[index].sequence()
-                    )
-                })?;
-            }
-        }
-        let freed = moments[call + 1..].iter().find_map(|moment| {
-            let change = moment.sight.changes.iter().find(|change| change.top == birth.top)?;
-            Some(format!("{} by #{}", text_of(change.kind), moment.sequence()))
+        let change = (last + 2..moments.len()).find_map(|index| {
+            let changes = &moments[index].sight.changes;
+            changes.iter().find(|change| change.top == birth.top).map(|change| (index, change.kind))
         });
-        seen.push((
-            freed.is_some(),
-            format!(
-                "task {child} ended at {}, reaped by #{} {} stops later, its stack up to {:08x} \
-                 unchanged till then{}",
-                name(exit),
-                moments[reaped].sequence(),
-                call - last,
-                birth.top,
-                freed.map_or_else(String::new, |freed| format!(", then {freed}"))
-            ),
-        ));
+        let Some((index, kind)) = change else { continue };
+        let text = format!(
+            "{} was the end of a task, its stack up to {:08x} is {} by #{}",
+            name(exit),
+            birth.top,
+            text_of(kind),
+            moments[index].sequence()
+        );
+        // Memory that is given back need not change until it is used again.
+        let parent = creator.frame.end();
+        let reaping = reapings(recording, parent, birth.start)
+            .into_iter()
+            .find(|reaping| reaping.ended > last && reaping.began < index && used.insert(*reaping));
+        that(reaping.is_some(), || {
+            format!("{text}, and no call has given its parent the number of a child that has ended")
+        })?;
+        let Some(Reaping { began, number, .. }) = reaping else { continue };
+        if began > last + 1 {
+            kept.push(format!(
+                "{text}, {} stops later, and not before the call {} that gives its parent {number:x}, \
+                 as fork did",
+                index - last,
+                moments[began].entry().map_or_else(String::new, name)
+            ));
+        }
     }
-    given(!seen.is_empty(), || "no task was a zombie for a while".into())?;
-    let (_, best) =
-        seen.iter().find(|(freed, _)| *freed).ok_or_else(missing("no stack was freed after"))?;
-    Ok(format!("{best}; {} zombies", seen.len()))
+    let first = kept.first().ok_or_else(missing("no task was a zombie for a while"))?;
+    Ok(format!("{first}; so for {} zombies", kept.len()))
+}
+
+/// A system call that gave the parent a child's number again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Reaping {
+    parent: u32,
+    /// The moments of its entry and its return.
+    began: usize,
+    ended: usize,
+    number: u32,
+}
+
+/// The reapings by the task whose kernel stack ends at `parent` and that forks at the place `start`.
+fn reapings(recording: &Recording, parent: u32, start: [u32; 2]) -> Vec<Reaping> {
+    let mut call = None;
+    let mut reapings = Vec::new();
+    for (index, moment) in recording.moments.iter().enumerate() {
+        let outermost =
+            moment.frame().is_some_and(|frame| frame.shape.changes_stack && frame.end() == parent);
+        match &moment.event {
+            Event::Entry(entry) if outermost => {
+                call = (entry.kind == Kind::Software).then_some(index);
+            }
+            Event::Return(returning) if outermost => {
+                let number = returning.state.general.eax;
+                if let Some(began) = call.take()
+                    && given_before(recording, parent, start, began).contains(&number)
+                {
+                    reapings.push(Reaping { parent, began, ended: index, number });
+                }
+            }
+            _ => {}
+        }
+    }
+    reapings
+}
+
+/// The numbers that the calls of `parent` from the place `start` have given before the moment `until`.
+fn given_before(
+    recording: &Recording,
+    parent: u32,
+    start: [u32; 2],
+    until: usize,
+) -> BTreeSet<u32> {
+    let mut numbers = BTreeSet::new();
+    for moment in &recording.moments[..until] {
+        let Some(returning) = moment.returning() else { continue };
+        let words = [Word::Eip, Word::Esp].map(|word| returning.frame.get(word).unwrap_or(0));
+        let eax = returning.state.general.eax;
+        if returning.frame.end() == parent && words == start && eax.cast_signed() > 0 {
+            numbers.insert(eax);
+        }
+    }
+    numbers
 }
 
 fn text_of(kind: ChangeKind) -> String {
@@ -301,42 +341,30 @@ fn text_of(kind: ChangeKind) -> String {
     }
 }
 
-/// The system call that gives the parent the child's number again, after the moment `last`: when it
-/// began and when it ended.
-fn reaping(recording: &Recording, parent: u32, child: u32, last: usize) -> Option<(usize, usize)> {
-    let mut call = None;
-    for (index, moment) in recording.moments.iter().enumerate() {
-        match &moment.event {
-            Event::Entry(entry) if entry.frame.end() == parent && entry.origin.ring == 3 => {
-                call = (entry.kind == Kind::Software).then_some(index);
-            }
-            Event::Return(returning)
-                if index > last
-                    && returning.frame.end() == parent
-                    && returning.state.general.eax == child =>
-            {
-                return call.map(|call| (call, index));
-            }
-            _ => {}
-        }
-    }
-    None
-}
-
-/// 4-MiB regions that the kernel's handlers, tables and stacks lie in and no program runs in.
-pub(super) fn kernel_regions(recording_entries: &[super::Moment]) -> BTreeSet<u32> {
+/// Pages that belong to the kernel, and that ring 3 could name: in the 4-MiB regions that handlers,
+/// tables and stacks lie in and no program runs in, and inside of the segments that programs have.
+pub(super) fn kernel_pages(moments: &[super::Moment]) -> Vec<u32> {
     let mut kernel = BTreeSet::new();
     let mut programs = BTreeSet::new();
-    for moment in recording_entries {
+    let mut segments = BTreeSet::new();
+    for moment in moments {
         let sight = &moment.sight;
         kernel.extend(sight.tables.map(|table| table.base >> 22));
         kernel.extend([sight.tss_base >> 22, moment.inner_stack().esp.wrapping_sub(4) >> 22]);
-        if let Event::Entry(entry) = &moment.event {
-            kernel.insert(entry.after.eip >> 22);
-            if entry.origin.ring == 3 {
-                programs.extend(entry.code.linear.map(|eip| eip >> 22));
+        let Event::Entry(entry) = &moment.event else { continue };
+        kernel.insert(entry.after.eip >> 22);
+        if entry.origin.ring == 3 {
+            programs.extend(entry.code.linear.map(|eip| eip >> 22));
+            if let Some(before) = &entry.before {
+                segments.insert((before.ss().base, before.ss().limit));
             }
         }
     }
-    kernel.difference(&programs).copied().collect()
+    let named =
+        |page: &u32| segments.iter().any(|(base, limit)| page.wrapping_sub(*base) <= *limit);
+    kernel
+        .difference(&programs)
+        .flat_map(|region| (0..1024).map(move |page| region << 22 | page << 12))
+        .filter(named)
+        .collect()
 }

@@ -32,7 +32,9 @@ mod table;
 
 pub use list::CLAIMS;
 pub use recording::{Event, Moment, Recorder, Recording, Sight};
-pub use scenario::{PointerCall, Ends, Failure, Host, Recordings, SCENARIOS, Scenario, judge, run, scenario};
+pub use scenario::{
+    Ends, Failure, Host, PointerCall, Recordings, SCENARIOS, Scenario, judge, run, scenario,
+};
 pub use table::{Row, Table};
 
 /// What became of a claim.

@@ -3,7 +3,7 @@
 //! All of it is read through KVM while the guest stands still. It is plain data: a judge can look at
 //! it as often as it likes, and a copy of it can be altered to see whether the judge notices.
 
-use super::memory::kernel_regions;
+use super::memory::kernel_pages;
 use super::scenario::{Ends, PointerCall, Scenario};
 use super::stacks::{Change, Stacks};
 use super::steps::{Steps, Trail};
@@ -242,13 +242,11 @@ impl Recorder {
         self.stacks.look(&linear);
         let cr2 = linear.paging.access(linear.memory, state.cr2);
         let (mut open_pages, mut closed_pages) = (Vec::new(), 0);
-        for region in kernel_regions(&self.moments) {
-            for page in (0..1024).map(|page| region << 22 | page << 12) {
-                match linear.paging.access(linear.memory, page) {
-                    Some(access) if access.user => open_pages.push(page),
-                    Some(_) => closed_pages += 1,
-                    None => {}
-                }
+        for page in kernel_pages(&self.moments) {
+            match linear.paging.access(linear.memory, page) {
+                Some(access) if access.user => open_pages.push(page),
+                Some(_) => closed_pages += 1,
+                None => {}
             }
         }
         Recording {
@@ -346,6 +344,14 @@ fn code_at(linear: &LinearMemory<'_>, at: u32) -> Option<([u8; 8], u64)> {
     Some((bytes, physical))
 }
 
+/// Ring 3 could push nothing at the linear address `esp`.
+fn bad_stack(linear: &LinearMemory<'_>, entry: &Entry, esp: u32) -> bool {
+    let beyond = entry.before.as_ref().is_some_and(|before| {
+        before.general.esp.wrapping_sub(4) > before.ss().limit.saturating_sub(3)
+    });
+    beyond || !usable(linear, esp.wrapping_sub(4))
+}
+
 /// Ring 3 may use the page of that address.
 fn usable(linear: &LinearMemory<'_>, at: u32) -> bool {
     linear.paging.access(linear.memory, at).is_some_and(|access| access.user)
@@ -379,7 +385,7 @@ impl Observer for Recorder {
                 if entry.origin.ring == 3 {
                     let esp = entry.ldt_stack.or(entry.frame.get(ia32::Word::Esp));
                     self.sight.user_pages_below = esp.map_or(0, |esp| pages_below(&linear, esp));
-                    self.sight.bad_stack = esp.filter(|esp| !usable(&linear, esp.wrapping_sub(4)));
+                    self.sight.bad_stack = esp.filter(|esp| bad_stack(&linear, entry, *esp));
                     self.sight.bad_pointer = self.bad_pointer(&linear, entry);
                     let words = [ia32::Word::Eip, ia32::Word::Cs, ia32::Word::Eflags];
                     let words = words.map(|word| entry.frame.get(word).unwrap_or(0));

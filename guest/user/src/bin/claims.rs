@@ -233,10 +233,9 @@ fn text<const LENGTH: usize>(letter: u8) -> [u8; LENGTH] {
 }
 
 fn preempted_in_a_long_write() -> bool {
-    let writer = child(|| {
-        let text = text::<6144>(b'w');
-        i32::from(call::write(&text) != Ok(6144))
-    });
+    // Made before there is a second task, or that would be done by then.
+    let text = text::<6144>(b'w');
+    let writer = child(|| i32::from(call::write(&text) != Ok(6144)));
     let other = child(|| {
         let me = call::getpid();
         for _ in 0..12 {
