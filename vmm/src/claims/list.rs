@@ -91,7 +91,7 @@ pub const CLAIMS: &[Claim] = &[
     claim(
         "K1", "Each process has its own kernel stack",
         &["micro tasks", "classic"], k::stack_each,
-        Twin::Plants(&[("micro tasks", "shared_stack"), ("broken", "shared_stack")]),
+        Twin::Plants(&[("micro tasks", "shared_stack")]),
     ),
     claim(
         "K2", "Each thread has its own kernel stack and user stack, in one shared address space",

@@ -83,7 +83,7 @@ pub struct Sight {
     /// Copies of the last frame's EIP, CS and EFLAGS that lie near the kernel stack, but not on it.
     pub saved_contexts: Vec<u32>,
     /// The words at the masked stack pointer: see [`MASKS`].
-    pub masked: [Option<[u32; 4]>; MASKS.len()],
+    pub masked: [Option<[u32; 3]>; MASKS.len()],
 }
 
 /// Sizes of an aligned block that a kernel stack could lie in, in bytes.
@@ -292,7 +292,7 @@ impl Recorder {
             self.stacks.know(&linear, top, state.tr.base);
             for (words, size) in sight.masked.iter_mut().zip(MASKS) {
                 let start = state.stack_address() & !(size - 1);
-                *words = four_words(&linear, start);
+                *words = three_words(&linear, start);
             }
         }
         sight.changes = self.stacks.look(&linear);
@@ -329,8 +329,8 @@ impl Recorder {
     }
 }
 
-fn four_words(linear: &LinearMemory<'_>, at: u32) -> Option<[u32; 4]> {
-    let mut words = [0; 4];
+fn three_words(linear: &LinearMemory<'_>, at: u32) -> Option<[u32; 3]> {
+    let mut words = [0; 3];
     for (word, at) in words.iter_mut().zip((at..).step_by(4)) {
         *word = linear.read_u32(at)?;
     }
@@ -372,7 +372,7 @@ impl Observer for Recorder {
         let linear = machine.linear();
         match stop {
             Stop::Step { before, code } => {
-                self.steps.add(&linear, before, state, code, &self.stacks);
+                self.steps.add(&linear, before, state, code, &mut self.stacks);
             }
             Stop::Resumed => {
                 if let Some(moment) = self.moments.last_mut() {

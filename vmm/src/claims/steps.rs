@@ -1,6 +1,6 @@
 //! What the kernel does, instruction by instruction, where a scenario has it followed.
 
-use super::stacks::Stacks;
+use super::stacks::{Change, Stacks};
 use crate::machine::LinearMemory;
 use ia32::State;
 use iced_x86::{
@@ -9,7 +9,7 @@ use iced_x86::{
 };
 
 /// ESP went from one kernel stack to another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StackSwitch {
     /// Linear address of the instruction.
     pub at: u32,
@@ -19,6 +19,8 @@ pub struct StackSwitch {
     pub to: u32,
     /// Where the old value of ESP had been stored just before, off both stacks, and stands now.
     pub stored_at: Option<u32>,
+    /// What has been written to stacks since the last stop or switch.
+    pub changes: Vec<Change>,
 }
 
 /// Ring 0 touched memory that ring 3 may use.
@@ -81,7 +83,7 @@ impl Steps {
         before: &State,
         after: &State,
         code: &[u8],
-        stacks: &Stacks,
+        stacks: &mut Stacks,
     ) {
         let at = before.instruction_address();
         let instruction =
@@ -104,7 +106,8 @@ impl Steps {
                         && !new.contains(*address)
                 })
                 .map(|(address, ..)| address);
-            self.trail.switches.push(StackSwitch { at, from, to, stored_at });
+            let changes = stacks.look(linear);
+            self.trail.switches.push(StackSwitch { at, from, to, stored_at, changes });
         }
         for used in self.memory_used(before, &instruction) {
             let (address, write) = used;

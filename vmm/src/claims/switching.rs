@@ -243,7 +243,7 @@ fn records(
     births: &BTreeSet<usize>,
 ) -> Result<String, String> {
     let mask = !(size - 1);
-    let mut known: BTreeMap<u32, [u32; 4]> = BTreeMap::new();
+    let mut known: BTreeMap<u32, [u32; 3]> = BTreeMap::new();
     let mut looked = 0;
     for (index, moment) in recording.moments.iter().enumerate() {
         let Some(top) = top(recording, moment) else { continue };
@@ -265,8 +265,8 @@ fn records(
             known.iter().find(|(other, held)| **other != top && **held == words)
         {
             return Err(format!(
-                "mask {mask:08x}: {:08x} {:08x} {:08x} {:08x} for {other:08x} and {top:08x}",
-                words[0], words[1], words[2], words[3]
+                "mask {mask:08x}: {:08x} {:08x} {:08x} for {other:08x} and {top:08x}",
+                words[0], words[1], words[2]
             ));
         }
         looked += 1;
@@ -410,53 +410,48 @@ pub(super) fn preempted_in_a_call(recording: &Recording) -> Judgement {
 /// K6.
 pub(super) fn suspended_stack_keeps(recording: &Recording) -> Judgement {
     let mut live = Live::default();
-    let mut last = None;
-    let mut suspended: BTreeMap<u32, u32> = BTreeMap::new();
-    let (mut stacks, mut longest) = (0, (0, 0));
+    let (mut switches, mut held) = (0, BTreeSet::new());
     for moment in &recording.moments {
-        let now = top(recording, moment);
-        for change in &moment.sight.changes {
-            let ran = last == Some(change.top)
-                || now == Some(change.top)
-                || moment.sight.trail.switches.iter().any(|switch| {
-                    let holds = |at| recording.stacks.holding(at).map(|stack| stack.top);
-                    [holds(switch.from), holds(switch.to)].contains(&Some(change.top))
-                });
-            let frames = live.on(change.top);
-            if let (false, Some(frame), ChangeKind::Written { from, to }) =
-                (ran, frames.first(), change.kind)
-            {
-                that(false, || {
-                    format!(
-                        "{from:08x} to {to:08x} on the stack up to {:08x} changed by {} while {} lay \
-                         there suspended",
-                        change.top,
-                        moment.entry().map_or_else(|| format!("#{}", moment.sequence()), name),
-                        name(frame)
-                    )
-                })?;
+        // Until the first switch it is the stack of the stop before that is in use, and behind each
+        // the one that it goes to.
+        for switch in &moment.sight.trail.switches {
+            switches += 1;
+            for change in &switch.changes {
+                let ran = recording.stacks.holding(switch.from).map(|stack| stack.top);
+                let frames = live.on(change.top);
+                if let (true, Some(frame), ChangeKind::Written { from, to }) =
+                    (ran != Some(change.top), frames.first(), change.kind)
+                {
+                    that(false, || {
+                        format!(
+                            "{from:08x} to {to:08x} changed on the stack up to {:08x}, where {} lay \
+                             suspended, by what ran on {:08x} till the switch at {:08x}",
+                            change.top,
+                            name(frame),
+                            switch.from,
+                            switch.at
+                        )
+                    })?;
+                }
             }
+            let others = recording.stacks.iter().map(|stack| stack.top);
+            held.extend(others.filter(|top| !live.on(*top).is_empty()));
         }
         live.follow(recording, moment);
-        for stack in recording.stacks.iter() {
-            if now == Some(stack.top) || live.on(stack.top).is_empty() {
-                if let Some(stops) = suspended.remove(&stack.top).filter(|stops| *stops > 0) {
-                    stacks += 1;
-                    if stops > longest.0 {
-                        longest = (stops, stack.top);
-                    }
-                }
-            } else {
-                *suspended.entry(stack.top).or_insert(0) += 1;
+        for change in &moment.sight.changes {
+            // Given back: what comes there next is another task's.
+            if matches!(change.kind, ChangeKind::Unmapped | ChangeKind::Moved) {
+                live.0.remove(&change.top);
             }
         }
-        last = now;
     }
-    given(stacks > 0, || "no task was suspended in the kernel".into())?;
+    given(switches > 0 && held.len() > 1, || "no task was seen suspended in the kernel".into())?;
+    let some: Vec<String> = held.iter().take(3).map(|top| format!("{top:08x}")).collect();
     Ok(format!(
-        "{stacks} times a stack with a frame was left and gone on with, no byte of it changed \
-         meanwhile; longest the one up to {:08x}, over {} stops",
-        longest.1, longest.0
+        "at {switches} switches, each followed by instruction, no byte of the {} stacks with a frame on \
+         them had changed but on the one in use: those up to {}",
+        held.len(),
+        some.join(", ")
     ))
 }
 
