@@ -22,7 +22,7 @@ const SOURCES: [&str; 10] = [
 ];
 
 /// What the library includes.
-const BINARIES: [&str; 20] = [
+const BINARIES: [&str; 21] = [
     "micro",
     "classic",
     "broken",
@@ -43,6 +43,7 @@ const BINARIES: [&str; 20] = [
     "claims",
     "stress",
     "syscalls",
+    "bench",
 ];
 
 fn main() {

@@ -78,7 +78,7 @@ pub const GUESTS: [Guest; 4] = [
 ];
 
 /// The programs.
-pub const PROGRAMS: [Program; 16] = [
+pub const PROGRAMS: [Program; 17] = [
     Program { name: "compute", bytes: built!("compute") },
     Program { name: "writer", bytes: built!("writer") },
     Program { name: "sleeper", bytes: built!("sleeper") },
@@ -95,6 +95,7 @@ pub const PROGRAMS: [Program; 16] = [
     Program { name: "claims", bytes: built!("claims") },
     Program { name: "stress", bytes: built!("stress") },
     Program { name: "syscalls", bytes: built!("syscalls") },
+    Program { name: "bench", bytes: built!("bench") },
 ];
 
 /// The kernel of that name.

@@ -2,6 +2,7 @@
 
 pub mod boot;
 pub mod check;
+pub mod claims;
 pub mod conform;
 pub mod devices;
 pub mod entry;

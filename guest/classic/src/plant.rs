@@ -14,6 +14,7 @@
 //! | L9 | `fork_copies_pages` | copies pages at once |
 //! | L10 | `task_0_pushes` | lets task 0 push as soon as it has forked |
 //! | L11 | `stack_in_the_middle` | puts user stacks into the middle of a program's memory |
+//! | K15 | `zombie_freed` | gives the page of a task that has ended to whoever asks for one |
 //! | L12 | `switch_saves_esp0` | stores the stack pointer in ESP0 at task 1's first switch |
 
 use crate::boot;
@@ -27,7 +28,7 @@ use unistd::number;
 
 const NAMES: &str = "fifth_stack esp0_in_mid_page flat_kernel other_user_stack far_return \
                      half_the_space limit_one_mib fork_copies_stack fork_copies_pages \
-                     task_0_pushes stack_in_the_middle switch_saves_esp0";
+                     task_0_pushes stack_in_the_middle switch_saves_esp0 zombie_freed";
 
 // SAFETY: set once, before there are tasks.
 static PLANTED: OneCpu<Cell<&str>> = unsafe { OneCpu::new(Cell::new("")) };

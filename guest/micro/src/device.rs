@@ -30,14 +30,29 @@ pub(crate) struct Ports {
 // SAFETY: used by kernel code with interrupts closed.
 static OPEN: OneCpu<Cell<Ports>> = unsafe { OneCpu::new(Cell::new(Ports::NONE)) };
 
+/// Whether any port is open: almost never, so each switch asks this first.
+// SAFETY: as above.
+static ANY_OPEN: OneCpu<Cell<bool>> = unsafe { OneCpu::new(Cell::new(false)) };
+
+/// Whether any port is open.
+pub(crate) fn is_any_port_open() -> bool {
+    ANY_OPEN.get()
+}
+
 impl Ports {
     pub(crate) const NONE: Self = Self { ranges: [(0, 0); RANGES], count: 0 };
 
+    /// Whether these are no ports at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     /// Opens these ports to ring 3, and no others.
     pub(crate) fn open(self) {
-        if self.count == 0 && OPEN.get().count == 0 || OPEN.get() == self {
+        if OPEN.get() == self {
             return;
         }
+        ANY_OPEN.set(!self.is_empty());
         OPEN.get().each(|port| segments::open_port(port, false));
         self.each(|port| segments::open_port(port, true));
         segments::use_port_map(self.count > 0);

@@ -74,6 +74,11 @@ pub(crate) fn choose(name: Option<&str>) {
 }
 
 impl Plant {
+    /// Whether it is the one thing that is wrong, and has not gone wrong before.
+    pub(crate) fn is_planted_once(self) -> bool {
+        self.is_planted() && PLANTED.take().is_some()
+    }
+
     /// Whether it is the one thing that is wrong.
     pub(crate) fn is_planted(self) -> bool {
         PLANTED.get() == Some(self)

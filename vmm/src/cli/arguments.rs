@@ -47,6 +47,15 @@ pub(super) enum Command {
         3 no usable KVM; 130 interrupted."
     )]
     Conform(ConformOptions),
+    /// Show what is claimed of kernel stacks, and whether it is so
+    #[command(
+        after_help = "Exit status: 0 all proved; 1 something refuted or open; 2 usage; 3 no \
+        usable KVM. With --break a claim is to be refuted: 1 is right."
+    )]
+    Claims {
+        #[command(flatten)]
+        options: ClaimsOptions,
+    },
     /// Test what this KVM does in 32-bit protected mode
     Doctor {
         /// When to colour the output
@@ -164,6 +173,37 @@ fn shard(text: &str) -> Result<(u64, u64), String> {
         .filter(|(k, n): &(u64, u64)| (1..=*n).contains(k))
         .map(|(k, n)| (k - 1, n))
         .ok_or_else(|| "it is K/N with K from 1 to N".into())
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct ClaimsOptions {
+    /// Which claims: H1, K, … [default: all]
+    #[arg(value_name = "IDS")]
+    pub(super) ids: Vec<String>,
+
+    /// Only what this kernel shows
+    #[arg(long, value_name = "NAME", value_parser = ["micro", "classic"])]
+    pub(super) kernel: Option<String>,
+
+    /// Show the twin in which this claim is false on purpose, and has to be refuted
+    #[arg(long = "break", value_name = "ID", conflicts_with = "ids")]
+    pub(super) broken: Option<String>,
+
+    /// Write the table to this file too, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(super) json: Option<PathBuf>,
+
+    /// How entries are caught
+    #[arg(long, value_name = "MEANS", default_value = "auto", value_parser = probes())]
+    pub(super) probe: String,
+
+    /// When to colour the output
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub(super) color: Color,
+}
+
+fn probes() -> clap::builder::PossibleValuesParser {
+    ["auto", "breakpoint", "patch"].into()
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -1,6 +1,7 @@
 //! What the user types, and the exit status that they get.
 
 mod arguments;
+mod claims;
 mod conform;
 mod doctor;
 mod explain;
@@ -33,6 +34,7 @@ pub(crate) fn main() -> ExitCode {
             explain::explain(&trace, entry, returning)
         }
         Some(Command::Conform(options)) => conform::conform(&options),
+        Some(Command::Claims { options }) => claims::claims(&options),
         Some(Command::Doctor { color }) => doctor::doctor(color),
     };
     match result {

@@ -30,7 +30,7 @@ impl TssWords {
     pub const SS: usize = 20;
     pub const LDT: usize = 24;
 
-    fn read(linear: &LinearMemory<'_>, address: u32) -> Option<Self> {
+    pub(crate) fn read(linear: &LinearMemory<'_>, address: u32) -> Option<Self> {
         let mut words = [0; 26];
         for (word, at) in words.iter_mut().zip((address..).step_by(4)) {
             *word = linear.read_u32(at)?;

@@ -40,8 +40,35 @@ use ia32::{Eflags, Processor, State, Vector};
 use std::time::{Duration, Instant};
 use step::{Stepping, classify};
 
+/// What the guest stopped at, for whoever looks at its memory too.
+#[derive(Clone, Copy, Debug)]
+pub enum Stop<'a> {
+    /// In front of a handler's first instruction.
+    Entry(&'a Entry),
+    /// In front of an IRET.
+    Return(&'a Return),
+    /// At the next exit behind a task switch by hardware, whatever it was for.
+    Switch(&'a TaskSwitch),
+    /// In ring 3, before anything was executed there: right behind the IRET. Told on the
+    /// deterministic clock only.
+    Resumed,
+    /// Behind one instruction of ring 0, where [`Run::follow_kernel`] asks for it.
+    Step {
+        /// The state in front of it.
+        before: &'a State,
+        /// The instruction; as many bytes as are mapped.
+        code: &'a [u8],
+    },
+}
+
 /// Looks on while a guest runs.
 pub trait Observer {
+    /// The guest has stopped with `state`, and stands still: its memory can be read. Comes right
+    /// before [`entry`](Observer::entry), [`leave`](Observer::leave) or
+    /// [`switch`](Observer::switch), and at stops that these do not tell of.
+    #[inline]
+    fn look(&mut self, _machine: &Machine, _state: &State, _stop: Stop<'_>) {}
+
     /// The guest wrote to its console.
     fn console(&mut self, bytes: &[u8]);
 
@@ -117,6 +144,10 @@ pub struct Run {
     holds_interrupts: bool,
     /// Stepping has to be set anew.
     step_again: bool,
+    /// The observer is to be shown each instruction of ring 0.
+    follows_kernel: bool,
+    /// Ring 3 has been returned to, and has not been shown yet.
+    resuming: bool,
     last_state: State,
     /// Exact mode.
     exact: Option<Box<ExactState>>,
@@ -148,10 +179,19 @@ impl Run {
             unfinished: false,
             holds_interrupts: false,
             step_again: true,
+            follows_kernel: false,
+            resuming: false,
             last_state: State::default(),
             exact: (options.exact && deterministic).then(Box::default),
             processor: processor(),
         }
+    }
+
+    /// Shows the observer each instruction of ring 0 from now on, as [`Stop::Step`], once the guest's
+    /// timer runs. Takes the deterministic clock, on which it changes nothing: instructions with
+    /// interrupts closed take no time then either.
+    pub fn follow_kernel(&mut self) {
+        self.follows_kernel = true;
     }
 
     /// What `input` brings goes to the guest's serial port. It is for the real clock: when a byte
@@ -221,6 +261,13 @@ impl Run {
             && let Some(ending) = self.interrupted()
         {
             return Ok(Some(ending));
+        }
+        if self.resuming {
+            let state = self.machine.vcpu.state();
+            if state.cpl() != 0 {
+                self.resuming = false;
+                observer.look(&self.machine, &state, Stop::Resumed);
+            }
         }
         if let Some(due) = self.due
             && self.clock.now() >= due
@@ -328,15 +375,20 @@ impl Run {
         }
         self.finish()?;
         let state = self.machine.vcpu.state();
-        if !state.interruptible() {
+        let stepped = state.interruptible() || self.follows_kernel && state.cpl() == 0;
+        if !stepped {
             self.machine.vcpu.request_interrupt_window(true);
             return self.machine.vcpu.run().map(Some);
         }
-        self.step(state)
+        self.step(state, observer)
     }
 
     /// Executes one instruction at a boundary where an interrupt could be taken.
-    fn step(&mut self, state: State) -> Result<Option<Exit>, MachineError> {
+    fn step(
+        &mut self,
+        state: State,
+        observer: &mut impl Observer,
+    ) -> Result<Option<Exit>, MachineError> {
         let at = state.instruction_address();
         let mut code = [0; 15];
         let count = self.probes.read_code(&self.machine.linear(), at, &mut code);
@@ -365,7 +417,13 @@ impl Run {
                 }
                 self.counters.stepped += 1;
                 self.counters.exits += 1;
-                self.clock.tick();
+                if state.interruptible() {
+                    self.clock.tick();
+                }
+                if self.follows_kernel && state.cpl() == 0 {
+                    let (before, code) = (&state, &code[..count]);
+                    observer.look(&self.machine, &after, Stop::Step { before, code });
+                }
                 Ok(None)
             }
             Exit::MemoryRead { .. } | Exit::MemoryWrite { .. } => {
@@ -390,9 +448,11 @@ impl Run {
     /// from reporting the open window before it has.
     fn run_one(&mut self, state: State) -> Result<Exit, MachineError> {
         self.step_again = true;
-        self.clock.tick();
+        if state.interruptible() {
+            self.clock.tick();
+            self.machine.vcpu.hold_interrupts_for_one_instruction();
+        }
         self.before = Some(Box::new(state));
-        self.machine.vcpu.hold_interrupts_for_one_instruction();
         self.machine.vcpu.request_interrupt_window(true);
         self.machine.vcpu.run()
     }
@@ -568,6 +628,7 @@ impl Run {
             Ok(switch) => {
                 // A task that goes on in an outer ring does so as after a return.
                 self.ring = Some(switch.ring()).filter(|ring| *ring > switch.before.cpl());
+                observer.look(&self.machine, &state, Stop::Switch(&switch));
                 observer.switch(&switch);
             }
             Err(pending) => self.switching = Some(pending),
@@ -622,12 +683,16 @@ impl Run {
                     self.sequence += 1;
                     self.last_state = state;
                     self.ring = None;
+                    self.resuming = false;
+                    observer.look(&self.machine, &entry.after, Stop::Entry(&entry));
                     observer.entry(&entry);
                 }
             }
             if let Some(iret) = iret {
                 let returning = &capture_return(&self.machine, &iret, state, self.sequence, time);
                 self.ring = Some(returning.ring());
+                self.resuming = self.clock.is_deterministic() && returning.ring() != 0;
+                observer.look(&self.machine, &returning.state, Stop::Return(returning));
                 observer.leave(returning);
             }
             if let Some(jump) = far_jump {

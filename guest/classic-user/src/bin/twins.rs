@@ -1,10 +1,12 @@
 //! Forks. Both twins count in the same variable, and each sees only its own steps: after the first
-//! write each has a page of its own.
+//! write each has a page of its own. Then the parent does what a kernel must not trust, and lets a child
+//! be a zombie for a while.
 
 #![no_std]
 #![no_main]
 
-use unistd::{Arguments, Line, fork, pause, wait, write};
+use core::arch::asm;
+use unistd::{Arguments, Line, exit, fork, getpid, number, pause, wait, write};
 
 unistd::program!(main);
 
@@ -31,5 +33,45 @@ fn main(_: Arguments) -> i32 {
     }
     let mut status = 0;
     wait(&mut status);
-    status
+    if any_stack_will_do() && zombies_wait() { status } else { 1 }
+}
+
+/// Enters the kernel with stack pointers at which there is no stack.
+fn any_stack_will_do() -> bool {
+    [0, 1, 0xFFFF_FFFC].into_iter().all(|stack: u32| {
+        let pid: u32;
+        // SAFETY: the stack is put back before anything uses it.
+        unsafe {
+            asm!("xchg esp, {stack}", "int 0x80", "xchg esp, {stack}",
+                 stack = inout(reg) stack => _, inout("eax") number::GETPID => pid);
+        }
+        pid == getpid()
+    })
+}
+
+/// One child has ended, another is made and ends, and only then both are waited for. Who asks for memory
+/// behind that gets theirs.
+fn zombies_wait() -> bool {
+    /// Where nothing else lies, and more pages than the kernel would rather give away.
+    const PAGES: core::ops::Range<usize> = 0x100..0x118;
+    let mut well = zombie() && zombie();
+    for _ in 0..2 {
+        well &= wait(&mut 0).is_some();
+    }
+    for page in PAGES {
+        // SAFETY: inside of the 64 MiB, where each page is there as soon as it is used.
+        unsafe { ((page * 4096) as *mut u32).write_volatile(1) };
+    }
+    well
+}
+
+/// Makes a child that ends at once.
+fn zombie() -> bool {
+    let child = fork();
+    if child == Some(0) {
+        exit(0);
+    }
+    pause();
+    pause();
+    child.is_some()
 }

@@ -22,6 +22,10 @@ pub(crate) fn become_idle(idle: &'static Task) -> ! {
 extern "C" fn body() -> ! {
     loop {
         life::reap_for_idle();
+        if life::has_lost_init() {
+            println!("micro: init has ended");
+            power::off(abi::port::EXIT_PANIC);
+        }
         if table::all().next().is_none() {
             println!("micro: all tasks have ended");
             power::off(abi::port::EXIT_OK);

@@ -31,6 +31,11 @@ pub(crate) fn set_init(id: Id) {
     INIT.set(id);
 }
 
+/// Whether there was an init, and is no more.
+pub(super) fn has_lost_init() -> bool {
+    INIT.get() != Id::IDLE && table::find(INIT.get()).is_none()
+}
+
 /// A copy of the task that runs: its memory, copy-on-write, and its registers with 0 in EAX.
 pub(crate) fn fork(frame: &UserFrame) -> Result<u32, Error> {
     let current = Task::current();

@@ -70,6 +70,23 @@ impl Mail {
         }
     }
 
+    /// Whether nothing waits to be received.
+    pub(super) fn is_empty(&self) -> bool {
+        self.senders.get() == 0 && self.bits.get() == 0
+    }
+
+    /// Label, two words and length of what has come, and from whom.
+    pub(super) fn incoming(&self) -> (Id, [u32; 4]) {
+        let Message { label, word, third, length } = self.incoming.get();
+        (self.from.get(), [label, word, third, length])
+    }
+
+    pub(super) fn set_incoming(&self, from: Id, words: [u32; 4]) {
+        let [label, word, third, length] = words;
+        self.incoming.set(Message { label, word, third, length });
+        self.from.set(from);
+    }
+
     /// Names the buffer for long messages.
     pub(crate) fn set_buffer(&self, address: u32, length: u32) {
         self.buffer.set((address, length));
@@ -204,11 +221,20 @@ fn check_sender(from: Option<Id>) -> Result<(), Error> {
     }
 }
 
-/// What waits for a task already.
+/// What waits for a task already: mostly nothing.
+#[inline(always)]
 fn take(receiver: &'static Task, from: Option<Id>) -> Option<(Id, Message)> {
     if from.is_none() && receiver.mail.bits.get() != 0 {
         return Some(take_bits(receiver));
     }
+    if receiver.mail.senders.get() == 0 {
+        return None;
+    }
+    take_from_senders(receiver, from)
+}
+
+#[inline(never)]
+fn take_from_senders(receiver: &'static Task, from: Option<Id>) -> Option<(Id, Message)> {
     while receiver.mail.senders.get() > 0 {
         let wants = |task: &&Task| {
             task.state() == State::Sending(receiver.id())
@@ -239,6 +265,7 @@ fn take_bits(task: &Task) -> (Id, Message) {
 }
 
 /// Delivers the answer to a task that waits for it; gives that task, which is not awake yet.
+#[inline(always)]
 fn deliver_reply(to: Id, message: Message) -> Result<&'static Task, Error> {
     let current = Task::current();
     let caller = table::find(to).ok_or(Error::NoSuchTask)?;
@@ -255,17 +282,24 @@ fn deliver_reply(to: Id, message: Message) -> Result<&'static Task, Error> {
 }
 
 /// Puts a message into the receiver's record, and its bytes into the receiver's buffer.
+#[inline(always)]
 fn deliver(from: &Task, to: &Task, message: Message) -> Result<(), Error> {
-    let mut message = message;
     if message.length > 0 {
-        let (buffer, room) = to.mail.buffer.get();
-        if message.length > MESSAGE.min(room) {
-            return Err(Error::TooLong);
-        }
-        copy(from, message.third, to, buffer, message.length)?;
-        message.third = buffer;
+        return deliver_long(from, to, message);
     }
     to.mail.incoming.set(message);
+    to.mail.from.set(from.id());
+    Ok(())
+}
+
+#[inline(never)]
+fn deliver_long(from: &Task, to: &Task, message: Message) -> Result<(), Error> {
+    let (buffer, room) = to.mail.buffer.get();
+    if message.length > MESSAGE.min(room) {
+        return Err(Error::TooLong);
+    }
+    copy(from, message.third, to, buffer, message.length)?;
+    to.mail.incoming.set(Message { third: buffer, ..message });
     to.mail.from.set(from.id());
     Ok(())
 }

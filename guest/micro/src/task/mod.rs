@@ -10,10 +10,12 @@
 //! | `scheduler` | who is next; waiting, and being woken |
 //! | `life` | fork, threads, exec; how tasks end, and who hears of it |
 //! | `message` | call, receive, reply, notify |
+//! | `fast` | the same for short messages, when nobody has to be waited for |
 //! | `fpu` | x87 and SSE registers, moved only when somebody uses them |
 //! | `idle` | what runs when nobody is ready |
 
 mod block;
+pub(crate) mod fast;
 pub(crate) mod fpu;
 mod id;
 pub(crate) mod idle;

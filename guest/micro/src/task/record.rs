@@ -8,7 +8,7 @@ use super::block::{self, Block};
 use super::name::Name;
 use super::{Id, fpu, message, scheduler, stack, table};
 use crate::clock::Moment;
-use crate::device::Ports;
+use crate::device::{Ports, is_any_port_open};
 use crate::memory::kernel;
 use crate::memory::space::Space;
 use crate::plant::Plant;
@@ -72,6 +72,7 @@ pub(crate) struct Task {
     is_boot_module: Cell<bool>,
     rights: Cell<u32>,
     ports: Cell<Ports>,
+    has_ports: Cell<bool>,
     ticks: Cell<u32>,
     /// Its program's memory. The idle task has none, and neither has a task that has ended.
     space: RefCell<Option<Space>>,
@@ -121,8 +122,8 @@ impl Task {
 
     fn place(id: Id, name: Name) -> Option<&'static Self> {
         let block = Block::create(id.place())?;
-        if Plant::ZombieStackReused.is_planted()
-            && let Some(zombie) = table::all().find(|task| task.report().is_some())
+        if let Some(zombie) = table::all().find(|task| task.report().is_some())
+            && Plant::ZombieStackReused.is_planted_once()
         {
             block.take_stack_of(&zombie.block);
         }
@@ -150,6 +151,7 @@ impl Task {
             is_boot_module: Cell::new(false),
             rights: Cell::new(0),
             ports: Cell::new(Ports::NONE),
+            has_ports: Cell::new(false),
             ticks: Cell::new(0),
             space: RefCell::new(None),
             user_stack: Cell::new(0),
@@ -274,6 +276,7 @@ impl Task {
 
     pub(crate) fn set_ports(&self, ports: Ports) {
         self.ports.set(ports);
+        self.has_ports.set(!ports.is_empty());
     }
 
     /// Where system calls by SYSENTER return to.
@@ -363,7 +366,9 @@ impl Task {
             // SAFETY: the kernel is the same in all directories.
             unsafe { arch::control::set_cr3(self.directory.get()) };
         }
-        self.ports.get().open();
+        if self.has_ports.get() || is_any_port_open() {
+            self.ports.get().open();
+        }
         fpu::before_task(self);
     }
 

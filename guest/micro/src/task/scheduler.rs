@@ -86,12 +86,19 @@ pub(crate) fn wait(state: State) -> Result<(), Error> {
     current.outcome()
 }
 
+/// Whether anybody is ready who is more important than this task.
+#[inline(always)]
+pub(super) fn is_anyone_above(task: &Task) -> bool {
+    SCHEDULER.occupied.get() >> task.priority() > 1
+}
+
 /// Waits, and lets the task go on at once for which this is done, if nobody is more important.
+#[inline(always)]
 pub(crate) fn wait_for_the_good_of(state: State, other: &'static Task) -> Result<(), Error> {
     let current = Task::current();
     current.set_state(state);
     other.set_outcome(Ok(()));
-    if SCHEDULER.occupied.get() >> other.priority() > 1 {
+    if is_anyone_above(other) {
         make_ready(other);
         switch();
     } else {
@@ -139,6 +146,7 @@ pub(crate) fn give_way(from_kernel: bool) {
 }
 
 /// Goes on with the next task that is ready, idle if there is none.
+#[inline(never)]
 fn switch() {
     let next = take_next().or_else(|| table::at(0));
     SCHEDULER.switches.set(SCHEDULER.switches.get().wrapping_add(1));

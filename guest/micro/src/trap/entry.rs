@@ -14,7 +14,7 @@
 //! The no-ops `66 90` are where the VMM may put its probes: see [`abi::probe`].
 
 use super::frame::{CS, EIP, VECTOR};
-use super::trap;
+use super::{system_call, trap};
 use crate::segments::{KERNEL_DATA, USER_DATA};
 use abi::vector;
 use core::arch::global_asm;
@@ -65,7 +65,12 @@ global_asm!(
     "    movl %eax, %fs",
     "    movl %eax, %gs",
     "    pushl %esp",
+    "    cmpb ${system_call_vector}, {vector} + 4(%esp)",
+    "    je 2f",
     "    call {trap}",
+    "    addl $4, %esp",
+    "    jmp leave",
+    "2:  call {system_call}",
     "    addl $4, %esp",
     ".globl leave",
     "leave:",
@@ -91,6 +96,8 @@ global_asm!(
     eip = const EIP,
     vector = const VECTOR,
     trap = sym trap,
+    system_call = sym system_call,
+    system_call_vector = const vector::SYSTEM_CALL,
     options(att_syntax),
 );
 

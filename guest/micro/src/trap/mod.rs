@@ -8,7 +8,7 @@
 //! | `reason` | what went wrong, in words and for the parent |
 //! | `double_fault` | the end of the kernel, when one of its stacks overflows |
 //!
-//! [`trap`] is where all of them meet: timer, system call, fault. It decides what the event means,
+//! System calls go to [`system_call`], and all others meet in [`trap`]: timer, fault. It decides what the event means,
 //! lets somebody handle it, and switches tasks if that ended the turn. It can be on a stack two or
 //! three times: a system call that copies with interrupts open, the page fault of that copy, and
 //! the timer during that.
@@ -23,7 +23,7 @@ pub(crate) use table::start;
 
 use crate::memory::user;
 use crate::plant::Plant;
-use crate::task::{Task, fpu, life, scheduler};
+use crate::task::{Task, fast, fpu, life, scheduler};
 use crate::{call, clock, device, sysenter};
 use abi::task::{KILLED, Report};
 use abi::vector;
@@ -33,6 +33,17 @@ use frame::Frame;
 
 /// Errors of a page fault: it was a write.
 const WRITE: u32 = 1 << 1;
+
+/// Handles a system call: the short way, if it is a short message, else like any other entry.
+pub(crate) extern "C" fn system_call(frame: &mut Frame) {
+    if !frame.is_from_user() {
+        unexpected(frame);
+    }
+    if sysenter::is_marked(frame) || fast::exchange(frame).is_none() {
+        call::dispatch(frame);
+    }
+    leave(frame);
+}
 
 /// Handles one entry into ring 0.
 pub(crate) extern "C" fn trap(frame: &mut Frame) {
@@ -44,7 +55,6 @@ pub(crate) extern "C" fn trap(frame: &mut Frame) {
             break_on_purpose(frame);
         }
         line @ vector::IRQ..=vector::SPURIOUS_SECOND => device::interrupt(line),
-        vector::SYSTEM_CALL if from_user => call::dispatch(frame),
         vector::PAGE_FAULT => page_fault(frame),
         vector::DEVICE_NOT_AVAILABLE if from_user && fpu::open() => {}
         vector::DEBUG if sysenter::was_stepped_into(frame) => {
@@ -57,6 +67,13 @@ pub(crate) extern "C" fn trap(frame: &mut Frame) {
         ..vector::EXCEPTIONS if from_user => life::end(reason::report(frame)),
         _ => unexpected(frame),
     }
+    leave(frame);
+}
+
+/// Before an entry is left: switches, if it is time, and ends a task that was killed.
+#[inline(always)]
+fn leave(frame: &mut Frame) {
+    let from_user = frame.is_from_user();
     // What had interrupts open can be left for another task: a program, or the kernel on a long
     // path. Everything else is in the middle of something short.
     if scheduler::wants_switch() && (from_user || frame.had_interrupts_open()) {
@@ -106,8 +123,14 @@ fn break_on_purpose(frame: &mut Frame) {
         let Frame { eip, cs, eflags, registers, .. } = *frame;
         Task::current().keep_context([eip, cs, eflags, registers.eax, registers.ecx]);
     }
-    // REP: nothing is left to do.
-    if Plant::StringCutShort.is_planted() && frame.is_from_user() && frame.eflags & 1 << 16 != 0 {
-        frame.registers.ecx = 0;
+    if Plant::StringCutShort.is_planted() && frame.is_from_user() {
+        const REP_MOVSB: [u8; 2] = [0xF3, 0xA4];
+        let mut instruction = [0; 2];
+        let claim = user::Claim::new(frame.eip, 2);
+        if claim.and_then(|claim| claim.copy_in(0, &mut instruction)).is_ok()
+            && instruction == REP_MOVSB
+        {
+            frame.registers.ecx = 0;
+        }
     }
 }

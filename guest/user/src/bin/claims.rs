@@ -23,8 +23,8 @@
 #![no_main]
 
 use abi::call::{Call, Error};
-use abi::layout::{KERNEL, PAGE, PROGRAM, STACK_SIZE, STACK_TOP};
-use abi::task::{FAULTED, Report};
+use abi::layout::{KERNEL, KERNEL_STACK, PAGE, PROGRAM, STACK_SIZE, STACK_TOP};
+use abi::task::{FAULTED, PLACE_BITS, Report};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use user::message::{self, Message};
@@ -233,10 +233,9 @@ fn text<const LENGTH: usize>(letter: u8) -> [u8; LENGTH] {
 }
 
 fn preempted_in_a_long_write() -> bool {
-    let writer = child(|| {
-        let text = text::<6144>(b'w');
-        i32::from(call::write(&text) != Ok(6144))
-    });
+    // Made before there is a second task, or that would be done by then.
+    let text = text::<6144>(b'w');
+    let writer = child(|| i32::from(call::write(&text) != Ok(6144)));
     let other = child(|| {
         let me = call::getpid();
         for _ in 0..12 {
@@ -295,9 +294,18 @@ fn kernel_stack_overflows() -> bool {
         println!("claims: the kernel needs allow=recurse on its command line");
         return false;
     }
+    let used = |depth| {
+        let _ = call::recurse(depth);
+        let place = call::getpid() & ((1 << PLACE_BITS) - 1);
+        call::inspect(place).ok().flatten().map_or(0, |info| info.kernel_stack_used)
+    };
     let _ = child(|| {
-        println!("claims: task {} lets the kernel's stack overflow", call::getpid());
-        i32::from(call::recurse(1000).is_ok())
+        // From two depths follows how much a level takes; then a little more than there is.
+        let (shallow, deep) = (used(30), used(60));
+        let level = (deep - shallow) / 30;
+        let depth = 60 + (KERNEL_STACK - deep + PAGE / 2) / level.max(1);
+        println!("claims: task {} makes the kernel call itself {depth} times", call::getpid());
+        i32::from(call::recurse(depth).is_ok())
     });
     // With a guard page there is no way back to here.
     let _ = call::wait(0);

@@ -10,7 +10,7 @@
 //! | `cli` | closes interrupts | #GP |
 //! | `port` | writes to the port that powers the machine off | #GP |
 //! | `gate` | uses a gate of the kernel, by `int 14` | #GP |
-//! | `float` | uses the FPU | #NM |
+//! | `float` | uses the FPU | nothing, if there is one |
 //! | `trap` | sets TF | #DB |
 //! | `int3` | a breakpoint | #BP |
 //! | `pointer` | passes pointers that are not its own to `write` | errors, and it goes on |

@@ -79,7 +79,7 @@ fn start(words: &[&str], rights: u32, environment: &[String]) -> Option<u32> {
 /// Waits until a server has told the name server that it is there.
 fn is_found(names: u32, name: &str) -> bool {
     name == "names"
-        || (0..500).any(|_| {
+        || (0..5000).any(|_| {
             let question = Message::long(names::FIND, 0, name.as_bytes());
             let found = message::call(names, question).is_ok_and(|answer| answer.word != 0);
             if !found {

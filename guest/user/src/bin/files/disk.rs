@@ -12,6 +12,7 @@
 
 use abi::service::{error, files};
 use alloc::vec::Vec;
+use user::call;
 
 const BLOCK: usize = 512;
 /// As many as the table has room for: 16 bits each.
@@ -26,15 +27,15 @@ const LAST: u16 = 0xFFFF;
 
 /// The disk.
 pub(crate) struct Disk {
-    bytes: Vec<u8>,
+    bytes: &'static mut [u8],
 }
 
 impl Disk {
     /// A disk with no files on it; `None` if there is no memory for it.
     pub(crate) fn format() -> Option<Self> {
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(BLOCKS * BLOCK).ok()?;
-        bytes.resize(BLOCKS * BLOCK, 0);
+        let start = call::grow((BLOCKS * BLOCK) as i32).ok()?;
+        // SAFETY: the kernel has just given us this memory, full of zeros, for good.
+        let bytes = unsafe { core::slice::from_raw_parts_mut(start as *mut u8, BLOCKS * BLOCK) };
         let mut disk = Self { bytes };
         (0..DIRECTORY.end).for_each(|block| disk.set_next(block, LAST));
         Some(disk)

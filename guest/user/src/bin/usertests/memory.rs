@@ -195,7 +195,7 @@ fn use_memory_up(but: u32) {
 }
 
 fn fork_when_memory_is_used_up() -> bool {
-    for left in [0, 1, 2, 3, 5, 8] {
+    for left in [0, 1, 2, 3, 5, 6] {
         let report = report(|| {
             use_memory_up(left);
             let before = call::counters();
@@ -204,7 +204,9 @@ fn fork_when_memory_is_used_up() -> bool {
                 _ => 1,
             }
         });
-        check!(report.status == 0 && report.how == 0, "{left} frames left: {report:?}");
+        // It may itself end for want of a page to write to.
+        let starved = report.how == FAULTED && report.vector == 14;
+        check!(report.status == 0 && report.how == 0 || starved, "{left} frames left: {report:?}");
     }
     true
 }

@@ -1,0 +1,118 @@
+//! What is claimed of kernel stacks is proved by what the guests show, and refuted by the twins in which
+//! it is false on purpose.
+
+use esp0::claims::{
+    CLAIMS, Claim, Doubt, Event, Host, Moment, Recordings, Row, Status, Subject, claim, judge, run,
+    scenario,
+};
+use esp0::entry::Entry;
+use esp0::probe::Choice;
+use std::time::Duration;
+
+fn host(probes: Choice) -> Host {
+    let host = tests::host();
+    Host {
+        backend: host.backend.clone(),
+        breakpoints: host.breakpoints,
+        probes,
+        timeout: Duration::from_secs(300),
+    }
+}
+
+fn rows(claims: &[&'static Claim], broken: bool, probes: Choice) -> Vec<Row> {
+    let host = host(probes);
+    let mut recordings = Recordings::new(&host);
+    let judge = |claim: &&'static Claim| {
+        judge(claim, broken, None, &mut recordings, &|_| {}).unwrap_or_else(|why| panic!("{why}"))
+    };
+    claims.iter().flat_map(judge).collect()
+}
+
+#[track_caller]
+fn assert_all(rows: &[Row], expected: Status) {
+    for row in rows {
+        let place = format!("{} on {}: {}", row.claim.id, row.kernel, row.evidence);
+        assert_eq!(row.status, expected, "{place}");
+        assert_eq!(row.broken.is_some(), expected == Status::Refuted, "{place}");
+    }
+}
+
+/// The claims, for two tests side by side: scenarios that are followed take their time.
+fn about(subject: Subject) -> Vec<&'static Claim> {
+    CLAIMS.iter().filter(|claim| claim.subject == subject).collect()
+}
+
+#[test]
+fn what_is_claimed_of_the_processor_is_proved_on_both_kernels() {
+    let rows = rows(&about(Subject::Hardware), false, Choice::Auto);
+    assert_all(&rows, Status::Proved);
+    assert_eq!(rows.len(), 9 * 2 + 1);
+}
+
+#[test]
+fn what_is_claimed_of_every_kernel_is_proved() {
+    let rows = rows(&about(Subject::Kernel), false, Choice::Auto);
+    assert_all(&rows, Status::Proved);
+    assert_eq!(rows.iter().filter(|row| row.kernel == "micro").count(), 15);
+    assert_eq!(rows.iter().filter(|row| row.kernel == "classic").count(), 7);
+}
+
+#[test]
+fn what_is_claimed_of_linux_0_12_is_proved_on_classic() {
+    let rows = rows(&about(Subject::Linux), false, Choice::Auto);
+    assert_all(&rows, Status::Proved);
+    assert_eq!(rows.len(), 12);
+}
+
+#[test]
+fn what_is_claimed_of_the_processor_is_refuted_by_its_twins() {
+    assert_all(&rows(&about(Subject::Hardware), true, Choice::Auto), Status::Refuted);
+}
+
+#[test]
+fn what_is_claimed_of_every_kernel_is_refuted_by_its_twins() {
+    assert_all(&rows(&about(Subject::Kernel), true, Choice::Auto), Status::Refuted);
+}
+
+#[test]
+fn what_is_claimed_of_linux_0_12_is_refuted_by_its_twins() {
+    assert_all(&rows(&about(Subject::Linux), true, Choice::Auto), Status::Refuted);
+}
+
+#[test]
+fn a_claim_that_is_not_exercised_is_open() {
+    // Nobody runs long string instructions in the default workload.
+    let host = host(Choice::Auto);
+    let recording = run(scenario("micro").expect("it exists"), None, &host).expect("it runs");
+    let claim = claim("H10").expect("it exists");
+    assert!(matches!((claim.judge)(&recording), Err(Doubt::Open(_))));
+}
+
+#[test]
+fn what_is_proved_does_not_depend_on_the_kind_of_probe() {
+    let some: Vec<&Claim> =
+        ["H1", "H4", "H9", "K1", "K3", "K9", "L2", "L12"].into_iter().filter_map(claim).collect();
+    for probes in [Choice::Patch, Choice::Breakpoint] {
+        assert_all(&rows(&some, false, probes), Status::Proved);
+    }
+}
+
+#[test]
+fn following_the_kernel_by_instruction_changes_nothing_that_it_does() {
+    let host = host(Choice::Auto);
+    let trace = |name| -> Vec<String> {
+        let scenario = scenario(name).expect("there is such a scenario");
+        let recording = run(scenario, None, &host).unwrap_or_else(|why| panic!("{why}"));
+        let event = |moment: &Moment| match &moment.event {
+            // The state before is seen more often when the kernel is followed.
+            Event::Entry(entry) => format!("{:?}", Entry { before: None, ..(**entry).clone() }),
+            other => format!("{other:?}"),
+        };
+        recording.moments.iter().map(event).collect()
+    };
+    let (free, followed) = (trace("classic"), trace("classic followed"));
+    for (free, followed) in free.iter().zip(&followed) {
+        assert_eq!(free, followed);
+    }
+    assert_eq!(free.len(), followed.len());
+}

@@ -1,0 +1,147 @@
+//! What is said of kernel stacks, claim by claim, and what a run shows of it.
+//!
+//! A claim is a sentence, the scenarios that exercise it, a judge and a twin. The judge is a function
+//! over a [`Recording`], which was made from outside; it does not know which kernel ran, nor whether
+//! it is the twin. In the twin the claim is false on purpose, and the judge has to find it *refuted*:
+//! a judge that cannot is no evidence.
+//!
+//! ```text
+//!  scenario ─► run ─► recording ─► judge ─► proved, refuted or open, and the evidence
+//!                        ▲
+//!         twin: a plant in the guest, or one word altered here
+//! ```
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `recording` | what is kept of a run |
+//! | `stacks`, `steps` | what was written to kernel stacks; what the kernel did by instruction |
+//! | `scenario` | the guests that are run |
+//! | `hardware`, `switching`, `memory`, `linux` | the judges |
+//! | `table` | the claims as text and as JSON |
+
+mod hardware;
+mod linux;
+mod list;
+mod memory;
+mod recording;
+mod scenario;
+mod stacks;
+mod steps;
+mod switching;
+mod table;
+
+pub use list::CLAIMS;
+pub use recording::{Event, Moment, Recorder, Recording, Sight};
+pub use scenario::{
+    Ends, Failure, Host, PointerCall, Recordings, SCENARIOS, Scenario, judge, run, scenario,
+};
+pub use table::{Row, Table};
+
+/// What became of a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// The evidence is there.
+    Proved,
+    /// The evidence speaks against it.
+    Refuted,
+    /// It was not exercised.
+    Open,
+}
+
+impl Status {
+    /// The word that tables use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Status::Proved => "proved",
+            Status::Refuted => "refuted",
+            Status::Open => "open",
+        }
+    }
+}
+
+/// Why a claim is not proved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// The evidence speaks against it.
+    Refuted(String),
+    /// It was not exercised, or not so that it could be seen.
+    Open(String),
+}
+
+/// What a judge says: the evidence for the claim, or why there is none.
+pub type Judgement = Result<String, Doubt>;
+
+/// Refutes, unless `holds`.
+fn that(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), Doubt> {
+    if holds { Ok(()) } else { Err(Doubt::Refuted(otherwise())) }
+}
+
+/// Leaves the claim open, unless it was `exercised`.
+fn given(exercised: bool, otherwise: impl FnOnce() -> String) -> Result<(), Doubt> {
+    if exercised { Ok(()) } else { Err(Doubt::Open(otherwise())) }
+}
+
+/// The claim is open: this is missing.
+fn missing(what: &str) -> impl FnOnce() -> Doubt {
+    let what = what.to_owned();
+    move || Doubt::Open(what)
+}
+
+/// What a claim is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// The processor.
+    Hardware,
+    /// Every kernel with a stack per task.
+    Kernel,
+    /// Linux 0.12.
+    Linux,
+}
+
+impl Subject {
+    /// The heading of its part of the table.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Subject::Hardware => "The hardware",
+            Subject::Kernel => "Every kernel with a stack per task",
+            Subject::Linux => "Linux 0.12",
+        }
+    }
+}
+
+/// How a claim is made false.
+#[derive(Clone, Copy, Debug)]
+pub enum Twin {
+    /// The guest of these scenarios does otherwise, when told so by `plant=NAME`.
+    Plants(&'static [(&'static str, &'static str)]),
+    /// No guest can make a processor do otherwise, or none that runs on: one thing in the recording
+    /// is altered, and the output says so.
+    Altered {
+        /// What is altered.
+        what: &'static str,
+        /// Alters it; false if there was nothing to alter.
+        alter: fn(&mut Recording) -> bool,
+    },
+}
+
+/// Something that is said of kernel stacks.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim {
+    /// Its short name: H1.
+    pub id: &'static str,
+    /// What is said.
+    pub sentence: &'static str,
+    /// What it is about.
+    pub subject: Subject,
+    /// The names of the scenarios that exercise it, one for each kernel.
+    pub scenarios: &'static [&'static str],
+    /// Decides.
+    pub judge: fn(&Recording) -> Judgement,
+    /// How it is made false.
+    pub twin: Twin,
+}
+
+/// The claim of that name, however it is written.
+pub fn claim(id: &str) -> Option<&'static Claim> {
+    CLAIMS.iter().find(|claim| claim.id.eq_ignore_ascii_case(id))
+}

@@ -1,0 +1,295 @@
+//! The guests that exercise the claims.
+
+use super::recording::{Recorder, Recording};
+use super::table::Row;
+use super::{Claim, Doubt, Twin};
+use crate::boot::{self, KernelFile, ModuleFile};
+use crate::devices::Devices;
+use crate::guests;
+use crate::host::Backend;
+use crate::machine::{Machine, MachineError};
+use crate::probe::Choice;
+use crate::run::{ClockChoice, Ending, Options, Run, entry_state};
+use std::time::Duration;
+use thiserror::Error;
+
+/// RAM of each guest, in bytes.
+const MEMORY: u64 = 16 << 20;
+
+/// A twin need not come to an end: what it did until then is judged.
+const TWIN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A guest, and how it is run: always on the deterministic clock, for the states before are to be
+/// known, and two runs are to show the same.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    /// Its name.
+    pub name: &'static str,
+    /// Which of the guests that esp0 carries.
+    pub guest: &'static str,
+    /// The kernel's command line.
+    pub command_line: &'static str,
+    /// The modules; if there are none, those that the guest has by default.
+    pub modules: &'static [&'static str],
+    /// Time that an instruction takes, in nanoseconds.
+    pub nanoseconds: u64,
+    /// Show each instruction of ring 0.
+    pub follow: bool,
+    /// The system calls that take an address: what the ABI of the guest's programs says.
+    pub pointer_calls: &'static [PointerCall],
+    /// How it ends if all is well.
+    pub ends: Ends,
+}
+
+/// The number of a system call in EAX, and which register, in the order of [`ia32::General`], holds
+/// the address that it is passed.
+pub type PointerCall = (u32, usize);
+
+/// How a scenario ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// The guest powers off.
+    Well,
+    /// The guest gives up, as it is meant to.
+    InFailure,
+}
+
+const MICRO: Scenario = Scenario {
+    name: "micro",
+    guest: "micro",
+    command_line: "",
+    modules: &[],
+    nanoseconds: 40_000,
+    follow: false,
+    pointer_calls: &[],
+    ends: Ends::Well,
+};
+
+const CLASSIC: Scenario = Scenario {
+    name: "classic",
+    guest: "classic",
+    nanoseconds: 20_000,
+    // write(file, address, length)
+    pointer_calls: &[(4, 1)],
+    ..MICRO
+};
+
+/// A case of the program that shows claims on the microkernel.
+const fn micro(name: &'static str, modules: &'static [&'static str]) -> Scenario {
+    // write(address, length), counters(address)
+    Scenario { name, modules, pointer_calls: &[(1, 3), (18, 3)], ..MICRO }
+}
+
+/// All scenarios.
+pub const SCENARIOS: &[Scenario] = &[
+    MICRO,
+    Scenario { follow: true, ..micro("micro followed", &["compute", "writer", "sleeper 10"]) },
+    micro("micro tasks", &["claims tasks"]),
+    micro("micro h8", &["claims h8"]),
+    micro("micro h9", &["claims h9"]),
+    micro("micro h10", &["claims h10"]),
+    micro("micro k2", &["claims k2"]),
+    micro("micro k5", &["claims k5"]),
+    Scenario { follow: true, ..micro("micro k6", &["claims k6"]) },
+    micro("micro k9", &["claims k9"]),
+    Scenario {
+        command_line: "allow=recurse",
+        ends: Ends::InFailure,
+        ..micro("micro k10", &["claims k10"])
+    },
+    micro("micro k11", &["claims k11"]),
+    micro("micro k12", &["claims k12"]),
+    micro("micro k13", &["claims k13"]),
+    Scenario { follow: true, ..micro("micro k14", &["claims k14"]) },
+    micro("micro k15", &["claims k15"]),
+    CLASSIC,
+    Scenario { name: "classic followed", follow: true, ..CLASSIC },
+    Scenario { name: "broken", guest: "broken", ..MICRO },
+];
+
+/// The scenario of that name.
+pub fn scenario(name: &str) -> Option<&'static Scenario> {
+    SCENARIOS.iter().find(|scenario| scenario.name == name)
+}
+
+impl Scenario {
+    /// The guest and its modules, for whoever waits.
+    pub fn describe(&self, plant: Option<&str>) -> String {
+        let modules = self.commands().join(", ");
+        let mut text = self.guest.to_owned();
+        if !modules.is_empty() {
+            text += &format!(" with {modules}");
+        }
+        if let Some(plant) = plant {
+            text += &format!(" and plant={plant}");
+        }
+        if self.follow {
+            text += ", each instruction of ring 0 followed";
+        }
+        text
+    }
+
+    fn commands(&self) -> &'static [&'static str] {
+        match guests::guest(self.guest) {
+            Some(guest) if self.modules.is_empty() => guest.modules,
+            _ => self.modules,
+        }
+    }
+}
+
+/// What the scenarios run on.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// What stands behind /dev/kvm.
+    pub backend: Backend,
+    /// How many hardware breakpoints work.
+    pub breakpoints: usize,
+    /// How entries are caught.
+    pub probes: Choice,
+    /// Wall-clock time after which a scenario is ended.
+    pub timeout: Duration,
+}
+
+/// Why there is no recording.
+#[derive(Debug, Error)]
+pub enum Failure {
+    /// The guest cannot be loaded.
+    #[error(transparent)]
+    Boot(#[from] boot::BootError),
+    /// KVM refused something.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// The user has ended it.
+    #[error("stopped by the user")]
+    Stopped,
+    /// esp0 does not carry what the scenario names.
+    #[error("esp0 carries no {0}")]
+    Unknown(&'static str),
+}
+
+/// Runs a scenario to its end, with this bug in the guest, if any.
+///
+/// # Errors
+/// [`Failure`] if it cannot be run. That the guest fails is none: the judges see how it ended.
+pub fn run(scenario: &Scenario, plant: Option<&str>, host: &Host) -> Result<Recording, Failure> {
+    let guest = guests::guest(scenario.guest).ok_or(Failure::Unknown(scenario.guest))?;
+    let mut modules = Vec::new();
+    for command in scenario.commands() {
+        let program = guests::program(command).ok_or(Failure::Unknown(command))?;
+        modules.push(ModuleFile { name: command, command, bytes: program.bytes });
+    }
+    let mut command_line = scenario.command_line.to_owned();
+    if let Some(plant) = plant {
+        command_line += &format!(" plant={plant}");
+    }
+    let mut machine = Machine::new(MEMORY)?;
+    let kernel = KernelFile { name: guest.name, bytes: guest.kernel };
+    let boot = boot::load(machine.memory.all(), kernel, &modules, command_line.trim())?;
+    machine.vcpu.set_state(&entry_state(&boot.entry));
+    let options = Options {
+        clock: ClockChoice::Deterministic { nanoseconds_per_instruction: scenario.nanoseconds },
+        probes: host.probes,
+        breakpoints: host.breakpoints,
+        timeout: Some(plant.map_or(host.timeout, |_| host.timeout.min(TWIN_TIMEOUT))),
+        exact: false,
+    };
+    let mut run = Run::new(machine, Devices::new(MEMORY), &options);
+    if scenario.follow {
+        run.follow_kernel();
+    }
+    let mut recorder = Recorder::new(&host.backend, scenario);
+    let end = run.run(&mut recorder)?;
+    if end.ending == Ending::Stopped {
+        return Err(Failure::Stopped);
+    }
+    Ok(recorder.finish(end, run.machine(), scenario))
+}
+
+/// The recordings of a session: each scenario is run once, whatever asks for it.
+#[derive(Debug)]
+pub struct Recordings<'a> {
+    host: &'a Host,
+    made: Vec<(&'static str, Option<&'static str>, Recording)>,
+}
+
+impl<'a> Recordings<'a> {
+    /// None yet.
+    pub fn new(host: &'a Host) -> Self {
+        Recordings { host, made: Vec::new() }
+    }
+
+    /// The recording of a scenario; `progress` is told before one is made.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub fn get(
+        &mut self,
+        scenario: &'static Scenario,
+        plant: Option<&'static str>,
+        progress: impl FnOnce(&str),
+    ) -> Result<&Recording, Failure> {
+        let same = |(name, with, _): &(&str, Option<&str>, Recording)| {
+            *name == scenario.name && *with == plant
+        };
+        let index = match self.made.iter().position(same) {
+            Some(index) => index,
+            None => {
+                progress(&scenario.describe(plant));
+                self.made.push((scenario.name, plant, run(scenario, plant, self.host)?));
+                self.made.len() - 1
+            }
+        };
+        Ok(&self.made[index].2)
+    }
+}
+
+/// What its scenarios show of a claim, a row for each kernel; or its twins, if it is to be `broken`.
+///
+/// # Errors
+/// As [`run`].
+pub fn judge(
+    claim: &'static Claim,
+    broken: bool,
+    kernel: Option<&str>,
+    recordings: &mut Recordings<'_>,
+    progress: &dyn Fn(&str),
+) -> Result<Vec<Row>, Failure> {
+    let wanted = |scenario: &&Scenario| kernel.is_none_or(|kernel| kernel == scenario.guest);
+    let mut rows = Vec::new();
+    match claim.twin {
+        Twin::Plants(plants) if broken => {
+            for (name, plant) in plants {
+                let scenario = scenario(name).ok_or(Failure::Unknown(name))?;
+                let recording = recordings.get(scenario, Some(plant), progress)?;
+                let what = format!("plant={plant} in the guest");
+                rows.push(Row::new(claim, scenario.guest, (claim.judge)(recording), Some(what)));
+            }
+        }
+        _ => {
+            for name in claim.scenarios {
+                let scenario = scenario(name).ok_or(Failure::Unknown(name))?;
+                if !wanted(&scenario) {
+                    continue;
+                }
+                let recording = recordings.get(scenario, None, progress)?;
+                let Twin::Altered { what, alter } = claim.twin else {
+                    rows.push(Row::new(claim, scenario.guest, (claim.judge)(recording), None));
+                    continue;
+                };
+                if !broken {
+                    rows.push(Row::new(claim, scenario.guest, (claim.judge)(recording), None));
+                    continue;
+                }
+                let mut altered = recording.clone();
+                let (judgement, what) = if alter(&mut altered) {
+                    ((claim.judge)(&altered), format!("the recording was altered: {what}"))
+                } else {
+                    let why = "there is nothing in the recording to alter".to_owned();
+                    (Err(Doubt::Open(why)), "nothing was altered".to_owned())
+                };
+                rows.push(Row::new(claim, scenario.guest, judgement, Some(what)));
+            }
+        }
+    }
+    Ok(rows)
+}

@@ -1,0 +1,608 @@
+//! What is claimed of tasks, their stacks, and the switch from one to another.
+
+use super::hardware::name;
+use super::recording::{Event, MASKS, Moment, Recording};
+use super::stacks::ChangeKind;
+use super::{Judgement, given, missing, that};
+use crate::entry::{Entry, Frame, Kind, TssWords};
+use ia32::{Vector, Word};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The end of the stack that a moment happened on.
+pub(super) fn top(recording: &Recording, moment: &Moment) -> Option<u32> {
+    let address = moment.stack_address();
+    recording.stacks.iter().find(|stack| stack.contains(address)).map(|stack| stack.top)
+}
+
+/// The frames that were pushed and not popped yet, by stack.
+#[derive(Default)]
+pub(super) struct Live<'a>(BTreeMap<u32, Vec<&'a Entry>>);
+
+impl<'a> Live<'a> {
+    /// What lies on the stack that ends at `top`, the oldest first.
+    pub(super) fn on(&self, top: u32) -> &[&'a Entry] {
+        self.0.get(&top).map_or(&[], Vec::as_slice)
+    }
+
+    /// Takes in what happened at `moment`.
+    pub(super) fn follow(&mut self, recording: &Recording, moment: &'a Moment) {
+        let top = top(recording, moment);
+        match (&moment.event, top) {
+            (Event::Entry(entry), Some(top)) => {
+                let frames = self.0.entry(top).or_default();
+                frames.retain(|older| older.frame.address >= entry.frame.end());
+                frames.push(entry);
+            }
+            (Event::Return(returning), Some(top)) => {
+                let frames = self.0.entry(top).or_default();
+                frames.retain(|older| older.frame.address > returning.frame.address);
+            }
+            (Event::Switch(switch), _) if switch.ring() == 3 => {
+                self.0.remove(&switch.new.inner_stack().esp);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What tells one process from another, from outside: its address space, by CR3 or by its LDT.
+type Process = (u32, u16);
+
+fn process(entry: &Entry) -> Process {
+    (entry.after.cr3, entry.after.ldtr.selector)
+}
+
+fn process_name((cr3, ldt): Process) -> String {
+    if ldt == 0 { format!("CR3 {cr3:08x}") } else { format!("LDT {ldt:04x}") }
+}
+
+/// K1.
+pub(super) fn stack_each(recording: &Recording) -> Judgement {
+    let mut live = Live::default();
+    let mut stacks: BTreeMap<Process, BTreeSet<u32>> = BTreeMap::new();
+    for moment in &recording.moments {
+        if let Some(entry) = moment.entry().filter(|entry| entry.origin.ring == 3)
+            && let Some(top) = top(recording, moment)
+        {
+            if let Some(other) = live.on(top).iter().find(|other| process(other) != process(entry))
+            {
+                return that(false, || {
+                    format!(
+                        "{} of {} lands on the stack up to {top:08x}, where {} of {} still lies",
+                        name(entry),
+                        process_name(process(entry)),
+                        name(other),
+                        process_name(process(other))
+                    )
+                })
+                .map(|()| String::new());
+            }
+            stacks.entry(process(entry)).or_default().insert(top);
+        }
+        live.follow(recording, moment);
+    }
+    given(stacks.len() > 1, || format!("{} processes were seen", stacks.len()))?;
+    // Disjoint: the lowest word ever used of each lies above the end of the next.
+    let mut lowest: BTreeMap<u32, u32> = BTreeMap::new();
+    for moment in &recording.moments {
+        if let Some(top) = top(recording, moment) {
+            let low = lowest.entry(top).or_insert(top);
+            *low = (*low).min(moment.stack_address());
+        }
+        for change in &moment.sight.changes {
+            if let ChangeKind::Written { from, .. } = change.kind {
+                let low = lowest.entry(change.top).or_insert(change.top);
+                *low = (*low).min(from);
+            }
+        }
+    }
+    let ranges: Vec<(u32, u32)> = lowest.iter().map(|(top, low)| (*low, *top)).collect();
+    for pair in ranges.windows(2) {
+        that(pair[0].1 <= pair[1].0, || {
+            format!("the stacks up to {:08x} and {:08x} overlap", pair[0].1, pair[1].1)
+        })?;
+    }
+    let some: Vec<String> = stacks
+        .iter()
+        .take(3)
+        .map(|(process, tops)| {
+            let tops: Vec<String> = tops
+                .iter()
+                .map(|top| format!("{:08x}-{top:08x}", lowest.get(top).copied().unwrap_or(*top)))
+                .collect();
+            format!("{} on {}", process_name(*process), tops.join(" and "))
+        })
+        .collect();
+    Ok(format!(
+        "{} processes on {} stacks, none on one with another's frame, ranges disjoint: {}",
+        stacks.len(),
+        ranges.len(),
+        some.join(", ")
+    ))
+}
+
+/// A return to ring 3 that no entry on its stack led to: a task starts.
+pub(super) struct Birth<'a> {
+    /// Which moment.
+    pub(super) index: usize,
+    /// The end of its kernel stack.
+    pub(super) top: u32,
+    /// EIP and ESP that it starts with.
+    pub(super) start: [u32; 2],
+    /// Its page directory.
+    pub(super) cr3: u32,
+    /// The system call of another task that gave it its registers: EIP and ESP, as fork does, or EIP
+    /// in a register, as one does that starts a thread.
+    pub(super) creator: Option<(&'a Entry, Made)>,
+}
+
+/// How a task was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Made {
+    /// It starts where its creator goes on.
+    Copy,
+    /// It starts where its creator said.
+    Told,
+}
+
+/// All tasks that start.
+pub(super) fn births(recording: &Recording) -> Vec<Birth<'_>> {
+    let mut live = Live::default();
+    let mut calls: Vec<&Entry> = Vec::new();
+    let mut births = Vec::new();
+    for (index, moment) in recording.moments.iter().enumerate() {
+        let start = match &moment.event {
+            Event::Return(returning) if returning.ring() == 3 => {
+                let frame = &returning.frame;
+                let words = [Word::Eip, Word::Esp].map(|word| frame.get(word).unwrap_or(0));
+                top(recording, moment)
+                    .filter(|top| live.on(*top).is_empty() && frame.end() == *top)
+                    .map(|top| (top, words, returning.state.cr3))
+            }
+            Event::Switch(switch) if switch.ring() == 3 => {
+                let words = [TssWords::EIP, TssWords::ESP].map(|index| switch.new.0[index]);
+                Some((switch.new.inner_stack().esp, words, switch.new.0[TssWords::CR3]))
+            }
+            _ => None,
+        };
+        if let Some((top, start, cr3)) = start {
+            let creator = calls.iter().rev().find_map(|call| {
+                let frame = [Word::Eip, Word::Esp].map(|word| call.frame.get(word).unwrap_or(0));
+                if frame == start {
+                    Some((*call, Made::Copy))
+                } else if call.after.general.to_array().contains(&start[0]) {
+                    Some((*call, Made::Told))
+                } else {
+                    None
+                }
+            });
+            births.push(Birth { index, top, start, cr3, creator });
+        }
+        if let Some(entry) = moment.entry()
+            && entry.kind == Kind::Software
+            && entry.origin.ring == 3
+        {
+            calls.push(entry);
+        }
+        live.follow(recording, moment);
+    }
+    births
+}
+
+/// K2.
+pub(super) fn threads_share(recording: &Recording) -> Judgement {
+    let mut threads = Vec::new();
+    for birth in births(recording) {
+        let Some((creator, Made::Told)) = birth.creator else { continue };
+        let esp = creator.frame.get(Word::Esp).unwrap_or(0);
+        let creator_top = creator.frame.end();
+        let text = format!(
+            "by {} (CR3 {:08x}, ESP0 {creator_top:08x}, ESP {esp:08x}) a thread at EIP {:08x}: CR3 \
+             {:08x}, ESP0 {:08x}, ESP {:08x}",
+            name(creator),
+            creator.after.cr3,
+            birth.start[0],
+            birth.cr3,
+            birth.top,
+            birth.start[1]
+        );
+        let right = birth.cr3 == creator.after.cr3
+            && birth.top != creator_top
+            && birth.start[1] & !0xfff != esp & !0xfff;
+        that(right, || text.clone())?;
+        threads.push(text);
+    }
+    given(!threads.is_empty(), || "no thread was started".into())?;
+    Ok(format!("{}; so for {} threads", threads[0], threads.len()))
+}
+
+/// K3.
+pub(super) fn record_by_mask(recording: &Recording) -> Judgement {
+    let births: BTreeSet<usize> = births(recording).iter().map(|birth| birth.index).collect();
+    let mut best: Option<String> = None;
+    let mut why = String::new();
+    for (number, size) in MASKS.into_iter().enumerate() {
+        match records(recording, number, size, &births) {
+            Ok(evidence) => {
+                best.get_or_insert(evidence);
+            }
+            Err(reason) => why = format!("{why}{reason}; "),
+        }
+    }
+    given(recording.stacks.iter().count() > 1, || "there is one stack only".into())?;
+    that(best.is_some(), || format!("no mask finds records: {}", why.trim_end_matches("; ")))?;
+    Ok(best.unwrap_or_default())
+}
+
+/// With blocks of `size`: each stack has words of its own at its start, the same as long as its task
+/// lives.
+fn records(
+    recording: &Recording,
+    number: usize,
+    size: u32,
+    births: &BTreeSet<usize>,
+) -> Result<String, String> {
+    let mask = !(size - 1);
+    let mut known: BTreeMap<u32, [u32; 3]> = BTreeMap::new();
+    let mut looked = 0;
+    for (index, moment) in recording.moments.iter().enumerate() {
+        let Some(top) = top(recording, moment) else { continue };
+        for change in &moment.sight.changes {
+            if matches!(change.kind, ChangeKind::Unmapped | ChangeKind::Moved) {
+                known.remove(&change.top);
+            }
+        }
+        if births.contains(&index) {
+            known.remove(&top);
+        }
+        let words = moment.sight.masked[number]
+            .ok_or_else(|| format!("mask {mask:08x}: nothing is mapped there"))?;
+        let before = *known.entry(top).or_insert(words);
+        if before != words {
+            return Err(format!("mask {mask:08x}: the words for {top:08x} change"));
+        }
+        if let Some((other, _)) =
+            known.iter().find(|(other, held)| **other != top && **held == words)
+        {
+            return Err(format!(
+                "mask {mask:08x}: {:08x} {:08x} {:08x} for {other:08x} and {top:08x}",
+                words[0], words[1], words[2]
+            ));
+        }
+        looked += 1;
+    }
+    let some: Vec<String> = known
+        .iter()
+        .take(3)
+        .map(|(top, words)| {
+            format!(
+                "{:08x} for the stack up to {top:08x}: {:08x} {:08x} {:08x}",
+                (top - 1) & mask,
+                words[0],
+                words[1],
+                words[2]
+            )
+        })
+        .collect();
+    Ok(format!(
+        "ESP & {mask:08x}, at {looked} stops the same words for the same task, for each task others: {}",
+        some.join(", ")
+    ))
+}
+
+/// K4.
+pub(super) fn switch_stores_and_loads(recording: &Recording) -> Judgement {
+    let mut count = 0;
+    let mut first = None;
+    for moment in &recording.moments {
+        for switch in &moment.sight.trail.switches {
+            let place = format!(
+                "at {:08x} ESP goes from {:08x} to {:08x}",
+                switch.at, switch.from, switch.to
+            );
+            that(switch.stored_at.is_some(), || format!("{place}, and the old value is nowhere"))?;
+            count += 1;
+            first.get_or_insert_with(|| {
+                format!(
+                    "{place}, {:08x} stands at {:08x}",
+                    switch.from,
+                    switch.stored_at.unwrap_or(0)
+                )
+            });
+        }
+        if let Event::Switch(switch) = &moment.event {
+            let (old, new) = (switch.before.general.esp, switch.new.0[TssWords::ESP]);
+            let stored = switch.stored.0[TssWords::ESP];
+            let place =
+                format!("after #{} ESP goes from {old:08x} to {new:08x}", switch.after_sequence);
+            that(stored == old, || format!("{place}, the old TSS holds {stored:08x}"))?;
+            count += 1;
+            first.get_or_insert_with(|| {
+                format!(
+                    "{place}, {old:08x} stands at {:08x}",
+                    switch.before.tr.base + 4 * TssWords::ESP as u32
+                )
+            });
+        }
+    }
+    let first = first.ok_or_else(missing("no switch from stack to stack was seen"))?;
+    Ok(format!("{first}; so in {count} switches"))
+}
+
+/// K4, altered.
+pub(super) fn alter_stored_esp(recording: &mut Recording) -> bool {
+    for moment in &mut recording.moments {
+        if let Some(switch) = moment.sight.trail.switches.first_mut() {
+            switch.stored_at = None;
+            return true;
+        }
+        if let Event::Switch(switch) = &mut moment.event {
+            switch.stored.0[TssWords::ESP] ^= 4;
+            return true;
+        }
+    }
+    false
+}
+
+fn same_words(one: &Frame, other: &Frame) -> bool {
+    one.address == other.address && one.words().eq(other.words())
+}
+
+/// K5.
+pub(super) fn preempted_in_a_call(recording: &Recording) -> Judgement {
+    let mut live = Live::default();
+    // By stack: the call that lies on it, the interrupt that came, who was entered meanwhile.
+    let mut waiting: BTreeMap<u32, (&Entry, &Entry, BTreeMap<u64, &Entry>)> = BTreeMap::new();
+    let (mut interrupts, mut inside, mut calls, mut done) = (0, 0, 0, 0);
+    let mut first = None;
+    for moment in &recording.moments {
+        let Some(top) = top(recording, moment) else { continue };
+        if let Some(entry) = moment.entry() {
+            if entry.kind == Kind::Software && entry.origin.ring == 3 {
+                calls += 1;
+                for (stack, (.., meanwhile)) in &mut waiting {
+                    if *stack != top {
+                        meanwhile.insert(entry.sequence, entry);
+                    }
+                }
+            }
+            if entry.kind == Kind::External {
+                interrupts += 1;
+                let call = live.on(top).iter().find(|call| call.kind == Kind::Software);
+                if let (0, Some(call)) = (entry.origin.ring, call) {
+                    inside += 1;
+                    waiting.entry(top).or_insert((call, entry, BTreeMap::new()));
+                }
+            }
+        }
+        if let Some(returning) = moment.returning()
+            && returning.ring() == 3
+            && let Some((call, interrupt, meanwhile)) = waiting.remove(&top)
+            && let Some(other) = meanwhile.values().next()
+        {
+            // EIP, CS, EFLAGS, ESP and SS are those of the call.
+            that(same_words(&call.frame, &returning.frame), || {
+                format!("{} at {:08x} is not what is popped", name(call), call.frame.address)
+            })?;
+            done += 1;
+            first.get_or_insert_with(|| {
+                format!(
+                    "{} at {:08x} was interrupted in ring 0 by #{} at {:08x}; meanwhile {} landed at \
+                     {:08x}; then the call's five words were popped unchanged",
+                    name(call),
+                    call.frame.address,
+                    interrupt.sequence,
+                    interrupt.frame.address,
+                    name(other),
+                    other.frame.address
+                )
+            });
+        }
+        live.follow(recording, moment);
+    }
+    let text = format!("{interrupts} interrupts, {inside} of them inside {calls} calls");
+    given(interrupts > 9 && calls > 9, || text.clone())?;
+    that(inside > 0, || text.clone())?;
+    given(done > 0, || format!("{text}, and no other task made a call then"))?;
+    Ok(format!("{}; so for {done} calls", first.unwrap_or_default()))
+}
+
+/// K6.
+pub(super) fn suspended_stack_keeps(recording: &Recording) -> Judgement {
+    let mut live = Live::default();
+    let (mut switches, mut held) = (0, BTreeSet::new());
+    for moment in &recording.moments {
+        // Until the first switch it is the stack of the stop before that is in use, and behind each
+        // the one that it goes to.
+        for switch in &moment.sight.trail.switches {
+            switches += 1;
+            for change in &switch.changes {
+                let ran = recording.stacks.holding(switch.from).map(|stack| stack.top);
+                let frames = live.on(change.top);
+                if let (true, Some(frame), ChangeKind::Written { from, to }) =
+                    (ran != Some(change.top), frames.first(), change.kind)
+                {
+                    that(false, || {
+                        format!(
+                            "{from:08x} to {to:08x} changed on the stack up to {:08x}, where {} lay \
+                             suspended, by what ran on {:08x} till the switch at {:08x}",
+                            change.top,
+                            name(frame),
+                            switch.from,
+                            switch.at
+                        )
+                    })?;
+                }
+            }
+            let others = recording.stacks.iter().map(|stack| stack.top);
+            held.extend(others.filter(|top| !live.on(*top).is_empty()));
+        }
+        live.follow(recording, moment);
+        for change in &moment.sight.changes {
+            // Given back: what comes there next is another task's.
+            if matches!(change.kind, ChangeKind::Unmapped | ChangeKind::Moved) {
+                live.0.remove(&change.top);
+            }
+        }
+    }
+    given(switches > 0 && held.len() > 1, || "no task was seen suspended in the kernel".into())?;
+    let some: Vec<String> = held.iter().take(3).map(|top| format!("{top:08x}")).collect();
+    Ok(format!(
+        "at {switches} switches, each followed by instruction, no byte of the {} stacks with a frame on \
+         them had changed but on the one in use: those up to {}",
+        held.len(),
+        some.join(", ")
+    ))
+}
+
+/// Entries from ring 3 with the return that popped them, if no other stack was used in between.
+fn unswitched(recording: &Recording) -> Vec<(usize, usize)> {
+    let mut pairs = Vec::new();
+    let mut open: Option<(usize, u32)> = None;
+    for (index, moment) in recording.moments.iter().enumerate() {
+        let top = top(recording, moment);
+        if open.is_some_and(|(_, stack)| top != Some(stack))
+            || matches!(moment.event, Event::Switch(_))
+            || !moment.sight.trail.switches.is_empty()
+        {
+            open = None;
+        }
+        if let (Some(entry), Some(top)) = (moment.entry(), top)
+            && entry.origin.ring == 3
+        {
+            open = Some((index, top));
+        }
+        if moment.returning().is_some_and(|returning| returning.ring() == 3)
+            && let Some((first, _)) = open.take()
+        {
+            pairs.push((first, index));
+        }
+    }
+    pairs
+}
+
+/// K7.
+pub(super) fn context_at_a_switch_only(recording: &Recording) -> Judgement {
+    let mut count = 0;
+    let mut first = None;
+    for (entered, left) in unswitched(recording) {
+        let (before, after) = (&recording.moments[entered], &recording.moments[left]);
+        let Some(entry) = before.entry().filter(|entry| entry.kind == Kind::External) else {
+            continue;
+        };
+        that(before.sight.tss == after.sight.tss, || {
+            format!("{}: the TSS changed without a switch", name(entry))
+        })?;
+        that(after.sight.saved_contexts.is_empty(), || {
+            format!(
+                "{}: a copy of its EIP, CS and EFLAGS lies at {:08x}, and no task was switched",
+                name(entry),
+                after.sight.saved_contexts[0]
+            )
+        })?;
+        count += 1;
+        first.get_or_insert_with(|| name(entry));
+    }
+    let first = first.ok_or_else(missing("no interrupt came back without a switch"))?;
+    let software = recording.moments.iter().flat_map(|moment| &moment.sight.trail.switches);
+    let saved = software
+        .map(|switch| (switch.from, switch.stored_at))
+        .chain(recording.switches().map(|switch| {
+            let at = switch.before.tr.base + 4 * TssWords::ESP as u32;
+            (switch.stored.0[TssWords::ESP], Some(at))
+        }))
+        .find_map(|(esp, at)| Some((esp, at?)))
+        .ok_or_else(missing("no switch was seen that saves something"))?;
+    Ok(format!(
+        "{first} and {} more interrupts left TSS and task record without a copy of the frame; at a \
+         switch ESP {:08x} is stored at {:08x}",
+        count - 1,
+        saved.0,
+        saved.1
+    ))
+}
+
+/// K8.
+pub(super) fn locals_on_this_stack(recording: &Recording) -> Judgement {
+    let mut count = 0;
+    let mut deepest: Option<(u32, u32, String)> = None;
+    for (entered, left) in unswitched(recording) {
+        let Some(entry) = recording.moments[entered].entry() else { continue };
+        let Some(top) = top(recording, &recording.moments[entered]) else { continue };
+        let Some(stack) = recording.stacks.ending_at(top) else { continue };
+        for moment in &recording.moments[entered + 1..=left] {
+            // A call can make or free another task's stack; an interrupt's handler has no business there.
+            let handler = entry.kind == Kind::External;
+            for change in moment.sight.changes.iter().filter(|_| handler) {
+                that(change.top == top, || {
+                    format!(
+                        "{} on the stack up to {top:08x} changed the one up to {:08x}",
+                        name(entry),
+                        change.top
+                    )
+                })?;
+            }
+            let Some(lowest) = moment.sight.trail.lowest else { continue };
+            that(stack.contains(lowest), || {
+                format!("{} on {:08x}-{top:08x}: ESP was {lowest:08x}", name(entry), stack.low)
+            })?;
+            count += 1;
+            if deepest.as_ref().is_none_or(|(depth, ..)| top - lowest > *depth) {
+                deepest = Some((top - lowest, lowest, name(entry)));
+            }
+        }
+    }
+    let (depth, lowest, entry) =
+        deepest.ok_or_else(missing("no handler was followed instruction by instruction"))?;
+    Ok(format!(
+        "{count} handlers followed by instruction, each on the stack of its frame, no other changed; \
+         deepest {entry}: ESP down to {lowest:08x}, {depth} bytes"
+    ))
+}
+
+/// K8, altered.
+pub(super) fn alter_lowest_esp(recording: &mut Recording) -> bool {
+    for (entered, left) in unswitched(recording) {
+        let Some(top) = top(recording, &recording.moments[entered]) else { continue };
+        let Some(other) = recording.stacks.iter().find(|stack| stack.top != top) else { continue };
+        let elsewhere = other.top - 64;
+        for moment in &mut recording.moments[entered + 1..=left] {
+            if let Some(lowest) = &mut moment.sight.trail.lowest {
+                *lowest = elsewhere;
+                return true;
+            }
+        }
+    }
+    false
+}
+
+/// K9.
+pub(super) fn interrupts_nest(recording: &Recording) -> Judgement {
+    let mut live = Live::default();
+    let mut deepest: BTreeMap<usize, String> = BTreeMap::new();
+    let mut faults = 0;
+    for moment in &recording.moments {
+        live.follow(recording, moment);
+        let Some(entry) = moment.entry() else { continue };
+        let Some(top) = top(recording, moment) else { continue };
+        if entry.vector == Vector::PF && entry.origin.ring == 0 {
+            faults += 1;
+        }
+        let frames = live.on(top);
+        deepest.entry(frames.len()).or_insert_with(|| {
+            let frames: Vec<String> = frames
+                .iter()
+                .map(|frame| format!("{} at {:08x}", name(frame), frame.frame.address))
+                .collect();
+            format!("up to {top:08x} {}", frames.join(", "))
+        });
+    }
+    given(faults > 0, || "nothing interrupted the kernel while it handled an interrupt".into())?;
+    let depth = deepest.keys().max().copied().unwrap_or(0);
+    that(depth >= 3, || {
+        format!("{faults} faults in ring 0, and never more than {depth} frames on a stack")
+    })?;
+    let texts: Vec<&str> =
+        [2, 3].iter().filter_map(|n| deepest.get(n)).map(String::as_str).collect();
+    Ok(format!("{} frames deep: {}", depth, texts.join("; ")))
+}

@@ -1,0 +1,137 @@
+//! The claims as people and programs read them.
+
+use super::{CLAIMS, Claim, Doubt, Judgement, Status};
+use crate::host::Backend;
+use std::fmt::Write;
+
+/// What one kernel showed of one claim.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The claim.
+    pub claim: &'static Claim,
+    /// The guest, as `--guest` calls it.
+    pub kernel: &'static str,
+    /// What became of it.
+    pub status: Status,
+    /// The evidence, or what is missing.
+    pub evidence: String,
+    /// What was made wrong on purpose: a plant, or what was altered in the recording.
+    pub broken: Option<String>,
+}
+
+impl Row {
+    /// From what the judge said.
+    pub fn new(
+        claim: &'static Claim,
+        kernel: &'static str,
+        judgement: Judgement,
+        broken: Option<String>,
+    ) -> Self {
+        let (status, evidence) = match judgement {
+            Ok(evidence) => (Status::Proved, evidence),
+            Err(Doubt::Refuted(evidence)) => (Status::Refuted, evidence),
+            Err(Doubt::Open(reason)) => (Status::Open, reason),
+        };
+        Row { claim, kernel, status, evidence, broken }
+    }
+}
+
+/// All that was found.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// A row for each claim and kernel, in the order of the claims.
+    pub rows: Vec<Row>,
+    /// Who executed the guests.
+    pub backend: Backend,
+}
+
+impl Table {
+    /// How many rows have that status.
+    pub fn count(&self, status: Status) -> usize {
+        self.rows.iter().filter(|row| row.status == status).count()
+    }
+
+    /// As text: a claim, then a line for each kernel.
+    pub fn text(&self, colour: crate::trace::Colour) -> String {
+        let mut text = String::new();
+        let mut subject = None;
+        for claim in CLAIMS {
+            let rows: Vec<&Row> = self.rows.iter().filter(|row| row.claim.id == claim.id).collect();
+            if rows.is_empty() {
+                continue;
+            }
+            if subject != Some(claim.subject) {
+                let gap = if subject.is_some() { "\n" } else { "" };
+                let _ = writeln!(text, "{gap}{}", claim.subject.title());
+                subject = Some(claim.subject);
+            }
+            let _ = writeln!(text, "{:<4} {}", claim.id, claim.sentence);
+            for row in rows {
+                let status = format!("{:<7}", row.status.name());
+                let status = match row.status {
+                    Status::Proved => colour.good(&status),
+                    Status::Refuted => colour.bad(&status),
+                    Status::Open => colour.dim(&status),
+                };
+                let _ = writeln!(text, "     {:<7} {status} {}", row.kernel, row.evidence);
+                if let Some(broken) = &row.broken {
+                    let _ = writeln!(text, "             broken  {broken}");
+                }
+            }
+        }
+        let _ = writeln!(text, "\nauthority  {}: {}", self.backend.authority, self.backend);
+        let _ = writeln!(
+            text,
+            "claims: proved={} refuted={} open={} authority={}",
+            self.count(Status::Proved),
+            self.count(Status::Refuted),
+            self.count(Status::Open),
+            self.backend.authority
+        );
+        text
+    }
+
+    /// As one JSON object.
+    pub fn json(&self) -> String {
+        let mut text = String::from("{\n  \"format\": \"esp0-claims\",\n  \"version\": 1,\n");
+        let _ = writeln!(text, "  \"authority\": {},", string(&self.backend.authority.to_string()));
+        let _ = writeln!(text, "  \"backend\": {},", string(&self.backend.to_string()));
+        text += "  \"claims\": [";
+        for (index, row) in self.rows.iter().enumerate() {
+            let _ = write!(
+                text,
+                "{}\n    {{\"id\": {}, \"claim\": {}, \"kernel\": {}, \"status\": {}, \"evidence\": \
+                 {}",
+                if index == 0 { "" } else { "," },
+                string(row.claim.id),
+                string(row.claim.sentence),
+                string(row.kernel),
+                string(row.status.name()),
+                string(&row.evidence)
+            );
+            if let Some(broken) = &row.broken {
+                let _ = write!(text, ", \"broken\": {}", string(broken));
+            }
+            text.push('}');
+        }
+        text += "\n  ]\n}\n";
+        text
+    }
+}
+
+/// A JSON string.
+fn string(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            '\n' => quoted += "\\n",
+            control if control < ' ' => {
+                let _ = write!(quoted, "\\u{:04x}", control as u32);
+            }
+            other => quoted.push(other),
+        }
+    }
+    quoted.push('"');
+    quoted
+}

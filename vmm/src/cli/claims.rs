@@ -1,0 +1,86 @@
+//! `esp0 claims`: what is said of kernel stacks, and what the guests show of it.
+
+use super::arguments::ClaimsOptions;
+use super::failure::Failure;
+use super::{FINDINGS, INTERRUPTED, OK, colour};
+use esp0::claims::{self, CLAIMS, Claim, Host, Recordings, Status, Table};
+use esp0::host::Backend;
+use esp0::host::doctor::{self, Problem};
+use esp0::machine::{Machine, stop_on_signals};
+use esp0::probe::Choice;
+use std::fs;
+use std::io::Write;
+use std::time::Duration;
+
+/// Longer than any scenario takes, however busy the machine is.
+const TIMEOUT: Duration = Duration::from_secs(600);
+
+pub(super) fn claims(options: &ClaimsOptions) -> Result<u8, Failure> {
+    let (wanted, broken) = wanted(options)?;
+    let host = host(options)?;
+    stop_on_signals()?;
+    let mut recordings = Recordings::new(&host);
+    let mut rows = Vec::new();
+    for claim in wanted {
+        let progress = |what: &str| eprintln!("esp0: running {what}");
+        let kernel = options.kernel.as_deref();
+        match claims::judge(claim, broken, kernel, &mut recordings, &progress) {
+            Ok(found) => rows.extend(found),
+            Err(claims::Failure::Stopped) => return Ok(INTERRUPTED),
+            Err(claims::Failure::Machine(error)) => return Err(error.into()),
+            Err(error) => return Err(Failure::Input(error.to_string())),
+        }
+    }
+    let table = Table { rows, backend: host.backend.clone() };
+    if let Some(path) = &options.json {
+        fs::write(path, table.json()).map_err(|error| {
+            Failure::Input(format!("the table {} cannot be written: {error}", path.display()))
+        })?;
+    }
+    std::io::stdout().write_all(table.text(colour(options.color)).as_bytes())?;
+    let proved = table.count(Status::Proved) == table.rows.len();
+    Ok(if proved { OK } else { FINDINGS })
+}
+
+/// The claims that the user names, and whether their twins are meant.
+fn wanted(options: &ClaimsOptions) -> Result<(Vec<&'static Claim>, bool), Failure> {
+    let unknown = |id: &str| Failure::Input(format!("there is no claim {id}"));
+    if let Some(id) = &options.broken {
+        return Ok((vec![claims::claim(id).ok_or_else(|| unknown(id))?], true));
+    }
+    if options.ids.is_empty() {
+        return Ok((CLAIMS.iter().collect(), false));
+    }
+    let mut wanted: Vec<&Claim> = Vec::new();
+    for id in &options.ids {
+        let fits = |claim: &&Claim| {
+            claim.id.eq_ignore_ascii_case(id)
+                || (id.len() == 1 && claim.id[..1].eq_ignore_ascii_case(id))
+        };
+        let found: Vec<&Claim> = CLAIMS.iter().filter(fits).collect();
+        if found.is_empty() {
+            return Err(unknown(id));
+        }
+        wanted.extend(found);
+    }
+    Ok((wanted, false))
+}
+
+fn host(options: &ClaimsOptions) -> Result<Host, Failure> {
+    let mut machine = Machine::new(2 << 20)
+        .map_err(|error| Failure::NoKvm(Problem::no_machine(error).to_string()))?;
+    let quick = doctor::quick(&mut machine);
+    if let Err(problem) = &quick.usable {
+        return Err(Failure::NoKvm(problem.to_string()));
+    }
+    Ok(Host {
+        backend: quick.corrected(Backend::detect()),
+        breakpoints: quick.breakpoints,
+        probes: match options.probe.as_str() {
+            "breakpoint" => Choice::Breakpoint,
+            "patch" => Choice::Patch,
+            _ => Choice::Auto,
+        },
+        timeout: TIMEOUT,
+    })
+}
