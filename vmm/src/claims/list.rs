@@ -3,7 +3,7 @@
 use super::hardware as h;
 use super::linux as l;
 use super::{Claim, Judgement, Recording, Subject, Twin};
-use super::{memory as m, switching as k};
+use super::{memory as m, returning as r, suspended as s, switching as k};
 
 type Judge = fn(&Recording) -> Judgement;
 
@@ -75,17 +75,17 @@ pub const CLAIMS: &[Claim] = &[
     ),
     claim(
         "H8", "Only privileged code chooses the stack: LTR, LGDT, or writing the TSS from ring 3 is refused",
-        &["micro h8", "classic"], h::only_ring_0_chooses,
-        altered("GDTR after the first refused instruction, 8 higher", h::alter_gdtr),
+        &["micro h8", "classic"], r::only_ring_0_chooses,
+        altered("GDTR after the first refused instruction, 8 higher", r::alter_gdtr),
     ),
     claim(
         "H9", "IRET gives back the user's stack and flags exactly",
-        &["micro h9", "classic"], h::iret_gives_back,
+        &["micro h9", "classic"], r::iret_gives_back,
         Twin::Plants(&[("micro h9", "flags_lost"), ("broken", "frame_eflags")]),
     ),
     claim(
         "H10", "A long string instruction is interrupted half-way, keeps its progress in registers, and resumes",
-        &["micro h10"], h::string_instruction_resumes,
+        &["micro h10"], r::string_instruction_resumes,
         Twin::Plants(&[("micro h10", "string_cut_short")]),
     ),
     claim(
@@ -108,25 +108,25 @@ pub const CLAIMS: &[Claim] = &[
     ),
     claim(
         "K5", "One task is pre-empted inside a system call (a long write), another runs and makes its own; both come out right",
-        &["micro k5"], k::preempted_in_a_call, Twin::Plants(&[("micro k5", "no_preemption")]),
+        &["micro k5"], s::preempted_in_a_call, Twin::Plants(&[("micro k5", "no_preemption")]),
     ),
     claim(
         "K6", "The kernel stack is the snapshot of that task's kernel work",
-        &["micro k6"], k::suspended_stack_keeps, Twin::Plants(&[("micro k6", "suspended_stack_written")]),
+        &["micro k6"], s::suspended_stack_keeps, Twin::Plants(&[("micro k6", "suspended_stack_written")]),
     ),
     claim(
         "K7", "An interrupt handler saves what it uses; the full context is saved only at a task switch",
-        &["micro followed", "classic"], k::context_at_a_switch_only,
+        &["micro followed", "classic"], s::context_at_a_switch_only,
         Twin::Plants(&[("micro followed", "context_always_saved")]),
     ),
     claim(
         "K8", "A handler's locals live on the kernel stack it arrived on",
-        &["micro followed", "classic followed"], k::locals_on_this_stack,
-        altered("the lowest ESP of the first handler: on another stack", k::alter_lowest_esp),
+        &["micro followed", "classic followed"], s::locals_on_this_stack,
+        altered("the lowest ESP of the first handler: on another stack", s::alter_lowest_esp),
     ),
     claim(
         "K9", "Interrupts nest on the stack that is in use",
-        &["micro k9"], k::interrupts_nest, Twin::Plants(&[("micro k9", "no_nesting")]),
+        &["micro k9"], s::interrupts_nest, Twin::Plants(&[("micro k9", "no_nesting")]),
     ),
     claim(
         "K10", "Kernel stacks are small and fixed; nesting calls and interrupts can overflow them, and that is caught",

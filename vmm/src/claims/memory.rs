@@ -259,9 +259,12 @@ pub(super) fn zombie_keeps_its_stack(recording: &Recording) -> Judgement {
         );
         // Memory that is given back need not change until it is used again.
         let parent = creator.frame.end();
-        let reaping = reapings(recording, parent, birth.start)
-            .into_iter()
-            .find(|reaping| reaping.ended > last && reaping.began < index && used.insert(*reaping));
+        let mut reapings = reapings(recording, parent, birth.start);
+        reapings.retain(|one| one.ended > last && one.began < index && !used.contains(one));
+        // Best the one that is under way at the change.
+        let under_way = reapings.iter().find(|one| one.ended >= index);
+        let reaping = under_way.or(reapings.first()).copied();
+        used.extend(reaping);
         that(reaping.is_some(), || {
             format!("{text}, and no call has given its parent the number of a child that has ended")
         })?;

@@ -16,7 +16,7 @@
 //! | `recording` | what is kept of a run |
 //! | `stacks`, `steps` | what was written to kernel stacks; what the kernel did by instruction |
 //! | `scenario` | the guests that are run |
-//! | `hardware`, `switching`, `memory`, `linux` | the judges |
+//! | `hardware`, `returning`, `switching`, `suspended`, `memory`, `linux` | the judges |
 //! | `table` | the claims as text and as JSON |
 
 mod hardware;
@@ -24,9 +24,11 @@ mod linux;
 mod list;
 mod memory;
 mod recording;
+mod returning;
 mod scenario;
 mod stacks;
 mod steps;
+mod suspended;
 mod switching;
 mod table;
 

@@ -16,8 +16,8 @@ use thiserror::Error;
 /// RAM of each guest, in bytes.
 const MEMORY: u64 = 16 << 20;
 
-/// A twin need not come to an end: what it did until then is judged.
-const TWIN_TIMEOUT: Duration = Duration::from_secs(60);
+/// A twin need not come to an end: what it did until then is judged. Three times that if it is followed.
+const TWIN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A guest, and how it is run: always on the deterministic clock, for the states before are to be
 /// known, and two runs are to show the same.
@@ -186,11 +186,12 @@ pub fn run(scenario: &Scenario, plant: Option<&str>, host: &Host) -> Result<Reco
     let kernel = KernelFile { name: guest.name, bytes: guest.kernel };
     let boot = boot::load(machine.memory.all(), kernel, &modules, command_line.trim())?;
     machine.vcpu.set_state(&entry_state(&boot.entry));
+    let patience = TWIN_TIMEOUT * if scenario.follow { 3 } else { 1 };
     let options = Options {
         clock: ClockChoice::Deterministic { nanoseconds_per_instruction: scenario.nanoseconds },
         probes: host.probes,
         breakpoints: host.breakpoints,
-        timeout: Some(plant.map_or(host.timeout, |_| host.timeout.min(TWIN_TIMEOUT))),
+        timeout: Some(plant.map_or(host.timeout, |_| host.timeout.min(patience))),
         exact: false,
     };
     let mut run = Run::new(machine, Devices::new(MEMORY), &options);

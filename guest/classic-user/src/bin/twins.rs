@@ -49,13 +49,13 @@ fn any_stack_will_do() -> bool {
     })
 }
 
-/// One child has ended, another is made and ends, and only then both are waited for. Who asks for memory
+/// One child has ended, others are made and end, and only then all are waited for. Who asks for memory
 /// behind that gets theirs.
 fn zombies_wait() -> bool {
     /// Where nothing else lies, and more pages than the kernel would rather give away.
     const PAGES: core::ops::Range<usize> = 0x100..0x118;
-    let mut well = zombie() && zombie();
-    for _ in 0..2 {
+    let mut well = zombie() && zombie() && zombie();
+    for _ in 0..3 {
         well &= wait(&mut 0).is_some();
     }
     for page in PAGES {
