@@ -14,6 +14,9 @@ use std::time::Duration;
 /// Long enough for any guest of the tests, however busy the machine is.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// The same in exact mode, which steps the kernel's start too.
+const EXACT_TIMEOUT: Duration = Duration::from_secs(400);
+
 /// RAM of a guest unless a test says otherwise: enough for the microkernel.
 const MEMORY: u64 = 16 << 20;
 
@@ -117,6 +120,7 @@ impl Experiment {
     #[must_use]
     pub fn exact(mut self) -> Self {
         self.exact = true;
+        self.timeout = EXACT_TIMEOUT;
         self
     }
 
