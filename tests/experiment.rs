@@ -14,6 +14,9 @@ use std::time::Duration;
 /// Long enough for any guest of the tests, however busy the machine is.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// The same in exact mode, which steps the kernel's start too.
+const EXACT_TIMEOUT: Duration = Duration::from_secs(400);
+
 /// RAM of a guest unless a test says otherwise: enough for the microkernel.
 const MEMORY: u64 = 16 << 20;
 
@@ -119,6 +122,7 @@ impl Experiment {
         // Each instruction is stepped.
         self.timeout = self.timeout.max(Duration::from_secs(300));
         self.exact = true;
+        self.timeout = EXACT_TIMEOUT;
         self
     }
 
