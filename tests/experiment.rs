@@ -119,8 +119,6 @@ impl Experiment {
     /// Stepped, and held against the model: see `esp0 run --exact`.
     #[must_use]
     pub fn exact(mut self) -> Self {
-        // Each instruction is stepped.
-        self.timeout = self.timeout.max(Duration::from_secs(300));
         self.exact = true;
         self.timeout = EXACT_TIMEOUT;
         self
