@@ -114,8 +114,15 @@ pub(super) const CHECKS: &[CaseDeviation] = &[
          the manual says after",
         "ring3 not-present [58]=003020b0 [5c]=0000e500 [504c]=00000080 [5020]=00010000",
         |seen, _| {
-            seen.refused(&[Branch::TaskBeyondLimit])
-                && (seen.takes(Branch::TaskErrorCode32) || seen.takes(Branch::TaskErrorCode16))
+            let pushed = seen.takes(Branch::TaskErrorCode32) || seen.takes(Branch::TaskErrorCode16);
+            // The push faults in the model, and EIP is not looked at.
+            let beyond =
+                seen.case.words.iter().any(|(at, eip)| *at == OTHER_TSS + 32 && *eip > 0xffff);
+            let faults = seen
+                .attempts()
+                .any(|attempt| attempt.fault.is_some_and(|fault| fault.vector == Vector::PF));
+            seen.refused(&[Branch::TaskBeyondLimit]) && pushed
+                || seen.takes(Branch::GateTask) && beyond && faults
         },
     ),
     deviation(
