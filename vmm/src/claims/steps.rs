@@ -1,6 +1,7 @@
 //! What the kernel does, instruction by instruction, where a scenario has it followed.
 
 use super::stacks::{Change, Stacks};
+use crate::entry::register_value;
 use crate::machine::LinearMemory;
 use ia32::State;
 use iced_x86::{
@@ -126,8 +127,9 @@ impl Steps {
         }
         self.stored = self.stored.filter(|(.., age)| *age < NEAR);
         if instruction.op0_kind() == OpKind::Memory && instruction.op1_register() == Register::ESP {
-            let address = instruction
-                .virtual_address(0, 0, |register, _, _| value(before, register).map(u64::from));
+            let address = instruction.virtual_address(0, 0, |register, _, _| {
+                register_value(before, register).map(u64::from)
+            });
             if let Some(address) = address {
                 self.stored = Some((address as u32, before.general.esp, 0));
             }
@@ -155,33 +157,11 @@ impl Steps {
             .iter()
             .filter_map(|memory| {
                 let write = accessed(memory.access())?;
-                let address = memory
-                    .virtual_address(0, |register, _, _| value(before, register).map(u64::from))?;
+                let address = memory.virtual_address(0, |register, _, _| {
+                    register_value(before, register).map(u64::from)
+                })?;
                 Some((address as u32, write))
             })
             .collect()
     }
-}
-
-/// A general register, or the base of a segment register.
-fn value(state: &State, register: Register) -> Option<u32> {
-    let general = &state.general;
-    Some(match register {
-        Register::EAX => general.eax,
-        Register::ECX => general.ecx,
-        Register::EDX => general.edx,
-        Register::EBX => general.ebx,
-        Register::ESP => general.esp,
-        Register::EBP => general.ebp,
-        Register::ESI => general.esi,
-        Register::EDI => general.edi,
-        Register::AL => general.eax & 0xff,
-        Register::ES => state.segments[0].base,
-        Register::CS => state.segments[1].base,
-        Register::SS => state.segments[2].base,
-        Register::DS => state.segments[3].base,
-        Register::FS => state.segments[4].base,
-        Register::GS => state.segments[5].base,
-        _ => return None,
-    })
 }

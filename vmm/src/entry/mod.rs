@@ -8,12 +8,14 @@ mod capture;
 mod event;
 mod exact;
 mod frame;
+mod operand;
 mod switch;
 
 pub use capture::{Scene, capture_entry, capture_return};
 pub use event::{CodeBytes, Kind};
 pub use exact::{Account, Exact, KnownBytes, Touch};
 pub use frame::Frame;
+pub(crate) use operand::register_value;
 pub(crate) use switch::{PendingSwitch, capture_switch};
 pub use switch::{TaskSwitch, TssWords};
 

@@ -4,11 +4,12 @@
 //! and TR names the new TSS (SDM vol. 3A, "Task switching"). No gate is involved and nothing is
 //! pushed. It is captured in two parts: in front of the jump, and at the next exit, when it is done.
 
+use super::operand::register_value;
 use super::{Frame, InnerStack};
 use crate::machine::{LinearMemory, Machine};
 use crate::probe::Probes;
 use ia32::{Descriptor, DescriptorKind, FrameShape, Selector, State};
-use iced_x86::{Code, Decoder, DecoderOptions, Instruction, OpKind, Register};
+use iced_x86::{Code, Decoder, DecoderOptions, Instruction, OpKind};
 
 /// The 26 words of a 32-bit TSS (SDM vol. 3A, "32-bit task-state segment").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,26 +196,4 @@ fn far_selector(
         }
         _ => None,
     }
-}
-
-/// A general register, or the base of a segment register.
-fn register_value(state: &State, register: Register) -> Option<u32> {
-    let general = &state.general;
-    Some(match register {
-        Register::EAX => general.eax,
-        Register::ECX => general.ecx,
-        Register::EDX => general.edx,
-        Register::EBX => general.ebx,
-        Register::ESP => general.esp,
-        Register::EBP => general.ebp,
-        Register::ESI => general.esi,
-        Register::EDI => general.edi,
-        Register::ES => state.segments[0].base,
-        Register::CS => state.segments[1].base,
-        Register::SS => state.segments[2].base,
-        Register::DS => state.segments[3].base,
-        Register::FS => state.segments[4].base,
-        Register::GS => state.segments[5].base,
-        _ => return None,
-    })
 }

@@ -140,11 +140,6 @@ impl Run {
         // What KVM emulates may lose TF: KVM adds it only at the EIP at which stepping was set.
         self.step_again = class != Stepping::Plain || may_be_emulated(code);
         let mut after = self.machine.vcpu.state();
-        // A step that ends at a breakpoint is reported as that.
-        let exit = match exit {
-            Exit::Breakpoint { address } if address == after.instruction_address() => Exit::Step,
-            exit => exit,
-        };
         match exit {
             Exit::Step if !raised(&state, &after, code) => {
                 self.counters.stepped += 1;
