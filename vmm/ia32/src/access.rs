@@ -40,7 +40,10 @@ impl Word32 {
 impl<M: Memory + ?Sized> Execution<'_, M> {
     /// The physical address of a byte, or the page fault.
     fn translate(&mut self, linear: u32, write: bool, privilege: Privilege) -> Result<u64> {
-        let over = Overlay { memory: self.memory, writes: &self.writes };
+        if !self.state.paging() || self.memory.is_linear() {
+            return Ok(linear.into());
+        }
+        let over = Overlay { memory: self.memory, writes: self.writes };
         let paging = Paging::from(&self.state);
         let walk = translate(&over, &paging, linear, Access { write, privilege }, self.processor);
         // An entry becomes accessed when it is used for a translation; whether that is so for one
@@ -109,7 +112,7 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
     /// Reads one, two or four bytes at a linear address.
     pub(crate) fn read(&mut self, linear: u32, width: u32, privilege: Privilege) -> Result<u32> {
         let (low, first, high) = self.pieces(linear, width, false, privilege)?;
-        let over = Overlay { memory: self.memory, writes: &self.writes };
+        let over = Overlay { memory: self.memory, writes: self.writes };
         if first == 4 {
             return Ok(over.read_u32(low));
         }

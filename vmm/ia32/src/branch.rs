@@ -305,6 +305,22 @@ impl Default for Trace {
 }
 
 impl Trace {
+    pub(crate) fn clear(&mut self) {
+        self.path = Path::EMPTY;
+        self.length = 0;
+    }
+
+    /// How far it has come, for [`Trace::back_to`].
+    pub(crate) fn mark(&self) -> (Path, u8) {
+        (self.path, self.length)
+    }
+
+    /// What was noted since `mark` is forgotten.
+    pub(crate) fn back_to(&mut self, (path, length): (Path, u8)) {
+        self.path = path;
+        self.length = length;
+    }
+
     pub(crate) fn note(&mut self, branch: Branch, value: u32) {
         self.path.insert(branch);
         if let Some(free) = self.steps.get_mut(usize::from(self.length)) {

@@ -57,14 +57,13 @@ pub fn attempt<M: Memory + ?Sized>(
     processor: &Processor,
 ) -> Outcome {
     let operation = operation.into();
-    let mut execution = Execution::new(state, memory, processor);
-    let end = match execution.run(&operation) {
-        Ok(()) => End::Completed,
-        Err(Stop::Fault(fault)) => End::Fault(fault),
-        Err(Stop::Unmodelled(reason)) => End::Unmodelled(reason),
-    };
-    execution.settle(&operation, end);
-    execution.finish(end)
+    let mut outcome = Outcome::default();
+    execute(&mut outcome, state, memory, processor, |execution| match execution.run(&operation) {
+        Ok(()) => execution.settle(&operation, End::Completed),
+        Err(Stop::Fault(fault)) => execution.settle(&operation, End::Fault(fault)),
+        Err(Stop::Unmodelled(reason)) => execution.settle(&operation, End::Unmodelled(reason)),
+    });
+    outcome
 }
 
 /// Delivers an event, and stops at the first fault.
@@ -106,42 +105,42 @@ pub fn take<M: Memory + ?Sized>(
     operation: impl Into<Operation>,
     processor: &Processor,
 ) -> Outcome {
-    let mut operation = operation.into();
-    let mut execution = Execution::new(state, memory, processor);
-    loop {
-        let stop = execution.run(&operation);
-        let fault = match stop {
-            Ok(()) => {
-                execution.settle(&operation, End::Completed);
-                return execution.finish(End::Completed);
-            }
-            Err(Stop::Unmodelled(reason)) => {
-                execution.settle(&operation, End::Unmodelled(reason));
-                return execution.finish(End::Unmodelled(reason));
-            }
-            Err(Stop::Fault(fault)) => fault,
-        };
-        execution.settle(&operation, End::Fault(fault));
-        execution.note(Branch::FaultRaised, u32::from(fault.vector.0));
-        operation = match escalate(operation.severity(), Severity::of(fault.vector)) {
-            Escalation::Serial => {
-                execution.note(Branch::ChainSerial, 0);
-                raised(&fault).into()
-            }
-            Escalation::DoubleFault => {
-                execution.note(Branch::ChainDoubleFault, 0);
-                Event::double_fault().into()
-            }
-            Escalation::Shutdown => {
-                execution.note(Branch::ChainShutdown, 0);
-                return execution.finish(End::Shutdown);
-            }
-        };
-        if execution.attempts.is_full() {
-            execution.note(Branch::ChainEndless, 0);
-            return execution.finish(End::Endless);
-        }
-    }
+    let mut outcome = Outcome::default();
+    take_into(&mut outcome, state, memory, operation, processor);
+    outcome
+}
+
+/// [`take`], with the result in place of what `outcome` holds. An outcome has some 18 KiB, most of
+/// them room for writes: who asks often saves clearing and copying it.
+pub fn take_into<M: Memory + ?Sized>(
+    outcome: &mut Outcome,
+    state: &State,
+    memory: &M,
+    operation: impl Into<Operation>,
+    processor: &Processor,
+) {
+    let operation = operation.into();
+    execute(outcome, state, memory, processor, |execution| execution.follow(operation));
+}
+
+/// Sets up an execution that fills `outcome`, and lets `run` say how it ends.
+fn execute<M: Memory + ?Sized>(
+    outcome: &mut Outcome,
+    state: &State,
+    memory: &M,
+    processor: &Processor,
+    run: impl FnOnce(&mut Execution<'_, M>) -> End,
+) {
+    let Outcome { writes, trace, .. } = outcome;
+    let mut execution = Execution::new(state, memory, processor, writes, trace);
+    let end = run(&mut execution);
+    let Execution { state, undefined, unspecified, debug_trap, attempts, .. } = execution;
+    outcome.end = end;
+    outcome.state = state;
+    outcome.undefined = undefined;
+    outcome.unspecified = unspecified;
+    outcome.debug_trap = debug_trap;
+    outcome.attempts = attempts;
 }
 
 /// The event that delivers a fault.
@@ -155,8 +154,41 @@ const fn raised(fault: &Fault) -> Event {
 }
 
 impl<M: Memory + ?Sized> Execution<'_, M> {
+    /// Does an operation and follows its faults.
+    fn follow(&mut self, mut operation: Operation) -> End {
+        loop {
+            let fault = match self.run(&operation) {
+                Ok(()) => return self.settle(&operation, End::Completed),
+                Err(Stop::Unmodelled(reason)) => {
+                    return self.settle(&operation, End::Unmodelled(reason));
+                }
+                Err(Stop::Fault(fault)) => fault,
+            };
+            self.settle(&operation, End::Fault(fault));
+            self.note(Branch::FaultRaised, u32::from(fault.vector.0));
+            operation = match escalate(operation.severity(), Severity::of(fault.vector)) {
+                Escalation::Serial => {
+                    self.note(Branch::ChainSerial, 0);
+                    raised(&fault).into()
+                }
+                Escalation::DoubleFault => {
+                    self.note(Branch::ChainDoubleFault, 0);
+                    Event::double_fault().into()
+                }
+                Escalation::Shutdown => {
+                    self.note(Branch::ChainShutdown, 0);
+                    return End::Shutdown;
+                }
+            };
+            if self.attempts.is_full() {
+                self.note(Branch::ChainEndless, 0);
+                return End::Endless;
+            }
+        }
+    }
+
     /// Records how an operation ended, and what a fault leaves behind.
-    fn settle(&mut self, operation: &Operation, end: End) {
+    fn settle(&mut self, operation: &Operation, end: End) -> End {
         let fault = match end {
             End::Fault(fault) => Some(fault),
             _ => None,
@@ -168,5 +200,6 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
             }
         }
         self.attempts.push(Attempt { operation: *operation, fault });
+        end
     }
 }

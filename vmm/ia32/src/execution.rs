@@ -19,7 +19,7 @@
 //! state is changed only where nothing can fail any more; only a task switch changes it earlier, at
 //! its point of no return.
 
-use crate::outcome::{Attempts, End, Fault, Outcome, Undefined, Unmodelled, Unspecified};
+use crate::outcome::{Attempts, Fault, Undefined, Unmodelled, Unspecified};
 use crate::{Branch, Eflags, Memory, Operation, Processor, Segment, SegmentRegister, State};
 use crate::{Trace, Vector, Writes};
 
@@ -36,11 +36,11 @@ pub(crate) struct Execution<'m, M: ?Sized> {
     pub(crate) memory: &'m M,
     pub(crate) processor: &'m Processor,
     pub(crate) state: State,
-    pub(crate) writes: Writes,
+    pub(crate) writes: &'m mut Writes,
     pub(crate) undefined: Undefined,
     pub(crate) unspecified: Option<Unspecified>,
     pub(crate) debug_trap: bool,
-    pub(crate) trace: Trace,
+    pub(crate) trace: &'m mut Trace,
     pub(crate) attempts: Attempts,
     /// EXT of the error codes.
     pub(crate) ext: u32,
@@ -51,33 +51,29 @@ pub(crate) struct Execution<'m, M: ?Sized> {
 }
 
 impl<'m, M: Memory + ?Sized> Execution<'m, M> {
-    pub(crate) fn new(state: &State, memory: &'m M, processor: &'m Processor) -> Self {
+    /// `writes` and `trace` are emptied; they are the caller's, for they are large.
+    pub(crate) fn new(
+        state: &State,
+        memory: &'m M,
+        processor: &'m Processor,
+        writes: &'m mut Writes,
+        trace: &'m mut Trace,
+    ) -> Self {
+        writes.clear();
+        trace.clear();
         Execution {
             memory,
             processor,
             state: *state,
-            writes: Writes::new(),
+            writes,
             undefined: Undefined::default(),
             unspecified: None,
             debug_trap: false,
-            trace: Trace::default(),
+            trace,
             attempts: Attempts::default(),
             ext: 0,
             committed: 0,
             broken: false,
-        }
-    }
-
-    pub(crate) fn finish(self, end: End) -> Outcome {
-        Outcome {
-            end,
-            state: self.state,
-            writes: self.writes,
-            undefined: self.undefined,
-            unspecified: self.unspecified,
-            debug_trap: self.debug_trap,
-            trace: self.trace,
-            attempts: self.attempts,
         }
     }
 

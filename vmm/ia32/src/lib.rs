@@ -67,7 +67,7 @@ pub use branch::{Branch, Path, STEPS, Step, Trace};
 pub use descriptor::{Descriptor, DescriptorKind};
 pub use difference::Difference;
 pub use eflags::Eflags;
-pub use escalate::{Escalation, attempt, deliver, escalate, iret, take};
+pub use escalate::{Escalation, attempt, deliver, escalate, iret, take, take_into};
 pub use event::{
     Event, FarTransfer, Iret, Kind, OperandSize, Operation, Severity, SoftwareInterrupt,
 };

@@ -123,6 +123,23 @@ pub struct Outcome {
     pub attempts: Attempts,
 }
 
+/// The outcome of an event in the default state, which is real mode: nothing. To be filled by
+/// [`take_into`](crate::take_into).
+impl Default for Outcome {
+    fn default() -> Self {
+        Outcome {
+            end: End::Unmodelled(Unmodelled::RealMode),
+            state: State::default(),
+            writes: Writes::new(),
+            undefined: Undefined::default(),
+            unspecified: None,
+            debug_trap: false,
+            trace: Trace::default(),
+            attempts: Attempts::default(),
+        }
+    }
+}
+
 impl Outcome {
     /// The fault, if it ended in one.
     pub const fn fault(&self) -> Option<Fault> {

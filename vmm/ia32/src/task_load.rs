@@ -107,7 +107,7 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
         let cpl = selector(SegmentRegister::Cs).rpl();
         let mut first = ldt;
         for register in [SegmentRegister::Cs, SegmentRegister::Ss].into_iter().chain(DATA) {
-            let trace = first.is_err().then(|| self.trace.clone());
+            let mark = first.is_err().then(|| self.trace.mark());
             let segment = match register {
                 SegmentRegister::Cs => self.task_code_segment(selector(register)),
                 SegmentRegister::Ss => self.task_stack_segment(selector(register), cpl),
@@ -123,8 +123,8 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
                 (Err(_), _) => {}
             }
             // What is looked at after the first fault only tells whether there is another.
-            if let Some(trace) = trace {
-                self.trace = trace;
+            if let Some(mark) = mark {
+                self.trace.back_to(mark);
             }
         }
         first

@@ -120,6 +120,9 @@ pub struct Writes {
     log: [Write; CAPACITY],
     length: u16,
     overflowed: bool,
+    /// A bit for each block of 64 bytes that a write touches, several blocks to a bit: most reads are
+    /// told by it that the log has nothing for them.
+    blocks: u64,
 }
 
 impl Default for Writes {
@@ -131,7 +134,13 @@ impl Default for Writes {
 impl Writes {
     /// An empty log.
     pub const fn new() -> Self {
-        Writes { log: [Write::NONE; CAPACITY], length: 0, overflowed: false }
+        Writes { log: [Write::NONE; CAPACITY], length: 0, overflowed: false, blocks: 0 }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.length = 0;
+        self.overflowed = false;
+        self.blocks = 0;
     }
 
     /// The writes, first to last.
@@ -159,6 +168,7 @@ impl Writes {
         if !write.certain && self.as_slice().contains(&write) {
             return;
         }
+        self.blocks |= blocks(write.address, write.width.into());
         match self.log.get_mut(last) {
             Some(free) => {
                 *free = write;
@@ -186,7 +196,13 @@ impl Writes {
     }
 
     /// Whether a certain write covers one of the `width` bytes at `address`.
+    #[inline]
     pub(crate) fn covers(&self, address: u64, width: u32) -> bool {
+        let near = self.blocks & blocks(address, width) != 0;
+        near && self.covers_exactly(address, width)
+    }
+
+    fn covers_exactly(&self, address: u64, width: u32) -> bool {
         self.iter().any(|write| {
             write.certain
                 && write.address < address.wrapping_add(u64::from(width))
@@ -249,6 +265,17 @@ impl PartialEq for Writes {
 
 impl Eq for Writes {}
 
+/// The blocks that 1 to 4 bytes touch, as in [`Writes::blocks`].
+const fn blocks(address: u64, width: u32) -> u64 {
+    let last = address.wrapping_add(width as u64).wrapping_sub(1);
+    1 << block(address) | 1 << block(last)
+}
+
+/// The same offset in pages that lie near to each other falls on different bits.
+const fn block(address: u64) -> u64 {
+    (address / 64).wrapping_add(address / 4096 * 5) % 64
+}
+
 /// What a byte of memory may be after an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected {
@@ -275,7 +302,8 @@ pub(crate) struct Overlay<'m, M: ?Sized> {
 
 impl<M: Memory + ?Sized> Memory for Overlay<'_, M> {
     fn read_u8(&self, address: u64) -> u8 {
-        self.writes.byte_over(address, self.memory.read_u8(address))
+        let below = self.memory.read_u8(address);
+        if self.writes.covers(address, 1) { self.writes.byte_over(address, below) } else { below }
     }
 
     fn read_u32(&self, address: u64) -> u32 {
