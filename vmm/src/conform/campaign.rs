@@ -14,6 +14,9 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// How many cases are run between two looks at all of memory.
+pub(super) const BATCH: usize = 64;
+
 /// Which cases a run has.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
@@ -120,6 +123,39 @@ impl Summary {
         }
     }
 
+    /// Counts a case.
+    fn add(&mut self, number: u64, case: &Case, judged: Judged, collect: bool) {
+        let (path, known, unknown) = match judged {
+            Judged::Unfit(unfit) => {
+                *self.unfit.entry(unfit).or_default() += 1;
+                return;
+            }
+            Judged::Compared { path, known, unknown } => (path, known, unknown),
+        };
+        self.compared += 1;
+        self.path = self.path.union(path);
+        for (n, deviation) in deviation::deviations().enumerate() {
+            if known & (1 << n) != 0 {
+                let alone = known == 1 << n;
+                self.meet(deviation.name, Known { count: 1, alone, number, case: case.clone() });
+            }
+        }
+        if let Some(mismatch) = unknown {
+            self.mismatches += 1;
+            let explanation = String::new();
+            self.keep(Found {
+                number,
+                case: case.clone(),
+                mismatch: *mismatch,
+                others: 0,
+                explanation,
+            });
+        }
+        if collect {
+            self.collected.entry(path.to_bits()).or_insert_with(|| (number, case.clone()));
+        }
+    }
+
     fn meet(&mut self, name: &'static str, met: Known) {
         match self.deviations.entry(name) {
             Entry::Occupied(mut known) => known.get_mut().merge(met),
@@ -184,7 +220,8 @@ pub fn replay(cases: &[Case], backend: &Backend) -> Result<Summary, MachineError
     let mut lab = Lab::on(backend)?;
     let mut summary = Summary::default();
     for (number, case) in (0..).zip(cases) {
-        judge(&mut lab, number, case.clone(), backend, true, &mut summary)?;
+        let verdict = lab.judge(case)?;
+        summary.add(number, case, judge(&lab, case, verdict, backend), true);
         if stop_requested() {
             summary.interrupted = true;
             break;
@@ -208,16 +245,21 @@ fn run_job(
     let generator = Generator::new(plan.seed);
     let mut summary = Summary::default();
     let step = plan.shards.max(1) * jobs;
-    let mut number = plan.shard + job * plan.shards.max(1);
-    while number < plan.cases {
-        let case = generator.case(number);
-        judge(&mut lab, number, case, backend, collect, &mut summary)?;
-        progress.fetch_add(1, Ordering::Relaxed);
+    let mut numbers = (plan.shard + job * plan.shards.max(1)..plan.cases).step_by(step as usize);
+    loop {
+        let batch: Vec<(u64, Case)> =
+            numbers.by_ref().take(BATCH).map(|number| (number, generator.case(number))).collect();
+        if batch.is_empty() {
+            break;
+        }
+        progress.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        for ((number, case), judged) in batch.iter().zip(judge_batch(&mut lab, &batch, backend)?) {
+            summary.add(*number, case, judged, collect);
+        }
         if stop_requested() {
             summary.interrupted = true;
             break;
         }
-        number += step;
     }
     if collect {
         for (_, case) in summary.collected.values_mut() {
@@ -236,51 +278,57 @@ fn run_job(
     Ok(summary)
 }
 
-fn judge(
+/// What came of a case, without what was expected of it.
+#[derive(Debug)]
+pub(super) enum Judged {
+    /// It was not run.
+    Unfit(Unfit),
+    /// It was compared.
+    Compared {
+        /// The branches that it takes in the model.
+        path: Path,
+        /// The known deviations that it shows, as bits by their place in the table.
+        known: u64,
+        /// What is none of them.
+        unknown: Option<Box<Mismatch>>,
+    },
+}
+
+/// Runs some cases of which none is expected to write where it should not.
+pub(super) fn judge_batch(
     lab: &mut Lab,
-    number: u64,
-    case: Case,
+    batch: &[(u64, Case)],
     backend: &Backend,
-    collect: bool,
-    summary: &mut Summary,
-) -> Result<(), MachineError> {
-    let verdict = lab.judge(&case)?;
-    let expectation = match verdict {
-        Verdict::Unfit(unfit) => {
-            *summary.unfit.entry(unfit).or_default() += 1;
-            return Ok(());
-        }
-        Verdict::Same(expectation) => expectation,
-        Verdict::Differs(expectation, mismatch) => {
-            match deviation::find(backend, &case, &expectation, &mismatch) {
-                Some(known) => {
-                    for (n, deviation) in deviation::deviations().enumerate() {
-                        if known & (1 << n) != 0 {
-                            let alone = known == 1 << n;
-                            let case = case.clone();
-                            summary.meet(deviation.name, Known { count: 1, alone, number, case });
-                        }
-                    }
-                }
-                None => {
-                    summary.mismatches += 1;
-                    summary.keep(Found {
-                        number,
-                        case: case.clone(),
-                        mismatch: *mismatch,
-                        others: 0,
-                        explanation: String::new(),
-                    });
-                }
-            }
-            expectation
-        }
-    };
-    summary.compared += 1;
-    let path = expectation.path();
-    summary.path = summary.path.union(path);
-    if collect {
-        summary.collected.entry(path.to_bits()).or_insert((number, case));
+) -> Result<Vec<Judged>, MachineError> {
+    let mut judged = Vec::with_capacity(batch.len());
+    for (_, case) in batch {
+        let verdict = lab.judge_in_batch(case)?;
+        judged.push(judge(lab, case, verdict, backend));
     }
-    Ok(())
+    if !lab.end_batch() {
+        judged.clear();
+        for (_, case) in batch {
+            let verdict = lab.judge(case)?;
+            judged.push(judge(lab, case, verdict, backend));
+        }
+        lab.end_batch();
+    }
+    Ok(judged)
+}
+
+fn judge(lab: &Lab, case: &Case, verdict: Verdict, backend: &Backend) -> Judged {
+    let mismatch = match verdict {
+        Verdict::Unfit(unfit) => return Judged::Unfit(unfit),
+        Verdict::Same => None,
+        Verdict::Differs(mismatch) => Some(mismatch),
+    };
+    let expectation = lab.expectation();
+    let known = mismatch
+        .as_ref()
+        .map_or(Some(0), |mismatch| deviation::find(backend, case, expectation, mismatch));
+    Judged::Compared {
+        path: expectation.path(),
+        known: known.unwrap_or(0),
+        unknown: mismatch.filter(|_| known.is_none()),
+    }
 }

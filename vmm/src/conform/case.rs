@@ -28,7 +28,7 @@ pub struct Case {
 impl Case {
     /// The plain case of an event.
     pub(super) fn new(start: Start, via: Via) -> Self {
-        Case { start, via, fields: Vec::new(), words: Vec::new() }
+        Case { start, via, fields: Vec::with_capacity(8), words: Vec::with_capacity(16) }
     }
 
     /// Changes `memory` and gives the state before the event.

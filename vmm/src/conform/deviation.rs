@@ -66,7 +66,7 @@ impl Part {
 impl Seen<'_> {
     /// What was tried, first to last.
     pub(super) fn attempts(&self) -> impl Iterator<Item = Attempt> {
-        let second = self.expectation.debug_trap.as_deref();
+        let second = self.expectation.debug_trap();
         let first = self.expectation.outcome.attempts.iter();
         first.chain(second.into_iter().flat_map(|outcome| outcome.attempts.iter()))
     }

@@ -8,23 +8,26 @@
 //! #GP), HLT (the same above ring 0), breakpoint registers (four, and their use has to be told to KVM in
 //! each case) and stepping (TF shows in what is pushed).
 //!
-//! **What is undone.** The mirror of memory is compared with the guest's as a whole, so what is
-//! neither in the case nor in the model's writes was not written; those places are put back, and no
-//! others. After anything unexpected all of memory is.
+//! **What is compared and undone.** A case has its places: what it changes, and what the model says
+//! that its event may write. They are compared after it and put back, and no others. That nothing
+//! else was written is seen for a batch of cases at once: behind its last one all of memory has to be
+//! as it was before the first. Where it is not, or where a case finds one of its places changed
+//! before it has run, the batch is repeated with all of memory compared after each case.
 //!
 //! **Pages that KVM has yet to map** make an event's delivery stop half way and start again, which is a
 //! matter of KVM's, and one of its own. So each page of RAM is written from inside the guest first.
 
 use super::case::Case;
+use super::compare::Compare;
 use super::fit::Unfit;
 use super::layout::{LANDING, PAGE, RAM};
-use super::mismatch::{ByteDifference, Mismatch, ended_so, fields};
+use super::mismatch::Mismatch;
 use super::start::Start;
 use super::via::{Via, has_error_code};
 use super::world::{Expectation, World};
 use crate::host::{Authority, Backend};
 use crate::machine::{Exit, Machine, MachineError};
-use ia32::{End, Path, Processor, State, Vendor, explain};
+use ia32::{Branch, Path, Processor, State, Vendor, explain};
 use std::arch::x86_64::__cpuid;
 use std::time::{Duration, Instant};
 
@@ -36,22 +39,30 @@ const CASES_PER_ALARM: u32 = 256;
 /// One machine for many cases.
 #[derive(Debug)]
 pub struct Lab {
-    machine: Machine,
-    world: World,
+    pub(super) machine: Machine,
+    pub(super) world: World,
     processor: Processor,
     until_alarm: u32,
     /// A state that leaves the guest at once.
     resting: State,
     /// The translation caches have to be flushed by loading another CR3 first.
     flush: bool,
+    /// Checks at which cases stop in the model, and have gone elsewhere in KVM.
+    suspects: Vec<Branch>,
+    /// The last case has differed from the model in memory that was not its own.
+    pub(super) elsewhere: bool,
+    /// The last case has changed more of memory than is remembered.
+    pub(super) flooded: bool,
+    /// Since the batch began, a case has done so that is not known.
+    strayed: bool,
 }
 
-/// What a case has shown.
-#[derive(Debug)]
+/// What a case has shown. What was expected of it is [`Lab::expectation`].
+#[derive(Debug, PartialEq)]
 pub(super) enum Verdict {
     Unfit(Unfit),
-    Same(Expectation),
-    Differs(Expectation, Box<Mismatch>),
+    Same,
+    Differs(Box<Mismatch>),
 }
 
 impl Lab {
@@ -65,7 +76,18 @@ impl Lab {
         let world = World::new();
         let mut resting = Start::Ring0.state(&world.memory);
         resting.segments[1].base = LANDING;
-        let mut lab = Lab { machine, world, processor, until_alarm: 0, resting, flush };
+        let mut lab = Lab {
+            machine,
+            world,
+            processor,
+            until_alarm: 0,
+            resting,
+            flush,
+            flooded: false,
+            suspects: Vec::new(),
+            elsewhere: false,
+            strayed: false,
+        };
         lab.map_all()?;
         lab.write_all();
         Ok(lab)
@@ -81,7 +103,8 @@ impl Lab {
 
     /// The branches of the model that a case takes, if it can be run.
     pub(super) fn path(&mut self, case: &Case) -> Option<Path> {
-        let path = self.world.prepare(case, &self.processor).ok().map(|found| found.path());
+        let fit = self.world.prepare(case, &self.processor).is_ok();
+        let path = fit.then(|| self.expectation().path());
         self.world.undo(|_, _| ());
         path
     }
@@ -89,7 +112,10 @@ impl Lab {
     /// What the model says of a case, step by step.
     pub(super) fn explain(&mut self, case: &Case) -> String {
         let text = match self.world.prepare(case, &self.processor) {
-            Ok(expectation) => explain(&expectation.before, &expectation.outcome).to_string(),
+            Ok(()) => {
+                let expectation = self.expectation();
+                explain(&expectation.before, &expectation.outcome).to_string()
+            }
             Err(unfit) => unfit.to_string(),
         };
         self.world.undo(|_, _| ());
@@ -125,48 +151,115 @@ impl Lab {
         self.machine.memory.write(0, &self.world.memory);
     }
 
-    /// Runs a case and compares.
+    /// What the model says of the last case that could be run.
+    pub(super) fn expectation(&self) -> &Expectation {
+        self.world.expectation()
+    }
+
+    /// Runs a case and compares all.
     ///
     /// # Errors
     /// [`MachineError`] if an ioctl fails, which is no matter of the case.
     pub(super) fn judge(&mut self, case: &Case) -> Result<Verdict, MachineError> {
-        let verdict = match self.world.prepare(case, &self.processor) {
+        self.judge_by(case, Compare::All)
+    }
+
+    /// Runs a case and compares what it should touch, and all where it differs in more than some bits:
+    /// [`Lab::end_batch`] tells of the rest.
+    ///
+    /// # Errors
+    /// As [`Lab::judge`].
+    pub(super) fn judge_in_batch(&mut self, case: &Case) -> Result<Verdict, MachineError> {
+        let verdict = self.judge_by(case, Compare::Touched)?;
+        if !std::mem::take(&mut self.elsewhere) {
+            return Ok(verdict);
+        }
+        // By itself it has to do the same, or what was found elsewhere was another's.
+        let alone = self.judge(case)?;
+        self.strayed |= alone != verdict;
+        Ok(alone)
+    }
+
+    /// Whether no case of the batch wrote to memory that was not its own. If one did, the verdicts
+    /// mean nothing; memory is as it should be again.
+    pub(super) fn end_batch(&mut self) -> bool {
+        let clean = !self.strayed && self.machine.memory.equals(0, self.world.plain());
+        if !clean {
+            self.strayed = false;
+            self.write_all();
+        }
+        clean
+    }
+
+    fn judge_by(&mut self, case: &Case, compare: Compare) -> Result<Verdict, MachineError> {
+        let prepared = self.world.prepare(case, &self.processor);
+        let verdict = match prepared {
             Err(unfit) => Verdict::Unfit(unfit),
-            Ok(expectation) => {
-                let exit = self.run(case, &expectation)?;
+            Ok(()) => {
+                let compare = self.check_plain(compare);
+                let exit = self.run(case)?;
                 let got = self.machine.vcpu.state();
-                if expectation.before.nmi_blocked && matches!(case.via, Via::Iret(_)) {
+                if self.expectation().before.nmi_blocked && matches!(case.via, Via::Iret(_)) {
                     self.leave_iret()?;
                 }
-                self.world.apply(&expectation);
-                let mismatch = self.compare(&expectation, exit, got)?;
+                self.world.apply();
+                let mismatch = self.compare(compare, exit, got)?;
+                if compare == Compare::All {
+                    self.note_suspect();
+                }
                 if mismatch.is_empty() {
-                    Verdict::Same(expectation)
+                    Verdict::Same
                 } else {
-                    Verdict::Differs(expectation, Box::new(mismatch))
+                    Verdict::Differs(Box::new(mismatch))
                 }
             }
         };
         let memory = &self.machine.memory;
-        let ran = !matches!(verdict, Verdict::Unfit(_));
-        self.world.undo(|at, bytes| {
-            if ran {
-                memory.write(at.into(), bytes);
+        self.world.undo(|place, bytes| {
+            if prepared.is_ok() {
+                memory.write(place.address.into(), bytes);
             }
         });
+        if std::mem::take(&mut self.flooded) {
+            self.write_all();
+        }
         Ok(verdict)
     }
 
-    fn run(&mut self, case: &Case, expectation: &Expectation) -> Result<Exit, MachineError> {
+    /// Sees to it that what the case may write is as it was before all cases. Where others at the same
+    /// check went elsewhere, that is all of memory, and all is to be compared afterwards.
+    fn check_plain(&mut self, compare: Compare) -> Compare {
+        let check = self.expectation().first_check();
+        if compare == Compare::Touched && check.is_some_and(|check| self.suspects.contains(&check))
+        {
+            self.strayed |= !self.machine.memory.equals(0, self.world.plain());
+            return Compare::All;
+        }
+        self.strayed |= !self.has_places_of(self.world.plain());
+        compare
+    }
+
+    /// Remembers what cases that go elsewhere have in common.
+    fn note_suspect(&mut self) {
+        let check = self.expectation().first_check();
+        if std::mem::take(&mut self.elsewhere)
+            && let Some(check) = check
+            && !self.suspects.contains(&check)
+        {
+            self.suspects.push(check);
+        }
+    }
+
+    fn run(&mut self, case: &Case) -> Result<Exit, MachineError> {
         if self.until_alarm == 0 {
             self.until_alarm = CASES_PER_ALARM;
             self.machine.vcpu.set_alarm(Some(TIME_LIMIT))?;
         }
         self.until_alarm -= 1;
-        for place in self.world.touched() {
-            self.machine.memory.write(place.0.into(), self.world.bytes(*place));
+        for place in self.world.changed() {
+            self.machine.memory.write(place.address.into(), &self.world.memory[place.range()]);
         }
-        let state = &expectation.before;
+        let state = &self.world.expectation().before;
         if self.flush && state.paging() {
             self.machine.vcpu.forget_translations(state)?;
         }
@@ -196,12 +289,12 @@ impl Lab {
     /// How long the guest's part of a case takes: its memory and state set, and the one exit. None if it
     /// cannot be run.
     pub(super) fn time_raw(&mut self, case: &Case) -> Result<Option<Duration>, MachineError> {
-        let Ok(expectation) = self.world.prepare(case, &self.processor) else {
+        if self.world.prepare(case, &self.processor).is_err() {
             self.world.undo(|_, _| ());
             return Ok(None);
-        };
+        }
         let start = Instant::now();
-        self.run(case, &expectation)?;
+        self.run(case)?;
         let time = start.elapsed();
         self.leave_iret()?;
         self.write_all();
@@ -215,84 +308,6 @@ impl Lab {
         self.machine.vcpu.set_state(&resting);
         self.machine.vcpu.run()?;
         Ok(())
-    }
-
-    fn compare(
-        &mut self,
-        expectation: &Expectation,
-        exit: Exit,
-        got: State,
-    ) -> Result<Mismatch, MachineError> {
-        let end = expectation.last().end;
-        let as_expected = ended_so(end, &exit);
-        let mut mismatch = Mismatch { exit: None, got, fields: Vec::new(), bytes: Vec::new() };
-        if !as_expected {
-            if matches!(
-                exit,
-                Exit::PortRead { .. }
-                    | Exit::PortWrite { .. }
-                    | Exit::MemoryRead { .. }
-                    | Exit::MemoryWrite { .. }
-            ) {
-                self.machine.vcpu.finish_instruction()?;
-            }
-            mismatch.exit = Some(exit);
-        }
-        if end == End::Completed && (as_expected || mismatch.exit != Some(Exit::Shutdown)) {
-            mismatch.fields = fields(expectation, &got);
-        }
-        if !self.machine.memory.equals(0, &self.world.memory) {
-            self.compare_bytes(expectation, &mut mismatch);
-        }
-        Ok(mismatch)
-    }
-
-    /// Finds the bytes that are not as expected, in ever smaller pieces.
-    fn compare_bytes(&mut self, expectation: &Expectation, mismatch: &mut Mismatch) {
-        const PIECE: usize = 64;
-        for page in (0..RAM as usize).step_by(PAGE as usize) {
-            let same = |from: usize, length: usize| {
-                self.machine.memory.equals(from as u64, &self.world.memory[from..from + length])
-            };
-            if same(page, PAGE as usize) {
-                continue;
-            }
-            let mut differing = Vec::new();
-            for piece in (page..page + PAGE as usize).step_by(PIECE).filter(|at| !same(*at, PIECE))
-            {
-                let mut found = [0; PIECE];
-                self.machine.memory.read(piece as u64, &mut found);
-                let found = (piece as u32..).zip(found);
-                differing.extend(found.filter(|(at, got)| self.world.memory[*at as usize] != *got));
-            }
-            for (at, got) in differing {
-                self.world.touch_byte(at);
-                mismatch.bytes.extend(self.compare_byte(expectation, at, got));
-            }
-        }
-    }
-
-    fn compare_byte(&self, expectation: &Expectation, at: u32, got: u8) -> Option<ByteDifference> {
-        let address = u64::from(at);
-        let before = self.world.before(at);
-        let mut expected = expectation.outcome.writes.expect(address, before);
-        if let Some(second) = &expectation.debug_trap {
-            let first = expected;
-            expected = second.writes.expect(address, first.value);
-            expected.owner = expected.owner.or(first.owner);
-            if expected.value == first.value {
-                expected.undefined |= first.undefined;
-            }
-        }
-        let undefined = expected.undefined | expectation.fetched.mask(address);
-        ((got ^ expected.value) & !undefined != 0).then_some(ByteDifference {
-            address: at,
-            before,
-            expected: expected.value,
-            got,
-            undefined,
-            owner: expected.owner,
-        })
     }
 }
 

@@ -42,6 +42,11 @@ impl Mismatch {
         self.exit.is_none() && self.fields.is_empty() && self.bytes.is_empty()
     }
 
+    /// Whether a field of the state differs.
+    pub(super) fn concerns(&self, field: &str) -> bool {
+        self.fields.iter().any(|difference| difference.field == field)
+    }
+
     /// Mismatches with the same kind look alike.
     pub(super) fn kind(&self) -> String {
         let mut kind = match &self.exit {

@@ -21,6 +21,7 @@
 
 mod campaign;
 mod case;
+mod compare;
 mod cost;
 mod deviation;
 mod field;

@@ -20,9 +20,9 @@ pub(super) fn shrink(
     let kind = mismatch.kind();
     let mut last = mismatch.clone();
     let case = smallest(case, |candidate| {
-        let Verdict::Differs(expectation, found) = lab.judge(candidate)? else { return Ok(false) };
+        let Verdict::Differs(found) = lab.judge(candidate)? else { return Ok(false) };
         let same = found.kind() == kind
-            && deviation::find(backend, candidate, &expectation, &found).is_none();
+            && deviation::find(backend, candidate, lab.expectation(), &found).is_none();
         if same {
             last = *found;
         }
@@ -39,8 +39,8 @@ pub(super) fn shrink_deviation(
     backend: &Backend,
 ) -> Result<Case, MachineError> {
     smallest(case, |candidate| {
-        let Verdict::Differs(expectation, found) = lab.judge(candidate)? else { return Ok(false) };
-        let known = deviation::find(backend, candidate, &expectation, &found).unwrap_or(0);
+        let Verdict::Differs(found) = lab.judge(candidate)? else { return Ok(false) };
+        let known = deviation::find(backend, candidate, lab.expectation(), &found).unwrap_or(0);
         let alone = deviation::deviations().position(|deviation| deviation.name == name);
         Ok(alone.is_some_and(|n| known == 1 << n))
     })

@@ -5,37 +5,71 @@ use super::fit::{Unfit, absent_descriptor, possible, walk};
 use super::layout::{self, ABSENT, ABSENT_STACKS, RAM};
 use super::via::Via;
 use ia32::paging::{ACCESSED, Walk};
-use ia32::{Eflags, End, Event, Memory, Operation, Outcome, Path, Processor, State, Vector, take};
+use ia32::{
+    Branch, Eflags, End, Event, Memory, OperandSize, Operation, Outcome, Path, Processor, State,
+};
+use ia32::{Vector, Write, take_into};
 use std::cell::Cell;
+use std::ops::Range;
 
 /// Memory, and what of it differs from its plain content.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct World {
     plain: Vec<u8>,
     pub(super) memory: Vec<u8>,
-    /// Address and length of what was changed.
-    touched: Vec<(u32, u32)>,
-    /// Bytes as they were before the event, where the model writes; the first of an address counts.
-    before: Vec<(u32, u8)>,
+    /// What the case changes, and then what its event may write; places may occur twice.
+    touched: Vec<Place>,
+    /// How many of them the case changes.
+    changed: usize,
+    /// What stood where the model writes, in the order of its writes.
+    before: Vec<(Place, [u8; 4])>,
+    expectation: Expectation,
+}
+
+/// A few bytes of RAM, or behind its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) address: u32,
+    /// How many bytes: 1 to 4.
+    pub(super) width: u32,
+}
+
+impl Place {
+    /// The place among the bytes of RAM, without what lies behind the end.
+    pub(super) fn range(self) -> Range<usize> {
+        let end = self.address.saturating_add(self.width).min(RAM);
+        self.address.min(RAM) as usize..end as usize
+    }
 }
 
 /// A case that can be run, and what has to come of it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Expectation {
     pub(super) before: State,
-    /// What an IRET of 32 bits in protected mode pops as EFLAGS.
+    /// What an IRET of 32 bits pops as EFLAGS.
     pub(super) popped_eflags: Eflags,
-    pub(super) outcome: Box<Outcome>,
-    /// A #DB that follows a switch to a task with T set; what it starts from is `outcome`.
-    pub(super) debug_trap: Option<Box<Outcome>>,
+    pub(super) outcome: Outcome,
+    /// Where `outcome` has a debug trap that follows: what comes of that.
+    second: Outcome,
+    has_second: bool,
     /// Accessed bits that fetching the source's and the destination's instruction may set.
     pub(super) fetched: Fetched,
 }
 
 impl Expectation {
+    /// A #DB that follows a switch to a task with T set; what it starts from is `outcome`.
+    pub(super) fn debug_trap(&self) -> Option<&Outcome> {
+        self.has_second.then_some(&self.second)
+    }
+
     /// The last outcome.
     pub(super) fn last(&self) -> &Outcome {
-        self.debug_trap.as_deref().unwrap_or(&self.outcome)
+        self.debug_trap().unwrap_or(&self.outcome)
+    }
+
+    /// The check at which the first attempt stops, if it does.
+    pub(super) fn first_check(&self) -> Option<Branch> {
+        self.outcome.attempts.iter().next()?.fault.map(|fault| fault.branch)
     }
 
     /// The branches of the model that the case takes.
@@ -92,43 +126,61 @@ impl Memory for Watched<'_> {
 impl World {
     pub(super) fn new() -> Self {
         let plain = layout::memory();
-        World { memory: plain.clone(), plain, touched: Vec::new(), before: Vec::new() }
+        World {
+            memory: plain.clone(),
+            plain,
+            touched: Vec::new(),
+            changed: 0,
+            before: Vec::new(),
+            expectation: Expectation::default(),
+        }
     }
 
-    /// Makes the case's world and asks the model. Whatever comes of it, [`World::undo`] has to
-    /// follow before the next case.
-    pub(super) fn prepare(
-        &mut self,
-        case: &Case,
-        processor: &Processor,
-    ) -> Result<Expectation, Unfit> {
+    /// What the model expects of the case that was prepared last.
+    pub(super) fn expectation(&self) -> &Expectation {
+        &self.expectation
+    }
+
+    /// Makes the case's world and asks the model: see [`World::expectation`]. Whatever comes of it,
+    /// [`World::undo`] has to follow before the next case.
+    pub(super) fn prepare(&mut self, case: &Case, processor: &Processor) -> Result<(), Unfit> {
         let before = self.set(case);
         if !possible(&before, case.via) {
             return Err(Unfit::Impossible);
         }
-        let mut fetched = Fetched::default();
-        self.place_source(case.via, &before, processor, &mut fetched)?;
+        self.expectation.fetched = self.place_source(case.via, &before, processor)?;
+        self.changed = self.touched.len();
+        self.expectation.popped_eflags = match case.via {
+            Via::Iret(OperandSize::Bits32) => self.popped_eflags(&before, processor),
+            _ => Eflags(0),
+        };
         let operation = case.via.operation(&before);
-        let outcome = self.ask(&before, operation, processor)?;
-        let popped_eflags = self.popped_eflags(&before, processor);
-        let mut expectation =
-            Expectation { before, popped_eflags, outcome, debug_trap: None, fetched };
-        if expectation.outcome.debug_trap && expectation.outcome.is_completed() {
-            self.follow_debug_trap(&mut expectation, processor)?;
+        let outcome = &mut self.expectation.outcome;
+        ask(&self.memory, outcome, &before, operation, processor)?;
+        let follows = outcome.debug_trap && outcome.is_completed();
+        self.expectation.before = before;
+        self.expectation.has_second = follows;
+        if follows {
+            self.follow_debug_trap(processor)?;
         }
-        self.check_landing(&mut expectation, processor)?;
-        Ok(expectation)
+        self.check_landing(processor)?;
+        self.touch_writes();
+        Ok(())
     }
 
     fn set(&mut self, case: &Case) -> State {
-        self.touched.extend(case.words.iter().map(|(at, _)| (*at, 4)));
+        let words = case.words.iter().map(|(address, _)| Place { address: *address, width: 4 });
+        self.touched.extend(words);
         case.prepare(&mut self.memory)
     }
 
     /// A byte as it was before the event, once its writes have been made.
     pub(super) fn before(&self, address: u32) -> u8 {
-        let written = self.before.iter().find(|(at, _)| *at == address);
-        written.map_or_else(|| self.memory[address as usize], |(_, byte)| *byte)
+        let byte = |(place, bytes): &(Place, [u8; 4])| {
+            let offset = address.wrapping_sub(place.address);
+            (offset < place.width).then(|| bytes[offset as usize])
+        };
+        self.before.iter().find_map(byte).unwrap_or_else(|| self.memory[address as usize])
     }
 
     /// Writes the source's instruction to where the processor fetches it.
@@ -137,32 +189,32 @@ impl World {
         via: Via,
         state: &State,
         processor: &Processor,
-        fetched: &mut Fetched,
-    ) -> Result<(), Unfit> {
+    ) -> Result<Fetched, Unfit> {
+        let mut fetched = Fetched::default();
         let at = state.cs().base.wrapping_add(state.eip);
         if via == Via::Fetch {
             let walk = walk(state, &self.memory, at, processor);
             let user = state.cpl() == 3;
             let absent = walk.result.is_err_and(|fault| fault.error_code == u32::from(user) << 2);
             fetched.add(&walk);
-            return if absent { Ok(()) } else { Err(Unfit::Impossible) };
+            return if absent { Ok(fetched) } else { Err(Unfit::Impossible) };
         }
-        let Some(instruction) = via.instruction(state) else { return Ok(()) };
+        let Some(instruction) = via.instruction(state) else { return Ok(fetched) };
         for (n, byte) in (0..).zip(instruction.bytes()) {
             let walk = walk(state, &self.memory, at.wrapping_add(n), processor);
             let address = walk.result.map_err(|_| Unfit::NoSource)?;
             let place = self.memory.get_mut(address as usize).ok_or(Unfit::NoSource)?;
             *place = *byte;
-            self.touched.push((address as u32, 1));
+            self.touched.push(Place { address: address as u32, width: 1 });
             fetched.add(&walk);
         }
         let selector = match via {
             Via::NotPresent => ABSENT | 3,
             Via::NoStack => ABSENT_STACKS + 9 * u16::from(state.cpl()),
-            _ => return Ok(()),
+            _ => return Ok(fetched),
         };
         if absent_descriptor(state, &self.memory, selector, processor) {
-            Ok(())
+            Ok(fetched)
         } else {
             Err(Unfit::Impossible)
         }
@@ -177,50 +229,26 @@ impl World {
         Eflags(u32::from_le_bytes([0, 1, 2, 3].map(|n| byte(n).unwrap_or(0))))
     }
 
-    fn ask(
-        &self,
-        state: &State,
-        operation: Operation,
-        processor: &Processor,
-    ) -> Result<Box<Outcome>, Unfit> {
-        let memory = Watched { ram: &self.memory, beyond: Cell::new(false) };
-        let outcome = Box::new(take(state, &memory, operation, processor));
-        let writes_beyond =
-            || outcome.writes.iter().any(|write| write.address + 4 > u64::from(RAM));
-        match outcome.end {
-            End::Unmodelled(_) => Err(Unfit::Unmodelled),
-            End::Endless => Err(Unfit::Endless),
-            _ if outcome.unspecified.is_some() => Err(Unfit::Unspecified),
-            _ if memory.beyond.get() || writes_beyond() => Err(Unfit::BeyondMemory),
-            _ => Ok(outcome),
-        }
-    }
-
     /// The #DB of a new task whose T is set comes before its first instruction.
-    fn follow_debug_trap(
-        &mut self,
-        expectation: &mut Expectation,
-        processor: &Processor,
-    ) -> Result<(), Unfit> {
-        let first = &expectation.outcome;
+    fn follow_debug_trap(&mut self, processor: &Processor) -> Result<(), Unfit> {
+        let World { memory, before, expectation, .. } = self;
+        let Expectation { outcome: first, second, .. } = expectation;
         if first.writes.iter().any(|write| !write.certain) {
             return Err(Unfit::Unspecified);
         }
-        let image = self.memory.clone();
-        first.writes.apply(self.memory.as_mut_slice());
-        let second = self.ask(&first.state, Event::trap(Vector::DB).into(), processor);
-        self.memory = image;
-        expectation.debug_trap = Some(second?);
-        Ok(())
+        make(first, memory, before);
+        let result = ask(memory, second, &first.state, Event::trap(Vector::DB).into(), processor);
+        for (place, bytes) in before.drain(..).rev() {
+            let range = place.range();
+            let length = range.len();
+            memory[range].copy_from_slice(&bytes[..length]);
+        }
+        result
     }
 
     /// The next instruction's fetch has to leave the VM: mapped, where there is no RAM.
-    fn check_landing(
-        &self,
-        expectation: &mut Expectation,
-        processor: &Processor,
-    ) -> Result<(), Unfit> {
-        let last = expectation.last();
+    fn check_landing(&mut self, processor: &Processor) -> Result<(), Unfit> {
+        let last = self.expectation.last();
         if last.end != End::Completed {
             return Ok(());
         }
@@ -229,56 +257,100 @@ impl World {
         let walk = walk(state, &self.memory, state.instruction_address(), processor);
         match walk.result {
             Ok(address) if address >= u64::from(RAM) && address < 1 << 32 => {
-                expectation.fetched.add(&walk);
+                self.expectation.fetched.add(&walk);
                 Ok(())
             }
             _ => Err(Unfit::NoLanding),
         }
     }
 
-    /// Makes the writes that the model is certain of, and remembers all that the event may write.
-    pub(super) fn apply(&mut self, expectation: &Expectation) {
-        for outcome in [Some(&*expectation.outcome), expectation.debug_trap.as_deref()] {
-            for write in outcome.into_iter().flat_map(|outcome| outcome.writes.iter()) {
-                self.touched.push((write.address as u32, u32::from(write.width)));
-                if !write.certain {
-                    continue;
-                }
-                let bytes = write.value.to_le_bytes();
-                for (at, byte) in (write.address as u32..).zip(&bytes[..usize::from(write.width)]) {
-                    let place = &mut self.memory[at as usize];
-                    self.before.push((at, *place));
-                    *place = *byte;
-                }
-            }
+    /// Remembers all that the event may write.
+    fn touch_writes(&mut self) {
+        let World { touched, expectation, .. } = self;
+        for outcome in [Some(&expectation.outcome), expectation.debug_trap()].into_iter().flatten()
+        {
+            touched.extend(outcome.writes.iter().map(Place::from));
         }
         let fetched = &expectation.fetched;
-        self.touched.extend(fetched.entries[..fetched.length].iter().map(|at| (*at as u32, 4)));
+        let entries = fetched.entries[..fetched.length].iter();
+        touched.extend(entries.map(|at| Place { address: *at as u32, width: 4 }));
+    }
+
+    /// Makes the writes that the model is certain of.
+    pub(super) fn apply(&mut self) {
+        let World { memory, before, expectation, .. } = self;
+        make(&expectation.outcome, memory, before);
+        if let Some(second) = expectation.debug_trap() {
+            make(second, memory, before);
+        }
     }
 
     /// Remembers one byte.
     pub(super) fn touch_byte(&mut self, address: u32) {
-        self.touched.push((address, 1));
+        self.touched.push(Place { address, width: 1 });
     }
 
-    /// What was touched, for whoever has a copy.
-    pub(super) fn touched(&self) -> &[(u32, u32)] {
+    /// What the case changes, for whoever has a copy.
+    pub(super) fn changed(&self) -> &[Place] {
+        &self.touched[..self.changed]
+    }
+
+    /// What the case changes and what its event may write.
+    pub(super) fn touched(&self) -> &[Place] {
         &self.touched
     }
 
-    /// The bytes at an address, as far as they lie in RAM.
-    pub(super) fn bytes(&self, (at, length): (u32, u32)) -> &[u8] {
-        let end = (at.saturating_add(length)).min(RAM);
-        &self.memory[at.min(RAM) as usize..end as usize]
+    /// Memory before all cases.
+    pub(super) fn plain(&self) -> &[u8] {
+        &self.plain
     }
 
     /// Puts back what was touched, and tells of each place.
-    pub(super) fn undo(&mut self, mut restored: impl FnMut(u32, &[u8])) {
+    pub(super) fn undo(&mut self, mut restored: impl FnMut(Place, &[u8])) {
         self.before.clear();
-        for (at, length) in self.touched.drain(..) {
-            let range = at.min(RAM) as usize..at.saturating_add(length).min(RAM) as usize;
+        self.changed = 0;
+        for place in self.touched.drain(..) {
+            let range = place.range();
             self.memory[range.clone()].copy_from_slice(&self.plain[range.clone()]);
-            restored(at, &self.plain[range]);
+            restored(place, &self.plain[range]);
         }
+    }
+}
+
+impl From<&Write> for Place {
+    fn from(write: &Write) -> Self {
+        Place { address: write.address as u32, width: write.width.into() }
+    }
+}
+
+/// Asks the model, for what can be judged.
+fn ask(
+    memory: &[u8],
+    outcome: &mut Outcome,
+    state: &State,
+    operation: Operation,
+    processor: &Processor,
+) -> Result<(), Unfit> {
+    let memory = Watched { ram: memory, beyond: Cell::new(false) };
+    take_into(outcome, state, &memory, operation, processor);
+    let writes_beyond = || outcome.writes.iter().any(|write| write.address + 4 > u64::from(RAM));
+    match outcome.end {
+        End::Unmodelled(_) => Err(Unfit::Unmodelled),
+        End::Endless => Err(Unfit::Endless),
+        _ if outcome.unspecified.is_some() => Err(Unfit::Unspecified),
+        _ if memory.beyond.get() || writes_beyond() => Err(Unfit::BeyondMemory),
+        _ => Ok(()),
+    }
+}
+
+/// Makes an outcome's certain writes; what was there goes to `before`.
+fn make(outcome: &Outcome, memory: &mut [u8], before: &mut Vec<(Place, [u8; 4])>) {
+    for write in outcome.writes.iter().filter(|write| write.certain) {
+        let place = Place::from(write);
+        let bytes = &mut memory[place.range()];
+        let mut old = [0; 4];
+        old[..bytes.len()].copy_from_slice(bytes);
+        bytes.copy_from_slice(&write.value.to_le_bytes()[..bytes.len()]);
+        before.push((place, old));
     }
 }

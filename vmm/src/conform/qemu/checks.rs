@@ -91,7 +91,7 @@ pub(super) const CHECKS: &[CaseDeviation] = &[
         "task-debug-trap-ignored",
         "T in the new task's TSS raises no #DB",
         "ring0 call:a8 [5064]=00680001",
-        |seen, _| seen.expectation.debug_trap.is_some(),
+        |seen, _| seen.expectation.debug_trap().is_some(),
     ),
     deviation(
         "task-fault-mixes-eips",
