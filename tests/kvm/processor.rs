@@ -6,7 +6,7 @@
 
 use crate::plants::PLANTS;
 use esp0::check::{Checker, ENTRY_RULES, Judgement, RETURN_RULES, Subject};
-use esp0::entry::{Entry, Frame, Kind};
+use esp0::entry::{Entry, Frame, Kind, Return};
 use esp0::host::{Authority, Backend, Version};
 use esp0::machine::{LinearMemory, Memory, Paging};
 use ia32::{Eflags, SegmentRegister, Vector, Word};
@@ -260,6 +260,27 @@ fn a_known_deviation_is_counted_on_its_model_and_version_and_is_a_finding_on_sil
     assert!(!judge(index, &entry, &qemu(10)).is_ok(), "fault-pushes-rf-0 on QEMU 10");
 }
 
+/// A kernel stack may serve a new task whose frame was copied from its parent's: only the address
+/// space tells that it is not the one that the dead task had pushed.
+#[test]
+fn a_frame_that_another_address_space_pops_is_a_new_tasks() {
+    let to_ring_3 = |event: &Event| match event {
+        Event::Return(returning, _) if returning.ring() == 3 => Some(Return::clone(returning)),
+        _ => None,
+    };
+    let last = SEEN.events.iter().enumerate().rev().find_map(|(n, e)| Some((n, to_ring_3(e)?)));
+    let (index, mut returning) = last.expect("the programs come back from their calls");
+    assert!(after(index).leave(&returning).is_ok(), "the control");
+    let esp = returning.frame.get(Word::Esp).expect("it changes the stack");
+    returning.frame = returning.frame.with(Word::Esp, esp - 16);
+    let judgement = after(index).leave(&returning);
+    let rules: Vec<&str> = judgement.findings.iter().map(|finding| finding.rule).collect();
+    assert_eq!(rules, ["return_frame"], "{judgement:#?}");
+    returning.state.cr3 += 0x1000;
+    let judgement = after(index).leave(&returning);
+    assert!(judgement.is_ok(), "{judgement:#?}");
+}
+
 #[test]
 fn every_rule_has_a_case_that_breaks_it() {
     let mut broken: BTreeSet<&str> = FAULTS.iter().map(|fault| fault.rule).collect();
@@ -289,6 +310,11 @@ fn take(Taken(kind, vector, ring): Taken) -> (usize, Entry) {
 
 /// What the rules say of `entry` in place of the event at `index`.
 fn judge(index: usize, entry: &Entry, backend: &Backend) -> Judgement {
+    checker(index, backend).entry(entry)
+}
+
+/// The rules, as they stand before the event at `index`.
+fn checker(index: usize, backend: &Backend) -> Checker {
     let mut checker = Checker::new(backend.clone());
     for event in &SEEN.events[..index] {
         match event {
@@ -297,7 +323,12 @@ fn judge(index: usize, entry: &Entry, backend: &Backend) -> Judgement {
             Event::Switch(switch, _) => drop(checker.switch(switch)),
         }
     }
-    checker.entry(entry)
+    checker
+}
+
+/// The same on the backend of the run.
+fn after(index: usize) -> Checker {
+    checker(index, &tests::host().backend)
 }
 
 /// A backend to which no deviation is allowed.

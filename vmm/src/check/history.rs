@@ -26,6 +26,8 @@ pub struct LiveFrame {
     pub kind: Kind,
     /// Its vector.
     pub vector: Vector,
+    /// CR3 of the address space that was interrupted.
+    pub address_space: u32,
     /// The words as they were pushed.
     pub frame: Frame,
 }
@@ -245,6 +247,7 @@ impl History {
             task,
             kind: entry.kind,
             vector: entry.vector,
+            address_space: entry.after.cr3,
             frame: entry.frame,
         });
         if let Some(index) = self.stack_at(entry.frame.address) {

@@ -19,7 +19,7 @@ pub(crate) fn return_pops_what_was_pushed(
     findings: &mut Findings,
 ) {
     let Some(pushed) = history.pushed_at(&returning.frame) else { return };
-    if pushed.frame.pops_as(&returning.frame) {
+    if pushed.frame.pops_as(&returning.frame) || is_anothers(pushed, returning) {
         return;
     }
     let changed = |word: Word| {
@@ -33,6 +33,12 @@ pub(crate) fn return_pops_what_was_pushed(
             findings.add(overwritten(pushed, word, before, now));
         }
     }
+}
+
+/// A return to another address space is not that of the task that was interrupted: it has died, and
+/// a frame was made by hand on its stack for a new one.
+fn is_anothers(pushed: &LiveFrame, returning: &Return) -> bool {
+    returning.ring() > returning.state.cpl() && returning.state.cr3 != pushed.address_space
 }
 
 fn is_allowed(word: Word, pushed: &LiveFrame, redirected: bool, before: u32, now: u32) -> bool {
