@@ -94,7 +94,7 @@ pub(crate) fn open_port(port: u16, open: bool) {
     TSS.open_port(port, open);
 }
 
-/// Whether any port is open.
+/// Whether the map of open ports counts; otherwise all are closed.
 pub(crate) fn use_port_map(use_it: bool) {
     TSS.use_map(use_it);
 }
