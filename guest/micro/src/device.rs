@@ -1,7 +1,8 @@
 //! Devices are driven from ring 3. The kernel lends out I/O ports, and makes messages of interrupts.
 //!
 //! Ports: the TSS has a bitmap, one bit for each, that the processor asks when ring 3 uses IN or OUT
-//! (Intel SDM vol. 1, 19.5.2). A task's own ranges are put into it when the task is switched to.
+//! (Intel SDM vol. 1, 19.5.2). A task's own ranges are put into it when the task is switched to. Most
+//! tasks have none: for them the TSS says that there is no map, and the last driver's stays as it is.
 //!
 //! Interrupts: the kernel masks the line, tells the controller that the interrupt has been taken,
 //! and notifies the driver. When the driver has seen to its device it acknowledges, and the line is
@@ -27,8 +28,9 @@ pub(crate) struct Ports {
     count: u8,
 }
 
+/// What the map says, whether it is in use or not.
 // SAFETY: used by kernel code with interrupts closed.
-static OPEN: OneCpu<Cell<Ports>> = unsafe { OneCpu::new(Cell::new(Ports::NONE)) };
+static MAP: OneCpu<Cell<Ports>> = unsafe { OneCpu::new(Cell::new(Ports::NONE)) };
 
 /// Whether any port is open: almost never, so each switch asks this first.
 // SAFETY: as above.
@@ -49,14 +51,13 @@ impl Ports {
 
     /// Opens these ports to ring 3, and no others.
     pub(crate) fn open(self) {
-        if OPEN.get() == self {
-            return;
+        if !self.is_empty() && MAP.get() != self {
+            MAP.get().each(|port| segments::open_port(port, false));
+            self.each(|port| segments::open_port(port, true));
+            MAP.set(self);
         }
+        segments::use_port_map(!self.is_empty());
         ANY_OPEN.set(!self.is_empty());
-        OPEN.get().each(|port| segments::open_port(port, false));
-        self.each(|port| segments::open_port(port, true));
-        segments::use_port_map(self.count > 0);
-        OPEN.set(self);
     }
 
     fn each(self, what: impl Fn(u16)) {

@@ -9,6 +9,7 @@ use crate::sysenter;
 use arch::segment::{Descriptor, Ring, Selector};
 use arch::tss::{Tss, TssWithPorts};
 use arch::{OneCpu, table};
+use core::arch::asm;
 use core::cell::Cell;
 
 /// Kernel code.
@@ -59,7 +60,17 @@ pub(crate) fn start(double_fault: u32, stack: u32) {
         let table: &'static [Descriptor; 7] = &*GDT.as_ptr();
         table::load_gdt(table, KERNEL_CODE, KERNEL_DATA, TASK);
     }
+    use_user_data();
     table::forget_ldt();
+}
+
+/// Loads what every entry loads and a program finds: see [`crate::trap::entry`].
+fn use_user_data() {
+    // SAFETY: it is as flat as the segment that was there before.
+    unsafe {
+        asm!("mov ds, {0:x}", "mov es, {0:x}", "mov fs, {0:x}", "mov gs, {0:x}",
+             in(reg) USER_DATA.0, options(nostack, preserves_flags));
+    }
 }
 
 /// The next entry from ring 3 lands just below this address.
@@ -83,7 +94,7 @@ pub(crate) fn open_port(port: u16, open: bool) {
     TSS.open_port(port, open);
 }
 
-/// Whether any port is open.
+/// Whether the map of open ports counts; otherwise all are closed.
 pub(crate) fn use_port_map(use_it: bool) {
     TSS.use_map(use_it);
 }

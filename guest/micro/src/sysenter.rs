@@ -94,12 +94,12 @@ global_asm!(
     "    pushl %ebp",
     "    pushl ${flags}",
     "    pushl ${user_code}",
-    "    pushl $0", // EIP: see `call::dispatch`
+    "    pushl $0", // EIP: see `call::dispatch_sysenter`
     "    pushl $0",
     "    pushl ${vector}",
     "    pushl $2", // NT, AC and DF came along
     "    popfl",
-    "    jmp enter",
+    "    jmp enter_call",
     ".globl leave_by_sysexit",
     "leave_by_sysexit:",
     "    movl {eip}(%esp), %edx",

@@ -25,35 +25,34 @@ use abi::vector;
 type Answer = Result<u32, Error>;
 
 /// Does what the frame's registers ask for, and puts the result into its EAX.
+#[inline(never)]
 pub(crate) fn dispatch(frame: &mut Frame) {
-    let task = Task::current();
-    let switches = scheduler::switches();
-    if sysenter::is_marked(frame) {
-        return_from_sysenter(task, frame);
-    }
     let result = match Call::from_number(frame.registers.eax) {
-        Some(call) => answer(task, call, frame),
+        Some(call) => answer(Task::current(), call, frame),
         None => Err(Error::NoSuchCall),
     };
     frame.registers.eax = match result {
         Ok(value) => value,
         Err(error) => error as u32,
     };
-    // SYSEXIT is no return that anybody could see, so it leads to the task that came in.
-    if switches != scheduler::switches() || scheduler::wants_switch() {
-        sysenter::unmark(frame);
-    }
     if Plant::FlagsLost.is_planted() {
         frame.eflags &= !(1 << 21 | 1 << 10);
     }
 }
 
-/// A program says beforehand where SYSENTER returns to.
-fn return_from_sysenter(task: &Task, frame: &mut Frame) {
-    frame.eip = task.fast_return();
+/// The same for an entry by SYSENTER. A program has said beforehand where that returns to. And SYSEXIT
+/// is no return that anybody could see, so it leads to the task that came in: if another ran
+/// meanwhile, or is about to, IRET it is.
+pub(crate) fn dispatch_sysenter(frame: &mut Frame) {
+    frame.eip = Task::current().fast_return();
     if frame.eip == 0 {
         let vector = u32::from(vector::GENERAL_PROTECTION);
         life::end(Report { how: FAULTED, vector, ..Report::default() });
+    }
+    let switches = scheduler::switches();
+    dispatch(frame);
+    if switches != scheduler::switches() || scheduler::wants_switch() {
+        sysenter::unmark(frame);
     }
 }
 

@@ -44,7 +44,7 @@ const _: () = assert!(KERNEL_STACK == 2 * PAGE && BLOCK == KERNEL_STACK + 2 * PA
 
 /// A block that is mapped.
 pub(super) struct Block {
-    number: u32,
+    start: u32,
 }
 
 impl Block {
@@ -52,7 +52,7 @@ impl Block {
     pub(super) fn create(number: u32) -> Option<Self> {
         assert!(number < MAX);
         let frames = [Frame::allocate()?, Frame::allocate()?, Frame::allocate()?];
-        let block = Self { number };
+        let block = Self { start: BLOCKS + number * BLOCK };
         for (page, frame) in PAGES.into_iter().zip(frames) {
             block.map(page, frame);
         }
@@ -99,7 +99,7 @@ impl Block {
 
     /// Its first address.
     pub(super) fn start(&self) -> u32 {
-        BLOCKS + self.number * BLOCK
+        self.start
     }
 
     /// The addresses of its stack.

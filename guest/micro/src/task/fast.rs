@@ -15,50 +15,54 @@ use abi::call::Call;
 /// Does what the frame's registers ask for, if it is as simple as that.
 #[inline(always)]
 pub(crate) fn exchange(frame: &mut Frame) -> Option<()> {
-    let registers = &mut frame.registers;
-    let wants = registers.eax;
-    if wants != Call::Call as u32 && wants != Call::ReplyReceive as u32 || registers.edi != 0 {
+    const CALL: u32 = Call::Call as u32;
+    const REPLY_RECEIVE: u32 = Call::ReplyReceive as u32;
+    match frame.registers.eax {
+        CALL => call(&mut frame.registers),
+        REPLY_RECEIVE => reply_receive(&mut frame.registers),
+        _ => None,
+    }
+}
+
+#[inline(always)]
+fn call(registers: &mut Registers) -> Option<()> {
+    let partner = table::find(Id::claimed(registers.ebx))?;
+    if partner.state() != State::Receiving(None) {
         return None;
     }
+    hand_over(registers, State::Calling(partner.id()), partner)
+}
+
+#[inline(always)]
+fn reply_receive(registers: &mut Registers) -> Option<()> {
     let current = Task::current();
     let partner = table::find(Id::claimed(registers.ebx))?;
-    let (state, is_awaited) = if wants == Call::Call as u32 {
-        (State::Calling(partner.id()), partner.state() == State::Receiving(None))
-    } else {
-        let is_caller = partner.state() == State::Calling(current.id());
-        (State::Receiving(None), is_caller && current.mail.is_empty())
-    };
-    if !is_awaited
+    if partner.state() != State::Calling(current.id()) || !current.mail.is_empty() {
+        return None;
+    }
+    hand_over(registers, State::Receiving(None), partner)
+}
+
+/// Gives the partner what is in the registers, and the processor; takes what comes back.
+#[inline(always)]
+fn hand_over(registers: &mut Registers, state: State, partner: &'static Task) -> Option<()> {
+    let current = Task::current();
+    if registers.edi != 0
         || current.is_killed()
         || scheduler::is_anyone_above(partner)
         || Plant::SuspendedStackWritten.is_planted()
     {
         return None;
     }
-    partner.mail.put(current.id(), registers);
-    let result = scheduler::wait_for_the_good_of(state, partner);
-    registers.eax = match result {
-        Ok(()) => current.mail.take_into(registers, wants == Call::Call as u32),
+    let Registers { ecx, edx, esi, .. } = *registers;
+    partner.mail.set_incoming(current.id(), [ecx, edx, esi, 0]);
+    registers.eax = match scheduler::hand_over(current, state, partner) {
+        Ok(()) => {
+            let (from, message) = current.mail.incoming();
+            [registers.ecx, registers.edx, registers.esi, registers.edi] = message;
+            if matches!(state, State::Calling(_)) { 0 } else { from.number() }
+        }
         Err(error) => error as u32,
     };
     Some(())
-}
-
-impl super::message::Mail {
-    /// Puts a short message in.
-    #[inline(always)]
-    fn put(&self, from: Id, registers: &Registers) {
-        self.set_incoming(from, [registers.ecx, registers.edx, registers.esi, 0]);
-    }
-
-    /// Takes out what came; gives what EAX has to be: for the answer to a call 0, else the sender.
-    #[inline(always)]
-    fn take_into(&self, registers: &mut Registers, is_answer: bool) -> u32 {
-        let (from, [label, word, third, length]) = self.incoming();
-        registers.ecx = label;
-        registers.edx = word;
-        registers.esi = third;
-        registers.edi = length;
-        if is_answer { 0 } else { from.number() }
-    }
 }

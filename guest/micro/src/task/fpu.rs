@@ -26,7 +26,7 @@ struct Fpu {
     exists: Cell<bool>,
     /// Whose registers are loaded.
     owner: Cell<Option<&'static Task>>,
-    /// Whether CR0.TS is set.
+    /// Whether its use is #NM: CR0.TS is set, or CR0.EM for ever.
     is_closed: Cell<bool>,
 }
 
@@ -35,7 +35,7 @@ static FPU: OneCpu<Fpu> = unsafe {
     OneCpu::new(Fpu {
         exists: Cell::new(false),
         owner: Cell::new(None),
-        is_closed: Cell::new(false),
+        is_closed: Cell::new(true),
     })
 };
 
@@ -52,22 +52,24 @@ pub(crate) fn start() -> bool {
         control::set_cr0(control::cr0() & !CR0_EM | CR0_MP | CR0_TS);
     }
     FPU.exists.set(true);
-    FPU.is_closed.set(true);
     true
 }
 
 /// A task is about to run.
+#[inline(always)]
 pub(super) fn before_task(task: &Task) {
     let is_owner = FPU.owner.get().is_some_and(|owner| core::ptr::eq(owner, task));
-    close(!is_owner);
+    if FPU.is_closed.get() == is_owner {
+        close(!is_owner);
+    }
 }
 
+/// Nobody owns an FPU that is not there, so it is never opened.
 fn close(close: bool) {
-    if FPU.exists.get() && FPU.is_closed.replace(close) != close {
-        let others = control::cr0() & !CR0_TS;
-        // SAFETY: TS only decides whether the FPU may be used.
-        unsafe { control::set_cr0(if close { others | CR0_TS } else { others }) };
-    }
+    FPU.is_closed.set(close);
+    let others = control::cr0() & !CR0_TS;
+    // SAFETY: TS only decides whether the FPU may be used.
+    unsafe { control::set_cr0(if close { others | CR0_TS } else { others }) };
 }
 
 /// The task that runs wants to use the FPU; gives whether it can.

@@ -345,11 +345,9 @@ impl Task {
     }
 
     /// Leaves this task where it is, in the kernel, and goes on with another where that was left.
-    /// Comes back when somebody does the same with this one.
+    /// Comes back when somebody does the same with this one. They must not be the same.
+    #[inline(always)]
     pub(super) fn switch_to(&self, next: &Self) {
-        if core::ptr::eq(self, next) {
-            return;
-        }
         assert!(self.block.is_marked(), "the kernel stack of task {self} has overflowed");
         next.prepare();
         // SAFETY: the other stack was left by `switch`, or made to look so; its block is there,
@@ -358,6 +356,7 @@ impl Task {
     }
 
     /// Makes the processor ready for this task: its kernel stack, memory, ports, FPU.
+    #[inline(always)]
     fn prepare(&self) {
         let lie = Plant::SharedStack.is_planted() && self.id.place() == 2;
         let owner = if lie { table::at(1).unwrap_or(self) } else { self };
@@ -367,9 +366,14 @@ impl Task {
             unsafe { arch::control::set_cr3(self.directory.get()) };
         }
         if self.has_ports.get() || is_any_port_open() {
-            self.ports.get().open();
+            self.open_ports();
         }
         fpu::before_task(self);
+    }
+
+    #[cold]
+    fn open_ports(&self) {
+        self.ports.get().open();
     }
 
     /// Goes on with this task, and leaves the boot stack for good: there is no way back.

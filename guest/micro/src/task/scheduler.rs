@@ -93,19 +93,26 @@ pub(super) fn is_anyone_above(task: &Task) -> bool {
 }
 
 /// Waits, and lets the task go on at once for which this is done, if nobody is more important.
-#[inline(always)]
 pub(crate) fn wait_for_the_good_of(state: State, other: &'static Task) -> Result<(), Error> {
     let current = Task::current();
-    current.set_state(state);
-    other.set_outcome(Ok(()));
-    if is_anyone_above(other) {
-        make_ready(other);
-        switch();
-    } else {
-        other.set_state(State::Ready);
-        SCHEDULER.switches.set(SCHEDULER.switches.get().wrapping_add(1));
-        current.switch_to(other);
+    if !is_anyone_above(other) {
+        return hand_over(current, state, other);
     }
+    other.set_outcome(Ok(()));
+    make_ready(other);
+    current.set_state(state);
+    switch();
+    current.outcome()
+}
+
+/// The same where nobody is more important: the other task, which waits, goes on at once.
+#[inline(always)]
+pub(super) fn hand_over(current: &Task, state: State, other: &'static Task) -> Result<(), Error> {
+    current.set_state(state);
+    other.set_state(State::Ready);
+    other.set_outcome(Ok(()));
+    count_switch();
+    current.switch_to(other);
     current.outcome()
 }
 
@@ -148,9 +155,16 @@ pub(crate) fn give_way(from_kernel: bool) {
 /// Goes on with the next task that is ready, idle if there is none.
 #[inline(never)]
 fn switch() {
-    let next = take_next().or_else(|| table::at(0));
+    let next = take_next().or_else(|| table::at(0)).expect("the idle task has gone");
+    count_switch();
+    let current = Task::current();
+    if !core::ptr::eq(next, current) {
+        current.switch_to(next);
+    }
+}
+
+fn count_switch() {
     SCHEDULER.switches.set(SCHEDULER.switches.get().wrapping_add(1));
-    Task::current().switch_to(next.expect("the idle task has gone"));
 }
 
 /// The last switch of a task that has ended.

@@ -34,15 +34,13 @@ struct Kept {
 /// # Safety
 /// `other` was kept by this function, or comes from this file; it is used once. TSS and CR3 fit.
 #[unsafe(naked)]
-pub(super) unsafe extern "C" fn switch(keep: *mut u32, other: u32) {
+pub(super) unsafe extern "fastcall" fn switch(keep: *mut u32, other: u32) {
     naked_asm!(
-        "movl 4(%esp), %eax",
-        "movl 8(%esp), %edx",
         "pushl %ebp",
         "pushl %ebx",
         "pushl %esi",
         "pushl %edi",
-        "movl %esp, (%eax)",
+        "movl %esp, (%ecx)",
         "movl %edx, %esp",
         "popl %edi",
         "popl %esi",

@@ -2,20 +2,22 @@
 //!
 //! The processor has changed the stack, if it came from ring 3, and pushed up to six words. It has
 //! kept all general registers and has loaded no segment register but CS and SS; DF and AC are what
-//! the program made of them. So the way in is: which vector, all registers, our own data segments,
+//! the program made of them. So the way in is: which vector, all registers, flat data segments,
 //! DF clear. There is one way out, [`leave`], by which a new task starts as well.
 //!
-//! SYSENTER comes in by a stub of its own, and joins in at `enter`: see [`crate::sysenter`].
+//! SYSENTER comes in by a stub of its own, and joins in at `enter_call`: see [`crate::sysenter`].
 //!
 //! DS, ES, FS and GS of a program are not kept. It gets the flat user segment back, whatever it had
 //! loaded: then nothing that it did to a selector can fault in the kernel. CS and SS can be nothing
-//! else, since no other ring-3 descriptors exist.
+//! else, since no other ring-3 descriptors exist. The kernel itself uses that segment too, as ring 0
+//! may: it is as flat as its own, and pages are what protects memory here. So it is loaded on the
+//! way in and still there on the way out.
 //!
 //! The no-ops `66 90` are where the VMM may put its probes: see [`abi::probe`].
 
-use super::frame::{CS, EIP, VECTOR};
+use super::frame::{EIP, VECTOR};
 use super::{system_call, trap};
-use crate::segments::{KERNEL_DATA, USER_DATA};
+use crate::segments::USER_DATA;
 use abi::vector;
 use core::arch::global_asm;
 
@@ -47,7 +49,11 @@ global_asm!(
     "    pushl $0",
     "    .endif",
     "    pushl $\\number",
+    "    .if \\number == {system_call_vector}",
+    "    jmp enter_call",
+    "    .else",
     "    jmp enter",
+    "    .endif",
     ".endm",
     ".set number, 0",
     ".rept 256",
@@ -56,43 +62,34 @@ global_asm!(
     ".endr",
     ".noaltmacro",
     "",
-    "enter:",
+    ".macro save_and_call what", // the frame's address in ECX
     "    pushal",
     "    cld",
-    "    movl ${kernel_data}, %eax",
-    "    movl %eax, %ds",
-    "    movl %eax, %es",
-    "    movl %eax, %fs",
-    "    movl %eax, %gs",
-    "    pushl %esp",
-    "    cmpb ${system_call_vector}, {vector} + 4(%esp)",
-    "    je 2f",
-    "    call {trap}",
-    "    addl $4, %esp",
-    "    jmp leave",
-    "2:  call {system_call}",
-    "    addl $4, %esp",
-    ".globl leave",
-    "leave:",
-    "    testb $3, {cs}(%esp)",
-    "    jz 1f",
     "    movl ${user_data}, %eax",
     "    movl %eax, %ds",
     "    movl %eax, %es",
     "    movl %eax, %fs",
     "    movl %eax, %gs",
+    "    movl %esp, %ecx",
+    "    call \\what",
+    ".endm",
+    "enter:",
+    "    save_and_call {trap}",
+    "    jmp leave",
+    "enter_call:",
+    "    save_and_call {system_call}",
+    ".globl leave",
+    "leave:",
     "    testb $1, {vector} + 1(%esp)",
     "    jnz leave_by_sysexit",
-    "1:  popal",
+    "    popal",
     "    addl ${eip} - {vector}, %esp",
     "    .byte 0x66, 0x90",
     "    iretl",
     ".text",
     stub = const STUB,
     with_error_code = const with_error_code(),
-    kernel_data = const KERNEL_DATA.0,
     user_data = const USER_DATA.0,
-    cs = const CS,
     eip = const EIP,
     vector = const VECTOR,
     trap = sym trap,

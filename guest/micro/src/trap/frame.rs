@@ -122,7 +122,6 @@ impl UserFrame {
 pub(crate) const VECTOR: usize = offset_of!(Frame, vector);
 pub(crate) const EIP: usize = offset_of!(Frame, eip);
 pub(crate) const ESP: usize = offset_of!(UserFrame, esp);
-pub(super) const CS: usize = offset_of!(Frame, cs);
 
-const _: () = assert!(VECTOR == 32 && EIP == 40 && CS == 44 && ESP == 52);
+const _: () = assert!(VECTOR == 32 && EIP == 40 && ESP == 52);
 const _: () = assert!(size_of::<Frame>() == 52 && size_of::<UserFrame>() == 60);

@@ -35,18 +35,23 @@ use frame::Frame;
 const WRITE: u32 = 1 << 1;
 
 /// Handles a system call: the short way, if it is a short message, else like any other entry.
-pub(crate) extern "C" fn system_call(frame: &mut Frame) {
+pub(crate) extern "fastcall" fn system_call(frame: &mut Frame) {
+    if frame.is_from_virtual_8086() {
+        life::end(reason::report(frame));
+    }
     if !frame.is_from_user() {
         unexpected(frame);
     }
-    if sysenter::is_marked(frame) || fast::exchange(frame).is_none() {
+    if sysenter::is_marked(frame) {
+        call::dispatch_sysenter(frame);
+    } else if fast::exchange(frame).is_none() {
         call::dispatch(frame);
     }
-    leave(frame);
+    leave_to_user();
 }
 
 /// Handles one entry into ring 0.
-pub(crate) extern "C" fn trap(frame: &mut Frame) {
+pub(crate) extern "fastcall" fn trap(frame: &mut Frame) {
     let from_user = frame.is_from_user();
     match frame.vector() {
         vector::TIMER => {
@@ -71,18 +76,26 @@ pub(crate) extern "C" fn trap(frame: &mut Frame) {
 }
 
 /// Before an entry is left: switches, if it is time, and ends a task that was killed.
-#[inline(always)]
 fn leave(frame: &mut Frame) {
-    let from_user = frame.is_from_user();
-    // What had interrupts open can be left for another task: a program, or the kernel on a long
-    // path. Everything else is in the middle of something short.
-    if scheduler::wants_switch() && (from_user || frame.had_interrupts_open()) {
-        scheduler::give_way(!from_user);
-    }
     if frame.is_from_virtual_8086() {
         life::end(reason::report(frame));
     }
-    if from_user && Task::current().is_killed() {
+    // What had interrupts open can be left for another task: a program, or the kernel on a long
+    // path. Everything else is in the middle of something short.
+    if frame.is_from_user() {
+        leave_to_user();
+    } else if scheduler::wants_switch() && frame.had_interrupts_open() {
+        scheduler::give_way(true);
+    }
+}
+
+/// The same where the entry is left to ring 3.
+#[inline(always)]
+fn leave_to_user() {
+    if scheduler::wants_switch() {
+        scheduler::give_way(false);
+    }
+    if Task::current().is_killed() {
         life::end(Report { how: KILLED, ..Report::default() });
     }
 }

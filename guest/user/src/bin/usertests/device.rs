@@ -3,7 +3,7 @@
 use crate::Case;
 use crate::tools::{child, report};
 use abi::call::{Call, Error};
-use abi::task::FAULTED;
+use abi::task::{EXITED, FAULTED};
 use core::arch::asm;
 use user::call::{self, Registers};
 use user::message::{self, Message};
@@ -69,6 +69,20 @@ fn ports_are_not_inherited() -> bool {
     check!(call::ports(SCRATCH, 1) == Ok(()));
     write_port(SCRATCH, 1);
     check!(faults(|| write_port(SCRATCH, 2)));
+    check!(read_port(SCRATCH) == 1);
+    // Nor does who opens others get these as well.
+    let other = || {
+        let _ = call::ports(SCRATCH - 1, 1);
+        read_port(SCRATCH - 1);
+        call::yield_now();
+        read_port(SCRATCH - 1);
+        0
+    };
+    check!(report(other).status == 0 && report(other).how == EXITED);
+    check!(faults(|| {
+        other();
+        write_port(SCRATCH, 2);
+    }));
     check!(read_port(SCRATCH) == 1);
     true
 }
