@@ -4,7 +4,7 @@ use crate::execution::{Execution, Result, Stop};
 use crate::outcome::{Fault, Unspecified};
 use crate::paging::{Access, Denial, PageFault, Paging, Privilege, translate};
 use crate::writes::Overlay;
-use crate::{Branch, Descriptor, DescriptorKind, Memory, Owner, Segment, Selector, Table};
+use crate::{Branch, Descriptor, DescriptorKind, Eflags, Memory, Owner, Segment, Selector, Table};
 use crate::{Vector, Write};
 
 const PAGE: u32 = 0x1000;
@@ -46,6 +46,13 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
         let over = Overlay { memory: self.memory, writes: self.writes };
         let paging = Paging::from(&self.state);
         let walk = translate(&over, &paging, linear, Access { write, privilege }, self.processor);
+        if self.undefined.eflags.contains(Eflags::AC) && paging.smap {
+            let other = Paging { alignment_check: !paging.alignment_check, ..paging };
+            let access = Access { write, privilege };
+            if translate(&over, &other, linear, access, self.processor).result != walk.result {
+                self.leave_open(Unspecified::AlignmentCheck);
+            }
+        }
         // An entry becomes accessed when it is used for a translation; whether that is so for one
         // that fails, the manuals do not say.
         let certain = walk.result.is_ok();

@@ -53,6 +53,8 @@ pub enum Unspecified {
     SegmentWrap,
     /// The stack pointer has bits that are not defined, and the stack is used.
     StackPointer,
+    /// EFLAGS.AC is not defined, as in a task out of a 16-bit TSS, and decides about an access.
+    AlignmentCheck,
 }
 
 /// How one attempt, or a chain of them, ended.

@@ -66,12 +66,14 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
 
     /// Alignment is checked for what ring 3 does with its memory, if CR0.AM and EFLAGS.AC are set
     /// (SDM vol. 3A, "Interrupt 17").
-    fn is_unaligned(&self, cpl: u8, address: u32, size: u32) -> bool {
+    fn is_unaligned(&mut self, cpl: u8, address: u32, size: u32) -> bool {
         const ALIGNMENT_MASK: u32 = 1 << 18;
-        cpl == 3
-            && self.state.cr0 & ALIGNMENT_MASK != 0
-            && self.state.eflags.contains(Eflags::AC)
-            && !address.is_multiple_of(size)
+        let matters =
+            cpl == 3 && self.state.cr0 & ALIGNMENT_MASK != 0 && !address.is_multiple_of(size);
+        if matters && self.undefined.eflags.contains(Eflags::AC) {
+            self.leave_open(Unspecified::AlignmentCheck);
+        }
+        matters && self.state.eflags.contains(Eflags::AC)
     }
 
     /// Pushes a word of `size` bytes. Room has been checked.

@@ -304,7 +304,8 @@ impl Lab {
     /// kvm_amd opens NMIs at the first exit with another EIP than the IRET's. That may be one of the
     /// next case, and is to be one of none.
     fn leave_iret(&mut self) -> Result<(), MachineError> {
-        let resting = self.resting;
+        let mut resting = self.resting;
+        resting.eip ^= u32::from(resting.eip == self.expectation().before.eip);
         self.machine.vcpu.set_state(&resting);
         self.machine.vcpu.run()?;
         Ok(())

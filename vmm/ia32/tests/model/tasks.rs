@@ -141,6 +141,21 @@ fn a_16_bit_task_is_loaded_and_what_it_lacks_is_open() {
 }
 
 #[test]
+fn whether_ac_of_a_16_bit_task_lets_the_error_code_pass_is_open() {
+    let mut lab = Lab::kernel().paged();
+    for page in 0..8 {
+        lab.page(page << 12, page << 12 | 3);
+    }
+    lab.task_gate(13, TSS_16_SELECTOR);
+    let push = |lab: &Lab| lab.attempt(Event::fault(Vector::GP, Some(0x18)));
+    assert_eq!(push(&lab).unspecified, None);
+    lab.page(0x7000, 0x7000 | 7);
+    assert_eq!(push(&lab).unspecified, None, "SMAP is off");
+    lab.state.cr4 |= 1 << 21;
+    assert_eq!(push(&lab).unspecified, Some(Unspecified::AlignmentCheck));
+}
+
+#[test]
 fn a_16_bit_task_is_saved_in_44_bytes() {
     let mut lab = Lab::kernel();
     lab.state.tr = Descriptor::new(TSS_16, 43, 0x83).segment(TSS_16_SELECTOR);

@@ -137,7 +137,7 @@ pub(super) const BITS: &[CaseDeviation] = &[
     ),
     deviation(
         "task-switch-probes-whole-tss",
-        "the page fault of a task switch names the first byte of the TSS or of the descriptor's half that          will be used, and a write if there will be one; the manual names the access",
+        "the page fault of a task switch names the first byte of the TSS or of the descriptor's half that will be used, and a write if there will be one; the manual names the access",
         "ring0 call:30 cr0=80010011 [e004]=00001065",
         |seen, part| {
             let switches = || {
@@ -154,7 +154,7 @@ pub(super) const BITS: &[CaseDeviation] = &[
             };
             let marks = || {
                 matches!(part, Part::Byte(byte)
-                    if (TABLE..TABLE + PAGE).contains(&byte.address)
+                    if (DIRECTORY..TABLE + PAGE).contains(&byte.address)
                         && byte.got & !byte.expected & !0x60 == 0
                         && byte.expected & !byte.got == 0)
             };
