@@ -9,7 +9,7 @@ use super::mismatch::{ByteDifference, Mismatch};
 use super::qemu;
 use super::world::Expectation;
 use crate::host::{Authority, Backend, Version};
-use ia32::{Attempt, Branch, Difference, Owner};
+use ia32::{Attempt, Branch, Difference, Owner, Write};
 
 /// A known deviation.
 #[derive(Debug)]
@@ -89,17 +89,37 @@ impl Seen<'_> {
 
     /// Which byte of its word a byte is.
     pub(super) fn offset(&self, byte: &ByteDifference) -> Option<u64> {
+        let (pieces, n) = self.pieces(byte)?;
+        let before: u64 = pieces[..n].iter().map(|piece| u64::from(piece.width)).sum();
+        Some(u64::from(byte.address) - pieces[n].address + before)
+    }
+
+    /// The word of which a byte is part, as the model writes it.
+    pub(super) fn word(&self, byte: &ByteDifference) -> Option<u32> {
+        let (pieces, _) = self.pieces(byte)?;
+        let above = pieces.get(1).map_or(0, |high| high.value << (8 * u32::from(pieces[0].width)));
+        Some(pieces[0].value | above)
+    }
+
+    /// The writes of the word that a byte belongs to, and which of them is the byte's: a word that
+    /// crosses a page is written in two pieces.
+    fn pieces(&self, byte: &ByteDifference) -> Option<(&[Write], usize)> {
         let log = self.expectation.last().writes.as_slice();
         let n = log.iter().rposition(|write| write.byte(byte.address.into()).is_some())?;
-        let write = &log[n];
-        let below = n.checked_sub(1).map(|n| &log[n]).filter(|below| {
-            // A word that crosses a page is written in two pieces.
-            below.owner == write.owner
-                && below.linear.wrapping_add(below.width.into()) == write.linear
-                && below.width + write.width == 4
-        });
-        let before = below.map_or(0, |below| u64::from(below.width));
-        Some(u64::from(byte.address) - write.address + before)
+        let belong = |first: usize| match log.get(first..first + 2) {
+            Some([low, high]) => {
+                low.owner == high.owner
+                    && low.linear.wrapping_add(low.width.into()) == high.linear
+                    && matches!(low.width + high.width, 2 | 4)
+                    && high.linear.is_multiple_of(0x1000)
+            }
+            _ => false,
+        };
+        Some(match n.checked_sub(1) {
+            Some(below) if belong(below) => (&log[below..=n], 1),
+            _ if belong(n) => (&log[n..n + 2], 0),
+            _ => (&log[n..=n], 0),
+        })
     }
 }
 

@@ -96,16 +96,27 @@ pub(super) const CHECKS: &[CaseDeviation] = &[
     deviation(
         "task-fault-mixes-eips",
         "a fault in the new task, where an instruction switched to it, pushes the low twelve bits of that \
-         instruction's EIP in the new task's",
+         instruction's linear address in the new task's EIP",
         "ring0 jump:30 [504c]=00000080 [5020]=00010000",
         |seen, part| {
             let eip =
                 part.byte_of(Owner::Pushed(Word::Eip)).or_else(|| part.byte_of(Owner::TssEip));
             let switched = seen.takes(Branch::TaskLoaded32) || seen.takes(Branch::TaskLoaded16);
+            // The linear address within its page is what is kept of the instruction.
+            let state = &seen.expectation.before;
+            let (base, linear) = (state.cs().base, state.instruction_address());
+            let mixed = |eip: u32| {
+                let page = eip.wrapping_add(base) & !(PAGE - 1);
+                (page | linear & (PAGE - 1)).wrapping_sub(base)
+            };
+            let mixes = |byte| {
+                let (offset, word) = (seen.offset(&byte)?, seen.word(&byte)?);
+                Some(byte.got == (mixed(word) >> (8 * offset)) as u8)
+            };
             matches!(seen.case.via, Via::Iret(_) | Via::Jump(_) | Via::Call(_))
                 && switched
                 && seen.first_refused()
-                && eip.is_some_and(|byte| seen.offset(&byte).is_some_and(|offset| offset < 2))
+                && eip.and_then(mixes) == Some(true)
         },
     ),
     deviation(
