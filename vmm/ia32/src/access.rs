@@ -119,6 +119,9 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
     /// Reads one, two or four bytes at a linear address.
     pub(crate) fn read(&mut self, linear: u32, width: u32, privilege: Privilege) -> Result<u32> {
         let (low, first, high) = self.pieces(linear, width, false, privilege)?;
+        if self.writes.leaves_open(low, first) || self.writes.leaves_open(high, width - first) {
+            self.leave_open(Unspecified::OpenWord);
+        }
         let over = Overlay { memory: self.memory, writes: self.writes };
         if first == 4 {
             return Ok(over.read_u32(low));

@@ -53,6 +53,9 @@ pub enum Unspecified {
     SegmentWrap,
     /// The stack pointer has bits that are not defined, and the stack is used.
     StackPointer,
+    /// A word is read again that the event has written, and of which bits are open: EFLAGS of a task that
+    /// is left and comes back.
+    OpenWord,
     /// EFLAGS.AC is not defined, as in a task out of a 16-bit TSS, and decides about an access.
     AlignmentCheck,
 }

@@ -210,6 +210,15 @@ impl Writes {
         })
     }
 
+    /// Whether one of the `width` bytes at `address` has been written with bits that are open.
+    #[inline]
+    pub(crate) fn leaves_open(&self, address: u64, width: u32) -> bool {
+        let is_open = |address| self.expect(address, 0).undefined != 0;
+        width > 0
+            && self.covers(address, width)
+            && (0..u64::from(width)).any(|n| is_open(address.wrapping_add(n)))
+    }
+
     /// What memory may hold at `address` once the event is over, if it held `before`.
     pub fn expect(&self, address: u64, before: u8) -> Expected {
         let mut expected = Expected { value: before, undefined: 0, owner: None };

@@ -338,6 +338,17 @@ fn a_fault_in_a_task_half_loaded_wants_a_task_for_a_handler() {
 }
 
 #[test]
+fn flags_saved_with_an_open_bit_are_open_when_their_task_comes_back() {
+    let mut lab = Lab::kernel();
+    lab.task_gate(10, TSS_SELECTOR);
+    lab.task_segment(SegmentRegister::Ds, BEYOND);
+    assert_eq!(lab.take(JUMP).unspecified, None);
+    // Whether a jump with RF set saves it as 1 is not said.
+    lab.flags(Eflags::RF);
+    assert_eq!(lab.take(JUMP).unspecified, Some(Unspecified::OpenWord));
+}
+
+#[test]
 fn the_error_code_needs_room_and_eip_has_to_lie_within_the_new_code_segment() {
     let mut lab = Lab::user();
     lab.task_gate(13, OTHER_TSS_SELECTOR);
