@@ -15,7 +15,6 @@ use kvm_bindings::{
     kvm_clear_dirty_log, kvm_clear_dirty_log__bindgen_ty_1, kvm_enable_cap,
 };
 use kvm_ioctls::VmFd;
-use rustc_hash::FxHashMap;
 use vmm_sys_util::ioctl::ioctl_with_ref;
 use vmm_sys_util::ioctl_iowr_nr;
 
@@ -23,7 +22,7 @@ ioctl_iowr_nr!(KVM_CLEAR_DIRTY_LOG, KVMIO, 0xc0, kvm_clear_dirty_log);
 
 const PAGE: usize = 4096;
 /// Pages that may stay writable before those are protected that are not in use.
-const OPEN_PAGES: usize = 12;
+const OPEN_PAGES: usize = 4;
 /// Boundaries without a change after which a page is not in use.
 const IDLE: u64 = 64;
 
@@ -38,13 +37,21 @@ pub struct ChangedByte {
     pub after: u8,
 }
 
+/// A page that the vCPU can write without KVM's noticing.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    page: usize,
+    /// The boundary at which it was last seen to change.
+    changed: u64,
+}
+
 /// Guest memory as it was at the last boundary.
 pub(super) struct Shadow {
     bytes: Vec<u8>,
     /// Pages stay in the log, and writable, until they are cleared.
     manual: bool,
-    /// The pages in the log, with the boundary at which each was last seen to change.
-    open: FxHashMap<usize, u64>,
+    /// The pages in the log, by address, with the boundary at which each was last seen to change.
+    open: Vec<Open>,
     boundary: u64,
 }
 
@@ -68,7 +75,7 @@ impl Shadow {
         memory.log_writes(vm)?;
         let mut bytes = vec![0; memory.size() as usize];
         let _ = memory.read(0, &mut bytes);
-        Ok(Shadow { bytes, manual, open: FxHashMap::default(), boundary: 0 })
+        Ok(Shadow { bytes, manual, open: Vec::new(), boundary: 0 })
     }
 
     /// Memory as it was at the last boundary.
@@ -80,16 +87,20 @@ impl Shadow {
     fn suspects(&mut self, vm: &VmFd, memory: &Memory) -> Result<Vec<usize>, MachineError> {
         let log = vm.get_dirty_log(0, self.bytes.len()).map_err(ioctl("give its dirty log"))?;
         let mut pages = memory.take_written_pages();
-        for (index, word) in log.iter().enumerate().filter(|(_, word)| **word != 0) {
-            for bit in (0..64).filter(|bit| word & (1 << bit) != 0) {
-                let page = index * 64 + bit;
-                self.open.entry(page).or_insert(self.boundary);
+        for (index, word) in log.into_iter().enumerate().filter(|(_, word)| *word != 0) {
+            for page in (0..64).filter(|bit| word & (1 << bit) != 0).map(|bit| index * 64 + bit) {
+                if let Err(place) = self.open.binary_search_by_key(&page, |open| open.page) {
+                    self.open.insert(place, Open { page, changed: self.boundary });
+                }
             }
         }
-        pages.extend(self.open.keys());
+        let of_esp0 = !pages.is_empty();
+        pages.extend(self.open.iter().map(|open| open.page));
         pages.retain(|page| (page + 1) * PAGE <= self.bytes.len());
-        pages.sort_unstable();
-        pages.dedup();
+        if of_esp0 {
+            pages.sort_unstable();
+            pages.dedup();
+        }
         Ok(pages)
     }
 
@@ -103,7 +114,9 @@ impl Shadow {
             let copy = &mut self.bytes[start..start + PAGE];
             if !memory.equals(start as u64, copy) {
                 let _ = memory.read(start as u64, copy);
-                self.open.insert(page, self.boundary);
+                if let Ok(place) = self.open.binary_search_by_key(&page, |open| open.page) {
+                    self.open[place].changed = self.boundary;
+                }
                 changed = true;
             }
         }
@@ -128,7 +141,7 @@ impl Shadow {
     fn protect(&mut self, vm: &VmFd) -> Result<(), MachineError> {
         let mut bitmap = vec![0u64; self.bytes.len().div_ceil(64 * PAGE)];
         let boundary = self.boundary;
-        self.open.retain(|page, changed| {
+        self.open.retain(|Open { page, changed }| {
             let idle = boundary.saturating_sub(*changed) > IDLE;
             if idle {
                 bitmap[page / 64] |= 1 << (page % 64);

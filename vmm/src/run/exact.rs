@@ -21,13 +21,17 @@
 //! A guest that steps itself is stepped too. KVM takes its TF for its own, so the flag is added again
 //! afterwards, and the #DB injected.
 
-use super::step::{Stepping, classify};
+use super::step::{Stepping, classify, is_quiet};
 use super::{Observer, Run};
 use crate::entry::{Done, Entry, Exact, Kind, PendingSwitch, capture_return};
 use crate::machine::{ChangedByte, Exit, MachineError};
 use crate::probe::{Iret, loads_trap_flag, raised_event};
 use ia32::{Class, Eflags, Event, OperandSize, Operation, State, Vector, Word};
 use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Register};
+
+/// SDM vol. 2, "Instruction format".
+const LONGEST_INSTRUCTION: u32 = 15;
+const PAGE: u32 = 4096;
 
 /// Something that happens without stepping, and may be an event.
 #[derive(Debug)]
@@ -61,6 +65,10 @@ pub(super) struct ExactState {
     repeating: bool,
     /// IDTR and CR3 when the probes last followed them.
     last: Option<(u32, u32, u32)>,
+    /// The page of the instruction that was stepped last: it has been fetched from.
+    page: Option<u32>,
+    /// Since memory was last compared with its copy, no instruction can have changed it.
+    quiet: bool,
 }
 
 impl Run {
@@ -117,7 +125,7 @@ impl Run {
             self.step_again = true;
             return self.machine.vcpu.run().map(Some);
         }
-        let mut bytes = [0; 15];
+        let mut bytes = [0; LONGEST_INSTRUCTION as usize];
         let count = self.probes.read_code(&self.machine.linear(), at, &mut bytes);
         let code = &bytes[..count];
         let class = classify(code);
@@ -156,6 +164,12 @@ impl Run {
                 }
                 if let Some(exact) = &mut self.exact {
                     exact.repeating = after.eip == state.eip && after.general != state.general;
+                    // Its own fetch marks no page as accessed that has just been fetched from.
+                    let pages = [at, at.wrapping_add(LONGEST_INSTRUCTION)].map(|at| at / PAGE);
+                    let wide = state.cs().big() && !state.virtual_8086();
+                    exact.quiet =
+                        !own_step && pages.map(Some) == [exact.page; 2] && is_quiet(code, wide);
+                    exact.page = Some(pages[0]);
                 }
                 if own_step {
                     return self.trap_own_step(after);
@@ -205,7 +219,8 @@ impl Run {
 
     /// Takes in what has changed since the last boundary, and lets the probes follow.
     fn settle(&mut self, state: &State) -> Result<(), MachineError> {
-        let changed = self.machine.settle_memory()?;
+        let quiet = self.exact.as_mut().is_some_and(|exact| std::mem::take(&mut exact.quiet));
+        let changed = !quiet && self.machine.settle_memory()?;
         let tables = (state.idtr.base, u32::from(state.idtr.limit), state.cr3);
         let Some(exact) = &mut self.exact else { return Ok(()) };
         let moved = exact.last != Some(tables);
@@ -220,6 +235,7 @@ impl Run {
     fn pend(&mut self, before: Box<State>, cause: Cause, code: Vec<u8>) {
         self.step_again = true;
         if let Some(exact) = &mut self.exact {
+            exact.page = None;
             exact.pending = Some(Pending { before, cause, code });
         }
     }

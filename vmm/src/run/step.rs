@@ -4,6 +4,8 @@
 //! it, and one that enters a handler pushes a frame that must not be judged. All three are told by
 //! their first bytes.
 
+use iced_x86::{Decoder, DecoderOptions, Mnemonic, OpKind};
+
 /// How an instruction gets on with single-stepping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stepping {
@@ -41,9 +43,96 @@ pub(super) fn classify(code: &[u8]) -> Stepping {
     }
 }
 
+/// Whether an instruction reads and writes registers only, and no descriptor, table or control
+/// register: apart from its own fetch it has nothing to do with memory. `wide`: its code segment has 32
+/// bits.
+pub(super) fn is_quiet(code: &[u8], wide: bool) -> bool {
+    let bitness = if wide { 32 } else { 16 };
+    let instruction = Decoder::new(bitness, code, DecoderOptions::NONE).decode();
+    let mnemonic = instruction.mnemonic();
+    if mnemonic == Mnemonic::Lea {
+        return true;
+    }
+    let general = |n| match instruction.op_kind(n) {
+        OpKind::Register => instruction.op_register(n).is_gpr(),
+        OpKind::NearBranch16 | OpKind::NearBranch32 => true,
+        kind => (OpKind::Immediate8..=OpKind::Immediate32to64).contains(&kind),
+    };
+    let calculates = matches!(
+        mnemonic,
+        Mnemonic::Mov
+            | Mnemonic::Movzx
+            | Mnemonic::Movsx
+            | Mnemonic::Add
+            | Mnemonic::Adc
+            | Mnemonic::Sub
+            | Mnemonic::Sbb
+            | Mnemonic::Cmp
+            | Mnemonic::Test
+            | Mnemonic::And
+            | Mnemonic::Or
+            | Mnemonic::Xor
+            | Mnemonic::Inc
+            | Mnemonic::Dec
+            | Mnemonic::Neg
+            | Mnemonic::Not
+            | Mnemonic::Shl
+            | Mnemonic::Shr
+            | Mnemonic::Sar
+            | Mnemonic::Rol
+            | Mnemonic::Ror
+            | Mnemonic::Imul
+            | Mnemonic::Mul
+            | Mnemonic::Nop
+    );
+    let jumps = instruction.is_jcc_short_or_near() || instruction.is_jmp_short_or_near();
+    (calculates || jumps) && (0..instruction.op_count()).all(general)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_may_touch_memory_is_not_quiet() {
+        // add eax, ecx; jne; jmp; lea eax, [ecx]; mov eax, 1; shl eax, 4; movzx eax, cl; nop.
+        let quiet: [&[u8]; 8] = [
+            &[0x01, 0xc8],
+            &[0x75, 0xf0],
+            &[0xe9, 0, 0, 0, 0],
+            &[0x8d, 0x01],
+            &[0xb8, 1, 0, 0, 0],
+            &[0xc1, 0xe0, 4],
+            &[0x0f, 0xb6, 0xc1],
+            &[0x90],
+        ];
+        for code in quiet {
+            assert!(is_quiet(code, true), "{code:02x?}");
+        }
+        // add [eax], ecx; mov eax, [eax]; push eax; call; ret; jmp eax; mov ds, eax; mov cr3, eax; rep movsb;
+        // jmp far; lar eax, ecx; div ecx; xlatb; a nop with an operand in memory.
+        let others: [&[u8]; 14] = [
+            &[0x01, 0x08],
+            &[0x8b, 0x00],
+            &[0x50],
+            &[0xe8, 0, 0, 0, 0],
+            &[0xc3],
+            &[0xff, 0xe0],
+            &[0x8e, 0xd8],
+            &[0x0f, 0x22, 0xd8],
+            &[0xf3, 0xa4],
+            &[0xea, 0, 0, 0, 0, 8, 0],
+            &[0x0f, 0x02, 0xc1],
+            &[0xf7, 0xf1],
+            &[0xd7],
+            &[0x0f, 0x1f, 0x00],
+        ];
+        for code in others {
+            assert!(!is_quiet(code, true), "{code:02x?}");
+        }
+        // In 16-bit code the same bytes are another instruction.
+        assert!(is_quiet(&[0xb8, 1, 0], false) && !is_quiet(&[0xb8, 1, 0], true));
+    }
 
     #[test]
     fn instructions_that_must_not_be_stepped_are_known_with_prefixes_too() {
