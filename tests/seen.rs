@@ -44,7 +44,7 @@ pub(crate) struct Recorder {
 impl Recorder {
     pub(crate) fn new(backend: &Backend) -> Self {
         Recorder {
-            checker: Checker::new(backend.clone()),
+            checker: Checker::new(backend),
             events: Vec::new(),
             stack_loads: Vec::new(),
             console: Vec::new(),

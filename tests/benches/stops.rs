@@ -129,7 +129,7 @@ fn stop(no_ops: bool, choice: Choice, backend: &Backend, traced: bool) -> f64 {
                 Header { backend, clock: "real", kernel: "bench", command_line: "", memory: RAM };
             JsonLines::new(file, &header).expect("a header")
         });
-        let mut report = Report::new(io::sink(), Checker::new(backend.clone()))
+        let mut report = Report::new(io::sink(), Checker::new(backend))
             .with_trace(trace)
             .with_style(Colour::default(), Frames::None, true, false);
         let mut run = loop_guest(no_ops, choice, calls);
@@ -258,7 +258,7 @@ fn first_ring_3() -> ExitCode {
             exact: false,
         },
     );
-    let _ = run.run(&mut First(Checker::new(backend)));
+    let _ = run.run(&mut First(Checker::new(&backend)));
     ExitCode::FAILURE
 }
 

@@ -103,7 +103,7 @@ type Change = (fn(&mut TaskSwitch), &'static str);
 fn a_switch_that_is_changed_is_found() {
     let seen = classic().run();
     let findings =
-        |switch: &TaskSwitch| Checker::new(tests::host().backend.clone()).switch(switch).findings;
+        |switch: &TaskSwitch| Checker::new(&tests::host().backend).switch(switch).findings;
     let changes: [Change; 6] = [
         (|switch| switch.stored.0[TssWords::ESP0] -= 4, "changed ESP0 in the old task's TSS"),
         (|switch| switch.stored.0[TssWords::CR3] = 0, "changed CR3 in the old task's TSS"),

@@ -220,7 +220,7 @@ fn each_falsified_entry_is_found_by_the_models_rule_with_address_and_owner() {
     for (number, fault) in FAULTS.iter().enumerate() {
         let mut entry = take(fault.taken);
         (fault.change)(&mut entry);
-        let judgement = Checker::new(qemu()).entry(&entry);
+        let judgement = Checker::new(&qemu()).entry(&entry);
         let of_model: Vec<_> =
             judgement.findings.iter().filter(|finding| finding.rule == MODEL).collect();
         let said = of_model.iter().any(|finding| {
@@ -240,9 +240,9 @@ fn each_falsified_entry_is_found_by_the_models_rule_with_address_and_owner() {
 fn one_falsified_byte_is_one_finding() {
     for taken in [CALL, TIMER, TIMER_IN_IDLE, PAGE_FAULT, DIVIDE] {
         let mut entry = take(taken);
-        assert!(Checker::new(qemu()).entry(&entry).is_ok(), "{taken:?}: the control");
+        assert!(Checker::new(&qemu()).entry(&entry).is_ok(), "{taken:?}: the control");
         flip_word(&mut entry, Word::Cs, 4);
-        let judgement = Checker::new(qemu()).entry(&entry);
+        let judgement = Checker::new(&qemu()).entry(&entry);
         let rules: Vec<&str> = judgement.findings.iter().map(|finding| finding.rule).collect();
         assert_eq!(rules, [MODEL], "{taken:?}");
     }
@@ -286,7 +286,7 @@ fn what_the_manuals_leave_open_is_no_difference() {
     for (taken, change) in open {
         let mut entry = take(taken);
         change(&mut entry);
-        let judgement = Checker::new(qemu()).entry(&entry);
+        let judgement = Checker::new(&qemu()).entry(&entry);
         assert!(judgement.is_ok(), "{judgement:#?}");
     }
 }
@@ -295,10 +295,10 @@ fn what_the_manuals_leave_open_is_no_difference() {
 fn accessed_bits_that_stay_clear_are_qemus_deviation_and_a_finding_on_silicon() {
     let entry = take(CALL);
     let names: Vec<&str> =
-        Checker::new(qemu()).entry(&entry).deviations.iter().map(|known| known.name).collect();
+        Checker::new(&qemu()).entry(&entry).deviations.iter().map(|known| known.name).collect();
     assert_eq!(names, ["descriptor-not-marked-accessed"]);
     let silicon = Backend { authority: Authority::Silicon, version: None, ..qemu() };
-    let found = Checker::new(silicon).entry(&entry).findings;
+    let found = Checker::new(&silicon).entry(&entry).findings;
     let sentences: Vec<&str> = found.iter().map(|finding| &*finding.sentence).collect();
     assert!(
         found.len() == 2
@@ -371,7 +371,7 @@ fn is_pushed(write: &ia32::Write) -> bool {
 
 /// What the rules say of a return by itself.
 fn leave(returning: &Return) -> Judgement {
-    Checker::new(qemu()).leave(returning)
+    Checker::new(&qemu()).leave(returning)
 }
 
 /// The CPU model that the deviations of accessed bits are known of.

@@ -315,7 +315,7 @@ fn judge(index: usize, entry: &Entry, backend: &Backend) -> Judgement {
 
 /// The rules, as they stand before the event at `index`.
 fn checker(index: usize, backend: &Backend) -> Checker {
-    let mut checker = Checker::new(backend.clone());
+    let mut checker = Checker::new(backend);
     for event in &SEEN.events[..index] {
         match event {
             Event::Entry(entry, _) => drop(checker.entry(entry)),

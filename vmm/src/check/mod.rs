@@ -7,9 +7,9 @@
 //! A finding that matches a [`Deviation`] of the processor model below is not the guest's fault: it
 //! is counted by name and shown, and does not change the verdict.
 
-mod deviation;
 mod finding;
 mod history;
+mod known;
 mod rules {
     //! One file a rule.
     pub(super) mod empty_stack;
@@ -28,12 +28,12 @@ mod rules {
     pub(super) mod task_switch;
 }
 
-pub use deviation::{DEVIATIONS, Deviation};
 pub use finding::{Aspect, Difference, Finding, Findings, Mismatch, Subject};
 pub use history::{History, LiveFrame, StackUse, TaskId};
 
 use crate::entry::{Entry, Return, TaskSwitch};
-use crate::host::Backend;
+use crate::host::{Backend, Deviation};
+use known::KnownDeviations;
 
 /// A rule about entries.
 pub type EntryRule = fn(&Entry, &History, &mut Findings);
@@ -99,7 +99,7 @@ impl Judgement {
 /// Applies the rules, and remembers.
 #[derive(Debug)]
 pub struct Checker {
-    backend: Backend,
+    known: KnownDeviations,
     history: History,
     /// Kept between entries, so that a right entry allocates nothing.
     findings: Findings,
@@ -107,8 +107,12 @@ pub struct Checker {
 
 impl Checker {
     /// A checker for what runs on `backend`.
-    pub fn new(backend: Backend) -> Self {
-        Checker { backend, history: History::default(), findings: Findings::default() }
+    pub fn new(backend: &Backend) -> Self {
+        Checker {
+            known: KnownDeviations::of(backend),
+            history: History::default(),
+            findings: Findings::default(),
+        }
     }
 
     /// Judges an entry.
@@ -118,7 +122,7 @@ impl Checker {
         let task = self.history.enter(entry);
         let mut judgement = Judgement { task, ..Judgement::default() };
         if !self.findings.is_empty() {
-            self.sort(&mut judgement, |deviation, finding| (deviation.entry)(entry, finding));
+            self.sort(&mut judgement, Some(entry));
         }
         judgement
     }
@@ -132,7 +136,7 @@ impl Checker {
         let task = self.history.leave(returning);
         let mut judgement = Judgement { task, ..Judgement::default() };
         if !self.findings.is_empty() {
-            self.sort(&mut judgement, |_, _| false);
+            self.sort(&mut judgement, None);
         }
         judgement
     }
@@ -145,21 +149,16 @@ impl Checker {
         let task = self.history.switch(switch);
         let mut judgement = Judgement { task: Some(task), ..Judgement::default() };
         if !self.findings.is_empty() {
-            self.sort(&mut judgement, |_, _| false);
+            self.sort(&mut judgement, None);
         }
         judgement
     }
 
     /// Tells known deviations from findings.
     #[cold]
-    fn sort(&mut self, judgement: &mut Judgement, known: impl Fn(&Deviation, &Finding) -> bool) {
+    fn sort(&mut self, judgement: &mut Judgement, entry: Option<&Entry>) {
         for finding in self.findings.take() {
-            let deviation = DEVIATIONS.iter().find(|deviation| {
-                deviation.applies_to(&self.backend)
-                    && (known(deviation, &finding)
-                        || finding.mismatch.as_ref().is_some_and(deviation.model))
-            });
-            match deviation {
+            match self.known.find(entry, &finding) {
                 // Two rules may see the same one.
                 Some(deviation) => {
                     if !judgement.deviations.iter().any(|known| known.name == deviation.name) {

@@ -219,7 +219,7 @@ impl Recorder {
     /// For a run on `backend`.
     pub fn new(backend: &Backend, scenario: &Scenario) -> Self {
         Recorder {
-            checker: Checker::new(backend.clone()),
+            checker: Checker::new(backend),
             moments: Vec::new(),
             stack_loads: Vec::new(),
             stacks: Stacks::default(),

@@ -4,8 +4,8 @@ use super::arguments::ConformOptions;
 use super::failure::Failure;
 use super::{FINDINGS, INTERRUPTED, OK};
 use esp0::conform::{self, Case, Known, Plan, Summary};
-use esp0::host::Backend;
 use esp0::host::doctor::{self, Problem};
+use esp0::host::{Backend, Deviation};
 use esp0::machine::{Machine, stop_on_signals};
 use ia32::Branch;
 use std::io::{self, IsTerminal, Write};
@@ -126,7 +126,7 @@ fn print(out: &mut impl Write, summary: &Summary, time: Duration) -> io::Result<
     for (name, Known { count, number, case, .. }) in &summary.deviations {
         writeln!(out, "{count:>9} known deviation {name} (first: #{number})")?;
         writeln!(out, "          {case}")?;
-        if let Some(known) = conform::deviations().find(|known| known.name == *name) {
+        if let Some(known) = Deviation::named(name) {
             writeln!(out, "          {}", known.description)?;
         }
     }

@@ -1,7 +1,6 @@
 //! Many cases: drawn, run, compared, counted; and the mismatches shrunk.
 
 use super::case::Case;
-use super::deviation;
 use super::fit::Unfit;
 use super::generate::Generator;
 use super::lab::{Lab, Verdict};
@@ -134,11 +133,9 @@ impl Summary {
         };
         self.compared += 1;
         self.path = self.path.union(path);
-        for (n, deviation) in deviation::deviations().enumerate() {
-            if known & (1 << n) != 0 {
-                let alone = known == 1 << n;
-                self.meet(deviation.name, Known { count: 1, alone, number, case: case.clone() });
-            }
+        let alone = known.len() == 1;
+        for name in known {
+            self.meet(name, Known { count: 1, alone, number, case: case.clone() });
         }
         if let Some(mismatch) = unknown {
             self.mismatches += 1;
@@ -221,7 +218,7 @@ pub fn replay(cases: &[Case], backend: &Backend) -> Result<Summary, MachineError
     let mut summary = Summary::default();
     for (number, case) in (0..).zip(cases) {
         let verdict = lab.judge(case)?;
-        summary.add(number, case, judge(&lab, case, verdict, backend), true);
+        summary.add(number, case, judge(&lab, case, verdict), true);
         if stop_requested() {
             summary.interrupted = true;
             break;
@@ -253,7 +250,7 @@ fn run_job(
             break;
         }
         progress.fetch_add(batch.len() as u64, Ordering::Relaxed);
-        for ((number, case), judged) in batch.iter().zip(judge_batch(&mut lab, &batch, backend)?) {
+        for ((number, case), judged) in batch.iter().zip(judge_batch(&mut lab, &batch)?) {
             summary.add(*number, case, judged, collect);
         }
         if stop_requested() {
@@ -266,11 +263,11 @@ fn run_job(
             *case = shrink_path(&mut lab, case)?;
         }
         for (name, known) in &mut summary.deviations {
-            known.case = shrink_deviation(&mut lab, &known.case, name, backend)?;
+            known.case = shrink_deviation(&mut lab, &known.case, name)?;
         }
     }
     for found in &mut summary.found {
-        let (case, mismatch) = shrink(&mut lab, &found.case, &found.mismatch, backend)?;
+        let (case, mismatch) = shrink(&mut lab, &found.case, &found.mismatch)?;
         found.case = case;
         found.mismatch = mismatch;
         found.explanation = lab.explain(&found.case);
@@ -287,8 +284,8 @@ pub(super) enum Judged {
     Compared {
         /// The branches that it takes in the model.
         path: Path,
-        /// The known deviations that it shows, as bits by their place in the table.
-        known: u64,
+        /// Names of the known deviations that it shows.
+        known: Vec<&'static str>,
         /// What is none of them.
         unknown: Option<Box<Mismatch>>,
     },
@@ -298,37 +295,31 @@ pub(super) enum Judged {
 pub(super) fn judge_batch(
     lab: &mut Lab,
     batch: &[(u64, Case)],
-    backend: &Backend,
 ) -> Result<Vec<Judged>, MachineError> {
     let mut judged = Vec::with_capacity(batch.len());
     for (_, case) in batch {
         let verdict = lab.judge_in_batch(case)?;
-        judged.push(judge(lab, case, verdict, backend));
+        judged.push(judge(lab, case, verdict));
     }
     if !lab.end_batch() {
         judged.clear();
         for (_, case) in batch {
             let verdict = lab.judge(case)?;
-            judged.push(judge(lab, case, verdict, backend));
+            judged.push(judge(lab, case, verdict));
         }
         lab.end_batch();
     }
     Ok(judged)
 }
 
-fn judge(lab: &Lab, case: &Case, verdict: Verdict, backend: &Backend) -> Judged {
-    let mismatch = match verdict {
-        Verdict::Unfit(unfit) => return Judged::Unfit(unfit),
-        Verdict::Same => None,
-        Verdict::Differs(mismatch) => Some(mismatch),
-    };
-    let expectation = lab.expectation();
-    let known = mismatch
-        .as_ref()
-        .map_or(Some(0), |mismatch| deviation::find(backend, case, expectation, mismatch));
-    Judged::Compared {
-        path: expectation.path(),
-        known: known.unwrap_or(0),
-        unknown: mismatch.filter(|_| known.is_none()),
+fn judge(lab: &Lab, case: &Case, verdict: Verdict) -> Judged {
+    let path = lab.expectation().path();
+    match verdict {
+        Verdict::Unfit(unfit) => Judged::Unfit(unfit),
+        Verdict::Same => Judged::Compared { path, known: Vec::new(), unknown: None },
+        Verdict::Differs(mismatch) => match lab.known_deviations(case, &mismatch) {
+            Some(known) => Judged::Compared { path, known, unknown: None },
+            None => Judged::Compared { path, known: Vec::new(), unknown: Some(mismatch) },
+        },
     }
 }

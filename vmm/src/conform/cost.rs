@@ -38,7 +38,7 @@ pub fn cost(backend: &Backend, seed: u64, cases: u64) -> Result<Cost, MachineErr
                 .take(BATCH)
                 .map(|number| (number, generator.case(number)))
                 .collect();
-            judge_batch(&mut lab, &batch, backend)?;
+            judge_batch(&mut lab, &batch)?;
             let whole = start.elapsed();
             let raw = batch.iter().map(|(_, case)| lab.time_raw(case));
             let raw: Vec<Duration> =

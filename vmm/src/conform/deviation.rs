@@ -1,33 +1,16 @@
-//! What is known to be wrong with the processor models and KVMs below us, as cases show it.
-//!
-//! The table has the shape of `check/deviation.rs`, which knows entries of a run; here a deviation is
-//! recognised in a case with its whole mismatch. Each has a minimal case, which a test runs: where
-//! the deviation is gone, the table is out of date.
+//! How the known deviations show in a case with its whole mismatch: see [`crate::host::DEVIATIONS`].
 
 use super::case::Case;
 use super::mismatch::{ByteDifference, Mismatch};
 use super::qemu;
 use super::world::Expectation;
-use crate::host::{Authority, Backend, Version};
+use crate::host::{Backend, Deviation};
 use ia32::{Attempt, Branch, Difference, Owner, Write};
 
-/// A known deviation.
+/// How a deviation is recognised.
 #[derive(Debug)]
-pub struct CaseDeviation {
-    /// Short name, as the summary shows it.
-    pub name: &'static str,
-    /// What the manual says and what happens instead.
-    pub description: &'static str,
-    /// The processor model that has it.
-    pub authority: Authority,
-    /// First version of the model that is known to have it.
-    pub since: Version,
-    /// First version that is known not to have it; none if none is known.
-    pub until: Option<Version>,
-    /// The smallest case that shows it.
-    pub case: &'static str,
-    /// How it was found.
-    pub evidence: &'static str,
+pub(super) struct Recogniser {
+    pub(super) name: &'static str,
     /// Whether a part of a mismatch is this deviation.
     pub(super) matches: fn(&Seen<'_>, &Part) -> bool,
 }
@@ -123,39 +106,55 @@ impl Seen<'_> {
     }
 }
 
-impl CaseDeviation {
-    /// Whether `backend` is known to have it.
-    pub fn applies_to(&self, backend: &Backend) -> bool {
-        self.authority == backend.authority
-            && backend.version.is_some_and(|version| {
-                version >= self.since && self.until.is_none_or(|until| version < until)
-            })
+/// The deviations that a backend is known to have and that can show in a case.
+#[derive(Debug)]
+pub(super) struct KnownDeviations(Vec<(&'static Deviation, &'static Recogniser)>);
+
+impl KnownDeviations {
+    pub(super) fn of(backend: &Backend) -> Self {
+        let named = |recogniser: &'static Recogniser| {
+            let deviation = Deviation::named(recogniser.name)?;
+            deviation.applies_to(backend).then_some((deviation, recogniser))
+        };
+        KnownDeviations(qemu::RECOGNISERS.into_iter().flatten().filter_map(named).collect())
+    }
+
+    /// The names of those that a mismatch consists of; none if a part of it is unknown.
+    pub(super) fn find(
+        &self,
+        case: &Case,
+        expectation: &Expectation,
+        mismatch: &Mismatch,
+    ) -> Option<Vec<&'static str>> {
+        let seen = Seen { case, expectation };
+        let exit = mismatch.exit.as_ref().map(|_| Part::Exit);
+        let fields = mismatch.fields.iter().copied().map(Part::Field);
+        let bytes = mismatch.bytes.iter().copied().map(Part::Byte);
+        let mut names = Vec::new();
+        for part in exit.into_iter().chain(fields).chain(bytes) {
+            let (deviation, _) = self.0.iter().find(|(_, known)| (known.matches)(&seen, &part))?;
+            if !names.contains(&deviation.name) {
+                names.push(deviation.name);
+            }
+        }
+        Some(names)
     }
 }
 
-/// The deviations that a mismatch consists of, as bits by their place in the table; none if a part of
-/// it is unknown.
-pub(super) fn find(
-    backend: &Backend,
-    case: &Case,
-    expectation: &Expectation,
-    mismatch: &Mismatch,
-) -> Option<u64> {
-    let seen = Seen { case, expectation };
-    let mut found = 0;
-    let exit = mismatch.exit.as_ref().map(|_| Part::Exit);
-    let fields = mismatch.fields.iter().copied().map(Part::Field);
-    let bytes = mismatch.bytes.iter().copied().map(Part::Byte);
-    for part in exit.into_iter().chain(fields).chain(bytes) {
-        let known = deviations().position(|deviation| {
-            deviation.applies_to(backend) && (deviation.matches)(&seen, &part)
-        });
-        found |= 1_u64.checked_shl(known? as u32)?;
-    }
-    Some(found)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::DEVIATIONS;
 
-/// All known deviations. There are at most 64.
-pub fn deviations() -> impl Iterator<Item = &'static CaseDeviation> {
-    qemu::DEVIATIONS.into_iter().flatten()
+    #[test]
+    fn each_recogniser_belongs_to_a_deviation_with_a_case() {
+        for recogniser in qemu::RECOGNISERS.into_iter().flatten() {
+            let deviation = Deviation::named(recogniser.name);
+            assert!(deviation.is_some_and(|known| known.case.is_some()), "{}", recogniser.name);
+        }
+        for deviation in DEVIATIONS.iter().filter(|deviation| deviation.case.is_some()) {
+            let mut all = qemu::RECOGNISERS.into_iter().flatten();
+            assert!(all.any(|known| known.name == deviation.name), "{}", deviation.name);
+        }
+    }
 }

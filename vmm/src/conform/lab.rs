@@ -19,6 +19,7 @@
 
 use super::case::Case;
 use super::compare::Compare;
+use super::deviation::KnownDeviations;
 use super::fit::Unfit;
 use super::layout::{LANDING, PAGE, RAM};
 use super::mismatch::Mismatch;
@@ -42,6 +43,7 @@ pub struct Lab {
     pub(super) machine: Machine,
     pub(super) world: World,
     processor: Processor,
+    known: KnownDeviations,
     until_alarm: u32,
     /// A state that leaves the guest at once.
     resting: State,
@@ -70,7 +72,11 @@ impl Lab {
     ///
     /// # Errors
     /// [`MachineError`] if KVM gives no VM, or lacks KVM_CAP_EXIT_ON_EMULATION_FAILURE.
-    pub fn new(processor: Processor, flush: bool) -> Result<Self, MachineError> {
+    fn new(
+        processor: Processor,
+        flush: bool,
+        known: KnownDeviations,
+    ) -> Result<Self, MachineError> {
         let machine = Machine::new(RAM.into())?;
         machine.exit_on_emulation_failure()?;
         let world = World::new();
@@ -80,6 +86,7 @@ impl Lab {
             machine,
             world,
             processor,
+            known,
             until_alarm: 0,
             resting,
             flush,
@@ -98,7 +105,8 @@ impl Lab {
     /// # Errors
     /// As [`Lab::new`].
     pub fn on(backend: &Backend) -> Result<Self, MachineError> {
-        Lab::new(processor_of(backend), backend.authority == Authority::Silicon)
+        let known = KnownDeviations::of(backend);
+        Lab::new(processor_of(backend), backend.authority == Authority::Silicon, known)
     }
 
     /// The branches of the model that a case takes, if it can be run.
@@ -154,6 +162,16 @@ impl Lab {
     /// What the model says of the last case that could be run.
     pub(super) fn expectation(&self) -> &Expectation {
         self.world.expectation()
+    }
+
+    /// The names of the known deviations that a mismatch of that case consists of; none if a part of
+    /// it is unknown.
+    pub(super) fn known_deviations(
+        &self,
+        case: &Case,
+        mismatch: &Mismatch,
+    ) -> Option<Vec<&'static str>> {
+        self.known.find(case, self.expectation(), mismatch)
     }
 
     /// Runs a case and compares all.

@@ -40,7 +40,6 @@ mod world;
 pub use campaign::{Found, Known, Plan, Summary, replay, run};
 pub use case::{Case, NoCase, cases};
 pub use cost::{Cost, cost};
-pub use deviation::{CaseDeviation, deviations};
 pub use fit::Unfit;
 pub use lab::Lab;
 pub use mismatch::{ByteDifference, Mismatch};

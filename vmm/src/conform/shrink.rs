@@ -1,10 +1,8 @@
 //! Makes a case that shows a mismatch as small as it can be.
 
 use super::case::Case;
-use super::deviation;
 use super::lab::{Lab, Verdict};
 use super::mismatch::Mismatch;
-use crate::host::Backend;
 use crate::machine::MachineError;
 
 /// How many attempts are worth it.
@@ -15,14 +13,12 @@ pub(super) fn shrink(
     lab: &mut Lab,
     case: &Case,
     mismatch: &Mismatch,
-    backend: &Backend,
 ) -> Result<(Case, Mismatch), MachineError> {
     let kind = mismatch.kind();
     let mut last = mismatch.clone();
     let case = smallest(case, |candidate| {
         let Verdict::Differs(found) = lab.judge(candidate)? else { return Ok(false) };
-        let same = found.kind() == kind
-            && deviation::find(backend, candidate, lab.expectation(), &found).is_none();
+        let same = found.kind() == kind && lab.known_deviations(candidate, &found).is_none();
         if same {
             last = *found;
         }
@@ -36,13 +32,10 @@ pub(super) fn shrink_deviation(
     lab: &mut Lab,
     case: &Case,
     name: &str,
-    backend: &Backend,
 ) -> Result<Case, MachineError> {
     smallest(case, |candidate| {
         let Verdict::Differs(found) = lab.judge(candidate)? else { return Ok(false) };
-        let known = deviation::find(backend, candidate, lab.expectation(), &found).unwrap_or(0);
-        let alone = deviation::deviations().position(|deviation| deviation.name == name);
-        Ok(alone.is_some_and(|n| known == 1 << n))
+        Ok(lab.known_deviations(candidate, &found).is_some_and(|known| known == [name]))
     })
 }
 

@@ -4,6 +4,8 @@
 //! tests what it can do.
 
 mod backend;
+mod deviation;
 pub mod doctor;
 
 pub use backend::{Authority, Backend, Version};
+pub use deviation::{DEVIATIONS, Deviation};

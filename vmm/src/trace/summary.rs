@@ -1,8 +1,9 @@
 //! What a whole run came to.
 
 use super::{Colour, event_name};
-use crate::check::{Deviation, History, Judgement};
+use crate::check::{History, Judgement};
 use crate::entry::{Entry, Exact, Kind, Return};
+use crate::host::Deviation;
 use crate::host::{Authority, Backend};
 use crate::probe::Census;
 use crate::run::Ending;

@@ -8,35 +8,18 @@
 mod bits;
 mod checks;
 
-use super::deviation::{CaseDeviation, Part, Seen};
+use super::deviation::{Part, Recogniser, Seen};
 use super::layout::{OTHER_TSS, TSS_16, TSS_16_LIMIT, TSS_LIMIT};
-use crate::host::{Authority, Version};
 use ia32::{Branch, Owner, Word};
 
-const ALWAYS: Version = Version { major: 0, minor: 0 };
 const SMAP: u32 = 1 << 21;
-const TEN: &str = "measured with QEMU 10.0";
 
-const fn deviation(
-    name: &'static str,
-    description: &'static str,
-    case: &'static str,
-    matches: fn(&Seen<'_>, &Part) -> bool,
-) -> CaseDeviation {
-    CaseDeviation {
-        name,
-        description,
-        authority: Authority::Tcg,
-        since: ALWAYS,
-        until: None,
-        case,
-        evidence: TEN,
-        matches,
-    }
+const fn recogniser(name: &'static str, matches: fn(&Seen<'_>, &Part) -> bool) -> Recogniser {
+    Recogniser { name, matches }
 }
 
-/// All that are known.
-pub(super) const DEVIATIONS: [&[CaseDeviation]; 2] = [bits::BITS, checks::CHECKS];
+/// All that there are.
+pub(super) const RECOGNISERS: [&[Recogniser]; 2] = [bits::BITS, checks::CHECKS];
 
 /// Offset in the word, bits that differ and the byte got, of a byte of a saved EFLAGS.
 fn eflags_byte(seen: &Seen<'_>, part: &Part) -> Option<(u64, u8, u8)> {

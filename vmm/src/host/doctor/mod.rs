@@ -3,7 +3,7 @@
 //! That /dev/kvm opens proves nothing: there are modules behind it that create a VM, and then
 //! cannot execute an IRET. So esp0 looks, twice. [`quick`] is run before each guest, on its machine,
 //! and costs two exits. [`examine`] is `esp0 doctor`: it measures each thing that esp0 relies on
-//! and each deviation that [`crate::check::DEVIATIONS`] names, and tells where the two disagree.
+//! and each deviation that [`crate::host::DEVIATIONS`] names, and tells where the two disagree.
 //!
 //! A guest is a few instructions; a [`Trial`] puts it into a lab, runs it to the next stop, and
 //! compares memory and registers from outside. What goes wrong (a KVM that gives up, resets the

@@ -2,8 +2,8 @@
 
 use super::lab::Lab;
 use super::wrong::Wrong;
-use crate::check::DEVIATIONS;
 use crate::host::Backend;
+use crate::host::DEVIATIONS;
 
 /// What a failure of a trial means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,8 +153,8 @@ mod tests {
     }
 
     #[test]
-    fn every_deviation_of_the_table_has_a_trial() {
-        for deviation in &DEVIATIONS {
+    fn every_deviation_of_the_table_has_a_trial_or_a_case() {
+        for deviation in DEVIATIONS.iter().filter(|deviation| deviation.case.is_none()) {
             let measured = super::super::trials::all()
                 .any(|trial| trial.need == Need::Exact(Some(deviation.name)));
             assert!(measured, "{} is not measured", deviation.name);

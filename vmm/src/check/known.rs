@@ -1,0 +1,121 @@
+//! How the known deviations show in a run.
+
+use super::{Aspect, Difference, Finding, Mismatch};
+use crate::entry::{Entry, Kind};
+use crate::host::{Backend, Deviation};
+use ia32::{Eflags, Owner, Word};
+
+/// How a deviation is recognised.
+struct Recogniser {
+    name: &'static str,
+    /// Whether a finding of an entry is this deviation and nothing else.
+    entry: fn(&Entry, &Finding) -> bool,
+    /// Whether a difference from the model, of an entry or a return, is this deviation and nothing
+    /// else.
+    model: fn(&Mismatch) -> bool,
+}
+
+/// The deviations that a backend is known to have and that can show in a run.
+#[derive(Debug)]
+pub(super) struct KnownDeviations(Vec<(&'static Deviation, &'static Recogniser)>);
+
+impl KnownDeviations {
+    pub(super) fn of(backend: &Backend) -> Self {
+        let named = |recogniser: &'static Recogniser| {
+            let deviation = Deviation::named(recogniser.name)?;
+            deviation.applies_to(backend).then_some((deviation, recogniser))
+        };
+        KnownDeviations(RECOGNISERS.iter().filter_map(named).collect())
+    }
+
+    /// The deviation that a finding is, of `entry` if it is one of an entry.
+    pub(super) fn find(
+        &self,
+        entry: Option<&Entry>,
+        finding: &Finding,
+    ) -> Option<&'static Deviation> {
+        let is = |recogniser: &Recogniser| {
+            entry.is_some_and(|entry| (recogniser.entry)(entry, finding))
+                || finding.mismatch.as_ref().is_some_and(recogniser.model)
+        };
+        self.0.iter().find(|(_, recogniser)| is(recogniser)).map(|(deviation, _)| *deviation)
+    }
+}
+
+impl std::fmt::Debug for Recogniser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// Entries through task gates are not caught, so what concerns them is measured by the doctor alone.
+const RECOGNISERS: &[Recogniser] = &[
+    Recogniser {
+        name: "fault-pushes-rf-0",
+        entry: |entry, finding| {
+            entry.kind == Kind::Fault && only_rf_differs(finding.difference, true)
+        },
+        model: |_| false,
+    },
+    Recogniser {
+        name: "external-pushes-rf-1",
+        entry: |entry, finding| {
+            matches!(entry.kind, Kind::External | Kind::Nmi)
+                && only_rf_differs(finding.difference, false)
+        },
+        model: |_| false,
+    },
+    Recogniser {
+        name: "int-pushes-rf-1",
+        entry: |entry, finding| {
+            entry.kind == Kind::Software && only_rf_differs(finding.difference, false)
+        },
+        model: |_| false,
+    },
+    Recogniser {
+        name: "restarted-int-pushes-next-eip",
+        entry: |entry, finding| {
+            entry.kind == Kind::Fault
+                && entry.code.behind.is_some_and(|[first, _]| first == 0xcd)
+                && finding.difference.is_some_and(|difference| {
+                    difference.word == Word::Eip
+                        && difference.got == difference.expected.wrapping_add(2)
+                })
+        },
+        model: |_| false,
+    },
+    Recogniser {
+        name: "descriptor-not-marked-accessed",
+        entry: |_, _| false,
+        model: |mismatch| {
+            let unmarked = mismatch.expected ^ mismatch.got == 1 && mismatch.expected & 1 == 1;
+            unmarked
+                && matches!(
+                    mismatch.aspect,
+                    Aspect::Written(Owner::Accessed(_))
+                        | Aspect::Register("CS attributes" | "SS attributes")
+                )
+        },
+    },
+];
+
+/// The pushed EFLAGS differ in RF alone, which should have been `expected`.
+fn only_rf_differs(difference: Option<Difference>, expected: bool) -> bool {
+    difference.is_some_and(|difference| {
+        difference.word == Word::Eflags
+            && difference.expected ^ difference.got == Eflags::RF.0
+            && Eflags(difference.expected).contains(Eflags::RF) == expected
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_recogniser_belongs_to_a_deviation_of_the_table() {
+        for recogniser in RECOGNISERS {
+            assert!(Deviation::named(recogniser.name).is_some(), "{}", recogniser.name);
+        }
+    }
+}
