@@ -147,8 +147,7 @@ impl<W: Write> Report<W> {
             let closed = trace.finish();
             self.keep(closed);
         }
-        let flushed = self.out.flush();
-        self.keep(flushed);
+        self.show();
         self.failed.take().map_or(Ok(()), Err)
     }
 
@@ -185,6 +184,14 @@ impl<W: Write> Report<W> {
                 self.say(&format!("{mark}{line}"));
             }
         }
+        self.show();
+    }
+
+    /// What is in the buffer can be seen from now on. A long run is followed by its console and its
+    /// findings, whatever the output goes to.
+    fn show(&mut self) {
+        let flushed = self.out.flush();
+        self.keep(flushed);
     }
 
     fn findings(&mut self, place: &str, judgement: &Judgement) {
@@ -192,6 +199,7 @@ impl<W: Write> Report<W> {
             let text =
                 FindingText { finding, place: place.into(), colour: self.colour }.to_string();
             self.say(&text);
+            self.show();
         }
     }
 }
