@@ -14,6 +14,7 @@
 //! freely where interrupts are closed. The state before every event that interrupts such code is
 //! then known exactly, not only that before external ones.
 
+mod boundary;
 mod clock;
 mod end;
 mod exact;
@@ -21,6 +22,8 @@ mod input;
 mod real_mode;
 mod start;
 mod step;
+mod stop;
+mod wait;
 
 pub use clock::ClockChoice;
 pub use end::{End, Ending};
@@ -29,16 +32,13 @@ pub use real_mode::StackLoad;
 pub use start::{entry_state, flat_protected_mode, real_mode};
 
 use crate::devices::{AccessSize, Devices, Effect};
-use crate::entry::{
-    Entry, PendingSwitch, Return, Scene, TaskSwitch, capture_entry, capture_return, capture_switch,
-};
+use crate::entry::{Entry, PendingSwitch, Return, TaskSwitch};
 use crate::machine::{Exit, Machine, MachineError, processor, stop_requested};
-use crate::probe::{Choice, Passed, Probes, loads_trap_flag, raised_event};
+use crate::probe::{Choice, Probes};
 use clock::Clock;
 use exact::ExactState;
-use ia32::{Eflags, Processor, State, Vector};
+use ia32::{Processor, State, Vector};
 use std::time::{Duration, Instant};
-use step::{Stepping, classify};
 
 /// What the guest stopped at, for whoever looks at its memory too.
 #[derive(Clone, Copy, Debug)]
@@ -327,146 +327,6 @@ impl Run {
         Ok(())
     }
 
-    /// The alarm goes off when the timer is due, or when the time allowed is up.
-    fn set_alarm(&mut self) -> Result<(), MachineError> {
-        let deadline = self.due;
-        if self.alarm_at.is_some() && self.alarm_at == Some(deadline.unwrap_or(u64::MAX)) {
-            return Ok(());
-        }
-        self.alarm_at = Some(deadline.unwrap_or(u64::MAX));
-        let timer = deadline.map(|at| Duration::from_nanos(at.saturating_sub(self.clock.now())));
-        let patience = self.give_up_at.map(|at| at.saturating_duration_since(Instant::now()));
-        let typed = self.input.as_ref().filter(|input| !input.ended()).map(|_| input::LATENCY);
-        let delay = [timer, patience, typed].into_iter().flatten().min();
-        self.machine.vcpu.set_alarm(delay)
-    }
-
-    /// Goes on by the deterministic clock: steps where an interrupt could be taken, and runs where
-    /// none can. None if an instruction was stepped and nothing else happened.
-    fn deterministic(
-        &mut self,
-        observer: &mut impl Observer,
-    ) -> Result<Option<Exit>, MachineError> {
-        if self.alarm_at.is_none() {
-            self.alarm_at = Some(u64::MAX);
-            let patience = self.give_up_at.map(|at| at.saturating_duration_since(Instant::now()));
-            self.machine.vcpu.set_alarm(patience)?;
-        }
-        if self.exact.is_some() {
-            if !self.event_is_pending() {
-                self.finish()?;
-            }
-            let state = self.machine.vcpu.state();
-            if self.begin_exact(&state)? {
-                let time_passes = self.due.is_some() || self.devices.interrupt_pending();
-                let counts = time_passes && state.interruptible();
-                return self.go_on_exactly(state, counts, observer);
-            }
-        }
-        if self.injected.is_some() {
-            self.machine.vcpu.request_interrupt_window(false);
-            return self.machine.vcpu.run().map(Some);
-        }
-        let waiting = self.devices.interrupt_pending();
-        let timed = self.due.is_some();
-        if !timed && !waiting {
-            self.machine.vcpu.request_interrupt_window(false);
-            return self.machine.vcpu.run().map(Some);
-        }
-        self.finish()?;
-        let state = self.machine.vcpu.state();
-        let stepped = state.interruptible() || self.follows_kernel && state.cpl() == 0;
-        if !stepped {
-            self.machine.vcpu.request_interrupt_window(true);
-            return self.machine.vcpu.run().map(Some);
-        }
-        self.step(state, observer)
-    }
-
-    /// Executes one instruction at a boundary where an interrupt could be taken.
-    fn step(
-        &mut self,
-        state: State,
-        observer: &mut impl Observer,
-    ) -> Result<Option<Exit>, MachineError> {
-        let at = state.instruction_address();
-        let mut code = [0; 15];
-        let count = self.probes.read_code(&self.machine.linear(), at, &mut code);
-        let class = classify(&code[..count]);
-        if class == Stepping::MaySwitchTasks {
-            let exit = self.run_one(state)?;
-            // What comes next may be an event of another task, from another state.
-            self.before = None;
-            return Ok(Some(exit));
-        }
-        let steps_itself = state.eflags.contains(Eflags::TF)
-            || (class == Stepping::LoadsFlags
-                && loads_trap_flag(&state, &self.machine.linear(), &code[..count]));
-        if class == Stepping::Never || steps_itself || self.probes.is_site(at) {
-            return self.run_one(state).map(Some);
-        }
-        self.machine.vcpu.request_interrupt_window(false);
-        let snapshot = self.machine.vcpu.snapshot();
-        let exit = self.machine.vcpu.step(self.step_again)?;
-        self.step_again = class == Stepping::LoadsFlags;
-        let after = self.machine.vcpu.state();
-        match exit {
-            Exit::Step if !raised_event(&state, &after, &code[..count]) => {
-                if class == Stepping::PushesFlags {
-                    self.hide_trap_flag(&after);
-                }
-                self.counters.stepped += 1;
-                self.counters.exits += 1;
-                if state.interruptible() {
-                    self.clock.tick();
-                }
-                if self.follows_kernel && state.cpl() == 0 {
-                    let (before, code) = (&state, &code[..count]);
-                    observer.look(&self.machine, &after, Stop::Step { before, code });
-                }
-                Ok(None)
-            }
-            Exit::MemoryRead { .. } | Exit::MemoryWrite { .. } => {
-                self.clock.tick();
-                self.step_again = true;
-                Ok(Some(exit))
-            }
-            Exit::Interrupted | Exit::Shutdown | Exit::InternalError { .. } => {
-                self.step_again = true;
-                Ok(Some(exit))
-            }
-            _ => {
-                // The instruction raised an event, and its frame was pushed under stepping: let it
-                // happen again without.
-                self.machine.vcpu.restore(&snapshot);
-                self.run_one(state).map(Some)
-            }
-        }
-    }
-
-    /// Lets the instruction at this boundary happen without stepping. An interrupt shadow keeps KVM
-    /// from reporting the open window before it has.
-    fn run_one(&mut self, state: State) -> Result<Exit, MachineError> {
-        self.step_again = true;
-        if state.interruptible() {
-            self.clock.tick();
-            self.machine.vcpu.hold_interrupts_for_one_instruction();
-        }
-        self.before = Some(Box::new(state));
-        self.machine.vcpu.request_interrupt_window(true);
-        self.machine.vcpu.run()
-    }
-
-    /// PUSHF under stepping has pushed a TF that is not the guest's.
-    fn hide_trap_flag(&self, after: &State) {
-        let linear = self.machine.linear();
-        let at = after.stack_address().wrapping_add(1);
-        let mut byte = [0];
-        if linear.read(at, &mut byte).is_some() {
-            let _ = linear.write(at, &[byte[0] & !1]);
-        }
-    }
-
     #[inline]
     fn handle(&mut self, exit: Exit, observer: &mut impl Observer) -> Turn {
         self.counters.exits += 1;
@@ -548,199 +408,10 @@ impl Run {
         }
     }
 
-    /// The instruction that was to happen has not.
-    fn stands_still(&mut self) -> bool {
-        let now = self.machine.vcpu.state();
-        self.before.as_ref().is_some_and(|before| {
-            before.eip == now.eip && before.cpl() == now.cpl() && before.general == now.general
-        })
-    }
-
     fn device_access(&mut self, size: u8) -> AccessSize {
         self.unfinished = true;
         self.counters.device_accesses += 1;
         self.clock.tick();
         AccessSize::from_bytes(size).unwrap_or(AccessSize::Byte)
-    }
-
-    /// The guest waits for an interrupt.
-    fn halt(&mut self) -> Turn {
-        let open = self.machine.vcpu.state().eflags.contains(Eflags::IF);
-        if open && self.devices.interrupt_pending() {
-            return Ok(None);
-        }
-        if open && self.input.as_ref().is_some_and(|input| !input.ended()) {
-            return Ok(self.wait_for_input());
-        }
-        match self.due.filter(|_| open) {
-            Some(deadline) => {
-                self.clock.wait_until(deadline);
-                Ok(self.interrupted())
-            }
-            None => Ok(Some(Ending::Halted)),
-        }
-    }
-
-    /// The guest waits, and somebody may type.
-    fn wait_for_input(&mut self) -> Option<Ending> {
-        loop {
-            if stop_requested() {
-                return Some(Ending::Stopped);
-            }
-            if let Some(ending) = self.interrupted() {
-                return Some(ending);
-            }
-            let input = self.input.as_mut().filter(|input| !input.ended());
-            let now = self.clock.now();
-            let left = self.due.map(|due| Duration::from_nanos(due.saturating_sub(now)));
-            let time = left.map_or(input::LATENCY, |left| left.min(input::LATENCY));
-            match input.map(|input| input.wait(time)) {
-                Some(Some(bytes)) => self.devices.receive_console_input(&bytes),
-                Some(None) => {}
-                None if self.due.is_none() => return Some(Ending::Halted),
-                None => std::thread::sleep(time),
-            }
-            if self.due.is_some_and(|due| self.clock.now() >= due) {
-                self.devices.advance_to(self.clock.now());
-                self.due = self.devices.next_deadline();
-            }
-            if self.devices.interrupt_pending() {
-                return None;
-            }
-        }
-    }
-
-    /// The alarm went off, or time has passed: is it over?
-    fn interrupted(&mut self) -> Option<Ending> {
-        // The alarm has gone off: it must be set again.
-        if !self.clock.is_deterministic() {
-            self.alarm_at = None;
-        }
-        self.give_up_at.filter(|at| Instant::now() >= *at).map(|_| Ending::TimedOut)
-    }
-
-    /// Tells of the task switch that was to come, if it has.
-    #[cold]
-    fn complete_switch(&mut self, observer: &mut impl Observer) {
-        let state = self.machine.vcpu.state();
-        let Some(pending) = self.switching.take() else { return };
-        match pending.complete(&self.machine, &state) {
-            Ok(switch) => {
-                // A task that goes on in an outer ring does so as after a return.
-                self.ring = Some(switch.ring()).filter(|ring| *ring > switch.before.cpl());
-                observer.look(&self.machine, &state, Stop::Switch(&switch));
-                observer.switch(&switch);
-            }
-            Err(pending) => self.switching = Some(pending),
-        }
-    }
-
-    /// The guest stopped at a probe.
-    #[inline]
-    fn stop(
-        &mut self,
-        address: u32,
-        exit: &Exit,
-        observer: &mut impl Observer,
-    ) -> Result<(), MachineError> {
-        self.counters.stops += 1;
-        self.unfinished = matches!(exit, Exit::PortWrite { .. });
-        let mut state = self.machine.vcpu.state();
-        if *exit == Exit::Halt {
-            // HLT left EIP behind itself; the site is where it stands.
-            state.eip = state.eip.wrapping_sub(1);
-        }
-        let witness = if self.exact.is_some() { self.witness()? } else { None };
-        // Since a return to an outer ring no kernel code has run that could have changed its IDT.
-        if self.ring.is_none_or(|ring| ring == 0) {
-            self.probes.follow(&mut self.machine, &state)?;
-        }
-        let time = self.clock.instructions();
-        let scene = Scene {
-            sequence: self.sequence + 1,
-            time,
-            injected: self.injected.take(),
-            before: self.before.take(),
-            ring: self.ring,
-        };
-        let exact = self.is_exact();
-        let (mut loads_idt, mut passes_itself) = (false, false);
-        if let Some(site) = self.probes.site_at(address) {
-            if site.resumes {
-                self.step_again = true;
-                return self.probes.resumed(&mut self.machine, address, state.eip);
-            }
-            // In exact mode it is reported when it has been executed.
-            let (iret, far_jump) = (site.iret.filter(|_| !exact), site.far_jump);
-            loads_idt = site.loads_idt;
-            passes_itself = self.probes.passes_itself(site);
-            if !site.vectors.is_empty() {
-                let entry = capture_entry(&self.machine, &self.probes, &site.vectors, state, scene);
-                if let Some(mut entry) = entry {
-                    if let Some(witness) = witness {
-                        self.complete(&mut entry, *witness);
-                    }
-                    self.sequence += 1;
-                    self.last_state = state;
-                    self.ring = None;
-                    self.resuming = false;
-                    observer.look(&self.machine, &entry.after, Stop::Entry(&entry));
-                    observer.entry(&entry);
-                }
-            }
-            if let Some(iret) = iret {
-                let returning = &capture_return(&self.machine, &iret, state, self.sequence, time);
-                self.ring = Some(returning.ring());
-                self.resuming = self.clock.is_deterministic() && returning.ring() != 0;
-                observer.look(&self.machine, &returning.state, Stop::Return(returning));
-                observer.leave(returning);
-            }
-            if let Some(jump) = far_jump {
-                let after = self.sequence;
-                self.switching =
-                    capture_switch(&self.machine, &self.probes, jump, state, after, time);
-            }
-        }
-        let passed = if passes_itself {
-            Passed::WithNextRun
-        } else if exact {
-            self.step_again = true;
-            return self.probes.expose(&mut self.machine, address, state.eip);
-        } else {
-            self.probes.pass(&mut self.machine, address, state.eip)?
-        };
-        match passed {
-            Passed::WithNextRun => {
-                if self.unfinished && self.clock.is_deterministic() && state.interruptible() {
-                    self.finish()?;
-                    self.clock.tick();
-                }
-            }
-            Passed::Stepped | Passed::Done => {
-                if passed == Passed::Stepped {
-                    self.counters.exits += 1;
-                    self.counters.stepped += 1;
-                }
-                self.step_again = true;
-                if state.interruptible() {
-                    self.clock.tick();
-                }
-            }
-            Passed::Exposed => {
-                self.counters.exits += 1;
-                self.step_again = true;
-                // What it raises is an event from this very state.
-                self.before = self.switching.is_none().then(|| Box::new(state));
-                if let Some(at) = self.switching.as_ref().and_then(PendingSwitch::goes_on_in_ring_0)
-                {
-                    self.probes.await_resumption(&mut self.machine, at)?;
-                }
-            }
-        }
-        if loads_idt {
-            let state = self.machine.vcpu.state();
-            self.probes.follow(&mut self.machine, &state)?;
-        }
-        Ok(())
     }
 }
