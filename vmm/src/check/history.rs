@@ -71,11 +71,24 @@ pub struct Esp0Change {
     pub sequence: u64,
 }
 
+/// A frame that a system call has pushed, whoever popped it since.
+#[derive(Clone, Copy, Debug)]
+struct Call {
+    sequence: u64,
+    task: Option<TaskId>,
+    frame: Frame,
+}
+
+/// How many system calls are remembered: a child made by one runs soon.
+const CALLS: usize = 256;
+
 /// All that is remembered.
 #[derive(Debug, Default)]
 pub struct History {
     stacks: Vec<StackUse>,
     live: Vec<LiveFrame>,
+    /// The latest, in a ring.
+    calls: Vec<Call>,
     last_return: Option<LastReturn>,
     esp0: Option<Esp0Change>,
     last_switch: Option<(TaskId, u64)>,
@@ -136,6 +149,14 @@ impl History {
             let skip = if live.frame.shape.error_code { live.frame.shape.word_size } else { 0 };
             live.frame.physical.map(|physical| physical + u64::from(skip)) == Some(start)
                 && live.frame.address.wrapping_add(skip) == frame.address
+        })
+    }
+
+    /// Whether `frame` has the words of a system call that another task has made since `pushed`: so
+    /// has the frame of a child that it made.
+    pub fn is_copied(&self, frame: &Frame, pushed: &LiveFrame) -> bool {
+        self.calls.iter().any(|call| {
+            call.sequence > pushed.sequence && call.task != pushed.task && call.frame.pops_as(frame)
         })
     }
 
@@ -242,6 +263,14 @@ impl History {
             });
         }
         let task = index.map(|index| self.stacks[index].task);
+        if entry.kind == Kind::Software {
+            let call = Call { sequence: entry.sequence, task, frame: entry.frame };
+            if self.calls.len() < CALLS {
+                self.calls.push(call);
+            } else {
+                self.calls[entry.sequence as usize % CALLS] = call;
+            }
+        }
         self.live.push(LiveFrame {
             sequence: entry.sequence,
             task,

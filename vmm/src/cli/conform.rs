@@ -88,9 +88,12 @@ fn with_progress<T: Send>(plan: &Plan, done: &AtomicU64, work: impl FnOnce() -> 
     }
     let total = plan.cases / plan.shards.max(1);
     let bar = indicatif::ProgressBar::new(total);
-    let style = indicatif::ProgressStyle::with_template("{wide_bar} {pos}/{len} {per_sec} {eta}");
-    if let Ok(style) = style {
-        bar.set_style(style);
+    let rate = |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
+        let _ = write!(out, "{:.0} a second", state.per_sec());
+    };
+    let template = "{wide_bar} {pos} of {len} cases, {rate}, {eta} left";
+    if let Ok(style) = indicatif::ProgressStyle::with_template(template) {
+        bar.set_style(style.with_key("rate", rate));
     }
     let finished = AtomicBool::new(false);
     std::thread::scope(|scope| {

@@ -70,6 +70,11 @@ impl Run {
         let steps_itself = state.eflags.contains(Eflags::TF)
             || (class == Stepping::LoadsFlags
                 && loads_trap_flag(&state, &self.machine.linear(), &code[..count]));
+        if class == Stepping::EntersWithoutGate {
+            let exit = self.run_one(state)?;
+            self.before = None;
+            return Ok(Some(exit));
+        }
         if class == Stepping::Never || steps_itself || self.probes.is_site(at) {
             return self.run_one(state).map(Some);
         }
@@ -107,7 +112,11 @@ impl Run {
                 // The instruction raised an event, and its frame was pushed under stepping: let it
                 // happen again without.
                 self.machine.vcpu.restore(&snapshot);
-                self.run_one(state).map(Some)
+                let exit = self.run_one(state)?;
+                if class == Stepping::TakesNextAlong {
+                    self.before = None;
+                }
+                Ok(Some(exit))
             }
         }
     }

@@ -14,8 +14,9 @@
 //! Without stepping, from a known boundary:
 //! - INT n, INT3, INTO and ICEBP, which are the event themselves, and injected interrupts;
 //! - IN, OUT and HLT, which leave the VM by themselves, and what stands under a probe;
-//! - SYSENTER and SYSCALL, whose target has no probe, and a far jump to a TSS, which loads an EFLAGS
-//!   without TF;
+//! - SYSENTER and SYSCALL, whose target has no probe, an event behind MOV SS, which a step takes along,
+//!   and a far jump to a TSS, which loads an EFLAGS without TF; what is stopped at next is not seen
+//!   from its boundary on;
 //! - all before the first LIDT: there is no gate yet.
 //!
 //! A guest that steps itself is stepped too. KVM takes its TF for its own, so the flag is added again
@@ -138,7 +139,11 @@ impl Run {
         if self.switching.is_some() && is_far_jump(code) {
             return self.switch_natively();
         }
-        let iret = iret(&state, code, at);
+        // What ring 3 does by IRET is no return of the kernel's.
+        let iret = iret(&state, code, at).filter(|_| state.cpl() < 3);
+        if class == Stepping::EntersWithoutGate {
+            return self.run_unseen();
+        }
         let native = class == Stepping::Never && !does_nothing(&state, code);
         if native {
             return self.run_natively(state, code);
@@ -189,6 +194,9 @@ impl Run {
                 self.machine.rewind_memory()?;
                 if let Some(iret) = &iret {
                     self.report_return(iret, state, None, observer);
+                }
+                if class == Stepping::TakesNextAlong {
+                    return self.run_unseen();
                 }
                 self.run_natively(state, code)
             }
@@ -244,6 +252,16 @@ impl Run {
     fn run_natively(&mut self, state: State, code: &[u8]) -> Result<Option<Exit>, MachineError> {
         self.before = Some(Box::new(state));
         self.pend(Box::new(state), Cause::Instruction, code.to_vec());
+        self.machine.vcpu.run().map(Some)
+    }
+
+    /// Lets the guest run from this boundary. The state before what it stops at next is not known.
+    fn run_unseen(&mut self) -> Result<Option<Exit>, MachineError> {
+        self.step_again = true;
+        self.before = None;
+        if let Some(exact) = &mut self.exact {
+            exact.page = None;
+        }
         self.machine.vcpu.run().map(Some)
     }
 

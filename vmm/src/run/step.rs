@@ -17,6 +17,12 @@ pub(super) enum Stepping {
     PushesFlags,
     /// A far jump: if it leads to a TSS, EFLAGS is loaded without TF, and nothing stops behind it.
     MaySwitchTasks,
+    /// MOV SS, POP SS: a step takes the next instruction along. Where that raises an event, the state
+    /// before it is not known.
+    TakesNextAlong,
+    /// SYSENTER, SYSCALL: it enters the kernel through no gate, so there is no probe at its target, and
+    /// the next stop has nothing to do with it. It runs without stepping.
+    EntersWithoutGate,
     /// It enters a handler, leaves the VM, or waits: it must run without stepping.
     Never,
 }
@@ -37,8 +43,9 @@ pub(super) fn classify(code: &[u8]) -> Stepping {
         // JMP FAR, CALL FAR, by memory or with the target inside.
         (Some(0xea | 0x9a), _) => Stepping::MaySwitchTasks,
         (Some(0xff), Some(modrm)) if matches!(modrm >> 3 & 7, 3 | 5) => Stepping::MaySwitchTasks,
-        // SYSCALL, SYSENTER.
-        (Some(0x0f), Some(0x05 | 0x34)) => Stepping::Never,
+        (Some(0x17), _) => Stepping::TakesNextAlong,
+        (Some(0x8e), Some(modrm)) if modrm >> 3 & 7 == 2 => Stepping::TakesNextAlong,
+        (Some(0x0f), Some(0x05 | 0x34)) => Stepping::EntersWithoutGate,
         _ => Stepping::Plain,
     }
 }
@@ -144,7 +151,6 @@ mod tests {
             &[0xf4],
             &[0xe6, 0xe9],
             &[0xf3, 0x6e],
-            &[0x0f, 0x34],
             &[0x66, 0xed],
         ] {
             assert_eq!(classify(code), Stepping::Never, "{code:02x?}");
@@ -154,6 +160,10 @@ mod tests {
         assert_eq!(classify(&[0x66, 0x9c]), Stepping::PushesFlags);
         assert_eq!(classify(&[0x9d]), Stepping::LoadsFlags);
         assert_eq!(classify(&[0x66, 0xcf]), Stepping::LoadsFlags);
+        assert_eq!(classify(&[0x0f, 0x34]), Stepping::EntersWithoutGate);
+        assert_eq!(classify(&[0x8e, 0xd0]), Stepping::TakesNextAlong);
+        assert_eq!(classify(&[0x66, 0x17]), Stepping::TakesNextAlong);
+        assert_eq!(classify(&[0x8e, 0xd8]), Stepping::Plain, "MOV DS");
         assert_eq!(classify(&[0x0f, 0x01, 0x1d]), Stepping::Plain);
         assert_eq!(classify(&[]), Stepping::Plain);
     }

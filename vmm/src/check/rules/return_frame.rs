@@ -19,7 +19,7 @@ pub(crate) fn return_pops_what_was_pushed(
     findings: &mut Findings,
 ) {
     let Some(pushed) = history.pushed_at(&returning.frame) else { return };
-    if pushed.frame.pops_as(&returning.frame) || is_anothers(pushed, returning) {
+    if pushed.frame.pops_as(&returning.frame) || is_anothers(pushed, returning, history) {
         return;
     }
     let changed = |word: Word| {
@@ -35,10 +35,12 @@ pub(crate) fn return_pops_what_was_pushed(
     }
 }
 
-/// A return to another address space is not that of the task that was interrupted: it has died, and
-/// a frame was made by hand on its stack for a new one.
-fn is_anothers(pushed: &LiveFrame, returning: &Return) -> bool {
-    returning.ring() > returning.state.cpl() && returning.state.cr3 != pushed.address_space
+/// The task that was interrupted has died, and a frame was made by hand on its stack for a new one: the
+/// return leads to another address space, or pops the words of its parent's system call.
+fn is_anothers(pushed: &LiveFrame, returning: &Return, history: &History) -> bool {
+    returning.ring() > returning.state.cpl()
+        && (returning.state.cr3 != pushed.address_space
+            || history.is_copied(&returning.frame, pushed))
 }
 
 fn is_allowed(word: Word, pushed: &LiveFrame, redirected: bool, before: u32, now: u32) -> bool {
