@@ -11,4 +11,5 @@ mod plants;
 mod processor;
 mod program;
 mod repeating;
+mod userland;
 mod workload;
