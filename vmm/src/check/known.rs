@@ -21,11 +21,8 @@ pub(super) struct KnownDeviations(Vec<(&'static Deviation, &'static Recogniser)>
 
 impl KnownDeviations {
     pub(super) fn of(backend: &Backend) -> Self {
-        let named = |recogniser: &'static Recogniser| {
-            let deviation = Deviation::named(recogniser.name)?;
-            deviation.applies_to(backend).then_some((deviation, recogniser))
-        };
-        KnownDeviations(RECOGNISERS.iter().filter_map(named).collect())
+        let all = RECOGNISERS.iter();
+        KnownDeviations(Deviation::recognised(backend, all, |recogniser| recogniser.name))
     }
 
     /// The deviation that a finding is, of `entry` if it is one of an entry.

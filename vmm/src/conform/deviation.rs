@@ -112,11 +112,8 @@ pub(super) struct KnownDeviations(Vec<(&'static Deviation, &'static Recogniser)>
 
 impl KnownDeviations {
     pub(super) fn of(backend: &Backend) -> Self {
-        let named = |recogniser: &'static Recogniser| {
-            let deviation = Deviation::named(recogniser.name)?;
-            deviation.applies_to(backend).then_some((deviation, recogniser))
-        };
-        KnownDeviations(qemu::RECOGNISERS.into_iter().flatten().filter_map(named).collect())
+        let all = qemu::RECOGNISERS.into_iter().flatten();
+        KnownDeviations(Deviation::recognised(backend, all, |recogniser| recogniser.name))
     }
 
     /// The names of those that a mismatch consists of; none if a part of it is unknown.

@@ -32,6 +32,16 @@ impl Deviation {
         DEVIATIONS.iter().find(|deviation| deviation.name == name)
     }
 
+    /// Of what recognises deviations, by their names, those that `backend` is known to have.
+    pub(crate) fn recognised<R>(
+        backend: &Backend,
+        recognisers: impl Iterator<Item = &'static R>,
+        name: impl Fn(&R) -> &str,
+    ) -> Vec<(&'static Deviation, &'static R)> {
+        let named = |recogniser| Some((Deviation::named(name(recogniser))?, recogniser));
+        recognisers.filter_map(named).filter(|(known, _)| known.applies_to(backend)).collect()
+    }
+
     /// Whether `backend` is known to have it.
     pub fn applies_to(&self, backend: &Backend) -> bool {
         self.authority == backend.authority
