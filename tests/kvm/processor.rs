@@ -260,8 +260,8 @@ fn a_known_deviation_is_counted_on_its_model_and_version_and_is_a_finding_on_sil
     assert!(!judge(index, &entry, &qemu(10)).is_ok(), "fault-pushes-rf-0 on QEMU 10");
 }
 
-/// A kernel stack may serve a new task whose frame was copied from its parent's: only the address
-/// space tells that it is not the one that the dead task had pushed.
+/// A kernel stack may serve a new task: its address space tells that its frame is not the one that the
+/// dead task had pushed.
 #[test]
 fn a_frame_that_another_address_space_pops_is_a_new_tasks() {
     let to_ring_3 = |event: &Event| match event {
@@ -279,6 +279,49 @@ fn a_frame_that_another_address_space_pops_is_a_new_tasks() {
     returning.state.cr3 += 0x1000;
     let judgement = after(index).leave(&returning);
     assert!(judgement.is_ok(), "{judgement:#?}");
+}
+
+/// Or it was copied from that of its parent's system call.
+#[test]
+fn a_frame_with_the_words_of_anothers_later_call_is_a_new_tasks() {
+    const WORDS: [Word; 5] = [Word::Eip, Word::Cs, Word::Eflags, Word::Esp, Word::Ss];
+    let events = &SEEN.events;
+    let on =
+        |n: &usize, end: u32| matches!(&events[*n], Event::Entry(e, _) if e.frame.end() == end);
+    let call = |n: &usize| matches!(&events[*n], Event::Entry(e, _) if e.kind == Kind::Software);
+    // A return, and another task's call since the entry that it belongs to.
+    let found = (0..events.len()).rev().find_map(|index| {
+        let Event::Return(returning, _) = &events[index] else { return None };
+        let end = returning.frame.end();
+        let pushed = (0..index).rev().find(|n| on(n, end)).filter(|_| returning.ring() == 3)?;
+        let other = (pushed + 1..index).find(|n| call(n) && !on(n, end))?;
+        Some((index, other, Return::clone(returning)))
+    });
+    let (index, other, mut returning) = found.expect("a task sleeps while others call");
+    let esp = returning.frame.get(Word::Esp).expect("it changes the stack");
+    returning.frame = returning.frame.with(Word::Esp, esp - 16);
+    let judge = |copied: &[Word]| {
+        let mut checker = Checker::new(&tests::host().backend);
+        for (n, event) in events[..index].iter().enumerate() {
+            match event {
+                Event::Entry(entry, _) if n == other => {
+                    let mut entry = Entry::clone(entry);
+                    for word in copied {
+                        let value = returning.frame.get(*word).expect("it has the word");
+                        entry.frame = entry.frame.with(*word, value);
+                    }
+                    drop(checker.entry(&entry));
+                }
+                event => feed(&mut checker, event),
+            }
+        }
+        checker.leave(&returning)
+    };
+    assert!(judge(&WORDS).is_ok(), "{:#?}", judge(&WORDS));
+    // Where one word is not the other's the frame is corrupted.
+    let judgement = judge(&[Word::Eip, Word::Cs, Word::Eflags, Word::Ss]);
+    assert_eq!(judgement.findings.len(), 1, "{judgement:#?}");
+    assert_eq!(judgement.findings[0].rule, "return_frame");
 }
 
 #[test]
@@ -316,14 +359,16 @@ fn judge(index: usize, entry: &Entry, backend: &Backend) -> Judgement {
 /// The rules, as they stand before the event at `index`.
 fn checker(index: usize, backend: &Backend) -> Checker {
     let mut checker = Checker::new(backend);
-    for event in &SEEN.events[..index] {
-        match event {
-            Event::Entry(entry, _) => drop(checker.entry(entry)),
-            Event::Return(returning, _) => drop(checker.leave(returning)),
-            Event::Switch(switch, _) => drop(checker.switch(switch)),
-        }
-    }
+    SEEN.events[..index].iter().for_each(|event| feed(&mut checker, event));
     checker
+}
+
+fn feed(checker: &mut Checker, event: &Event) {
+    match event {
+        Event::Entry(entry, _) => drop(checker.entry(entry)),
+        Event::Return(returning, _) => drop(checker.leave(returning)),
+        Event::Switch(switch, _) => drop(checker.switch(switch)),
+    }
 }
 
 /// The same on the backend of the run.
