@@ -45,74 +45,61 @@ fn answer(result: i32) -> Result<u32, Error> {
     }
 }
 
+/// A function that loads [`Registers`], enters the kernel by some instructions, and stores what comes
+/// back. EBP, which is not among the registers, points to them meanwhile.
+macro_rules! with_registers {
+    ($($instruction:literal),+ $(,)?) => {
+        naked_asm!(
+            "pushl %ebx",
+            "pushl %esi",
+            "pushl %edi",
+            "pushl %ebp",
+            "movl 20(%esp), %ebp",
+            "movl 0(%ebp), %eax",
+            "movl 4(%ebp), %ebx",
+            "movl 8(%ebp), %ecx",
+            "movl 12(%ebp), %edx",
+            "movl 16(%ebp), %esi",
+            "movl 20(%ebp), %edi",
+            $($instruction,)+
+            "movl %eax, 0(%ebp)",
+            "movl %ecx, 8(%ebp)",
+            "movl %edx, 12(%ebp)",
+            "movl %esi, 16(%ebp)",
+            "movl %edi, 20(%ebp)",
+            "popl %ebp",
+            "popl %edi",
+            "popl %esi",
+            "popl %ebx",
+            "ret",
+            options(att_syntax),
+        )
+    };
+}
+
 /// `int 0x80` with any registers.
 ///
 /// # Safety
 /// The call does nothing to memory that Rust does not expect.
 #[unsafe(naked)]
 pub unsafe extern "C" fn int80(registers: &mut Registers) {
-    naked_asm!(
-        "pushl %ebx",
-        "pushl %esi",
-        "pushl %edi",
-        "pushl %ebp",
-        "movl 20(%esp), %ebp",
-        "movl 0(%ebp), %eax",
-        "movl 4(%ebp), %ebx",
-        "movl 8(%ebp), %ecx",
-        "movl 12(%ebp), %edx",
-        "movl 16(%ebp), %esi",
-        "movl 20(%ebp), %edi",
-        "int $0x80",
-        "movl %eax, 0(%ebp)",
-        "movl %ecx, 8(%ebp)",
-        "movl %edx, 12(%ebp)",
-        "movl %esi, 16(%ebp)",
-        "movl %edi, 20(%ebp)",
-        "popl %ebp",
-        "popl %edi",
-        "popl %esi",
-        "popl %ebx",
-        "ret",
-        options(att_syntax),
-    )
+    with_registers!("int $0x80")
 }
 
-/// SYSENTER with any registers, after [`fast`] has said yes.
+/// SYSENTER with any registers, after [`fast`] has said yes. It comes back at `after_sysenter`, with the
+/// ESP that EBP has.
 ///
 /// # Safety
 /// As for [`int80`].
 #[unsafe(naked)]
 pub unsafe extern "C" fn sysenter(registers: &mut Registers) {
-    naked_asm!(
-        "pushl %ebx",
-        "pushl %esi",
-        "pushl %edi",
-        "pushl %ebp",
-        "movl 20(%esp), %ebp",
-        "movl 0(%ebp), %eax",
-        "movl 4(%ebp), %ebx",
-        "movl 8(%ebp), %ecx",
-        "movl 12(%ebp), %edx",
-        "movl 16(%ebp), %esi",
-        "movl 20(%ebp), %edi",
+    with_registers!(
         "pushl %ebp",
         "movl %esp, %ebp",
         "sysenter",
         ".globl after_sysenter",
         "after_sysenter:",
         "popl %ebp",
-        "movl %eax, 0(%ebp)",
-        "movl %ecx, 8(%ebp)",
-        "movl %edx, 12(%ebp)",
-        "movl %esi, 16(%ebp)",
-        "movl %edi, 20(%ebp)",
-        "popl %ebp",
-        "popl %edi",
-        "popl %esi",
-        "popl %ebx",
-        "ret",
-        options(att_syntax),
     )
 }
 
