@@ -21,6 +21,16 @@ impl fmt::Display for Subject {
     }
 }
 
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Degree {
+    /// A fault that has hurt or is bound to: the verdict says so.
+    #[default]
+    Fault,
+    /// Unusual, but consistent: told once, and the verdict stays as it is.
+    Note,
+}
+
 /// A word that differs, for known deviations to be matched against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Difference {
@@ -59,6 +69,8 @@ pub struct Finding {
     pub rule: &'static str,
     /// Whose fault it is.
     pub subject: Subject,
+    /// How much it matters.
+    pub degree: Degree,
     /// What happened, for someone who does not know esp0.
     pub sentence: String,
     /// What should have been there.
@@ -67,6 +79,8 @@ pub struct Finding {
     pub got: String,
     /// The likely reason.
     pub reason: Option<String>,
+    /// What to do about it.
+    pub advice: Option<String>,
     /// The word of the frame that differs, if it is one.
     pub difference: Option<Difference>,
     /// Where the model says something else, if that is what is wrong.
@@ -85,10 +99,12 @@ impl Finding {
         Finding {
             rule,
             subject,
+            degree: Degree::Fault,
             sentence: sentence.into(),
             expected: expected.into(),
             got: got.into(),
             reason: None,
+            advice: None,
             difference: None,
             mismatch: None,
         }
@@ -98,6 +114,20 @@ impl Finding {
     #[must_use]
     pub fn because(mut self, reason: impl Into<String>) -> Self {
         self.reason = Some(reason.into());
+        self
+    }
+
+    /// Adds what to do about it.
+    #[must_use]
+    pub fn advise(mut self, advice: impl Into<String>) -> Self {
+        self.advice = Some(advice.into());
+        self
+    }
+
+    /// Makes a note of it: unusual, but consistent.
+    #[must_use]
+    pub fn as_note(mut self) -> Self {
+        self.degree = Degree::Note;
         self
     }
 

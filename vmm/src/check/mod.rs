@@ -28,7 +28,7 @@ mod rules {
     pub(super) mod task_switch;
 }
 
-pub use finding::{Aspect, Difference, Finding, Findings, Mismatch, Subject};
+pub use finding::{Aspect, Degree, Difference, Finding, Findings, Mismatch, Subject};
 pub use history::{History, LiveFrame, StackUse, TaskId};
 
 use crate::entry::{Entry, Return, TaskSwitch};
@@ -85,6 +85,8 @@ pub struct Judgement {
     pub task: Option<TaskId>,
     /// What is wrong.
     pub findings: Vec<Finding>,
+    /// What is unusual, but consistent.
+    pub notes: Vec<Finding>,
     /// What is known to be wrong with the processor model below.
     pub deviations: Vec<&'static Deviation>,
 }
@@ -93,6 +95,12 @@ impl Judgement {
     /// Nothing is wrong, known deviations aside.
     pub fn is_ok(&self) -> bool {
         self.findings.is_empty()
+    }
+
+    /// There is nothing to tell.
+    #[inline]
+    pub fn is_unremarkable(&self) -> bool {
+        self.findings.is_empty() && self.notes.is_empty() && self.deviations.is_empty()
     }
 }
 
@@ -165,6 +173,7 @@ impl Checker {
                         judgement.deviations.push(deviation);
                     }
                 }
+                None if finding.degree == Degree::Note => judgement.notes.push(finding),
                 None => judgement.findings.push(finding),
             }
         }

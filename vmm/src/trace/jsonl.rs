@@ -10,7 +10,7 @@
 //! copy of a template into which the digits are written.
 
 use super::exact::to_json;
-use crate::check::Judgement;
+use crate::check::{Finding, Judgement};
 use crate::entry::{Entry, Exact, Frame, InnerStack, OriginSource, Return, TaskSwitch, TssWords};
 use crate::host::Backend;
 use crate::run::StackLoad;
@@ -503,7 +503,7 @@ fn held_against_the_model(line: &mut Vec<u8>, exact: &Exact) {
 }
 
 fn judged(line: &mut Vec<u8>, judgement: &Judgement) {
-    if judgement.findings.is_empty() && judgement.deviations.is_empty() {
+    if judgement.is_unremarkable() {
         text(line, ",\"verdict\":\"ok\"");
         return;
     }
@@ -520,7 +520,16 @@ fn judged(line: &mut Vec<u8>, judgement: &Judgement) {
         quoted(line, deviation.name);
     }
     text(line, "],\"findings\":[");
-    for (index, finding) in judgement.findings.iter().enumerate() {
+    listed(line, &judgement.findings);
+    if !judgement.notes.is_empty() {
+        text(line, "],\"notes\":[");
+        listed(line, &judgement.notes);
+    }
+    text(line, "]");
+}
+
+fn listed(line: &mut Vec<u8>, findings: &[Finding]) {
+    for (index, finding) in findings.iter().enumerate() {
         comma(line, index);
         text(line, "{\"rule\":");
         quoted(line, finding.rule);
@@ -536,9 +545,12 @@ fn judged(line: &mut Vec<u8>, judgement: &Judgement) {
             text(line, ",\"reason\":");
             quoted(line, reason);
         }
+        if let Some(advice) = &finding.advice {
+            text(line, ",\"advice\":");
+            quoted(line, advice);
+        }
         text(line, "}");
     }
-    text(line, "]");
 }
 
 fn comma(line: &mut Vec<u8>, index: usize) {

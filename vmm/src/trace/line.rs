@@ -6,7 +6,7 @@
 //! ```
 
 use super::Colour;
-use crate::check::{Finding, Judgement, TaskId};
+use crate::check::{Degree, Finding, Judgement, TaskId};
 use crate::entry::{Entry, Kind, TaskSwitch, TssWords};
 use crate::run::StackLoad;
 use ia32::{State, Vector, Word};
@@ -166,11 +166,18 @@ pub struct FindingText<'a> {
 impl fmt::Display for FindingText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let finding = self.finding;
-        writeln!(f, "{}", self.colour.bad(&format!("{}: {}", self.place, finding.sentence)))?;
+        let first = format!("{}: {}", self.place, finding.sentence);
+        match finding.degree {
+            Degree::Fault => writeln!(f, "{}", self.colour.bad(&first))?,
+            Degree::Note => writeln!(f, "{}", self.colour.odd(&format!("note: {first}")))?,
+        }
         writeln!(f, "     expected  {}", finding.expected)?;
         writeln!(f, "     got       {}", finding.got)?;
         if let Some(reason) = &finding.reason {
             writeln!(f, "     {reason}")?;
+        }
+        if let Some(advice) = &finding.advice {
+            writeln!(f, "     what to do: {advice}")?;
         }
         write!(
             f,

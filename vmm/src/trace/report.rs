@@ -195,7 +195,7 @@ impl<W: Write> Report<W> {
     }
 
     fn findings(&mut self, place: &str, judgement: &Judgement) {
-        for finding in &judgement.findings {
+        for finding in judgement.findings.iter().chain(&judgement.notes) {
             let text =
                 FindingText { finding, place: place.into(), colour: self.colour }.to_string();
             self.say(&text);
@@ -236,7 +236,7 @@ impl<W: Write> Observer for Report<W> {
                 self.say(&format!("\n{drawn}"));
             }
         }
-        if !judgement.is_ok() {
+        if !judgement.findings.is_empty() || !judgement.notes.is_empty() {
             let eip = entry.frame.get(Word::Eip).unwrap_or(0);
             let place = format!(
                 "#{} {} in {} (EIP {eip:08x})",
@@ -274,7 +274,7 @@ impl<W: Write> Observer for Report<W> {
             let text = self.colour.dim(&text);
             self.say(&text);
         }
-        if !judgement.is_ok() {
+        if !judgement.findings.is_empty() || !judgement.notes.is_empty() {
             let place = format!(
                 "IRET after #{} to {} (frame at {:08x})",
                 returning.after_sequence,
@@ -307,7 +307,7 @@ impl<W: Write> Observer for Report<W> {
             let text = switch_line(switch, &judgement, self.colour);
             self.say(&text);
         }
-        if !judgement.is_ok() {
+        if !judgement.findings.is_empty() || !judgement.notes.is_empty() {
             let place = format!(
                 "the switch after #{} to {} (TR {:04x})",
                 switch.after_sequence,
