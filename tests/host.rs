@@ -3,6 +3,7 @@
 use esp0::host::Backend;
 use esp0::host::doctor::quick;
 use esp0::machine::Machine;
+use esp0::probe::DebugRegisters;
 use std::sync::LazyLock;
 
 /// RAM for the self-test.
@@ -13,8 +14,8 @@ const MEMORY: u64 = 2 << 20;
 pub struct Host {
     /// What stands behind /dev/kvm.
     pub backend: Backend,
-    /// How many hardware breakpoints fire.
-    pub breakpoints: usize,
+    /// What hardware breakpoints are good for.
+    pub breakpoints: DebugRegisters,
 }
 
 /// The KVM that the tests run on.

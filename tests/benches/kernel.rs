@@ -15,7 +15,7 @@ use esp0::devices::Devices;
 use esp0::entry::{Entry, Return};
 use esp0::guests;
 use esp0::machine::Machine;
-use esp0::probe::Choice;
+use esp0::probe::{Choice, DebugRegisters};
 use esp0::run::{ClockChoice, Ending, Observer, Options, Run, Stop, entry_state};
 use ia32::{State, Vector};
 use std::collections::BTreeMap;
@@ -127,7 +127,7 @@ fn timed(case: &str, count: u32) -> Duration {
     let options = Options {
         clock: ClockChoice::Real,
         probes: Choice::None,
-        breakpoints: 0,
+        breakpoints: DebugRegisters::NONE,
         timeout: Some(Duration::from_secs(60)),
         exact: false,
     };
@@ -146,7 +146,7 @@ fn interrupts() -> [f64; 2] {
     let options = Options {
         clock: ClockChoice::DETERMINISTIC,
         probes: Choice::Patch,
-        breakpoints: 0,
+        breakpoints: DebugRegisters::NONE,
         timeout: Some(Duration::from_secs(600)),
         exact: false,
     };

@@ -13,7 +13,7 @@ use esp0::entry::{Entry, Return};
 use esp0::guests;
 use esp0::host::Backend;
 use esp0::machine::{Exit, Machine};
-use esp0::probe::Choice;
+use esp0::probe::{Choice, DebugRegisters};
 use esp0::run::{ClockChoice, Ending, Observer, Options, Run, flat_protected_mode};
 use esp0::trace::{Colour, Frames, Header, JsonLines, Report};
 use ia32::{Eflags, Gate, GateKind, Segment, Selector, State, TableRegister};
@@ -253,7 +253,7 @@ fn first_ring_3() -> ExitCode {
         &Options {
             clock: ClockChoice::DETERMINISTIC,
             probes: Choice::Auto,
-            breakpoints: 4,
+            breakpoints: DebugRegisters { usable: 4, slow: false },
             timeout: None,
             exact: false,
         },
@@ -323,7 +323,7 @@ fn loop_guest(no_ops: bool, choice: Choice, calls: u32) -> Run {
         &Options {
             clock: ClockChoice::Real,
             probes: choice,
-            breakpoints: 4,
+            breakpoints: DebugRegisters { usable: 4, slow: false },
             timeout: None,
             exact: false,
         },

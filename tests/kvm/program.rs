@@ -177,7 +177,7 @@ fn the_doctor_says_that_this_kvm_is_usable() {
     let output = esp0(&["doctor"]);
     output.assert_status(0);
     let expected =
-        format!("breakpoints={} authority={}", host().breakpoints, host().backend.authority);
+        format!("breakpoints={} authority={}", host().breakpoints.usable, host().backend.authority);
     assert!(output.last_line().starts_with("doctor: usable "), "{}", output.stdout);
     assert!(output.last_line().ends_with(&expected), "expected {expected}\n{}", output.stdout);
     assert!(output.last_line().contains(" unlisted=0 "), "{}", output.stdout);

@@ -8,7 +8,7 @@ use crate::devices::Devices;
 use crate::guests;
 use crate::host::Backend;
 use crate::machine::{Machine, MachineError};
-use crate::probe::Choice;
+use crate::probe::{Choice, DebugRegisters};
 use crate::run::{ClockChoice, Ending, Options, Run, entry_state};
 use std::time::Duration;
 use thiserror::Error;
@@ -142,8 +142,8 @@ impl Scenario {
 pub struct Host {
     /// What stands behind /dev/kvm.
     pub backend: Backend,
-    /// How many hardware breakpoints work.
-    pub breakpoints: usize,
+    /// What hardware breakpoints are good for.
+    pub breakpoints: DebugRegisters,
     /// How entries are caught.
     pub probes: Choice,
     /// Wall-clock time after which a scenario is ended.

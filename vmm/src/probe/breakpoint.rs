@@ -8,6 +8,21 @@ use super::{Means, Passed, Site};
 use crate::machine::{Exit, Machine, MachineError};
 use ia32::Eflags;
 
+/// What the debug registers of a processor, or of a model of one, are good for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DebugRegisters {
+    /// How many breakpoints fire.
+    pub usable: usize,
+    /// Code beside an armed breakpoint runs many times slower than without: so it is where a model
+    /// translates code, as QEMU's does, and then stops after each instruction of that page.
+    pub slow: bool,
+}
+
+impl DebugRegisters {
+    /// No breakpoint fires.
+    pub const NONE: DebugRegisters = DebugRegisters { usable: 0, slow: false };
+}
+
 /// The debug registers.
 #[derive(Debug)]
 pub(super) struct Breakpoints {

@@ -21,6 +21,7 @@ mod patch;
 mod site;
 mod step;
 
+pub use breakpoint::DebugRegisters;
 pub use code::{Code, Iret};
 pub use idt::Idt;
 pub use site::Site;
@@ -35,8 +36,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 /// How sites are to be probed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Choice {
-    /// A patch where the kernel left a no-op for it, then breakpoints while there are registers,
-    /// then patches that displace an instruction.
+    /// A patch where the kernel left a no-op for it, then breakpoints while there are registers and
+    /// they do not slow the code beside them down, then patches that displace an instruction.
     #[default]
     Auto,
     /// Breakpoints while there are registers, then patches.
@@ -104,10 +105,11 @@ pub struct Probes {
 }
 
 impl Probes {
-    /// No probe yet. `registers` hardware breakpoints may be used.
-    pub fn new(choice: Choice, registers: usize) -> Self {
+    /// No probe yet.
+    pub fn new(choice: Choice, registers: DebugRegisters) -> Self {
         let registers = match choice {
-            Choice::Auto | Choice::Breakpoint => registers,
+            Choice::Auto if registers.slow => 0,
+            Choice::Auto | Choice::Breakpoint => registers.usable,
             Choice::Patch | Choice::None => 0,
         };
         Probes {

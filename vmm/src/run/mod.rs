@@ -34,7 +34,7 @@ pub use start::{entry_state, flat_protected_mode, real_mode};
 use crate::devices::{AccessSize, Devices, Effect};
 use crate::entry::{Entry, PendingSwitch, Return, TaskSwitch};
 use crate::machine::{Exit, Machine, MachineError, processor, stop_requested};
-use crate::probe::{Choice, Probes};
+use crate::probe::{Choice, DebugRegisters, Probes};
 use clock::Clock;
 use exact::ExactState;
 use ia32::{Processor, State, Vector};
@@ -92,8 +92,8 @@ pub struct Options {
     pub clock: ClockChoice,
     /// How entries are caught.
     pub probes: Choice,
-    /// How many hardware breakpoints work.
-    pub breakpoints: usize,
+    /// What hardware breakpoints are good for.
+    pub breakpoints: DebugRegisters,
     /// Wall-clock time after which the run ends.
     pub timeout: Option<Duration>,
     /// The state before each event is to be known and all of memory compared; on the deterministic
