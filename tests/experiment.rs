@@ -129,6 +129,17 @@ impl Experiment {
     /// # Panics
     /// If the guest cannot be loaded, or KVM refuses something.
     pub fn run(&self) -> Seen {
+        let mut run = self.start();
+        let mut recorder = Recorder::new(&host().backend);
+        let end = run.run(&mut recorder).expect("KVM runs the guest");
+        recorder.finish(end, &run)
+    }
+
+    /// The guest in front of its first instruction.
+    ///
+    /// # Panics
+    /// If it cannot be loaded, or there is no machine.
+    pub fn start(&self) -> Run {
         let host = host();
         let mut machine = Machine::new(MEMORY).expect("a machine can be created");
         let modules: Vec<ModuleFile<'_>> = self
@@ -147,9 +158,6 @@ impl Experiment {
             timeout: Some(self.timeout),
             exact: self.exact,
         };
-        let mut run = Run::new(machine, Devices::new(MEMORY), &options);
-        let mut recorder = Recorder::new(&host.backend);
-        let end = run.run(&mut recorder).expect("KVM runs the guest");
-        recorder.finish(end, &run)
+        Run::new(machine, Devices::new(MEMORY), &options)
     }
 }

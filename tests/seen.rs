@@ -2,7 +2,7 @@
 
 use crate::words::frames;
 use esp0::check::{Checker, Finding, Judgement};
-use esp0::entry::{Entry, Return, TaskSwitch};
+use esp0::entry::{Entry, Return, Returned, TaskSwitch};
 use esp0::host::Backend;
 use esp0::probe::Census;
 use esp0::run::{Counters, End, Ending, Observer, Run, StackLoad};
@@ -17,6 +17,8 @@ pub enum Event {
     Entry(Box<Entry>, Judgement),
     /// A return.
     Return(Box<Return>, Judgement),
+    /// What a return did, in exact mode.
+    Returned(Box<Returned>, Judgement),
     /// A switch.
     Switch(Box<TaskSwitch>, Judgement),
 }
@@ -27,6 +29,7 @@ impl Event {
         match self {
             Event::Entry(_, judgement)
             | Event::Return(_, judgement)
+            | Event::Returned(_, judgement)
             | Event::Switch(_, judgement) => judgement,
         }
     }
@@ -78,6 +81,11 @@ impl Observer for Recorder {
         self.events.push(Event::Return(Box::new(returning.clone()), judgement));
     }
 
+    fn returned(&mut self, returned: &Returned) {
+        let judgement = self.checker.returned(returned);
+        self.events.push(Event::Returned(Box::new(returned.clone()), judgement));
+    }
+
     fn stack_load(&mut self, load: &StackLoad) {
         self.stack_loads.push(*load);
     }
@@ -110,6 +118,14 @@ impl Seen {
     pub fn entries(&self) -> impl DoubleEndedIterator<Item = &Entry> {
         self.events.iter().filter_map(|event| match event {
             Event::Entry(entry, _) => Some(&**entry),
+            _ => None,
+        })
+    }
+
+    /// What returns did, as exact mode saw them.
+    pub fn returned(&self) -> impl DoubleEndedIterator<Item = &Returned> {
+        self.events.iter().filter_map(|event| match event {
+            Event::Returned(returned, _) => Some(&**returned),
             _ => None,
         })
     }
@@ -152,6 +168,9 @@ impl Seen {
                     ),
                     Event::Return(returning, _) => {
                         (format!("IRET after #{}", returning.after_sequence), popped(returning))
+                    }
+                    Event::Returned(returned, _) => {
+                        (format!("IRET after #{}", returned.after_sequence), String::new())
                     }
                     Event::Switch(switch, _) => {
                         (format!("the switch after #{}", switch.after_sequence), String::new())

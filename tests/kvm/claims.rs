@@ -6,6 +6,7 @@ use esp0::claims::{
     scenario,
 };
 use esp0::entry::Entry;
+use esp0::machine::StopRequest;
 use esp0::probe::Choice;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ fn host(probes: Choice) -> Host {
         breakpoints: host.breakpoints,
         probes,
         timeout: Duration::from_secs(300),
+        stop: StopRequest::default(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use esp0::conform::{self, Case, Plan, Summary, cases};
 use esp0::host::{Authority, Backend, DEVIATIONS};
+use esp0::machine::StopRequest;
 use ia32::Branch;
 use std::sync::atomic::AtomicU64;
 use tests::{esp0, host};
@@ -32,7 +33,7 @@ fn assert_no_mismatch(summary: &Summary) {
 #[test]
 fn the_corpus_shows_named_deviations_only_and_takes_the_models_decisions() {
     let cases = cases(CORPUS).expect("a corpus");
-    let summary = conform::replay(&cases, &host().backend).expect("KVM");
+    let summary = conform::replay(&cases, &host().backend, &StopRequest::default()).expect("KVM");
     assert_no_mismatch(&summary);
     assert_eq!(summary.compared, cases.len() as u64, "not run: {:?}", summary.unfit);
     let missing: Vec<Branch> = summary.branches_missing().collect();
@@ -51,7 +52,7 @@ fn each_named_deviation_shows_in_its_smallest_case() {
     for deviation in DEVIATIONS.iter().filter(|deviation| deviation.applies_to(backend)) {
         let Some(text) = deviation.case else { continue };
         let case: Case = text.parse().expect(deviation.name);
-        let summary = conform::replay(&[case], backend).expect("KVM");
+        let summary = conform::replay(&[case], backend, &StopRequest::default()).expect("KVM");
         assert_no_mismatch(&summary);
         assert!(
             summary.deviations.contains_key(deviation.name),
@@ -68,7 +69,7 @@ fn plan(shard: u64, shards: u64) -> Plan {
 }
 
 fn run(plan: &Plan, backend: &Backend) -> Summary {
-    conform::run(plan, backend, false, &AtomicU64::new(0)).expect("KVM")
+    conform::run(plan, backend, false, &AtomicU64::new(0), &StopRequest::default()).expect("KVM")
 }
 
 #[test]
@@ -100,9 +101,11 @@ fn what_has_no_name_is_a_mismatch_and_its_shrunk_case_shows_it() {
     for found in &summary.found {
         let text = found.case.to_string();
         let case: Case = text.parse().expect("a case");
-        let shown = conform::replay(std::slice::from_ref(&case), &nameless).expect("KVM");
+        let shown =
+            conform::replay(std::slice::from_ref(&case), &nameless, &StopRequest::default())
+                .expect("KVM");
         assert_eq!(shown.mismatches, 1, "{text}");
-        assert_no_mismatch(&conform::replay(&[case], known).expect("KVM"));
+        assert_no_mismatch(&conform::replay(&[case], known, &StopRequest::default()).expect("KVM"));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Exact mode: each entry and each return held against the model, registers and all of memory.
 
 use esp0::check::{Checker, Judgement, Subject};
-use esp0::entry::{Done, Entry, Exact, Kind, Return};
+use esp0::entry::{Entry, Exact, Kind, Returned};
 use esp0::host::{Authority, Backend, Version};
 use esp0::machine::ChangedByte;
 use esp0::run::{ClockChoice, Ending};
@@ -30,10 +30,10 @@ fn assert_held(seen: &Seen) {
         let held = entry.exact.as_ref().is_some_and(|exact| exact.decided);
         assert!(held, "entry #{} was not held against the model", entry.sequence);
     }
-    for returning in seen.returns() {
-        let held = returning.done.as_ref().is_some_and(|done| done.exact.decided);
-        assert!(held, "the IRET after #{} was not", returning.after_sequence);
+    for returned in seen.returned() {
+        assert!(returned.exact.decided, "the IRET after #{} was not", returned.after_sequence);
     }
+    assert_eq!(seen.returned().count(), seen.returns().count(), "IRETs that were seen as a whole");
 }
 
 #[test]
@@ -79,7 +79,9 @@ fn the_same_entries_are_seen_as_without_exact_mode() {
     let told = |seen: &Seen| -> Vec<String> {
         seen.events
             .iter()
+            .filter(|event| !matches!(event, Event::Returned(..)))
             .map(|event| match event {
+                Event::Returned(..) => unreachable!("they are left out"),
                 Event::Entry(entry, _) => format!(
                     "#{} at {}: {} {} to {:?} with {:08x?} at {:08x}, {:?}",
                     entry.sequence,
@@ -250,7 +252,7 @@ fn one_falsified_byte_is_one_finding() {
 
 #[test]
 fn each_falsified_return_is_found_by_the_models_rule() {
-    type Change = fn(&mut Done);
+    type Change = fn(&mut Returned);
     let faults: [(Change, &str); 6] = [
         (|done| done.after.general.esp += 4, "ESP after IRET"),
         (|done| done.after.eip ^= 1, "EIP after IRET"),
@@ -263,10 +265,10 @@ fn each_falsified_return_is_found_by_the_models_rule() {
         (|done| flip_in(&mut done.exact, 0x20_0000, 1), "IRET changed a byte at physical 00200000"),
     ];
     for (change, says) in faults {
-        let mut returning = SEEN.returns().last().expect("there is one").clone();
-        assert!(leave(&returning).is_ok(), "the control");
-        change(returning.done.as_mut().expect("it was seen"));
-        let judgement = leave(&returning);
+        let mut done = SEEN.returned().last().expect("there is one").clone();
+        assert!(returned(&done).is_ok(), "the control");
+        change(&mut done);
+        let judgement = returned(&done);
         let found: Vec<_> =
             judgement.findings.iter().map(|one| (one.rule, &one.sentence)).collect();
         assert!(
@@ -370,8 +372,8 @@ fn is_pushed(write: &ia32::Write) -> bool {
 }
 
 /// What the rules say of a return by itself.
-fn leave(returning: &Return) -> Judgement {
-    Checker::new(&qemu()).leave(returning)
+fn returned(returned: &Returned) -> Judgement {
+    Checker::new(&qemu()).returned(returned)
 }
 
 /// The CPU model that the deviations of accessed bits are known of.

@@ -1,12 +1,15 @@
 //! esp0 on KVM, as a whole. One module a subject; a test's name says what it is that is so.
 
 mod catching;
+mod checkpoint;
 mod claims;
 mod classic;
 mod conform;
 mod endings;
 mod exact;
 mod hostile;
+mod library;
+mod ownership;
 mod plants;
 mod processor;
 mod program;

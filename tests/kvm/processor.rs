@@ -367,6 +367,7 @@ fn feed(checker: &mut Checker, event: &Event) {
     match event {
         Event::Entry(entry, _) => drop(checker.entry(entry)),
         Event::Return(returning, _) => drop(checker.leave(returning)),
+        Event::Returned(returned, _) => drop(checker.returned(returned)),
         Event::Switch(switch, _) => drop(checker.switch(switch)),
     }
 }

@@ -76,6 +76,7 @@ const ENTRY: &[Field] = &[
     ("verdict", OneOf(&["ok", "finding"]), Always),
     ("deviations", Texts, Sometimes),
     ("findings", Objects(FINDING), Sometimes),
+    ("notes", Objects(FINDING), Sometimes),
 ];
 
 #[rustfmt::skip]
@@ -90,6 +91,7 @@ const RETURN: &[Field] = &[
     ("verdict", OneOf(&["ok", "finding"]), Always),
     ("deviations", Texts, Sometimes),
     ("findings", Objects(FINDING), Sometimes),
+    ("notes", Objects(FINDING), Sometimes),
 ];
 
 #[rustfmt::skip]
@@ -108,6 +110,7 @@ const SWITCH: &[Field] = &[
     ("verdict", OneOf(&["ok", "finding"]), Always),
     ("deviations", Texts, Sometimes),
     ("findings", Objects(FINDING), Sometimes),
+    ("notes", Objects(FINDING), Sometimes),
 ];
 
 #[rustfmt::skip]
@@ -156,6 +159,7 @@ const FINDING: &[Field] = &[
     ("expected", Text, Always),
     ("got", Text, Always),
     ("reason", Text, Sometimes),
+    ("advice", Text, Sometimes),
 ];
 
 #[test]

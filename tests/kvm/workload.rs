@@ -154,7 +154,7 @@ fn without_return(seen: &Seen) -> Vec<&Entry> {
     let mut open: Vec<&Entry> = Vec::new();
     for event in &seen.events {
         match event {
-            Event::Switch(..) => {}
+            Event::Returned(..) | Event::Switch(..) => {}
             Event::Entry(entry, _) => open.push(entry),
             Event::Return(returning, _) => {
                 if let Some(index) = open.iter().rposition(|entry| pops(returning, entry)) {

@@ -6,6 +6,7 @@ pub mod claims;
 pub mod conform;
 pub mod devices;
 pub mod entry;
+pub mod guest;
 pub mod guests;
 pub mod host;
 pub mod machine;

@@ -149,7 +149,7 @@ impl Finding {
 }
 
 /// Collects the findings of one entry or return.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Findings(Vec<Finding>);
 
 impl Findings {

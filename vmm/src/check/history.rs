@@ -83,7 +83,7 @@ struct Call {
 const CALLS: usize = 256;
 
 /// All that is remembered.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct History {
     stacks: Vec<StackUse>,
     live: Vec<LiveFrame>,

@@ -16,7 +16,7 @@ struct Recogniser {
 }
 
 /// The deviations that a backend is known to have and that can show in a run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct KnownDeviations(Vec<(&'static Deviation, &'static Recogniser)>);
 
 impl KnownDeviations {

@@ -31,7 +31,7 @@ mod rules {
 pub use finding::{Aspect, Degree, Difference, Finding, Findings, Mismatch, Subject};
 pub use history::{History, LiveFrame, StackUse, TaskId};
 
-use crate::entry::{Entry, Return, TaskSwitch};
+use crate::entry::{Entry, Return, Returned, TaskSwitch};
 use crate::host::{Backend, Deviation};
 use known::KnownDeviations;
 
@@ -72,14 +72,13 @@ entry_rules![
 ];
 
 /// All rules about returns.
-pub const RETURN_RULES: &[ReturnRule] =
-    &[rules::return_frame::return_pops_what_was_pushed, rules::model::return_is_the_models];
+pub const RETURN_RULES: &[ReturnRule] = &[rules::return_frame::return_pops_what_was_pushed];
 
 /// All rules about task switches by hardware.
 pub const SWITCH_RULES: &[SwitchRule] = &[rules::task_switch::switch_stores_the_old_task];
 
 /// What the rules say of one entry, return or switch.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Judgement {
     /// The task that was running, if its stack is known.
     pub task: Option<TaskId>,
@@ -105,7 +104,7 @@ impl Judgement {
 }
 
 /// Applies the rules, and remembers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Checker {
     known: KnownDeviations,
     history: History,
@@ -143,6 +142,16 @@ impl Checker {
         }
         let task = self.history.leave(returning);
         let mut judgement = Judgement { task, ..Judgement::default() };
+        if !self.findings.is_empty() {
+            self.sort(&mut judgement, None);
+        }
+        judgement
+    }
+
+    /// Judges an IRET that has been executed.
+    pub fn returned(&mut self, returned: &Returned) -> Judgement {
+        rules::model::return_is_the_models(returned, &mut self.findings);
+        let mut judgement = Judgement::default();
         if !self.findings.is_empty() {
             self.sort(&mut judgement, None);
         }

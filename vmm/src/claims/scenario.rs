@@ -7,7 +7,7 @@ use crate::boot::{self, KernelFile, ModuleFile};
 use crate::devices::Devices;
 use crate::guests;
 use crate::host::Backend;
-use crate::machine::{Machine, MachineError};
+use crate::machine::{Machine, MachineError, StopRequest};
 use crate::probe::{Choice, DebugRegisters};
 use crate::run::{ClockChoice, Ending, Options, Run, entry_state};
 use std::time::Duration;
@@ -148,6 +148,8 @@ pub struct Host {
     pub probes: Choice,
     /// Wall-clock time after which a scenario is ended.
     pub timeout: Duration,
+    /// What ends all of them.
+    pub stop: StopRequest,
 }
 
 /// Why there is no recording.
@@ -194,7 +196,8 @@ pub fn run(scenario: &Scenario, plant: Option<&str>, host: &Host) -> Result<Reco
         timeout: Some(plant.map_or(host.timeout, |_| host.timeout.min(patience))),
         exact: false,
     };
-    let mut run = Run::new(machine, Devices::new(MEMORY), &options);
+    let mut run =
+        Run::new(machine, Devices::new(MEMORY), &options).with_stop_request(host.stop.clone());
     if scenario.follow {
         run.follow_kernel();
     }

@@ -6,7 +6,7 @@ use super::{FINDINGS, INTERRUPTED, OK, colour};
 use esp0::claims::{self, CLAIMS, Claim, Host, Recordings, Status, Table};
 use esp0::host::Backend;
 use esp0::host::doctor::{self, Problem};
-use esp0::machine::{Machine, stop_on_signals};
+use esp0::machine::{Machine, StopRequest};
 use esp0::probe::Choice;
 use std::fs;
 use std::io::Write;
@@ -18,7 +18,7 @@ const TIMEOUT: Duration = Duration::from_secs(600);
 pub(super) fn claims(options: &ClaimsOptions) -> Result<u8, Failure> {
     let (wanted, broken) = wanted(options)?;
     let host = host(options)?;
-    stop_on_signals()?;
+    host.stop.on_signals()?;
     let mut recordings = Recordings::new(&host);
     let mut rows = Vec::new();
     for claim in wanted {
@@ -82,5 +82,6 @@ fn host(options: &ClaimsOptions) -> Result<Host, Failure> {
             _ => Choice::Auto,
         },
         timeout: TIMEOUT,
+        stop: StopRequest::default(),
     })
 }

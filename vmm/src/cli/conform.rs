@@ -6,7 +6,7 @@ use super::{FINDINGS, INTERRUPTED, OK};
 use esp0::conform::{self, Case, Known, Plan, Summary};
 use esp0::host::doctor::{self, Problem};
 use esp0::host::{Backend, Deviation};
-use esp0::machine::{Machine, stop_on_signals};
+use esp0::machine::{Machine, StopRequest};
 use ia32::Branch;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -21,7 +21,8 @@ const SHOWN: usize = 20;
 pub(super) fn conform(options: &ConformOptions) -> Result<u8, Failure> {
     let cases = options.replay.as_deref().map(read_cases).transpose()?;
     let backend = usable_backend()?;
-    stop_on_signals()?;
+    let stop = StopRequest::default();
+    stop.on_signals()?;
     let plan = Plan {
         cases: options.cases,
         seed: options.seed,
@@ -34,13 +35,13 @@ pub(super) fn conform(options: &ConformOptions) -> Result<u8, Failure> {
     let summary = match &cases {
         Some(cases) => {
             writeln!(out, "{backend}; {} given cases", cases.len())?;
-            conform::replay(cases, &backend)?
+            conform::replay(cases, &backend, &stop)?
         }
         None => {
             writeln!(out, "{backend}; {} cases, seed {:#x}", plan.cases, plan.seed)?;
             let done = AtomicU64::new(0);
             let collect = options.collect.is_some();
-            with_progress(&plan, &done, || conform::run(&plan, &backend, collect, &done))?
+            with_progress(&plan, &done, || conform::run(&plan, &backend, collect, &done, &stop))?
         }
     };
     print(&mut out, &summary, started.elapsed())?;

@@ -11,7 +11,7 @@ use esp0::check::Checker;
 use esp0::devices::{Devices, UnknownPorts};
 use esp0::host::Backend;
 use esp0::host::doctor::{self, Problem};
-use esp0::machine::{Machine, stop_on_signals};
+use esp0::machine::{Machine, StopRequest};
 use esp0::probe::Choice;
 use esp0::run::{ClockChoice, End, Ending, Input as TypedInput, Options, Run, entry_state};
 use esp0::trace::{Colour, Header, JsonLines, Report, Verdict};
@@ -57,7 +57,8 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let boot = input.load(&machine.memory)?;
     machine.vcpu.set_state(&entry_state(&boot.entry));
     let trace = open_trace(options, &input, &backend, clock)?;
-    stop_on_signals()?;
+    let stop = StopRequest::default();
+    stop.on_signals()?;
 
     let colour = colour(options.color);
     let out: Box<dyn Write> = if io::stdout().is_terminal() {
@@ -89,10 +90,11 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
             timeout: options.timeout,
             exact: options.exact,
         },
-    );
+    )
+    .with_stop_request(stop.clone());
     let terminal = options.interactive.then(RawTerminal::new);
     if options.interactive {
-        run = run.with_input(TypedInput::new(Typed::new(io::stdin())));
+        run = run.with_input(TypedInput::new(Typed::new(io::stdin(), stop)));
     }
     let end = run.run(&mut report)?;
     drop(terminal);

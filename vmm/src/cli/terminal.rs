@@ -1,6 +1,6 @@
 //! The user's terminal as the guest's serial line.
 
-use esp0::machine::request_stop;
+use esp0::machine::StopRequest;
 use std::io::{self, IsTerminal, Read};
 use vmm_sys_util::terminal::Terminal;
 
@@ -38,13 +38,14 @@ impl Drop for RawTerminal {
 #[derive(Debug)]
 pub(super) struct Typed<R> {
     from: R,
+    stop: StopRequest,
     escaped: bool,
     ended: bool,
 }
 
 impl<R: Read> Typed<R> {
-    pub(super) fn new(from: R) -> Self {
-        Typed { from, escaped: false, ended: false }
+    pub(super) fn new(from: R, stop: StopRequest) -> Self {
+        Typed { from, stop, escaped: false, ended: false }
     }
 
     /// Takes out of `bytes` what is for esp0; how many are left.
@@ -54,7 +55,7 @@ impl<R: Read> Typed<R> {
             let byte = bytes[index];
             match (std::mem::take(&mut self.escaped), byte) {
                 (false, ESCAPE) => self.escaped = true,
-                (true, b'x' | b'X') => request_stop(),
+                (true, b'x' | b'X') => self.stop.request(),
                 _ => {
                     bytes[kept] = byte;
                     kept += 1;
@@ -91,7 +92,9 @@ mod tests {
     #[test]
     fn two_escapes_are_one_and_a_file_ends_with_ctrl_d() {
         let mut read = Vec::new();
-        Typed::new(&b"a\x01\x01b\x01cd"[..]).read_to_end(&mut read).unwrap();
+        Typed::new(&b"a\x01\x01b\x01cd"[..], StopRequest::default())
+            .read_to_end(&mut read)
+            .unwrap();
         assert_eq!(read, b"a\x01bcd\x04");
     }
 }

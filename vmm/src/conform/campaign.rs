@@ -7,7 +7,7 @@ use super::lab::{Lab, Verdict};
 use super::mismatch::Mismatch;
 use super::shrink::{shrink, shrink_deviation, shrink_path};
 use crate::host::Backend;
-use crate::machine::{MachineError, stop_requested};
+use crate::machine::{MachineError, StopRequest};
 use ia32::{Branch, Path};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -187,11 +187,14 @@ pub fn run(
     backend: &Backend,
     collect: bool,
     progress: &AtomicU64,
+    stop: &StopRequest,
 ) -> Result<Summary, MachineError> {
     let jobs = plan.jobs.max(1);
     let results: Vec<Result<Summary, MachineError>> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..jobs)
-            .map(|job| scope.spawn(move || run_job(plan, job, jobs, backend, collect, progress)))
+            .map(|job| {
+                scope.spawn(move || run_job(plan, job, jobs, backend, collect, progress, stop))
+            })
             .collect();
         threads
             .into_iter()
@@ -213,13 +216,17 @@ pub fn run(
 ///
 /// # Errors
 /// As [`run`].
-pub fn replay(cases: &[Case], backend: &Backend) -> Result<Summary, MachineError> {
+pub fn replay(
+    cases: &[Case],
+    backend: &Backend,
+    stop: &StopRequest,
+) -> Result<Summary, MachineError> {
     let mut lab = Lab::on(backend)?;
     let mut summary = Summary::default();
     for (number, case) in (0..).zip(cases) {
         let verdict = lab.judge(case)?;
         summary.add(number, case, judge(&lab, case, verdict), true);
-        if stop_requested() {
+        if stop.is_requested() {
             summary.interrupted = true;
             break;
         }
@@ -237,6 +244,7 @@ fn run_job(
     backend: &Backend,
     collect: bool,
     progress: &AtomicU64,
+    stop: &StopRequest,
 ) -> Result<Summary, MachineError> {
     let mut lab = Lab::on(backend)?;
     let generator = Generator::new(plan.seed);
@@ -253,7 +261,7 @@ fn run_job(
         for ((number, case), judged) in batch.iter().zip(judge_batch(&mut lab, &batch)?) {
             summary.add(*number, case, judged, collect);
         }
-        if stop_requested() {
+        if stop.is_requested() {
             summary.interrupted = true;
             break;
         }

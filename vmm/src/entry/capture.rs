@@ -148,7 +148,7 @@ pub fn capture_return(
         shape.changes_stack = virtual_8086;
         frame = Frame::read(&linear, address, shape);
     }
-    Return { after_sequence, time, state, frame, done: None }
+    Return { after_sequence, time, state, frame }
 }
 
 /// The vector that was delivered, of those whose gates lead to the same place.

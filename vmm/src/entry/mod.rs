@@ -92,7 +92,7 @@ impl Entry {
     }
 }
 
-/// An IRET that is about to be executed; in exact mode one that has been.
+/// An IRET that is about to be executed.
 #[derive(Clone, Debug)]
 pub struct Return {
     /// The number of the last entry before it.
@@ -103,16 +103,18 @@ pub struct Return {
     pub state: State,
     /// The words that it is going to pop.
     pub frame: Frame,
-    /// What it did, where that was seen: in exact mode, if it raised no fault.
-    pub done: Option<Box<Done>>,
 }
 
-/// An IRET that has been executed.
+/// An IRET that has been executed, seen as a whole: in exact mode.
 #[derive(Clone, Debug)]
-pub struct Done {
+pub struct Returned {
+    /// The number of the last entry before it.
+    pub after_sequence: u64,
+    /// Instructions on the deterministic clock.
+    pub time: u64,
     /// The whole of what went into it.
     pub exact: Exact,
-    /// The state behind it.
+    /// The state after it.
     pub after: State,
 }
 

@@ -94,7 +94,7 @@ impl TaskSwitch {
 }
 
 /// A switch that is about to happen.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct PendingSwitch {
     switch: Box<TaskSwitch>,
     old_tss: u32,

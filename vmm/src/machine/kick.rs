@@ -1,7 +1,8 @@
-//! Interrupts a running vCPU at a chosen time.
+//! Interrupts a running vCPU: at a chosen time, or when somebody asks.
 //!
-//! A POSIX timer sends a signal to the vCPU's own thread. The handler sets `immediate_exit` in the
-//! thread's `kvm_run`, so a signal that arrives just before KVM_RUN is not lost: KVM_RUN then
+//! A POSIX timer sends a signal to the vCPU's own thread. The signal carries the address of the [`Bell`] that
+//! it rings, so each vCPU has an alarm of its own, wherever others run. The handler sets `immediate_exit` in
+//! that vCPU's `kvm_run`, so a signal that arrives just before KVM_RUN is not lost: KVM_RUN then
 //! returns at once. A second thread that sends signals was the alternative; it needs a hand-over of
 //! its own and can outlive the vCPU.
 
@@ -9,81 +10,117 @@ use super::MachineError;
 use std::cell::Cell;
 use std::io;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::time::Duration;
 
 thread_local! {
-    /// `immediate_exit` of the vCPU that runs on this thread, or null.
+    /// `immediate_exit` of the vCPU that this thread is about to run, or null.
     static IMMEDIATE_EXIT: Cell<*mut u8> = const { Cell::new(std::ptr::null_mut()) };
-    /// The alarm has gone off. The exit that it causes may be of a KVM_RUN that only finishes or steps
-    /// an instruction, where nobody asks for the reason: this says it once more.
-    static RANG: Cell<bool> = const { Cell::new(false) };
 }
 
-extern "C" fn on_signal(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
-    // A thread local with a constant initialiser and nothing to drop is plain memory, which a
-    // signal handler may read.
-    RANG.set(true);
-    let flag = IMMEDIATE_EXIT.get();
-    if !flag.is_null() {
-        // SAFETY: `Alarm::new` stored the address of a byte in a `kvm_run` mapping, and `Drop`
-        // clears it before that mapping can go; the byte is only ever written as a whole.
-        unsafe { flag.write_volatile(1) };
-    }
+/// What an alarm rings.
+#[derive(Debug)]
+struct Bell {
+    /// `immediate_exit` of its vCPU.
+    immediate_exit: *mut u8,
+    /// It has rung. The exit that this causes may be of a KVM_RUN that only finishes or steps an
+    /// instruction, where nobody asks for the reason: this says it once more.
+    rang: AtomicBool,
 }
 
-/// SIGINT or SIGTERM has arrived.
-static STOP: AtomicBool = AtomicBool::new(false);
+extern "C" fn on_alarm(_: libc::c_int, information: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    // SAFETY: the handler was set with SA_SIGINFO, so the pointer is to the signal's information. Only a timer of
+    // `Alarm::new` sends this signal; it carries the address of a bell that lives until the timer is deleted,
+    // which happens on the thread that the signal is for: none can be under way after that.
+    let bell = unsafe {
+        if (*information).si_code != libc::SI_TIMER {
+            return;
+        }
+        &*(*information).si_value().sival_ptr.cast::<Bell>()
+    };
+    bell.rang.store(true, Ordering::Relaxed);
+    // SAFETY: the byte lies in the `kvm_run` mapping of the vCPU that the bell belongs to, which lives as long
+    // as its alarm does; the byte is only ever written as a whole.
+    unsafe { bell.immediate_exit.write_volatile(1) };
+}
+
+/// Asks a run to end, from any thread or from a signal. A vCPU that runs on another thread heeds it at its
+/// next exit. A copy asks the same run.
+#[derive(Clone, Debug, Default)]
+pub struct StopRequest(Arc<AtomicBool>);
+
+/// The request that SIGINT and SIGTERM make; leaked, for a handler may run at any time.
+static SIGNALLED: AtomicPtr<AtomicBool> = AtomicPtr::new(std::ptr::null_mut());
 
 extern "C" fn on_stop(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
-    STOP.store(true, Ordering::Relaxed);
+    // SAFETY: what is stored there is leaked.
+    if let Some(requested) = unsafe { SIGNALLED.load(Ordering::Acquire).as_ref() } {
+        requested.store(true, Ordering::Relaxed);
+    }
+    // A thread local with a constant initialiser and nothing to drop is plain memory, which a
+    // signal handler may read.
     let flag = IMMEDIATE_EXIT.get();
     if !flag.is_null() {
-        // SAFETY: as in `on_signal`.
+        // SAFETY: `attend` stored the address of a byte in a `kvm_run` mapping, and `forget` clears it before
+        // that mapping goes.
         unsafe { flag.write_volatile(1) };
     }
 }
 
-/// From now on SIGINT and SIGTERM end a run rather than the process. To be called on the thread that
-/// runs the vCPU, which must be the one that gets the signals.
-///
-/// # Errors
-/// [`MachineError::Alarm`] if the operating system refuses.
-pub fn stop_on_signals() -> Result<(), MachineError> {
-    for signal in [libc::SIGINT, libc::SIGTERM] {
-        vmm_sys_util::signal::register_signal_handler(signal, on_stop).map_err(|source| {
-            MachineError::Alarm { action: "set up", source: io::Error::from(source) }
-        })?;
+impl StopRequest {
+    /// Asks for the end.
+    pub fn request(&self) {
+        self.0.store(true, Ordering::Relaxed);
     }
-    Ok(())
+
+    /// Whether the end has been asked for.
+    #[inline]
+    pub fn is_requested(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// From now on SIGINT and SIGTERM make this request rather than end the process, in place of one that
+    /// they made before. To be called on the thread that runs the vCPU, which must be the one that gets the
+    /// signals.
+    ///
+    /// # Errors
+    /// [`MachineError::Alarm`] if the operating system refuses.
+    pub fn on_signals(&self) -> Result<(), MachineError> {
+        SIGNALLED.store(Arc::into_raw(Arc::clone(&self.0)).cast_mut(), Ordering::Release);
+        for signal in [libc::SIGINT, libc::SIGTERM] {
+            vmm_sys_util::signal::register_signal_handler(signal, on_stop).map_err(|source| {
+                MachineError::Alarm { action: "set up", source: io::Error::from(source) }
+            })?;
+        }
+        Ok(())
+    }
 }
 
-/// Asks for the end of the run, as SIGINT does, from any thread. A vCPU that runs heeds it at its next
-/// exit.
-pub fn request_stop() {
-    STOP.store(true, Ordering::Relaxed);
+/// A signal that stops runs stops the vCPU whose `immediate_exit` byte is at `flag`, if this thread gets it.
+#[inline]
+pub(super) fn attend(flag: *mut u8) {
+    IMMEDIATE_EXIT.set(flag);
 }
 
-/// Whether a signal has asked for the end of the run.
-pub fn stop_requested() -> bool {
-    STOP.load(Ordering::Relaxed)
-}
-
-/// Whether this thread's alarm has gone off since this was last asked.
-pub(super) fn alarm_rang() -> bool {
-    RANG.get() && RANG.replace(false)
+/// The byte at `flag` is going away.
+pub(super) fn forget(flag: *mut u8) {
+    if IMMEDIATE_EXIT.get() == flag {
+        IMMEDIATE_EXIT.set(std::ptr::null_mut());
+    }
 }
 
 fn signal() -> libc::c_int {
     libc::SIGRTMIN() + 3
 }
 
-/// A one-shot timer that makes KVM_RUN of this thread's vCPU return.
+/// A one-shot timer that makes KVM_RUN of one vCPU return.
 ///
-/// It belongs to the thread that made it; one per thread.
+/// It belongs to the thread that made it, which must be the one that runs the vCPU.
 #[derive(Debug)]
 pub(super) struct Alarm {
     timer: libc::timer_t,
+    bell: Box<Bell>,
     /// Not to be sent to another thread: the timer signals the one that made it.
     thread: PhantomData<*mut ()>,
 }
@@ -95,13 +132,15 @@ impl Alarm {
     /// `flag` must stay valid until the alarm is dropped.
     pub(super) unsafe fn new(flag: *mut u8) -> Result<Self, MachineError> {
         let fail = |action| MachineError::Alarm { action, source: io::Error::last_os_error() };
-        vmm_sys_util::signal::register_signal_handler(signal(), on_signal).map_err(|source| {
+        vmm_sys_util::signal::register_signal_handler(signal(), on_alarm).map_err(|source| {
             MachineError::Alarm { action: "set up", source: io::Error::from(source) }
         })?;
+        let bell = Box::new(Bell { immediate_exit: flag, rang: AtomicBool::new(false) });
         // SAFETY: an all-zero sigevent is a valid one; the fields that matter are set below.
         let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
         event.sigev_notify = libc::SIGEV_THREAD_ID;
         event.sigev_signo = signal();
+        event.sigev_value.sival_ptr = (&raw const *bell).cast_mut().cast();
         // SAFETY: gettid has no arguments and cannot fail.
         event.sigev_notify_thread_id = unsafe { libc::gettid() };
         let mut timer: libc::timer_t = std::ptr::null_mut();
@@ -109,8 +148,13 @@ impl Alarm {
         if unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut timer) } != 0 {
             return Err(fail("created"));
         }
-        IMMEDIATE_EXIT.set(flag);
-        Ok(Alarm { timer, thread: PhantomData })
+        Ok(Alarm { timer, bell, thread: PhantomData })
+    }
+
+    /// Whether it has gone off since this was last asked.
+    #[inline]
+    pub(super) fn rang(&self) -> bool {
+        self.bell.rang.load(Ordering::Relaxed) && self.bell.rang.swap(false, Ordering::Relaxed)
     }
 
     /// Lets the alarm go off once, after `delay`; a zero delay is rounded up to one nanosecond.
@@ -134,8 +178,8 @@ impl Alarm {
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        // SAFETY: the timer is ours and is not used again.
+        // SAFETY: the timer is ours and is not used again. A signal of it that is pending is delivered to this
+        // thread before the call returns, while the bell is there.
         unsafe { libc::timer_delete(self.timer) };
-        IMMEDIATE_EXIT.set(std::ptr::null_mut());
     }
 }

@@ -46,7 +46,7 @@ impl Memory {
 
     /// From now on KVM logs the pages that the vCPU writes, and this list those that esp0 does.
     pub(super) fn log_writes(&mut self, vm: &VmFd) -> Result<(), MachineError> {
-        self.written = Some(Arc::default());
+        self.written.get_or_insert_default();
         self.map(vm, KVM_MEM_LOG_DIRTY_PAGES)
     }
 
@@ -54,6 +54,13 @@ impl Memory {
     pub(super) fn take_written_pages(&self) -> Vec<usize> {
         let Some(written) = &self.written else { return Vec::new() };
         std::mem::take(&mut written.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts pages back that [`take_written_pages`](Memory::take_written_pages) gave.
+    pub(super) fn note_written_pages(&self, pages: Vec<usize>) {
+        if let Some(written) = &self.written {
+            written.lock().unwrap_or_else(PoisonError::into_inner).extend(pages);
+        }
     }
 
     /// RAM that belongs to no VM, for tests of what only reads and writes memory.

@@ -5,6 +5,8 @@
 //! instruction boundary at which an external event arrives, and HLT leaves the VM, which makes it a
 //! one-byte probe. With an in-kernel interrupt controller neither holds.
 
+mod checkpoint;
+mod image;
 mod kick;
 mod memory;
 mod paging;
@@ -13,14 +15,17 @@ mod registers;
 mod shadow;
 mod vcpu;
 
+pub use checkpoint::MachineCheckpoint;
+use checkpoint::Tracker;
+pub use image::MemoryImage;
 use kick::Alarm;
-pub use kick::{request_stop, stop_on_signals, stop_requested};
+pub use kick::StopRequest;
 pub use memory::Memory;
 pub use paging::{Access, LinearMemory, Paging};
 pub use processor::processor;
 pub use shadow::ChangedByte;
 use shadow::Shadow;
-pub use vcpu::{Exit, Snapshot, Vcpu};
+pub use vcpu::{Exit, Snapshot, Vcpu, VcpuImage};
 
 use kvm_bindings::{KVM_CAP_EXIT_ON_EMULATION_FAILURE, kvm_enable_cap};
 use kvm_ioctls::{Cap, Kvm, VmFd};
@@ -80,6 +85,8 @@ pub struct Machine {
     vm: VmFd,
     /// Memory as it was at the last boundary, where that is asked for.
     shadow: Option<Shadow>,
+    /// Memory as it was at the last checkpoint, once one was taken.
+    tracker: Option<Tracker>,
 }
 
 impl Machine {
@@ -107,7 +114,7 @@ impl Machine {
         }
         let memory = Memory::new(&vm, memory_size)?;
         let vcpu = Vcpu::new(&kvm, &vm)?;
-        Ok(Machine { vcpu, memory, vm, shadow: None })
+        Ok(Machine { vcpu, memory, vm, shadow: None, tracker: None })
     }
 
     /// Guest memory by linear address, as the vCPU's paging maps it now.
@@ -121,14 +128,10 @@ impl Machine {
     /// [`MachineError::Ioctl`] if KVM logs no writes.
     pub fn watch_memory(&mut self) -> Result<(), MachineError> {
         if self.shadow.is_none() {
+            self.collect_touched()?;
             self.shadow = Some(Shadow::new(&self.vm, &mut self.memory)?);
         }
         Ok(())
-    }
-
-    /// Whether [`Machine::watch_memory`] was asked for.
-    pub fn memory_is_watched(&self) -> bool {
-        self.shadow.is_some()
     }
 
     /// The vCPU stands at a boundary: memory as it is now is what later changes are held against.

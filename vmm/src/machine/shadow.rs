@@ -15,6 +15,7 @@ use kvm_bindings::{
     kvm_clear_dirty_log, kvm_clear_dirty_log__bindgen_ty_1, kvm_enable_cap,
 };
 use kvm_ioctls::VmFd;
+use std::collections::BTreeSet;
 use vmm_sys_util::ioctl::ioctl_with_ref;
 use vmm_sys_util::ioctl_iowr_nr;
 
@@ -53,6 +54,9 @@ pub(super) struct Shadow {
     /// The pages in the log, by address, with the boundary at which each was last seen to change.
     open: Vec<Open>,
     boundary: u64,
+    /// The pages that have been written since they were last asked for by
+    /// [`written_pages`](Shadow::written_pages).
+    written: BTreeSet<usize>,
 }
 
 impl std::fmt::Debug for Shadow {
@@ -75,7 +79,7 @@ impl Shadow {
         memory.log_writes(vm)?;
         let mut bytes = vec![0; memory.size() as usize];
         let _ = memory.read(0, &mut bytes);
-        Ok(Shadow { bytes, manual, open: Vec::new(), boundary: 0 })
+        Ok(Shadow { bytes, manual, open: Vec::new(), boundary: 0, written: BTreeSet::new() })
     }
 
     /// Memory as it was at the last boundary.
@@ -85,15 +89,9 @@ impl Shadow {
 
     /// The pages that may differ from the copy.
     fn suspects(&mut self, vm: &VmFd, memory: &Memory) -> Result<Vec<usize>, MachineError> {
-        let log = vm.get_dirty_log(0, self.bytes.len()).map_err(ioctl("give its dirty log"))?;
+        self.read_log(vm)?;
         let mut pages = memory.take_written_pages();
-        for (index, word) in log.into_iter().enumerate().filter(|(_, word)| *word != 0) {
-            for page in (0..64).filter(|bit| word & (1 << bit) != 0).map(|bit| index * 64 + bit) {
-                if let Err(place) = self.open.binary_search_by_key(&page, |open| open.page) {
-                    self.open.insert(place, Open { page, changed: self.boundary });
-                }
-            }
-        }
+        self.written.extend(&pages);
         let of_esp0 = !pages.is_empty();
         pages.extend(self.open.iter().map(|open| open.page));
         pages.retain(|page| (page + 1) * PAGE <= self.bytes.len());
@@ -102,6 +100,36 @@ impl Shadow {
             pages.dedup();
         }
         Ok(pages)
+    }
+
+    /// Opens the pages that KVM's log names.
+    fn read_log(&mut self, vm: &VmFd) -> Result<(), MachineError> {
+        let log = vm.get_dirty_log(0, self.bytes.len()).map_err(ioctl("give its dirty log"))?;
+        for (index, word) in log.into_iter().enumerate().filter(|(_, word)| *word != 0) {
+            for page in (0..64).filter(|bit| word & (1 << bit) != 0).map(|bit| index * 64 + bit) {
+                if let Err(place) = self.open.binary_search_by_key(&page, |open| open.page) {
+                    self.open.insert(place, Open { page, changed: self.boundary });
+                    self.written.insert(page);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The pages that have been written since this was last asked, for whoever keeps images of memory: there
+    /// is one dirty log, and it is read here.
+    pub(super) fn written_pages(
+        &mut self,
+        vm: &VmFd,
+        memory: &Memory,
+    ) -> Result<BTreeSet<usize>, MachineError> {
+        // What esp0 wrote and nobody has compared yet stays to be compared.
+        let own = memory.take_written_pages();
+        self.written.extend(&own);
+        memory.note_written_pages(own);
+        self.read_log(vm)?;
+        self.written.extend(self.open.iter().map(|open| open.page));
+        Ok(std::mem::take(&mut self.written))
     }
 
     /// The vCPU stands at a boundary: this is the memory to go back to. Whether it has changed since
@@ -131,6 +159,7 @@ impl Shadow {
     /// Takes in what esp0 itself has written since.
     pub(super) fn settle_own(&mut self, memory: &Memory) {
         for page in memory.take_written_pages() {
+            self.written.insert(page);
             if let Some(copy) = self.bytes.get_mut(page * PAGE..(page + 1) * PAGE) {
                 let _ = memory.read((page * PAGE) as u64, copy);
             }

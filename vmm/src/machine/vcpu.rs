@@ -12,11 +12,13 @@ use kvm_bindings::{
     KVM_EXIT_DEBUG, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR,
     KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_IRQ_WINDOW_OPEN, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN,
     KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW_BP, KVM_GUESTDBG_USE_SW_BP,
-    KVM_MAX_CPUID_ENTRIES, KVM_VCPUEVENT_VALID_SHADOW, KVM_X86_SHADOW_INT_STI, KVMIO,
-    kvm_guest_debug, kvm_interrupt, kvm_regs, kvm_sregs, kvm_sync_regs, kvm_vcpu_events,
+    KVM_MAX_CPUID_ENTRIES, KVM_VCPUEVENT_VALID_SHADOW, KVM_X86_SHADOW_INT_STI, KVMIO, Msrs,
+    kvm_debugregs, kvm_guest_debug, kvm_interrupt, kvm_msr_entry, kvm_regs, kvm_sregs,
+    kvm_sync_regs, kvm_vcpu_events, kvm_xcrs, kvm_xsave,
 };
 use kvm_ioctls::{Kvm, SyncReg, VcpuFd, VmFd};
 use std::arch::x86_64::__cpuid;
+use std::sync::Arc;
 use std::time::Duration;
 use vmm_sys_util::ioctl::ioctl_with_ref;
 use vmm_sys_util::ioctl_iow_nr;
@@ -112,6 +114,30 @@ impl Snapshot {
     }
 }
 
+/// All of a vCPU at an instruction boundary, as far as a guest can tell.
+#[derive(Clone)]
+pub struct VcpuImage {
+    snapshot: Snapshot,
+    fpu: Arc<kvm_xsave>,
+    extended_control: kvm_xcrs,
+    debug: kvm_debugregs,
+    model_specific: Vec<kvm_msr_entry>,
+    breakpoints: [Option<u32>; 4],
+}
+
+impl std::fmt::Debug for VcpuImage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("VcpuImage").field("state", &self.snapshot.state()).finish_non_exhaustive()
+    }
+}
+
+/// MSRs that are KVM's own or Hyper-V's: writing one has an effect of its own.
+fn is_paravirtual(index: u32) -> bool {
+    (0x4b56_4d00..=0x4b56_4dff).contains(&index)
+        || (0x4000_0000..=0x4000_00ff).contains(&index)
+        || matches!(index, 0x11 | 0x12)
+}
+
 /// One virtual processor.
 #[derive(Debug)]
 pub struct Vcpu {
@@ -129,6 +155,16 @@ pub struct Vcpu {
     /// refuses to enter a guest whose TR is *not* busy.
     available_tss: bool,
     packing: Packing,
+    /// The model-specific registers that KVM gives and takes; found when they are first asked for.
+    model_specific: Option<Vec<u32>>,
+    /// What KVM lists of them.
+    listed: Vec<u32>,
+}
+
+impl Drop for Vcpu {
+    fn drop(&mut self) {
+        kick::forget(&raw mut self.fd.get_kvm_run().immediate_exit);
+    }
 }
 
 impl Vcpu {
@@ -146,7 +182,12 @@ impl Vcpu {
             stepping: false,
             available_tss: has_svm(),
             packing: Packing::default(),
+            model_specific: None,
+            listed: Vec::new(),
         };
+        if let Ok(list) = kvm.get_msr_index_list() {
+            vcpu.listed = list.as_slice().to_vec();
+        }
         for set in [SyncReg::Register, SyncReg::SystemRegister, SyncReg::VcpuEvents] {
             vcpu.fd.set_sync_valid_reg(set);
         }
@@ -179,7 +220,14 @@ impl Vcpu {
     /// the exit of an instruction that was only finished or stepped over.
     #[inline]
     pub fn alarm_rang(&self) -> bool {
-        kick::alarm_rang()
+        self.alarm.as_ref().is_some_and(Alarm::rang)
+    }
+
+    /// A signal that this thread gets from now on ([`StopRequest::on_signals`](super::StopRequest::on_signals))
+    /// makes the next KVM_RUN return at once. To be called before the request is looked at.
+    #[inline]
+    pub fn attend_to_signals(&mut self) {
+        kick::attend(&raw mut self.fd.get_kvm_run().immediate_exit);
     }
 
     /// Runs the guest until the next exit, without stepping.
@@ -385,6 +433,59 @@ impl Vcpu {
         let Snapshot { regs, sregs, events } = *snapshot;
         *self.fd.sync_regs_mut() = kvm_sync_regs { regs, sregs, events };
         self.all_dirty();
+    }
+
+    /// All of the vCPU.
+    pub(super) fn image(&mut self) -> Result<VcpuImage, MachineError> {
+        let snapshot = self.snapshot();
+        let fpu = self.fd.get_xsave().map_err(ioctl("read the FPU"))?;
+        Ok(VcpuImage {
+            snapshot,
+            fpu: Arc::new(fpu),
+            extended_control: self.fd.get_xcrs().map_err(ioctl("read XCR0"))?,
+            debug: self.fd.get_debug_regs().map_err(ioctl("read the debug registers"))?,
+            model_specific: self.read_model_specific()?,
+            breakpoints: self.breakpoints,
+        })
+    }
+
+    fn read_model_specific(&mut self) -> Result<Vec<kvm_msr_entry>, MachineError> {
+        let entry = |index| kvm_msr_entry { index, ..kvm_msr_entry::default() };
+        let full = |_| MachineError::Missing("room for its own list of MSRs");
+        if self.model_specific.is_none() {
+            // KVM stops at the first that it does not have: each is tried alone, once.
+            let mut found = Vec::new();
+            for index in self.listed.iter().copied().filter(|index| !is_paravirtual(*index)) {
+                let mut one = Msrs::from_entries(&[entry(index)]).map_err(full)?;
+                let readable = matches!(self.fd.get_msrs(&mut one), Ok(1));
+                // Some can only be read.
+                if readable && matches!(self.fd.set_msrs(&one), Ok(1)) {
+                    found.push(index);
+                }
+            }
+            self.model_specific = Some(found);
+        }
+        let wanted: Vec<_> = self.model_specific.iter().flatten().copied().map(entry).collect();
+        let mut registers = Msrs::from_entries(&wanted).map_err(full)?;
+        self.fd.get_msrs(&mut registers).map_err(ioctl("read the MSRs"))?;
+        Ok(registers.as_slice().to_vec())
+    }
+
+    /// Puts all of the vCPU back. What the last exit was for must have been finished.
+    pub(super) fn put_back(&mut self, image: &VcpuImage) -> Result<(), MachineError> {
+        // Translations of pages that memory holds no more.
+        self.forget_translations(&image.snapshot.state())?;
+        self.set_breakpoints(&image.breakpoints)?;
+        let full = |_| MachineError::Missing("room for its own list of MSRs");
+        let registers = Msrs::from_entries(&image.model_specific).map_err(full)?;
+        self.fd.set_msrs(&registers).map_err(ioctl("write the MSRs"))?;
+        self.fd.set_xcrs(&image.extended_control).map_err(ioctl("write XCR0"))?;
+        // SAFETY: KVM reads as many bytes as the structure has unless a larger area was asked for by
+        // KVM_CAP_XSAVE2 and arch_prctl, which nothing here does.
+        unsafe { self.fd.set_xsave(&image.fpu) }.map_err(ioctl("write the FPU"))?;
+        self.fd.set_debug_regs(&image.debug).map_err(ioctl("write the debug registers"))?;
+        self.restore(&image.snapshot);
+        Ok(())
     }
 
     /// KVM takes all of the synchronised registers at the next run.

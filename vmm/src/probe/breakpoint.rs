@@ -7,6 +7,7 @@ use super::step::step_over;
 use super::{Means, Passed, Site};
 use crate::machine::{Exit, Machine, MachineError};
 use ia32::Eflags;
+use rustc_hash::FxHashMap;
 
 /// What the debug registers of a processor, or of a model of one, are good for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,15 +25,27 @@ impl DebugRegisters {
 }
 
 /// The debug registers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Breakpoints {
     addresses: [Option<u32>; 4],
     usable: usize,
+    /// How many of them are for sites that a patch could serve as well.
+    spare: usize,
 }
 
 impl Breakpoints {
-    pub(super) fn new(usable: usize) -> Self {
-        Breakpoints { addresses: [None; 4], usable: usable.min(4) }
+    /// So many registers work, and `spare` of them are for sites that a patch could serve as well.
+    pub(super) fn new(usable: usize, spare: usize) -> Self {
+        let usable = usable.min(4);
+        Breakpoints { addresses: [None; 4], usable, spare: spare.min(usable) }
+    }
+
+    /// The site that a register has to be taken from for another, if none is free: the least used one.
+    pub(super) fn least_needed(&self, sites: &FxHashMap<u32, Site>) -> Option<u32> {
+        let held = self.addresses[..self.usable].iter().copied();
+        let held: Option<Vec<u32>> = held.collect();
+        let others = held?.into_iter().filter_map(|address| sites.get(&address));
+        others.filter(|site| !site.asked).min_by_key(|site| site.weight()).map(|site| site.address)
     }
 
     pub(super) fn holds(&self, address: u32) -> bool {
@@ -45,8 +58,14 @@ impl Means for Breakpoints {
         if self.holds(site.address) {
             return Ok(true);
         }
-        let Some(free) = self.addresses[..self.usable].iter_mut().find(|slot| slot.is_none())
-        else {
+        let registers = if site.asked { self.usable } else { self.spare };
+        // The last one is taken first by a site that needs it: it is the last that others get.
+        let mut slots = self.addresses[..registers].iter_mut();
+        let free = match site.asked {
+            true => slots.rfind(|slot| slot.is_none()),
+            false => slots.find(|slot| slot.is_none()),
+        };
+        let Some(free) = free else {
             return Ok(false);
         };
         *free = Some(site.address);

@@ -34,7 +34,7 @@ pub struct Iret {
 }
 
 /// What an exploration found.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Found {
     pub(super) irets: Vec<Iret>,
     pub(super) lidts: Vec<u32>,
@@ -57,7 +57,7 @@ impl FarJump {
 }
 
 /// The code seen so far.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Code {
     seen: FxHashSet<u32>,
     /// Pages (address / 4096) that hold code which is certain.
@@ -174,7 +174,7 @@ const LONGEST_INSTRUCTION: usize = 15;
 
 /// The guest's code around the instruction that is looked at. Reading it piece by piece would walk the
 /// page tables for each instruction.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Window {
     start: u32,
     length: usize,
@@ -201,7 +201,7 @@ impl Window {
 }
 
 /// A run of instructions, up to one that does not go on to the next.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Run {
     irets: Vec<Iret>,
     lidts: Vec<u32>,

@@ -7,7 +7,7 @@ use ia32::{DescriptorKind, Gate, GateKind, State, TableRegister};
 const LARGEST: usize = 2048;
 
 /// A copy of the guest's IDT as of the last stop.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Idt {
     register: Option<TableRegister>,
     bytes: Box<[u8; LARGEST]>,

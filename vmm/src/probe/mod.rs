@@ -24,6 +24,7 @@ mod step;
 pub use breakpoint::DebugRegisters;
 pub use code::{Code, Iret};
 pub use idt::Idt;
+pub(crate) use patch::NO_OP_LENGTH;
 pub use site::Site;
 pub(crate) use step::{loads_trap_flag, raised_event};
 
@@ -91,7 +92,7 @@ pub struct Census {
 }
 
 /// All probes of a guest.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Probes {
     choice: Choice,
     breakpoints: Breakpoints,
@@ -107,14 +108,14 @@ pub struct Probes {
 impl Probes {
     /// No probe yet.
     pub fn new(choice: Choice, registers: DebugRegisters) -> Self {
-        let registers = match choice {
+        let spare = match choice {
             Choice::Auto if registers.slow => 0,
             Choice::Auto | Choice::Breakpoint => registers.usable,
             Choice::Patch | Choice::None => 0,
         };
         Probes {
             choice,
-            breakpoints: Breakpoints::new(registers),
+            breakpoints: Breakpoints::new(registers.usable, spare),
             patches: Patches::default(),
             sites: FxHashMap::default(),
             idt: Idt::default(),
@@ -257,8 +258,11 @@ impl Probes {
             Choice::Breakpoint => worth_a_register || site.far_jump.is_some(),
             Choice::Patch | Choice::None => false,
         };
-        site.placed = (breakpoint_first && self.breakpoints.place(machine, site)?)
-            || self.patches.place(machine, site)?;
+        // A patch stops ring 0 alone, so it serves what the kernel does.
+        let patchable = !site.is_only_asked();
+        site.placed = ((breakpoint_first || site.asked)
+            && self.breakpoints.place(machine, site)?)
+            || (patchable && self.patches.place(machine, site)?);
         Ok(())
     }
 
@@ -370,6 +374,38 @@ impl Probes {
             }
         }
         Ok(passed)
+    }
+
+    /// Stops the guest at `address` from now on, or no more. That takes a debug register, for ring 3 may
+    /// execute no HLT; one may have to be taken from a site that a patch serves as well.
+    ///
+    /// # Errors
+    /// [`MachineError`] if there is no debug register, or a probe cannot be set.
+    pub fn ask(
+        &mut self,
+        machine: &mut Machine,
+        address: u32,
+        asked: bool,
+    ) -> Result<(), MachineError> {
+        let site = self.site(address);
+        site.asked = asked;
+        let (empty, placed) = (site.is_empty(), site.placed);
+        if empty {
+            self.uncover(machine, address)?;
+            self.sites.remove(&address);
+        } else if !placed {
+            if let Some(other) = self.breakpoints.least_needed(&self.sites) {
+                self.uncover(machine, other)?;
+                self.place(machine, address)?;
+                self.place(machine, other)?;
+            } else {
+                self.place(machine, address)?;
+            }
+            if !self.breakpoints.holds(address) {
+                return Err(MachineError::Missing("debug register that stops at an address"));
+            }
+        }
+        Ok(())
     }
 
     /// Stops the guest at `address` once, where a task goes on whose switch is exposed: it may switch

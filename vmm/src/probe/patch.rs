@@ -19,6 +19,8 @@ use rustc_hash::FxHashMap;
 
 /// `xchg ax, ax`: what a kernel leaves where a probe may go.
 pub(super) const NO_OP: [u8; 2] = [0x66, 0x90];
+/// Bytes of the no-op, and of the OUT that goes over it.
+pub(crate) const NO_OP_LENGTH: u32 = NO_OP.len() as u32;
 /// The port of the patched OUT. What counts is the address of the instruction: the guest may use
 /// the port as it likes.
 const PORT: u8 = 0xe5;
@@ -37,7 +39,7 @@ struct Patch {
 }
 
 /// The patches in guest memory.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Patches {
     /// By physical address of the first byte.
     patches: FxHashMap<u64, Patch>,

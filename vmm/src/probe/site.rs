@@ -20,6 +20,8 @@ pub struct Site {
     /// A task goes on here that was switched to by a jump whose probe had to be taken out. Only this
     /// once.
     pub resumes: bool,
+    /// Whoever runs the guest wants it stopped here.
+    pub asked: bool,
     /// The kernel left the two-byte no-op here.
     pub(super) no_op: bool,
     /// A probe is set.
@@ -35,12 +37,22 @@ impl Site {
             loads_idt: false,
             far_jump: None,
             resumes: false,
+            asked: false,
             no_op: false,
             placed: false,
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
+        !self.asked && self.is_of_no_other_use()
+    }
+
+    /// It is a site only because somebody asked for it.
+    pub(super) fn is_only_asked(&self) -> bool {
+        self.asked && self.is_of_no_other_use()
+    }
+
+    fn is_of_no_other_use(&self) -> bool {
         self.vectors.is_empty()
             && self.iret.is_none()
             && !self.loads_idt

@@ -22,9 +22,10 @@
 //! A guest that steps itself is stepped too. KVM takes its TF for its own, so the flag is added again
 //! afterwards, and the #DB injected.
 
-use super::step::{Stepping, classify, is_quiet};
-use super::{Observer, Run};
-use crate::entry::{Done, Entry, Exact, Kind, PendingSwitch, capture_return};
+use super::departure::{Cause, Departure};
+use super::stepping::{Stepping, classify, is_quiet};
+use super::{Event as RunEvent, Outward, Pace, Phase, Run, Turn};
+use crate::entry::{Entry, Exact, Kind, PendingSwitch, Returned, capture_return};
 use crate::machine::{ChangedByte, Exit, MachineError};
 use crate::probe::{Iret, loads_trap_flag, raised_event};
 use ia32::{Class, Eflags, Event, OperandSize, Operation, State, Vector, Word};
@@ -34,34 +35,13 @@ use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Register};
 const LONGEST_INSTRUCTION: u32 = 15;
 const PAGE: u32 = 4096;
 
-/// Something that happens without stepping, and may be an event.
-#[derive(Debug)]
-struct Pending {
-    /// The boundary before it.
-    before: Box<State>,
-    cause: Cause,
-    code: Vec<u8>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Cause {
-    Injected(Vector),
-    Instruction,
-    /// The guest steps itself: the #DB behind the instruction.
-    SingleStep,
-}
-
-/// What is known of an event at its probe.
-#[derive(Debug)]
-pub(super) struct Witness {
-    pending: Pending,
-    changed: Vec<ChangedByte>,
-}
-
 /// What exact mode has to remember.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct ExactState {
-    pending: Option<Pending>,
+    /// The IRET at this boundary has been told.
+    told_return: bool,
+    /// The guest has an IDT, and memory is watched.
+    begun: bool,
     /// The instruction at this boundary is a repeated one that has begun.
     repeating: bool,
     /// IDTR and CR3 when the probes last followed them.
@@ -73,62 +53,83 @@ pub(super) struct ExactState {
 }
 
 impl Run {
-    /// Exact mode has begun: the guest has an IDT, and memory is watched.
-    #[inline]
-    pub(super) fn is_exact(&self) -> bool {
-        self.exact.is_some() && self.machine.memory_is_watched()
-    }
-
-    /// Something is happening that must come to its probe before anything else does.
-    #[inline]
-    pub(super) fn event_is_pending(&self) -> bool {
-        self.exact.as_ref().is_some_and(|exact| exact.pending.is_some())
+    /// Goes on in exact mode, or towards its beginning.
+    pub(super) fn run_exactly(&mut self) -> Turn {
+        self.set_patience()?;
+        if self.departure.as_ref().is_some_and(|departure| departure.watched) {
+            // A signal came between.
+            self.machine.vcpu.request_interrupt_window(false);
+            return self.run_to_exit();
+        }
+        self.finish()?;
+        let state = self.machine.vcpu.state();
+        if !self.begins_exactly(&state)? {
+            return self.run_counted();
+        }
+        self.go_on_exactly(state)
     }
 
     /// Whether exact mode begins, or has begun, with the vCPU in `state`.
-    pub(super) fn begin_exact(&mut self, state: &State) -> Result<bool, MachineError> {
-        if self.exact.is_none() {
+    fn begins_exactly(&mut self, state: &State) -> Result<bool, MachineError> {
+        if self.is_exact() {
+            return Ok(true);
+        }
+        if !state.protected() || state.idtr.limit < 7 || !self.probes.idt().is_loaded() {
             return Ok(false);
         }
-        if !self.machine.memory_is_watched() {
-            if !state.protected() || state.idtr.limit < 7 || !self.probes.idt().is_loaded() {
-                return Ok(false);
-            }
-            self.machine.watch_memory()?;
+        self.machine.watch_memory()?;
+        if let Some(exact) = self.exact() {
+            exact.begun = true;
         }
         Ok(true)
     }
 
-    /// Goes on by one instruction, or by one event. `counts`: time passes.
-    pub(super) fn go_on_exactly(
-        &mut self,
-        state: State,
-        counts: bool,
-        observer: &mut impl Observer,
-    ) -> Result<Option<Exit>, MachineError> {
+    /// Exact mode has begun.
+    #[inline]
+    pub(super) fn is_exact(&self) -> bool {
+        matches!(&self.pace, Pace::Exact(exact) if exact.begun)
+    }
+
+    fn exact(&mut self) -> Option<&mut ExactState> {
+        match &mut self.pace {
+            Pace::Exact(exact) => Some(exact),
+            _ => None,
+        }
+    }
+
+    /// Runs to the next exit.
+    fn run_to_exit(&mut self) -> Turn {
+        let exit = self.machine.vcpu.run()?;
+        self.exited(exit)
+    }
+
+    /// Goes on by one instruction, or by one event.
+    fn go_on_exactly(&mut self, state: State) -> Turn {
         self.machine.vcpu.request_interrupt_window(false);
-        if self.event_is_pending() {
-            // A signal came between.
-            return self.machine.vcpu.run().map(Some);
-        }
         self.settle(&state)?;
-        if let Some((vector, before)) = &self.injected {
-            let (cause, before) = (Cause::Injected(*vector), before.clone());
-            self.pend(before, cause, Vec::new());
-            return self.machine.vcpu.run().map(Some);
-        }
-        if counts {
-            self.clock.tick();
+        if let Some(departure) = self.departure.take_if(|departure| departure.is_interrupt()) {
+            self.depart(departure);
+            return self.run_to_exit();
         }
         let at = state.instruction_address();
-        if self.probes.is_site(at) {
-            self.before = Some(Box::new(state));
-            self.step_again = true;
-            return self.machine.vcpu.run().map(Some);
-        }
         let mut bytes = [0; LONGEST_INSTRUCTION as usize];
         let count = self.probes.read_code(&self.machine.linear(), at, &mut bytes);
         let code = &bytes[..count];
+        let at_site = self.probes.is_site(at);
+        // What ring 3 does by IRET is no return of the kernel's.
+        let iret = iret(&state, code, at).filter(|_| state.cpl() < 3 && !at_site);
+        let told = self.exact().is_some_and(|exact| std::mem::take(&mut exact.told_return));
+        if let (Some(iret), false) = (&iret, told) {
+            return Ok(Some(self.tell_return(iret, state)));
+        }
+        if (self.due.is_some() || self.devices.interrupt_pending()) && state.interruptible() {
+            self.clock.tick();
+        }
+        if at_site {
+            self.departure = Some(Departure::by_instruction(state));
+            self.step_again = true;
+            return self.run_to_exit();
+        }
         let class = classify(code);
         let own_step = state.eflags.contains(Eflags::TF);
         // With the guest's own TF behind the instruction.
@@ -139,8 +140,6 @@ impl Run {
         if self.switching.is_some() && is_far_jump(code) {
             return self.switch_natively();
         }
-        // What ring 3 does by IRET is no return of the kernel's.
-        let iret = iret(&state, code, at).filter(|_| state.cpl() < 3);
         if class == Stepping::EntersWithoutGate {
             return self.run_unseen();
         }
@@ -164,10 +163,9 @@ impl Run {
                     after.eflags = after.eflags | Eflags::TF;
                     self.machine.vcpu.set_eflags(after.eflags.0);
                 }
-                if let Some(iret) = &iret {
-                    self.report_return(iret, state, Some(&after), observer);
-                }
-                if let Some(exact) = &mut self.exact {
+                let returned = iret.map(|iret| self.returned_by(&iret, state, &after));
+                let returned = returned.transpose()?;
+                if let Some(exact) = self.exact() {
                     exact.repeating = after.eip == state.eip && after.general != state.general;
                     // Its own fetch marks no page as accessed that has just been fetched from.
                     let pages = [at, at.wrapping_add(LONGEST_INSTRUCTION)].map(|at| at / PAGE);
@@ -177,9 +175,9 @@ impl Run {
                     exact.page = Some(pages[0]);
                 }
                 if own_step {
-                    return self.trap_own_step(after);
+                    self.phase = Phase::OwnStep(Box::new(after));
                 }
-                Ok(None)
+                Ok(returned)
             }
             Exit::MemoryRead { .. }
             | Exit::MemoryWrite { .. }
@@ -187,14 +185,11 @@ impl Run {
             | Exit::Shutdown
             | Exit::InternalError { .. } => {
                 self.step_again = true;
-                Ok(Some(exit))
+                self.exited(exit)
             }
             _ => {
                 self.machine.vcpu.restore(&snapshot);
                 self.machine.rewind_memory()?;
-                if let Some(iret) = &iret {
-                    self.report_return(iret, state, None, observer);
-                }
                 if class == Stepping::TakesNextAlong {
                     return self.run_unseen();
                 }
@@ -206,31 +201,30 @@ impl Run {
     /// Lets the far jump to a TSS happen that was announced at its probe. The new task loads an EFLAGS
     /// without TF, so it is stopped by a probe where it goes on in ring 0; in ring 3 it runs to its
     /// next exit.
-    fn switch_natively(&mut self) -> Result<Option<Exit>, MachineError> {
+    fn switch_natively(&mut self) -> Turn {
         self.step_again = true;
-        self.before = None;
+        self.departure = None;
         if let Some(at) = self.switching.as_ref().and_then(PendingSwitch::goes_on_in_ring_0) {
             self.probes.await_resumption(&mut self.machine, at)?;
             self.machine.settle_own_writes();
         }
-        self.machine.vcpu.run().map(Some)
+        self.run_to_exit()
     }
 
-    /// The guest steps itself, and KVM has done the step: the #DB behind it is due in state `after`.
-    fn trap_own_step(&mut self, after: State) -> Result<Option<Exit>, MachineError> {
+    /// The guest steps itself, and KVM has done the step: the #DB after it is due in state `after`.
+    pub(super) fn trap_own_step(&mut self, after: State) -> Turn {
         self.machine.settle_memory()?;
         self.machine.vcpu.reflect_single_step()?;
-        self.before = Some(Box::new(after));
-        self.pend(Box::new(after), Cause::SingleStep, Vec::new());
-        self.machine.vcpu.run().map(Some)
+        self.depart(Departure { before: Box::new(after), cause: Cause::OwnStep, watched: true });
+        self.run_to_exit()
     }
 
     /// Takes in what has changed since the last boundary, and lets the probes follow.
     fn settle(&mut self, state: &State) -> Result<(), MachineError> {
-        let quiet = self.exact.as_mut().is_some_and(|exact| std::mem::take(&mut exact.quiet));
+        let quiet = self.exact().is_some_and(|exact| std::mem::take(&mut exact.quiet));
         let changed = !quiet && self.machine.settle_memory()?;
         let tables = (state.idtr.base, u32::from(state.idtr.limit), state.cr3);
-        let Some(exact) = &mut self.exact else { return Ok(()) };
+        let Some(exact) = self.exact() else { return Ok(()) };
         let moved = exact.last != Some(tables);
         exact.last = Some(tables);
         if changed || moved || self.probes.has_exposed() {
@@ -240,64 +234,50 @@ impl Run {
         Ok(())
     }
 
-    fn pend(&mut self, before: Box<State>, cause: Cause, code: Vec<u8>) {
+    /// The vCPU is let go, and must come to a probe before anything else does.
+    fn depart(&mut self, departure: Departure) {
         self.step_again = true;
-        if let Some(exact) = &mut self.exact {
+        self.departure = Some(Departure { watched: true, ..departure });
+        if let Some(exact) = self.exact() {
             exact.page = None;
-            exact.pending = Some(Pending { before, cause, code });
         }
     }
 
     /// Lets the instruction at this boundary happen without stepping.
-    fn run_natively(&mut self, state: State, code: &[u8]) -> Result<Option<Exit>, MachineError> {
-        self.before = Some(Box::new(state));
-        self.pend(Box::new(state), Cause::Instruction, code.to_vec());
-        self.machine.vcpu.run().map(Some)
+    fn run_natively(&mut self, state: State, code: &[u8]) -> Turn {
+        let cause = Cause::Instruction(code.to_vec());
+        self.depart(Departure { before: Box::new(state), cause, watched: true });
+        self.run_to_exit()
     }
 
     /// Lets the guest run from this boundary. The state before what it stops at next is not known.
-    fn run_unseen(&mut self) -> Result<Option<Exit>, MachineError> {
+    fn run_unseen(&mut self) -> Turn {
         self.step_again = true;
-        self.before = None;
-        if let Some(exact) = &mut self.exact {
+        self.departure = None;
+        if let Some(exact) = self.exact() {
             exact.page = None;
         }
-        self.machine.vcpu.run().map(Some)
+        self.run_to_exit()
     }
 
-    /// The exit was another than the one at a probe: what happened was no event, or it was missed.
-    #[inline]
-    pub(super) fn forget_pending(&mut self) {
-        if let Some(exact) = &mut self.exact {
-            exact.pending = None;
-            exact.repeating = false;
-        }
-    }
-
-    /// What was pending when the guest stopped at a probe, with all that has changed in memory.
+    /// Adds to `entry`, which `cause` led to from its state before, what it changed in memory.
     #[cold]
-    pub(super) fn witness(&mut self) -> Result<Option<Box<Witness>>, MachineError> {
-        let Some(pending) = self.exact.as_mut().and_then(|exact| exact.pending.take()) else {
-            return Ok(None);
-        };
-        let changed = self.machine.memory_changes()?;
-        Ok(Some(Box::new(Witness { pending, changed })))
-    }
-
-    /// Adds to `entry` what is known of it.
-    #[cold]
-    pub(super) fn complete(&mut self, entry: &mut Entry, witness: Witness) {
-        let Some(exact) = &mut self.exact else { return };
+    pub(super) fn complete(&mut self, entry: &mut Entry, cause: &Cause, changed: Vec<ChangedByte>) {
+        let Some(before) = entry.before.as_deref() else { return };
+        let mut before = *before;
+        let Some(exact) = self.exact() else { return };
         let repeating = std::mem::take(&mut exact.repeating);
-        let Witness { pending, changed } = witness;
-        let Some(operation) = pending.operation(entry, repeating) else { return };
-        let mut before = *pending.before;
+        let Some(operation) = operation(cause, &before, entry, repeating) else { return };
         if entry.vector == Vector::PF
             && matches!(operation, Operation::Event(Event { kind: ia32::Kind::Fault, .. }))
         {
             // It is raised by the access, and delivered as it stands.
             before.cr2 = entry.after.cr2;
         }
+        let code: &[u8] = match cause {
+            Cause::Instruction(code) => code,
+            Cause::Interrupt(_) | Cause::OwnStep => &[],
+        };
         entry.exact = Some(Box::new(Exact::record(
             operation,
             before,
@@ -305,85 +285,97 @@ impl Run {
             self.processor,
             self.machine.memory_before(),
             changed,
-            &pending.code,
+            code,
         )));
     }
 
-    /// Reports an IRET that has led to `after`, or one that faults or sets TF.
-    fn report_return(
+    /// Tells of the IRET at this boundary.
+    fn tell_return(&mut self, iret: &Iret, state: State) -> RunEvent {
+        let time = self.clock.instructions();
+        let returning = capture_return(&self.machine, iret, state, self.sequence, time);
+        self.outward = Outward { ring: Some(returning.ring()), untold: false };
+        if let Some(exact) = self.exact() {
+            exact.told_return = true;
+        }
+        RunEvent::Return(returning)
+    }
+
+    /// What the IRET at `before` did, which has led to `after`.
+    fn returned_by(
         &mut self,
         iret: &Iret,
-        state: State,
-        after: Option<&State>,
-        observer: &mut impl Observer,
-    ) {
-        let time = self.clock.instructions();
-        let mut returning = capture_return(&self.machine, iret, state, self.sequence, time);
-        // The stack is that before the IRET: an IRET writes no word.
-        if let Some(after) = after
-            && let Ok(changed) = self.machine.memory_changes()
-        {
-            let size = if iret.word_size == 2 { OperandSize::Bits16 } else { OperandSize::Bits32 };
-            let length = iret.length;
-            let operation = ia32::Iret { size, length }.into();
-            let exact = Exact::record(
-                operation,
-                state,
-                after,
-                self.processor,
-                self.machine.memory_before(),
-                changed,
-                &[],
-            );
-            returning.done = Some(Box::new(Done { exact, after: *after }));
-        }
-        self.ring = Some(returning.ring());
-        observer.leave(&returning);
+        before: State,
+        after: &State,
+    ) -> Result<RunEvent, MachineError> {
+        let changed = self.machine.memory_changes()?;
+        let size = if iret.word_size == 2 { OperandSize::Bits16 } else { OperandSize::Bits32 };
+        let exact = Exact::record(
+            ia32::Iret { size, length: iret.length }.into(),
+            before,
+            after,
+            self.processor,
+            self.machine.memory_before(),
+            changed,
+            &[],
+        );
+        let (after_sequence, time) = (self.sequence, self.clock.instructions());
+        let returned = Returned { after_sequence, time, exact, after: *after };
+        Ok(RunEvent::Returned(Box::new(returned)))
     }
 }
 
-impl Pending {
-    /// What the model is to be asked; none if this is nothing that it covers.
-    fn operation(&self, entry: &Entry, repeating: bool) -> Option<Operation> {
-        match self.cause {
-            Cause::Injected(vector) => {
-                return Some(Event { repeating, ..Event::external(vector.0) }.into());
-            }
-            Cause::SingleStep => return Some(Event::trap(Vector::DB).into()),
-            Cause::Instruction => {}
-        }
-        let before = &self.before;
-        let bitness = if before.cs().big() && !before.virtual_8086() { 32 } else { 16 };
-        let mut decoder = Decoder::with_ip(bitness, &self.code, 0, DecoderOptions::NONE);
-        let instruction = decoder.decode();
-        let length = instruction.len() as u8;
-        let software = |event: Event| {
-            let ia32::Kind::Software { instruction, .. } = event.kind else { return event };
-            Event { kind: ia32::Kind::Software { instruction, length }, ..event }
-        };
-        match instruction.code() {
-            Code::Int_imm8 => return Some(software(Event::int(instruction.immediate8())).into()),
-            Code::Int3 => return Some(software(Event::int3()).into()),
-            Code::Into => return Some(software(Event::into()).into()),
-            Code::Int1 => {
-                let kind = ia32::Kind::Icebp { length };
-                return Some(Event { kind, ..Event::icebp() }.into());
-            }
-            Code::Iretd => {
-                return Some(ia32::Iret { size: OperandSize::Bits32, length }.into());
-            }
-            Code::Iretw => {
-                return Some(ia32::Iret { size: OperandSize::Bits16, length }.into());
-            }
-            _ => {}
-        }
-        // An exception by an instruction. What decides its error code is not modelled: the one that
-        // was pushed is taken, and delivery judged.
-        if entry.kind != Kind::Fault || entry.vector.class() != Class::Fault {
-            return None;
-        }
-        Some(Event::fault(entry.vector, entry.frame.get(Word::ErrorCode)).into())
+impl ExactState {
+    /// Memory has been put back: it is to be compared.
+    pub(super) fn forget_quiet(&mut self) {
+        self.quiet = false;
+        self.page = None;
     }
+
+    /// The exit was another than the one that was waited for.
+    pub(super) fn forget(&mut self) {
+        self.repeating = false;
+    }
+}
+
+/// What the model is to be asked; none if this is nothing that it covers.
+fn operation(cause: &Cause, before: &State, entry: &Entry, repeating: bool) -> Option<Operation> {
+    let code = match cause {
+        Cause::Interrupt(vector) => {
+            return Some(Event { repeating, ..Event::external(vector.0) }.into());
+        }
+        Cause::OwnStep => return Some(Event::trap(Vector::DB).into()),
+        Cause::Instruction(code) => code,
+    };
+    let bitness = if before.cs().big() && !before.virtual_8086() { 32 } else { 16 };
+    let mut decoder = Decoder::with_ip(bitness, code, 0, DecoderOptions::NONE);
+    let instruction = decoder.decode();
+    let length = instruction.len() as u8;
+    let software = |event: Event| {
+        let ia32::Kind::Software { instruction, .. } = event.kind else { return event };
+        Event { kind: ia32::Kind::Software { instruction, length }, ..event }
+    };
+    match instruction.code() {
+        Code::Int_imm8 => return Some(software(Event::int(instruction.immediate8())).into()),
+        Code::Int3 => return Some(software(Event::int3()).into()),
+        Code::Into => return Some(software(Event::into()).into()),
+        Code::Int1 => {
+            let kind = ia32::Kind::Icebp { length };
+            return Some(Event { kind, ..Event::icebp() }.into());
+        }
+        Code::Iretd => {
+            return Some(ia32::Iret { size: OperandSize::Bits32, length }.into());
+        }
+        Code::Iretw => {
+            return Some(ia32::Iret { size: OperandSize::Bits16, length }.into());
+        }
+        _ => {}
+    }
+    // An exception by an instruction. What decides its error code is not modelled: the one that
+    // was pushed is taken, and delivery judged.
+    if entry.kind != Kind::Fault || entry.vector.class() != Class::Fault {
+        return None;
+    }
+    Some(Event::fault(entry.vector, entry.frame.get(Word::ErrorCode)).into())
 }
 
 /// Whether the instruction that was stepped from `before` to `after` raised an event.

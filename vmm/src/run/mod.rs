@@ -1,89 +1,59 @@
-//! Runs a guest from its first instruction to its end, and tells an [`Observer`] what was seen.
+//! Runs a guest from its first instruction to its end, one event after the other.
 //!
-//! One thread does everything: it lets the guest run, serves its devices, decides at which
-//! instruction boundary an interrupt arrives, and turns stops at probes into entries and returns.
-//! The observer looks on; nothing that it does changes what the guest does next.
+//! [`Run::next_event`] lets the guest go on until something happens that is told: an entry, a return, a
+//! line on the console, the end. Between two calls the guest stands still, and can be asked. One thread
+//! does everything: it lets the guest run, serves its devices, decides at which instruction boundary an
+//! interrupt arrives, and turns stops at probes into entries and returns.
 //!
 //! ```text
-//!        ┌──────────────────────────────────────────────┐
-//!        ▼                                              │
-//!  devices up to now ─► inject, if one waits ─► run or step ─► exit: device, probe, halt, end
+//!          ┌───────────────────────────────────────────────────────────────┐
+//!          ▼                                                               │
+//!  Start ─► Ready ─► devices, interrupts ─► run or step ─► exit ─┬─► device, halt
+//!                                                                ├─► AtProbe: entry, return, pass
+//!                                                                └─► Ending ─► Ended
 //! ```
-//!
-//! With the deterministic clock the guest is stepped wherever an interrupt could be taken, and runs
-//! freely where interrupts are closed. The state before every event that interrupts such code is
-//! then known exactly, not only that before external ones.
+//! How the guest goes on from a boundary is its [`Pace`]: freely on the real clock; stepped wherever an
+//! interrupt could be taken, on the deterministic clock; or stepped everywhere, in exact mode. With the
+//! deterministic clock the state before every event that interrupts such code is then known exactly, not
+//! only that before external ones.
 
-mod boundary;
+mod ask;
+mod checkpoint;
 mod clock;
+mod counted;
+mod departure;
 mod end;
+mod event;
 mod exact;
+mod exits;
 mod input;
+mod observe;
+mod probed;
 mod real_mode;
 mod start;
-mod step;
-mod stop;
+mod stepping;
 mod wait;
 
+pub use checkpoint::Checkpoint;
 pub use clock::ClockChoice;
 pub use end::{End, Ending};
+pub use event::{Event, Step};
 pub use input::Input;
+pub use observe::{Observer, Stop};
 pub use real_mode::StackLoad;
 pub use start::{entry_state, flat_protected_mode, real_mode};
 
-use crate::devices::{AccessSize, Devices, Effect};
-use crate::entry::{Entry, PendingSwitch, Return, TaskSwitch};
-use crate::machine::{Exit, Machine, MachineError, processor, stop_requested};
+use crate::devices::Devices;
+use crate::entry::PendingSwitch;
+use crate::machine::{Exit, Machine, MachineError, StopRequest, processor};
 use crate::probe::{Choice, DebugRegisters, Probes};
 use clock::Clock;
+use departure::Departure;
 use exact::ExactState;
 use ia32::{Processor, State, Vector};
+use probed::AtProbe;
 use std::time::{Duration, Instant};
-
-/// What the guest stopped at, for whoever looks at its memory too.
-#[derive(Clone, Copy, Debug)]
-pub enum Stop<'a> {
-    /// In front of a handler's first instruction.
-    Entry(&'a Entry),
-    /// In front of an IRET.
-    Return(&'a Return),
-    /// At the next exit behind a task switch by hardware, whatever it was for.
-    Switch(&'a TaskSwitch),
-    /// In ring 3, before anything was executed there: right behind the IRET. Told on the
-    /// deterministic clock only.
-    Resumed,
-    /// Behind one instruction of ring 0, where [`Run::follow_kernel`] asks for it.
-    Step {
-        /// The state in front of it.
-        before: &'a State,
-        /// The instruction; as many bytes as are mapped.
-        code: &'a [u8],
-    },
-}
-
-/// Looks on while a guest runs.
-pub trait Observer {
-    /// The guest has stopped with `state`, and stands still: its memory can be read. Comes right
-    /// before [`entry`](Observer::entry), [`leave`](Observer::leave) or
-    /// [`switch`](Observer::switch), and at stops that these do not tell of.
-    #[inline]
-    fn look(&mut self, _machine: &Machine, _state: &State, _stop: Stop<'_>) {}
-
-    /// The guest wrote to its console.
-    fn console(&mut self, bytes: &[u8]);
-
-    /// An event has been delivered.
-    fn entry(&mut self, entry: &Entry);
-
-    /// An IRET is about to be executed; in exact mode it has been, unless it faults.
-    fn leave(&mut self, returning: &Return);
-
-    /// A kernel that started in real mode has loaded a stack, before it had an IDT.
-    fn stack_load(&mut self, _load: &StackLoad) {}
-
-    /// A far jump to a TSS has switched tasks.
-    fn switch(&mut self, _switch: &TaskSwitch) {}
-}
+use wait::Alarm;
 
 /// How a guest is to be run.
 #[derive(Clone, Debug)]
@@ -123,75 +93,122 @@ pub struct Run {
     devices: Devices,
     probes: Probes,
     clock: Clock,
-    give_up_at: Option<Instant>,
-    input: Option<Input>,
-    alarm_at: Option<u64>,
-    /// When the timer is due next, by the guest's time; asked anew after each access to a device.
-    due: Option<u64>,
-    counters: Counters,
-    sequence: u64,
-    /// The ring that the last return went to, until something is entered.
-    ring: Option<u8>,
-    /// The interrupt that was injected at the boundary just before.
-    injected: Option<(Vector, Box<State>)>,
-    /// The state at the boundary just before, where it was seen.
-    before: Option<Box<State>>,
+    pace: Pace,
+    phase: Phase,
+    /// The state before what happens next, where it is known.
+    departure: Option<Departure>,
+    /// What the last return or task switch led to, until something is entered.
+    outward: Outward,
     /// A task switch that the vCPU stood in front of at the last stop.
     switching: Option<PendingSwitch>,
     /// The last exit was for an instruction that KVM completes when the vCPU runs next.
     unfinished: bool,
-    /// KVM was seen to hold interrupts off for one instruction when asked to.
-    holds_interrupts: bool,
     /// Stepping has to be set anew.
     step_again: bool,
-    /// The observer is to be shown each instruction of ring 0.
-    follows_kernel: bool,
-    /// Ring 3 has been returned to, and has not been shown yet.
-    resuming: bool,
+    /// KVM was seen to hold interrupts off for one instruction when asked to.
+    holds_interrupts: bool,
+    /// When the timer is due next, by the guest's time; asked anew after each access to a device.
+    due: Option<u64>,
+    alarm: Alarm,
+    stop: StopRequest,
+    input: Option<Input>,
+    counters: Counters,
+    /// Entries so far.
+    sequence: u64,
+    /// The registers at the last stop.
     last_state: State,
-    /// Exact mode.
-    exact: Option<Box<ExactState>>,
     processor: Processor,
 }
 
-/// What a turn of the loop came to.
-type Turn = Result<Option<Ending>, MachineError>;
+/// How the guest goes on from a boundary.
+#[derive(Clone, Debug)]
+enum Pace {
+    /// Freely, to the next exit.
+    Free,
+    /// One instruction where an interrupt could be taken, and freely elsewhere.
+    Counted {
+        /// The guest is stepped in ring 0 too, and each instruction there is told.
+        follows_kernel: bool,
+    },
+    /// One instruction everywhere; what an event does is undone and seen as a whole.
+    Exact(Box<ExactState>),
+}
+
+/// Where a run stands between two calls of [`Run::next_event`], and what comes first in the next one.
+#[derive(Clone, Debug)]
+enum Phase {
+    /// The vCPU stands in front of the guest's first instruction, and nothing has been prepared.
+    Start,
+    /// A kernel that started in real mode is stepped until it has set itself up; so many instructions
+    /// may still be.
+    RealMode(u32),
+    /// The vCPU may go on.
+    Ready,
+    /// The vCPU has left the guest, and the exit has not been handled yet.
+    Exited(Exit),
+    /// The vCPU stands at a probe.
+    AtProbe(AtProbe),
+    /// In exact mode: the guest steps itself, and the #DB after an instruction that has led to this state
+    /// is due.
+    OwnStep(Box<State>),
+    /// The guest has come to its end, of which nothing has been told.
+    Ending(Ending),
+    /// The end has been told.
+    Ended(Box<End>),
+}
+
+/// What a return or a switch to an outer ring led to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Outward {
+    /// The privilege level, until something is entered.
+    ring: Option<u8>,
+    /// Ring 3 has been returned to, and that has not been told yet.
+    untold: bool,
+}
+
+/// What a part of the loop came to: an event to be told, or none so far.
+type Turn = Result<Option<Event>, MachineError>;
 
 impl Run {
     /// A guest that has been loaded into `machine`, whose vCPU stands at its first instruction.
     pub fn new(machine: Machine, devices: Devices, options: &Options) -> Self {
-        let deterministic = matches!(options.clock, ClockChoice::Deterministic { .. });
+        let clock = Clock::new(options.clock);
+        let pace = match (clock.is_deterministic(), options.exact) {
+            (true, true) => Pace::Exact(Box::default()),
+            (true, false) => Pace::Counted { follows_kernel: false },
+            (false, _) => Pace::Free,
+        };
         Run {
             machine,
             devices,
             probes: Probes::new(options.probes, options.breakpoints),
-            clock: Clock::new(options.clock),
-            give_up_at: options.timeout.map(|timeout| Instant::now() + timeout),
-            input: None,
-            alarm_at: None,
-            due: None,
-            counters: Counters::default(),
-            sequence: 0,
-            ring: None,
-            injected: None,
-            before: None,
+            clock,
+            pace,
+            phase: Phase::Start,
+            departure: None,
+            outward: Outward::default(),
             switching: None,
             unfinished: false,
-            holds_interrupts: false,
             step_again: true,
-            follows_kernel: false,
-            resuming: false,
+            holds_interrupts: false,
+            due: None,
+            alarm: Alarm::new(options.timeout),
+            stop: StopRequest::default(),
+            input: None,
+            counters: Counters::default(),
+            sequence: 0,
             last_state: State::default(),
-            exact: (options.exact && deterministic).then(Box::default),
             processor: processor(),
         }
     }
 
-    /// Shows the observer each instruction of ring 0 from now on, as [`Stop::Step`], once the guest's
-    /// timer runs. Takes the deterministic clock, on which it changes nothing: instructions with
-    /// interrupts closed take no time then either.
+    /// Tells each instruction of ring 0 from now on, as [`Event::Step`], once the guest's timer runs. It is
+    /// for the deterministic clock, on which it changes nothing: instructions with interrupts closed take
+    /// no time then either.
     pub fn follow_kernel(&mut self) {
-        self.follows_kernel = true;
+        if let Pace::Counted { follows_kernel } = &mut self.pace {
+            *follows_kernel = true;
+        }
     }
 
     /// What `input` brings goes to the guest's serial port. It is for the real clock: when a byte
@@ -202,31 +219,27 @@ impl Run {
         self
     }
 
-    /// Runs the guest to its end.
+    /// What asks this run to end, from another thread or by a signal.
+    pub fn stop_request(&self) -> &StopRequest {
+        &self.stop
+    }
+
+    /// `stop` ends this run from now on.
+    #[must_use]
+    pub fn with_stop_request(mut self, stop: StopRequest) -> Self {
+        self.stop = stop;
+        self
+    }
+
+    /// Lets the guest go on to the next event.
     ///
     /// # Errors
     /// [`MachineError`] if KVM refuses something.
-    pub fn run(&mut self, observer: &mut impl Observer) -> Result<End, MachineError> {
-        let mut entry = self.machine.vcpu.state();
-        self.last_state = entry;
-        if !entry.protected() && self.probes.choice() != Choice::None {
-            if let Some(ending) = self.leave_real_mode(observer)? {
-                return Ok(End { ending, state: self.machine.vcpu.state() });
-            }
-            entry = self.machine.vcpu.state();
-        }
-        self.probes.await_idt(&mut self.machine, entry.instruction_address())?;
-        // A guest that starts in the middle has its IDT already.
-        self.probes.follow(&mut self.machine, &entry)?;
+    #[inline]
+    pub fn next_event(&mut self) -> Result<Event, MachineError> {
         loop {
-            if let Some(ending) = self.turn(observer)? {
-                self.machine.vcpu.set_alarm(None)?;
-                self.machine.verify_memory()?;
-                let state = match ending {
-                    Ending::TripleFault => self.last_state,
-                    _ => self.machine.vcpu.state(),
-                };
-                return Ok(End { ending, state });
+            if let Some(event) = self.advance()? {
+                return Ok(event);
             }
         }
     }
@@ -251,22 +264,84 @@ impl Run {
         &self.machine
     }
 
+    /// From one phase to the next.
     #[inline]
-    fn turn(&mut self, observer: &mut impl Observer) -> Turn {
+    fn advance(&mut self) -> Turn {
+        match std::mem::replace(&mut self.phase, Phase::Ready) {
+            Phase::Ready => self.go_on(),
+            Phase::AtProbe(stop) => self.at_probe(stop),
+            Phase::Exited(exit) => self.handle(exit),
+            Phase::Start => self.start(),
+            Phase::RealMode(left) => self.step_real_mode(left),
+            Phase::OwnStep(after) => self.trap_own_step(*after),
+            Phase::Ending(ending) => self.end(ending),
+            Phase::Ended(end) => {
+                self.phase = Phase::Ended(end.clone());
+                Ok(Some(Event::End(*end)))
+            }
+        }
+    }
+
+    /// Prepares for the guest's first instruction.
+    fn start(&mut self) -> Turn {
+        let entry = self.machine.vcpu.state();
+        self.last_state = entry;
+        if !entry.protected() && self.probes.choice() != Choice::None {
+            self.phase = Phase::RealMode(real_mode::LIMIT);
+            return Ok(None);
+        }
+        self.await_idt(&entry)
+    }
+
+    /// Probes what is to load an IDT, the vCPU being in 32-bit protected mode.
+    fn await_idt(&mut self, entry: &State) -> Turn {
+        self.probes.await_idt(&mut self.machine, entry.instruction_address())?;
+        // A guest that starts in the middle has its IDT already.
+        self.probes.follow(&mut self.machine, entry)?;
+        Ok(None)
+    }
+
+    /// Tells the end.
+    fn end(&mut self, ending: Ending) -> Turn {
+        self.machine.vcpu.set_alarm(None)?;
+        self.machine.verify_memory()?;
+        let state = match ending {
+            Ending::TripleFault => self.last_state,
+            _ => self.machine.vcpu.state(),
+        };
+        let end = End { ending, state };
+        self.phase = Phase::Ended(Box::new(end.clone()));
+        Ok(Some(Event::End(end)))
+    }
+
+    /// The run is over, unless `ending` is none.
+    fn end_if(&mut self, ending: Option<Ending>) {
+        if let Some(ending) = ending {
+            self.phase = Phase::Ending(ending);
+        }
+    }
+
+    /// Brings devices up to now, injects an interrupt if one waits and is taken here, and lets the guest go
+    /// on.
+    #[inline]
+    fn go_on(&mut self) -> Turn {
         // A signal that came while an instruction was being finished has left no other trace.
-        if stop_requested() {
-            return Ok(Some(Ending::Stopped));
+        self.machine.vcpu.attend_to_signals();
+        if self.stop.is_requested() {
+            self.end_if(Some(Ending::Stopped));
+            return Ok(None);
         }
         if self.machine.vcpu.alarm_rang()
-            && let Some(ending) = self.interrupted()
+            && let Some(ending) = self.alarm_went_off()
         {
-            return Ok(Some(ending));
+            self.end_if(Some(ending));
+            return Ok(None);
         }
-        if self.resuming {
+        if self.outward.untold {
             let state = self.machine.vcpu.state();
             if state.cpl() != 0 {
-                self.resuming = false;
-                observer.look(&self.machine, &state, Stop::Resumed);
+                self.outward.untold = false;
+                return Ok(Some(Event::Resumed(Box::new(state))));
             }
         }
         if let Some(due) = self.due
@@ -281,26 +356,31 @@ impl Run {
         if self.devices.interrupt_pending() {
             self.try_inject()?;
         }
-        let exit = if self.clock.is_deterministic() {
-            match self.deterministic(observer)? {
-                Some(exit) => exit,
-                None => return Ok(None),
-            }
-        } else {
-            self.set_alarm()?;
-            // An instruction whose probe has been taken out goes first.
-            let waiting = self.devices.interrupt_pending()
-                && self.injected.is_none()
-                && !self.probes.is_exposed(self.machine.vcpu.instruction_address());
-            self.machine.vcpu.request_interrupt_window(waiting);
-            self.machine.vcpu.run()?
-        };
-        self.handle(exit, observer)
+        match self.pace {
+            Pace::Free => self.run_freely(),
+            Pace::Counted { .. } => self.run_counted(),
+            Pace::Exact(_) => self.run_exactly(),
+        }
+    }
+
+    /// Lets the guest run to its next exit, on the real clock.
+    fn run_freely(&mut self) -> Turn {
+        self.set_alarm()?;
+        // An instruction whose probe has been taken out goes first.
+        let waiting = self.devices.interrupt_pending()
+            && self.departure.as_ref().is_none_or(|departure| !departure.is_interrupt())
+            && !self.probes.is_exposed(self.machine.vcpu.instruction_address());
+        self.machine.vcpu.request_interrupt_window(waiting);
+        let begun = Instant::now();
+        let exit = self.machine.vcpu.run()?;
+        self.clock.passed_since(begun);
+        self.exited(exit)
     }
 
     /// Injects the interrupt that waits, if the vCPU takes one at this boundary.
     fn try_inject(&mut self) -> Result<(), MachineError> {
-        if self.injected.is_some() || self.event_is_pending() {
+        let occupied = |departure: &Departure| departure.is_interrupt() || departure.watched;
+        if self.departure.as_ref().is_some_and(occupied) {
             return Ok(());
         }
         self.finish()?;
@@ -315,7 +395,7 @@ impl Run {
         self.due = self.devices.next_deadline();
         self.machine.vcpu.inject(vector)?;
         self.counters.injected += 1;
-        self.injected = Some((Vector(vector), Box::new(state)));
+        self.departure = Some(Departure::by_interrupt(Vector(vector), state));
         Ok(())
     }
 
@@ -325,93 +405,5 @@ impl Run {
             self.machine.vcpu.finish_instruction()?;
         }
         Ok(())
-    }
-
-    #[inline]
-    fn handle(&mut self, exit: Exit, observer: &mut impl Observer) -> Turn {
-        self.counters.exits += 1;
-        if self.switching.is_some() {
-            self.complete_switch(observer);
-        }
-        if let Some(address) = self.probes.hit(&mut self.machine, &exit) {
-            self.stop(address, &exit, observer)?;
-            return Ok(None);
-        }
-        if exit == Exit::Interrupted {
-            // The next turn finds out what it was.
-            return Ok(None);
-        }
-        if exit == Exit::InterruptWindow && !self.holds_interrupts && self.before.is_some() {
-            self.holds_interrupts = !self.stands_still();
-        }
-        if exit == Exit::InterruptWindow && !self.holds_interrupts && self.before.is_some() {
-            // This KVM takes no notice of the shadow: without the window, then. Where there are no
-            // probes the guest runs on to its next exit.
-            self.machine.vcpu.request_interrupt_window(false);
-            let exit = self.machine.vcpu.run()?;
-            return self.handle(exit, observer);
-        }
-        self.injected = None;
-        self.before = None;
-        self.forget_pending();
-        if exit != Exit::Shutdown {
-            self.last_state = self.machine.vcpu.state();
-            let state = self.last_state;
-            self.probes.follow(&mut self.machine, &state)?;
-        }
-        match exit {
-            Exit::PortWrite { port, size } => {
-                let size = self.device_access(size);
-                let data = self.machine.vcpu.port_data();
-                let effect = self.devices.port_write_string(port, size, data, self.clock.now());
-                self.due = self.devices.next_deadline();
-                let bytes = self.devices.take_console_output();
-                if !bytes.is_empty() {
-                    observer.console(&bytes);
-                }
-                Ok(match effect {
-                    Effect::None => None,
-                    Effect::PowerOff(0) => Some(Ending::PoweredOff),
-                    Effect::PowerOff(code) => Some(Ending::Failed(code)),
-                    Effect::Reset(_) => Some(Ending::Reset),
-                })
-            }
-            Exit::PortRead { port, size } => {
-                let size = self.device_access(size);
-                let data = self.machine.vcpu.port_data();
-                self.devices.port_read_string(port, size, data, self.clock.now());
-                self.due = self.devices.next_deadline();
-                Ok(None)
-            }
-            Exit::MemoryRead { .. } => {
-                self.unfinished = true;
-                self.machine.vcpu.mmio_data().fill(0xff);
-                Ok(None)
-            }
-            Exit::MemoryWrite { .. } => {
-                self.unfinished = true;
-                Ok(None)
-            }
-            Exit::Halt => self.halt(),
-            Exit::InterruptWindow => Ok(None),
-            // Nothing was to be stepped: the guest steps itself. While there are breakpoints KVM takes
-            // every #DB for the debugger's.
-            Exit::Step => self.machine.vcpu.reflect_single_step().map(|()| None),
-            Exit::Breakpoint { .. } => Ok(Some(Ending::UnknownExit(4))),
-            Exit::Interrupted => Ok(None),
-            Exit::Shutdown => Ok(Some(Ending::TripleFault)),
-            Exit::InternalError { suberror, data } => {
-                Ok(Some(Ending::InternalError { suberror, data }))
-            }
-            Exit::EntryFailed { reason } => Ok(Some(Ending::EntryFailed { reason })),
-            Exit::Other(reason) => Ok(Some(Ending::UnknownExit(reason))),
-        }
-    }
-
-    fn device_access(&mut self, size: u8) -> AccessSize {
-        self.unfinished = true;
-        self.counters.device_accesses += 1;
-        self.clock.tick();
-        AccessSize::from_bytes(size).unwrap_or(AccessSize::Byte)
     }
 }

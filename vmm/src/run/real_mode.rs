@@ -3,16 +3,15 @@
 //! A kernel that starts in real mode has 16-bit code, which the disassembly that looks for LIDT does
 //! not read, and no IDT to find gates in. There is little of it, so it is stepped: until the kernel
 //! runs 32-bit code in protected mode on a stack segment that it has loaded there. From then on
-//! probes do. Each stack that it takes on the way is told to the observer.
+//! probes do. Each stack that it takes on the way is told.
 
-use super::{Ending, Observer, Run};
-use crate::machine::{Exit, MachineError, stop_requested};
+use super::{Ending, Event, Phase, Run, Turn};
+use crate::machine::Exit;
 use ia32::State;
 use iced_x86::{Decoder, DecoderOptions, Register};
-use std::time::Instant;
 
 /// Instructions that are stepped at most. Then the guest runs on, and its LIDT may be missed.
-const LIMIT: u32 = 1_000_000;
+pub(super) const LIMIT: u32 = 1_000_000;
 /// A stack pointer that changes by more bytes than one instruction pushes or pops has been loaded.
 const LARGEST_PUSH: u32 = 32;
 
@@ -21,7 +20,7 @@ const LARGEST_PUSH: u32 = 32;
 pub struct StackLoad {
     /// The state before the instruction.
     pub before: State,
-    /// The state behind it. MOV SS and the instruction behind it count as one.
+    /// The state after it. MOV SS and the instruction after it count as one.
     pub after: State,
     code: [u8; 15],
 }
@@ -40,39 +39,37 @@ impl StackLoad {
 }
 
 impl Run {
-    /// Steps through real mode, if the guest stands there.
-    pub(super) fn leave_real_mode(
-        &mut self,
-        observer: &mut impl Observer,
-    ) -> Result<Option<Ending>, MachineError> {
-        for _ in 0..LIMIT {
-            let before = self.machine.vcpu.state();
-            if is_set_up(&before) {
-                break;
-            }
-            if stop_requested() {
-                return Ok(Some(Ending::Stopped));
-            }
-            if self.give_up_at.is_some_and(|at| Instant::now() >= at) {
-                return Ok(Some(Ending::TimedOut));
-            }
-            self.finish()?;
-            let mut code = [0; 15];
-            self.machine.linear().read_some(before.instruction_address(), &mut code);
-            let exit = self.machine.vcpu.step(true)?;
-            let after = self.machine.vcpu.state();
-            if loads_stack(&before, &after) {
-                observer.stack_load(&StackLoad { before, after, code });
-            }
-            if exit == Exit::Step {
-                self.counters.exits += 1;
-                self.counters.stepped += 1;
-            } else if let Some(ending) = self.handle(exit, observer)? {
-                return Ok(Some(ending));
-            }
+    /// Steps real mode by one instruction; `left` may still be.
+    pub(super) fn step_real_mode(&mut self, left: u32) -> Turn {
+        let before = self.machine.vcpu.state();
+        if is_set_up(&before) || left == 0 {
+            self.step_again = true;
+            return self.await_idt(&before);
         }
-        self.step_again = true;
-        Ok(None)
+        self.machine.vcpu.attend_to_signals();
+        if self.stop.is_requested() {
+            self.end_if(Some(Ending::Stopped));
+            return Ok(None);
+        }
+        if self.alarm.is_over() {
+            self.end_if(Some(Ending::TimedOut));
+            return Ok(None);
+        }
+        self.finish()?;
+        let mut code = [0; 15];
+        self.machine.linear().read_some(before.instruction_address(), &mut code);
+        let exit = self.machine.vcpu.step(true)?;
+        let after = self.machine.vcpu.state();
+        self.phase = Phase::RealMode(left - 1);
+        let loaded = loads_stack(&before, &after)
+            .then(|| Event::StackLoad(Box::new(StackLoad { before, after, code })));
+        if exit == Exit::Step {
+            self.counters.exits += 1;
+            self.counters.stepped += 1;
+            return Ok(loaded);
+        }
+        // An instruction that leaves the VM loads no stack.
+        self.exited(exit)
     }
 }
 

@@ -1,52 +1,104 @@
 //! What the run waits for: the alarm, the guest's timer, the keyboard.
 
-use super::{Ending, Run, Turn, input};
-use crate::machine::{MachineError, stop_requested};
+use super::{Ending, Run, input};
+use crate::machine::MachineError;
 use ia32::Eflags;
 use std::time::{Duration, Instant};
 
+/// The alarm of a run: it goes off when the timer is due on the real clock, or when the time allowed is up.
+#[derive(Debug)]
+pub(super) struct Alarm {
+    /// Wall-clock time at which the run ends.
+    give_up_at: Option<Instant>,
+    /// What it is set for, by the guest's time; that it is set for the end alone is the greatest number.
+    set_for: Option<u64>,
+}
+
+impl Alarm {
+    /// An alarm for a run that may take `timeout` of wall-clock time from now on.
+    pub(super) fn new(timeout: Option<Duration>) -> Self {
+        Alarm { give_up_at: timeout.map(|timeout| Instant::now() + timeout), set_for: None }
+    }
+
+    /// The wall-clock time that is left.
+    fn patience(&self) -> Option<Duration> {
+        self.give_up_at.map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// It has to be set anew.
+    pub(super) fn forget(&mut self) {
+        self.set_for = None;
+    }
+
+    /// The time allowed is up.
+    pub(super) fn is_over(&self) -> bool {
+        self.give_up_at.is_some_and(|at| Instant::now() >= at)
+    }
+}
+
 impl Run {
-    /// The alarm goes off when the timer is due, or when the time allowed is up.
+    /// The alarm goes off when the timer is due, or when the time allowed is up. The guest's time stands
+    /// still at stops, so the timer may be due later than the alarm: it is set again then.
+    #[inline]
     pub(super) fn set_alarm(&mut self) -> Result<(), MachineError> {
         let deadline = self.due;
-        if self.alarm_at.is_some() && self.alarm_at == Some(deadline.unwrap_or(u64::MAX)) {
+        if self.alarm.set_for == Some(deadline.unwrap_or(u64::MAX)) {
             return Ok(());
         }
-        self.alarm_at = Some(deadline.unwrap_or(u64::MAX));
+        self.alarm.set_for = Some(deadline.unwrap_or(u64::MAX));
         let timer = deadline.map(|at| Duration::from_nanos(at.saturating_sub(self.clock.now())));
-        let patience = self.give_up_at.map(|at| at.saturating_duration_since(Instant::now()));
         let typed = self.input.as_ref().filter(|input| !input.ended()).map(|_| input::LATENCY);
-        let delay = [timer, patience, typed].into_iter().flatten().min();
+        let delay = [timer, self.alarm.patience(), typed].into_iter().flatten().min();
         self.machine.vcpu.set_alarm(delay)
     }
 
+    /// The alarm goes off when the time allowed is up: the deterministic clock needs no other.
+    #[inline]
+    pub(super) fn set_patience(&mut self) -> Result<(), MachineError> {
+        if self.alarm.set_for.is_none() {
+            self.alarm.set_for = Some(u64::MAX);
+            self.machine.vcpu.set_alarm(self.alarm.patience())?;
+        }
+        Ok(())
+    }
+
+    /// The alarm went off, or time has passed: is it over?
+    pub(super) fn alarm_went_off(&mut self) -> Option<Ending> {
+        // It must be set again.
+        if !self.clock.is_deterministic() {
+            self.alarm.set_for = None;
+        }
+        self.alarm.is_over().then_some(Ending::TimedOut)
+    }
+
     /// The guest waits for an interrupt.
-    pub(super) fn halt(&mut self) -> Turn {
+    pub(super) fn halt(&mut self) -> Option<Ending> {
         let open = self.machine.vcpu.state().eflags.contains(Eflags::IF);
         if open && self.devices.interrupt_pending() {
-            return Ok(None);
+            return None;
         }
         if open && self.input.as_ref().is_some_and(|input| !input.ended()) {
-            return Ok(self.wait_for_input());
+            return self.wait_for_input();
         }
         match self.due.filter(|_| open) {
             Some(deadline) => {
                 self.clock.wait_until(deadline);
-                Ok(self.interrupted())
+                self.alarm_went_off()
             }
-            None => Ok(Some(Ending::Halted)),
+            None => Some(Ending::Halted),
         }
     }
 
     /// The guest waits, and somebody may type.
     fn wait_for_input(&mut self) -> Option<Ending> {
         loop {
-            if stop_requested() {
+            if self.stop.is_requested() {
                 return Some(Ending::Stopped);
             }
-            if let Some(ending) = self.interrupted() {
+            if let Some(ending) = self.alarm_went_off() {
                 return Some(ending);
             }
+            let begun = Instant::now();
             let input = self.input.as_mut().filter(|input| !input.ended());
             let now = self.clock.now();
             let left = self.due.map(|due| Duration::from_nanos(due.saturating_sub(now)));
@@ -57,6 +109,7 @@ impl Run {
                 None if self.due.is_none() => return Some(Ending::Halted),
                 None => std::thread::sleep(time),
             }
+            self.clock.passed_since(begun);
             if self.due.is_some_and(|due| self.clock.now() >= due) {
                 self.devices.advance_to(self.clock.now());
                 self.due = self.devices.next_deadline();
@@ -65,14 +118,5 @@ impl Run {
                 return None;
             }
         }
-    }
-
-    /// The alarm went off, or time has passed: is it over?
-    pub(super) fn interrupted(&mut self) -> Option<Ending> {
-        // The alarm has gone off: it must be set again.
-        if !self.clock.is_deterministic() {
-            self.alarm_at = None;
-        }
-        self.give_up_at.filter(|at| Instant::now() >= *at).map(|_| Ending::TimedOut)
     }
 }

@@ -13,7 +13,7 @@ use thiserror::Error;
 pub enum Line {
     /// The entry with this number.
     Entry(u64),
-    /// The first return after the entry with this number.
+    /// What the first return after the entry with this number did.
     Return(u64),
 }
 
@@ -45,7 +45,7 @@ pub enum ExplainError {
 /// [`ExplainError`] if it cannot be read, is no trace, or has no such line with what the model
 /// needs.
 pub fn explain_line(input: impl BufRead, line: Line) -> Result<String, ExplainError> {
-    let mut last = 0;
+    let (mut last, mut returns) = (0, false);
     for (index, text) in input.lines().enumerate() {
         let malformed = |reason: String| ExplainError::Malformed { line: index + 1, reason };
         let value: Value =
@@ -55,9 +55,12 @@ pub fn explain_line(input: impl BufRead, line: Line) -> Result<String, ExplainEr
         }
         let (found, number) = match (value["type"].as_str(), line) {
             (Some("entry"), Line::Entry(number)) => (value["sequence"] == number, number),
-            (Some("return"), Line::Return(number)) => (value["after"] == number, number),
+            (Some("returned"), Line::Return(number)) => (value["after"] == number, number),
             _ => (false, 0),
         };
+        if let (Some("return"), Line::Return(number)) = (value["type"].as_str(), line) {
+            returns |= value["after"] == number;
+        }
         if let Some(sequence) = value["sequence"].as_u64() {
             last = sequence;
         }
@@ -73,6 +76,9 @@ pub fn explain_line(input: impl BufRead, line: Line) -> Result<String, ExplainEr
     }
     Err(ExplainError::Missing(match line {
         Line::Entry(number) => format!("no entry #{number}: the last is #{last}"),
+        Line::Return(number) if returns => {
+            format!("no account of the return after #{number}: trace with --exact")
+        }
         Line::Return(number) => format!("no return after #{number}"),
     }))
 }

@@ -11,7 +11,9 @@
 
 use super::exact::to_json;
 use crate::check::{Finding, Judgement};
-use crate::entry::{Entry, Exact, Frame, InnerStack, OriginSource, Return, TaskSwitch, TssWords};
+use crate::entry::{
+    Entry, Exact, Frame, InnerStack, OriginSource, Return, Returned, TaskSwitch, TssWords,
+};
 use crate::host::Backend;
 use crate::run::StackLoad;
 use ia32::{State, Word};
@@ -252,9 +254,20 @@ impl JsonLines {
             widen(line, start, &values);
         }
         words(line, &returning.frame);
-        if let Some(done) = &returning.done {
-            held_against_the_model(line, &done.exact);
-        }
+        judged(line, judgement);
+        self.end_line()
+    }
+
+    /// Writes what an IRET did, as exact mode saw it.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn returned(&mut self, returned: &Returned, judgement: &Judgement) -> io::Result<()> {
+        let line = &mut self.buffer;
+        let Returned { after_sequence, time, exact, .. } = returned;
+        let head = format!(r#"{{"type":"returned","after":{after_sequence},"time":{time}"#);
+        text(line, &head);
+        held_against_the_model(line, exact);
         judged(line, judgement);
         self.end_line()
     }

@@ -3,7 +3,7 @@
 use super::line::{heading, line, stack_line, switch_line};
 use super::{Colour, FindingText, JsonLines, Summary, event_name, picture, task_name};
 use crate::check::{Checker, Judgement};
-use crate::entry::{Entry, Return, TaskSwitch};
+use crate::entry::{Entry, Return, Returned, TaskSwitch};
 use crate::host::Backend;
 use crate::probe::Census;
 use crate::run::{Ending, Observer, StackLoad};
@@ -251,7 +251,7 @@ impl<W: Write> Observer for Report<W> {
 
     fn leave(&mut self, returning: &Return) {
         let judgement = self.checker.leave(returning);
-        self.summary.leave(returning, &judgement);
+        self.summary.leave(&judgement);
         if let Some(trace) = &mut self.trace {
             let written = trace.leave(returning, &judgement);
             self.keep(written);
@@ -283,6 +283,17 @@ impl<W: Write> Observer for Report<W> {
             );
             self.findings(&place, &judgement);
         }
+    }
+
+    fn returned(&mut self, returned: &Returned) {
+        let judgement = self.checker.returned(returned);
+        self.summary.returned(returned, &judgement);
+        if let Some(trace) = &mut self.trace {
+            let written = trace.returned(returned, &judgement);
+            self.keep(written);
+        }
+        let place = format!("IRET after #{}", returned.after_sequence);
+        self.findings(&place, &judgement);
     }
 
     fn stack_load(&mut self, load: &StackLoad) {

@@ -2,7 +2,7 @@
 
 use super::{Colour, event_name};
 use crate::check::{History, Judgement};
-use crate::entry::{Entry, Exact, Kind, Return};
+use crate::entry::{Entry, Exact, Kind, Returned};
 use crate::host::Deviation;
 use crate::host::{Authority, Backend};
 use crate::probe::Census;
@@ -95,10 +95,14 @@ impl Summary {
 
     /// Counts a return.
     #[inline]
-    pub fn leave(&mut self, returning: &Return, judgement: &Judgement) {
+    pub fn leave(&mut self, judgement: &Judgement) {
         self.returns += 1;
-        self.exact_returns +=
-            u64::from(is_decided(returning.done.as_ref().map(|done| &done.exact)));
+        self.judged(judgement);
+    }
+
+    /// Counts an IRET that exact mode saw as a whole.
+    pub fn returned(&mut self, returned: &Returned, judgement: &Judgement) {
+        self.exact_returns += u64::from(returned.exact.decided);
         self.judged(judgement);
     }
 

@@ -1,5 +1,5 @@
 use crate::check::{Aspect, Finding, Findings, History, Subject};
-use crate::entry::{Account, Entry, Exact, Return};
+use crate::entry::{Account, Entry, Exact, Returned};
 use ia32::{End, Event, Kind, Operation, Outcome, Owner, State, Vector, Vendor, Write};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,10 +20,8 @@ pub(crate) fn entry_is_the_models(entry: &Entry, _: &History, findings: &mut Fin
 
 /// The same of an IRET that went through.
 #[inline]
-pub(crate) fn return_is_the_models(returning: &Return, _: &History, findings: &mut Findings) {
-    if let Some(done) = &returning.done {
-        judge(&done.exact, &done.after, "IRET", findings);
-    }
+pub(crate) fn return_is_the_models(returned: &Returned, findings: &mut Findings) {
+    judge(&returned.exact, &returned.after, "IRET", findings);
 }
 
 #[cold]

@@ -74,9 +74,7 @@ pub fn quick(machine: &mut Machine) -> Quick {
     });
     machine.vcpu.restore(&snapshot);
     match seen {
-        Ok(Seen { breakpoints, in_software }) => {
-            Quick { usable: Ok(()), breakpoints, in_software }
-        }
+        Ok(Seen { breakpoints, in_software }) => Quick { usable: Ok(()), breakpoints, in_software },
         Err(wrong) => Quick {
             usable: Err(Problem::unusable(SHOWS, wrong)),
             breakpoints: DebugRegisters::NONE,

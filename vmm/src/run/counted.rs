@@ -1,82 +1,68 @@
 //! From boundary to boundary by the deterministic clock: where an interrupt could be taken the guest is
 //! stepped, elsewhere it runs.
 
-use super::step::{Stepping, classify};
-use super::{Observer, Run, Stop};
+use super::departure::Departure;
+use super::stepping::{Stepping, classify};
+use super::{Event, Pace, Run, Step, Turn};
 use crate::machine::{Exit, MachineError};
 use crate::probe::{loads_trap_flag, raised_event};
 use ia32::{Eflags, State};
-use std::time::Instant;
 
 impl Run {
     /// Goes on by the deterministic clock: steps where an interrupt could be taken, and runs where
-    /// none can. None if an instruction was stepped and nothing else happened.
-    pub(super) fn deterministic(
-        &mut self,
-        observer: &mut impl Observer,
-    ) -> Result<Option<Exit>, MachineError> {
-        if self.alarm_at.is_none() {
-            self.alarm_at = Some(u64::MAX);
-            let patience = self.give_up_at.map(|at| at.saturating_duration_since(Instant::now()));
-            self.machine.vcpu.set_alarm(patience)?;
+    /// none can.
+    pub(super) fn run_counted(&mut self) -> Turn {
+        self.set_patience()?;
+        if self.departure.as_ref().is_some_and(Departure::is_interrupt) {
+            return self.run_on(false);
         }
-        if self.exact.is_some() {
-            if !self.event_is_pending() {
-                self.finish()?;
-            }
-            let state = self.machine.vcpu.state();
-            if self.begin_exact(&state)? {
-                let time_passes = self.due.is_some() || self.devices.interrupt_pending();
-                let counts = time_passes && state.interruptible();
-                return self.go_on_exactly(state, counts, observer);
-            }
-        }
-        if self.injected.is_some() {
-            self.machine.vcpu.request_interrupt_window(false);
-            return self.machine.vcpu.run().map(Some);
-        }
-        let waiting = self.devices.interrupt_pending();
-        let timed = self.due.is_some();
-        if !timed && !waiting {
-            self.machine.vcpu.request_interrupt_window(false);
-            return self.machine.vcpu.run().map(Some);
+        if self.due.is_none() && !self.devices.interrupt_pending() {
+            return self.run_on(false);
         }
         self.finish()?;
         let state = self.machine.vcpu.state();
-        let stepped = state.interruptible() || self.follows_kernel && state.cpl() == 0;
-        if !stepped {
-            self.machine.vcpu.request_interrupt_window(true);
-            return self.machine.vcpu.run().map(Some);
+        if !state.interruptible() && !self.follows(&state) {
+            return self.run_on(true);
         }
-        self.step(state, observer)
+        self.step(state)
+    }
+
+    /// Lets the guest run to its next exit, or to the next boundary at which an interrupt would be taken.
+    fn run_on(&mut self, window: bool) -> Turn {
+        self.machine.vcpu.request_interrupt_window(window);
+        let exit = self.machine.vcpu.run()?;
+        self.exited(exit)
+    }
+
+    /// The instruction at `state` is to be told.
+    fn follows(&self, state: &State) -> bool {
+        matches!(self.pace, Pace::Counted { follows_kernel: true, .. }) && state.cpl() == 0
     }
 
     /// Executes one instruction at a boundary where an interrupt could be taken.
-    fn step(
-        &mut self,
-        state: State,
-        observer: &mut impl Observer,
-    ) -> Result<Option<Exit>, MachineError> {
+    fn step(&mut self, state: State) -> Turn {
         let at = state.instruction_address();
         let mut code = [0; 15];
         let count = self.probes.read_code(&self.machine.linear(), at, &mut code);
         let class = classify(&code[..count]);
-        if class == Stepping::MaySwitchTasks {
+        if matches!(class, Stepping::MaySwitchTasks | Stepping::EntersWithoutGate) {
             let exit = self.run_one(state)?;
-            // What comes next may be an event of another task, from another state.
-            self.before = None;
-            return Ok(Some(exit));
+            // What comes next may be an event of another task, or has nothing to do with this state.
+            self.departure = None;
+            return self.exited(exit);
         }
         let steps_itself = state.eflags.contains(Eflags::TF)
             || (class == Stepping::LoadsFlags
                 && loads_trap_flag(&state, &self.machine.linear(), &code[..count]));
-        if class == Stepping::EntersWithoutGate {
-            let exit = self.run_one(state)?;
-            self.before = None;
-            return Ok(Some(exit));
+        if state.eflags.contains(Eflags::RF)
+            && self.probes.site_at(at).is_some_and(|site| site.asked)
+        {
+            // Some models push RF for an interrupt, and its return would hide the breakpoint.
+            self.machine.vcpu.set_eflags(state.eflags.0 & !Eflags::RF.0);
         }
         if class == Stepping::Never || steps_itself || self.probes.is_site(at) {
-            return self.run_one(state).map(Some);
+            let exit = self.run_one(state)?;
+            return self.exited(exit);
         }
         self.machine.vcpu.request_interrupt_window(false);
         let snapshot = self.machine.vcpu.snapshot();
@@ -93,20 +79,17 @@ impl Run {
                 if state.interruptible() {
                     self.clock.tick();
                 }
-                if self.follows_kernel && state.cpl() == 0 {
-                    let (before, code) = (&state, &code[..count]);
-                    observer.look(&self.machine, &after, Stop::Step { before, code });
-                }
-                Ok(None)
+                let told = self.follows(&state);
+                Ok(told.then(|| Event::Step(Box::new(Step::new(state, after, &code[..count])))))
             }
             Exit::MemoryRead { .. } | Exit::MemoryWrite { .. } => {
                 self.clock.tick();
                 self.step_again = true;
-                Ok(Some(exit))
+                self.exited(exit)
             }
             Exit::Interrupted | Exit::Shutdown | Exit::InternalError { .. } => {
                 self.step_again = true;
-                Ok(Some(exit))
+                self.exited(exit)
             }
             _ => {
                 // The instruction raised an event, and its frame was pushed under stepping: let it
@@ -114,9 +97,9 @@ impl Run {
                 self.machine.vcpu.restore(&snapshot);
                 let exit = self.run_one(state)?;
                 if class == Stepping::TakesNextAlong {
-                    self.before = None;
+                    self.departure = None;
                 }
-                Ok(Some(exit))
+                self.exited(exit)
             }
         }
     }
@@ -129,7 +112,7 @@ impl Run {
             self.clock.tick();
             self.machine.vcpu.hold_interrupts_for_one_instruction();
         }
-        self.before = Some(Box::new(state));
+        self.departure = Some(Departure::by_instruction(state));
         self.machine.vcpu.request_interrupt_window(true);
         self.machine.vcpu.run()
     }
@@ -142,13 +125,5 @@ impl Run {
         if linear.read(at, &mut byte).is_some() {
             let _ = linear.write(at, &[byte[0] & !1]);
         }
-    }
-
-    /// The instruction that was to happen has not.
-    pub(super) fn stands_still(&mut self) -> bool {
-        let now = self.machine.vcpu.state();
-        self.before.as_ref().is_some_and(|before| {
-            before.eip == now.eip && before.cpl() == now.cpl() && before.general == now.general
-        })
     }
 }

@@ -1,0 +1,112 @@
+//! The library, as a kernel's own tests use it.
+
+use esp0::guest::{Guest, GuestError, Judged};
+use esp0::guests;
+use esp0::probe::Choice;
+use ia32::{Vector, Word};
+
+fn micro() -> esp0::guest::Setup {
+    let guest = guests::guest("micro").expect("it is carried");
+    let mut setup = Guest::from_bytes("micro", guest.kernel);
+    for command in guest.modules {
+        let program = guests::program(command).expect("it is carried");
+        setup = setup.module(*command, program.bytes);
+    }
+    setup
+}
+
+#[test]
+fn a_kernel_is_run_to_a_place_and_asked() {
+    let mut guest = micro().deterministic().boot().expect("micro boots");
+    let entry = guest.run_until(|entry| entry.vector == Vector(0x80)).expect("it calls");
+    assert_eq!(entry.frame.selector(Word::Cs), Some(0x1b));
+    let registers = guest.registers();
+    assert_eq!((registers.eip, registers.general.esp), (entry.after.eip, entry.frame.address));
+    // The frame, read by whoever asks.
+    let eip = guest.read_u32(entry.frame.address).expect("the kernel's stack is mapped");
+    assert_eq!(Some(eip), entry.frame.get(Word::Eip));
+    let next = guest.run_entries(3).expect("three more");
+    assert_eq!(next.sequence, entry.sequence + 3);
+    guest.run_until_console("compute").expect("it tells its tasks");
+    let end = guest.run_to_end().expect("it powers off");
+    assert!(end.ending.is_good(), "{}", end.ending);
+    guest.assert_clean();
+    assert!(matches!(guest.run_until(|_| true), Err(GuestError::Ended { .. })));
+}
+
+#[test]
+fn what_is_changed_after_a_checkpoint_is_gone_after_going_back() {
+    let mut guest = micro().boot().expect("micro boots");
+    let entry = guest.run_until(|entry| entry.vector == Vector(0x80)).expect("it calls");
+    let checkpoint = guest.checkpoint().expect("KVM gives its state");
+    let plain = guest.run_until(|_| true).expect("another entry");
+    guest.restore(&checkpoint).expect("KVM takes its state");
+    // Another system call, which no program makes: the kernel refuses it, and goes on.
+    let mut registers = guest.registers();
+    let before = registers.general;
+    registers.general.eax = 0xdead;
+    guest.set_registers(&registers).expect("KVM takes registers");
+    guest.write(entry.frame.address, &[0x11; 4]).expect("the stack is mapped");
+    assert_eq!(guest.read_u32(entry.frame.address).ok(), Some(0x1111_1111));
+    guest.restore(&checkpoint).expect("KVM takes its state");
+    assert_eq!(guest.registers().general, before);
+    assert_eq!(guest.read_u32(entry.frame.address).ok(), entry.frame.get(Word::Eip));
+    let again = guest.run_until(|_| true).expect("another entry");
+    assert_eq!(format!("{again:?}"), format!("{plain:?}"));
+    guest.assert_clean();
+}
+
+#[test]
+fn an_address_is_run_to_and_the_guest_goes_on_as_if_nothing_had_been_there() {
+    for probes in [Choice::Auto, Choice::Breakpoint, Choice::Patch] {
+        let mut guest = micro().probes(probes).boot().expect("micro boots");
+        let entry = guest.run_until(|entry| entry.origin.ring == 3).expect("a task runs");
+        // Where the task goes on.
+        let back = entry.frame.get(Word::Eip).expect("it was pushed");
+        let state = guest.run_until_address(back).expect("it returns");
+        assert_eq!((state.eip, state.cpl()), (back, 3));
+        let end = guest.run_to_end().expect("it powers off");
+        assert!(end.ending.is_good(), "{}", end.ending);
+        guest.assert_clean();
+    }
+}
+
+#[test]
+fn an_interrupt_is_delivered_at_the_boundary_at_which_the_guest_stands() {
+    let mut guest = micro().boot().expect("micro boots");
+    let entry = guest.run_until(|entry| entry.origin.ring == 3).expect("a task runs");
+    assert!(!guest.inject(0x20).expect("KVM answers"), "IF is clear behind an interrupt gate");
+    let back = entry.frame.get(Word::Eip).expect("it was pushed");
+    guest.run_until_address(back).expect("it returns");
+    assert!(guest.inject(0x20).expect("KVM answers"), "ring 3 takes interrupts");
+    let injected = guest.run_until(|_| true).expect("it comes");
+    assert_eq!(injected.vector, Vector(0x20));
+    assert_eq!(injected.frame.get(Word::Eip), Some(back), "nothing was executed before it");
+    guest.assert_clean();
+}
+
+#[test]
+fn findings_are_values_and_assert_clean_tells_them() {
+    let broken = guests::guest("broken").expect("it is carried");
+    let setup = Guest::from_bytes("broken", broken.kernel);
+    let mut guest = setup.command_line("plant=esp0_not_updated").boot().expect("it boots");
+    let mut judged = 0;
+    while !matches!(guest.next_event().expect("KVM runs it"), Judged::End(_)) {
+        judged += 1;
+    }
+    assert!(judged > 10);
+    let rules: Vec<_> = guest.findings().iter().map(|found| found.finding.rule).collect();
+    assert_eq!(rules, ["suspended_stack"]);
+    let told = std::panic::catch_unwind(|| guest.assert_clean()).expect_err("it panics");
+    let text = told.downcast_ref::<String>().expect("with a text");
+    assert!(text.contains("expected") && text.contains("got  ") && text.contains("#2"), "{text}");
+}
+
+#[test]
+fn what_contradicts_itself_is_refused() {
+    let exact = micro().exact();
+    assert!(matches!(exact.clone().real_time().boot(), Err(GuestError::Contradiction(_))));
+    assert!(matches!(exact.probes(Choice::None).boot(), Err(GuestError::Contradiction(_))));
+    assert!(matches!(Guest::from_file("/no/such/kernel"), Err(GuestError::Read { .. })));
+    assert!(matches!(Guest::from_bytes("text", *b"no kernel").boot(), Err(GuestError::Boot(_))));
+}

@@ -1,0 +1,588 @@
+//! A kernel under test: booted, run to a place, asked, put back.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), esp0::guest::GuestError> {
+//! use esp0::guest::Guest;
+//!
+//! let mut guest = Guest::from_file("kernel.elf")?.memory_mib(64).deterministic().boot()?;
+//! let entry = guest.run_until(|entry| entry.vector.0 == 0x80)?;
+//! assert_eq!(entry.frame.get(ia32::Word::Cs), Some(0x1b));
+//! guest.run_until_console("init: ready")?;
+//! guest.assert_clean();
+//! # Ok(())
+//! # }
+//! ```
+//! Each entry and return on the way is judged by the rules of [`crate::check`]; what they find is kept
+//! ([`Guest::findings`]), and [`Guest::assert_clean`] panics with it, each finding with what was expected
+//! beside what came.
+
+use crate::boot::{self, BootError, KernelFile, ModuleFile};
+use crate::check::{Checker, Finding, Judgement};
+use crate::devices::Devices;
+use crate::entry::{Entry, Return, TaskSwitch};
+use crate::host::Backend;
+use crate::host::doctor::{Problem, quick};
+use crate::machine::{Machine, MachineError};
+use crate::probe::Choice;
+use crate::run::{
+    Checkpoint as RunCheckpoint, ClockChoice, Counters, End, Ending, Event, Options, Run,
+    entry_state,
+};
+use crate::trace::{Colour, FindingText, event_name, task_name};
+use ia32::{State, Word};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use thiserror::Error;
+
+/// Why a guest cannot be booted, or did not come to where it was to.
+#[derive(Debug, Error)]
+pub enum GuestError {
+    /// The kernel or a module cannot be read.
+    #[error("{path} cannot be read: {source}", path = path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// The image cannot be booted.
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    /// There is no KVM that runs 32-bit kernels. The test is to be run where there is one: on a processor with
+    /// virtualisation, or by `scripts/kvm-host`, which brings one of its own.
+    #[error("{0}")]
+    NoKvm(Problem),
+    /// What was asked for contradicts itself.
+    #[error("{0}")]
+    Contradiction(&'static str),
+    /// KVM refused something on the way.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// The guest ended before.
+    #[error("the guest ended before {wanted}: {ending}{console}")]
+    Ended {
+        /// What it was run to.
+        wanted: String,
+        /// How it ended.
+        ending: Ending,
+        /// The last lines of its console.
+        console: String,
+    },
+    /// No symbol of that name.
+    #[error("the kernel has no symbol {0}")]
+    NoSymbol(String),
+    /// Memory is not mapped, or is no RAM.
+    #[error("there is no memory of the guest at {0:08x}")]
+    NoMemory(u64),
+}
+
+/// How a guest is to be booted.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    name: String,
+    kernel: Vec<u8>,
+    modules: Vec<(String, Vec<u8>)>,
+    command_line: String,
+    memory: u64,
+    clock: ClockChoice,
+    probes: Choice,
+    exact: bool,
+    timeout: Option<Duration>,
+}
+
+impl Setup {
+    /// RAM, in MiB; 16 unless it is said.
+    #[must_use]
+    pub fn memory_mib(mut self, mib: u64) -> Self {
+        self.memory = mib << 20;
+        self
+    }
+
+    /// The kernel's command line.
+    #[must_use]
+    pub fn command_line(mut self, text: impl Into<String>) -> Self {
+        self.command_line = text.into();
+        self
+    }
+
+    /// One more module: what the kernel is told of it (its name and arguments), and its bytes.
+    #[must_use]
+    pub fn module(mut self, command: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
+        self.modules.push((command.into(), bytes.into()));
+        self
+    }
+
+    /// Time is counted in instructions, so that a run repeats to the byte: this is so unless something else is
+    /// said.
+    #[must_use]
+    pub fn deterministic(mut self) -> Self {
+        self.clock = ClockChoice::DETERMINISTIC;
+        self
+    }
+
+    /// The same, an instruction taking so many nanoseconds of the guest's time.
+    #[must_use]
+    pub fn nanoseconds_per_instruction(mut self, nanoseconds: u64) -> Self {
+        self.clock = ClockChoice::Deterministic { nanoseconds_per_instruction: nanoseconds.max(1) };
+        self
+    }
+
+    /// The timer follows the time that the guest ran.
+    #[must_use]
+    pub fn real_time(mut self) -> Self {
+        self.clock = ClockChoice::Real;
+        self
+    }
+
+    /// Everything is stepped, so that the state before each event is known and all of memory after it is held
+    /// against the model; slow.
+    #[must_use]
+    pub fn exact(mut self) -> Self {
+        self.exact = true;
+        self
+    }
+
+    /// How entries are caught.
+    #[must_use]
+    pub fn probes(mut self, choice: Choice) -> Self {
+        self.probes = choice;
+        self
+    }
+
+    /// Ends the run after this wall-clock time; a minute unless it is said.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// The guest in front of its first instruction.
+    ///
+    /// # Errors
+    /// [`GuestError`] if there is no usable KVM, the image cannot be booted, or what was asked for contradicts
+    /// itself.
+    pub fn boot(self) -> Result<Guest, GuestError> {
+        if self.exact && self.clock == ClockChoice::Real {
+            return Err(GuestError::Contradiction(
+                "exact mode steps the guest, so it needs the deterministic clock",
+            ));
+        }
+        if self.exact && self.probes == Choice::None {
+            return Err(GuestError::Contradiction(
+                "exact mode catches events by probes, so it needs some",
+            ));
+        }
+        let mut machine = Machine::new(self.memory)
+            .map_err(|error| GuestError::NoKvm(Problem::no_machine(error)))?;
+        let seen = quick(&mut machine);
+        let backend = seen.corrected(Backend::detect());
+        seen.usable.map_err(GuestError::NoKvm)?;
+        let kernel = KernelFile { name: &self.name, bytes: &self.kernel };
+        let modules: Vec<ModuleFile<'_>> = self
+            .modules
+            .iter()
+            .map(|(command, bytes)| ModuleFile { name: command, command, bytes })
+            .collect();
+        let boot = boot::load(machine.memory.all(), kernel, &modules, &self.command_line)?;
+        machine.vcpu.set_state(&entry_state(&boot.entry));
+        let options = Options {
+            clock: self.clock,
+            probes: self.probes,
+            breakpoints: seen.breakpoints,
+            timeout: self.timeout,
+            exact: self.exact,
+        };
+        Ok(Guest {
+            run: Run::new(machine, Devices::new(self.memory), &options),
+            symbols: boot.image.symbols,
+            known: Known {
+                checker: Checker::new(&backend),
+                findings: Vec::new(),
+                notes: Vec::new(),
+                console: Vec::new(),
+                end: None,
+            },
+            backend,
+        })
+    }
+}
+
+/// A finding, and where it was made.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Where: `#214 int 0x80 in task 3`.
+    pub place: String,
+    /// What.
+    pub finding: Finding,
+}
+
+/// What has been seen so far; part of a checkpoint.
+#[derive(Clone, Debug)]
+struct Known {
+    checker: Checker,
+    findings: Vec<Found>,
+    notes: Vec<Found>,
+    console: Vec<u8>,
+    end: Option<End>,
+}
+
+/// A guest as it was: registers, memory, devices, and what had been seen. A copy is cheap.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    run: RunCheckpoint,
+    known: Known,
+}
+
+/// A kernel that has been booted.
+#[derive(Debug)]
+pub struct Guest {
+    run: Run,
+    symbols: boot::symbols::Symbols,
+    backend: Backend,
+    known: Known,
+}
+
+/// What the guest came to, with what the rules say of it.
+#[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "as for run::Event")]
+pub enum Judged {
+    /// An entry.
+    Entry(Entry, Judgement),
+    /// A return that is about to happen.
+    Return(Return, Judgement),
+    /// A task switch by hardware.
+    Switch(Box<TaskSwitch>, Judgement),
+    /// The guest wrote to its console.
+    Console(Vec<u8>),
+    /// The guest stands at an address at which it was to stop.
+    Reached(Box<State>),
+    /// The guest ended.
+    End(End),
+}
+
+impl Guest {
+    /// The kernel in a file: an ELF32 image or a flat one, with a Multiboot header.
+    ///
+    /// # Errors
+    /// [`GuestError::Read`] if it cannot be read.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Setup, GuestError> {
+        let path = path.as_ref();
+        let kernel = std::fs::read(path)
+            .map_err(|source| GuestError::Read { path: path.to_owned(), source })?;
+        Ok(Self::from_bytes(path.display().to_string(), kernel))
+    }
+
+    /// The kernel in these bytes; `name` is for messages.
+    pub fn from_bytes(name: impl Into<String>, kernel: impl Into<Vec<u8>>) -> Setup {
+        Setup {
+            name: name.into(),
+            kernel: kernel.into(),
+            modules: Vec::new(),
+            command_line: String::new(),
+            memory: 16 << 20,
+            clock: ClockChoice::DETERMINISTIC,
+            probes: Choice::Auto,
+            exact: false,
+            timeout: Some(Duration::from_secs(60)),
+        }
+    }
+
+    /// Lets the guest go on to what happens next, and judges it.
+    ///
+    /// # Errors
+    /// [`GuestError::Machine`] if KVM refuses something.
+    pub fn next_event(&mut self) -> Result<Judged, GuestError> {
+        loop {
+            match self.run.next_event()? {
+                Event::Entry(entry) => {
+                    let judgement = self.known.checker.entry(&entry);
+                    let place = format!(
+                        "#{} {} in {} (EIP {:08x})",
+                        entry.sequence,
+                        event_name(entry.kind, entry.vector),
+                        task_name(judgement.task),
+                        entry.frame.get(Word::Eip).unwrap_or(0),
+                    );
+                    self.keep(&place, &judgement);
+                    return Ok(Judged::Entry(entry, judgement));
+                }
+                Event::Return(returning) => {
+                    let judgement = self.known.checker.leave(&returning);
+                    self.keep(&format!("IRET after #{}", returning.after_sequence), &judgement);
+                    return Ok(Judged::Return(returning, judgement));
+                }
+                Event::Returned(returned) => {
+                    let judgement = self.known.checker.returned(&returned);
+                    self.keep(&format!("IRET after #{}", returned.after_sequence), &judgement);
+                }
+                Event::Switch(switch) => {
+                    let judgement = self.known.checker.switch(&switch);
+                    self.keep(&format!("the switch after #{}", switch.after_sequence), &judgement);
+                    return Ok(Judged::Switch(switch, judgement));
+                }
+                Event::Console(bytes) => {
+                    self.known.console.extend_from_slice(&bytes);
+                    return Ok(Judged::Console(bytes));
+                }
+                Event::Reached(state) => return Ok(Judged::Reached(state)),
+                Event::StackLoad(_) | Event::Resumed(_) | Event::Step(_) => {}
+                Event::End(end) => {
+                    self.known.end = Some(end.clone());
+                    return Ok(Judged::End(end));
+                }
+            }
+        }
+    }
+
+    /// Runs to the next entry into ring 0 of which `wanted` is true.
+    ///
+    /// # Errors
+    /// [`GuestError::Ended`] if the guest ends before.
+    pub fn run_until(&mut self, wanted: impl Fn(&Entry) -> bool) -> Result<Entry, GuestError> {
+        loop {
+            match self.next_event()? {
+                Judged::Entry(entry, _) if wanted(&entry) => return Ok(entry),
+                Judged::End(end) => return Err(self.ended("the entry that was wanted", end)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Runs over `count` entries into ring 0; the last of them.
+    ///
+    /// # Errors
+    /// [`GuestError::Ended`] if the guest ends before.
+    pub fn run_entries(&mut self, count: u64) -> Result<Entry, GuestError> {
+        let mut left = count.max(1);
+        self.run_until_mut(format!("{count} entries"), |judged| {
+            left -= u64::from(matches!(judged, Judged::Entry(..)));
+            left == 0
+        })
+        .map(|judged| match judged {
+            Judged::Entry(entry, _) => entry,
+            _ => unreachable!("the count changes at entries only"),
+        })
+    }
+
+    /// Runs until the console has `text`, in what was written so far or from now on.
+    ///
+    /// # Errors
+    /// [`GuestError::Ended`] if the guest ends before.
+    pub fn run_until_console(&mut self, text: &str) -> Result<(), GuestError> {
+        while !self.console().contains(text) {
+            if let Judged::End(end) = self.next_event()? {
+                if self.console().contains(text) {
+                    break;
+                }
+                return Err(self.ended(&format!("its console had {text:?}"), end));
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs to the linear address `address`, in front of the instruction there; the registers.
+    ///
+    /// # Errors
+    /// [`GuestError::Ended`] if the guest ends before.
+    pub fn run_until_address(&mut self, address: u32) -> Result<State, GuestError> {
+        self.run.stop_at(address, true)?;
+        let reached = self.run_until_mut(format!("it came to {address:08x}"), |judged| {
+            matches!(judged, Judged::Reached(_))
+        });
+        self.run.stop_at(address, false)?;
+        reached.map(|judged| match judged {
+            Judged::Reached(state) => *state,
+            _ => unreachable!("it was run to an address"),
+        })
+    }
+
+    /// Runs to the function, or another label, of that name in the kernel; the registers.
+    ///
+    /// # Errors
+    /// [`GuestError::NoSymbol`] if the kernel has none, and as [`Guest::run_until_address`].
+    pub fn run_until_symbol(&mut self, name: &str) -> Result<State, GuestError> {
+        let address = self.symbol(name)?;
+        self.run_until_address(address)
+    }
+
+    /// The address of a symbol of the kernel.
+    ///
+    /// # Errors
+    /// [`GuestError::NoSymbol`] if the kernel has none.
+    pub fn symbol(&self, name: &str) -> Result<u32, GuestError> {
+        self.symbols.address_of(name).ok_or_else(|| GuestError::NoSymbol(name.into()))
+    }
+
+    /// Runs to the end.
+    ///
+    /// # Errors
+    /// [`GuestError::Machine`] if KVM refuses something.
+    pub fn run_to_end(&mut self) -> Result<End, GuestError> {
+        loop {
+            if let Judged::End(end) = self.next_event()? {
+                return Ok(end);
+            }
+        }
+    }
+
+    fn run_until_mut(
+        &mut self,
+        wanted: String,
+        mut is: impl FnMut(&Judged) -> bool,
+    ) -> Result<Judged, GuestError> {
+        loop {
+            let judged = self.next_event()?;
+            if is(&judged) {
+                return Ok(judged);
+            }
+            if let Judged::End(end) = judged {
+                return Err(self.ended(&wanted, end));
+            }
+        }
+    }
+
+    fn ended(&self, wanted: &str, end: End) -> GuestError {
+        let console = self.console();
+        let lines: Vec<&str> = console.lines().rev().take(5).collect();
+        let mut last = String::new();
+        for line in lines.iter().rev() {
+            let _ = write!(last, "\n     │ {}", line.escape_debug());
+        }
+        GuestError::Ended { wanted: wanted.into(), ending: end.ending, console: last }
+    }
+
+    /// The registers.
+    pub fn registers(&mut self) -> State {
+        self.run.state()
+    }
+
+    /// Changes general registers, EIP and EFLAGS.
+    ///
+    /// # Errors
+    /// [`GuestError::Machine`] if KVM refuses.
+    pub fn set_registers(&mut self, state: &State) -> Result<(), GuestError> {
+        Ok(self.run.set_registers(state)?)
+    }
+
+    /// `N` bytes at a linear address, as the paging of the moment maps it.
+    ///
+    /// # Errors
+    /// [`GuestError::NoMemory`] if any of them is not mapped.
+    pub fn read<const N: usize>(&self, address: u32) -> Result<[u8; N], GuestError> {
+        let mut bytes = [0; N];
+        let read = self.run.machine().linear().read(address, &mut bytes);
+        read.map(|()| bytes).ok_or(GuestError::NoMemory(address.into()))
+    }
+
+    /// The little-endian word at a linear address.
+    ///
+    /// # Errors
+    /// As [`Guest::read`].
+    pub fn read_u32(&self, address: u32) -> Result<u32, GuestError> {
+        self.read(address).map(u32::from_le_bytes)
+    }
+
+    /// Replaces bytes at a linear address, whatever the page's rights.
+    ///
+    /// # Errors
+    /// As [`Guest::read`].
+    pub fn write(&mut self, address: u32, bytes: &[u8]) -> Result<(), GuestError> {
+        self.run.write_linear(address, bytes).ok_or(GuestError::NoMemory(address.into()))
+    }
+
+    /// `N` bytes at a physical address.
+    ///
+    /// # Errors
+    /// [`GuestError::NoMemory`] if any of them is no RAM.
+    pub fn read_physical<const N: usize>(&self, address: u64) -> Result<[u8; N], GuestError> {
+        self.run.machine().memory.read_array(address).ok_or(GuestError::NoMemory(address))
+    }
+
+    /// Replaces bytes at a physical address.
+    ///
+    /// # Errors
+    /// As [`Guest::read_physical`].
+    pub fn write_physical(&mut self, address: u64, bytes: &[u8]) -> Result<(), GuestError> {
+        self.run.write_physical(address, bytes).ok_or(GuestError::NoMemory(address))
+    }
+
+    /// Delivers an external interrupt at this boundary. False if the guest takes none here.
+    ///
+    /// # Errors
+    /// [`GuestError::Machine`] if KVM refuses.
+    pub fn inject(&mut self, vector: u8) -> Result<bool, GuestError> {
+        Ok(self.run.inject(vector)?)
+    }
+
+    /// The guest as it is.
+    ///
+    /// # Errors
+    /// [`GuestError::Machine`] if KVM does not give its state.
+    pub fn checkpoint(&mut self) -> Result<Checkpoint, GuestError> {
+        Ok(Checkpoint { run: self.run.checkpoint()?, known: self.known.clone() })
+    }
+
+    /// Puts the guest back to what it was. Going on from there gives the same events.
+    ///
+    /// # Errors
+    /// [`GuestError::Machine`] if KVM does not take its state.
+    pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), GuestError> {
+        self.run.restore(&checkpoint.run)?;
+        self.known = checkpoint.known.clone();
+        Ok(())
+    }
+
+    /// What the guest wrote to its console.
+    pub fn console(&self) -> String {
+        String::from_utf8_lossy(&self.known.console).into_owned()
+    }
+
+    /// What is wrong, in the order in which it was found.
+    pub fn findings(&self) -> &[Found] {
+        &self.known.findings
+    }
+
+    /// What is unusual, but consistent.
+    pub fn notes(&self) -> &[Found] {
+        &self.known.notes
+    }
+
+    /// How the guest ended, if it has.
+    pub fn end(&self) -> Option<&End> {
+        self.known.end.as_ref()
+    }
+
+    /// What stands behind /dev/kvm.
+    pub fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> Counters {
+        self.run.counters()
+    }
+
+    /// Nothing has been found so far.
+    ///
+    /// # Panics
+    /// If something has, with each finding as `esp0 run` prints it.
+    #[track_caller]
+    pub fn assert_clean(&self) {
+        if self.known.findings.is_empty() {
+            return;
+        }
+        let mut text = String::new();
+        for Found { place, finding } in &self.known.findings {
+            let place = place.clone();
+            let _ = writeln!(text, "{}", FindingText { finding, place, colour: Colour::default() });
+        }
+        panic!("{} findings\n{text}", self.known.findings.len());
+    }
+
+    fn keep(&mut self, place: &str, judgement: &Judgement) {
+        let found = |finding: &Finding| Found { place: place.to_owned(), finding: finding.clone() };
+        self.known.findings.extend(judgement.findings.iter().map(found));
+        self.known.notes.extend(judgement.notes.iter().map(found));
+    }
+}

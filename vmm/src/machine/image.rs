@@ -1,0 +1,183 @@
+//! Guest memory as it was at some moment, kept as a value.
+//!
+//! Pages are shared: an image that is made after another one holds only the pages that have changed since,
+//! and points to the other's for the rest. So many can be kept, and each can be gone back to.
+//!
+//! ```text
+//!   image ─► groups of 512 pages ─► pages      none: all zero
+//!              shared as a whole      shared one by one
+//! ```
+
+use super::Memory;
+use std::fmt;
+use std::sync::Arc;
+
+pub(super) const PAGE: usize = 4096;
+const PAGES_IN_GROUP: usize = 512;
+
+type Page = [u8; PAGE];
+type Group = [Option<Arc<Page>>; PAGES_IN_GROUP];
+
+/// Guest memory as it was at some moment. A copy shares all pages.
+#[derive(Clone)]
+pub struct MemoryImage {
+    groups: Vec<Arc<Group>>,
+}
+
+impl fmt::Debug for MemoryImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryImage").field("pages", &self.pages()).finish()
+    }
+}
+
+impl MemoryImage {
+    /// An image of all of `memory`.
+    pub(super) fn of(memory: &Memory) -> Self {
+        let pages = (memory.size() as usize).div_ceil(PAGE);
+        let groups = pages.div_ceil(PAGES_IN_GROUP);
+        let mut image =
+            MemoryImage { groups: vec![Arc::new([const { None }; PAGES_IN_GROUP]); groups] };
+        image.update(memory, 0..pages);
+        image
+    }
+
+    /// Takes these pages of `memory` in.
+    pub(super) fn update(&mut self, memory: &Memory, pages: impl IntoIterator<Item = usize>) {
+        for page in pages {
+            let start = (page * PAGE) as u64;
+            let Some(group) = self.groups.get_mut(page / PAGES_IN_GROUP) else { continue };
+            let index = page % PAGES_IN_GROUP;
+            let known: &[u8] = group[index].as_deref().map_or(&ZERO, |page| page);
+            if memory.equals(start, known) {
+                continue;
+            }
+            let mut bytes = Box::new(ZERO);
+            if memory.read(start, &mut bytes[..]).is_some() {
+                Arc::make_mut(group)[index] = (bytes[..] != ZERO[..]).then(|| Arc::from(bytes));
+            }
+        }
+    }
+
+    /// Writes to `memory` what this image has in another way than `now`, and what of `touched` is not as
+    /// here.
+    pub(super) fn write_to(
+        &self,
+        memory: &Memory,
+        now: &MemoryImage,
+        touched: impl IntoIterator<Item = usize>,
+    ) {
+        for (number, (then, now)) in self.groups.iter().zip(&now.groups).enumerate() {
+            if Arc::ptr_eq(then, now) {
+                continue;
+            }
+            for (index, (then, now)) in then.iter().zip(now.iter()).enumerate() {
+                let same = match (then, now) {
+                    (None, None) => true,
+                    (Some(then), Some(now)) => Arc::ptr_eq(then, now),
+                    _ => false,
+                };
+                if !same {
+                    self.write_page(memory, number * PAGES_IN_GROUP + index);
+                }
+            }
+        }
+        for page in touched {
+            self.write_page(memory, page);
+        }
+    }
+
+    fn write_page(&self, memory: &Memory, page: usize) {
+        let bytes = self.page(page);
+        let start = (page * PAGE) as u64;
+        if !memory.equals(start, bytes) {
+            // It was read from there.
+            let _ = memory.write(start, bytes);
+        }
+    }
+
+    fn page(&self, page: usize) -> &[u8] {
+        let group = self.groups.get(page / PAGES_IN_GROUP);
+        group.and_then(|group| group[page % PAGES_IN_GROUP].as_deref()).map_or(&ZERO, |page| page)
+    }
+
+    /// How many pages it holds that are not zero, shared ones too.
+    pub fn pages(&self) -> usize {
+        self.groups.iter().map(|group| group.iter().flatten().count()).sum()
+    }
+
+    /// How many pages it holds that `other` does not share.
+    pub fn pages_beside(&self, other: &MemoryImage) -> usize {
+        let groups = self.groups.iter().zip(&other.groups);
+        groups
+            .filter(|(one, two)| !Arc::ptr_eq(one, two))
+            .flat_map(|(one, two)| one.iter().zip(two.iter()))
+            .filter(|(one, two)| match (one, two) {
+                (Some(one), Some(two)) => !Arc::ptr_eq(one, two),
+                (one, _) => one.is_some(),
+            })
+            .count()
+    }
+}
+
+static ZERO: Page = [0; PAGE];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(memory: &Memory, page: u64, byte: u8) {
+        memory.write(page * PAGE as u64 + 7, &[byte]).unwrap();
+    }
+
+    fn byte(memory: &Memory, page: u64) -> u8 {
+        memory.read_array::<1>(page * PAGE as u64 + 7).unwrap()[0]
+    }
+
+    #[test]
+    fn an_image_can_be_gone_back_to_over_many_levels() {
+        let memory = Memory::detached(4 << 20).unwrap();
+        let mut images = vec![MemoryImage::of(&memory)];
+        for level in 1..=20_u8 {
+            write(&memory, u64::from(level) * 37, level);
+            write(&memory, 3, level);
+            let mut next = images.last().unwrap().clone();
+            next.update(&memory, [usize::from(level) * 37, 3]);
+            images.push(next);
+        }
+        let mut now = images.last().unwrap().clone();
+        for level in [5_u8, 20, 0, 11] {
+            images[usize::from(level)].write_to(&memory, &now, []);
+            now = images[usize::from(level)].clone();
+            assert_eq!(byte(&memory, 3), level);
+            for other in 1..=20_u8 {
+                let expected = if other <= level { other } else { 0 };
+                assert_eq!(byte(&memory, u64::from(other) * 37), expected, "level {level}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_not_changed_is_shared_and_what_is_zero_costs_nothing() {
+        let memory = Memory::detached(4 << 20).unwrap();
+        write(&memory, 600, 1);
+        write(&memory, 5, 1);
+        let first = MemoryImage::of(&memory);
+        assert_eq!(first.pages(), 2);
+        write(&memory, 5, 2);
+        let mut second = first.clone();
+        second.update(&memory, [5, 600]);
+        assert_eq!((second.pages(), second.pages_beside(&first)), (2, 1));
+        write(&memory, 5, 0);
+        second.update(&memory, [5]);
+        assert_eq!((second.pages(), second.pages_beside(&first)), (1, 0));
+    }
+
+    #[test]
+    fn pages_that_were_touched_since_are_put_back() {
+        let memory = Memory::detached(1 << 20).unwrap();
+        let image = MemoryImage::of(&memory);
+        write(&memory, 9, 4);
+        image.write_to(&memory, &image.clone(), [9]);
+        assert_eq!(byte(&memory, 9), 0);
+    }
+}

@@ -1,0 +1,82 @@
+//! What a run can be asked, and told, between two events.
+
+use super::departure::Departure;
+use super::{Phase, Run};
+use crate::machine::MachineError;
+use ia32::{State, Vector};
+
+impl Run {
+    /// The registers, as they are now.
+    pub fn state(&mut self) -> State {
+        match &self.phase {
+            Phase::AtProbe(stop) => stop.state(),
+            Phase::Ended(end) => end.state,
+            _ => self.machine.vcpu.state(),
+        }
+    }
+
+    /// Changes general registers, EIP and EFLAGS to those of `state`. A guest that is moved away from an
+    /// instruction does not execute it.
+    ///
+    /// # Errors
+    /// [`MachineError`] if KVM cannot finish the access that the last event was told at.
+    pub fn set_registers(&mut self, state: &State) -> Result<(), MachineError> {
+        self.leave_stop()?;
+        self.machine.vcpu.set_registers(state);
+        self.step_again = true;
+        Ok(())
+    }
+
+    /// Replaces bytes of memory by linear address; none if any of them is not mapped.
+    pub fn write_linear(&mut self, address: u32, bytes: &[u8]) -> Option<()> {
+        self.machine.linear().write(address, bytes)
+    }
+
+    /// Replaces bytes of memory by physical address; none if any of them is no RAM.
+    pub fn write_physical(&mut self, address: u64, bytes: &[u8]) -> Option<()> {
+        self.machine.memory.write(address, bytes)
+    }
+
+    /// Delivers an external interrupt at this boundary. False if the guest takes none here: IF is clear, or
+    /// an instruction holds interrupts off.
+    ///
+    /// # Errors
+    /// [`MachineError`] if KVM refuses it.
+    pub fn inject(&mut self, vector: u8) -> Result<bool, MachineError> {
+        self.leave_stop()?;
+        self.finish_access()?;
+        if self.departure.is_some() {
+            return Ok(false);
+        }
+        let state = self.machine.vcpu.state();
+        if !state.interruptible() || !self.machine.vcpu.ready_for_interrupt() {
+            return Ok(false);
+        }
+        self.machine.vcpu.inject(vector)?;
+        self.counters.injected += 1;
+        self.departure = Some(Departure::by_interrupt(Vector(vector), state));
+        Ok(true)
+    }
+
+    /// Tells [`Event::Reached`](super::Event::Reached) at the linear address `address` from now on, each time
+    /// before the instruction there; or no more.
+    ///
+    /// # Errors
+    /// [`MachineError`] if a probe cannot be set.
+    pub fn stop_at(&mut self, address: u32, on: bool) -> Result<(), MachineError> {
+        self.probes.ask(&mut self.machine, address, on)
+    }
+
+    /// The vCPU stands at its probe as if nothing were there: the instruction is taken up again when it goes
+    /// on, and the stop is not told a second time.
+    fn leave_stop(&mut self) -> Result<(), MachineError> {
+        if let Phase::AtProbe(stop) = &self.phase {
+            let state = stop.state();
+            let address = state.instruction_address();
+            self.unfinished = false;
+            self.phase = Phase::Ready;
+            self.probes.expose(&mut self.machine, address, state.eip)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,126 @@
+//! A run as it was between two events, as a value.
+
+use super::clock::Clock;
+use super::departure::Departure;
+use super::{Counters, Outward, Pace, Phase, Run};
+use crate::devices::Devices;
+use crate::entry::PendingSwitch;
+use crate::machine::{Exit, MachineCheckpoint, MachineError};
+use crate::probe::Probes;
+use ia32::State;
+
+/// A run as it was between two events: the machine, its devices, the probes, the clock, and what the run
+/// knew. Going on from it gives the same events as going on did the first time; on the real clock, as far as
+/// the guest's time decides nothing. A copy is cheap.
+///
+/// The time allowed and what was typed belong to the run and not to its checkpoints.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    machine: MachineCheckpoint,
+    devices: Devices,
+    probes: Probes,
+    clock: Clock,
+    pace: Pace,
+    phase: Phase,
+    departure: Option<Departure>,
+    outward: Outward,
+    switching: Option<PendingSwitch>,
+    holds_interrupts: bool,
+    due: Option<u64>,
+    counters: Counters,
+    sequence: u64,
+    last_state: State,
+}
+
+impl Checkpoint {
+    /// The machine's part.
+    pub fn machine(&self) -> &MachineCheckpoint {
+        &self.machine
+    }
+}
+
+impl Run {
+    /// The run as it is. It goes on as if none had been taken.
+    ///
+    /// # Errors
+    /// [`MachineError`] if KVM refuses a register set or its dirty log.
+    pub fn checkpoint(&mut self) -> Result<Checkpoint, MachineError> {
+        // An OUT over a no-op is finished when the probe is passed: until then the site is where the
+        // vCPU stands, and a vCPU that is put back there knows nothing of an OUT.
+        if !matches!(self.phase, Phase::AtProbe(_)) {
+            self.finish_access()?;
+        }
+        Ok(Checkpoint {
+            machine: self.machine.checkpoint()?,
+            devices: self.devices.clone(),
+            probes: self.probes.clone(),
+            clock: self.clock.clone(),
+            pace: self.pace.clone(),
+            phase: self.phase.clone(),
+            departure: self.departure.clone(),
+            outward: self.outward,
+            switching: self.switching.clone(),
+            holds_interrupts: self.holds_interrupts,
+            due: self.due,
+            counters: self.counters,
+            sequence: self.sequence,
+            last_state: self.last_state,
+        })
+    }
+
+    /// Puts the run back to what it was.
+    ///
+    /// # Errors
+    /// [`MachineError`] if KVM refuses a register set or its dirty log.
+    pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), MachineError> {
+        self.finish_access()?;
+        self.machine.restore(&checkpoint.machine)?;
+        let Checkpoint {
+            machine: _,
+            devices,
+            probes,
+            clock,
+            pace,
+            phase,
+            departure,
+            outward,
+            switching,
+            holds_interrupts,
+            due,
+            counters,
+            sequence,
+            last_state,
+        } = checkpoint.clone();
+        self.devices = devices;
+        self.probes = probes;
+        self.clock = clock;
+        self.pace = pace;
+        self.phase = phase;
+        self.departure = departure;
+        self.outward = outward;
+        self.switching = switching;
+        self.holds_interrupts = holds_interrupts;
+        self.due = due;
+        self.counters = counters;
+        self.sequence = sequence;
+        self.last_state = last_state;
+        self.step_again = true;
+        self.alarm.forget();
+        if let Pace::Exact(exact) = &mut self.pace {
+            exact.forget_quiet();
+        }
+        Ok(())
+    }
+
+    /// Completes the access that the last exit was for, in as many parts as it has.
+    pub(super) fn finish_access(&mut self) -> Result<(), MachineError> {
+        while std::mem::take(&mut self.unfinished) {
+            let exit = self.machine.vcpu.finish_instruction()?;
+            if matches!(exit, Exit::MemoryRead { .. }) {
+                self.machine.vcpu.mmio_data().fill(0xff);
+            }
+            self.unfinished = matches!(exit, Exit::MemoryRead { .. } | Exit::MemoryWrite { .. });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,229 @@
+//! The guest has stopped at a probe: entry, return, or task switch; then it passes.
+
+use super::departure::{Cause, Departure};
+use super::{Event, Outward, Phase, Run, Turn};
+use crate::entry::{
+    PendingSwitch, Scene, TaskSwitch, capture_entry, capture_return, capture_switch,
+};
+use crate::machine::{Exit, MachineError};
+use crate::probe::{NO_OP_LENGTH, Passed};
+use ia32::State;
+
+/// The vCPU stands at a probe.
+#[derive(Clone, Debug)]
+pub(super) struct AtProbe {
+    /// The site's address.
+    address: u32,
+    /// The state there; EIP is the site's.
+    state: State,
+    /// What has not been told yet.
+    next: Untold,
+}
+
+/// What has to be told of a stop, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Untold {
+    /// The site is a gate's target, or nothing of this was looked at.
+    Entry,
+    /// An IRET may stand there.
+    Return,
+    /// It may have been asked for.
+    Reached,
+    /// Nothing: the instruction is to happen.
+    Pass,
+}
+
+impl AtProbe {
+    /// The state there.
+    pub(super) fn state(&self) -> State {
+        self.state
+    }
+}
+
+impl Run {
+    /// The task switch that was to come, if it has.
+    #[cold]
+    pub(super) fn complete_switch(&mut self) -> Option<TaskSwitch> {
+        let state = self.machine.vcpu.state();
+        match self.switching.take()?.complete(&self.machine, &state) {
+            Ok(switch) => {
+                // A task that goes on in an outer ring does so as after a return.
+                self.outward.ring = Some(switch.ring()).filter(|ring| *ring > switch.before.cpl());
+                Some(switch)
+            }
+            Err(pending) => {
+                self.switching = Some(pending);
+                None
+            }
+        }
+    }
+
+    /// The guest stopped at the probe at `address`.
+    #[inline]
+    pub(super) fn stopped_at(&mut self, address: u32, exit: &Exit) -> Turn {
+        self.counters.stops += 1;
+        self.unfinished = matches!(exit, Exit::PortWrite { .. });
+        let mut state = self.machine.vcpu.state();
+        if *exit == Exit::Halt {
+            // HLT left EIP after itself; the site is where it stands.
+            state.eip = state.eip.wrapping_sub(1);
+        }
+        self.at_probe(AtProbe { address, state, next: Untold::Entry })
+    }
+
+    /// Goes on with a stop at a probe.
+    #[inline]
+    pub(super) fn at_probe(&mut self, mut stop: AtProbe) -> Turn {
+        if stop.next == Untold::Entry {
+            stop.next = Untold::Return;
+            if let Some(event) = self.entry_at(&stop)? {
+                self.phase = Phase::AtProbe(stop);
+                return Ok(Some(event));
+            }
+        }
+        if stop.next == Untold::Return {
+            stop.next = Untold::Reached;
+            if let Some(event) = self.return_at(&stop) {
+                self.phase = Phase::AtProbe(stop);
+                return Ok(Some(event));
+            }
+        }
+        if stop.next == Untold::Reached {
+            stop.next = Untold::Pass;
+            if self.probes.site_at(stop.address).is_some_and(|site| site.asked) {
+                let event = Event::Reached(Box::new(stop.state));
+                self.phase = Phase::AtProbe(stop);
+                return Ok(Some(event));
+            }
+        }
+        self.pass(stop.address, stop.state)?;
+        Ok(None)
+    }
+
+    /// The entry that a stop shows, if its site is the target of a gate.
+    #[inline]
+    fn entry_at(&mut self, stop: &AtProbe) -> Turn {
+        let changed = match &self.departure {
+            Some(departure) if departure.watched => Some(self.machine.memory_changes()?),
+            _ => None,
+        };
+        // Since a return to an outer ring no kernel code has run that could have changed its IDT.
+        if self.outward.ring.is_none_or(|ring| ring == 0) {
+            self.probes.follow(&mut self.machine, &stop.state)?;
+        }
+        let departure = self.departure.take();
+        let Some(site) = self.probes.site_at(stop.address).filter(|site| !site.resumes) else {
+            return Ok(None);
+        };
+        if site.vectors.is_empty() {
+            return Ok(None);
+        }
+        let mut scene = Scene {
+            sequence: self.sequence + 1,
+            time: self.clock.instructions(),
+            ring: self.outward.ring,
+            ..Scene::default()
+        };
+        let cause = match departure {
+            Some(Departure { before, cause: Cause::Interrupt(vector), .. }) => {
+                scene.injected = Some((vector, before));
+                Some(Cause::Interrupt(vector))
+            }
+            Some(Departure { before, cause, .. }) => {
+                scene.before = Some(before);
+                Some(cause)
+            }
+            None => None,
+        };
+        let entry = capture_entry(&self.machine, &self.probes, &site.vectors, stop.state, scene);
+        let Some(mut entry) = entry else { return Ok(None) };
+        if let (Some(cause), Some(changed)) = (cause, changed) {
+            self.complete(&mut entry, &cause, changed);
+        }
+        self.sequence += 1;
+        self.last_state = stop.state;
+        self.outward = Outward::default();
+        Ok(Some(Event::Entry(entry)))
+    }
+
+    /// The return that a stop shows, if an IRET stands there. In exact mode each IRET is told at its own
+    /// boundary.
+    #[inline]
+    fn return_at(&mut self, stop: &AtProbe) -> Option<Event> {
+        let iret = self.probes.site_at(stop.address)?.iret?;
+        if self.is_exact() {
+            return None;
+        }
+        let time = self.clock.instructions();
+        let returning = capture_return(&self.machine, &iret, stop.state, self.sequence, time);
+        let ring = returning.ring();
+        let untold = self.clock.is_deterministic() && ring != 0;
+        self.outward = Outward { ring: Some(ring), untold };
+        Some(Event::Return(returning))
+    }
+
+    /// Lets the instruction under the probe at `address` happen.
+    #[inline]
+    fn pass(&mut self, address: u32, state: State) -> Result<(), MachineError> {
+        let (mut loads_idt, mut passes_itself) = (false, false);
+        if let Some(site) = self.probes.site_at(address) {
+            if site.resumes {
+                self.step_again = true;
+                return self.probes.resumed(&mut self.machine, address, state.eip);
+            }
+            loads_idt = site.loads_idt;
+            passes_itself = self.probes.passes_itself(site);
+            if let Some(jump) = site.far_jump {
+                let time = self.clock.instructions();
+                self.switching =
+                    capture_switch(&self.machine, &self.probes, jump, state, self.sequence, time);
+            }
+        }
+        let passed = if passes_itself {
+            if !self.unfinished {
+                // The vCPU was put back here: no OUT is under way that KVM would complete.
+                self.machine.vcpu.set_eip(state.eip.wrapping_add(NO_OP_LENGTH));
+            }
+            Passed::WithNextRun
+        } else if self.is_exact() {
+            self.step_again = true;
+            return self.probes.expose(&mut self.machine, address, state.eip);
+        } else {
+            self.probes.pass(&mut self.machine, address, state.eip)?
+        };
+        match passed {
+            Passed::WithNextRun => {
+                let completes = passes_itself || self.unfinished;
+                if completes && self.clock.is_deterministic() && state.interruptible() {
+                    self.finish()?;
+                    self.clock.tick();
+                }
+            }
+            Passed::Stepped | Passed::Done => {
+                if passed == Passed::Stepped {
+                    self.counters.exits += 1;
+                    self.counters.stepped += 1;
+                }
+                self.step_again = true;
+                if state.interruptible() {
+                    self.clock.tick();
+                }
+            }
+            Passed::Exposed => {
+                self.counters.exits += 1;
+                self.step_again = true;
+                // What it raises is an event from this very state.
+                self.departure = self.switching.is_none().then(|| Departure::by_instruction(state));
+                if let Some(at) = self.switching.as_ref().and_then(PendingSwitch::goes_on_in_ring_0)
+                {
+                    self.probes.await_resumption(&mut self.machine, at)?;
+                }
+            }
+        }
+        if loads_idt {
+            let state = self.machine.vcpu.state();
+            self.probes.follow(&mut self.machine, &state)?;
+        }
+        Ok(())
+    }
+}
