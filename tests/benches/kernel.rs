@@ -16,7 +16,7 @@ use esp0::entry::{Entry, Return};
 use esp0::guests;
 use esp0::machine::Machine;
 use esp0::probe::{Choice, DebugRegisters};
-use esp0::run::{ClockChoice, Ending, Observer, Options, Run, Stop, entry_state};
+use esp0::run::{ClockChoice, Ending, Follow, Observer, Options, Run, Stop, entry_state};
 use ia32::{State, Vector};
 use std::collections::BTreeMap;
 use std::fs;
@@ -151,7 +151,7 @@ fn interrupts() -> [f64; 2] {
         exact: false,
     };
     let mut run = guest("interrupt", 8, &options);
-    run.follow_kernel();
+    run.follow(Follow::Kernel);
     let mut steps = Steps::default();
     let end = run.run(&mut steps).expect("KVM");
     assert_eq!(end.ending, Ending::PoweredOff);

@@ -51,7 +51,7 @@ fn two_machines_on_two_threads_do_not_disturb_each_other() {
 #[test]
 fn one_run_is_ended_and_times_out_without_the_other() {
     // In real time, so that each needs its own alarm.
-    let endless = || Experiment::with_programs(&["compute 1000000"]).real_time();
+    let endless = || Experiment::with_programs(&["sleeper 1000000"]).real_time();
     let mut stopped = endless().start();
     let mut timed = endless().timeout(Duration::from_secs(3)).start();
     let stop = stopped.stop_request().clone();

@@ -13,3 +13,4 @@ pub mod machine;
 pub mod probe;
 pub mod run;
 pub mod trace;
+pub mod writer;

@@ -9,7 +9,7 @@ use crate::guests;
 use crate::host::Backend;
 use crate::machine::{Machine, MachineError, StopRequest};
 use crate::probe::{Choice, DebugRegisters};
-use crate::run::{ClockChoice, Ending, Options, Run, entry_state};
+use crate::run::{ClockChoice, Ending, Follow, Options, Run, entry_state};
 use std::time::Duration;
 use thiserror::Error;
 
@@ -199,7 +199,7 @@ pub fn run(scenario: &Scenario, plant: Option<&str>, host: &Host) -> Result<Reco
     let mut run =
         Run::new(machine, Devices::new(MEMORY), &options).with_stop_request(host.stop.clone());
     if scenario.follow {
-        run.follow_kernel();
+        run.follow(Follow::Kernel);
     }
     let mut recorder = Recorder::new(&host.backend, scenario);
     let end = run.run(&mut recorder)?;

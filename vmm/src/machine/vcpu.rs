@@ -512,6 +512,15 @@ impl Vcpu {
         self.fd.set_sync_dirty_reg(SyncReg::VcpuEvents);
     }
 
+    /// Takes the shadow of [`hold_interrupts_for_one_instruction`](Vcpu::hold_interrupts_for_one_instruction)
+    /// back, where the instruction has not been executed.
+    pub fn release_interrupts(&mut self) {
+        let events = &mut self.fd.sync_regs_mut().events;
+        events.interrupt.shadow = 0;
+        events.flags |= KVM_VCPUEVENT_VALID_SHADOW;
+        self.fd.set_sync_dirty_reg(SyncReg::VcpuEvents);
+    }
+
     /// KVM would take an interrupt now: IF is set, no shadow, no event half delivered.
     pub fn ready_for_interrupt(&mut self) -> bool {
         let run = self.fd.get_kvm_run();

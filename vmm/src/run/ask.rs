@@ -49,8 +49,15 @@ impl Run {
             return Ok(false);
         }
         let state = self.machine.vcpu.state();
-        if !state.interruptible() || !self.machine.vcpu.ready_for_interrupt() {
+        if !state.interruptible() {
             return Ok(false);
+        }
+        if !self.machine.vcpu.ready_for_interrupt() {
+            // What KVM said last may be of before a change.
+            self.machine.vcpu.finish_instruction()?;
+            if !self.machine.vcpu.ready_for_interrupt() {
+                return Ok(false);
+            }
         }
         self.machine.vcpu.inject(vector)?;
         self.counters.injected += 1;

@@ -3,7 +3,7 @@
 
 use super::departure::Departure;
 use super::stepping::{Stepping, classify};
-use super::{Event, Pace, Run, Step, Turn};
+use super::{Event, Follow, Pace, Run, Step, Turn};
 use crate::machine::{Exit, MachineError};
 use crate::probe::{loads_trap_flag, raised_event};
 use ia32::{Eflags, State};
@@ -16,15 +16,18 @@ impl Run {
         if self.departure.as_ref().is_some_and(Departure::is_interrupt) {
             return self.run_on(false);
         }
-        if self.due.is_none() && !self.devices.interrupt_pending() {
+        let timed = self.due.is_some() || self.devices.interrupt_pending();
+        let everything = matches!(self.pace, Pace::Counted { follow: Follow::Everything });
+        if !timed && !everything {
             return self.run_on(false);
         }
         self.finish()?;
         let state = self.machine.vcpu.state();
-        if !state.interruptible() && !self.follows(&state) {
-            return self.run_on(true);
+        let stops_here = timed && state.interruptible();
+        if !stops_here && !self.follows(&state) {
+            return self.run_on(timed);
         }
-        self.step(state)
+        self.step(state, stops_here)
     }
 
     /// Lets the guest run to its next exit, or to the next boundary at which an interrupt would be taken.
@@ -35,18 +38,22 @@ impl Run {
     }
 
     /// The instruction at `state` is to be told.
-    fn follows(&self, state: &State) -> bool {
-        matches!(self.pace, Pace::Counted { follows_kernel: true, .. }) && state.cpl() == 0
+    pub(super) fn follows(&self, state: &State) -> bool {
+        match self.pace {
+            Pace::Counted { follow: Follow::Everything } => true,
+            Pace::Counted { follow: Follow::Kernel } => state.cpl() == 0,
+            _ => false,
+        }
     }
 
-    /// Executes one instruction at a boundary where an interrupt could be taken.
-    fn step(&mut self, state: State) -> Turn {
+    /// Executes one instruction, which takes time if `counts`.
+    fn step(&mut self, state: State, counts: bool) -> Turn {
         let at = state.instruction_address();
         let mut code = [0; 15];
         let count = self.probes.read_code(&self.machine.linear(), at, &mut code);
         let class = classify(&code[..count]);
         if matches!(class, Stepping::MaySwitchTasks | Stepping::EntersWithoutGate) {
-            let exit = self.run_one(state)?;
+            let exit = self.run_one(state, counts)?;
             // What comes next may be an event of another task, or has nothing to do with this state.
             self.departure = None;
             return self.exited(exit);
@@ -61,7 +68,7 @@ impl Run {
             self.machine.vcpu.set_eflags(state.eflags.0 & !Eflags::RF.0);
         }
         if class == Stepping::Never || steps_itself || self.probes.is_site(at) {
-            let exit = self.run_one(state)?;
+            let exit = self.run_one(state, counts)?;
             return self.exited(exit);
         }
         self.machine.vcpu.request_interrupt_window(false);
@@ -76,14 +83,16 @@ impl Run {
                 }
                 self.counters.stepped += 1;
                 self.counters.exits += 1;
-                if state.interruptible() {
+                if counts {
                     self.clock.tick();
                 }
                 let told = self.follows(&state);
                 Ok(told.then(|| Event::Step(Box::new(Step::new(state, after, &code[..count])))))
             }
             Exit::MemoryRead { .. } | Exit::MemoryWrite { .. } => {
-                self.clock.tick();
+                if counts {
+                    self.clock.tick();
+                }
                 self.step_again = true;
                 self.exited(exit)
             }
@@ -95,7 +104,7 @@ impl Run {
                 // The instruction raised an event, and its frame was pushed under stepping: let it
                 // happen again without.
                 self.machine.vcpu.restore(&snapshot);
-                let exit = self.run_one(state)?;
+                let exit = self.run_one(state, counts)?;
                 if class == Stepping::TakesNextAlong {
                     self.departure = None;
                 }
@@ -106,10 +115,12 @@ impl Run {
 
     /// Lets the instruction at this boundary happen without stepping. An interrupt shadow keeps KVM
     /// from reporting the open window before it has.
-    fn run_one(&mut self, state: State) -> Result<Exit, MachineError> {
+    fn run_one(&mut self, state: State, counts: bool) -> Result<Exit, MachineError> {
         self.step_again = true;
-        if state.interruptible() {
+        if counts {
             self.clock.tick();
+        }
+        if state.interruptible() {
             self.machine.vcpu.hold_interrupts_for_one_instruction();
         }
         self.departure = Some(Departure::by_instruction(state));

@@ -127,11 +127,23 @@ enum Pace {
     Free,
     /// One instruction where an interrupt could be taken, and freely elsewhere.
     Counted {
-        /// The guest is stepped in ring 0 too, and each instruction there is told.
-        follows_kernel: bool,
+        /// What is stepped and told beside that.
+        follow: Follow,
     },
     /// One instruction everywhere; what an event does is undone and seen as a whole.
     Exact(Box<ExactState>),
+}
+
+/// Which instructions are told, each as [`Event::Step`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Follow {
+    /// None.
+    #[default]
+    Nothing,
+    /// Those of ring 0, once the guest's timer runs.
+    Kernel,
+    /// All, whatever the ring.
+    Everything,
 }
 
 /// Where a run stands between two calls of [`Run::next_event`], and what comes first in the next one.
@@ -175,7 +187,7 @@ impl Run {
         let clock = Clock::new(options.clock);
         let pace = match (clock.is_deterministic(), options.exact) {
             (true, true) => Pace::Exact(Box::default()),
-            (true, false) => Pace::Counted { follows_kernel: false },
+            (true, false) => Pace::Counted { follow: Follow::Nothing },
             (false, _) => Pace::Free,
         };
         Run {
@@ -202,12 +214,12 @@ impl Run {
         }
     }
 
-    /// Tells each instruction of ring 0 from now on, as [`Event::Step`], once the guest's timer runs. It is
-    /// for the deterministic clock, on which it changes nothing: instructions with interrupts closed take
-    /// no time then either.
-    pub fn follow_kernel(&mut self) {
-        if let Pace::Counted { follows_kernel } = &mut self.pace {
-            *follows_kernel = true;
+    /// Tells these instructions from now on. It is for the deterministic clock, on which it changes nothing:
+    /// instructions take as much time as they do otherwise. What leaves the VM by itself or enters a handler
+    /// is not told; the latter is an entry.
+    pub fn follow(&mut self, what: Follow) {
+        if let Pace::Counted { follow } = &mut self.pace {
+            *follow = what;
         }
     }
 

@@ -1,11 +1,11 @@
 //! The guest has stopped at a probe: entry, return, or task switch; then it passes.
 
 use super::departure::{Cause, Departure};
-use super::{Event, Outward, Phase, Run, Turn};
+use super::{Event, Follow, Outward, Pace, Phase, Run, Step, Turn};
 use crate::entry::{
     PendingSwitch, Scene, TaskSwitch, capture_entry, capture_return, capture_switch,
 };
-use crate::machine::{Exit, MachineError};
+use crate::machine::Exit;
 use crate::probe::{NO_OP_LENGTH, Passed};
 use ia32::State;
 
@@ -68,6 +68,14 @@ impl Run {
             // HLT left EIP after itself; the site is where it stands.
             state.eip = state.eip.wrapping_sub(1);
         }
+        if let Some(departure) = &self.departure
+            && departure.stands_still(&state)
+            && departure.before.interruptible()
+        {
+            // The shadow that was to hold until this instruction had been executed is none of the guest's.
+            self.machine.vcpu.release_interrupts();
+            state.interrupt_shadow = departure.before.interrupt_shadow;
+        }
         self.at_probe(AtProbe { address, state, next: Untold::Entry })
     }
 
@@ -96,8 +104,7 @@ impl Run {
                 return Ok(Some(event));
             }
         }
-        self.pass(stop.address, stop.state)?;
-        Ok(None)
+        self.pass(stop.address, stop.state)
     }
 
     /// The entry that a stop shows, if its site is the target of a gate.
@@ -162,14 +169,15 @@ impl Run {
         Some(Event::Return(returning))
     }
 
-    /// Lets the instruction under the probe at `address` happen.
+    /// Lets the instruction under the probe at `address` happen. It is told where everything is.
     #[inline]
-    fn pass(&mut self, address: u32, state: State) -> Result<(), MachineError> {
+    fn pass(&mut self, address: u32, state: State) -> Turn {
         let (mut loads_idt, mut passes_itself) = (false, false);
         if let Some(site) = self.probes.site_at(address) {
             if site.resumes {
                 self.step_again = true;
-                return self.probes.resumed(&mut self.machine, address, state.eip);
+                self.probes.resumed(&mut self.machine, address, state.eip)?;
+                return Ok(None);
             }
             loads_idt = site.loads_idt;
             passes_itself = self.probes.passes_itself(site);
@@ -179,6 +187,7 @@ impl Run {
                     capture_switch(&self.machine, &self.probes, jump, state, self.sequence, time);
             }
         }
+        let mut event = None;
         let passed = if passes_itself {
             if !self.unfinished {
                 // The vCPU was put back here: no OUT is under way that KVM would complete.
@@ -187,7 +196,8 @@ impl Run {
             Passed::WithNextRun
         } else if self.is_exact() {
             self.step_again = true;
-            return self.probes.expose(&mut self.machine, address, state.eip);
+            self.probes.expose(&mut self.machine, address, state.eip)?;
+            return Ok(None);
         } else {
             self.probes.pass(&mut self.machine, address, state.eip)?
         };
@@ -208,6 +218,7 @@ impl Run {
                 if state.interruptible() {
                     self.clock.tick();
                 }
+                event = self.followed_step(state);
             }
             Passed::Exposed => {
                 self.counters.exits += 1;
@@ -224,6 +235,18 @@ impl Run {
             let state = self.machine.vcpu.state();
             self.probes.follow(&mut self.machine, &state)?;
         }
-        Ok(())
+        Ok(event)
+    }
+
+    /// The instruction at `before`, which has just been executed, where everything is told.
+    fn followed_step(&mut self, before: State) -> Option<Event> {
+        if !matches!(self.pace, Pace::Counted { follow: Follow::Everything }) {
+            return None;
+        }
+        let mut code = [0; 15];
+        let at = before.instruction_address();
+        let count = self.probes.read_code(&self.machine.linear(), at, &mut code);
+        let after = self.machine.vcpu.state();
+        Some(Event::Step(Box::new(Step::new(before, after, &code[..count]))))
     }
 }

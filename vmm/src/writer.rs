@@ -1,0 +1,153 @@
+//! Who wrote a word of memory.
+//!
+//! A finding about a word that changed is made long after the word was written. A run on the deterministic
+//! clock can be repeated to the byte, so the writer is found by running the same guest again: once to see
+//! between which two events the word changed last, and from the checkpoint before that on by single
+//! instructions. Nothing is kept, and nothing costs, until somebody asks.
+//!
+//! ```text
+//!  event  0 ──── 64 ──── 128 ─── … ─ i ─── i+1 ── … ─── the finding
+//!         ▲       ▲       ▲          └ the word changes here: step
+//!         checkpoints     └ go back, run to i
+//! ```
+
+use crate::machine::MachineError;
+use crate::run::{Checkpoint, Event, Follow, Run};
+use ia32::State;
+
+/// Events between two checkpoints.
+const SPACING: usize = 64;
+/// Checkpoints that are kept at most; then each second one is dropped, and the spacing doubles.
+const KEPT: usize = 128;
+
+/// Which word, and until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Physical address of the word, of four bytes.
+    pub address: u64,
+    /// The value that it was found with; of several writes the last one that left this is looked for.
+    pub value: u32,
+    /// The number of the entry at which, or after which, it was found.
+    pub at_entry: u64,
+}
+
+/// Who wrote it.
+#[derive(Clone, Debug)]
+pub enum Writer {
+    /// An instruction.
+    Instruction {
+        /// The state in front of it.
+        before: Box<State>,
+        /// The number of the last entry before it.
+        after_entry: u64,
+        /// What the word was.
+        old: u32,
+    },
+    /// The processor, by pushing the frame of an entry.
+    Push {
+        /// The entry's number.
+        entry: u64,
+        /// What the word was.
+        old: u32,
+    },
+    /// Something between two stops: an instruction that leaves the VM, or a device.
+    Unseen {
+        /// The number of the last entry before it.
+        after_entry: u64,
+        /// What the word was.
+        old: u32,
+    },
+}
+
+/// Finds out who wrote the word, in `run`: the same guest on the deterministic clock, in front of its first
+/// instruction. None if the word did not change before the entry that the question names, or the guest
+/// ended before.
+///
+/// # Errors
+/// [`MachineError`] if KVM refuses something.
+pub fn who_wrote(run: &mut Run, question: Question) -> Result<Option<Writer>, MachineError> {
+    let Some((change, checkpoint)) = last_change(run, question)? else { return Ok(None) };
+    run.restore(&checkpoint.state)?;
+    let (mut event, mut entries) = (checkpoint.event, checkpoint.entries);
+    while event < change {
+        entries += u64::from(matches!(run.next_event()?, Event::Entry(_)));
+        event += 1;
+    }
+    let old = word(run, question.address);
+    run.follow(Follow::Everything);
+    let mut last = old;
+    loop {
+        let told = run.next_event()?;
+        let now = word(run, question.address);
+        if now != last && now == question.value {
+            let old = last;
+            return Ok(Some(match told {
+                Event::Step(step) => {
+                    Writer::Instruction { before: Box::new(step.before), after_entry: entries, old }
+                }
+                Event::Entry(entry) => Writer::Push { entry: entry.sequence, old },
+                _ => Writer::Unseen { after_entry: entries, old },
+            }));
+        }
+        last = now;
+        match told {
+            Event::Entry(_) => entries += 1,
+            Event::End(_) => return Ok(None),
+            _ => {}
+        }
+    }
+}
+
+/// A checkpoint, and how many events and entries came before it.
+struct Kept {
+    event: usize,
+    entries: u64,
+    state: Checkpoint,
+}
+
+/// The number of the event before the last change of the word to the value asked for, and the checkpoint
+/// before that.
+fn last_change(run: &mut Run, question: Question) -> Result<Option<(usize, Kept)>, MachineError> {
+    let mut kept: Vec<Kept> = Vec::new();
+    let (mut event, mut entries, mut spacing) = (0, 0, SPACING);
+    let mut last = word(run, question.address);
+    let mut change = None;
+    loop {
+        if event % spacing == 0 {
+            if kept.len() == KEPT {
+                let mut even = false;
+                kept.retain(|_| {
+                    even = !even;
+                    even
+                });
+                spacing *= 2;
+            }
+            kept.push(Kept { event, entries, state: run.checkpoint()? });
+        }
+        let told = run.next_event()?;
+        let now = word(run, question.address);
+        if now != last && now == question.value {
+            change = Some(event);
+        }
+        last = now;
+        event += 1;
+        match told {
+            Event::Entry(entry) => {
+                entries = entry.sequence;
+                if entries > question.at_entry {
+                    break;
+                }
+            }
+            Event::End(_) => break,
+            _ => {}
+        }
+    }
+    let Some(change) = change else { return Ok(None) };
+    let checkpoint = kept.into_iter().rfind(|kept| kept.event <= change);
+    Ok(checkpoint.map(|checkpoint| (change, checkpoint)))
+}
+
+/// 0 where there is no RAM.
+fn word(run: &Run, address: u64) -> u32 {
+    run.machine().memory.read_u32(address).unwrap_or(0)
+}
