@@ -6,6 +6,7 @@ mod classic;
 mod conform;
 mod endings;
 mod exact;
+mod exact_returns;
 mod hostile;
 mod outputs;
 mod plants;
