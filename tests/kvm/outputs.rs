@@ -201,3 +201,35 @@ fn a_hang_up_ends_a_run_as_a_termination_does() {
     let output = esp0_in_shell(script, &["--module", "compute 4000000000", "--timeout", "3"]);
     output.assert_status(4);
 }
+
+#[test]
+fn a_run_has_no_privileges_and_says_if_it_has() {
+    const WATCH: &str = r#""$0" "$@" >/dev/null & sleep 2; cat /proc/$!/status; kill $!; wait $!"#;
+    let endless = ["--module", "compute 4000000000", "--timeout", "60"];
+    let field = |output: &Output, name: &str| {
+        let line = output.stdout.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("no {name}\n{}{}", output.stdout, output.stderr))
+            .trim()
+            .to_owned()
+    };
+    let inside = esp0_in_shell(WATCH, &endless);
+    for (name, value) in [
+        ("Seccomp:", "2"),
+        ("NoNewPrivs:", "1"),
+        ("CapEff:", "0000000000000000"),
+        ("CapPrm:", "0000000000000000"),
+    ] {
+        assert_eq!(field(&inside, name), value, "{name}");
+    }
+    let outside = esp0_in_shell(WATCH, &[&endless[..], &["--no-sandbox"]].concat());
+    assert_eq!(field(&outside, "Seccomp:"), "0");
+    let told = esp0(&["--module", "sleeper 1", "--no-sandbox"]);
+    assert!(told.stdout.contains("\nsandbox      off, as asked for"), "{}", told.stdout);
+    let untold = esp0(&["--module", "sleeper 1"]);
+    assert!(!untold.stdout.contains("sandbox"), "{}", untold.stdout);
+    // Each way of running needs other requests of KVM.
+    for run in [&["--exact"][..], &["--clock", "real"], &["--probe", "none"], &["--probe", "patch"]]
+    {
+        esp0(&[run, &INNOCENT[..]].concat()).assert_status(0);
+    }
+}

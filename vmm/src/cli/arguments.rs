@@ -11,8 +11,8 @@ use std::time::Duration;
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 #[command(after_help = "Without a command, the microkernel that esp0 carries is booted.\n\n\
-    Exit status: 0 all entries right; 1 findings; 2 usage or bad input; 3 no usable KVM; \
-    4 the guest failed.")]
+    Exit status: 0 all entries right; 1 findings; 2 usage or bad input, or output that cannot be \
+    written; 3 no usable KVM; 4 the guest failed; 130 interrupted.")]
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Option<Command>,
@@ -127,6 +127,10 @@ pub(super) struct RunOptions {
     /// Tell more: what was loaded and what was counted; twice: a line for each return
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub(super) verbose: u8,
+
+    /// Run the guest without taking files, sockets and other system calls from esp0 first
+    #[arg(long)]
+    pub(super) no_sandbox: bool,
 
     /// When to colour the output
     #[arg(long, value_name = "WHEN", default_value = "auto")]

@@ -3,6 +3,7 @@
 use esp0::boot::BootError;
 use esp0::host::doctor::Problem;
 use esp0::machine::MachineError;
+use esp0::sandbox::SandboxError;
 use esp0::trace::visible_text;
 use std::io::{self, Write};
 use thiserror::Error;
@@ -27,6 +28,9 @@ pub(super) enum Failure {
         "no virtual machine can be made now: {0}: end something, or raise its limits (ulimit -a)"
     )]
     Shortage(String),
+    /// The guest was not to be run without a sandbox.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
     /// Standard output cannot be written.
     #[error("the output cannot be written: {0}")]
     Output(#[from] io::Error),
@@ -37,9 +41,11 @@ impl Failure {
     pub(super) fn status(&self) -> u8 {
         match self {
             Failure::Machine(error) if error.is_shortage() => super::UNWRITTEN,
-            Failure::Input(_) | Failure::Boot(_) | Failure::Output(_) | Failure::Shortage(_) => {
-                super::UNWRITTEN
-            }
+            Failure::Input(_)
+            | Failure::Boot(_)
+            | Failure::Output(_)
+            | Failure::Sandbox(_)
+            | Failure::Shortage(_) => super::UNWRITTEN,
             Failure::NoKvm(_) | Failure::Machine(_) => super::NO_KVM,
         }
     }

@@ -15,6 +15,7 @@ use esp0::host::doctor;
 use esp0::machine::{Machine, stop_on_signals, stop_requested};
 use esp0::probe::Choice;
 use esp0::run::{ClockChoice, End, Ending, Input as TypedInput, Options, Run, entry_state};
+use esp0::sandbox::{self, Files, Phase};
 use esp0::trace::{Colour, Header, JsonLines, Report, Sink, Verdict, visible_text};
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, IsTerminal, LineWriter, Write};
@@ -109,10 +110,14 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         },
     );
     let terminal = options.interactive.then(RawTerminal::new);
+    let withdrawn = (!options.no_sandbox).then(sandbox::withdraw).transpose()?;
     if options.interactive {
         run = run.with_input(TypedInput::new(Typed::new(io::stdin())));
     }
+    let boxed = |phase| if options.no_sandbox { Ok(()) } else { sandbox::filter(phase) };
+    boxed(if options.exact { Phase::ExactRun } else { Phase::Run })?;
     let end = run.run(&mut report)?;
+    boxed(Phase::Report)?;
     drop(terminal);
     report.finish();
 
@@ -131,6 +136,16 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         // The summary reads what the checker remembers.
         text = report.render_summary(&end.ending, &backend, &census);
         text.insert(0, '\n');
+        match withdrawn {
+            None => text += "sandbox      off, as asked for (--no-sandbox)\n",
+            Some(Files::FilteredOnly) if options.verbose > 0 => {
+                text += "sandbox      system calls; this kernel has no Landlock\n";
+            }
+            Some(Files::Withdrawn) if options.verbose > 0 => {
+                text += "sandbox      system calls and files\n";
+            }
+            Some(_) => {}
+        }
     }
     let last = report.summary().verdict_line(&end.ending, &backend);
     let _ = writeln!(text, "{last}");
