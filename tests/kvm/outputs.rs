@@ -190,21 +190,35 @@ fn a_file_that_may_grow_no_further_is_like_a_full_disk() {
 
 #[test]
 fn a_hang_up_ends_a_run_as_a_termination_does() {
+    let files = Files::new();
+    let run = ["--module", "compute 4000000000", "--quiet", "--timeout", "60"];
     for signal in ["HUP", "TERM"] {
-        let script = format!(r#""$0" "$@" & sleep 2; kill -{signal} $!; wait $!"#);
-        let run = ["--module", "compute 4000000000", "--quiet", "--timeout", "60"];
+        let out = files.path(signal);
+        let script = format!(
+            r#"{}; kill -{signal} $!; wait $!; s=$?; cat {out}; exit $s"#,
+            until_it_runs(&out)
+        );
         let output = esp0_in_shell(&script, &run);
         output.assert_status(130);
         assert!(output.last_line().starts_with("verdict: "), "{}{}", output.stdout, output.stderr);
     }
-    let script = r#"trap '' HUP; "$0" "$@" & sleep 1; kill -HUP $!; wait $!"#;
-    let output = esp0_in_shell(script, &["--module", "compute 4000000000", "--timeout", "3"]);
-    output.assert_status(4);
+    let out = files.path("ignored");
+    let script = format!("trap '' HUP; {}; kill -HUP $!; wait $!", until_it_runs(&out));
+    let run = ["--module", "compute 4000000000", "--quiet", "--timeout", "5"];
+    esp0_in_shell(&script, &run).assert_status(4);
+}
+
+/// Starts the program, and waits until its guest has printed something.
+fn until_it_runs(out: &str) -> String {
+    format!(
+        r#""$0" "$@" >{out} & until grep -q programs {out} || ! kill -0 $!; do sleep 0.1; done"#
+    )
 }
 
 #[test]
 fn a_run_has_no_privileges_and_says_if_it_has() {
-    const WATCH: &str = r#""$0" "$@" >/dev/null & sleep 2; cat /proc/$!/status; kill $!; wait $!"#;
+    let files = Files::new();
+    let watch = until_it_runs(&files.path("out")) + "; cat /proc/$!/status; kill $!; wait $!";
     let endless = ["--module", "compute 4000000000", "--timeout", "60"];
     let field = |output: &Output, name: &str| {
         let line = output.stdout.lines().find_map(|line| line.strip_prefix(name));
@@ -212,7 +226,7 @@ fn a_run_has_no_privileges_and_says_if_it_has() {
             .trim()
             .to_owned()
     };
-    let inside = esp0_in_shell(WATCH, &endless);
+    let inside = esp0_in_shell(&watch, &endless);
     for (name, value) in [
         ("Seccomp:", "2"),
         ("NoNewPrivs:", "1"),
@@ -221,7 +235,7 @@ fn a_run_has_no_privileges_and_says_if_it_has() {
     ] {
         assert_eq!(field(&inside, name), value, "{name}");
     }
-    let outside = esp0_in_shell(WATCH, &[&endless[..], &["--no-sandbox"]].concat());
+    let outside = esp0_in_shell(&watch, &[&endless[..], &["--no-sandbox"]].concat());
     assert_eq!(field(&outside, "Seccomp:"), "0");
     let told = esp0(&["--module", "sleeper 1", "--no-sandbox"]);
     assert!(told.stdout.contains("\nsandbox      off, as asked for"), "{}", told.stdout);

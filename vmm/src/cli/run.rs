@@ -98,6 +98,13 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     if options.verbose > 0 {
         report.print(&loaded(&boot));
     }
+    let withdrawn = (!options.no_sandbox).then(sandbox::withdraw).transpose()?;
+    let boxed = |phase| if options.no_sandbox { Ok(()) } else { sandbox::filter(phase) };
+    let phase = if options.exact { Phase::ExactRun } else { Phase::Run };
+    // Before the run's time counts; but a thread that reads what is typed has to be there first.
+    if !options.interactive {
+        boxed(phase)?;
+    }
     let mut run = Run::new(
         machine,
         Devices::new(size),
@@ -110,13 +117,23 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         },
     );
     let terminal = options.interactive.then(RawTerminal::new);
-    let withdrawn = (!options.no_sandbox).then(sandbox::withdraw).transpose()?;
     if options.interactive {
         run = run.with_input(TypedInput::new(Typed::new(io::stdin())));
     }
-    let boxed = |phase| if options.no_sandbox { Ok(()) } else { sandbox::filter(phase) };
-    boxed(if options.exact { Phase::ExactRun } else { Phase::Run })?;
-    let end = run.run(&mut report)?;
+    if options.interactive {
+        boxed(phase)?;
+    }
+    let end = match run.run(&mut report) {
+        Ok(end) => end,
+        Err(error) => {
+            // What was found before is found.
+            report.finish();
+            let failure = Failure::Machine(error);
+            tell(&failure.to_string());
+            let findings = report.summary().findings;
+            return Ok(if findings > 0 { FINDINGS } else { failure.status() });
+        }
+    };
     boxed(Phase::Report)?;
     drop(terminal);
     report.finish();

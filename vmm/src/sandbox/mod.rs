@@ -17,7 +17,8 @@
 //!  summary, verdict
 //! ```
 //! Each step can only take away, and none can be undone. A call that is not on the list ends the process at once, with a
-//! sentence and status 2: it is a bug of esp0's, or worse, and no verdict of such a process is worth anything.
+//! sentence and status 2: it is a bug of esp0's, or worse, and no verdict of such a process is worth anything. (With all
+//! signals blocked, as the C library has them while it starts a program, it ends by SIGSYS and without the sentence.)
 //!
 //! A list of what is forbidden was rejected, as each new kernel brings system calls that nobody has heard of.
 
