@@ -12,5 +12,6 @@ pub mod host;
 pub mod machine;
 pub mod probe;
 pub mod run;
+pub mod sandbox;
 pub mod trace;
 pub mod writer;

@@ -11,8 +11,8 @@ use std::time::Duration;
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 #[command(after_help = "Without a command, the microkernel that esp0 carries is booted.\n\n\
-    Exit status: 0 all entries right; 1 findings; 2 usage or bad input; 3 no usable KVM; \
-    4 the guest failed.")]
+    Exit status: 0 all entries right; 1 findings; 2 usage or bad input, or output that cannot be \
+    written; 3 no usable KVM; 4 the guest failed; 130 interrupted.")]
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Option<Command>,
@@ -86,12 +86,18 @@ pub(super) struct RunOptions {
     #[arg(long, value_name = "FILE")]
     pub(super) trace: Option<PathBuf>,
 
+    /// Write what the guest prints to this file, byte for byte: on the output what would move a cursor is
+    /// shown as its number
+    #[arg(long, value_name = "FILE")]
+    pub(super) raw_console: Option<PathBuf>,
+
     /// Print the guest's console, findings and the verdict only
     #[arg(short, long)]
     pub(super) quiet: bool,
 
     /// The terminal is the guest's serial line, on the real clock; Ctrl-A x ends the run. Without
-    /// modules micro starts its shell
+    /// modules micro starts its shell. Every byte is passed on, escape sequences too: what stands on the
+    /// screen may be the guest's, and only the exit status is esp0's for certain
     #[arg(short, long, conflicts_with = "clock")]
     pub(super) interactive: bool,
 
@@ -121,6 +127,10 @@ pub(super) struct RunOptions {
     /// Tell more: what was loaded and what was counted; twice: a line for each return
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub(super) verbose: u8,
+
+    /// Run the guest without taking files, sockets and other system calls from esp0 first
+    #[arg(long)]
+    pub(super) no_sandbox: bool,
 
     /// When to colour the output
     #[arg(long, value_name = "WHEN", default_value = "auto")]

@@ -2,11 +2,11 @@
 
 use super::arguments::RunOptions;
 use super::failure::Failure;
+use super::files::{FileId, read};
 use esp0::boot::{self, Boot, KernelFile, ModuleFile};
 use esp0::guests;
 use esp0::machine::Memory;
 use std::borrow::Cow;
-use std::fs;
 use std::path::Path;
 
 /// Files in memory, ready to be loaded.
@@ -19,6 +19,8 @@ pub(super) struct Input {
     command_line: String,
     /// The kernel is one that esp0 carries.
     pub(super) carried: bool,
+    /// The files that were read, and what they are.
+    pub(super) files: Vec<(FileId, String)>,
 }
 
 #[derive(Debug)]
@@ -26,6 +28,7 @@ struct Module {
     name: String,
     command: String,
     bytes: Cow<'static, [u8]>,
+    file: Option<FileId>,
 }
 
 impl Input {
@@ -35,8 +38,13 @@ impl Input {
         for command in &options.modules {
             modules.push(module(command)?);
         }
+        let mut files = Vec::new();
         let (kernel, bytes, carried) = match kernel {
-            Some(path) => (path.display().to_string(), read(path)?.into(), false),
+            Some(path) => {
+                let (bytes, id) = read(path)?;
+                files.extend(id.map(|id| (id, "the kernel".to_owned())));
+                (path.display().to_string(), bytes.into(), false)
+            }
             None => {
                 // clap allows no other names.
                 let guest = guests::guest(&options.guest).unwrap_or(&guests::GUESTS[0]);
@@ -50,7 +58,9 @@ impl Input {
                 (guest.name.to_owned(), Cow::Borrowed(guest.kernel), true)
             }
         };
-        Ok(Input { kernel, bytes, modules, command_line: options.cmdline.clone(), carried })
+        let named = |module: &Module| Some((module.file?, format!("the module {}", module.name)));
+        files.extend(modules.iter().filter_map(named));
+        Ok(Input { kernel, bytes, modules, command_line: options.cmdline.clone(), carried, files })
     }
 
     /// Loads the kernel and its modules.
@@ -80,17 +90,15 @@ fn module(command: &str) -> Result<Module, Failure> {
         return Err(Failure::Input("--module needs a file or the name of a program".into()));
     };
     let path = Path::new(name);
-    let bytes = match guests::program(command) {
-        Some(program) if !path.exists() => Cow::Borrowed(program.bytes),
-        _ => Cow::Owned(read(path)?),
+    let (bytes, id) = match guests::program(command) {
+        Some(program) if !path.exists() => (Cow::Borrowed(program.bytes), None),
+        _ => {
+            let (bytes, id) = read(path)?;
+            (Cow::Owned(bytes), id)
+        }
     };
     // The kernel is told the program's name, not where it was found.
     let file = path.file_name().map_or(name.into(), |file| file.to_string_lossy());
     let command = command.trim_start().replacen(name, &file, 1);
-    Ok(Module { name: name.into(), command, bytes })
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    fs::read(path)
-        .map_err(|error| Failure::Input(format!("{} cannot be read: {error}", path.display())))
+    Ok(Module { name: name.into(), command, bytes, file: id })
 }

@@ -1,24 +1,26 @@
 //! `esp0 run`: boots a kernel, checks its entries, prints the verdict.
 
 use super::arguments::RunOptions;
-use super::failure::Failure;
+use super::failure::{Failure, no_machine, tell};
+use super::files::{Destination, standard_output};
 use super::input::Input;
-use super::output::Closable;
+use super::output::Output;
 use super::terminal::{RawTerminal, Typed};
-use super::{FINDINGS, GUEST_FAILED, INTERRUPTED, OK, colour};
+use super::{FINDINGS, GUEST_FAILED, INTERRUPTED, OK, UNWRITTEN, colour};
 use esp0::boot::{Boot, Start};
 use esp0::check::Checker;
 use esp0::devices::{Devices, UnknownPorts};
 use esp0::host::Backend;
-use esp0::host::doctor::{self, Problem};
+use esp0::host::doctor;
 use esp0::machine::{Machine, StopRequest};
 use esp0::probe::Choice;
 use esp0::run::{ClockChoice, End, Ending, Input as TypedInput, Options, Run, entry_state};
-use esp0::trace::{Colour, Header, JsonLines, Report, Verdict};
+use esp0::sandbox::{self, Files, Phase};
+use esp0::trace::{Colour, Header, JsonLines, Report, Sink, Verdict, visible_text};
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, LineWriter, Write};
 use std::path::Path;
+use std::time::Instant;
 
 pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Failure> {
     if options.exact && options.clock == Some(ClockChoice::Real) {
@@ -31,7 +33,11 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
             "--exact needs probes: they are where an event is caught".into(),
         ));
     }
+    let until = options.timeout.map(|timeout| Instant::now() + timeout);
     let input = Input::read(kernel, options)?;
+    let stop = StopRequest::default();
+    stop.on_signals()?;
+    let destinations = Destinations::open(options, &input, until, &stop)?;
     let size = options.mem << 20;
     let deterministic = options.exact || (input.carried && !options.interactive);
     let clock = options.clock.unwrap_or(if deterministic {
@@ -44,10 +50,13 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         Err(error) => {
             // Bad input is bad with KVM or without.
             input.check(size)?;
-            return Err(Failure::NoKvm(Problem::no_machine(error).to_string()));
+            return Err(no_machine(error));
         }
     };
     let quick = doctor::quick(&mut machine);
+    if stop.is_requested() {
+        return Ok(INTERRUPTED);
+    }
     if let Err(problem) = &quick.usable {
         input.check(size)?;
         return Err(Failure::NoKvm(problem.to_string()));
@@ -56,29 +65,46 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let breakpoints = quick.breakpoints;
     let boot = input.load(&machine.memory)?;
     machine.vcpu.set_state(&entry_state(&boot.entry));
-    let trace = open_trace(options, &input, &backend, clock)?;
-    let stop = StopRequest::default();
-    stop.on_signals()?;
+    let Destinations { trace, console } = destinations;
+    let trace = begin_trace(trace, options, &input, &backend, clock)?;
+    let console = console.map(|file| {
+        let path = file.path().display().to_string();
+        file.begin().map_err(|error| unwritable("raw console", &path, &error))
+    });
+    let console = console.transpose()?;
 
     let colour = colour(options.color);
+    let out = Output::standard();
+    let columns = out.columns();
     let out: Box<dyn Write> = if io::stdout().is_terminal() {
-        Box::new(LineWriter::new(Closable::new(io::stdout().lock())))
+        Box::new(LineWriter::new(out))
     } else {
-        Box::new(BufWriter::new(Closable::new(io::stdout().lock())))
+        Box::new(BufWriter::new(out))
     };
-    let mut report = Report::new(out, Checker::new(&backend)).with_trace(trace).with_style(
-        colour,
-        options.frames.into(),
-        options.quiet || options.interactive,
-        options.verbose > 1,
-    );
+    let mut report = Report::new(out, Checker::new(&backend))
+        .with_trace(trace)
+        .with_console_file(console)
+        .with_columns(columns)
+        .with_style(
+            colour,
+            options.frames.into(),
+            options.quiet || options.interactive,
+            options.verbose > 1,
+        );
     report.summary().exact = options.exact;
     if options.interactive {
         report = report.with_raw_console();
     }
     report.summary().unprobed = Choice::from(options.probe) == Choice::None;
     if options.verbose > 0 {
-        report.print(&loaded(&boot))?;
+        report.print(&loaded(&boot));
+    }
+    let withdrawn = (!options.no_sandbox).then(sandbox::withdraw).transpose()?;
+    let boxed = |phase| if options.no_sandbox { Ok(()) } else { sandbox::filter(phase) };
+    let phase = if options.exact { Phase::ExactRun } else { Phase::Run };
+    // Before the run's time counts; but a thread that reads what is typed has to be there first.
+    if !options.interactive {
+        boxed(phase)?;
     }
     let mut run = Run::new(
         machine,
@@ -96,18 +122,32 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     if options.interactive {
         run = run.with_input(TypedInput::new(Typed::new(io::stdin(), stop)));
     }
-    let end = run.run(&mut report)?;
+    if options.interactive {
+        boxed(phase)?;
+    }
+    let end = match run.run(&mut report) {
+        Ok(end) => end,
+        Err(error) => {
+            // What was found before is found.
+            report.finish();
+            let failure = Failure::Machine(error);
+            tell(&failure.to_string());
+            let findings = report.summary().findings;
+            return Ok(if findings > 0 { FINDINGS } else { failure.status() });
+        }
+    };
+    boxed(Phase::Report)?;
     drop(terminal);
-    report.finish()?;
+    report.finish();
 
     let verdict = report.summary().verdict(&end.ending);
     if verdict == Verdict::GuestFailed {
         let text = failure(&end, &boot, &report.recent(), colour);
-        report.print(&text)?;
+        report.print(&text);
     }
     if options.verbose > 0 {
         let text = counted(&run);
-        report.print(&text)?;
+        report.print(&text);
     }
     let census = run.probes().census();
     let mut text = String::new();
@@ -115,27 +155,93 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         // The summary reads what the checker remembers.
         text = report.render_summary(&end.ending, &backend, &census);
         text.insert(0, '\n');
+        match withdrawn {
+            None => text += "sandbox      off, as asked for (--no-sandbox)\n",
+            Some(Files::FilteredOnly) if options.verbose > 0 => {
+                text += "sandbox      system calls; this kernel has no Landlock\n";
+            }
+            Some(Files::Withdrawn) if options.verbose > 0 => {
+                text += "sandbox      system calls and files\n";
+            }
+            Some(_) => {}
+        }
     }
-    let _ = writeln!(text, "{}", report.summary().verdict_line(&end.ending, &backend));
-    report.print(&text)?;
-    Ok(match verdict {
+    let last = report.summary().verdict_line(&end.ending, &backend);
+    let _ = writeln!(text, "{last}");
+    report.print(&text);
+    let status = match verdict {
         _ if end.ending == Ending::Stopped => INTERRUPTED,
         Verdict::Ok | Verdict::Unchecked => OK,
         Verdict::Findings => FINDINGS,
         Verdict::GuestFailed | Verdict::NoEntries => GUEST_FAILED,
-    })
+    };
+    Ok(tell_what_was_lost(&report, options, &last, status))
 }
 
-fn open_trace(
+/// Says which outputs are not whole. Who was found guilty stays so; a run of which a part was lost is not called
+/// right.
+fn tell_what_was_lost<W: Write>(
+    report: &Report<W>,
+    options: &RunOptions,
+    verdict: &str,
+    status: u8,
+) -> u8 {
+    let name = |path: &Option<std::path::PathBuf>| {
+        path.as_deref().map_or(String::new(), |path| path.display().to_string())
+    };
+    for lost in report.lost() {
+        tell(&match lost.sink {
+            Sink::Text => format!("the output cannot be written: {lost}; {verdict}"),
+            Sink::Trace => format!("the trace {} is not whole: {lost}", name(&options.trace)),
+            Sink::Console => {
+                format!("the raw console {} is not whole: {lost}", name(&options.raw_console))
+            }
+        });
+    }
+    if status == OK && !report.lost().is_empty() { UNWRITTEN } else { status }
+}
+
+/// The files that a run writes.
+struct Destinations {
+    trace: Option<Destination>,
+    console: Option<Destination>,
+}
+
+impl Destinations {
+    /// Opens them before anything is run, and none that is read or written otherwise.
+    fn open(
+        options: &RunOptions,
+        input: &Input,
+        until: Option<Instant>,
+        stop: &StopRequest,
+    ) -> Result<Self, Failure> {
+        let mut taken = input.files.clone();
+        taken.extend(standard_output());
+        let mut open = |path: &Option<std::path::PathBuf>, what: &str| {
+            let Some(path) = path else { return Ok(None) };
+            let destination = Destination::open(path, what, until, stop)?;
+            destination.differs_from(what, &taken)?;
+            taken.extend(destination.identity(what));
+            Ok::<_, Failure>(Some(destination))
+        };
+        let trace = open(&options.trace, "trace")?;
+        let console = open(&options.raw_console, "raw console")?;
+        Ok(Destinations { trace, console })
+    }
+}
+
+fn unwritable(what: &str, name: &str, error: &io::Error) -> Failure {
+    Failure::Input(format!("the {what} {name} cannot be written: {error}"))
+}
+
+fn begin_trace(
+    trace: Option<Destination>,
     options: &RunOptions,
     input: &Input,
     backend: &Backend,
     clock: ClockChoice,
 ) -> Result<Option<JsonLines>, Failure> {
-    let Some(path) = &options.trace else { return Ok(None) };
-    let unwritable = |error: io::Error| {
-        Failure::Input(format!("the trace {} cannot be written: {error}", path.display()))
-    };
+    let Some(trace) = trace else { return Ok(None) };
     let header = Header {
         backend,
         clock: match clock {
@@ -146,8 +252,9 @@ fn open_trace(
         command_line: &options.cmdline,
         memory: options.mem << 20,
     };
-    let file = File::create(path).map_err(unwritable)?;
-    JsonLines::new(file, &header).map(Some).map_err(unwritable)
+    let name = trace.path().display().to_string();
+    let begun = trace.begin().and_then(|file| JsonLines::new(file, &header));
+    begun.map(Some).map_err(|error| unwritable("trace", &name, &error))
 }
 
 /// What was loaded, for `-v`.
@@ -172,7 +279,7 @@ fn loaded(boot: &Boot) -> String {
             "module   {:08x}-{:08x}  {}",
             range.start,
             range.end,
-            module.command.to_string_lossy()
+            visible_text(&module.command.to_string_lossy())
         );
     }
     let _ = match boot.entry.start {
@@ -230,7 +337,8 @@ fn failure(end: &End, boot: &Boot, recent: &str, colour: Colour) -> String {
         general.esp,
     );
     let symbol = boot.image.symbols.find(state.eip).map_or(String::new(), |(symbol, offset)| {
-        format!("  <{:#}+{offset:#x}>", rustc_demangle::demangle(&symbol.name))
+        let name = format!("{:#}", rustc_demangle::demangle(&symbol.name));
+        format!("  <{}+{offset:#x}>", visible_text(&name))
     });
     let _ = writeln!(
         text,

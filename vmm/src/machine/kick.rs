@@ -50,7 +50,7 @@ extern "C" fn on_alarm(_: libc::c_int, information: *mut libc::siginfo_t, _: *mu
 #[derive(Clone, Debug, Default)]
 pub struct StopRequest(Arc<AtomicBool>);
 
-/// The request that SIGINT and SIGTERM make; leaked, for a handler may run at any time.
+/// The request that SIGINT, SIGTERM and SIGHUP make; leaked, for a handler may run at any time.
 static SIGNALLED: AtomicPtr<AtomicBool> = AtomicPtr::new(std::ptr::null_mut());
 
 extern "C" fn on_stop(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
@@ -68,6 +68,9 @@ extern "C" fn on_stop(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_v
     }
 }
 
+/// The write that would exceed the limit of a file's size fails, and says so.
+extern "C" fn on_file_size(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
+
 impl StopRequest {
     /// Asks for the end.
     pub fn request(&self) {
@@ -80,21 +83,35 @@ impl StopRequest {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// From now on SIGINT and SIGTERM make this request rather than end the process, in place of one that
-    /// they made before. To be called on the thread that runs the vCPU, which must be the one that gets the
-    /// signals.
+    /// From now on SIGINT, SIGTERM and SIGHUP make this request rather than end the process, in place of one that
+    /// they made before, and a file that grows too large is an error like a full disk. A SIGHUP that was ignored
+    /// when the program began (`nohup`) stays so. To be called on the thread that runs the vCPU, which must be
+    /// the one that gets the signals.
     ///
     /// # Errors
     /// [`MachineError::Alarm`] if the operating system refuses.
     pub fn on_signals(&self) -> Result<(), MachineError> {
-        SIGNALLED.store(Arc::into_raw(Arc::clone(&self.0)).cast_mut(), Ordering::Release);
-        for signal in [libc::SIGINT, libc::SIGTERM] {
-            vmm_sys_util::signal::register_signal_handler(signal, on_stop).map_err(|source| {
+        let handle = |signal, handler| {
+            vmm_sys_util::signal::register_signal_handler(signal, handler).map_err(|source| {
                 MachineError::Alarm { action: "set up", source: io::Error::from(source) }
-            })?;
+            })
+        };
+        SIGNALLED.store(Arc::into_raw(Arc::clone(&self.0)).cast_mut(), Ordering::Release);
+        handle(libc::SIGINT, on_stop)?;
+        handle(libc::SIGTERM, on_stop)?;
+        if !is_ignored(libc::SIGHUP) {
+            handle(libc::SIGHUP, on_stop)?;
         }
-        Ok(())
+        handle(libc::SIGXFSZ, on_file_size)
     }
+}
+
+/// Whether this process ignores a signal, as the kernel tells it (proc(5), `SigIgn`).
+fn is_ignored(signal: libc::c_int) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 != 0)
 }
 
 /// A signal that stops runs stops the vCPU whose `immediate_exit` byte is at `flag`, if this thread gets it.

@@ -1,0 +1,124 @@
+//! The system calls that are left.
+
+use kvm_bindings::{
+    KVMIO, kvm_clear_dirty_log, kvm_debugregs, kvm_dirty_log, kvm_enable_cap, kvm_guest_debug,
+    kvm_interrupt, kvm_sregs, kvm_userspace_memory_region,
+};
+use seccompiler::{BackendError, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
+use std::collections::BTreeMap;
+use vmm_sys_util::{ioctl_io_nr, ioctl_ior_nr, ioctl_iow_nr, ioctl_iowr_nr};
+
+/// What the process is about to do, and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Run a guest.
+    Run,
+    /// Run a guest in exact mode, in which KVM logs what is written.
+    ExactRun,
+    /// Tell what was seen.
+    Report,
+}
+
+// Linux, include/uapi/linux/kvm.h.
+ioctl_io_nr!(CHECK_EXTENSION, KVMIO, 0x03);
+ioctl_io_nr!(RUN, KVMIO, 0x80);
+ioctl_iow_nr!(SET_SREGS, KVMIO, 0x84, kvm_sregs);
+ioctl_iow_nr!(INTERRUPT, KVMIO, 0x86, kvm_interrupt);
+ioctl_iow_nr!(SET_GUEST_DEBUG, KVMIO, 0x9b, kvm_guest_debug);
+ioctl_ior_nr!(GET_DEBUGREGS, KVMIO, 0xa1, kvm_debugregs);
+ioctl_iow_nr!(SET_DEBUGREGS, KVMIO, 0xa2, kvm_debugregs);
+ioctl_iow_nr!(SET_USER_MEMORY_REGION, KVMIO, 0x46, kvm_userspace_memory_region);
+ioctl_iow_nr!(GET_DIRTY_LOG, KVMIO, 0x42, kvm_dirty_log);
+ioctl_iow_nr!(ENABLE_CAP, KVMIO, 0xa3, kvm_enable_cap);
+ioctl_iowr_nr!(CLEAR_DIRTY_LOG, KVMIO, 0xc0, kvm_clear_dirty_log);
+
+/// Whatever their arguments are: memory of one's own, time, threads that are there, open files.
+const ALWAYS: &[i64] = &[
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_close,
+    libc::SYS_fstat,
+    libc::SYS_lseek,
+    libc::SYS_poll,
+    libc::SYS_ppoll,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_brk,
+    libc::SYS_futex,
+    libc::SYS_sched_yield,
+    libc::SYS_nanosleep,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_clock_gettime,
+    libc::SYS_gettimeofday,
+    libc::SYS_restart_syscall,
+    libc::SYS_getrandom,
+    libc::SYS_getpid,
+    libc::SYS_gettid,
+    libc::SYS_sigaltstack,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_timer_settime,
+    libc::SYS_timer_delete,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+];
+
+/// The terminal: its size, and that it is put back.
+const TERMINAL: [u64; 5] =
+    [libc::TCGETS, libc::TCSETS, libc::TCSETSW, libc::TCSETSF, libc::TIOCGWINSZ];
+
+pub(super) fn rules(phase: Phase) -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
+        ALWAYS.iter().map(|call| (*call, Vec::new())).collect();
+    // What is asked most often comes first.
+    let mut requests: Vec<u64> = Vec::new();
+    if phase != Phase::Report {
+        requests.extend([RUN(), SET_GUEST_DEBUG(), INTERRUPT()]);
+        requests.extend([SET_SREGS(), GET_DEBUGREGS(), SET_DEBUGREGS()]);
+    }
+    if phase == Phase::ExactRun {
+        requests.extend([
+            GET_DIRTY_LOG(),
+            CLEAR_DIRTY_LOG(),
+            SET_USER_MEMORY_REGION(),
+            ENABLE_CAP(),
+            CHECK_EXTENSION(),
+        ]);
+    }
+    requests.extend(TERMINAL);
+    let ioctls = requests.into_iter().map(|request| only(1, request)).collect::<Result<_, _>>()?;
+    rules.insert(libc::SYS_ioctl, ioctls);
+    if phase != Phase::Report {
+        // The next filter, which can only take more away.
+        let no_new_privileges = only(0, libc::PR_SET_NO_NEW_PRIVS as u64)?;
+        rules.insert(libc::SYS_prctl, vec![no_new_privileges]);
+        rules.insert(libc::SYS_seccomp, Vec::new());
+    }
+    // Memory that can be executed is not made.
+    for call in [libc::SYS_mmap, libc::SYS_mprotect] {
+        rules.insert(call, vec![without(2, libc::PROT_EXEC as u64)?]);
+    }
+    // Whether a file is open still; not how it is.
+    rules.insert(
+        libc::SYS_fcntl,
+        vec![only(1, libc::F_GETFD as u64)?, only(1, libc::F_GETFL as u64)?],
+    );
+    // A panic that cannot go on ends this process, and no other.
+    rules.insert(libc::SYS_tgkill, vec![only(0, std::process::id().into())?]);
+    Ok(rules)
+}
+
+/// The argument is this value.
+fn only(argument: u8, value: u64) -> Result<SeccompRule, BackendError> {
+    let condition =
+        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)?;
+    SeccompRule::new(vec![condition])
+}
+
+/// The argument has none of these bits.
+fn without(argument: u8, bits: u64) -> Result<SeccompRule, BackendError> {
+    let none = SeccompCmpOp::MaskedEq(bits);
+    SeccompRule::new(vec![SeccompCondition::new(argument, SeccompCmpArgLen::Dword, none, 0)?])
+}
