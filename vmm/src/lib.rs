@@ -11,4 +11,5 @@ pub mod host;
 pub mod machine;
 pub mod probe;
 pub mod run;
+pub mod symbols;
 pub mod trace;

@@ -3,16 +3,24 @@
 mod arguments;
 mod claims;
 mod conform;
+mod dialogue;
 mod doctor;
 mod explain;
 mod failure;
 mod input;
+mod junit;
 mod output;
+mod pages;
+mod qemu;
 mod run;
 mod terminal;
 
 use arguments::{Arguments, Command};
-use clap::Parser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, FromArgMatches};
+use failure::Failure;
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Everything was right.
@@ -25,18 +33,7 @@ const GUEST_FAILED: u8 = 4;
 const INTERRUPTED: u8 = 130;
 
 pub(crate) fn main() -> ExitCode {
-    // clap prints its own sentence for a wrong word and exits with 2.
-    let arguments = Arguments::parse();
-    let result = match arguments.command {
-        None => run::run(None, &arguments.options),
-        Some(Command::Run { kernel, options }) => run::run(kernel.as_deref(), &options),
-        Some(Command::Explain { trace, entry, returning }) => {
-            explain::explain(&trace, entry, returning)
-        }
-        Some(Command::Conform(options)) => conform::conform(&options),
-        Some(Command::Claims { options }) => claims::claims(&options),
-        Some(Command::Doctor { color }) => doctor::doctor(color),
-    };
+    let result = command(qemu::translate(std::env::args_os()));
     match result {
         Ok(status) => ExitCode::from(status),
         Err(failure) if failure.is_closed_pipe() => ExitCode::from(OK),
@@ -45,6 +42,62 @@ pub(crate) fn main() -> ExitCode {
             ExitCode::from(failure.status())
         }
     }
+}
+
+/// Does what the command line says; its exit status.
+fn command(words: Vec<OsString>) -> Result<u8, Failure> {
+    let arguments = parse(words)?;
+    match arguments.command {
+        None => run::run(None, &arguments.options),
+        Some(Command::Run { kernel, options }) => run::run(kernel.as_deref(), &options),
+        Some(Command::Explain { trace, entry, returning }) => {
+            explain::explain(&trace, entry, returning)
+        }
+        Some(Command::Conform(options)) => conform::conform(&options),
+        Some(Command::Claims { options }) => claims::claims(&options),
+        Some(Command::Doctor { color }) => doctor::doctor(color),
+        Some(Command::Completions { shell }) => pages::completions(shell),
+        Some(Command::Man { command }) => pages::manual(command.as_deref()),
+    }
+}
+
+/// Reads the command line. To a wrong word clap prints its own sentence and exits with 2, and to a question
+/// the answer.
+fn parse(words: Vec<OsString>) -> Result<Arguments, Failure> {
+    let matches = match Arguments::command().try_get_matches_from(words) {
+        Ok(matches) => matches,
+        Err(error) => {
+            if let Some(file) = file_without_run(&error) {
+                return Err(Failure::Input(format!(
+                    "{file} is a file and no command: `esp0 run {file}` boots it"
+                )));
+            }
+            error.exit();
+        }
+    };
+    let mut arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match &mut arguments.command {
+        None => arguments.options.steps = dialogue::from_options(&matches)?,
+        Some(Command::Run { options, .. }) => {
+            if let Some((_, matches)) = matches.subcommand() {
+                options.steps = dialogue::from_options(matches)?;
+            }
+        }
+        Some(_) => {}
+    }
+    Ok(arguments)
+}
+
+/// The file that stands where a command should.
+fn file_without_run(error: &clap::Error) -> Option<&str> {
+    let word = match (error.kind(), error.get(ContextKind::InvalidSubcommand)) {
+        (ErrorKind::InvalidSubcommand, Some(ContextValue::String(word))) => word,
+        _ => match (error.kind(), error.get(ContextKind::InvalidArg)) {
+            (ErrorKind::UnknownArgument, Some(ContextValue::String(word))) => word,
+            _ => return None,
+        },
+    };
+    Path::new(word).is_file().then_some(word)
 }
 
 /// Whether to colour what goes to standard output.

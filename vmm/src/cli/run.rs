@@ -3,9 +3,10 @@
 use super::arguments::RunOptions;
 use super::failure::Failure;
 use super::input::Input;
+use super::junit::Suite;
 use super::output::Closable;
 use super::terminal::{RawTerminal, Typed};
-use super::{FINDINGS, GUEST_FAILED, INTERRUPTED, OK, colour};
+use super::{FINDINGS, GUEST_FAILED, INTERRUPTED, OK, colour, dialogue};
 use esp0::boot::{Boot, Start};
 use esp0::check::Checker;
 use esp0::devices::{Devices, UnknownPorts};
@@ -13,8 +14,10 @@ use esp0::host::Backend;
 use esp0::host::doctor::{self, Problem};
 use esp0::machine::{Machine, stop_on_signals};
 use esp0::probe::Choice;
-use esp0::run::{ClockChoice, End, Ending, Input as TypedInput, Options, Run, entry_state};
-use esp0::trace::{Colour, Header, JsonLines, Report, Verdict};
+use esp0::run::{ClockChoice, Dialogue, Input as TypedInput, Options, Run, entry_state};
+use esp0::symbols::Symbols;
+use esp0::trace::{Colour, Header, JsonLines, Report, Verdict, registers};
+use ia32::State;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, LineWriter, Write};
@@ -31,6 +34,10 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
             "--exact needs probes: they are where an event is caught".into(),
         ));
     }
+    let steps = match &options.dialogue {
+        Some(path) => dialogue::from_file(path)?,
+        None => options.steps.clone(),
+    };
     let input = Input::read(kernel, options)?;
     let size = options.mem << 20;
     let deterministic = options.exact || (input.carried && !options.interactive);
@@ -56,7 +63,9 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let breakpoints = quick.breakpoints;
     let boot = input.load(&machine.memory)?;
     machine.vcpu.set_state(&entry_state(&boot.entry));
+    let symbols = input.symbols(&boot);
     let trace = open_trace(options, &input, &backend, clock)?;
+    let junit = options.junit.as_deref().map(|path| Junit::create(path)).transpose()?;
     stop_on_signals()?;
 
     let colour = colour(options.color);
@@ -71,6 +80,11 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         options.quiet || options.interactive,
         options.verbose > 1,
     );
+    report = report
+        .with_symbols(symbols.clone())
+        .with_strictness(options.strict)
+        .with_enough(options.max_findings.or(options.stop_on_finding.then_some(1)))
+        .with_wrapping(columns());
     report.summary().exact = options.exact;
     if options.interactive {
         report = report.with_raw_console();
@@ -94,13 +108,20 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     if options.interactive {
         run = run.with_input(TypedInput::new(Typed::new(io::stdin())));
     }
+    if options.until_halt || !steps.is_empty() {
+        let dialogue = Dialogue::new(steps);
+        let dialogue = if options.until_halt { dialogue.until_halt() } else { dialogue };
+        run = run.with_dialogue(dialogue);
+    }
     let end = run.run(&mut report)?;
     drop(terminal);
     report.finish()?;
 
+    report.summary().unmet = run.dialogue().and_then(Dialogue::awaits).map(str::to_owned);
     let verdict = report.summary().verdict(&end.ending);
+    let how = report.summary().end(&end.ending);
     if verdict == Verdict::GuestFailed {
-        let text = failure(&end, &boot, &report.recent(), colour);
+        let text = failure(&how, &end.state, &symbols, &report.recent(), colour);
         report.print(&text)?;
     }
     if options.verbose > 0 {
@@ -114,10 +135,16 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         text = report.render_summary(&end.ending, &backend, &census);
         text.insert(0, '\n');
     }
-    let _ = writeln!(text, "{}", report.summary().verdict_line(&end.ending, &backend));
+    let line = report.summary().verdict_line(&end.ending, &backend);
+    let _ = writeln!(text, "{line}");
     report.print(&text)?;
+    if let Some(junit) = junit {
+        let told = report.told();
+        let kernel = &input.kernel;
+        junit.write(&Suite { kernel, told, symbols: &symbols, verdict, end: how, line })?;
+    }
     Ok(match verdict {
-        _ if end.ending == Ending::Stopped => INTERRUPTED,
+        Verdict::Interrupted => INTERRUPTED,
         Verdict::Ok | Verdict::Unchecked => OK,
         Verdict::Findings => FINDINGS,
         Verdict::GuestFailed | Verdict::NoEntries => GUEST_FAILED,
@@ -208,54 +235,39 @@ fn unknown_ports(ports: &UnknownPorts) -> String {
 }
 
 /// What happened to a guest that failed: the ending, the last entries, the registers.
-fn failure(end: &End, boot: &Boot, recent: &str, colour: Colour) -> String {
-    let state = &end.state;
-    let general = &state.general;
-    let mut text = String::new();
-    let _ = writeln!(text, "\n{}", colour.bad(&end.ending.to_string()));
-    let _ = write!(text, "\nthe last entries:\n{recent}");
-    let _ = writeln!(
-        text,
-        "\nthe registers:\n  EAX {:08x}  EBX {:08x}  ECX {:08x}  EDX {:08x}\n  ESI {:08x}  EDI {:08x}  \
-         EBP {:08x}  ESP {:08x}",
-        general.eax,
-        general.ebx,
-        general.ecx,
-        general.edx,
-        general.esi,
-        general.edi,
-        general.ebp,
-        general.esp,
-    );
-    let symbol = boot.image.symbols.find(state.eip).map_or(String::new(), |(symbol, offset)| {
-        format!("  <{:#}+{offset:#x}>", rustc_demangle::demangle(&symbol.name))
-    });
-    let _ = writeln!(
-        text,
-        "  CS:EIP {:04x}:{:08x}{symbol}  SS {:04x}  DS {:04x}  ES {:04x}  ring {}\n  \
-         EFLAGS {:08x} ({})\n  CR0 {:08x}  CR2 {:08x}  CR3 {:08x}  CR4 {:08x}",
-        state.cs().selector,
-        state.eip,
-        state.ss().selector,
-        state.segments[3].selector,
-        state.segments[0].selector,
-        state.cpl(),
-        state.eflags.0,
-        state.eflags,
-        state.cr0,
-        state.cr2,
-        state.cr3,
-        state.cr4,
-    );
-    let _ = writeln!(
-        text,
-        "  TR {:04x} base {:08x}  IDTR {:08x}/{:04x}  GDTR {:08x}/{:04x}",
-        state.tr.selector,
-        state.tr.base,
-        state.idtr.base,
-        state.idtr.limit,
-        state.gdtr.base,
-        state.gdtr.limit,
-    );
-    text
+fn failure(end: &str, state: &State, symbols: &Symbols, recent: &str, colour: Colour) -> String {
+    format!(
+        "\n{}\n\nthe last entries:\n{recent}\nthe registers:\n{}",
+        colour.bad(end),
+        registers(state, symbols),
+    )
+}
+
+/// How wide the terminal is, if there is one.
+fn columns() -> Option<usize> {
+    let size = terminal_size::terminal_size_of(io::stdout())?;
+    Some(usize::from(size.0.0)).filter(|columns| *columns >= 40)
+}
+
+/// The file for JUnit's XML. It is made before the run, so that it is known at once if it cannot be.
+struct Junit {
+    file: File,
+    name: String,
+}
+
+impl Junit {
+    fn create(path: &Path) -> Result<Self, Failure> {
+        let name = path.display().to_string();
+        let file = File::create(path).map_err(|error| Self::unwritable(&name, &error))?;
+        Ok(Junit { file, name })
+    }
+
+    fn write(mut self, suite: &Suite<'_>) -> Result<(), Failure> {
+        let written = suite.xml().and_then(|xml| self.file.write_all(&xml));
+        written.map_err(|error| Self::unwritable(&self.name, &error))
+    }
+
+    fn unwritable(name: &str, error: &io::Error) -> Failure {
+        Failure::Input(format!("the report {name} cannot be written: {error}"))
+    }
 }

@@ -16,6 +16,7 @@
 
 mod boundary;
 mod clock;
+mod dialogue;
 mod end;
 mod exact;
 mod input;
@@ -26,6 +27,7 @@ mod stop;
 mod wait;
 
 pub use clock::ClockChoice;
+pub use dialogue::{Dialogue, Step};
 pub use end::{End, Ending};
 pub use input::Input;
 pub use real_mode::StackLoad;
@@ -83,6 +85,12 @@ pub trait Observer {
 
     /// A far jump to a TSS has switched tasks.
     fn switch(&mut self, _switch: &TaskSwitch) {}
+
+    /// Nothing more is wanted: the run ends as [`Ending::Enough`].
+    #[inline]
+    fn has_enough(&self) -> bool {
+        false
+    }
 }
 
 /// How a guest is to be run.
@@ -125,6 +133,8 @@ pub struct Run {
     clock: Clock,
     give_up_at: Option<Instant>,
     input: Option<Input>,
+    /// What is expected of the console, and answered.
+    dialogue: Option<Dialogue>,
     alarm_at: Option<u64>,
     /// When the timer is due next, by the guest's time; asked anew after each access to a device.
     due: Option<u64>,
@@ -168,6 +178,7 @@ impl Run {
             clock: Clock::new(options.clock),
             give_up_at: options.timeout.map(|timeout| Instant::now() + timeout),
             input: None,
+            dialogue: None,
             alarm_at: None,
             due: None,
             counters: Counters::default(),
@@ -256,6 +267,9 @@ impl Run {
         // A signal that came while an instruction was being finished has left no other trace.
         if stop_requested() {
             return Ok(Some(Ending::Stopped));
+        }
+        if observer.has_enough() {
+            return Ok(Some(Ending::Enough));
         }
         if self.machine.vcpu.alarm_rang()
             && let Some(ending) = self.interrupted()
@@ -368,9 +382,10 @@ impl Run {
                 let bytes = self.devices.take_console_output();
                 if !bytes.is_empty() {
                     observer.console(&bytes);
+                    self.converse(&bytes);
                 }
                 Ok(match effect {
-                    Effect::None => None,
+                    Effect::None => self.dialogue_over(),
                     Effect::PowerOff(0) => Some(Ending::PoweredOff),
                     Effect::PowerOff(code) => Some(Ending::Failed(code)),
                     Effect::Reset(_) => Some(Ending::Reset),

@@ -26,6 +26,9 @@ impl Run {
         if open && self.devices.interrupt_pending() {
             return Ok(None);
         }
+        if self.ends_at_halt() {
+            return Ok(Some(Ending::Idle));
+        }
         if open && self.input.as_ref().is_some_and(|input| !input.ended()) {
             return Ok(self.wait_for_input());
         }

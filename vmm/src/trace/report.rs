@@ -1,12 +1,16 @@
 //! The observer that checks, prints and writes.
 
 use super::line::{heading, line, stack_line, switch_line};
-use super::{Colour, FindingText, JsonLines, Summary, event_name, picture, task_name};
-use crate::check::{Checker, Judgement};
+use super::names::{Names, interrupted};
+use super::summary::Seen;
+use super::wrap::wrap;
+use super::{Colour, FindingText, JsonLines, Summary, Told, event_name, picture, task_name};
+use crate::check::{Checker, Degree, Judgement};
 use crate::entry::{Entry, Return, TaskSwitch};
 use crate::host::Backend;
 use crate::probe::Census;
 use crate::run::{Ending, Observer, StackLoad};
+use crate::symbols::Symbols;
 use ia32::Word;
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -43,6 +47,15 @@ pub struct Report<W: Write> {
     /// Console output up to the end of its line.
     console: Vec<u8>,
     headed: bool,
+    names: Names,
+    /// What has been told already.
+    told: Told,
+    /// Notes count as findings.
+    strict: bool,
+    /// The run ends with so many findings.
+    enough: Option<u64>,
+    /// Findings are broken between words at so many columns.
+    columns: Option<usize>,
     /// The last entries; the slot of an entry is its number modulo their count.
     recent: [Option<(Entry, Judgement)>; KEPT],
     /// The first error of a sink.
@@ -64,6 +77,11 @@ impl<W: Write> Report<W> {
             returns: false,
             console: Vec::new(),
             headed: false,
+            names: Names::default(),
+            told: Told::default(),
+            strict: false,
+            enough: None,
+            columns: None,
             recent: [const { None }; KEPT],
             failed: None,
         }
@@ -99,6 +117,39 @@ impl<W: Write> Report<W> {
         self
     }
 
+    /// Addresses get the names that these symbols give.
+    #[must_use]
+    pub fn with_symbols(mut self, symbols: Symbols) -> Self {
+        self.names = Names::new(symbols);
+        self
+    }
+
+    /// Notes count as findings.
+    #[must_use]
+    pub fn with_strictness(mut self, strict: bool) -> Self {
+        self.strict = strict;
+        self
+    }
+
+    /// The run ends when there are so many findings.
+    #[must_use]
+    pub fn with_enough(mut self, findings: Option<u64>) -> Self {
+        self.enough = findings;
+        self
+    }
+
+    /// Findings go to a terminal that is so wide.
+    #[must_use]
+    pub fn with_wrapping(mut self, columns: Option<usize>) -> Self {
+        self.columns = columns;
+        self
+    }
+
+    /// What was told, each cause once.
+    pub fn told(&self) -> &Told {
+        &self.told
+    }
+
     /// What was counted.
     pub fn summary(&mut self) -> &mut Summary {
         &mut self.summary
@@ -116,7 +167,14 @@ impl<W: Write> Report<W> {
         backend: &Backend,
         census: &Census,
     ) -> String {
-        self.summary.render(ending, self.checker.history(), backend, census, self.colour)
+        let seen = Seen {
+            history: self.checker.history(),
+            backend,
+            census,
+            symbols: self.names.symbols(),
+            told: &self.told,
+        };
+        self.summary.render(ending, &seen, self.colour)
     }
 
     /// The last entries, oldest first, as lines.
@@ -128,7 +186,8 @@ impl<W: Write> Report<W> {
             return "none was seen\n".into();
         }
         for (entry, judgement) in kept {
-            text.push_str(&line(entry, judgement, self.colour));
+            let name = interrupted(self.names.symbols(), entry).map(|place| place.to_string());
+            text.push_str(&line(entry, judgement, name.as_deref(), self.colour));
             text.push('\n');
         }
         text
@@ -194,10 +253,34 @@ impl<W: Write> Report<W> {
         self.keep(flushed);
     }
 
-    fn findings(&mut self, place: &str, judgement: &Judgement) {
+    /// Notes are findings to whoever is strict.
+    fn weigh(&self, judgement: &mut Judgement) {
+        if self.strict {
+            let notes = judgement.notes.drain(..);
+            judgement.findings.extend(notes.map(|mut note| {
+                note.degree = Degree::Fault;
+                note
+            }));
+        }
+    }
+
+    /// Tells what is found at entry `sequence`, or behind it, by the kernel's instruction `at`: each
+    /// cause once.
+    fn findings(&mut self, place: &str, at: u32, sequence: u64, judgement: &Judgement) {
         for finding in judgement.findings.iter().chain(&judgement.notes) {
-            let text =
-                FindingText { finding, place: place.into(), colour: self.colour }.to_string();
+            if !self.told.tell(finding, place, at, sequence) {
+                continue;
+            }
+            let mut text = FindingText {
+                finding,
+                place: place.into(),
+                colour: self.colour,
+                symbols: Some(self.names.symbols()),
+            }
+            .to_string();
+            if let Some(columns) = self.columns {
+                text = wrap(&text, columns, 5);
+            }
             self.say(&text);
             self.show();
         }
@@ -218,7 +301,8 @@ impl<W: Write> Observer for Report<W> {
     }
 
     fn entry(&mut self, entry: &Entry) {
-        let judgement = self.checker.entry(entry);
+        let mut judgement = self.checker.entry(entry);
+        self.weigh(&mut judgement);
         let first = self.summary.entry(entry, &judgement);
         if let Some(trace) = &mut self.trace {
             let written = trace.entry(entry, &judgement);
@@ -229,28 +313,33 @@ impl<W: Write> Observer for Report<W> {
                 let heading = self.colour.dim(heading());
                 self.say(&heading);
             }
-            let text = line(entry, &judgement, self.colour);
+            let name = self.names.of_entry(entry);
+            let text = line(entry, &judgement, name.as_deref(), self.colour);
             self.say(&text);
             if self.frames == Frames::All || (self.frames == Frames::First && first) {
-                let drawn = picture(entry);
+                let drawn = picture(entry, self.names.symbols());
                 self.say(&format!("\n{drawn}"));
             }
         }
         if !judgement.findings.is_empty() || !judgement.notes.is_empty() {
-            let eip = entry.frame.get(Word::Eip).unwrap_or(0);
             let place = format!(
-                "#{} {} in {} (EIP {eip:08x})",
+                "#{} {}{}{}",
                 entry.sequence,
                 event_name(entry.kind, entry.vector),
-                task_name(judgement.task),
+                judgement.task.map_or(String::new(), |task| format!(" in task {}", task.0)),
+                match self.names.of_entry(entry) {
+                    Some(name) => format!(", at {name}"),
+                    None => format!(" (EIP {:08x})", entry.frame.get(Word::Eip).unwrap_or(0)),
+                },
             );
-            self.findings(&place, &judgement);
+            self.findings(&place, entry.after.eip, entry.sequence, &judgement);
         }
         self.recent[entry.sequence as usize % KEPT] = Some((entry.clone(), judgement));
     }
 
     fn leave(&mut self, returning: &Return) {
-        let judgement = self.checker.leave(returning);
+        let mut judgement = self.checker.leave(returning);
+        self.weigh(&mut judgement);
         self.summary.leave(returning, &judgement);
         if let Some(trace) = &mut self.trace {
             let written = trace.leave(returning, &judgement);
@@ -275,13 +364,18 @@ impl<W: Write> Observer for Report<W> {
             self.say(&text);
         }
         if !judgement.findings.is_empty() || !judgement.notes.is_empty() {
+            let state = &returning.state;
             let place = format!(
-                "IRET after #{} to {} (frame at {:08x})",
+                "IRET after #{}{}{} (frame at {:08x})",
                 returning.after_sequence,
-                task_name(judgement.task),
+                judgement.task.map_or(String::new(), |task| format!(" to task {}", task.0)),
+                match self.names.of_instruction(state) {
+                    Some(name) => format!(", at {name}"),
+                    None => format!(", at {:08x}", state.eip),
+                },
                 returning.frame.address,
             );
-            self.findings(&place, &judgement);
+            self.findings(&place, state.eip, returning.after_sequence, &judgement);
         }
     }
 
@@ -297,7 +391,8 @@ impl<W: Write> Observer for Report<W> {
     }
 
     fn switch(&mut self, switch: &TaskSwitch) {
-        let judgement = self.checker.switch(switch);
+        let mut judgement = self.checker.switch(switch);
+        self.weigh(&mut judgement);
         self.summary.switch(&judgement);
         if let Some(trace) = &mut self.trace {
             let written = trace.switch(switch, &judgement);
@@ -314,7 +409,12 @@ impl<W: Write> Observer for Report<W> {
                 task_name(judgement.task),
                 switch.selector.0,
             );
-            self.findings(&place, &judgement);
+            self.findings(&place, switch.before.eip, switch.after_sequence, &judgement);
         }
+    }
+
+    #[inline]
+    fn has_enough(&self) -> bool {
+        self.enough.is_some_and(|enough| self.summary.findings >= enough)
     }
 }

@@ -1,0 +1,33 @@
+//! `esp0 completions` and `esp0 man`: what shells and `man` want to know of the command line.
+
+use super::OK;
+use super::arguments::Arguments;
+use super::failure::Failure;
+use clap::CommandFactory;
+use clap_complete::Shell;
+use std::io::{self, Write};
+
+/// Completions for a shell, on standard output.
+pub(super) fn completions(shell: Shell) -> Result<u8, Failure> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "esp0", &mut text);
+    io::stdout().write_all(&text)?;
+    Ok(OK)
+}
+
+/// The manual's page of the program or of one of its commands, on standard output.
+pub(super) fn manual(command: Option<&str>) -> Result<u8, Failure> {
+    let mut program = Arguments::command();
+    program.build();
+    let page = match command {
+        None => program,
+        Some(name) => {
+            let found = program.find_subcommand(name).cloned();
+            found.ok_or_else(|| Failure::Input(format!("there is no command {name}")))?
+        }
+    };
+    let mut text = Vec::new();
+    clap_mangen::Man::new(page).render(&mut text)?;
+    io::stdout().write_all(&text)?;
+    Ok(OK)
+}
