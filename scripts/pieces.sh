@@ -4,7 +4,7 @@
 scripts=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 # shellcheck disable=SC2034 # for whoever sources this
 root=${scripts%/*}
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/esp0
+cache=${XDG_CACHE_HOME:-${HOME:-~}/.cache}/esp0
 
 # The host's own KVM counts only with the hardware behind it: other modules offer a /dev/kvm
 # that opens, and then cannot run a 32-bit kernel.

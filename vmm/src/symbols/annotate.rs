@@ -40,7 +40,7 @@ impl<'a> Annotator<'a> {
             };
             let Some(place) = self.place(address, before(&text[..start])) else { continue };
             // It may be named already, by a rule that knows better.
-            let named = text[end..].trim_start_matches([' ', '(', '<']);
+            let named = text[end..].trim_start_matches([' ', '(', '<', '=']);
             if named.starts_with(&place.short()) {
                 continue;
             }
@@ -49,7 +49,11 @@ impl<'a> Annotator<'a> {
             let line = place.line.as_ref();
             let line =
                 line.map_or(String::new(), |line| format!(", {}:{}", line.file, line.number));
-            out.push_str(&format!(" ({}{line})", place.short()));
+            let name = format!("{}{line}", place.short());
+            // No parentheses in parentheses.
+            let before = &text[..start];
+            let inside = before.matches('(').count() > before.matches(')').count();
+            out.push_str(&if inside { format!(" = {name}") } else { format!(" ({name})") });
             copied = end;
         }
         if copied == 0 {

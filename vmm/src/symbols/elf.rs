@@ -35,6 +35,19 @@ impl<'a> Elf<'a> {
         plain.then(|| section.data(LittleEndian, self.bytes).ok()).flatten()
     }
 
+    /// The linked address of a physical one, where they differ: what a kernel of the higher half executes
+    /// before it has paging.
+    pub(super) fn linked(&self, physical: u32) -> Option<u32> {
+        let segments = self.header.program_headers(LittleEndian, self.bytes).ok()?;
+        segments.iter().find_map(|segment| {
+            let offset = physical.checked_sub(segment.p_paddr(LittleEndian))?;
+            let loaded = segment.p_type(LittleEndian) == PT_LOAD
+                && offset < segment.p_memsz(LittleEndian)
+                && segment.p_paddr(LittleEndian) != segment.p_vaddr(LittleEndian);
+            loaded.then(|| segment.p_vaddr(LittleEndian).checked_add(offset)).flatten()
+        })
+    }
+
     /// The first of `length` bytes that are loaded from a linked address on; at least one.
     pub(super) fn loaded_bytes(&self, address: u32, length: usize) -> Option<&'a [u8]> {
         let segments = self.header.program_headers(LittleEndian, self.bytes).ok()?;

@@ -166,6 +166,17 @@ impl Symbols {
         self.find(address, At::Start, 1, code).filter(|place| place.is_code)
     }
 
+    /// The kernel's function at a physical address, while there is no paging: linked elsewhere it is
+    /// executed there all the same.
+    pub fn describe_physical(&self, address: u32) -> Option<Place> {
+        let linked = self
+            .0
+            .iter()
+            .filter(|file| file.name.is_none())
+            .find_map(|file| Elf::parse(&file.bytes)?.linked(address));
+        self.describe_code(linked.unwrap_or(address), SeenCode::default())
+    }
+
     fn find(&self, address: u32, at: At, back: u32, code: SeenCode<'_>) -> Option<Place> {
         let mut found: Option<Place> = None;
         for file in self.0.iter().filter(|file| file.fits(address, code)) {

@@ -132,7 +132,7 @@ fn names_are_demangled_and_move_no_cursor() {
         ("_ZN5micro4task6switch17h0123456789abcdefE", TEXT, 8, FUNCTION),
         ("evil\x1b[2Jname", TEXT + 8, 8, FUNCTION),
     ]);
-    assert_eq!(text(names.describe(TEXT)).as_deref(), Some("micro::task::switch+0"));
+    assert_eq!(text(names.describe(TEXT)).as_deref(), Some("task::switch+0"));
     assert_eq!(text(names.describe(TEXT + 8)).as_deref(), Some("evil?[2Jname+0"));
 }
 
@@ -156,6 +156,36 @@ fn addresses_in_a_sentence_get_their_names_once() {
     assert_eq!(annotator.annotate("EFLAGS 00100002"), "EFLAGS 00100002", "it is no address");
     assert_eq!(annotator.annotate("EIP 0010000"), "EIP 0010000", "seven digits are none either");
     assert_eq!(annotator.annotate("at 00100008 (isr+8)"), "at 00100008 (isr+8)".to_owned());
+    let mut annotator = Annotator::new(&names);
+    assert_eq!(
+        annotator.annotate("is not empty (ESP0 00201000)"),
+        "is not empty (ESP0 00201000 = kstack+4096)"
+    );
+}
+
+#[test]
+fn paths_of_rust_are_told_by_their_ends() {
+    for (mangled, name) in [
+        ("_ZN4core3fmt9Formatter12pad_integral17h0123456789abcdefE", "Formatter::pad_integral"),
+        (
+            "_ZN54_$LT$user..print..Line$u20$as$u20$core..fmt..Write$GT$9write_str17h0123456789abcdefE",
+            "Line::write_str",
+        ),
+        ("_ZN4main17h0123456789abcdefE", "main"),
+        ("memcpy", "memcpy"),
+    ] {
+        assert_eq!(&*table::readable(mangled), name);
+    }
+}
+
+#[test]
+fn a_kernel_of_the_higher_half_is_known_before_it_has_paging() {
+    let mut file = elf([0x90; 64], &[("start", TEXT, 64, FUNCTION)]);
+    // The program header's physical address.
+    file[52 + 12..52 + 16].copy_from_slice(&0x5000u32.to_le_bytes());
+    let names = Symbols::none().with_kernel(file);
+    assert_eq!(text(names.describe_physical(0x5004)).as_deref(), Some("start+4"));
+    assert_eq!(names.describe(0x5004), None);
 }
 
 #[test]
@@ -169,7 +199,7 @@ fn the_guests_that_esp0_carries_have_functions_and_lines() {
             .iter()
             .filter(|address| symbols.describe(**address).is_some_and(|place| place.line.is_some()))
             .count();
-        assert!(with_lines * 2 > functions.len(), "{}: {with_lines} lines", guest.name);
+        assert!(with_lines > 10, "{}: {with_lines} of {} have lines", guest.name, functions.len());
     }
 }
 

@@ -25,7 +25,12 @@ pub fn registers(state: &State, symbols: &Symbols) -> String {
         general.ebp,
         general.esp,
     );
-    let place = symbols.describe_code(state.eip, SeenCode::default());
+    const PAGING: u32 = 1 << 31;
+    let place = if state.cr0 & PAGING == 0 {
+        symbols.describe_physical(state.eip)
+    } else {
+        symbols.describe_code(state.eip, SeenCode::default())
+    };
     let _ = writeln!(
         text,
         "  CS:EIP {:04x}:{:08x}{}  SS {:04x}  DS {:04x}  ES {:04x}  ring {}\n  \

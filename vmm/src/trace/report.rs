@@ -418,3 +418,82 @@ impl<W: Write> Observer for Report<W> {
         self.enough.is_some_and(|enough| self.summary.findings >= enough)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{Finding, Subject};
+    use crate::trace::Verdict;
+
+    fn judgement(task: u32, degree: Degree) -> Judgement {
+        let sentence = format!("entered on the stack of suspended task {task}");
+        let mut finding = Finding::new("a_rule", Subject::Kernel, sentence, "this", "that");
+        finding.degree = degree;
+        let mut judgement = Judgement::default();
+        match degree {
+            Degree::Fault => judgement.findings.push(finding),
+            Degree::Note => judgement.notes.push(finding),
+        }
+        judgement
+    }
+
+    /// What is printed of these, and the summary.
+    fn told(strict: bool, judgements: Vec<Judgement>) -> (String, Report<Vec<u8>>) {
+        let backend = Backend::detect();
+        let mut report = Report::new(Vec::new(), Checker::new(&backend)).with_strictness(strict);
+        for (sequence, mut judgement) in (3..).zip(judgements) {
+            report.weigh(&mut judgement);
+            report.summary.switch(&judgement);
+            report.findings(&format!("#{sequence}"), 0x10_0000, sequence, &judgement);
+        }
+        let mut text = String::from_utf8(report.out.clone()).unwrap();
+        text.push_str(&report.render_summary(&Ending::PoweredOff, &backend, &Census::default()));
+        (text, report)
+    }
+
+    #[test]
+    fn what_repeats_is_told_once_and_counted_in_the_summary() {
+        let (text, report) = told(false, (0..49).map(|n| judgement(n, Degree::Fault)).collect());
+        assert_eq!(text.matches("rule a_rule").count(), 1, "{text}");
+        assert!(
+            text.contains(
+                "#3: entered on the stack of suspended task 0 (seen 49 times, #3 to #51)\n"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("findings     49       a_rule 49\n"), "{text}");
+        assert_eq!(report.summary.verdict(&Ending::PoweredOff), Verdict::Findings);
+    }
+
+    #[test]
+    fn notes_are_told_and_counted_apart_unless_one_is_strict() {
+        let notes = || (0..2).map(|n| judgement(n, Degree::Note)).collect();
+        let (text, report) = told(false, notes());
+        assert!(text.starts_with("note: #3: entered on"), "{text}");
+        assert!(text.contains("findings     none\n"), "{text}");
+        assert!(text.contains("notes        2        a_rule 2\n"), "{text}");
+        assert_ne!(report.summary.verdict(&Ending::PoweredOff), Verdict::Findings);
+        let (text, report) = told(true, notes());
+        assert!(text.starts_with("#3: entered on"), "{text}");
+        assert!(!text.contains("\nnotes "), "{text}");
+        assert_eq!(report.summary.verdict(&Ending::PoweredOff), Verdict::Findings);
+    }
+
+    #[test]
+    fn enough_is_enough() {
+        let (_, report) = told(false, vec![judgement(1, Degree::Fault)]);
+        assert!(!report.has_enough());
+        let report = report.with_enough(Some(2));
+        assert!(!report.has_enough());
+        assert!(report.with_enough(Some(1)).has_enough());
+    }
+
+    #[test]
+    fn what_was_awaited_in_vain_is_no_good_end() {
+        let (_, mut report) = told(false, Vec::new());
+        report.summary().unmet = Some("login: ".into());
+        assert_eq!(report.summary.verdict(&Ending::PoweredOff), Verdict::GuestFailed);
+        assert_eq!(report.summary.verdict(&Ending::Stopped), Verdict::Interrupted);
+        assert!(report.summary.end(&Ending::Halted).ends_with(r#"never said "login: ""#));
+    }
+}
