@@ -64,9 +64,32 @@ pub fn esp0_unread(arguments: &[&str]) -> Output {
     run(arguments, false, "")
 }
 
-fn run(arguments: &[&str], read: bool, input: &str) -> Output {
+/// Runs `script` in a shell, where `"$0" "$@"` is `esp0` with these arguments.
+///
+/// # Panics
+/// As [`esp0`].
+pub fn esp0_in_shell(script: &str, arguments: &[&str]) -> Output {
+    let output = Command::new("sh")
+        .args(["-c", script])
+        .arg(program())
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("there is a shell");
+    Output {
+        status: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+fn program() -> &'static Path {
     static PROGRAM: LazyLock<Result<PathBuf, String>> = LazyLock::new(find);
-    let program = PROGRAM.as_deref().unwrap_or_else(|why| panic!("{why}: run `cargo build`"));
+    PROGRAM.as_deref().unwrap_or_else(|why| panic!("{why}: run `cargo build`"))
+}
+
+fn run(arguments: &[&str], read: bool, input: &str) -> Output {
+    let program = program();
     let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::piped())

@@ -69,30 +69,50 @@ pub fn program(write: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>) 
     file
 }
 
-/// A kernel whose one task makes `calls` system calls that do nothing, and then powers off: no
-/// device is touched in between.
+/// Where [`with_tables`] puts what.
 ///
 /// ```text
-/// LOAD + 0x1000  GDT   + 0x2000  IDT   + 0x3000  TSS   + 0x4000  ring 3
-///      + 0x8000  ESP0                                  + 0xa000  its stack
+/// LOAD + 0x800   pieces   + 0x1000  GDT   + 0x2000  IDT   + 0x3000  TSS   + 0x4000  ring 3
+///      + 0x8000  ESP0                                                     + 0xa000  its stack
+///      + 0xb000  page directory, + 0xc000 page table: the first 4 MiB as they are, for every ring
 /// ```
-pub fn caller(calls: u32) -> Vec<u8> {
-    const GDT: u32 = LOAD + 0x1000;
-    const IDT: u32 = LOAD + 0x2000;
-    const TSS: u32 = LOAD + 0x3000;
-    const USER: u32 = LOAD + 0x4000;
-    const ESP0: u32 = LOAD + 0x8000;
-    const USER_STACK: u32 = LOAD + 0xa000;
-    const HANDLERS: u32 = LOAD + 0x800;
-    const POWER_OFF: u32 = HANDLERS + 0x10;
-    use iced_x86::code_asm::{al, ax, dword_ptr, eax, ecx, esp};
+pub mod tables {
+    use super::LOAD;
 
+    /// Descriptors: null, code and data of ring 0, code and data of ring 3, TSS.
+    pub const GDT: u32 = LOAD + 0x1000;
+    /// Gates.
+    pub const IDT: u32 = LOAD + 0x2000;
+    /// The TSS.
+    pub const TSS: u32 = LOAD + 0x3000;
+    /// Code of ring 3.
+    pub const USER: u32 = LOAD + 0x4000;
+    /// The kernel's stack.
+    pub const ESP0: u32 = LOAD + 0x8000;
+    /// The stack of ring 3.
+    pub const USER_STACK: u32 = LOAD + 0xa000;
+    /// For handlers.
+    pub const HANDLERS: u32 = LOAD + 0x800;
+    /// A page directory.
+    pub const DIRECTORY: u32 = LOAD + 0xb000;
+}
+
+/// A kernel that loads its tables, does what `start` says and returns to ring 3, with these pieces of code, and
+/// these gates of DPL 3 to them.
+pub fn with_tables(
+    start: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>,
+    pieces: &[(u32, Vec<u8>)],
+    gates: &[(u8, u32)],
+) -> Vec<u8> {
+    use iced_x86::code_asm::{ax, dword_ptr, esp};
+    use tables::{DIRECTORY, ESP0, GDT, IDT, TSS, USER, USER_STACK};
     let mut file = kernel(|a| {
         a.lgdt(dword_ptr(GDT - 8))?;
         a.lidt(dword_ptr(IDT - 8))?;
         a.mov(esp, ESP0 as i32)?;
         a.mov(ax, 0x28)?;
         a.ltr(ax)?;
+        start(a)?;
         // To ring 3: SS, ESP, EFLAGS, CS, EIP.
         for word in [0x23, USER_STACK as i32, 2, 0x1b, USER as i32] {
             a.push(word)?;
@@ -104,26 +124,9 @@ pub fn caller(calls: u32) -> Vec<u8> {
         file.resize(file.len().max(at + bytes.len()), 0);
         file[at..at + bytes.len()].copy_from_slice(bytes);
     };
-    put(HANDLERS, &assemble(HANDLERS, |a| a.iretd()));
-    put(
-        POWER_OFF,
-        &assemble(POWER_OFF, |a| {
-            a.xor(eax, eax)?;
-            a.out(0xf4, al)
-        }),
-    );
-    put(
-        USER,
-        &assemble(USER, |a| {
-            let mut again = a.create_label();
-            a.mov(ecx, calls as i32)?;
-            a.set_label(&mut again)?;
-            a.int(0x80)?;
-            a.dec(ecx)?;
-            a.jnz(again)?;
-            a.int(0x81)
-        }),
-    );
+    for (address, bytes) in pieces {
+        put(*address, bytes);
+    }
     // Flat segments for both rings, and the TSS at its place (SDM vol. 3A, "Segment descriptors").
     let tss = 0x0000_8900_0000_0067 | u64::from(TSS) << 16;
     let segments = [
@@ -144,9 +147,53 @@ pub fn caller(calls: u32) -> Vec<u8> {
     let register = |limit: u16, base: u32| [&limit.to_le_bytes()[..], &base.to_le_bytes()].concat();
     put(GDT - 8, &register(segments.len() as u16 * 8 - 1, GDT));
     put(GDT, &bytes(&segments));
-    put(IDT - 8, &register(0x82 * 8 - 1, IDT));
-    put(IDT + 0x80 * 8, &bytes(&[gate(HANDLERS), gate(POWER_OFF)]));
+    let last = gates.iter().map(|(vector, _)| *vector).max().unwrap_or(0);
+    put(IDT - 8, &register(u16::from(last) * 8 + 7, IDT));
+    for (vector, target) in gates {
+        put(IDT + u32::from(*vector) * 8, &bytes(&[gate(*target)]));
+    }
     put(TSS + 4, &ESP0.to_le_bytes());
     put(TSS + 8, &0x10u32.to_le_bytes());
+    // Present, writable, for ring 3.
+    put(DIRECTORY, &(DIRECTORY + 0x1000 | 7).to_le_bytes());
+    let table: Vec<u8> = (0..1024u32).flat_map(|page| (page << 12 | 7).to_le_bytes()).collect();
+    put(DIRECTORY + 0x1000, &table);
     file
+}
+
+/// The instructions that power off.
+pub fn power_off(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    use iced_x86::code_asm::{al, eax};
+    a.xor(eax, eax)?;
+    a.out(0xf4, al)
+}
+
+/// Code of ring 3 that makes `calls` system calls that do nothing, and then powers off.
+pub fn calls(calls: u32) -> Vec<u8> {
+    use iced_x86::code_asm::ecx;
+    assemble(tables::USER, |a| {
+        let mut again = a.create_label();
+        a.mov(ecx, calls as i32)?;
+        a.set_label(&mut again)?;
+        a.int(0x80)?;
+        a.dec(ecx)?;
+        a.jnz(again)?;
+        a.int(0x81)
+    })
+}
+
+/// A kernel whose one task makes `calls` system calls that do nothing, and then powers off: no
+/// device is touched in between.
+pub fn caller(calls: u32) -> Vec<u8> {
+    use tables::{HANDLERS, USER};
+    const POWER_OFF: u32 = HANDLERS + 0x10;
+    with_tables(
+        |_| Ok(()),
+        &[
+            (HANDLERS, assemble(HANDLERS, |a| a.iretd())),
+            (POWER_OFF, assemble(POWER_OFF, power_off)),
+            (USER, self::calls(calls)),
+        ],
+        &[(0x80, HANDLERS), (0x81, POWER_OFF)],
+    )
 }

@@ -83,7 +83,8 @@ fn quiet_leaves_the_console_and_the_verdict() {
     let output = esp0(&["--module", "sleeper 2", "--quiet"]);
     output.assert_status(0);
     verdict(&output, "ok");
-    assert!(output.stdout.contains("\nsleeper: slept through 2 ticks\n"), "{}", output.stdout);
+    let line = "\n     │ sleeper: slept through 2 ticks\n";
+    assert!(output.stdout.contains(line), "{}", output.stdout);
     assert!(!output.stdout.contains("external 0x20"), "{}", output.stdout);
 }
 

@@ -52,6 +52,21 @@ fn assert_sentence(arguments: &[&str], output: &Output, status: i32) {
     assert!(!stderr.contains("panicked"), "{stderr}");
 }
 
+/// Runs `script` in a shell, where `"$0" "$@"` is the program with its arguments.
+fn in_shell(script: &str, arguments: &[&str]) -> Output {
+    let output = Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_esp0")])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("there is a shell");
+    Output {
+        status: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
 /// What clap says to a wrong word: a line that names it, and how the program is used.
 #[track_caller]
 fn assert_misused(arguments: &[&str], says: &[&str]) {
@@ -399,6 +414,120 @@ fn bad_input_wins_over_a_missing_kvm_and_leaves_no_trace() {
         &[text(&kernel), "is not an ELF file"],
     );
     assert!(!trace.exists(), "a trace of nothing was begun");
+}
+
+#[test]
+fn output_that_nobody_gets_is_an_error() {
+    for arguments in [&["--version"][..], &["--help"], &["--guest", "broken"], &["doctor"]] {
+        for closed in [r#"exec "$0" "$@" >&-"#, r#"exec "$0" "$@" 1</dev/null"#] {
+            let output = in_shell(closed, arguments);
+            assert_sentence(arguments, &output, 2);
+            assert!(output.stderr.contains("standard output is closed"), "{}", output.stderr);
+        }
+    }
+    let full = in_shell(r#"exec "$0" "$@" >/dev/full"#, &["--help"]);
+    assert_sentence(&["--help"], &full, 2);
+    // A reader that has enough is no error.
+    let left = in_shell(r#"("$0" "$@"; echo $? >&2) | true"#, &["--help"]);
+    assert_eq!(left.stderr, "0\n");
+}
+
+#[test]
+fn files_without_an_end_are_refused() {
+    let zero = &["/dev/zero"][..];
+    assert_refused(&["run", "/dev/zero"], zero);
+    assert_refused(&["--module", "/dev/zero"], zero);
+    assert_refused(&["explain", "/dev/zero", "1"], &["/dev/zero", "longer than 16 MiB"]);
+    assert_refused(&["conform", "--replay", "/dev/zero"], zero);
+    let files = Files::new();
+    let large = files.with("large", b"");
+    fs::File::options().write(true).open(&large).unwrap().set_len(1 << 40).unwrap();
+    assert_refused(&["run", text(&large)], &[text(&large), "larger than 512 MiB"]);
+    assert_refused(&["conform", "--replay", text(&large)], &[text(&large), "larger than"]);
+}
+
+#[test]
+fn no_output_is_written_over_an_input_or_another_output() {
+    let files = Files::new();
+    let kernel = files.with("kernel", &elf32(&[(0x10_0000, 16)]));
+    let before = fs::read(&kernel).unwrap();
+    let other_name = files.0.path().join("link");
+    std::os::unix::fs::symlink(&kernel, &other_name).unwrap();
+    for option in ["--trace", "--raw-console"] {
+        assert_refused(
+            &["run", text(&kernel), option, text(&other_name)],
+            &[text(&other_name), "is the same file as the kernel"],
+        );
+        assert_refused(
+            &["--module", text(&kernel), option, text(&kernel)],
+            &[text(&kernel), "is the same file as the module"],
+        );
+    }
+    assert_eq!(fs::read(&kernel).unwrap(), before);
+    let both = files.0.path().join("both");
+    assert_refused(
+        &["run", text(&kernel), "--trace", text(&both), "--raw-console", text(&both)],
+        &["the raw console", "is the same file as the trace"],
+    );
+    assert!(!both.exists());
+    let cases = files.with("cases", b"ring3 int:80\n");
+    assert_refused(
+        &["conform", "--replay", text(&cases), "--collect", text(&cases)],
+        &["the same file"],
+    );
+    assert_eq!(fs::read(&cases).unwrap(), b"ring3 int:80\n");
+    let out = files.0.path().join("out");
+    let script = format!(r#"exec "$0" "$@" >{}"#, text(&out));
+    let output = in_shell(&script, &["run", text(&kernel), "--trace", "/dev/stdout"]);
+    assert_sentence(&["--trace", "/dev/stdout"], &output, 2);
+    assert!(output.stderr.contains("is the same file as standard output"), "{}", output.stderr);
+}
+
+#[test]
+fn a_trace_that_is_there_outlives_a_kernel_that_is_none() {
+    let files = Files::new();
+    let trace = files.with("trace", b"an old one");
+    let kernel = files.with("text", b"no kernel");
+    assert_refused(&["run", text(&kernel), "--trace", text(&trace)], &["is not an ELF file"]);
+    assert_eq!(fs::read(&trace).unwrap(), b"an old one");
+}
+
+#[test]
+fn a_pipe_without_a_reader_is_waited_for_as_long_as_the_run_may_take() {
+    let files = Files::new();
+    let pipe = files.0.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    if !made.is_ok_and(|status| status.success()) {
+        println!("skipped: mkfifo makes no pipe here");
+        return;
+    }
+    let started = std::time::Instant::now();
+    assert_refused(
+        &["--timeout", "0.3", "--trace", text(&pipe)],
+        &[text(&pipe), "nobody reads this pipe"],
+    );
+    let took = started.elapsed().as_millis();
+    assert!((300..10_000).contains(&took), "{took} ms");
+}
+
+#[test]
+fn a_name_moves_no_cursor() {
+    let name = "no\n\u{1b}[2J\u{202e}such";
+    assert_refused(&["run", name], &["esp0: no\\n\\x1b[2J\\u{202e}such cannot be read"]);
+}
+
+#[test]
+fn a_shortage_is_not_a_missing_kvm() {
+    if Machine::new(2 << 20).is_err() {
+        println!("skipped: there is no /dev/kvm that makes a machine");
+        return;
+    }
+    let arguments = ["--module", "sleeper 1"];
+    let output = in_shell(r#"ulimit -n 5; exec "$0" "$@""#, &arguments);
+    assert_sentence(&arguments, &output, 2);
+    for part in ["Too many open files", "ulimit -a"] {
+        assert!(output.stderr.contains(part), "no {part:?} in {}", output.stderr);
+    }
 }
 
 #[test]

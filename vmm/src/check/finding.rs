@@ -60,6 +60,9 @@ pub struct Mismatch {
     pub expected: u32,
     /// What was found.
     pub got: u32,
+    /// For a write the linear address that it was for; with an entry of a paging structure, the one
+    /// whose translation used it.
+    pub linear: Option<u32>,
 }
 
 /// One thing that is wrong with one entry or return.
@@ -143,7 +146,16 @@ impl Finding {
     /// Names where the model says something else.
     #[must_use]
     pub(super) fn beside_the_model(mut self, aspect: Aspect, expected: u32, got: u32) -> Self {
-        self.mismatch = Some(Mismatch { aspect, expected, got });
+        self.mismatch = Some(Mismatch { aspect, expected, got, linear: None });
+        self
+    }
+
+    /// Says for which linear address the write was that differs.
+    #[must_use]
+    pub(super) fn for_linear(mut self, linear: u32) -> Self {
+        if let Some(mismatch) = &mut self.mismatch {
+            mismatch.linear = Some(linear);
+        }
         self
     }
 }

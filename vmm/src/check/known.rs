@@ -13,7 +13,12 @@ struct Recogniser {
     /// Whether a difference from the model, of an entry or a return, is this deviation and nothing
     /// else.
     model: fn(&Mismatch) -> bool,
+    /// Whether a difference from the model, the first, is but a consequence of this deviation, which the second
+    /// is.
+    follows: fn(&Mismatch, &Mismatch) -> bool,
 }
+
+const NOTHING: fn(&Mismatch, &Mismatch) -> bool = |_, _| false;
 
 /// The deviations that a backend is known to have and that can show in a run.
 #[derive(Debug)]
@@ -25,15 +30,24 @@ impl KnownDeviations {
         KnownDeviations(Deviation::recognised(backend, all, |recogniser| recogniser.name))
     }
 
-    /// The deviation that a finding is, of `entry` if it is one of an entry.
+    /// The deviation that a finding is or follows from, of `entry` if it is one of an entry. `all` are the
+    /// findings of the same event.
     pub(super) fn find(
         &self,
         entry: Option<&Entry>,
         finding: &Finding,
+        all: &[Finding],
     ) -> Option<&'static Deviation> {
+        let follows = |recogniser: &Recogniser, mismatch: &Mismatch| {
+            all.iter()
+                .filter_map(|other| other.mismatch.as_ref())
+                .any(|cause| (recogniser.model)(cause) && (recogniser.follows)(mismatch, cause))
+        };
         let is = |recogniser: &Recogniser| {
             entry.is_some_and(|entry| (recogniser.entry)(entry, finding))
-                || finding.mismatch.as_ref().is_some_and(recogniser.model)
+                || finding.mismatch.as_ref().is_some_and(|mismatch| {
+                    (recogniser.model)(mismatch) || follows(recogniser, mismatch)
+                })
         };
         self.0.iter().find(|(_, recogniser)| is(recogniser)).map(|(deviation, _)| *deviation)
     }
@@ -53,6 +67,7 @@ const RECOGNISERS: &[Recogniser] = &[
             entry.kind == Kind::Fault && only_rf_differs(finding.difference, true)
         },
         model: |_| false,
+        follows: NOTHING,
     },
     Recogniser {
         name: "external-pushes-rf-1",
@@ -61,6 +76,7 @@ const RECOGNISERS: &[Recogniser] = &[
                 && only_rf_differs(finding.difference, false)
         },
         model: |_| false,
+        follows: NOTHING,
     },
     Recogniser {
         name: "int-pushes-rf-1",
@@ -68,6 +84,7 @@ const RECOGNISERS: &[Recogniser] = &[
             entry.kind == Kind::Software && only_rf_differs(finding.difference, false)
         },
         model: |_| false,
+        follows: NOTHING,
     },
     Recogniser {
         name: "restarted-int-pushes-next-eip",
@@ -80,6 +97,7 @@ const RECOGNISERS: &[Recogniser] = &[
                 })
         },
         model: |_| false,
+        follows: NOTHING,
     },
     Recogniser {
         name: "descriptor-not-marked-accessed",
@@ -93,6 +111,28 @@ const RECOGNISERS: &[Recogniser] = &[
                         | Aspect::Register("CS attributes" | "SS attributes")
                 )
         },
+        // Its byte was not written, and so its page did not become dirty.
+        follows: |mismatch, cause| {
+            const DIRTY: u32 = 1 << 6;
+            let page = |one: &Mismatch| one.linear.map(|linear| linear >> 12);
+            matches!(mismatch.aspect, Aspect::Written(Owner::PageTable | Owner::PageDirectory))
+                && matches!(cause.aspect, Aspect::Written(Owner::Accessed(_)))
+                && mismatch.expected ^ mismatch.got == DIRTY
+                && mismatch.expected & DIRTY != 0
+                && mismatch.linear.is_some()
+                && page(mismatch) == page(cause)
+        },
+    },
+    Recogniser {
+        name: "iret-to-virtual-keeps-rf",
+        entry: |_, _| false,
+        model: |mismatch| {
+            let expected = Eflags(mismatch.expected);
+            mismatch.aspect == Aspect::Register("EFLAGS")
+                && expected.contains(Eflags::VM | Eflags::RF)
+                && mismatch.expected ^ mismatch.got == Eflags::RF.0
+        },
+        follows: NOTHING,
     },
 ];
 

@@ -165,8 +165,10 @@ impl Checker {
     /// Tells known deviations from findings.
     #[cold]
     fn sort(&mut self, judgement: &mut Judgement, entry: Option<&Entry>) {
-        for finding in self.findings.take() {
-            match self.known.find(entry, &finding) {
+        let all: Vec<Finding> = self.findings.take();
+        let known: Vec<_> = all.iter().map(|one| self.known.find(entry, one, &all)).collect();
+        for (finding, known) in all.into_iter().zip(known) {
+            match known {
                 // Two rules may see the same one.
                 Some(deviation) => {
                     if !judgement.deviations.iter().any(|known| known.name == deviation.name) {

@@ -107,12 +107,18 @@ pub(super) struct RunOptions {
     #[arg(long, value_name = "FILE")]
     pub(super) trace: Option<PathBuf>,
 
+    /// Write what the guest prints to this file, byte for byte: on the output what would move a cursor is
+    /// shown as its number
+    #[arg(long, value_name = "FILE")]
+    pub(super) raw_console: Option<PathBuf>,
+
     /// Print the guest's console, findings and the verdict only
     #[arg(short, long)]
     pub(super) quiet: bool,
 
     /// The terminal is the guest's serial line, on the real clock; Ctrl-A x ends the run. Without
-    /// modules micro starts its shell
+    /// modules micro starts its shell. Every byte is passed on, escape sequences too: what stands on the
+    /// screen may be the guest's, and only the exit status is esp0's for certain
     #[arg(short, long, conflicts_with = "clock")]
     pub(super) interactive: bool,
 

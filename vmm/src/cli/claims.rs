@@ -1,14 +1,15 @@
 //! `esp0 claims`: what is said of kernel stacks, and what the guests show of it.
 
 use super::arguments::ClaimsOptions;
-use super::failure::Failure;
+use super::failure::{Failure, no_machine, tell, with_output};
+use super::files::Destination;
+use super::output::Output;
 use super::{FINDINGS, INTERRUPTED, OK, colour};
 use esp0::claims::{self, CLAIMS, Claim, Host, Recordings, Status, Table};
 use esp0::host::Backend;
-use esp0::host::doctor::{self, Problem};
+use esp0::host::doctor;
 use esp0::machine::{Machine, stop_on_signals};
 use esp0::probe::Choice;
-use std::fs;
 use std::io::Write;
 use std::time::Duration;
 
@@ -17,12 +18,14 @@ const TIMEOUT: Duration = Duration::from_secs(600);
 
 pub(super) fn claims(options: &ClaimsOptions) -> Result<u8, Failure> {
     let (wanted, broken) = wanted(options)?;
+    let json = options.json.as_deref().map(|path| Destination::open(path, "table", None));
+    let json = json.transpose()?;
     let host = host(options)?;
     stop_on_signals()?;
     let mut recordings = Recordings::new(&host);
     let mut rows = Vec::new();
     for claim in wanted {
-        let progress = |what: &str| eprintln!("esp0: running {what}");
+        let progress = |what: &str| tell(&format!("running {what}"));
         let kernel = options.kernel.as_deref();
         match claims::judge(claim, broken, kernel, &mut recordings, &progress) {
             Ok(found) => rows.extend(found),
@@ -31,15 +34,21 @@ pub(super) fn claims(options: &ClaimsOptions) -> Result<u8, Failure> {
             Err(error) => return Err(Failure::Input(error.to_string())),
         }
     }
-    let table = Table { rows, backend: host.backend.clone() };
-    if let Some(path) = &options.json {
-        fs::write(path, table.json()).map_err(|error| {
-            Failure::Input(format!("the table {} cannot be written: {error}", path.display()))
-        })?;
+    if rows.is_empty() {
+        return Err(Failure::Input(
+            "none of these claims is shown by this kernel: nothing was judged".into(),
+        ));
     }
-    std::io::stdout().write_all(table.text(colour(options.color)).as_bytes())?;
+    let table = Table { rows, backend: host.backend.clone() };
     let proved = table.count(Status::Proved) == table.rows.len();
-    Ok(if proved { OK } else { FINDINGS })
+    let mut out = Output::standard();
+    let mut written =
+        out.write_all(table.text(colour(options.color)).as_bytes()).and_then(|()| out.flush());
+    if let Some(json) = json {
+        let kept = json.begin().and_then(|mut file| file.write_all(table.json().as_bytes()));
+        written = written.and(kept);
+    }
+    Ok(with_output(if proved { OK } else { FINDINGS }, written))
 }
 
 /// The claims that the user names, and whether their twins are meant.
@@ -67,8 +76,7 @@ fn wanted(options: &ClaimsOptions) -> Result<(Vec<&'static Claim>, bool), Failur
 }
 
 fn host(options: &ClaimsOptions) -> Result<Host, Failure> {
-    let mut machine = Machine::new(2 << 20)
-        .map_err(|error| Failure::NoKvm(Problem::no_machine(error).to_string()))?;
+    let mut machine = Machine::new(2 << 20).map_err(no_machine)?;
     let quick = doctor::quick(&mut machine);
     if let Err(problem) = &quick.usable {
         return Err(Failure::NoKvm(problem.to_string()));

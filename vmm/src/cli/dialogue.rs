@@ -1,6 +1,7 @@
 //! The dialogue with the guest's console, as the user gives it: options in their order, or a file.
 
 use super::failure::Failure;
+use super::files::read;
 use clap::ArgMatches;
 use esp0::run::Step;
 use std::path::Path;
@@ -24,8 +25,9 @@ pub(super) fn from_options(matches: &ArgMatches) -> Result<Vec<Step>, Failure> {
 
 /// The lines of a file: `expect TEXT`, `send TEXT`, and comments behind `#`.
 pub(super) fn from_file(path: &Path) -> Result<Vec<Step>, Failure> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::Input(format!("{} cannot be read: {error}", path.display())))?;
+    let (bytes, _) = read(path)?;
+    let text = String::from_utf8(bytes)
+        .map_err(|error| Failure::Input(format!("{} is no text: {error}", path.display())))?;
     parse(&text).map_err(|(line, why)| problem(&format!("{}:{line}:", path.display()), &why))
 }
 

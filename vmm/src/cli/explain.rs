@@ -1,10 +1,11 @@
 //! `esp0 explain`: the model's account of one entry or return of a trace.
 
 use super::OK;
-use super::failure::Failure;
+use super::failure::{Failure, with_output};
+use super::output::Output;
 use esp0::trace::{Line, explain_line};
 use std::fs::File;
-use std::io::{self, BufReader, Write as _};
+use std::io::{BufReader, Write as _};
 use std::path::Path;
 
 pub(super) fn explain(path: &Path, entry: u64, returning: bool) -> Result<u8, Failure> {
@@ -13,6 +14,7 @@ pub(super) fn explain(path: &Path, entry: u64, returning: bool) -> Result<u8, Fa
     let file = File::open(path).map_err(|error| fail(&error))?;
     let line = if returning { Line::Return(entry) } else { Line::Entry(entry) };
     let text = explain_line(BufReader::new(file), line).map_err(|error| fail(&error))?;
-    io::stdout().write_all(text.as_bytes())?;
-    Ok(OK)
+    let mut out = Output::standard();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    Ok(with_output(OK, written))
 }

@@ -1,8 +1,10 @@
 //! Why the program could not do what it was asked to, in one sentence.
 
 use esp0::boot::BootError;
+use esp0::host::doctor::Problem;
 use esp0::machine::MachineError;
-use std::io;
+use esp0::trace::visible_text;
+use std::io::{self, Write};
 use thiserror::Error;
 
 /// Anything that ends the program before the guest has.
@@ -20,7 +22,12 @@ pub(super) enum Failure {
     /// KVM refused something while the guest ran.
     #[error(transparent)]
     Machine(#[from] MachineError),
-    /// Standard output or the trace cannot be written.
+    /// The operating system has too little of something just now.
+    #[error(
+        "no virtual machine can be made now: {0}: end something, or raise its limits (ulimit -a)"
+    )]
+    Shortage(String),
+    /// Standard output cannot be written.
     #[error("the output cannot be written: {0}")]
     Output(#[from] io::Error),
 }
@@ -29,13 +36,39 @@ impl Failure {
     /// The exit status: 2 for bad input, 3 where no KVM does the job.
     pub(super) fn status(&self) -> u8 {
         match self {
-            Failure::Input(_) | Failure::Boot(_) | Failure::Output(_) => 2,
-            Failure::NoKvm(_) | Failure::Machine(_) => 3,
+            Failure::Machine(error) if error.is_shortage() => super::UNWRITTEN,
+            Failure::Input(_) | Failure::Boot(_) | Failure::Output(_) | Failure::Shortage(_) => {
+                super::UNWRITTEN
+            }
+            Failure::NoKvm(_) | Failure::Machine(_) => super::NO_KVM,
         }
     }
+}
 
-    /// Whoever read the output has enough.
-    pub(super) fn is_closed_pipe(&self) -> bool {
-        matches!(self, Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+/// A machine could not be created: because there is no KVM, or because something has run out.
+pub(super) fn no_machine(error: MachineError) -> Failure {
+    if error.is_shortage() {
+        Failure::Shortage(error.to_string())
+    } else {
+        Failure::NoKvm(Problem::no_machine(error).to_string())
+    }
+}
+
+/// Says a sentence on standard error. Names of files and what stands in them are in it: it stays one line, and
+/// nothing in it moves a cursor. There is nobody to tell that it could not be said.
+pub(super) fn tell(sentence: &str) {
+    let _ = writeln!(io::stderr(), "esp0: {}", visible_text(sentence));
+}
+
+/// The status of a command that could not write all that it found: whoever was found guilty stays so, and nothing
+/// that was lost is called right.
+pub(super) fn with_output(status: u8, written: io::Result<()>) -> u8 {
+    match written {
+        Ok(()) => status,
+        Err(error) => {
+            let failure = Failure::Output(error);
+            tell(&failure.to_string());
+            if status == super::OK { failure.status() } else { status }
+        }
     }
 }

@@ -2,12 +2,12 @@
 
 use super::arguments::RunOptions;
 use super::failure::Failure;
+use super::files::{FileId, read};
 use esp0::boot::{self, Boot, KernelFile, ModuleFile};
 use esp0::guests;
 use esp0::machine::Memory;
 use esp0::symbols::{Symbols, linked_entry};
 use std::borrow::Cow;
-use std::fs;
 use std::path::Path;
 
 /// Files in memory, ready to be loaded.
@@ -21,6 +21,8 @@ pub(super) struct Input {
     symbols: Vec<(String, Vec<u8>)>,
     /// The kernel is one that esp0 carries.
     pub(super) carried: bool,
+    /// The files that were read, and what they are.
+    pub(super) files: Vec<(FileId, String)>,
 }
 
 #[derive(Debug)]
@@ -28,6 +30,7 @@ struct Module {
     name: String,
     command: String,
     bytes: Cow<'static, [u8]>,
+    file: Option<FileId>,
 }
 
 impl Input {
@@ -37,8 +40,13 @@ impl Input {
         for command in &options.modules {
             modules.push(module(command)?);
         }
+        let mut files = Vec::new();
         let (kernel, bytes, carried) = match kernel {
-            Some(path) => (path.display().to_string(), read(path)?.into(), false),
+            Some(path) => {
+                let (bytes, id) = read(path)?;
+                files.extend(id.map(|id| (id, "the kernel".to_owned())));
+                (path.display().to_string(), bytes.into(), false)
+            }
             None => {
                 // clap allows no other names.
                 let guest = guests::guest(&options.guest).unwrap_or(&guests::GUESTS[0]);
@@ -52,9 +60,11 @@ impl Input {
                 (guest.name.to_owned(), Cow::Borrowed(guest.kernel), true)
             }
         };
+        let named = |module: &Module| Some((module.file?, format!("the module {}", module.name)));
+        files.extend(modules.iter().filter_map(named));
         let mut symbols = Vec::new();
         for path in &options.symbols {
-            let bytes = read(path)?;
+            let (bytes, id) = read(path)?;
             let name = path.file_name().map_or(String::new(), |name| name.to_string_lossy().into());
             if Symbols::none().with_kernel(bytes.clone()).count() == 0 {
                 return Err(Failure::Input(format!(
@@ -62,10 +72,11 @@ impl Input {
                     path.display()
                 )));
             }
+            files.extend(id.map(|id| (id, format!("the symbols {}", path.display()))));
             symbols.push((name, bytes));
         }
         let command_line = options.cmdline.clone();
-        Ok(Input { kernel, bytes, modules, command_line, symbols, carried })
+        Ok(Input { kernel, bytes, modules, command_line, symbols, carried, files })
     }
 
     /// Loads the kernel and its modules.
@@ -115,14 +126,17 @@ fn module(command: &str) -> Result<Module, Failure> {
         return Err(Failure::Input("--module needs a file or the name of a program".into()));
     }
     let path = Path::new(&name);
-    let bytes = match guests::program(&name) {
-        Some(program) if !path.exists() => Cow::Borrowed(program.bytes),
-        _ => Cow::Owned(read(path)?),
+    let (bytes, id) = match guests::program(&name) {
+        Some(program) if !path.exists() => (Cow::Borrowed(program.bytes), None),
+        _ => {
+            let (bytes, id) = read(path)?;
+            (Cow::Owned(bytes), id)
+        }
     };
     // The kernel is told the program's name, not where it was found.
     let file = path.file_name().map_or(name.as_str().into(), |file| file.to_string_lossy());
     let command = format!("{file}{arguments}");
-    Ok(Module { name, command, bytes })
+    Ok(Module { name, command, bytes, file: id })
 }
 
 /// The file that `--module` names, and its arguments with the space before them.
@@ -150,11 +164,6 @@ fn split(command: &str) -> (String, &str) {
     (name, "")
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    fs::read(path)
-        .map_err(|error| Failure::Input(format!("{} cannot be read: {error}", path.display())))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,7 +187,7 @@ mod tests {
     fn a_file_with_spaces_that_is_there_needs_no_quotes_of_its_own() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("my program.elf");
-        fs::write(&path, b"x").unwrap();
+        std::fs::write(&path, b"x").unwrap();
         let module = module(path.to_str().unwrap()).unwrap();
         assert_eq!((module.command.as_str(), &*module.bytes), ("my program.elf", &b"x"[..]));
     }

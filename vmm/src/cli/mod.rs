@@ -7,12 +7,14 @@ mod dialogue;
 mod doctor;
 mod explain;
 mod failure;
+mod files;
 mod input;
 mod junit;
 mod output;
 mod pages;
 mod qemu;
 mod run;
+mod standard;
 mod terminal;
 
 use arguments::{Arguments, Command};
@@ -20,6 +22,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches};
 use failure::Failure;
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -27,18 +30,25 @@ use std::process::ExitCode;
 const OK: u8 = 0;
 /// There are findings.
 const FINDINGS: u8 = 1;
+/// Usage, bad input, or output that could not be written.
+const UNWRITTEN: u8 = 2;
+/// There is no KVM that does the job.
+const NO_KVM: u8 = 3;
 /// The guest did not come to a good end.
 const GUEST_FAILED: u8 = 4;
 /// Ended by SIGINT: 128 and the signal's number, as shells have it.
 const INTERRUPTED: u8 = 130;
 
 pub(crate) fn main() -> ExitCode {
+    if standard::output_is_unwritable() {
+        failure::tell("standard output is closed: what is found could be told to nobody");
+        return ExitCode::from(UNWRITTEN);
+    }
     let result = command(qemu::translate(std::env::args_os()));
     match result {
         Ok(status) => ExitCode::from(status),
-        Err(failure) if failure.is_closed_pipe() => ExitCode::from(OK),
         Err(failure) => {
-            eprintln!("esp0: {failure}");
+            failure::tell(&failure.to_string());
             ExitCode::from(failure.status())
         }
     }
@@ -46,7 +56,7 @@ pub(crate) fn main() -> ExitCode {
 
 /// Does what the command line says; its exit status.
 fn command(words: Vec<OsString>) -> Result<u8, Failure> {
-    let arguments = parse(words)?;
+    let Some(arguments) = parse(words)? else { return Ok(OK) };
     match arguments.command {
         None => run::run(None, &arguments.options),
         Some(Command::Run { kernel, options }) => run::run(kernel.as_deref(), &options),
@@ -61,11 +71,22 @@ fn command(words: Vec<OsString>) -> Result<u8, Failure> {
     }
 }
 
-/// Reads the command line. To a wrong word clap prints its own sentence and exits with 2, and to a question
-/// the answer.
-fn parse(words: Vec<OsString>) -> Result<Arguments, Failure> {
+/// Reads the command line; `None` where it was a question and has been answered. To a wrong word clap prints
+/// its own sentence and exits with 2.
+fn parse(words: Vec<OsString>) -> Result<Option<Arguments>, Failure> {
     let matches = match Arguments::command().try_get_matches_from(words) {
         Ok(matches) => matches,
+        Err(help) if !help.use_stderr() => {
+            let text = help.render();
+            let text = if colour(arguments::Color::Auto).is_on() {
+                text.ansi().to_string()
+            } else {
+                text.to_string()
+            };
+            let mut out = output::Output::standard();
+            out.write_all(text.as_bytes()).and_then(|()| out.flush())?;
+            return Ok(None);
+        }
         Err(error) => {
             if let Some(file) = file_without_run(&error) {
                 return Err(Failure::Input(format!(
@@ -85,7 +106,7 @@ fn parse(words: Vec<OsString>) -> Result<Arguments, Failure> {
         }
         Some(_) => {}
     }
-    Ok(arguments)
+    Ok(Some(arguments))
 }
 
 /// The file that stands where a command should.

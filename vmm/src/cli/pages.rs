@@ -2,17 +2,17 @@
 
 use super::OK;
 use super::arguments::Arguments;
-use super::failure::Failure;
+use super::failure::{Failure, with_output};
+use super::output::Output;
 use clap::CommandFactory;
 use clap_complete::Shell;
-use std::io::{self, Write};
+use std::io::Write;
 
 /// Completions for a shell, on standard output.
 pub(super) fn completions(shell: Shell) -> Result<u8, Failure> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "esp0", &mut text);
-    io::stdout().write_all(&text)?;
-    Ok(OK)
+    Ok(print(&text))
 }
 
 /// The manual's page of the program or of one of its commands, on standard output.
@@ -28,6 +28,11 @@ pub(super) fn manual(command: Option<&str>) -> Result<u8, Failure> {
     };
     let mut text = Vec::new();
     clap_mangen::Man::new(page).render(&mut text)?;
-    io::stdout().write_all(&text)?;
-    Ok(OK)
+    Ok(print(&text))
+}
+
+fn print(text: &[u8]) -> u8 {
+    let mut out = Output::standard();
+    let written = out.write_all(text).and_then(|()| out.flush());
+    with_output(OK, written)
 }

@@ -1,27 +1,28 @@
 //! `esp0 run`: boots a kernel, checks its entries, prints the verdict.
 
 use super::arguments::RunOptions;
-use super::failure::Failure;
+use super::failure::{Failure, no_machine, tell};
+use super::files::{Destination, standard_output};
 use super::input::Input;
 use super::junit::Suite;
-use super::output::Closable;
+use super::output::Output;
 use super::terminal::{RawTerminal, Typed};
-use super::{FINDINGS, GUEST_FAILED, INTERRUPTED, OK, colour, dialogue};
+use super::{FINDINGS, GUEST_FAILED, INTERRUPTED, OK, UNWRITTEN, colour, dialogue};
 use esp0::boot::{Boot, Start};
 use esp0::check::Checker;
 use esp0::devices::{Devices, UnknownPorts};
 use esp0::host::Backend;
-use esp0::host::doctor::{self, Problem};
-use esp0::machine::{Machine, stop_on_signals};
+use esp0::host::doctor;
+use esp0::machine::{Machine, stop_on_signals, stop_requested};
 use esp0::probe::Choice;
 use esp0::run::{ClockChoice, Dialogue, Input as TypedInput, Options, Run, entry_state};
 use esp0::symbols::Symbols;
-use esp0::trace::{Colour, Header, JsonLines, Report, Verdict, registers};
+use esp0::trace::{Colour, Header, JsonLines, Report, Sink, Verdict, registers, visible_text};
 use ia32::State;
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, LineWriter, Write};
 use std::path::Path;
+use std::time::Instant;
 
 pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Failure> {
     if options.exact && options.clock == Some(ClockChoice::Real) {
@@ -38,7 +39,10 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         Some(path) => dialogue::from_file(path)?,
         None => options.steps.clone(),
     };
+    let until = options.timeout.map(|timeout| Instant::now() + timeout);
     let input = Input::read(kernel, options)?;
+    stop_on_signals()?;
+    let destinations = Destinations::open(options, &input, until)?;
     let size = options.mem << 20;
     let deterministic = options.exact || (input.carried && !options.interactive);
     let clock = options.clock.unwrap_or(if deterministic {
@@ -51,10 +55,13 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         Err(error) => {
             // Bad input is bad with KVM or without.
             input.check(size)?;
-            return Err(Failure::NoKvm(Problem::no_machine(error).to_string()));
+            return Err(no_machine(error));
         }
     };
     let quick = doctor::quick(&mut machine);
+    if stop_requested() {
+        return Ok(INTERRUPTED);
+    }
     if let Err(problem) = &quick.usable {
         input.check(size)?;
         return Err(Failure::NoKvm(problem.to_string()));
@@ -64,34 +71,47 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let boot = input.load(&machine.memory)?;
     machine.vcpu.set_state(&entry_state(&boot.entry));
     let symbols = input.symbols(&boot);
-    let trace = open_trace(options, &input, &backend, clock)?;
-    let junit = options.junit.as_deref().map(|path| Junit::create(path)).transpose()?;
-    stop_on_signals()?;
+    let Destinations { trace, console, junit } = destinations;
+    let trace = begin_trace(trace, options, &input, &backend, clock)?;
+    let console = console.map(|file| {
+        let path = file.path().display().to_string();
+        file.begin().map_err(|error| unwritable("raw console", &path, &error))
+    });
+    let console = console.transpose()?;
+    let junit = junit.map(|file| {
+        let path = file.path().display().to_string();
+        file.begin().map(|file| (file, path.clone())).map_err(|error| unwritable("report", &path, &error))
+    });
+    let junit = junit.transpose()?;
 
     let colour = colour(options.color);
+    let out = Output::standard();
+    let columns = out.columns();
     let out: Box<dyn Write> = if io::stdout().is_terminal() {
-        Box::new(LineWriter::new(Closable::new(io::stdout().lock())))
+        Box::new(LineWriter::new(out))
     } else {
-        Box::new(BufWriter::new(Closable::new(io::stdout().lock())))
+        Box::new(BufWriter::new(out))
     };
-    let mut report = Report::new(out, Checker::new(&backend)).with_trace(trace).with_style(
-        colour,
-        options.frames.into(),
-        options.quiet || options.interactive,
-        options.verbose > 1,
-    );
-    report = report
+    let mut report = Report::new(out, Checker::new(&backend))
+        .with_trace(trace)
+        .with_console_file(console)
+        .with_columns(columns)
+        .with_style(
+            colour,
+            options.frames.into(),
+            options.quiet || options.interactive,
+            options.verbose > 1,
+        )
         .with_symbols(symbols.clone())
         .with_strictness(options.strict)
-        .with_enough(options.max_findings.or(options.stop_on_finding.then_some(1)))
-        .with_wrapping(columns());
+        .with_enough(options.max_findings.or(options.stop_on_finding.then_some(1)));
     report.summary().exact = options.exact;
     if options.interactive {
         report = report.with_raw_console();
     }
     report.summary().unprobed = Choice::from(options.probe) == Choice::None;
     if options.verbose > 0 {
-        report.print(&loaded(&boot))?;
+        report.print(&loaded(&boot));
     }
     let mut run = Run::new(
         machine,
@@ -115,18 +135,18 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     }
     let end = run.run(&mut report)?;
     drop(terminal);
-    report.finish()?;
+    report.finish();
 
     report.summary().unmet = run.dialogue().and_then(Dialogue::awaits).map(str::to_owned);
     let verdict = report.summary().verdict(&end.ending);
     let how = report.summary().end(&end.ending);
     if verdict == Verdict::GuestFailed {
         let text = failure(&how, &end.state, &symbols, &report.recent(), colour);
-        report.print(&text)?;
+        report.print(&text);
     }
     if options.verbose > 0 {
         let text = counted(&run);
-        report.print(&text)?;
+        report.print(&text);
     }
     let census = run.probes().census();
     let mut text = String::new();
@@ -135,32 +155,89 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         text = report.render_summary(&end.ending, &backend, &census);
         text.insert(0, '\n');
     }
-    let line = report.summary().verdict_line(&end.ending, &backend);
-    let _ = writeln!(text, "{line}");
-    report.print(&text)?;
-    if let Some(junit) = junit {
-        let told = report.told();
-        let kernel = &input.kernel;
-        junit.write(&Suite { kernel, told, symbols: &symbols, verdict, end: how, line })?;
-    }
-    Ok(match verdict {
+    let last = report.summary().verdict_line(&end.ending, &backend);
+    let _ = writeln!(text, "{last}");
+    report.print(&text);
+    let written = junit.map_or(Ok(()), |(mut file, name)| {
+        let (kernel, told, line) = (input.kernel.as_str(), report.told(), last.clone());
+        let suite = Suite { kernel, told, symbols: &symbols, verdict, end: how, line };
+        let xml = suite.xml();
+        xml.and_then(|xml| file.write_all(&xml)).map_err(|error| unwritable("report", &name, &error))
+    });
+    let status = match verdict {
         Verdict::Interrupted => INTERRUPTED,
         Verdict::Ok | Verdict::Unchecked => OK,
         Verdict::Findings => FINDINGS,
         Verdict::GuestFailed | Verdict::NoEntries => GUEST_FAILED,
-    })
+    };
+    let status = tell_what_was_lost(&report, options, &last, status);
+    // A report that is not whole makes nothing right, and nobody innocent.
+    let Err(failure) = written else { return Ok(status) };
+    tell(&failure.to_string());
+    Ok(if status == OK { UNWRITTEN } else { status })
 }
 
-fn open_trace(
+/// Says which outputs are not whole. Who was found guilty stays so; a run of which a part was lost is not called
+/// right.
+fn tell_what_was_lost<W: Write>(
+    report: &Report<W>,
+    options: &RunOptions,
+    verdict: &str,
+    status: u8,
+) -> u8 {
+    let name = |path: &Option<std::path::PathBuf>| {
+        path.as_deref().map_or(String::new(), |path| path.display().to_string())
+    };
+    for lost in report.lost() {
+        tell(&match lost.sink {
+            Sink::Text => format!("the output cannot be written: {lost}; {verdict}"),
+            Sink::Trace => format!("the trace {} is not whole: {lost}", name(&options.trace)),
+            Sink::Console => {
+                format!("the raw console {} is not whole: {lost}", name(&options.raw_console))
+            }
+        });
+    }
+    if status == OK && !report.lost().is_empty() { UNWRITTEN } else { status }
+}
+
+/// The files that a run writes.
+struct Destinations {
+    trace: Option<Destination>,
+    console: Option<Destination>,
+    junit: Option<Destination>,
+}
+
+impl Destinations {
+    /// Opens them before anything is run, and none that is read or written otherwise.
+    fn open(options: &RunOptions, input: &Input, until: Option<Instant>) -> Result<Self, Failure> {
+        let mut taken = input.files.clone();
+        taken.extend(standard_output());
+        let mut open = |path: &Option<std::path::PathBuf>, what: &str| {
+            let Some(path) = path else { return Ok(None) };
+            let destination = Destination::open(path, what, until)?;
+            destination.differs_from(what, &taken)?;
+            taken.extend(destination.identity(what));
+            Ok::<_, Failure>(Some(destination))
+        };
+        let trace = open(&options.trace, "trace")?;
+        let console = open(&options.raw_console, "raw console")?;
+        let junit = open(&options.junit, "report")?;
+        Ok(Destinations { trace, console, junit })
+    }
+}
+
+fn unwritable(what: &str, name: &str, error: &io::Error) -> Failure {
+    Failure::Input(format!("the {what} {name} cannot be written: {error}"))
+}
+
+fn begin_trace(
+    trace: Option<Destination>,
     options: &RunOptions,
     input: &Input,
     backend: &Backend,
     clock: ClockChoice,
 ) -> Result<Option<JsonLines>, Failure> {
-    let Some(path) = &options.trace else { return Ok(None) };
-    let unwritable = |error: io::Error| {
-        Failure::Input(format!("the trace {} cannot be written: {error}", path.display()))
-    };
+    let Some(trace) = trace else { return Ok(None) };
     let header = Header {
         backend,
         clock: match clock {
@@ -171,8 +248,9 @@ fn open_trace(
         command_line: &options.cmdline,
         memory: options.mem << 20,
     };
-    let file = File::create(path).map_err(unwritable)?;
-    JsonLines::new(file, &header).map(Some).map_err(unwritable)
+    let name = trace.path().display().to_string();
+    let begun = trace.begin().and_then(|file| JsonLines::new(file, &header));
+    begun.map(Some).map_err(|error| unwritable("trace", &name, &error))
 }
 
 /// What was loaded, for `-v`.
@@ -197,7 +275,7 @@ fn loaded(boot: &Boot) -> String {
             "module   {:08x}-{:08x}  {}",
             range.start,
             range.end,
-            module.command.to_string_lossy()
+            visible_text(&module.command.to_string_lossy())
         );
     }
     let _ = match boot.entry.start {
@@ -241,33 +319,4 @@ fn failure(end: &str, state: &State, symbols: &Symbols, recent: &str, colour: Co
         colour.bad(end),
         registers(state, symbols),
     )
-}
-
-/// How wide the terminal is, if there is one.
-fn columns() -> Option<usize> {
-    let size = terminal_size::terminal_size_of(io::stdout())?;
-    Some(usize::from(size.0.0)).filter(|columns| *columns >= 40)
-}
-
-/// The file for JUnit's XML. It is made before the run, so that it is known at once if it cannot be.
-struct Junit {
-    file: File,
-    name: String,
-}
-
-impl Junit {
-    fn create(path: &Path) -> Result<Self, Failure> {
-        let name = path.display().to_string();
-        let file = File::create(path).map_err(|error| Self::unwritable(&name, &error))?;
-        Ok(Junit { file, name })
-    }
-
-    fn write(mut self, suite: &Suite<'_>) -> Result<(), Failure> {
-        let written = suite.xml().and_then(|xml| self.file.write_all(&xml));
-        written.map_err(|error| Self::unwritable(&self.name, &error))
-    }
-
-    fn unwritable(name: &str, error: &io::Error) -> Failure {
-        Failure::Input(format!("the report {name} cannot be written: {error}"))
-    }
 }

@@ -70,6 +70,19 @@ impl Known {
     }
 }
 
+/// Cases that KVM did not take.
+#[derive(Debug)]
+pub struct Refused {
+    /// How many.
+    pub count: u64,
+    /// The number of the first.
+    pub number: u64,
+    /// That case.
+    pub case: Case,
+    /// What KVM answered.
+    pub error: MachineError,
+}
+
 /// What came of a run.
 #[derive(Debug, Default)]
 pub struct Summary {
@@ -89,6 +102,10 @@ pub struct Summary {
     pub collected: BTreeMap<[u64; 3], (u64, Case)>,
     /// A signal ended the run early.
     pub interrupted: bool,
+    /// Cases that could not be run, because KVM refused something that they need.
+    pub refused: Option<Refused>,
+    /// A part of the run ended early for this reason. What was found before is here.
+    pub failed: Option<MachineError>,
 }
 
 impl Summary {
@@ -98,7 +115,25 @@ impl Summary {
         Branch::ALL.iter().copied().filter(move |branch| !path.contains(*branch))
     }
 
+    /// Counts a case that KVM has refused.
+    fn refuse(&mut self, refused: Refused) {
+        match &mut self.refused {
+            Some(known) => {
+                let count = known.count + refused.count;
+                if refused.number < known.number {
+                    *known = refused;
+                }
+                known.count = count;
+            }
+            none => *none = Some(refused),
+        }
+    }
+
     fn merge(&mut self, other: Summary) {
+        if let Some(refused) = other.refused {
+            self.refuse(refused);
+        }
+        self.failed = self.failed.take().or(other.failed);
         self.compared += other.compared;
         self.mismatches += other.mismatches;
         self.path = self.path.union(other.path);
@@ -180,45 +215,48 @@ impl Summary {
 
 /// Runs a plan. `progress` is the number of cases done so far.
 ///
-/// # Errors
-/// [`MachineError`] if KVM refuses something that is no matter of a case.
-pub fn run(
-    plan: &Plan,
-    backend: &Backend,
-    collect: bool,
-    progress: &AtomicU64,
-) -> Result<Summary, MachineError> {
+/// A part that KVM or the operating system does not let go on is in [`Summary::failed`], beside all that was found.
+pub fn run(plan: &Plan, backend: &Backend, collect: bool, progress: &AtomicU64) -> Summary {
     let jobs = plan.jobs.max(1);
-    let results: Vec<Result<Summary, MachineError>> = std::thread::scope(|scope| {
+    let results: Vec<Summary> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..jobs)
-            .map(|job| scope.spawn(move || run_job(plan, job, jobs, backend, collect, progress)))
+            .map(|job| {
+                let work = move || run_job(plan, job, jobs, backend, collect, progress);
+                std::thread::Builder::new().spawn_scoped(scope, work)
+            })
             .collect();
         threads
             .into_iter()
-            .map(|thread| match thread.join() {
-                Ok(result) => result,
-                Err(panic) => std::panic::resume_unwind(panic),
+            .map(|thread| match thread.map(|thread| thread.join()) {
+                Ok(Ok(result)) => result,
+                Ok(Err(panic)) => std::panic::resume_unwind(panic),
+                Err(error) => Summary::of_failure(MachineError::Thread(error)),
             })
             .collect()
     });
     let mut summary = Summary::default();
     for result in results {
-        summary.merge(result?);
+        summary.merge(result);
     }
     summary.found.sort_by_key(|found| found.number);
-    Ok(summary)
+    summary
 }
 
 /// Runs given cases, on this thread.
 ///
 /// # Errors
-/// As [`run`].
+/// [`MachineError`] if KVM refuses something that is no matter of a case.
 pub fn replay(cases: &[Case], backend: &Backend) -> Result<Summary, MachineError> {
     let mut lab = Lab::on(backend)?;
     let mut summary = Summary::default();
     for (number, case) in (0..).zip(cases) {
-        let verdict = lab.judge(case)?;
-        summary.add(number, case, judge(&lab, case, verdict), true);
+        match lab.judge(case) {
+            Ok(verdict) => summary.add(number, case, judge(&lab, case, verdict), true),
+            Err(error) => {
+                summary.refuse(Refused { count: 1, number, case: case.clone(), error });
+                lab.recover()?;
+            }
+        }
         if stop_requested() {
             summary.interrupted = true;
             break;
@@ -228,6 +266,12 @@ pub fn replay(cases: &[Case], backend: &Backend) -> Result<Summary, MachineError
         found.explanation = lab.explain(&found.case);
     }
     Ok(summary)
+}
+
+impl Summary {
+    fn of_failure(error: MachineError) -> Self {
+        Summary { failed: Some(error), ..Summary::default() }
+    }
 }
 
 fn run_job(
@@ -237,42 +281,95 @@ fn run_job(
     backend: &Backend,
     collect: bool,
     progress: &AtomicU64,
-) -> Result<Summary, MachineError> {
-    let mut lab = Lab::on(backend)?;
-    let generator = Generator::new(plan.seed);
+) -> Summary {
+    let mut lab = match Lab::on(backend) {
+        Ok(lab) => lab,
+        Err(error) => return Summary::of_failure(error),
+    };
     let mut summary = Summary::default();
-    let step = plan.shards.max(1) * jobs;
-    let mut numbers = (plan.shard + job * plan.shards.max(1)..plan.cases).step_by(step as usize);
-    loop {
-        let batch: Vec<(u64, Case)> =
-            numbers.by_ref().take(BATCH).map(|number| (number, generator.case(number))).collect();
-        if batch.is_empty() {
-            break;
+    let parts = Parts { plan, job, jobs, collect, progress };
+    if let Err(error) = parts.run(&mut lab, &mut summary) {
+        summary.failed = Some(error);
+    }
+    summary
+}
+
+/// What one thread does of a plan.
+struct Parts<'a> {
+    plan: &'a Plan,
+    job: u64,
+    jobs: u64,
+    collect: bool,
+    progress: &'a AtomicU64,
+}
+
+impl Parts<'_> {
+    fn run(&self, lab: &mut Lab, summary: &mut Summary) -> Result<(), MachineError> {
+        let Parts { plan, job, jobs, collect, progress } = *self;
+        let generator = Generator::new(plan.seed);
+        let step = plan.shards.max(1) * jobs;
+        let first = plan.shard + job * plan.shards.max(1);
+        let mut numbers = (first..plan.cases).step_by(step as usize);
+        loop {
+            let batch: Vec<(u64, Case)> = numbers
+                .by_ref()
+                .take(BATCH)
+                .map(|number| (number, generator.case(number)))
+                .collect();
+            if batch.is_empty() {
+                break;
+            }
+            progress.fetch_add(batch.len() as u64, Ordering::Relaxed);
+            match judge_batch(lab, &batch) {
+                Ok(all) => {
+                    for ((number, case), judged) in batch.iter().zip(all) {
+                        summary.add(*number, case, judged, collect);
+                    }
+                }
+                Err(_) => one_by_one(lab, &batch, collect, summary)?,
+            }
+            if stop_requested() {
+                summary.interrupted = true;
+                break;
+            }
         }
-        progress.fetch_add(batch.len() as u64, Ordering::Relaxed);
-        for ((number, case), judged) in batch.iter().zip(judge_batch(&mut lab, &batch)?) {
-            summary.add(*number, case, judged, collect);
+        if collect {
+            for (_, case) in summary.collected.values_mut() {
+                *case = shrink_path(lab, case)?;
+            }
+            for (name, known) in &mut summary.deviations {
+                known.case = shrink_deviation(lab, &known.case, name)?;
+            }
         }
-        if stop_requested() {
-            summary.interrupted = true;
-            break;
+        for found in &mut summary.found {
+            let (case, mismatch) = shrink(lab, &found.case, &found.mismatch)?;
+            found.case = case;
+            found.mismatch = mismatch;
+            found.explanation = lab.explain(&found.case);
+        }
+        Ok(())
+    }
+}
+
+/// The cases of a batch of which KVM has refused one.
+fn one_by_one(
+    lab: &mut Lab,
+    batch: &[(u64, Case)],
+    collect: bool,
+    summary: &mut Summary,
+) -> Result<(), MachineError> {
+    lab.recover()?;
+    for (number, case) in batch {
+        match lab.judge(case) {
+            Ok(verdict) => summary.add(*number, case, judge(lab, case, verdict), collect),
+            Err(error) => {
+                let case = case.clone();
+                summary.refuse(Refused { count: 1, number: *number, case, error });
+                lab.recover()?;
+            }
         }
     }
-    if collect {
-        for (_, case) in summary.collected.values_mut() {
-            *case = shrink_path(&mut lab, case)?;
-        }
-        for (name, known) in &mut summary.deviations {
-            known.case = shrink_deviation(&mut lab, &known.case, name)?;
-        }
-    }
-    for found in &mut summary.found {
-        let (case, mismatch) = shrink(&mut lab, &found.case, &found.mismatch)?;
-        found.case = case;
-        found.mismatch = mismatch;
-        found.explanation = lab.explain(&found.case);
-    }
-    Ok(summary)
+    Ok(())
 }
 
 /// What came of a case, without what was expected of it.

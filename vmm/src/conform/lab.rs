@@ -27,13 +27,11 @@ use super::start::Start;
 use super::via::{Via, has_error_code};
 use super::world::{Expectation, World};
 use crate::host::{Authority, Backend};
-use crate::machine::{Exit, Machine, MachineError};
+use crate::machine::{Exit, Machine, MachineError, Patience};
 use ia32::{Branch, Path, Processor, State, Vendor, explain};
 use std::arch::x86_64::__cpuid;
 use std::time::{Duration, Instant};
 
-/// An event takes microseconds; the most loaded emulator needs less than this.
-const TIME_LIMIT: Duration = Duration::from_secs(2);
 /// How many cases run under one setting of the alarm.
 const CASES_PER_ALARM: u32 = 256;
 
@@ -145,9 +143,8 @@ impl Lab {
         state.eflags.0 = 2;
         state.general.eax = RAM - PAGE;
         self.machine.vcpu.set_state(&state);
-        self.machine.vcpu.set_alarm(Some(TIME_LIMIT))?;
-        let exit = self.machine.vcpu.run()?;
-        if exit == Exit::Halt {
+        self.machine.vcpu.set_alarm(Some(Patience::SLICE))?;
+        if self.run_patiently()? == Exit::Halt {
             Ok(())
         } else {
             Err(MachineError::Missing("ring-0 code that runs"))
@@ -172,6 +169,18 @@ impl Lab {
         mismatch: &Mismatch,
     ) -> Option<Vec<&'static str>> {
         self.known.find(case, self.expectation(), mismatch)
+    }
+
+    /// Puts everything back behind a case that could not be run to its end.
+    ///
+    /// # Errors
+    /// [`MachineError`] if KVM refuses even a plain state.
+    pub(super) fn recover(&mut self) -> Result<(), MachineError> {
+        self.write_all();
+        (self.flooded, self.elsewhere, self.strayed) = (false, false, false);
+        self.until_alarm = 0;
+        self.machine.vcpu.set_state(&self.resting);
+        self.run_patiently().map(|_| ())
     }
 
     /// Runs a case and compares all.
@@ -271,7 +280,7 @@ impl Lab {
     fn run(&mut self, case: &Case) -> Result<Exit, MachineError> {
         if self.until_alarm == 0 {
             self.until_alarm = CASES_PER_ALARM;
-            self.machine.vcpu.set_alarm(Some(TIME_LIMIT))?;
+            self.machine.vcpu.set_alarm(Some(Patience::SLICE))?;
         }
         self.until_alarm -= 1;
         for place in self.world.changed() {
@@ -294,14 +303,23 @@ impl Lab {
             Via::Nmi => self.machine.vcpu.inject_nmi()?,
             _ => {}
         }
-        let mut exit = self.machine.vcpu.run()?;
-        if exit == Exit::Interrupted {
-            // The alarm may have been set long ago: the case has its time from now on.
-            self.machine.vcpu.set_alarm(Some(TIME_LIMIT))?;
-            exit = self.machine.vcpu.run()?;
+        self.run_patiently()
+    }
+
+    /// Runs to an exit that is not the alarm's, unless nothing happens any more.
+    fn run_patiently(&mut self) -> Result<Exit, MachineError> {
+        let mut patience = Patience::new();
+        loop {
+            let exit = self.machine.vcpu.run()?;
+            if exit != Exit::Interrupted {
+                return Ok(exit);
+            }
             self.until_alarm = 0;
+            if !patience.lasts(&self.machine.vcpu.state()) {
+                return Ok(exit);
+            }
+            self.machine.vcpu.set_alarm(Some(Patience::SLICE))?;
         }
-        Ok(exit)
     }
 
     /// How long the guest's part of a case takes: its memory and state set, and the one exit. None if it
@@ -325,7 +343,7 @@ impl Lab {
         let mut resting = self.resting;
         resting.eip ^= u32::from(resting.eip == self.expectation().before.eip);
         self.machine.vcpu.set_state(&resting);
-        self.machine.vcpu.run()?;
+        self.run_patiently()?;
         Ok(())
     }
 }

@@ -51,7 +51,7 @@ impl Mismatch {
     pub(super) fn kind(&self) -> String {
         let mut kind = match &self.exit {
             Some(Exit::InternalError { suberror, .. }) => format!("internal error {suberror} "),
-            Some(exit) => format!("{exit:?} "),
+            Some(exit) => format!("{exit} "),
             None => String::new(),
         };
         for difference in &self.fields {
@@ -112,7 +112,7 @@ pub(super) fn ended_so(end: End, exit: &Exit) -> bool {
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(exit) = &self.exit {
-            writeln!(f, "    ended by {exit:?}")?;
+            writeln!(f, "    ended by {exit}")?;
         }
         for Difference { field, expected, got, undefined } in &self.fields {
             write!(f, "    {field}: expected {expected:x}, got {got:x}")?;
@@ -137,5 +137,27 @@ impl fmt::Display for Mismatch {
             writeln!(f, "    … {} bytes in all", self.bytes.len())?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exit_is_told_in_words() {
+        let exit = Exit::InternalError { suberror: 3, data: vec![1, 2, 3] };
+        let mismatch = Mismatch {
+            exit: Some(exit),
+            got: State::default(),
+            fields: Vec::new(),
+            bytes: Vec::new(),
+        };
+        assert_eq!(
+            mismatch.to_string(),
+            "    ended by KVM giving up: an event that it cannot deliver \
+             (KVM_EXIT_INTERNAL_ERROR, 3)\n"
+        );
+        assert_eq!(mismatch.kind(), "internal error 3 ");
     }
 }

@@ -37,7 +37,7 @@ mod start;
 mod via;
 mod world;
 
-pub use campaign::{Found, Known, Plan, Summary, replay, run};
+pub use campaign::{Found, Known, Plan, Refused, Summary, replay, run};
 pub use case::{Case, NoCase, cases};
 pub use cost::{Cost, cost};
 pub use fit::Unfit;

@@ -32,7 +32,7 @@ extern "C" fn on_signal(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c
     }
 }
 
-/// SIGINT or SIGTERM has arrived.
+/// SIGINT, SIGTERM or SIGHUP has arrived.
 static STOP: AtomicBool = AtomicBool::new(false);
 
 extern "C" fn on_stop(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
@@ -44,18 +44,35 @@ extern "C" fn on_stop(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_v
     }
 }
 
-/// From now on SIGINT and SIGTERM end a run rather than the process. To be called on the thread that
-/// runs the vCPU, which must be the one that gets the signals.
+/// The write that would exceed the limit of a file's size fails, and says so.
+extern "C" fn on_file_size(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
+
+/// From now on SIGINT, SIGTERM and SIGHUP end a run rather than the process, and a file that grows too large is an
+/// error like a full disk. A SIGHUP that was ignored when the program began (`nohup`) stays so. To be called on the thread
+/// that runs the vCPU, which must be the one that gets the signals.
 ///
 /// # Errors
 /// [`MachineError::Alarm`] if the operating system refuses.
 pub fn stop_on_signals() -> Result<(), MachineError> {
-    for signal in [libc::SIGINT, libc::SIGTERM] {
-        vmm_sys_util::signal::register_signal_handler(signal, on_stop).map_err(|source| {
+    let handle = |signal, handler| {
+        vmm_sys_util::signal::register_signal_handler(signal, handler).map_err(|source| {
             MachineError::Alarm { action: "set up", source: io::Error::from(source) }
-        })?;
+        })
+    };
+    handle(libc::SIGINT, on_stop)?;
+    handle(libc::SIGTERM, on_stop)?;
+    if !is_ignored(libc::SIGHUP) {
+        handle(libc::SIGHUP, on_stop)?;
     }
-    Ok(())
+    handle(libc::SIGXFSZ, on_file_size)
+}
+
+/// Whether this process ignores a signal, as the kernel tells it (proc(5), `SigIgn`).
+fn is_ignored(signal: libc::c_int) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 != 0)
 }
 
 /// Asks for the end of the run, as SIGINT does, from any thread. A vCPU that runs heeds it at its next

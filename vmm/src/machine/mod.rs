@@ -5,9 +5,11 @@
 //! instruction boundary at which an external event arrives, and HLT leaves the VM, which makes it a
 //! one-byte probe. With an in-kernel interrupt controller neither holds.
 
+mod exit_text;
 mod kick;
 mod memory;
 mod paging;
+mod patience;
 mod processor;
 mod registers;
 mod shadow;
@@ -17,6 +19,7 @@ use kick::Alarm;
 pub use kick::{request_stop, stop_on_signals, stop_requested};
 pub use memory::Memory;
 pub use paging::{Access, LinearMemory, Paging};
+pub use patience::Patience;
 pub use processor::processor;
 pub use shadow::ChangedByte;
 use shadow::Shadow;
@@ -30,7 +33,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum MachineError {
     /// /dev/kvm could not be opened.
-    #[error("/dev/kvm cannot be opened ({0}): load kvm_intel or kvm_amd, or use scripts/kvm-host")]
+    #[error("/dev/kvm cannot be opened ({0})")]
     Open(#[source] kvm_ioctls::Error),
     /// A capability is missing.
     #[error("this KVM has no {0}")]
@@ -51,6 +54,9 @@ pub enum MachineError {
         /// What the operating system answered.
         reason: String,
     },
+    /// The operating system gave no thread.
+    #[error("no thread can be started ({0})")]
+    Thread(#[source] std::io::Error),
     /// Guest memory changed, and KVM's dirty log did not say so.
     #[error("this KVM's dirty log misses writes to guest memory: exact mode cannot work on it")]
     MissedWrite,
@@ -62,6 +68,22 @@ pub enum MachineError {
         /// What the operating system answered.
         source: std::io::Error,
     },
+}
+
+impl MachineError {
+    /// The operating system has too little of something just now (open files, memory, timers), which says nothing
+    /// of KVM.
+    pub fn is_shortage(&self) -> bool {
+        let code = match self {
+            MachineError::Open(error) | MachineError::Ioctl { source: error, .. } => error.errno(),
+            MachineError::Alarm { source, .. } | MachineError::Thread(source) => {
+                source.raw_os_error().unwrap_or(0)
+            }
+            MachineError::Memory { .. } => return true,
+            MachineError::Missing(_) | MachineError::MissedWrite => return false,
+        };
+        [libc::EMFILE, libc::ENFILE, libc::EAGAIN, libc::ENOMEM, libc::ENOSPC].contains(&code)
+    }
 }
 
 /// Names the ioctl that failed.

@@ -35,13 +35,13 @@ pub(super) fn step_over(machine: &mut Machine, code: &[u8]) -> Result<bool, Mach
 /// Whether `code` is a POPF or an IRET that sets TF. While KVM steps, such a TF is taken for KVM's own
 /// and lost.
 pub(crate) fn loads_trap_flag(state: &State, linear: &LinearMemory<'_>, code: &[u8]) -> bool {
-    let (narrow, opcode) = match code {
-        [0x66, opcode, ..] => (true, *opcode),
-        [opcode, ..] => (false, *opcode),
-        [] => return false,
-    };
+    let is_prefix =
+        |byte: &u8| matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3);
+    let prefixes = code.iter().take_while(|byte| is_prefix(byte)).count();
+    let Some(opcode) = code.get(prefixes) else { return false };
+    let narrow = code[..prefixes].contains(&0x66);
     let word = if narrow == state.cs().big() { 2 } else { 4 };
-    let offset = match opcode {
+    let offset = match *opcode {
         0x9d => 0,
         0xcf => 2 * word,
         _ => return false,
@@ -92,6 +92,7 @@ mod tests {
         linear.write(0x8008, &0x302_u32.to_le_bytes()).unwrap();
         assert!(loads_trap_flag(&state, &linear, &[0xcf]));
         assert!(!loads_trap_flag(&state, &linear, &[0x66, 0xcf]));
+        assert!(loads_trap_flag(&state, &linear, &[0x3e, 0x2e, 0xcf]));
         assert!(!loads_trap_flag(&state, &linear, &[0x9d]));
         state.general.esp = 0x8008;
         assert!(

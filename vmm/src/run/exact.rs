@@ -429,20 +429,19 @@ fn may_be_emulated(code: &[u8]) -> bool {
     matches!(code, [0x0f, 0x00..=0x0f | 0x20..=0x23 | 0x30..=0x37 | 0xa2, ..])
 }
 
-/// The IRET that `code` begins with.
+/// The IRET that `code` begins with, whatever prefixes it has.
 fn iret(state: &State, code: &[u8], address: u32) -> Option<Iret> {
-    let prefix = match code {
-        [0xcf, ..] => false,
-        [0x66, 0xcf, ..] => true,
+    if classify(code) != Stepping::LoadsFlags {
+        return None;
+    }
+    let bitness = if state.cs().big() && !state.virtual_8086() { 32 } else { 16 };
+    let decoded = Decoder::with_ip(bitness, code, 0, DecoderOptions::NONE).decode();
+    let word_size = match decoded.code() {
+        Code::Iretd => 4,
+        Code::Iretw => 2,
         _ => return None,
     };
-    let wide = (state.cs().big() && !state.virtual_8086()) != prefix;
-    Some(Iret {
-        address,
-        probe_address: address,
-        word_size: if wide { 4 } else { 2 },
-        length: 1 + u8::from(prefix),
-    })
+    Some(Iret { address, probe_address: address, word_size, length: decoded.len() as u8 })
 }
 
 #[cfg(test)]
@@ -490,6 +489,14 @@ mod tests {
         let found = |code: &[u8]| iret(&state, code, 0x1000).map(|i| (i.word_size, i.length));
         assert_eq!(found(&[0xcf]), Some((4, 1)));
         assert_eq!(found(&[0x66, 0xcf]), Some((2, 2)));
+        // Prefixes that mean nothing to it: segments, repetition, address size.
+        assert_eq!(found(&[0x3e, 0xcf]), Some((4, 2)));
+        assert_eq!(found(&[0x3e, 0x2e, 0x66, 0xcf]), Some((2, 4)));
+        assert_eq!(found(&[0xf3, 0x67, 0xcf]), Some((4, 3)));
+        // With LOCK it is no instruction, and what is cut off is none yet.
+        assert_eq!(found(&[0xf0, 0xcf]), None);
+        assert_eq!(found(&[0x3e]), None);
+        assert_eq!(found(&[0x9d]), None);
         assert_eq!(found(&[0xc3]), None);
     }
 }

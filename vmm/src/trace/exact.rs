@@ -136,14 +136,14 @@ pub(super) fn from_json(value: &Value) -> Result<Exact, &'static str> {
     let small = |value: &Value| value.as_u64().and_then(|value| u8::try_from(value).ok());
     let mut memory = KnownBytes::default();
     for (address, bytes) in value["memory"].as_object().ok_or("memory")? {
-        let address = u64::from_str_radix(address, 16).map_err(|_| "an address of memory")?;
+        let address = address_from(address).ok_or("an address of memory")?;
         for (at, byte) in (address..).zip(bytes_from(bytes).ok_or("bytes of memory")?) {
             memory.set(at, byte);
         }
     }
     let mut changed = Vec::new();
     for (address, bytes) in value["changed"].as_object().ok_or("changed")? {
-        let start = u64::from_str_radix(address, 16).map_err(|_| "an address of changed")?;
+        let start = address_from(address).ok_or("an address of changed")?;
         let before = bytes_from(&bytes[0]).ok_or("bytes before")?;
         let after = bytes_from(&bytes[1]).ok_or("bytes after")?;
         changed.extend(
@@ -162,7 +162,9 @@ pub(super) fn from_json(value: &Value) -> Result<Exact, &'static str> {
                 "intel" => Vendor::Intel,
                 _ => return Err("processor.vendor"),
             },
-            physical_bits: small(&processor["physical_bits"]).ok_or("processor.physical_bits")?,
+            physical_bits: small(&processor["physical_bits"])
+                .filter(|bits| (32..=PHYSICAL_BITS).contains(bits))
+                .ok_or("processor.physical_bits")?,
             pse36: processor["pse36"].as_bool().ok_or("processor.pse36")?,
             inner_stack_bytes: small(&processor["inner_stack_bytes"])
                 .ok_or("processor.inner_stack_bytes")?,
@@ -173,6 +175,14 @@ pub(super) fn from_json(value: &Value) -> Result<Exact, &'static str> {
         all_touched: false,
         decided: true,
     })
+}
+
+/// Processors have no more physical address bits (SDM vol. 3A, "Paging").
+const PHYSICAL_BITS: u8 = 52;
+
+/// A physical address. A file may hold any number; arithmetic on addresses relies on there being room above.
+fn address_from(text: &str) -> Option<u64> {
+    u64::from_str_radix(text, 16).ok().filter(|address| *address < 1 << PHYSICAL_BITS)
 }
 
 fn bytes_from(value: &Value) -> Option<Vec<u8>> {
@@ -351,6 +361,12 @@ mod tests {
             let mut object = whole.clone();
             object.as_object_mut().unwrap().remove(name);
             assert_eq!(from_json(&object), Err(name));
+        }
+        for name in ["memory", "changed"] {
+            let mut object = whole.clone();
+            let bytes = if name == "memory" { "0000".into() } else { json!(["0000", "1111"]) };
+            object[name]["ffffffffffffffff"] = bytes;
+            assert!(from_json(&object).is_err_and(|what| what.starts_with("an address of")));
         }
         let mut object = whole;
         object["state"]["gdtr"] = "nothing".into();

@@ -1,11 +1,12 @@
 //! An entry or a return of a trace, explained by the model from the file alone.
 
 use super::exact::from_json;
+use super::jsonl::VERSION;
 use crate::entry::{Account, Exact};
 use ia32::explain;
 use serde_json::Value;
 use std::fmt::Write as _;
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, Read as _};
 use thiserror::Error;
 
 /// Which line of a trace.
@@ -39,19 +40,37 @@ pub enum ExplainError {
     NotExact(u64),
 }
 
+/// Longer than any line of a trace.
+const LONGEST: usize = 16 << 20;
+
 /// Explains one line of the trace that `input` reads.
 ///
 /// # Errors
 /// [`ExplainError`] if it cannot be read, is no trace, or has no such line with what the model
 /// needs.
-pub fn explain_line(input: impl BufRead, line: Line) -> Result<String, ExplainError> {
+pub fn explain_line(mut input: impl BufRead, line: Line) -> Result<String, ExplainError> {
     let mut last = 0;
-    for (index, text) in input.lines().enumerate() {
+    for index in 0.. {
         let malformed = |reason: String| ExplainError::Malformed { line: index + 1, reason };
+        let mut text = Vec::new();
+        if (&mut input).take(LONGEST as u64 + 1).read_until(b'\n', &mut text)? == 0 {
+            break;
+        }
+        if text.len() > LONGEST {
+            return Err(malformed(format!("it is longer than {} MiB", LONGEST >> 20)));
+        }
         let value: Value =
-            serde_json::from_str(&text?).map_err(|error| malformed(error.to_string()))?;
-        if index == 0 && value["format"].as_str() != Some("esp0-trace") {
-            return Err(malformed("it has no header".into()));
+            serde_json::from_slice(&text).map_err(|error| malformed(error.to_string()))?;
+        if index == 0 {
+            if value["format"].as_str() != Some("esp0-trace") {
+                return Err(malformed("it has no header".into()));
+            }
+            if value["version"].as_u64() != Some(VERSION.into()) {
+                let version = &value["version"];
+                return Err(malformed(format!(
+                    "its version is {version}, and this esp0 reads version {VERSION}"
+                )));
+            }
         }
         let (found, number) = match (value["type"].as_str(), line) {
             (Some("entry"), Line::Entry(number)) => (value["sequence"] == number, number),
@@ -87,7 +106,8 @@ fn text_of(exact: &Exact) -> String {
     text.push_str("\nmemory that changed (physical addresses)\n");
     for run in exact.changed.chunk_by(|one, next| {
         let owner = |address| outcome.writes.expect(address, 0).owner;
-        one.address + 1 == next.address && owner(one.address) == owner(next.address)
+        one.address.checked_add(1) == Some(next.address)
+            && owner(one.address) == owner(next.address)
     }) {
         let Some(first) = run.first() else { continue };
         let bytes = |value: fn(&crate::machine::ChangedByte) -> u8| {
@@ -129,6 +149,10 @@ mod tests {
         assert_eq!(error(&entry, Line::Return(3)), "the trace has no return after #3");
         assert!(error("ELF\n", Line::Entry(1)).starts_with("line 1 is no line of an esp0 trace"));
         assert!(error("{}\n", Line::Entry(1)).contains("it has no header"));
+        let later = HEADER.replace("\"version\":1", "\"version\":99");
+        assert!(error(&later, Line::Entry(1)).contains("its version is 99, and this esp0 reads"));
+        let endless = " ".repeat(LONGEST + 2);
+        assert!(error(&endless, Line::Entry(1)).contains("it is longer than 16 MiB"));
         let broken = format!("{HEADER}\n{{\"type\":\"entry\",\"sequence\":3,\"exact\":{{}}}}\n");
         assert!(error(&broken, Line::Entry(3)).contains("line 2"));
     }

@@ -54,7 +54,7 @@ pub struct Header<'a> {
 }
 
 /// Version of the schema; it grows when a field changes its meaning or goes.
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 
 /// Bytes that are gathered before they are written.
 const BUFFER: usize = 64 * 1024;

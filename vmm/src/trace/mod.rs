@@ -1,6 +1,7 @@
 //! Writes down what was seen and what the rules said. Sinks never influence what is checked.
 
 mod colour;
+mod console;
 mod exact;
 mod explain;
 mod jsonl;
@@ -11,6 +12,7 @@ mod registers;
 mod report;
 mod summary;
 mod told;
+mod visible;
 mod wrap;
 
 pub use colour::Colour;
@@ -19,6 +21,7 @@ pub use jsonl::{Header, JsonLines};
 pub use line::{FindingText, event_name, task_name};
 pub use picture::picture;
 pub use registers::registers;
-pub use report::{Frames, Report};
+pub use report::{Frames, Lost, Report, Sink};
 pub use summary::{Summary, Verdict};
 pub use told::{FindingKind, Told};
+pub use visible::{visible, visible_text};

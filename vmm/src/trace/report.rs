@@ -1,5 +1,6 @@
 //! The observer that checks, prints and writes.
 
+use super::console::{Console, Row};
 use super::line::{heading, line, stack_line, switch_line};
 use super::names::{Names, interrupted};
 use super::summary::Seen;
@@ -12,8 +13,9 @@ use crate::probe::Census;
 use crate::run::{Ending, Observer, StackLoad};
 use crate::symbols::Symbols;
 use ia32::Word;
-use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::fmt::{self, Write as _};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
 
 /// Which frames are drawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,8 +46,9 @@ pub struct Report<W: Write> {
     raw_console: bool,
     /// Returns get a line too.
     returns: bool,
-    /// Console output up to the end of its line.
-    console: Vec<u8>,
+    console: Console,
+    /// Where the console goes byte for byte.
+    console_file: Option<BufWriter<File>>,
     headed: bool,
     names: Names,
     /// What has been told already.
@@ -58,8 +61,37 @@ pub struct Report<W: Write> {
     columns: Option<usize>,
     /// The last entries; the slot of an entry is its number modulo their count.
     recent: [Option<(Entry, Judgement)>; KEPT],
-    /// The first error of a sink.
-    failed: Option<io::Error>,
+    /// Sinks that failed.
+    lost: Vec<Lost>,
+}
+
+/// Somewhere that a report is written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sink {
+    /// The text.
+    Text,
+    /// The trace.
+    Trace,
+    /// The console, byte for byte.
+    Console,
+}
+
+/// A sink that took no more, and why: what came after that is not in it. The others and the run went on.
+#[derive(Debug)]
+pub struct Lost {
+    /// Which.
+    pub sink: Sink,
+    /// What the operating system said.
+    pub error: io::Error,
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.error.kind() {
+            io::ErrorKind::BrokenPipe => f.write_str("its reader left"),
+            _ => self.error.fmt(f),
+        }
+    }
 }
 
 impl<W: Write> Report<W> {
@@ -75,7 +107,8 @@ impl<W: Write> Report<W> {
             quiet: false,
             raw_console: false,
             returns: false,
-            console: Vec::new(),
+            console: Console::default(),
+            console_file: None,
             headed: false,
             names: Names::default(),
             told: Told::default(),
@@ -83,7 +116,7 @@ impl<W: Write> Report<W> {
             enough: None,
             columns: None,
             recent: [const { None }; KEPT],
-            failed: None,
+            lost: Vec::new(),
         }
     }
 
@@ -138,16 +171,25 @@ impl<W: Write> Report<W> {
         self
     }
 
-    /// Findings go to a terminal that is so wide.
-    #[must_use]
-    pub fn with_wrapping(mut self, columns: Option<usize>) -> Self {
-        self.columns = columns;
-        self
-    }
-
     /// What was told, each cause once.
     pub fn told(&self) -> &Told {
         &self.told
+    }
+
+    /// Writes the console's bytes to `file` too, as they come.
+    #[must_use]
+    pub fn with_console_file(mut self, file: Option<File>) -> Self {
+        self.console_file = file.map(BufWriter::new);
+        self
+    }
+
+    /// The text goes to a terminal of so many columns: no line of the guest's is longer, and findings are
+    /// broken between words.
+    #[must_use]
+    pub fn with_columns(mut self, columns: Option<usize>) -> Self {
+        self.console.fit(columns);
+        self.columns = columns.filter(|columns| *columns >= 40);
+        self
     }
 
     /// What was counted.
@@ -193,64 +235,75 @@ impl<W: Write> Report<W> {
         text
     }
 
-    /// Ends the console's last line, closes the trace, and gives the output back.
-    ///
-    /// # Errors
-    /// The first error that a sink had.
-    pub fn finish(&mut self) -> io::Result<()> {
-        if !self.console.is_empty() {
-            self.console.push(b'\n');
-            self.console_line();
-        }
-        if let Some(trace) = &mut self.trace {
-            let closed = trace.finish();
-            self.keep(closed);
-        }
+    /// Ends the console's last line and closes the trace. [`Report::lost`] tells whether all was written.
+    pub fn finish(&mut self) {
+        let rows = self.console.end();
+        self.console_rows(&rows);
+        let closed = self.trace.as_mut().map_or(Ok(()), JsonLines::finish);
+        self.keep(Sink::Trace, closed);
+        let closed = self.console_file.as_mut().map_or(Ok(()), Write::flush);
+        self.keep(Sink::Console, closed);
         self.show();
-        self.failed.take().map_or(Ok(()), Err)
+    }
+
+    /// The sinks that did not take all.
+    pub fn lost(&self) -> &[Lost] {
+        &self.lost
     }
 
     /// Prints text after the run.
-    ///
-    /// # Errors
-    /// If the output cannot be written.
-    pub fn print(&mut self, text: &str) -> io::Result<()> {
-        self.out.write_all(text.as_bytes())?;
-        self.out.flush()
+    pub fn print(&mut self, text: &str) {
+        let written = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+        self.keep(Sink::Text, written);
     }
 
-    fn keep(&mut self, result: io::Result<()>) {
-        if let Err(error) = result {
-            self.failed.get_or_insert(error);
+    /// Keeps the first error of a sink, which gets nothing more.
+    fn keep(&mut self, sink: Sink, result: io::Result<()>) {
+        let Err(error) = result else { return };
+        match sink {
+            Sink::Text => {}
+            Sink::Trace => self.trace = None,
+            Sink::Console => {
+                // Its buffer is not to be tried again.
+                self.console_file.take().map(BufWriter::into_parts);
+            }
+        }
+        if self.lost.iter().all(|lost| lost.sink != sink) {
+            self.lost.push(Lost { sink, error });
         }
     }
 
     fn say(&mut self, text: &str) {
         let written = writeln!(self.out, "{text}");
-        self.keep(written);
+        self.keep(Sink::Text, written);
     }
 
-    /// Prints the console up to its last line end.
-    fn console_line(&mut self) {
-        let Some(end) = self.console.iter().rposition(|byte| *byte == b'\n') else { return };
-        let text = String::from_utf8_lossy(&self.console[..=end]).replace('\r', "");
-        self.console.drain(..=end);
-        for line in text.lines() {
-            if self.quiet {
-                self.say(line);
-            } else {
-                let mark = self.colour.dim("     │ ");
-                self.say(&format!("{mark}{line}"));
-            }
+    /// Prints rows of the console.
+    fn console_rows(&mut self, rows: &[Row]) {
+        for Row { mark, text } in rows {
+            let mark = self.colour.dim(mark);
+            self.say(&format!("{mark}{text}"));
         }
-        self.show();
+        if !rows.is_empty() {
+            self.show();
+        }
+    }
+
+    /// The console's bytes, into a file.
+    fn console_bytes(&mut self, bytes: &[u8]) {
+        let Some(file) = &mut self.console_file else { return };
+        let mut written = file.write_all(bytes);
+        if bytes.contains(&b'\n') {
+            written = written.and_then(|()| file.flush());
+        }
+        self.keep(Sink::Console, written);
     }
 
     /// What is in the buffer can be seen from now on. A long run is followed by its console and its
     /// findings, whatever the output goes to.
     fn show(&mut self) {
         let flushed = self.out.flush();
-        self.keep(flushed);
+        self.keep(Sink::Text, flushed);
     }
 
     /// Notes are findings to whoever is strict.
@@ -289,15 +342,14 @@ impl<W: Write> Report<W> {
 
 impl<W: Write> Observer for Report<W> {
     fn console(&mut self, bytes: &[u8]) {
+        self.console_bytes(bytes);
         if self.raw_console {
             let written = self.out.write_all(bytes).and_then(|()| self.out.flush());
-            self.keep(written);
+            self.keep(Sink::Text, written);
             return;
         }
-        self.console.extend_from_slice(bytes);
-        if bytes.contains(&b'\n') {
-            self.console_line();
-        }
+        let rows = self.console.write(bytes);
+        self.console_rows(&rows);
     }
 
     fn entry(&mut self, entry: &Entry) {
@@ -306,7 +358,7 @@ impl<W: Write> Observer for Report<W> {
         let first = self.summary.entry(entry, &judgement);
         if let Some(trace) = &mut self.trace {
             let written = trace.entry(entry, &judgement);
-            self.keep(written);
+            self.keep(Sink::Trace, written);
         }
         if !self.quiet {
             if !std::mem::replace(&mut self.headed, true) {
@@ -343,7 +395,7 @@ impl<W: Write> Observer for Report<W> {
         self.summary.leave(returning, &judgement);
         if let Some(trace) = &mut self.trace {
             let written = trace.leave(returning, &judgement);
-            self.keep(written);
+            self.keep(Sink::Trace, written);
         }
         if self.returns && !self.quiet {
             let eip = returning.frame.get(Word::Eip).unwrap_or(0);
@@ -382,7 +434,7 @@ impl<W: Write> Observer for Report<W> {
     fn stack_load(&mut self, load: &StackLoad) {
         if let Some(trace) = &mut self.trace {
             let written = trace.stack_load(load);
-            self.keep(written);
+            self.keep(Sink::Trace, written);
         }
         if !self.quiet {
             let text = stack_line(load);
@@ -396,7 +448,7 @@ impl<W: Write> Observer for Report<W> {
         self.summary.switch(&judgement);
         if let Some(trace) = &mut self.trace {
             let written = trace.switch(switch, &judgement);
-            self.keep(written);
+            self.keep(Sink::Trace, written);
         }
         if !self.quiet {
             let text = switch_line(switch, &judgement, self.colour);

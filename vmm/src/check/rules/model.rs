@@ -200,7 +200,8 @@ fn of_write(
         format!("{expected:0digits$x}"),
         format!("{got:0digits$x}"),
     )
-    .beside_the_model(Aspect::Written(write.owner), expected, got);
+    .beside_the_model(Aspect::Written(write.owner), expected, got)
+    .for_linear(write.linear);
     match write.owner {
         Owner::Pushed(word) => finding.of_word(word, expected, got),
         _ => finding,

@@ -9,15 +9,11 @@ use super::layout::{
 };
 use super::stop::Stop;
 use super::wrong::Wrong;
-use crate::machine::{Exit, Machine, MachineError};
+use crate::machine::{Exit, Machine, MachineError, Patience};
 use ia32::State;
 use iced_x86::IcedError;
 use iced_x86::code_asm::CodeAssembler;
 use std::cell::RefCell;
-use std::time::{Duration, Instant};
-
-/// A guest executes some dozens of instructions; even a heavily loaded emulator needs less.
-const TIME_LIMIT: Duration = Duration::from_secs(2);
 
 /// Bytes that are filled on either side of a stack pointer.
 pub(super) const MARGIN: u32 = 64;
@@ -32,7 +28,8 @@ pub(super) struct Lab<'m> {
     spoilt: bool,
     /// What was written to memory: address, bytes.
     written: RefCell<Vec<(u32, usize)>>,
-    give_up_at: Instant,
+    /// A guest executes some dozens of instructions.
+    patience: Patience,
 }
 
 impl<'m> Lab<'m> {
@@ -49,9 +46,9 @@ impl<'m> Lab<'m> {
             unfinished: false,
             spoilt: false,
             written: RefCell::default(),
-            give_up_at: Instant::now() + TIME_LIMIT,
+            patience: Patience::new(),
         };
-        lab.machine.vcpu.set_alarm(Some(TIME_LIMIT))?;
+        lab.machine.vcpu.set_alarm(Some(Patience::SLICE))?;
         for (address, bytes) in [
             (PAGE_DIRECTORY, layout::page_directory().to_vec()),
             (PAGE_TABLE_ENTRIES, layout::page_table()),
@@ -211,6 +208,13 @@ impl<'m> Lab<'m> {
                     | Exit::MemoryRead { .. }
                     | Exit::MemoryWrite { .. })
             );
+            if matches!(exit, Ok(Exit::Interrupted)) {
+                let state = self.machine.vcpu.state();
+                if self.patience.lasts(&state) {
+                    self.machine.vcpu.set_alarm(Some(Patience::SLICE))?;
+                    continue;
+                }
+            }
             self.spoilt |= !matches!(
                 exit,
                 Ok(Exit::PortWrite { .. }
@@ -220,10 +224,6 @@ impl<'m> Lab<'m> {
                     | Exit::Breakpoint { .. })
             );
             let exit = exit?;
-            if exit == Exit::Interrupted && Instant::now() < self.give_up_at {
-                // Another signal.
-                continue;
-            }
             let state = self.state();
             return Ok(Stop::of(exit, self.machine, &state));
         }

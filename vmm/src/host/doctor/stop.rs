@@ -3,7 +3,6 @@
 use super::layout::{self, OUT, PORT};
 use crate::machine::{Exit, Machine};
 use ia32::{State, Vector};
-use kvm_bindings::KVM_EXIT_DEBUG;
 use std::fmt;
 
 /// Why a guest stopped.
@@ -39,33 +38,7 @@ impl fmt::Display for Stop {
         match self {
             Stop::Entry(vector) => write!(f, "an entry by {vector}"),
             Stop::Marker(address) => write!(f, "an OUT at {address:08x}"),
-            Stop::Exit(exit) => match exit {
-                Exit::PortWrite { port, .. } => write!(f, "an OUT to port {port:#x}"),
-                Exit::PortRead { port, .. } => write!(f, "an IN from port {port:#x}"),
-                Exit::MemoryRead { address } => write!(f, "a read beyond RAM at {address:#x}"),
-                Exit::MemoryWrite { address } => write!(f, "a write beyond RAM at {address:#x}"),
-                Exit::Halt => f.write_str("an exit by HLT"),
-                Exit::InterruptWindow => f.write_str("an exit for an open interrupt window"),
-                Exit::Step => f.write_str("one instruction stepped"),
-                Exit::Breakpoint { address } => write!(f, "a breakpoint at {address:08x}"),
-                Exit::Shutdown => f.write_str("a triple fault (KVM_EXIT_SHUTDOWN)"),
-                Exit::InternalError { suberror, .. } => {
-                    let what = match suberror {
-                        1 => "an instruction that it cannot emulate",
-                        2 => "two exceptions at once",
-                        3 => "an event that it cannot deliver",
-                        4 => "an exit that it does not expect",
-                        _ => "an unknown reason",
-                    };
-                    write!(f, "KVM giving up: {what} (KVM_EXIT_INTERNAL_ERROR, {suberror})")
-                }
-                Exit::EntryFailed { reason } => {
-                    write!(f, "the processor refusing the state ({reason:#x})")
-                }
-                Exit::Interrupted => f.write_str("nothing until the time limit"),
-                Exit::Other(KVM_EXIT_DEBUG) => f.write_str("an exit for debugging"),
-                Exit::Other(reason) => write!(f, "KVM exit {reason}"),
-            },
+            Stop::Exit(exit) => exit.fmt(f),
         }
     }
 }
