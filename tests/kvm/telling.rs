@@ -1,10 +1,11 @@
 //! How it is told: names, one cause once, ends that are declared, dialogues, reports for build servers.
 
+use iced_x86::code_asm::{al, dx};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
-use tests::{Output, esp0};
+use tests::{Output, esp0, kernels};
 
 #[track_caller]
 fn assert_says(output: &Output, parts: &[&str]) {
@@ -134,22 +135,46 @@ fn a_guest_that_waits_can_be_at_its_end() {
     assert!(!output.stdout.contains("slept through"), "{}", output.stdout);
 }
 
+/// Says `>`, echoes what it is sent to the end of the line, says `!` and waits for ever.
+fn echo() -> Vec<u8> {
+    kernels::kernel(|a| {
+        let mut wait = a.create_label();
+        a.mov(al, i32::from(b'>'))?;
+        a.out(0xe9, al)?;
+        a.set_label(&mut wait)?;
+        a.mov(dx, 0x3fd)?;
+        a.in_(al, dx)?;
+        a.test(al, 1)?;
+        a.je(wait)?;
+        a.mov(dx, 0x3f8)?;
+        a.in_(al, dx)?;
+        a.out(0xe9, al)?;
+        a.cmp(al, i32::from(b'\n'))?;
+        a.jne(wait)?;
+        a.mov(al, i32::from(b'!'))?;
+        a.out(0xe9, al)?;
+        a.jmp(wait)
+    })
+}
+
 #[test]
-fn a_dialogue_is_held_and_repeats_to_the_byte() {
+fn a_dialogue_is_held_on_either_clock() {
     let folder = folder();
+    let kernel = folder.path().join("echo");
+    fs::write(&kernel, echo()).expect("a file can be written");
     let talk = folder.path().join("talk");
-    fs::write(&talk, "# a shell\nexpect $ \nsend echo one two\\n\nexpect one two\n")
-        .expect("a file can be written");
-    let modules = ["init", "names", "console", "files", "sh"];
-    let modules = modules.iter().flat_map(|name| ["--module", name]).collect::<Vec<_>>();
-    let talk = ["--dialogue", text(&talk), "--quiet", "--timeout", "300"];
-    let (first, second) = (
-        esp0(&[&modules[..], &talk].concat()),
-        esp0(&[&modules[..], &["--clock", "deterministic"], &talk].concat()),
-    );
-    first.assert_status(0);
-    assert_says(&first, &["$ "]);
-    assert_eq!(first.stdout, second.stdout);
+    fs::write(&talk, "# by file\nexpect >\nsend one two\\n\nexpect two\\n!\n").expect("it can");
+    let run = ["run", text(&kernel), "--quiet", "--timeout", "30", "--probe", "none"];
+    for clock in ["deterministic", "real"] {
+        for talk in [
+            &["--dialogue", text(&talk)][..],
+            &["--until", ">", "--send", "one two\\n", "--until", "two\\n!"],
+        ] {
+            let output = esp0(&[&run[..], &["--clock", clock], talk].concat());
+            output.assert_status(0);
+            assert_says(&output, &[">one two\n!\n", "verdict: unchecked"]);
+        }
+    }
 }
 
 #[test]
