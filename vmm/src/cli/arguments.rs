@@ -31,7 +31,7 @@ pub(super) enum Command {
         #[arg(conflicts_with = "guest")]
         kernel: Option<PathBuf>,
         #[command(flatten)]
-        options: RunOptions,
+        options: Box<RunOptions>,
     },
     /// Explain an entry of a trace step by step, as the manuals have it
     Explain {

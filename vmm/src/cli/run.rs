@@ -80,7 +80,9 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let console = console.transpose()?;
     let junit = junit.map(|file| {
         let path = file.path().display().to_string();
-        file.begin().map(|file| (file, path.clone())).map_err(|error| unwritable("report", &path, &error))
+        file.begin()
+            .map(|file| (file, path.clone()))
+            .map_err(|error| unwritable("report", &path, &error))
     });
     let junit = junit.transpose()?;
 
@@ -162,7 +164,8 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         let (kernel, told, line) = (input.kernel.as_str(), report.told(), last.clone());
         let suite = Suite { kernel, told, symbols: &symbols, verdict, end: how, line };
         let xml = suite.xml();
-        xml.and_then(|xml| file.write_all(&xml)).map_err(|error| unwritable("report", &name, &error))
+        xml.and_then(|xml| file.write_all(&xml))
+            .map_err(|error| unwritable("report", &name, &error))
     });
     let status = match verdict {
         Verdict::Interrupted => INTERRUPTED,
