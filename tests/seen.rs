@@ -176,7 +176,8 @@ impl Seen {
                         (format!("the switch after #{}", switch.after_sequence), String::new())
                     }
                 };
-                let finding = FindingText { finding, place, colour: Colour::default() };
+                let finding =
+                    FindingText { finding, place, colour: Colour::default(), symbols: None };
                 let _ = writeln!(text, "{finding}\n{frames}");
             }
         }

@@ -16,5 +16,6 @@ mod plants;
 mod processor;
 mod program;
 mod repeating;
+mod telling;
 mod userland;
 mod workload;

@@ -28,6 +28,7 @@ use crate::run::{
     Checkpoint as RunCheckpoint, ClockChoice, Counters, End, Ending, Event, Options, Run,
     entry_state,
 };
+use crate::symbols::Symbols;
 use crate::trace::{Colour, FindingText, event_name, task_name};
 use ia32::{State, Word};
 use std::fmt::Write as _;
@@ -196,6 +197,7 @@ impl Setup {
         Ok(Guest {
             run: Run::new(machine, Devices::new(self.memory), &options),
             symbols: boot.image.symbols,
+            names: Symbols::none().with_kernel(self.kernel),
             known: Known {
                 checker: Checker::new(&backend),
                 findings: Vec::new(),
@@ -239,6 +241,7 @@ pub struct Checkpoint {
 pub struct Guest {
     run: Run,
     symbols: boot::symbols::Symbols,
+    names: Symbols,
     backend: Backend,
     known: Known,
 }
@@ -575,7 +578,16 @@ impl Guest {
         let mut text = String::new();
         for Found { place, finding } in &self.known.findings {
             let place = place.clone();
-            let _ = writeln!(text, "{}", FindingText { finding, place, colour: Colour::default() });
+            let _ = writeln!(
+                text,
+                "{}",
+                FindingText {
+                    finding,
+                    place,
+                    colour: Colour::default(),
+                    symbols: Some(&self.names),
+                }
+            );
         }
         panic!("{} findings\n{text}", self.known.findings.len());
     }

@@ -13,5 +13,6 @@ pub mod machine;
 pub mod probe;
 pub mod run;
 pub mod sandbox;
+pub mod symbols;
 pub mod trace;
 pub mod writer;

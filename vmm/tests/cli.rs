@@ -191,6 +191,15 @@ fn help_tells_the_exit_statuses() {
         "--clock",
         "--probe",
         "--color",
+        "--symbols",
+        "--until",
+        "--send",
+        "--dialogue",
+        "--until-halt",
+        "--stop-on-finding",
+        "--max-findings",
+        "--strict",
+        "--junit",
     ] {
         assert!(run.stdout.contains(option), "no {option} in\n{}", run.stdout);
     }
@@ -308,6 +317,9 @@ fn misuse_is_named() {
     assert_misused(&["--probe", "hope"], &["hope", "--probe"]);
     assert_misused(&["run", "one", "two"], &["two"]);
     assert_misused(&["--trace"], &["--trace"]);
+    assert_misused(&["--max-findings", "0"], &["--max-findings"]);
+    assert_misused(&["--stop-on-finding", "--max-findings", "2"], &["cannot be used with"]);
+    assert_misused(&["--until", "a", "--dialogue", "b"], &["cannot be used with"]);
     for clock in ["fast", "deterministic:", "deterministic:0", "deterministic:x", "real:1", ""] {
         assert_misused(&["--clock", clock], &["--clock"]);
     }
@@ -317,6 +329,78 @@ fn misuse_is_named() {
     for memory in ["0", "1", "-1", "much", "3073", "99999999999999999999", ""] {
         assert_misused(&[&format!("--mem={memory}")], &["--mem"]);
     }
+}
+
+#[test]
+fn a_command_that_is_nearly_right_is_suggested_and_a_file_has_its_command() {
+    let output = esp0(&["docter"]);
+    assert_eq!(output.status, Some(2));
+    assert!(output.stderr.contains("'doctor'"), "{}", output.stderr);
+    let files = Files::new();
+    let kernel = files.with("kernel.elf", micro());
+    assert_refused(&[text(&kernel)], &[text(&kernel), "esp0 run"]);
+}
+
+#[test]
+fn dialogues_and_symbols_that_cannot_be_read_are_refused_by_name() {
+    let files = Files::new();
+    let path = files.with("talk", b"expect login:\nwait 3\n");
+    assert_refused(&["--dialogue", text(&path)], &[text(&path), ":2: `wait`"]);
+    let missing = files.0.path().join("none");
+    assert_refused(&["--dialogue", text(&missing)], &[text(&missing), "No such file"]);
+    assert_refused(&["--until", "a\\q"], &["--until", "\\q"]);
+    assert_refused(&["--send", ""], &["--send", "no text"]);
+    assert_refused(&["--symbols", text(&missing)], &[text(&missing), "No such file"]);
+    assert_refused(&["--symbols", text(&path)], &[text(&path), "no symbols"]);
+}
+
+#[test]
+fn qemus_words_are_understood() {
+    let files = Files::new();
+    let far = files.with("far", &elf32(&[(0x0400_0000, 16)]));
+    assert_refused(&["-m", "32M", "-kernel", text(&far)], &[text(&far), "give --mem 65"]);
+    let large = files.with("large", &vec![0; 3 << 20]);
+    assert_refused(&["-initrd", text(&large), "-m", "3"], &[text(&large), "memory"]);
+    assert_misused(&["-m", "much"], &["--mem", "much"]);
+    let long = "x".repeat(100_000);
+    assert_refused(&["-append", &long], &["the kernel command line", "long"]);
+}
+
+#[test]
+fn modules_with_spaces_in_their_names_are_found() {
+    let files = Files::new();
+    let path = files.with("a large module", &vec![0; 3 << 20]);
+    let quoted = format!("'{}' with arguments", text(&path));
+    let escaped = text(&path).replace(' ', "\\ ");
+    for module in [text(&path), &quoted, &escaped] {
+        assert_refused(&["--module", module, "--mem", "3"], &["a large module", "memory"]);
+    }
+    assert_refused(&["--module", "no such \\ file"], &["no cannot be read"]);
+}
+
+#[test]
+fn completions_and_manual_pages_are_printed_without_kvm_and_without_a_home() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = esp0(&["completions", shell]);
+        assert_eq!(output.status, Some(0), "{}", output.stderr);
+        assert!(output.stdout.contains("until-halt"), "{shell}:\n{}", output.stdout);
+    }
+    assert_misused(&["completions", "abacus"], &["abacus"]);
+    for (arguments, title) in
+        [(&["man"][..], ".TH esp0 1"), (&["man", "conform"], ".TH esp0-conform 1")]
+    {
+        let output = esp0(arguments);
+        assert_eq!(output.status, Some(0), "{}", output.stderr);
+        assert!(output.stdout.contains(title), "{}", output.stdout);
+    }
+    assert_refused(&["man", "nothing"], &["there is no command nothing"]);
+    let homeless = Command::new(env!("CARGO_BIN_EXE_esp0"))
+        .arg("man")
+        .env_remove("HOME")
+        .env_remove("XDG_CACHE_HOME")
+        .output()
+        .expect("cargo has built the program");
+    assert!(homeless.status.success());
 }
 
 /// Bad input is told of where KVM is missing too, and before anything is made of it.

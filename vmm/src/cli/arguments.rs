@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use esp0::probe::Choice;
-use esp0::run::ClockChoice;
+use esp0::run::{ClockChoice, DialogueStep};
 use esp0::trace::Frames;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,9 +10,13 @@ use std::time::Duration;
 /// Boots a 32-bit x86 kernel on KVM and checks, from outside, every entry into ring 0.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
-#[command(after_help = "Without a command, the microkernel that esp0 carries is booted.\n\n\
-    Exit status: 0 all entries right; 1 findings; 2 usage or bad input, or output that cannot be \
-    written; 3 no usable KVM; 4 the guest failed; 130 interrupted.")]
+#[command(
+    after_help = "Without a command, the microkernel that esp0 carries is booted. QEMU's -kernel, \
+    -append, -initrd and -m are understood.\n\n\
+    Exit status: 0 all entries right; 1 findings; 2 usage or bad input, or output \
+    that cannot be written; 3 no usable KVM; \
+    4 the guest failed; 130 interrupted."
+)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Option<Command>,
@@ -28,7 +32,7 @@ pub(super) enum Command {
         #[arg(conflicts_with = "guest")]
         kernel: Option<PathBuf>,
         #[command(flatten)]
-        options: RunOptions,
+        options: Box<RunOptions>,
     },
     /// Explain an entry of a trace step by step, as the manuals have it
     Explain {
@@ -62,6 +66,17 @@ pub(super) enum Command {
         #[arg(long, value_name = "WHEN", default_value = "auto")]
         color: Color,
     },
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual's page: of esp0, or of one of its commands
+    Man {
+        /// Which command
+        #[arg(value_name = "COMMAND")]
+        command: Option<String>,
+    },
 }
 
 #[derive(Clone, Debug, Args)]
@@ -74,9 +89,16 @@ pub(super) struct RunOptions {
     #[arg(long, value_name = "TEXT", default_value = "", allow_hyphen_values = true)]
     pub(super) cmdline: String,
 
-    /// A module: a file, or a program that esp0 carries, and its arguments; may be repeated
+    /// A module: a file, or a program that esp0 carries, and its arguments; may be repeated. A file with
+    /// spaces in its name goes in quotes of its own, `'"my file" args'`, or has a backslash before each;
+    /// if all of it is the name of a file, it is that file
     #[arg(long = "module", value_name = "\"FILE ARGS\"")]
     pub(super) modules: Vec<String>,
+
+    /// A file that names what lies at the guest's addresses: an ELF32 file with symbols, for a kernel that
+    /// was stripped or a program that is not a module; may be repeated
+    #[arg(long = "symbols", value_name = "FILE")]
+    pub(super) symbols: Vec<PathBuf>,
 
     /// RAM of the guest, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(2..=3072))]
@@ -108,6 +130,43 @@ pub(super) struct RunOptions {
     /// End the run after so many seconds of wall-clock time
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(super) timeout: Option<Duration>,
+
+    /// End the run, as a good end, when the guest's console has said this; with several, and with --send,
+    /// one after the other in the order given. \n, \r, \t, \e, \\ and \xNN stand for one character
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(super) until: Vec<String>,
+
+    /// Send this to the guest's serial port, once the --until before it has been said
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(super) send: Vec<String>,
+
+    /// The same from a file: lines `expect TEXT` and `send TEXT`, comments behind #
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["until", "send"])]
+    pub(super) dialogue: Option<PathBuf>,
+
+    /// End the run, as a good end, when the guest waits in HLT, once all expected has been said
+    #[arg(long)]
+    pub(super) until_halt: bool,
+
+    /// What --until and --send say, in their order.
+    #[arg(skip)]
+    pub(super) steps: Vec<DialogueStep>,
+
+    /// End the run at the first finding
+    #[arg(long, conflicts_with = "max_findings")]
+    pub(super) stop_on_finding: bool,
+
+    /// End the run when there are so many findings
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) max_findings: Option<u64>,
+
+    /// Notes count as findings
+    #[arg(long)]
+    pub(super) strict: bool,
+
+    /// Write what was found to this file, as JUnit's XML
+    #[arg(long, value_name = "FILE")]
+    pub(super) junit: Option<PathBuf>,
 
     /// What the guest's timer runs on: `real`, or `deterministic`, which counts instructions and can
     /// be repeated to the byte; `deterministic:N` takes N nanoseconds for an instruction (40000)

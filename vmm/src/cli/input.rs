@@ -6,6 +6,7 @@ use super::files::{FileId, read};
 use esp0::boot::{self, Boot, KernelFile, ModuleFile};
 use esp0::guests;
 use esp0::machine::Memory;
+use esp0::symbols::{Symbols, linked_entry};
 use std::borrow::Cow;
 use std::path::Path;
 
@@ -17,6 +18,7 @@ pub(super) struct Input {
     bytes: Cow<'static, [u8]>,
     modules: Vec<Module>,
     command_line: String,
+    symbols: Vec<(String, Vec<u8>)>,
     /// The kernel is one that esp0 carries.
     pub(super) carried: bool,
     /// The files that were read, and what they are.
@@ -60,7 +62,21 @@ impl Input {
         };
         let named = |module: &Module| Some((module.file?, format!("the module {}", module.name)));
         files.extend(modules.iter().filter_map(named));
-        Ok(Input { kernel, bytes, modules, command_line: options.cmdline.clone(), carried, files })
+        let mut symbols = Vec::new();
+        for path in &options.symbols {
+            let (bytes, id) = read(path)?;
+            let name = path.file_name().map_or(String::new(), |name| name.to_string_lossy().into());
+            if Symbols::none().with_kernel(bytes.clone()).count() == 0 {
+                return Err(Failure::Input(format!(
+                    "{} has no symbols: it has to be an ELF32 file for the 386 that is not stripped",
+                    path.display()
+                )));
+            }
+            files.extend(id.map(|id| (id, format!("the symbols {}", path.display()))));
+            symbols.push((name, bytes));
+        }
+        let command_line = options.cmdline.clone();
+        Ok(Input { kernel, bytes, modules, command_line, symbols, carried, files })
     }
 
     /// Loads the kernel and its modules.
@@ -78,6 +94,25 @@ impl Input {
         Ok(boot::load(memory.all(), kernel, &modules, &self.command_line)?)
     }
 
+    /// What names the guest's addresses: the kernel's file, what the user gave beside it, and the modules.
+    pub(super) fn symbols(&self, boot: &Boot) -> Symbols {
+        let mut symbols = Symbols::none().with_kernel(self.bytes.clone());
+        for (name, bytes) in &self.symbols {
+            // A file with the kernel's entry point is the kernel before it was stripped.
+            let is_kernel = linked_entry(bytes) == Some(boot.image.linked_entry);
+            symbols = if is_kernel {
+                symbols.with_kernel(bytes.clone())
+            } else {
+                symbols.with_program(name, bytes.clone())
+            };
+        }
+        for module in &self.modules {
+            let name = Path::new(&module.name).file_name().map(|name| name.to_string_lossy());
+            symbols = symbols.with_program(&name.unwrap_or_default(), module.bytes.clone());
+        }
+        symbols
+    }
+
     /// Whether it could be loaded, where there is no VM to load it into.
     pub(super) fn check(&self, size: u64) -> Result<(), Failure> {
         self.load(&Memory::detached(size)?).map(|_| ())
@@ -86,11 +121,12 @@ impl Input {
 
 /// A file, or else a program that esp0 carries.
 fn module(command: &str) -> Result<Module, Failure> {
-    let Some(name) = command.split_whitespace().next() else {
+    let (name, arguments) = split(command);
+    if name.is_empty() {
         return Err(Failure::Input("--module needs a file or the name of a program".into()));
-    };
-    let path = Path::new(name);
-    let (bytes, id) = match guests::program(command) {
+    }
+    let path = Path::new(&name);
+    let (bytes, id) = match guests::program(&name) {
         Some(program) if !path.exists() => (Cow::Borrowed(program.bytes), None),
         _ => {
             let (bytes, id) = read(path)?;
@@ -98,7 +134,61 @@ fn module(command: &str) -> Result<Module, Failure> {
         }
     };
     // The kernel is told the program's name, not where it was found.
-    let file = path.file_name().map_or(name.into(), |file| file.to_string_lossy());
-    let command = command.trim_start().replacen(name, &file, 1);
-    Ok(Module { name: name.into(), command, bytes, file: id })
+    let file = path.file_name().map_or(name.as_str().into(), |file| file.to_string_lossy());
+    let command = format!("{file}{arguments}");
+    Ok(Module { name, command, bytes, file: id })
+}
+
+/// The file that `--module` names, and its arguments with the space before them.
+///
+/// As in a shell a name may stand in quotes, and a backslash takes a letter as it is. Arguments are the
+/// kernel's to read, and left alone.
+fn split(command: &str) -> (String, &str) {
+    let command = command.trim_start();
+    // Somebody who quoted for the shell alone.
+    if command.contains(char::is_whitespace) && Path::new(command).is_file() {
+        return (command.into(), "");
+    }
+    let mut name = String::new();
+    let mut quote = None;
+    let mut letters = command.char_indices();
+    while let Some((at, letter)) = letters.next() {
+        match (quote, letter) {
+            (None, letter) if letter.is_whitespace() => return (name, &command[at..]),
+            (None, '"' | '\'') => quote = Some(letter),
+            (Some(open), letter) if open == letter => quote = None,
+            (None | Some('"'), '\\') => name.extend(letters.next().map(|(_, letter)| letter)),
+            (_, letter) => name.push(letter),
+        }
+    }
+    (name, "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_is_split_into_its_file_and_its_arguments() {
+        for (command, name, arguments) in [
+            ("sleeper 65", "sleeper", " 65"),
+            ("  sleeper", "sleeper", ""),
+            ("\"my file\" a \"b c\"", "my file", " a \"b c\""),
+            ("'it is' x", "it is", " x"),
+            ("my\\ file x", "my file", " x"),
+            ("dir/'a b'/c", "dir/a b/c", ""),
+            ("", "", ""),
+        ] {
+            assert_eq!(split(command), (name.into(), arguments), "{command:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_with_spaces_that_is_there_needs_no_quotes_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("my program.elf");
+        std::fs::write(&path, b"x").unwrap();
+        let module = module(path.to_str().unwrap()).unwrap();
+        assert_eq!((module.command.as_str(), &*module.bytes), ("my program.elf", &b"x"[..]));
+    }
 }

@@ -3,19 +3,27 @@
 mod arguments;
 mod claims;
 mod conform;
+mod dialogue;
 mod doctor;
 mod explain;
 mod failure;
 mod files;
 mod input;
+mod junit;
 mod output;
+mod pages;
+mod qemu;
 mod run;
 mod standard;
 mod terminal;
 
 use arguments::{Arguments, Command};
-use clap::Parser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, FromArgMatches};
+use failure::Failure;
+use std::ffi::OsString;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Everything was right.
@@ -36,23 +44,20 @@ pub(crate) fn main() -> ExitCode {
         failure::tell("standard output is closed: what is found could be told to nobody");
         return ExitCode::from(UNWRITTEN);
     }
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(help) if !help.use_stderr() => {
-            let text = help.render();
-            let text = if colour(arguments::Color::Auto).is_on() {
-                text.ansi().to_string()
-            } else {
-                text.to_string()
-            };
-            let mut out = output::Output::standard();
-            let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-            return ExitCode::from(failure::with_output(OK, written));
+    let result = command(qemu::translate(std::env::args_os()));
+    match result {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => {
+            failure::tell(&failure.to_string());
+            ExitCode::from(failure.status())
         }
-        // clap prints its own sentence for a wrong word and exits with 2.
-        Err(misuse) => misuse.exit(),
-    };
-    let result = match arguments.command {
+    }
+}
+
+/// Does what the command line says; its exit status.
+fn command(words: Vec<OsString>) -> Result<u8, Failure> {
+    let Some(arguments) = parse(words)? else { return Ok(OK) };
+    match arguments.command {
         None => run::run(None, &arguments.options),
         Some(Command::Run { kernel, options }) => run::run(kernel.as_deref(), &options),
         Some(Command::Explain { trace, entry, returning }) => {
@@ -61,14 +66,59 @@ pub(crate) fn main() -> ExitCode {
         Some(Command::Conform(options)) => conform::conform(&options),
         Some(Command::Claims { options }) => claims::claims(&options),
         Some(Command::Doctor { color }) => doctor::doctor(color),
-    };
-    match result {
-        Ok(status) => ExitCode::from(status),
-        Err(failure) => {
-            failure::tell(&failure.to_string());
-            ExitCode::from(failure.status())
-        }
+        Some(Command::Completions { shell }) => pages::completions(shell),
+        Some(Command::Man { command }) => pages::manual(command.as_deref()),
     }
+}
+
+/// Reads the command line; `None` where it was a question and has been answered. To a wrong word clap prints
+/// its own sentence and exits with 2.
+fn parse(words: Vec<OsString>) -> Result<Option<Arguments>, Failure> {
+    let matches = match Arguments::command().try_get_matches_from(words) {
+        Ok(matches) => matches,
+        Err(help) if !help.use_stderr() => {
+            let text = help.render();
+            let text = if colour(arguments::Color::Auto).is_on() {
+                text.ansi().to_string()
+            } else {
+                text.to_string()
+            };
+            let mut out = output::Output::standard();
+            out.write_all(text.as_bytes()).and_then(|()| out.flush())?;
+            return Ok(None);
+        }
+        Err(error) => {
+            if let Some(file) = file_without_run(&error) {
+                return Err(Failure::Input(format!(
+                    "{file} is a file and no command: `esp0 run {file}` boots it"
+                )));
+            }
+            error.exit();
+        }
+    };
+    let mut arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match &mut arguments.command {
+        None => arguments.options.steps = dialogue::from_options(&matches)?,
+        Some(Command::Run { options, .. }) => {
+            if let Some((_, matches)) = matches.subcommand() {
+                options.steps = dialogue::from_options(matches)?;
+            }
+        }
+        Some(_) => {}
+    }
+    Ok(Some(arguments))
+}
+
+/// The file that stands where a command should.
+fn file_without_run(error: &clap::Error) -> Option<&str> {
+    let word = match (error.kind(), error.get(ContextKind::InvalidSubcommand)) {
+        (ErrorKind::InvalidSubcommand, Some(ContextValue::String(word))) => word,
+        _ => match (error.kind(), error.get(ContextKind::InvalidArg)) {
+            (ErrorKind::UnknownArgument, Some(ContextValue::String(word))) => word,
+            _ => return None,
+        },
+    };
+    Path::new(word).is_file().then_some(word)
 }
 
 /// Whether to colour what goes to standard output.

@@ -4,9 +4,10 @@ use super::arguments::RunOptions;
 use super::failure::{Failure, no_machine, tell};
 use super::files::{Destination, standard_output};
 use super::input::Input;
+use super::junit::Suite;
 use super::output::Output;
 use super::terminal::{RawTerminal, Typed};
-use super::{FINDINGS, GUEST_FAILED, INTERRUPTED, OK, UNWRITTEN, colour};
+use super::{FINDINGS, GUEST_FAILED, INTERRUPTED, OK, UNWRITTEN, colour, dialogue};
 use esp0::boot::{Boot, Start};
 use esp0::check::Checker;
 use esp0::devices::{Devices, UnknownPorts};
@@ -14,9 +15,11 @@ use esp0::host::Backend;
 use esp0::host::doctor;
 use esp0::machine::{Machine, StopRequest};
 use esp0::probe::Choice;
-use esp0::run::{ClockChoice, End, Ending, Input as TypedInput, Options, Run, entry_state};
+use esp0::run::{ClockChoice, Dialogue, Input as TypedInput, Options, Run, entry_state};
 use esp0::sandbox::{self, Files, Phase};
-use esp0::trace::{Colour, Header, JsonLines, Report, Sink, Verdict, visible_text};
+use esp0::symbols::Symbols;
+use esp0::trace::{Colour, Header, JsonLines, Report, Sink, Verdict, registers, visible_text};
+use ia32::State;
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, IsTerminal, LineWriter, Write};
 use std::path::Path;
@@ -33,6 +36,10 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
             "--exact needs probes: they are where an event is caught".into(),
         ));
     }
+    let steps = match &options.dialogue {
+        Some(path) => dialogue::from_file(path)?,
+        None => options.steps.clone(),
+    };
     let until = options.timeout.map(|timeout| Instant::now() + timeout);
     let input = Input::read(kernel, options)?;
     let stop = StopRequest::default();
@@ -65,13 +72,21 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let breakpoints = quick.breakpoints;
     let boot = input.load(&machine.memory)?;
     machine.vcpu.set_state(&entry_state(&boot.entry));
-    let Destinations { trace, console } = destinations;
+    let symbols = input.symbols(&boot);
+    let Destinations { trace, console, junit } = destinations;
     let trace = begin_trace(trace, options, &input, &backend, clock)?;
     let console = console.map(|file| {
         let path = file.path().display().to_string();
         file.begin().map_err(|error| unwritable("raw console", &path, &error))
     });
     let console = console.transpose()?;
+    let junit = junit.map(|file| {
+        let path = file.path().display().to_string();
+        file.begin()
+            .map(|file| (file, path.clone()))
+            .map_err(|error| unwritable("report", &path, &error))
+    });
+    let junit = junit.transpose()?;
 
     let colour = colour(options.color);
     let out = Output::standard();
@@ -90,7 +105,10 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
             options.frames.into(),
             options.quiet || options.interactive,
             options.verbose > 1,
-        );
+        )
+        .with_symbols(symbols.clone())
+        .with_strictness(options.strict)
+        .with_enough(options.max_findings.or(options.stop_on_finding.then_some(1)));
     report.summary().exact = options.exact;
     if options.interactive {
         report = report.with_raw_console();
@@ -122,6 +140,11 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     if options.interactive {
         run = run.with_input(TypedInput::new(Typed::new(io::stdin(), stop)));
     }
+    if options.until_halt || !steps.is_empty() {
+        let dialogue = Dialogue::new(steps);
+        let dialogue = if options.until_halt { dialogue.until_halt() } else { dialogue };
+        run = run.with_dialogue(dialogue);
+    }
     if options.interactive {
         boxed(phase)?;
     }
@@ -140,9 +163,11 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     drop(terminal);
     report.finish();
 
+    report.summary().unmet = run.dialogue().and_then(Dialogue::awaits).map(str::to_owned);
     let verdict = report.summary().verdict(&end.ending);
+    let how = report.summary().end(&end.ending);
     if verdict == Verdict::GuestFailed {
-        let text = failure(&end, &boot, &report.recent(), colour);
+        let text = failure(&how, &end.state, &symbols, &report.recent(), colour);
         report.print(&text);
     }
     if options.verbose > 0 {
@@ -169,13 +194,24 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let last = report.summary().verdict_line(&end.ending, &backend);
     let _ = writeln!(text, "{last}");
     report.print(&text);
+    let written = junit.map_or(Ok(()), |(mut file, name)| {
+        let (kernel, told, line) = (input.kernel.as_str(), report.told(), last.clone());
+        let suite = Suite { kernel, told, symbols: &symbols, verdict, end: how, line };
+        let xml = suite.xml();
+        xml.and_then(|xml| file.write_all(&xml))
+            .map_err(|error| unwritable("report", &name, &error))
+    });
     let status = match verdict {
-        _ if end.ending == Ending::Stopped => INTERRUPTED,
+        Verdict::Interrupted => INTERRUPTED,
         Verdict::Ok | Verdict::Unchecked => OK,
         Verdict::Findings => FINDINGS,
         Verdict::GuestFailed | Verdict::NoEntries => GUEST_FAILED,
     };
-    Ok(tell_what_was_lost(&report, options, &last, status))
+    let status = tell_what_was_lost(&report, options, &last, status);
+    // A report that is not whole makes nothing right, and nobody innocent.
+    let Err(failure) = written else { return Ok(status) };
+    tell(&failure.to_string());
+    Ok(if status == OK { UNWRITTEN } else { status })
 }
 
 /// Says which outputs are not whole. Who was found guilty stays so; a run of which a part was lost is not called
@@ -205,6 +241,7 @@ fn tell_what_was_lost<W: Write>(
 struct Destinations {
     trace: Option<Destination>,
     console: Option<Destination>,
+    junit: Option<Destination>,
 }
 
 impl Destinations {
@@ -226,7 +263,8 @@ impl Destinations {
         };
         let trace = open(&options.trace, "trace")?;
         let console = open(&options.raw_console, "raw console")?;
-        Ok(Destinations { trace, console })
+        let junit = open(&options.junit, "report")?;
+        Ok(Destinations { trace, console, junit })
     }
 }
 
@@ -317,55 +355,10 @@ fn unknown_ports(ports: &UnknownPorts) -> String {
 }
 
 /// What happened to a guest that failed: the ending, the last entries, the registers.
-fn failure(end: &End, boot: &Boot, recent: &str, colour: Colour) -> String {
-    let state = &end.state;
-    let general = &state.general;
-    let mut text = String::new();
-    let _ = writeln!(text, "\n{}", colour.bad(&end.ending.to_string()));
-    let _ = write!(text, "\nthe last entries:\n{recent}");
-    let _ = writeln!(
-        text,
-        "\nthe registers:\n  EAX {:08x}  EBX {:08x}  ECX {:08x}  EDX {:08x}\n  ESI {:08x}  EDI {:08x}  \
-         EBP {:08x}  ESP {:08x}",
-        general.eax,
-        general.ebx,
-        general.ecx,
-        general.edx,
-        general.esi,
-        general.edi,
-        general.ebp,
-        general.esp,
-    );
-    let symbol = boot.image.symbols.find(state.eip).map_or(String::new(), |(symbol, offset)| {
-        let name = format!("{:#}", rustc_demangle::demangle(&symbol.name));
-        format!("  <{}+{offset:#x}>", visible_text(&name))
-    });
-    let _ = writeln!(
-        text,
-        "  CS:EIP {:04x}:{:08x}{symbol}  SS {:04x}  DS {:04x}  ES {:04x}  ring {}\n  \
-         EFLAGS {:08x} ({})\n  CR0 {:08x}  CR2 {:08x}  CR3 {:08x}  CR4 {:08x}",
-        state.cs().selector,
-        state.eip,
-        state.ss().selector,
-        state.segments[3].selector,
-        state.segments[0].selector,
-        state.cpl(),
-        state.eflags.0,
-        state.eflags,
-        state.cr0,
-        state.cr2,
-        state.cr3,
-        state.cr4,
-    );
-    let _ = writeln!(
-        text,
-        "  TR {:04x} base {:08x}  IDTR {:08x}/{:04x}  GDTR {:08x}/{:04x}",
-        state.tr.selector,
-        state.tr.base,
-        state.idtr.base,
-        state.idtr.limit,
-        state.gdtr.base,
-        state.gdtr.limit,
-    );
-    text
+fn failure(end: &str, state: &State, symbols: &Symbols, recent: &str, colour: Colour) -> String {
+    format!(
+        "\n{}\n\nthe last entries:\n{recent}\nthe registers:\n{}",
+        colour.bad(end),
+        registers(state, symbols),
+    )
 }

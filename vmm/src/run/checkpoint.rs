@@ -2,7 +2,7 @@
 
 use super::clock::Clock;
 use super::departure::Departure;
-use super::{Counters, Outward, Pace, Phase, Run};
+use super::{Counters, Dialogue, Outward, Pace, Phase, Run};
 use crate::devices::Devices;
 use crate::entry::PendingSwitch;
 use crate::machine::{Exit, MachineCheckpoint, MachineError};
@@ -26,6 +26,7 @@ pub struct Checkpoint {
     outward: Outward,
     switching: Option<PendingSwitch>,
     holds_interrupts: bool,
+    dialogue: Option<Dialogue>,
     due: Option<u64>,
     counters: Counters,
     sequence: u64,
@@ -61,6 +62,7 @@ impl Run {
             outward: self.outward,
             switching: self.switching.clone(),
             holds_interrupts: self.holds_interrupts,
+            dialogue: self.dialogue.clone(),
             due: self.due,
             counters: self.counters,
             sequence: self.sequence,
@@ -86,6 +88,7 @@ impl Run {
             outward,
             switching,
             holds_interrupts,
+            dialogue,
             due,
             counters,
             sequence,
@@ -100,6 +103,7 @@ impl Run {
         self.outward = outward;
         self.switching = switching;
         self.holds_interrupts = holds_interrupts;
+        self.dialogue = dialogue;
         self.due = due;
         self.counters = counters;
         self.sequence = sequence;

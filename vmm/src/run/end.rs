@@ -41,12 +41,24 @@ pub enum Ending {
     TimedOut,
     /// The user ended it.
     Stopped,
+    /// The observer wanted no more: there are as many findings as the user asked for.
+    Enough,
+    /// The console said what the user waited for.
+    Said(
+        /// The text.
+        String,
+    ),
+    /// It waits in HLT, which is the end that the user asked for.
+    Idle,
 }
 
 impl Ending {
-    /// The guest came to an end of its own, and a good one.
+    /// The guest came to an end of its own or to the one that was asked for, and a good one.
     pub fn is_good(&self) -> bool {
-        matches!(self, Ending::PoweredOff | Ending::Halted)
+        matches!(
+            self,
+            Ending::PoweredOff | Ending::Halted | Ending::Enough | Ending::Said(_) | Ending::Idle
+        )
     }
 }
 
@@ -86,6 +98,13 @@ impl fmt::Display for Ending {
                 f.write_str("time-out: the guest ran longer than it was allowed to")
             }
             Ending::Stopped => f.write_str("stopped by the user"),
+            Ending::Enough => f.write_str("stopped at the number of findings that was asked for"),
+            Ending::Said(text) => {
+                write!(f, "the console said {text:?}, which is the end that was asked for")
+            }
+            Ending::Idle => {
+                f.write_str("the guest waits in HLT, which is the end that was asked for")
+            }
         }
     }
 }

@@ -92,6 +92,12 @@ impl Run {
             Effect::Reset(_) => Some(Ending::Reset),
         });
         let bytes = self.devices.take_console_output();
+        if !bytes.is_empty() {
+            self.converse(&bytes);
+            if effect == Effect::None {
+                self.end_if(self.dialogue_over());
+            }
+        }
         (!bytes.is_empty()).then_some(Event::Console(bytes))
     }
 

@@ -22,6 +22,7 @@ mod checkpoint;
 mod clock;
 mod counted;
 mod departure;
+mod dialogue;
 mod end;
 mod event;
 mod exact;
@@ -36,6 +37,7 @@ mod wait;
 
 pub use checkpoint::Checkpoint;
 pub use clock::ClockChoice;
+pub use dialogue::{Dialogue, DialogueStep};
 pub use end::{End, Ending};
 pub use event::{Event, Step};
 pub use input::Input;
@@ -99,6 +101,8 @@ pub struct Run {
     departure: Option<Departure>,
     /// What the last return or task switch led to, until something is entered.
     outward: Outward,
+    /// What is expected of the console, and answered.
+    dialogue: Option<Dialogue>,
     /// A task switch that the vCPU stood in front of at the last stop.
     switching: Option<PendingSwitch>,
     /// The last exit was for an instruction that KVM completes when the vCPU runs next.
@@ -199,6 +203,7 @@ impl Run {
             phase: Phase::Start,
             departure: None,
             outward: Outward::default(),
+            dialogue: None,
             switching: None,
             unfinished: false,
             step_again: true,
@@ -324,6 +329,13 @@ impl Run {
         let end = End { ending, state };
         self.phase = Phase::Ended(Box::new(end.clone()));
         Ok(Some(Event::End(end)))
+    }
+
+    /// The run is over, for nobody wants more of it.
+    fn end_with_enough(&mut self) {
+        if !matches!(self.phase, Phase::Ending(_) | Phase::Ended(_)) {
+            self.phase = Phase::Ending(Ending::Enough);
+        }
     }
 
     /// The run is over, unless `ending` is none.

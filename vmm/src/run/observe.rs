@@ -1,5 +1,7 @@
 //! A run to its end, seen by an observer.
 
+#[cfg(doc)]
+use super::Ending;
 use super::{End, Event, Run, StackLoad};
 use crate::entry::{Entry, Return, Returned, TaskSwitch};
 use crate::machine::{Machine, MachineError};
@@ -51,6 +53,12 @@ pub trait Observer {
 
     /// A far jump to a TSS has switched tasks.
     fn switch(&mut self, _switch: &TaskSwitch) {}
+
+    /// Nothing more is wanted: the run ends as [`Ending::Enough`].
+    #[inline]
+    fn has_enough(&self) -> bool {
+        false
+    }
 }
 
 impl Run {
@@ -60,6 +68,9 @@ impl Run {
     /// [`MachineError`] if KVM refuses something.
     pub fn run(&mut self, observer: &mut impl Observer) -> Result<End, MachineError> {
         loop {
+            if observer.has_enough() {
+                self.end_with_enough();
+            }
             match self.next_event()? {
                 Event::Entry(entry) => {
                     observer.look(&self.machine, &entry.after, Stop::Entry(&entry));

@@ -77,6 +77,9 @@ impl Run {
         if open && self.devices.interrupt_pending() {
             return None;
         }
+        if self.ends_at_halt() {
+            return Some(Ending::Idle);
+        }
         if open && self.input.as_ref().is_some_and(|input| !input.ended()) {
             return self.wait_for_input();
         }

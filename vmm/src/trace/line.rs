@@ -2,13 +2,14 @@
 //!
 //! ```text
 //!     #  task    event          ring  user SS:ESP     kernel SS:ESP   SS   ESP      EFLAGS   CS   EIP      code      verdict
-//!     1  task 1  external 0x20  3→0   0023:bfffef8c → 0010:f0007fec   0023 bfffef8c 00010202 001b 0804808e           ok
+//!     1  task 1  external 0x20  3→0   0023:bfffef8c → 0010:f0007fec   0023 bfffef8c 00010202 001b 0804808e           ok  spin+14 (user.c:9)
 //! ```
 
 use super::Colour;
 use crate::check::{Degree, Finding, Judgement, TaskId};
 use crate::entry::{Entry, Kind, TaskSwitch, TssWords};
 use crate::run::StackLoad;
+use crate::symbols::{Annotator, Symbols};
 use ia32::{State, Vector, Word};
 use std::fmt::{self, Write};
 
@@ -31,8 +32,13 @@ pub(super) fn heading() -> &'static str {
      SS   ESP      EFLAGS   CS   EIP      code      verdict"
 }
 
-/// The line of an entry.
-pub(super) fn line(entry: &Entry, judgement: &Judgement, colour: Colour) -> String {
+/// The line of an entry, with the interrupted instruction's name.
+pub(super) fn line(
+    entry: &Entry,
+    judgement: &Judgement,
+    name: Option<&str>,
+    colour: Colour,
+) -> String {
     let mut text = String::with_capacity(160);
     let frame = &entry.frame;
     let after = &entry.after;
@@ -87,6 +93,9 @@ pub(super) fn line(entry: &Entry, judgement: &Judgement, colour: Colour) -> Stri
                 after.tr.selector, after.ldtr.selector
             ))
         );
+    }
+    if let Some(name) = name {
+        let _ = write!(text, "  {}", colour.dim(name));
     }
     text
 }
@@ -151,33 +160,38 @@ fn verdict(judgement: &Judgement, colour: Colour) -> String {
 pub struct FindingText<'a> {
     /// The finding.
     pub finding: &'a Finding,
-    /// Where: `#214 int 0x80 in task 3 (08048e6f)`.
+    /// Where: `#214 int 0x80 in task 3, at write+9 (user.c:41)`.
     pub place: String,
     /// With colour or without.
     pub colour: Colour,
+    /// What the addresses in it are, if that is known.
+    pub symbols: Option<&'a Symbols>,
 }
 
 /// ```text
-/// #214 int 0x80 in task 3 (EIP 080482a1): entered on the stack of suspended task 1
-///      expected  SS:ESP 0010:c0106fec  (ESP0 of task 3)
-///      got       SS:ESP 0010:c0104fec  overwrites EIP CS EFLAGS ESP SS of #198
-///      TSS.ESP0 has been c0105000 since #190: …
+/// #214 int 0x80 in task 3, at write+9 (user.c:41): entered on the stack of suspended task 1
+///      expected  SS:ESP 0010:c0106fec (kstack3+4076)  (ESP0 of task 3)
+///      got       SS:ESP 0010:c0104fec (kstack1+4076)  overwrites EIP CS EFLAGS ESP SS of #198
+///      TSS.ESP0 has been c0105000 (kstack1+4096) since #190: …
 /// ```
 impl fmt::Display for FindingText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let finding = self.finding;
-        let first = format!("{}: {}", self.place, finding.sentence);
+        let none = Symbols::none();
+        let mut names = Annotator::new(self.symbols.unwrap_or(&none));
+        let mut named = |text| names.annotate(text).into_owned();
+        let first = format!("{}: {}", self.place, named(&finding.sentence));
         match finding.degree {
             Degree::Fault => writeln!(f, "{}", self.colour.bad(&first))?,
             Degree::Note => writeln!(f, "{}", self.colour.odd(&format!("note: {first}")))?,
         }
-        writeln!(f, "     expected  {}", finding.expected)?;
-        writeln!(f, "     got       {}", finding.got)?;
+        writeln!(f, "     expected  {}", named(&finding.expected))?;
+        writeln!(f, "     got       {}", named(&finding.got))?;
         if let Some(reason) = &finding.reason {
-            writeln!(f, "     {reason}")?;
+            writeln!(f, "     {}", named(reason))?;
         }
         if let Some(advice) = &finding.advice {
-            writeln!(f, "     what to do: {advice}")?;
+            writeln!(f, "     what to do: {}", named(advice))?;
         }
         write!(
             f,

@@ -1,24 +1,26 @@
 //! The frame of an entry, drawn on its stack.
 
 use super::event_name;
+use super::names::interrupted;
 use crate::entry::{Entry, Kind};
+use crate::symbols::Symbols;
 use ia32::{Eflags, Selector, Table, Word};
 use std::fmt::Write;
 
-/// Draws the stack that an entry arrived on.
+/// Draws the stack that an entry arrived on, with the names that are known.
 ///
 /// ```text
 ///        int 0x80: ring 3 → ring 0 through an interrupt gate of DPL 3
 ///
-///          ESP0 ──►  f0008000  ┌──────────────────┐
+///          ESP0 ──►  f0008000  ┌──────────────────┐  = kstack+4096
 ///                    f0007ffc  │ SS      00000023 │  ring 3
 ///                    f0007ff8  │ ESP     bfffef80 │  the user's stack
 ///                    f0007ff4  │ EFLAGS  00000246 │  IF ZF PF
 ///                    f0007ff0  │ CS      0000001b │  ring 3
-///          ESP  ──►  f0007fec  │ EIP     08048e6f │  behind int 0x80
+///          ESP  ──►  f0007fec  │ EIP     08048e6f │  behind int 0x80, in write+9 (user.c:41)
 ///                              └──────────────────┘
 /// ```
-pub fn picture(entry: &Entry) -> String {
+pub fn picture(entry: &Entry, symbols: &Symbols) -> String {
     let frame = &entry.frame;
     let mut text = String::new();
     let _ = writeln!(
@@ -37,8 +39,13 @@ pub fn picture(entry: &Entry) -> String {
     );
     let top = if entry.from_outer_ring() { "ESP0" } else { "" };
     let arrow = if top.is_empty() { "   " } else { "──►" };
-    let _ =
-        writeln!(text, "\n         {top:<4} {arrow}  {:08x}  ┌──────────────────┐", frame.end());
+    let stack = symbols.describe_top(frame.end());
+    let stack = stack.map_or(String::new(), |place| format!("  = {}", place.short()));
+    let _ = writeln!(
+        text,
+        "\n         {top:<4} {arrow}  {:08x}  ┌──────────────────┐{stack}",
+        frame.end()
+    );
     let words: Vec<(Word, Option<u32>)> = frame.words().collect();
     for (index, (word, value)) in words.iter().enumerate().rev() {
         let (name, arrow) = if index == 0 { ("ESP", "──►") } else { ("", "   ") };
@@ -47,7 +54,7 @@ pub fn picture(entry: &Entry) -> String {
         let line = format!(
             "         {name:<4} {arrow}  {:08x}  │ {short:<7} {value} │  {}",
             frame.address_of(*word).unwrap_or(0),
-            remark(entry, *word),
+            remark(entry, *word, symbols),
         );
         let _ = writeln!(text, "{}", line.trim_end());
     }
@@ -55,7 +62,7 @@ pub fn picture(entry: &Entry) -> String {
     text
 }
 
-fn remark(entry: &Entry, word: Word) -> String {
+fn remark(entry: &Entry, word: Word, symbols: &Symbols) -> String {
     let frame = &entry.frame;
     let Some(value) = frame.get(word) else { return "not mapped".into() };
     match word {
@@ -74,18 +81,26 @@ fn remark(entry: &Entry, word: Word) -> String {
                 _ => ring,
             }
         }
-        Word::Esp => match entry.ldt_stack {
-            Some(stack) => format!("the interrupted stack, at {stack:08x}"),
-            None => "the interrupted stack".into(),
+        Word::Esp => match (entry.ldt_stack, symbols.describe_top(value)) {
+            (Some(stack), _) => format!("the interrupted stack, at {stack:08x}"),
+            (None, Some(place)) => format!("the interrupted stack, {}", place.short()),
+            (None, None) => "the interrupted stack".into(),
         },
         Word::Eflags => Eflags(value).to_string(),
-        Word::Eip => match entry.kind {
-            Kind::Software => format!("behind int {:#04x}", entry.vector.0),
-            Kind::External | Kind::Nmi => "the instruction that comes next".into(),
-            Kind::Fault => "the instruction that faulted".into(),
-            Kind::Trap => "behind the instruction that trapped".into(),
-            Kind::Abort | Kind::Unexplained => String::new(),
-        },
+        Word::Eip => {
+            let what = match entry.kind {
+                Kind::Software => format!("behind int {:#04x}", entry.vector.0),
+                Kind::External | Kind::Nmi => "the instruction that comes next".into(),
+                Kind::Fault => "the instruction that faulted".into(),
+                Kind::Trap => "behind the instruction that trapped".into(),
+                Kind::Abort | Kind::Unexplained => String::new(),
+            };
+            match interrupted(symbols, entry) {
+                Some(place) if what.is_empty() => place.to_string(),
+                Some(place) => format!("{what}, in {place}"),
+                None => what,
+            }
+        }
         Word::ErrorCode if entry.vector == ia32::Vector::PF => {
             format!("page fault at {:08x}", entry.after.cr2)
         }

@@ -2,12 +2,16 @@
 
 use super::console::{Console, Row};
 use super::line::{heading, line, stack_line, switch_line};
-use super::{Colour, FindingText, JsonLines, Summary, event_name, picture, task_name};
-use crate::check::{Checker, Judgement};
+use super::names::{Names, interrupted};
+use super::summary::Seen;
+use super::wrap::wrap;
+use super::{Colour, FindingText, JsonLines, Summary, Told, event_name, picture, task_name};
+use crate::check::{Checker, Degree, Judgement};
 use crate::entry::{Entry, Return, Returned, TaskSwitch};
 use crate::host::Backend;
 use crate::probe::Census;
 use crate::run::{Ending, Observer, StackLoad};
+use crate::symbols::Symbols;
 use ia32::Word;
 use std::fmt::{self, Write as _};
 use std::fs::File;
@@ -46,6 +50,15 @@ pub struct Report<W: Write> {
     /// Where the console goes byte for byte.
     console_file: Option<BufWriter<File>>,
     headed: bool,
+    names: Names,
+    /// What has been told already.
+    told: Told,
+    /// Notes count as findings.
+    strict: bool,
+    /// The run ends with so many findings.
+    enough: Option<u64>,
+    /// Findings are broken between words at so many columns.
+    columns: Option<usize>,
     /// The last entries; the slot of an entry is its number modulo their count.
     recent: [Option<(Entry, Judgement)>; KEPT],
     /// Sinks that failed.
@@ -97,6 +110,11 @@ impl<W: Write> Report<W> {
             console: Console::default(),
             console_file: None,
             headed: false,
+            names: Names::default(),
+            told: Told::default(),
+            strict: false,
+            enough: None,
+            columns: None,
             recent: [const { None }; KEPT],
             lost: Vec::new(),
         }
@@ -132,6 +150,32 @@ impl<W: Write> Report<W> {
         self
     }
 
+    /// Addresses get the names that these symbols give.
+    #[must_use]
+    pub fn with_symbols(mut self, symbols: Symbols) -> Self {
+        self.names = Names::new(symbols);
+        self
+    }
+
+    /// Notes count as findings.
+    #[must_use]
+    pub fn with_strictness(mut self, strict: bool) -> Self {
+        self.strict = strict;
+        self
+    }
+
+    /// The run ends when there are so many findings.
+    #[must_use]
+    pub fn with_enough(mut self, findings: Option<u64>) -> Self {
+        self.enough = findings;
+        self
+    }
+
+    /// What was told, each cause once.
+    pub fn told(&self) -> &Told {
+        &self.told
+    }
+
     /// Writes the console's bytes to `file` too, as they come.
     #[must_use]
     pub fn with_console_file(mut self, file: Option<File>) -> Self {
@@ -139,10 +183,12 @@ impl<W: Write> Report<W> {
         self
     }
 
-    /// The text goes to a terminal of so many columns: no line of the guest's is longer.
+    /// The text goes to a terminal of so many columns: no line of the guest's is longer, and findings are
+    /// broken between words.
     #[must_use]
     pub fn with_columns(mut self, columns: Option<usize>) -> Self {
         self.console.fit(columns);
+        self.columns = columns.filter(|columns| *columns >= 40);
         self
     }
 
@@ -163,7 +209,14 @@ impl<W: Write> Report<W> {
         backend: &Backend,
         census: &Census,
     ) -> String {
-        self.summary.render(ending, self.checker.history(), backend, census, self.colour)
+        let seen = Seen {
+            history: self.checker.history(),
+            backend,
+            census,
+            symbols: self.names.symbols(),
+            told: &self.told,
+        };
+        self.summary.render(ending, &seen, self.colour)
     }
 
     /// The last entries, oldest first, as lines.
@@ -175,7 +228,8 @@ impl<W: Write> Report<W> {
             return "none was seen\n".into();
         }
         for (entry, judgement) in kept {
-            text.push_str(&line(entry, judgement, self.colour));
+            let name = interrupted(self.names.symbols(), entry).map(|place| place.to_string());
+            text.push_str(&line(entry, judgement, name.as_deref(), self.colour));
             text.push('\n');
         }
         text
@@ -252,10 +306,34 @@ impl<W: Write> Report<W> {
         self.keep(Sink::Text, flushed);
     }
 
-    fn findings(&mut self, place: &str, judgement: &Judgement) {
+    /// Notes are findings to whoever is strict.
+    fn weigh(&self, judgement: &mut Judgement) {
+        if self.strict {
+            let notes = judgement.notes.drain(..);
+            judgement.findings.extend(notes.map(|mut note| {
+                note.degree = Degree::Fault;
+                note
+            }));
+        }
+    }
+
+    /// Tells what is found at entry `sequence`, or behind it, by the kernel's instruction `at`: each
+    /// cause once.
+    fn findings(&mut self, place: &str, at: u32, sequence: u64, judgement: &Judgement) {
         for finding in judgement.findings.iter().chain(&judgement.notes) {
-            let text =
-                FindingText { finding, place: place.into(), colour: self.colour }.to_string();
+            if !self.told.tell(finding, place, at, sequence) {
+                continue;
+            }
+            let mut text = FindingText {
+                finding,
+                place: place.into(),
+                colour: self.colour,
+                symbols: Some(self.names.symbols()),
+            }
+            .to_string();
+            if let Some(columns) = self.columns {
+                text = wrap(&text, columns, 5);
+            }
             self.say(&text);
             self.show();
         }
@@ -275,7 +353,8 @@ impl<W: Write> Observer for Report<W> {
     }
 
     fn entry(&mut self, entry: &Entry) {
-        let judgement = self.checker.entry(entry);
+        let mut judgement = self.checker.entry(entry);
+        self.weigh(&mut judgement);
         let first = self.summary.entry(entry, &judgement);
         if let Some(trace) = &mut self.trace {
             let written = trace.entry(entry, &judgement);
@@ -286,28 +365,33 @@ impl<W: Write> Observer for Report<W> {
                 let heading = self.colour.dim(heading());
                 self.say(&heading);
             }
-            let text = line(entry, &judgement, self.colour);
+            let name = self.names.of_entry(entry);
+            let text = line(entry, &judgement, name.as_deref(), self.colour);
             self.say(&text);
             if self.frames == Frames::All || (self.frames == Frames::First && first) {
-                let drawn = picture(entry);
+                let drawn = picture(entry, self.names.symbols());
                 self.say(&format!("\n{drawn}"));
             }
         }
         if !judgement.findings.is_empty() || !judgement.notes.is_empty() {
-            let eip = entry.frame.get(Word::Eip).unwrap_or(0);
             let place = format!(
-                "#{} {} in {} (EIP {eip:08x})",
+                "#{} {}{}{}",
                 entry.sequence,
                 event_name(entry.kind, entry.vector),
-                task_name(judgement.task),
+                judgement.task.map_or(String::new(), |task| format!(" in task {}", task.0)),
+                match self.names.of_entry(entry) {
+                    Some(name) => format!(", at {name}"),
+                    None => format!(" (EIP {:08x})", entry.frame.get(Word::Eip).unwrap_or(0)),
+                },
             );
-            self.findings(&place, &judgement);
+            self.findings(&place, entry.after.eip, entry.sequence, &judgement);
         }
         self.recent[entry.sequence as usize % KEPT] = Some((entry.clone(), judgement));
     }
 
     fn leave(&mut self, returning: &Return) {
-        let judgement = self.checker.leave(returning);
+        let mut judgement = self.checker.leave(returning);
+        self.weigh(&mut judgement);
         self.summary.leave(&judgement);
         if let Some(trace) = &mut self.trace {
             let written = trace.leave(returning, &judgement);
@@ -332,25 +416,35 @@ impl<W: Write> Observer for Report<W> {
             self.say(&text);
         }
         if !judgement.findings.is_empty() || !judgement.notes.is_empty() {
+            let state = &returning.state;
             let place = format!(
-                "IRET after #{} to {} (frame at {:08x})",
+                "IRET after #{}{}{} (frame at {:08x})",
                 returning.after_sequence,
-                task_name(judgement.task),
+                judgement.task.map_or(String::new(), |task| format!(" to task {}", task.0)),
+                match self.names.of_instruction(state) {
+                    Some(name) => format!(", at {name}"),
+                    None => format!(", at {:08x}", state.eip),
+                },
                 returning.frame.address,
             );
-            self.findings(&place, &judgement);
+            self.findings(&place, state.eip, returning.after_sequence, &judgement);
         }
     }
 
     fn returned(&mut self, returned: &Returned) {
-        let judgement = self.checker.returned(returned);
+        let mut judgement = self.checker.returned(returned);
+        self.weigh(&mut judgement);
         self.summary.returned(returned, &judgement);
         if let Some(trace) = &mut self.trace {
             let written = trace.returned(returned, &judgement);
             self.keep(Sink::Trace, written);
         }
-        let place = format!("IRET after #{}", returned.after_sequence);
-        self.findings(&place, &judgement);
+        let (before, sequence) = (&returned.exact.before, returned.after_sequence);
+        let place = match self.names.of_instruction(before) {
+            Some(name) => format!("IRET after #{sequence}, at {name}"),
+            None => format!("IRET after #{sequence}, at {:08x}", before.eip),
+        };
+        self.findings(&place, before.eip, sequence, &judgement);
     }
 
     fn stack_load(&mut self, load: &StackLoad) {
@@ -365,7 +459,8 @@ impl<W: Write> Observer for Report<W> {
     }
 
     fn switch(&mut self, switch: &TaskSwitch) {
-        let judgement = self.checker.switch(switch);
+        let mut judgement = self.checker.switch(switch);
+        self.weigh(&mut judgement);
         self.summary.switch(&judgement);
         if let Some(trace) = &mut self.trace {
             let written = trace.switch(switch, &judgement);
@@ -382,7 +477,91 @@ impl<W: Write> Observer for Report<W> {
                 task_name(judgement.task),
                 switch.selector.0,
             );
-            self.findings(&place, &judgement);
+            self.findings(&place, switch.before.eip, switch.after_sequence, &judgement);
         }
+    }
+
+    #[inline]
+    fn has_enough(&self) -> bool {
+        self.enough.is_some_and(|enough| self.summary.findings >= enough)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{Finding, Subject};
+    use crate::trace::Verdict;
+
+    fn judgement(task: u32, degree: Degree) -> Judgement {
+        let sentence = format!("entered on the stack of suspended task {task}");
+        let mut finding = Finding::new("a_rule", Subject::Kernel, sentence, "this", "that");
+        finding.degree = degree;
+        let mut judgement = Judgement::default();
+        match degree {
+            Degree::Fault => judgement.findings.push(finding),
+            Degree::Note => judgement.notes.push(finding),
+        }
+        judgement
+    }
+
+    /// What is printed of these, and the summary.
+    fn told(strict: bool, judgements: Vec<Judgement>) -> (String, Report<Vec<u8>>) {
+        let backend = Backend::detect();
+        let mut report = Report::new(Vec::new(), Checker::new(&backend)).with_strictness(strict);
+        for (sequence, mut judgement) in (3..).zip(judgements) {
+            report.weigh(&mut judgement);
+            report.summary.switch(&judgement);
+            report.findings(&format!("#{sequence}"), 0x10_0000, sequence, &judgement);
+        }
+        let mut text = String::from_utf8(report.out.clone()).unwrap();
+        text.push_str(&report.render_summary(&Ending::PoweredOff, &backend, &Census::default()));
+        (text, report)
+    }
+
+    #[test]
+    fn what_repeats_is_told_once_and_counted_in_the_summary() {
+        let (text, report) = told(false, (0..49).map(|n| judgement(n, Degree::Fault)).collect());
+        assert_eq!(text.matches("rule a_rule").count(), 1, "{text}");
+        assert!(
+            text.contains(
+                "#3: entered on the stack of suspended task 0 (seen 49 times, #3 to #51)\n"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("findings     49       a_rule 49\n"), "{text}");
+        assert_eq!(report.summary.verdict(&Ending::PoweredOff), Verdict::Findings);
+    }
+
+    #[test]
+    fn notes_are_told_and_counted_apart_unless_one_is_strict() {
+        let notes = || (0..2).map(|n| judgement(n, Degree::Note)).collect();
+        let (text, report) = told(false, notes());
+        assert!(text.starts_with("note: #3: entered on"), "{text}");
+        assert!(text.contains("findings     none\n"), "{text}");
+        assert!(text.contains("notes        2        a_rule 2\n"), "{text}");
+        assert_ne!(report.summary.verdict(&Ending::PoweredOff), Verdict::Findings);
+        let (text, report) = told(true, notes());
+        assert!(text.starts_with("#3: entered on"), "{text}");
+        assert!(!text.contains("\nnotes "), "{text}");
+        assert_eq!(report.summary.verdict(&Ending::PoweredOff), Verdict::Findings);
+    }
+
+    #[test]
+    fn enough_is_enough() {
+        let (_, report) = told(false, vec![judgement(1, Degree::Fault)]);
+        assert!(!report.has_enough());
+        let report = report.with_enough(Some(2));
+        assert!(!report.has_enough());
+        assert!(report.with_enough(Some(1)).has_enough());
+    }
+
+    #[test]
+    fn what_was_awaited_in_vain_is_no_good_end() {
+        let (_, mut report) = told(false, Vec::new());
+        report.summary().unmet = Some("login: ".into());
+        assert_eq!(report.summary.verdict(&Ending::PoweredOff), Verdict::GuestFailed);
+        assert_eq!(report.summary.verdict(&Ending::Stopped), Verdict::Interrupted);
+        assert!(report.summary.end(&Ending::Halted).ends_with(r#"never said "login: ""#));
     }
 }

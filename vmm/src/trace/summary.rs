@@ -1,12 +1,14 @@
 //! What a whole run came to.
 
-use super::{Colour, event_name};
-use crate::check::{History, Judgement};
+use super::told::grouped;
+use super::{Colour, FindingKind, Told, event_name};
+use crate::check::{Degree, History, Judgement};
 use crate::entry::{Entry, Exact, Kind, Returned};
 use crate::host::Deviation;
 use crate::host::{Authority, Backend};
 use crate::probe::Census;
 use crate::run::Ending;
+use crate::symbols::Symbols;
 use ia32::Vector;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -24,6 +26,8 @@ pub enum Verdict {
     NoEntries,
     /// There were no probes, as asked for.
     Unchecked,
+    /// The user ended it before the guest did.
+    Interrupted,
 }
 
 impl Verdict {
@@ -35,6 +39,7 @@ impl Verdict {
             Verdict::GuestFailed => "guest-failed",
             Verdict::NoEntries => "no-entries",
             Verdict::Unchecked => "unchecked",
+            Verdict::Interrupted => "interrupted",
         }
     }
 }
@@ -54,6 +59,10 @@ pub struct Summary {
     pub switches: u64,
     /// Findings in all.
     pub findings: u64,
+    /// Notes in all: what is unusual, but consistent.
+    pub notes: u64,
+    /// What the guest's console was expected to say and never did.
+    pub unmet: Option<String>,
     /// The guest ran without probes.
     pub unprobed: bool,
     /// The guest was run in exact mode.
@@ -64,6 +73,7 @@ pub struct Summary {
     pub exact_returns: u64,
     by_event: BTreeMap<(Vector, Kind, u8), u64>,
     by_rule: BTreeMap<&'static str, u64>,
+    by_note: BTreeMap<&'static str, u64>,
     deviations: BTreeMap<&'static str, (&'static Deviation, u64)>,
     /// The entry that was counted last, to count runs of the same kind cheaply.
     last: Option<((Vector, Kind, u8), u64)>,
@@ -114,7 +124,7 @@ impl Summary {
 
     #[inline(always)]
     fn judged(&mut self, judgement: &Judgement) {
-        if !judgement.deviations.is_empty() || !judgement.findings.is_empty() {
+        if !judgement.is_unremarkable() {
             self.count(judgement);
         }
     }
@@ -126,6 +136,10 @@ impl Summary {
         for finding in &judgement.findings {
             self.findings += 1;
             *self.by_rule.entry(finding.rule).or_default() += 1;
+        }
+        for note in &judgement.notes {
+            self.notes += 1;
+            *self.by_note.entry(note.rule).or_default() += 1;
         }
     }
 
@@ -151,7 +165,9 @@ impl Summary {
 
     /// The verdict on a run that ended so.
     pub fn verdict(&self, ending: &Ending) -> Verdict {
-        if !ending.is_good() {
+        if *ending == Ending::Stopped {
+            Verdict::Interrupted
+        } else if !ending.is_good() || (self.unmet.is_some() && *ending != Ending::Enough) {
             Verdict::GuestFailed
         } else if self.findings > 0 {
             Verdict::Findings
@@ -177,15 +193,17 @@ impl Summary {
         )
     }
 
+    /// How the run ended, in words; and what the console did not say.
+    pub fn end(&self, ending: &Ending) -> String {
+        match &self.unmet {
+            None => ending.to_string(),
+            Some(text) => format!("{ending}; its console never said {text:?}"),
+        }
+    }
+
     /// The summary, the verdict line aside.
-    pub fn render(
-        &mut self,
-        ending: &Ending,
-        history: &History,
-        backend: &Backend,
-        census: &Census,
-        colour: Colour,
-    ) -> String {
+    pub(super) fn render(&mut self, ending: &Ending, seen: &Seen<'_>, colour: Colour) -> String {
+        let Seen { history, backend, census, symbols, told } = *seen;
         self.settle();
         let mut text = String::new();
         let mut row = |name: &str, value: &str| {
@@ -233,9 +251,12 @@ impl Summary {
             row(
                 heading,
                 &format!(
-                    "task {:<3} ESP0 {:08x}  lowest ESP {:08x} ({} bytes)  entries {}  deepest {}",
+                    "task {:<3} ESP0 {:08x}{}  lowest ESP {:08x} ({} bytes)  entries {}  deepest {}",
                     stack.task.0,
                     stack.top,
+                    symbols
+                        .describe_top(stack.top)
+                        .map_or(String::new(), |place| format!(" = {}", place.short())),
                     stack.lowest,
                     stack.top.wrapping_sub(stack.lowest),
                     stack.entries,
@@ -252,21 +273,70 @@ impl Summary {
             row(heading, &colour.odd(&format!("{count:<8} {name}: {}", deviation.description)));
             heading = "";
         }
-        let findings: Vec<String> =
-            self.by_rule.iter().map(|(rule, count)| format!("{rule} {count}")).collect();
         row(
             "findings",
-            &if findings.is_empty() {
+            &if self.findings == 0 {
                 colour.good("none")
             } else {
-                colour.bad(&format!("{:<8} {}", self.findings, findings.join("   ")))
+                colour.bad(&format!("{:<8} {}", self.findings, by_rule(&self.by_rule)))
             },
         );
+        for line in kinds(told, Degree::Fault) {
+            row("", &line);
+        }
+        if self.notes > 0 {
+            let text = format!("{:<8} {}", self.notes, by_rule(&self.by_note));
+            row("notes", &colour.odd(&text));
+            for line in kinds(told, Degree::Note) {
+                row("", &line);
+            }
+        }
+        if told.beyond() > 0 {
+            row(
+                "",
+                &format!("{} more, of further kinds, were only counted", grouped(told.beyond())),
+            );
+        }
         row("probes", &probes(census));
         row("authority", &format!("{}: {backend}", backend.authority));
-        row("end", &ending.to_string());
+        row("end", &self.end(ending));
         text
     }
+}
+
+/// What a summary tells of, beside what was counted.
+#[derive(Clone, Copy)]
+pub(super) struct Seen<'a> {
+    pub(super) history: &'a History,
+    pub(super) backend: &'a Backend,
+    pub(super) census: &'a Census,
+    pub(super) symbols: &'a Symbols,
+    pub(super) told: &'a Told,
+}
+
+/// How many kinds of findings the summary repeats.
+const REPEATED: usize = 8;
+
+/// `suspended_stack 49   return_frame 3`.
+fn by_rule(counts: &BTreeMap<&'static str, u64>) -> String {
+    let counts: Vec<String> =
+        counts.iter().map(|(rule, count)| format!("{rule} {count}")).collect();
+    counts.join("   ")
+}
+
+/// A line for each kind of finding, the first ones.
+fn kinds(told: &Told, degree: Degree) -> Vec<String> {
+    let mut lines: Vec<String> = told.of(degree).take(REPEATED).map(line_of).collect();
+    let more = told.of(degree).count() - lines.len();
+    if more > 0 {
+        lines.push(format!("and {more} kinds more, told above"));
+    }
+    lines
+}
+
+fn line_of(kind: &FindingKind) -> String {
+    let times = kind.times().map_or(String::new(), |times| format!(" ({times})"));
+    format!("{}: {}{times}", kind.place, kind.finding.sentence)
 }
 
 fn is_decided(exact: Option<&Exact>) -> bool {

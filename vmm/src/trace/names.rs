@@ -1,0 +1,83 @@
+//! Names for what a run shows: the instruction that an entry interrupted, the end of a stack.
+
+use crate::entry::{Entry, Kind};
+use crate::symbols::{Place, SeenCode, Symbols};
+use ia32::{State, Word};
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+
+/// How many instructions' names are kept. Most kernels are entered from a few hundred places.
+const KEPT: usize = 1 << 16;
+
+/// What tells one instruction from another that has the same address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    eip: u32,
+    behind: Option<[u8; 2]>,
+    first: Option<u8>,
+    after: bool,
+}
+
+/// Symbols, and the names that were found.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    symbols: Symbols,
+    found: FxHashMap<Key, Option<Arc<str>>>,
+}
+
+impl Names {
+    pub(super) fn new(symbols: Symbols) -> Self {
+        Names { symbols, found: FxHashMap::default() }
+    }
+
+    pub(super) fn symbols(&self) -> &Symbols {
+        &self.symbols
+    }
+
+    /// The instruction that was interrupted, as a name; looked up once for each.
+    pub(super) fn of_entry(&mut self, entry: &Entry) -> Option<Arc<str>> {
+        if self.symbols.is_empty() {
+            return None;
+        }
+        let key = Key {
+            eip: entry.frame.get(Word::Eip)?,
+            behind: entry.code.behind,
+            first: entry.code.instruction().first().copied(),
+            after: is_behind(entry.kind),
+        };
+        if let Some(known) = self.found.get(&key) {
+            return known.clone();
+        }
+        if self.found.len() == KEPT {
+            self.found.clear();
+        }
+        let name = interrupted(&self.symbols, entry).map(|place| place.to_string().into());
+        self.found.insert(key, name.clone());
+        name
+    }
+
+    /// The kernel's own instruction.
+    pub(super) fn of_instruction(&self, state: &State) -> Option<Place> {
+        self.symbols.describe_code(state.eip, SeenCode::default())
+    }
+}
+
+/// The event is reported behind its instruction.
+fn is_behind(kind: Kind) -> bool {
+    matches!(kind, Kind::Software | Kind::Trap)
+}
+
+/// The instruction that an entry interrupted.
+pub(super) fn interrupted(symbols: &Symbols, entry: &Entry) -> Option<Place> {
+    if entry.origin.virtual_8086 {
+        return None;
+    }
+    let eip = entry.frame.get(Word::Eip)?;
+    let behind = entry.code.behind.as_ref().map_or(&[][..], |bytes| bytes);
+    let seen = SeenCode { behind, at: entry.code.instruction() };
+    if is_behind(entry.kind) {
+        symbols.describe_behind(eip, seen)
+    } else {
+        symbols.describe_code(eip, seen)
+    }
+}
