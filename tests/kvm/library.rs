@@ -4,10 +4,11 @@ use esp0::guest::{Guest, GuestError, Judged};
 use esp0::guests;
 use esp0::probe::Choice;
 use ia32::{Vector, Word};
+use std::time::Duration;
 
 fn micro() -> esp0::guest::Setup {
     let guest = guests::guest("micro").expect("it is carried");
-    let mut setup = Guest::from_bytes("micro", guest.kernel);
+    let mut setup = Guest::from_bytes("micro", guest.kernel).timeout(Duration::from_secs(300));
     for command in guest.modules {
         let program = guests::program(command).expect("it is carried");
         setup = setup.module(*command, program.bytes);
