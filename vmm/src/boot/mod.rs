@@ -13,12 +13,15 @@
 //! ```text
 //!  0x0000_0000  ┌────────────────────────┐
 //!               │ free                   │
-//!  0x0000_9000  ├────────────────────────┤  EBX
+//!  0x0000_0400  ├────────────────────────┤
+//!               │ BIOS data area         │
+//!  0x0000_9000  ├────────────────────────┤  EBX; elsewhere if the kernel wants to be here
 //!               │ boot information       │  structure, modules, memory map, strings
+//!               │ GDT                    │  GDTR
 //!  0x0001_0000  ├────────────────────────┤
 //!               │ free                   │
 //!  0x0009_FC00  ├────────────────────────┤
-//!               │ reserved: BIOS, ROMs   │  the map says so; nothing of ours is there
+//!               │ reserved: BIOS, ROMs   │  EBDA, text screen, MP and ACPI tables
 //!  0x0010_0000  ├────────────────────────┤
 //!               │ kernel                 │  wherever its program headers say
 //!               ├────────────────────────┤  next page boundary, not below 1 MiB
@@ -32,6 +35,8 @@
 //! same trait, so that code written for linux-loader accepts it; [`load`] goes around the trait because
 //! the trait's error type cannot say which segment is wrong and what to do about it.
 
+pub mod area;
+pub mod bios;
 pub mod command_line;
 pub mod elf32;
 pub mod flat;
@@ -39,6 +44,7 @@ pub mod image;
 pub mod multiboot;
 pub mod multiboot_info;
 pub mod place;
+pub mod sections;
 pub mod size;
 pub mod start_note;
 pub mod symbols;
@@ -49,7 +55,11 @@ mod elf32_builder;
 mod tests;
 
 use thiserror::Error;
-use vm_memory::GuestMemoryBackend;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
+
+use area::Area;
+pub use area::Loader;
+use sections::Sections;
 
 pub use command_line::CommandLineError;
 pub use elf32::Elf32Error;
@@ -83,8 +93,8 @@ pub struct ModuleFile<'a> {
 /// The registers that the boot protocol prescribes at the kernel's first instruction.
 ///
 /// For Multiboot the rest is fixed too (section 3.2): flat 32-bit code and data segments, CR0.PE=1,
-/// CR0.PG=0, EFLAGS.VM=0, EFLAGS.IF=0, A20 open. ESP, GDTR and IDTR are undefined and the kernel has
-/// to bring its own. An image may ask for real mode instead (see [`start_note`]); EAX and EBX are the
+/// CR0.PG=0, EFLAGS.VM=0, EFLAGS.IF=0, A20 open. ESP and IDTR are undefined and the kernel has
+/// to bring its own; GDTR is undefined too, but kernels rely on what GRUB leaves ([`area`]). An image may ask for real mode instead (see [`start_note`]); EAX and EBX are the
 /// same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntryState {
@@ -96,6 +106,12 @@ pub struct EntryState {
     pub eax: u32,
     /// What the boot protocol puts in EBX: for Multiboot the physical address of the information.
     pub ebx: u32,
+    /// What the boot protocol puts in ESI: for Linux the address of the zero page.
+    pub esi: u32,
+    /// Physical address of the loaders' GDTs; `None` for an empty GDTR.
+    pub gdt: Option<u32>,
+    /// Whose selectors it starts with.
+    pub loader: Loader,
 }
 
 /// A kernel in guest memory, ready to be entered.
@@ -166,27 +182,56 @@ pub fn load<M: GuestMemoryBackend>(
     let image = recognise(kernel)?;
     let placement = |problem| BootError::Placement { name: kernel.name.to_owned(), problem };
     place::check(memory, &image).map_err(placement)?;
-    place::check_clear_of(&image, "the boot information", multiboot_info::AREA)
-        .map_err(placement)?;
+    let area = Area::for_image(&image).ok_or(PlacementError::NoRoom).map_err(placement)?;
     let command_line = command_line::validate(command_line).map_err(BootError::CommandLine)?;
-    multiboot_info::check_area(memory)?;
+    multiboot_info::check_area(memory, &area)?;
     let modules = multiboot_info::lay_out_modules(memory, image.end(), modules)?;
 
     let placed: Vec<PlacedModule> = modules.iter().map(|(_, placed)| placed.clone()).collect();
+    let map = multiboot_info::memory_map(memory);
+    let behind = placed.iter().map(|module| module.physical.end.into()).max().unwrap_or(0);
+    let sections = match image.format {
+        Format::Elf32 => {
+            Sections::of(kernel.bytes, &image, behind.max(1 << 20), place::memory_end(memory))
+        }
+        Format::Flat => None,
+    };
+    let place = area.information();
     let information =
-        multiboot_info::compose(&multiboot_info::memory_map(memory), &command_line, &placed)?;
+        multiboot_info::compose(&map, &command_line, &placed, sections.as_ref(), &place)?;
+    bios::write(memory).map_err(|error| copy_failed("what a BIOS leaves", &error))?;
+    for (part, address) in sections.iter().flat_map(|sections| &sections.loaded) {
+        memory
+            .write_slice(&kernel.bytes[part.clone()], GuestAddress((*address).into()))
+            .map_err(|error| copy_failed("a section", &error))?;
+    }
+    let gdt: Vec<u8> = Loader::ALL
+        .iter()
+        .flat_map(|loader| loader.gdt())
+        .flat_map(|entry: u64| entry.to_le_bytes())
+        .collect();
+    memory
+        .write_slice(&gdt, GuestAddress(area.gdt().into()))
+        .map_err(|error| copy_failed("the GDT", &error))?;
     place::copy(memory, &image, kernel.bytes).map_err(placement)?;
-    multiboot_info::write(memory, &information, &modules)?;
+    multiboot_info::write(memory, (place.start, &information), &modules)?;
     Ok(Boot {
         entry: EntryState {
             start: image.start,
             eip: image.entry,
             eax: multiboot::BOOT_LOADER_MAGIC,
-            ebx: multiboot_info::AREA.start as u32,
+            ebx: place.start as u32,
+            esi: 0,
+            gdt: Some(area.gdt()),
+            loader: Loader::default(),
         },
         image,
         modules: placed,
     })
+}
+
+fn copy_failed(what: &str, error: &vm_memory::GuestMemoryError) -> InformationError {
+    InformationError::Copy { what: what.to_owned(), reason: error.to_string() }
 }
 
 /// Finds out what a file is and describes it; writes nothing.

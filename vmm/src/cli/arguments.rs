@@ -1,6 +1,7 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use esp0::boot::Loader;
 use esp0::probe::Choice;
 use esp0::run::ClockChoice;
 use esp0::trace::Frames;
@@ -77,6 +78,15 @@ pub(super) struct RunOptions {
     /// A module: a file, or a program that esp0 carries, and its arguments; may be repeated
     #[arg(long = "module", value_name = "\"FILE ARGS\"")]
     pub(super) modules: Vec<String>,
+
+    /// Whose selectors the kernel starts with; it matters to one that never reloads CS
+    #[arg(long, value_name = "WHOSE", default_value = "grub")]
+    pub(super) loader: LoaderArgument,
+
+    /// A good end is one at which QEMU's isa-debug-exit (port 0xf4) would have one of these exit
+    /// statuses, (value << 1) | 1, instead of the value 0
+    #[arg(long, value_name = "STATUSES", value_delimiter = ',')]
+    pub(super) exit_codes: Vec<u32>,
 
     /// RAM of the guest, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(2..=3072))]
@@ -229,6 +239,23 @@ impl From<FramesArgument> for Frames {
             FramesArgument::All => Frames::All,
             FramesArgument::First => Frames::First,
             FramesArgument::None => Frames::None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum LoaderArgument {
+    /// GRUB 2: code 10, data 18
+    Grub,
+    /// QEMU's -kernel and old GRUB: code 08, data 10
+    Qemu,
+}
+
+impl From<LoaderArgument> for Loader {
+    fn from(argument: LoaderArgument) -> Self {
+        match argument {
+            LoaderArgument::Grub => Loader::Grub,
+            LoaderArgument::Qemu => Loader::Qemu,
         }
     }
 }

@@ -7,6 +7,7 @@ mod doctor;
 mod explain;
 mod failure;
 mod input;
+mod machine;
 mod output;
 mod run;
 mod terminal;

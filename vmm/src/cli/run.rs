@@ -3,12 +3,13 @@
 use super::arguments::RunOptions;
 use super::failure::Failure;
 use super::input::Input;
+use super::machine;
 use super::output::Closable;
 use super::terminal::{RawTerminal, Typed};
 use super::{FINDINGS, GUEST_FAILED, INTERRUPTED, OK, colour};
 use esp0::boot::{Boot, Start};
 use esp0::check::Checker;
-use esp0::devices::{Devices, UnknownPorts};
+use esp0::devices::Devices;
 use esp0::host::Backend;
 use esp0::host::doctor::{self, Problem};
 use esp0::machine::{Machine, stop_on_signals};
@@ -54,7 +55,9 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     }
     let backend = quick.corrected(Backend::detect());
     let breakpoints = quick.breakpoints;
-    let boot = input.load(&machine.memory)?;
+    machine.exit_on_unknown_msr();
+    let mut boot = input.load(&machine.memory)?;
+    boot.entry.loader = options.loader.into();
     machine.vcpu.set_state(&entry_state(&boot.entry));
     let trace = open_trace(options, &input, &backend, clock)?;
     stop_on_signals()?;
@@ -81,7 +84,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     }
     let mut run = Run::new(
         machine,
-        Devices::new(size),
+        devices(size, options),
         &Options {
             clock,
             probes: options.probe.into(),
@@ -113,6 +116,8 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         // The summary reads what the checker remembers.
         text = report.render_summary(&end.ending, &backend, &census);
         text.insert(0, '\n');
+        text.push_str(&machine::unanswered(run.devices().unanswered(), &boot));
+        text.insert_str(0, &machine::screen(&run));
     }
     let _ = writeln!(text, "{}", report.summary().verdict_line(&end.ending, &backend));
     report.print(&text)?;
@@ -122,6 +127,14 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         Verdict::Findings => FINDINGS,
         Verdict::GuestFailed | Verdict::NoEntries => GUEST_FAILED,
     })
+}
+
+fn devices(size: u64, options: &RunOptions) -> Devices {
+    let devices = Devices::new(size);
+    match options.exit_codes.as_slice() {
+        [] => devices,
+        good => devices.with_good_exits(good),
+    }
 }
 
 fn open_trace(
@@ -185,26 +198,13 @@ fn counted(run: &Run) -> String {
     let counters = run.counters();
     format!(
         "\nexits        {}: {} stops at probes, {} device accesses, {} instructions stepped; \
-         {} interrupts injected\n{}",
+         {} interrupts injected\n",
         counters.exits,
         counters.stops,
         counters.device_accesses,
         counters.stepped,
         counters.injected,
-        unknown_ports(run.devices().unknown_ports()),
     )
-}
-
-/// The ports at which the guest found nothing, a line for each direction.
-fn unknown_ports(ports: &UnknownPorts) -> String {
-    [("read", &ports.read), ("written", &ports.written)]
-        .into_iter()
-        .filter(|(_, ports)| !ports.is_empty())
-        .map(|(how, ports)| {
-            let ports: Vec<String> = ports.iter().map(|port| format!("{port:#x}")).collect();
-            format!("no device    was {how} at port {}\n", ports.join(", "))
-        })
-        .collect()
 }
 
 /// What happened to a guest that failed: the ending, the last entries, the registers.

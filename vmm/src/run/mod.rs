@@ -161,6 +161,7 @@ impl Run {
     /// A guest that has been loaded into `machine`, whose vCPU stands at its first instruction.
     pub fn new(machine: Machine, devices: Devices, options: &Options) -> Self {
         let deterministic = matches!(options.clock, ClockChoice::Deterministic { .. });
+        let due = devices.next_deadline();
         Run {
             machine,
             devices,
@@ -169,7 +170,7 @@ impl Run {
             give_up_at: options.timeout.map(|timeout| Instant::now() + timeout),
             input: None,
             alarm_at: None,
-            due: None,
+            due,
             counters: Counters::default(),
             sequence: 0,
             ring: None,
@@ -321,10 +322,52 @@ impl Run {
 
     /// Completes an instruction that the last exit left half-way.
     fn finish(&mut self) -> Result<(), MachineError> {
-        if std::mem::take(&mut self.unfinished) {
-            self.machine.vcpu.finish_instruction()?;
+        while std::mem::take(&mut self.unfinished) {
+            // An instruction that reads and writes at a device goes on with another exit.
+            let exit = self.machine.vcpu.finish_instruction()?;
+            self.serve(&exit);
         }
         Ok(())
+    }
+
+    /// Answers an access to a device, if that is what the exit is for; what it means beyond the devices.
+    fn serve(&mut self, exit: &Exit) -> Option<Effect> {
+        let eip = self.machine.vcpu.eip();
+        let mut effect = Effect::None;
+        match *exit {
+            Exit::PortWrite { port, size } => {
+                let (size, now) = self.device_access(size);
+                let data = self.machine.vcpu.port_data();
+                effect = self.devices.by(eip).port_write_string(port, size, data, now);
+            }
+            Exit::PortRead { port, size } => {
+                let (size, now) = self.device_access(size);
+                let data = self.machine.vcpu.port_data();
+                self.devices.by(eip).port_read_string(port, size, data, now);
+            }
+            Exit::MemoryRead { address, .. } => {
+                let (_, now) = self.device_access(0);
+                let data = self.machine.vcpu.mmio_data();
+                self.devices.by(eip).memory_read(address, data, now);
+            }
+            Exit::MemoryWrite { address, size, value } => {
+                let (_, now) = self.device_access(0);
+                let data = &value.to_le_bytes()[..size.into()];
+                self.devices.by(eip).memory_write(address, data, now);
+            }
+            Exit::MsrRead { index } => {
+                self.unfinished = true;
+                let value = self.devices.by(eip).msr_read(index);
+                self.machine.vcpu.answer_msr_read(value);
+            }
+            Exit::MsrWrite { index, .. } => {
+                self.unfinished = true;
+                self.devices.by(eip).msr_write(index);
+            }
+            _ => return None,
+        }
+        self.due = self.devices.next_deadline();
+        Some(effect)
     }
 
     #[inline]
@@ -359,39 +402,19 @@ impl Run {
             let state = self.last_state;
             self.probes.follow(&mut self.machine, &state)?;
         }
+        if let Some(effect) = self.serve(&exit) {
+            let bytes = self.devices.take_console_output();
+            if !bytes.is_empty() {
+                observer.console(&bytes);
+            }
+            return Ok(match effect {
+                Effect::None => None,
+                Effect::PowerOff(0) => Some(Ending::PoweredOff),
+                Effect::PowerOff(code) => Some(Ending::Failed(code)),
+                Effect::Reset(_) => Some(Ending::Reset),
+            });
+        }
         match exit {
-            Exit::PortWrite { port, size } => {
-                let size = self.device_access(size);
-                let data = self.machine.vcpu.port_data();
-                let effect = self.devices.port_write_string(port, size, data, self.clock.now());
-                self.due = self.devices.next_deadline();
-                let bytes = self.devices.take_console_output();
-                if !bytes.is_empty() {
-                    observer.console(&bytes);
-                }
-                Ok(match effect {
-                    Effect::None => None,
-                    Effect::PowerOff(0) => Some(Ending::PoweredOff),
-                    Effect::PowerOff(code) => Some(Ending::Failed(code)),
-                    Effect::Reset(_) => Some(Ending::Reset),
-                })
-            }
-            Exit::PortRead { port, size } => {
-                let size = self.device_access(size);
-                let data = self.machine.vcpu.port_data();
-                self.devices.port_read_string(port, size, data, self.clock.now());
-                self.due = self.devices.next_deadline();
-                Ok(None)
-            }
-            Exit::MemoryRead { .. } => {
-                self.unfinished = true;
-                self.machine.vcpu.mmio_data().fill(0xff);
-                Ok(None)
-            }
-            Exit::MemoryWrite { .. } => {
-                self.unfinished = true;
-                Ok(None)
-            }
             Exit::Halt => self.halt(),
             Exit::InterruptWindow => Ok(None),
             // Nothing was to be stepped: the guest steps itself. While there are breakpoints KVM takes
@@ -405,13 +428,21 @@ impl Run {
             }
             Exit::EntryFailed { reason } => Ok(Some(Ending::EntryFailed { reason })),
             Exit::Other(reason) => Ok(Some(Ending::UnknownExit(reason))),
+            // Served above.
+            Exit::PortWrite { .. }
+            | Exit::PortRead { .. }
+            | Exit::MemoryRead { .. }
+            | Exit::MemoryWrite { .. }
+            | Exit::MsrRead { .. }
+            | Exit::MsrWrite { .. } => Ok(None),
         }
     }
 
-    fn device_access(&mut self, size: u8) -> AccessSize {
+    /// A device is accessed: with which size, and when.
+    fn device_access(&mut self, size: u8) -> (AccessSize, u64) {
         self.unfinished = true;
         self.counters.device_accesses += 1;
         self.clock.tick();
-        AccessSize::from_bytes(size).unwrap_or(AccessSize::Byte)
+        (AccessSize::from_bytes(size).unwrap_or(AccessSize::Byte), self.clock.now())
     }
 }
