@@ -41,7 +41,7 @@ const SATISFIED_FLAGS: u32 = FLAG_ALIGN_MODULES | FLAG_MEMORY_INFORMATION | FLAG
 pub enum HeaderError {
     /// None in the first 8 KiB.
     #[error(
-        "has no Multiboot header: 0x1badb002 with a right checksum in its first 8192 bytes, on a 4-byte boundary"
+        "has no Multiboot header: 0x1badb002 with a right checksum in its first 8192 bytes, on a 4-byte boundary; nor one of Multiboot 2"
     )]
     Missing,
     /// The magic is there and the checksum is wrong.
@@ -62,6 +62,15 @@ pub enum HeaderError {
     /// Flag 16, but the header ends too early.
     #[error("has a Multiboot header that is cut off before its address fields")]
     CutOff,
+    /// Multiboot 2 for another processor.
+    #[error("has a Multiboot 2 header for architecture {0}; esp0 boots i386 kernels (0)")]
+    Architecture(u32),
+    /// A tag of a Multiboot 2 header.
+    #[error("requires Multiboot 2 header tag {0}, which the specification does not define")]
+    UnknownTag(u16),
+    /// A request of a Multiboot 2 header.
+    #[error("requires Multiboot 2 information tag {0}, which esp0 does not give")]
+    InformationTag(u32),
     /// Flag 16 with addresses that contradict each other.
     #[error("has Multiboot address fields that contradict each other: {0}")]
     Addresses(&'static str),

@@ -318,7 +318,7 @@ pub fn write<M: GuestMemoryBackend>(
 }
 
 /// Usable memory that starts at `base`, in KiB: what `mem_lower` and `mem_upper` hold.
-fn kibibytes_from(map: &[MapEntry], base: u64) -> u32 {
+pub(super) fn kibibytes_from(map: &[MapEntry], base: u64) -> u32 {
     map.iter()
         .find(|entry| entry.usable && entry.base == base)
         .map_or(0, |entry| u32::try_from(entry.length / 1024).unwrap_or(u32::MAX))

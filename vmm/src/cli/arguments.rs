@@ -25,7 +25,7 @@ pub(super) struct Arguments {
 pub(super) enum Command {
     /// Boot a kernel and check its entries
     Run {
-        /// An ELF32 kernel with a Multiboot header [default: a guest that esp0 carries]
+        /// An ELF32 kernel with a Multiboot header, or a Linux bzImage [default: a guest that esp0 carries]
         #[arg(conflicts_with = "guest")]
         kernel: Option<PathBuf>,
         #[command(flatten)]
@@ -78,6 +78,10 @@ pub(super) struct RunOptions {
     /// A module: a file, or a program that esp0 carries, and its arguments; may be repeated
     #[arg(long = "module", value_name = "\"FILE ARGS\"")]
     pub(super) modules: Vec<String>,
+
+    /// The initial RAM disk of a Linux kernel
+    #[arg(long, value_name = "FILE", conflicts_with = "modules")]
+    pub(super) initrd: Option<PathBuf>,
 
     /// Whose selectors the kernel starts with; it matters to one that never reloads CS
     #[arg(long, value_name = "WHOSE", default_value = "grub")]

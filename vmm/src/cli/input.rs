@@ -35,6 +35,10 @@ impl Input {
         for command in &options.modules {
             modules.push(module(command)?);
         }
+        if let Some(path) = &options.initrd {
+            let name = path.display().to_string();
+            modules.push(Module { name, command: String::new(), bytes: read(path)?.into() });
+        }
         let (kernel, bytes, carried) = match kernel {
             Some(path) => (path.display().to_string(), read(path)?.into(), false),
             None => {
