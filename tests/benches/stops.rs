@@ -6,7 +6,7 @@
 //! The guest is a ring-3 loop around `int 0x80` with a handler that only returns, under 4 KiB
 //! paging, in two forms: with the two-byte no-op for probes, and without.
 
-use esp0::boot::{Loader, self, EntryState, KernelFile, ModuleFile, Start};
+use esp0::boot::{self, EntryState, KernelFile, Loader, ModuleFile, Start};
 use esp0::check::Checker;
 use esp0::devices::Devices;
 use esp0::entry::{Entry, Return};

@@ -7,6 +7,7 @@ mod conform;
 mod endings;
 mod exact;
 mod hostile;
+mod pc;
 mod plants;
 mod processor;
 mod program;

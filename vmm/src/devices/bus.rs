@@ -109,6 +109,8 @@ pub enum Register {
     FastA20,
     /// The debug console.
     DebugConsole,
+    /// The firmware configuration's data.
+    FirmwareData,
     /// The first serial port's register 0–7.
     Serial(u8),
     /// The chipset's reset control.
@@ -134,6 +136,7 @@ impl Register {
             0x378..=0x37A => Self::Parallel((port - 0x378) as u8),
             0x3C0..=0x3DA => Self::Vga(port),
             0x3F8..=0x3FF => Self::Serial((port - 0x3F8) as u8),
+            0x511 => Self::FirmwareData,
             0x4D0 => Self::EdgeLevel(Controller::Master),
             0x4D1 => Self::EdgeLevel(Controller::Slave),
             0xCF9 => Self::ResetControl,
@@ -151,6 +154,8 @@ pub enum Wide {
     PciAddress,
     /// PCI configuration data, so many bytes behind 0xCFC.
     PciData(u16),
+    /// The selector of the firmware configuration: a word.
+    FirmwareSelector,
     /// A register of ACPI's fixed hardware: a word or a double word.
     Power(u16),
 }
@@ -160,6 +165,7 @@ impl Wide {
     pub fn at(port: u16, size: AccessSize) -> Option<Self> {
         match port {
             0xF4 => Some(Self::Exit),
+            0x510 if size == AccessSize::Word => Some(Self::FirmwareSelector),
             0xCF8 if size == AccessSize::Doubleword => Some(Self::PciAddress),
             0xCFC..=0xCFF => Some(Self::PciData(port - 0xCFC)),
             0x600 | 0x602 | 0x604 | 0x608 | power::OLD_CONTROL if size != AccessSize::Byte => {

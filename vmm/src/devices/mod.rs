@@ -28,6 +28,7 @@ pub mod cmos;
 pub mod debug_console;
 pub mod device;
 pub mod exit_port;
+pub mod firmware_configuration;
 pub mod i8254;
 pub mod i8259;
 pub mod io_apic;
@@ -52,6 +53,7 @@ pub use unanswered::{Place, Tally, Unanswered};
 use bus::{Page, Register, Wide};
 use cmos::Cmos;
 use exit_port::ExitPort;
+use firmware_configuration::FirmwareConfiguration;
 use io_apic::IoApic;
 use keyboard_controller::KeyboardController;
 use local_apic::{Consequence, LocalApic};
@@ -82,6 +84,7 @@ pub struct Devices {
     pci: Pci,
     parallel: ParallelPort,
     power: Power,
+    firmware: FirmwareConfiguration,
     exit_port: ExitPort,
     console: Vec<u8>,
     unanswered: Unanswered,
@@ -105,6 +108,7 @@ impl Devices {
             pci: Pci::default(),
             parallel: ParallelPort::default(),
             power: Power::default(),
+            firmware: FirmwareConfiguration::new(memory_size),
             exit_port: ExitPort::default(),
             console: Vec::new(),
             unanswered: Unanswered::default(),
@@ -328,7 +332,7 @@ impl Devices {
     fn read_wide(&mut self, register: Wide, size: AccessSize) -> u32 {
         match register {
             // Write-only.
-            Wide::Exit => size.mask(),
+            Wide::Exit | Wide::FirmwareSelector => size.mask(),
             Wide::PciAddress => self.pci.address(),
             Wide::PciData(offset) => self.pci.read(offset, size),
             Wide::Power(port) => self.power.read(port) & size.mask(),
@@ -342,6 +346,7 @@ impl Devices {
             let value = u32::from_le_bytes(value);
             match register {
                 Wide::Exit => return self.exit_port.write(value),
+                Wide::FirmwareSelector => self.firmware.select(value as u16),
                 Wide::PciAddress => self.pci.select(value),
                 Wide::PciData(offset) => self.pci.write(offset, size, value),
                 Wide::Power(port) => return self.power.write(port, value as u16),
@@ -388,6 +393,7 @@ impl Devices {
             Register::DebugConsole => debug_console::PRESENT,
             Register::Vga(port) => return self.vga.read(port),
             Register::Parallel(register) => self.parallel.read(register),
+            Register::FirmwareData => self.firmware.read(),
             Register::Serial(register) => self.serial.read(register),
             Register::ResetControl => self.system.read_reset_control(),
             // Write-only.
@@ -407,7 +413,7 @@ impl Devices {
             Register::Speaker => self.system.write_speaker(value, &mut self.pit),
             Register::CmosIndex => self.cmos.select(value),
             Register::CmosData => self.cmos.write(value),
-            Register::Delay => {}
+            Register::Delay | Register::FirmwareData => {}
             Register::FastA20 => return Some(self.system.write_fast_a20(value)),
             Register::DebugConsole => self.console.push(value),
             Register::Vga(port) => self.vga.write(port, value)?,
