@@ -110,8 +110,8 @@ mod tests {
     use crate::boot::image::{Format, Segment, Start};
     use crate::boot::symbols::Symbols;
 
-    fn image(ranges: &[Range<u32>]) -> KernelImage {
-        let segment = |range: &Range<u32>| Segment {
+    fn image(range: Range<u32>) -> KernelImage {
+        let segment = Segment {
             index: 0,
             file_offset: 0,
             file_size: 0,
@@ -125,21 +125,22 @@ mod tests {
             entry: 0,
             linked_entry: 0,
             start: Start::ProtectedMode,
-            segments: ranges.iter().map(segment).collect(),
+            segments: vec![segment],
             symbols: Symbols::default(),
         }
     }
 
-    fn start(ranges: &[Range<u32>]) -> Option<u64> {
-        Area::for_image(&image(ranges)).map(|area| area.information().start)
+    /// Where the area starts for an image with one segment.
+    fn start(segment: Range<u32>) -> Option<u64> {
+        Area::for_image(&image(segment)).map(|area| area.information().start)
     }
 
     #[test]
     fn the_area_makes_way_for_the_image() {
-        assert_eq!(start(&[0x10_0000..0x20_0000]), Some(0x9000));
-        assert_eq!(start(&[0x9000..0xA000]), Some(0x1000));
-        assert_eq!(start(&[0x7C00..0x2_0000]), Some(0x2_0000));
-        assert_eq!(start(&[0x1000..0x9_0000]), Some(0x9_0000));
-        assert_eq!(start(&[0..0xA_0000]), None);
+        assert_eq!(start(0x10_0000..0x20_0000), Some(0x9000));
+        assert_eq!(start(0x9000..0xA000), Some(0x1000));
+        assert_eq!(start(0x7C00..0x2_0000), Some(0x2_0000));
+        assert_eq!(start(0x1000..0x9_0000), Some(0x9_0000));
+        assert_eq!(start(0..0xA_0000), None);
     }
 }

@@ -266,6 +266,7 @@ mod tests {
         let end = |(address, bytes): &Piece| address + bytes.len() as u32;
         assert!(pieces.windows(2).all(|pair| end(&pair[0]) <= pair[1].0));
         assert!(pieces.last().is_some_and(|last| end(last) <= 0x10_0000));
-        assert!([MP_POINTER, ACPI_ROOT, FACS].iter().all(|at| at % 16 == 0) && FACS % 64 == 0);
+        assert!([MP_POINTER, ACPI_ROOT, FACS].iter().all(|at| at.is_multiple_of(16)));
+        assert!(FACS.is_multiple_of(64));
     }
 }

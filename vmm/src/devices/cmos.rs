@@ -121,7 +121,7 @@ impl Cmos {
             _ => return self.bytes[register],
         } as u8;
         let value = if self.bytes[STATUS_B] & BINARY == 0 || register == CENTURY {
-            number / 10 << 4 | number % 10
+            ((number / 10) << 4) | (number % 10)
         } else {
             number
         };
