@@ -6,7 +6,7 @@
 //! The guest is a ring-3 loop around `int 0x80` with a handler that only returns, under 4 KiB
 //! paging, in two forms: with the two-byte no-op for probes, and without.
 
-use esp0::boot::{self, EntryState, KernelFile, ModuleFile, Start};
+use esp0::boot::{self, EntryState, KernelFile, Loader, ModuleFile, Start};
 use esp0::check::Checker;
 use esp0::devices::Devices;
 use esp0::entry::{Entry, Return};
@@ -97,7 +97,15 @@ fn row(name: &str, each: f64, raw: f64, limit: Option<f64>) -> bool {
 fn raw_exit() -> f64 {
     let mut machine = Machine::new(RAM).expect("a VM");
     machine.memory.write(u64::from(KERNEL), &[0xe6, 0x80, 0xeb, 0xfc]).expect("RAM");
-    let entry = EntryState { start: Start::ProtectedMode, eip: KERNEL, eax: 0, ebx: 0 };
+    let entry = EntryState {
+        start: Start::ProtectedMode,
+        eip: KERNEL,
+        eax: 0,
+        ebx: 0,
+        esi: 0,
+        gdt: None,
+        loader: Loader::Grub,
+    };
     machine.vcpu.set_state(&flat_protected_mode(&entry));
     raw_exits(machine)
 }

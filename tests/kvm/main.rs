@@ -12,6 +12,7 @@ mod hostile;
 mod library;
 mod outputs;
 mod ownership;
+mod pc;
 mod plants;
 mod processor;
 mod program;

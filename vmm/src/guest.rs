@@ -177,6 +177,7 @@ impl Setup {
         let mut machine = Machine::new(self.memory)
             .map_err(|error| GuestError::NoKvm(Problem::no_machine(error)))?;
         let seen = quick(&mut machine);
+        machine.exit_on_unknown_msr();
         let backend = seen.corrected(Backend::detect());
         seen.usable.map_err(GuestError::NoKvm)?;
         let kernel = KernelFile { name: &self.name, bytes: &self.kernel };

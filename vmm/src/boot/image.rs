@@ -7,10 +7,23 @@ use super::symbols::Symbols;
 /// A file format that esp0 can boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// ELF32 with a Multiboot 1 header.
+    /// ELF32 with a Multiboot header.
     Elf32,
-    /// Any file whose Multiboot 1 header carries its load addresses (flag 16).
+    /// Any file whose Multiboot header carries its load addresses.
     Flat,
+    /// Linux's bzImage.
+    Linux,
+}
+
+/// By which protocol a kernel is booted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// Multiboot 1.
+    Multiboot1,
+    /// Multiboot 2.
+    Multiboot2,
+    /// Linux's own.
+    Linux,
 }
 
 /// In which mode the processor is to be when it enters a kernel.

@@ -13,12 +13,15 @@
 //! ```text
 //!  0x0000_0000  ┌────────────────────────┐
 //!               │ free                   │
-//!  0x0000_9000  ├────────────────────────┤  EBX
+//!  0x0000_0400  ├────────────────────────┤
+//!               │ BIOS data area         │
+//!  0x0000_9000  ├────────────────────────┤  EBX; elsewhere if the kernel wants to be here
 //!               │ boot information       │  structure, modules, memory map, strings
+//!               │ GDT                    │  GDTR
 //!  0x0001_0000  ├────────────────────────┤
 //!               │ free                   │
 //!  0x0009_FC00  ├────────────────────────┤
-//!               │ reserved: BIOS, ROMs   │  the map says so; nothing of ours is there
+//!               │ reserved: BIOS, ROMs   │  EBDA, text screen, MP and ACPI tables
 //!  0x0010_0000  ├────────────────────────┤
 //!               │ kernel                 │  wherever its program headers say
 //!               ├────────────────────────┤  next page boundary, not below 1 MiB
@@ -32,13 +35,19 @@
 //! same trait, so that code written for linux-loader accepts it; [`load`] goes around the trait because
 //! the trait's error type cannot say which segment is wrong and what to do about it.
 
+pub mod area;
+pub mod bios;
 pub mod command_line;
 pub mod elf32;
 pub mod flat;
+pub mod foreign;
 pub mod image;
+pub mod linux;
 pub mod multiboot;
+pub mod multiboot2;
 pub mod multiboot_info;
 pub mod place;
+pub mod sections;
 pub mod size;
 pub mod start_note;
 pub mod symbols;
@@ -49,11 +58,16 @@ mod elf32_builder;
 mod tests;
 
 use thiserror::Error;
-use vm_memory::GuestMemoryBackend;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
+
+use area::Area;
+pub use area::Loader;
+use sections::Sections;
 
 pub use command_line::CommandLineError;
 pub use elf32::Elf32Error;
-pub use image::{Format, KernelImage, Segment, Start};
+pub use image::{Format, KernelImage, Protocol, Segment, Start};
+pub use linux::LinuxError;
 pub use multiboot::HeaderError;
 pub use multiboot_info::{InformationError, PlacedModule};
 pub use place::PlacementError;
@@ -83,8 +97,8 @@ pub struct ModuleFile<'a> {
 /// The registers that the boot protocol prescribes at the kernel's first instruction.
 ///
 /// For Multiboot the rest is fixed too (section 3.2): flat 32-bit code and data segments, CR0.PE=1,
-/// CR0.PG=0, EFLAGS.VM=0, EFLAGS.IF=0, A20 open. ESP, GDTR and IDTR are undefined and the kernel has
-/// to bring its own. An image may ask for real mode instead (see [`start_note`]); EAX and EBX are the
+/// CR0.PG=0, EFLAGS.VM=0, EFLAGS.IF=0, A20 open. ESP and IDTR are undefined and the kernel has
+/// to bring its own; GDTR is undefined too, but kernels rely on what GRUB leaves ([`area`]). An image may ask for real mode instead (see [`start_note`]); EAX and EBX are the
 /// same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntryState {
@@ -96,6 +110,12 @@ pub struct EntryState {
     pub eax: u32,
     /// What the boot protocol puts in EBX: for Multiboot the physical address of the information.
     pub ebx: u32,
+    /// What the boot protocol puts in ESI: for Linux the address of the zero page.
+    pub esi: u32,
+    /// Physical address of the loaders' GDTs; `None` for an empty GDTR.
+    pub gdt: Option<u32>,
+    /// Whose selectors it starts with.
+    pub loader: Loader,
 }
 
 /// A kernel in guest memory, ready to be entered.
@@ -128,11 +148,23 @@ pub enum BootError {
         /// What is wrong with it.
         problem: HeaderError,
     },
-    /// The file is a Linux kernel in its own format.
-    #[error("{name} is a Linux bzImage; esp0 boots ELF32 kernels with a Multiboot header")]
-    BzImage {
+    /// The file is a Linux kernel that cannot be booted.
+    #[error("{name} {problem}")]
+    Linux {
         /// The kernel file.
         name: String,
+        /// What is wrong with it.
+        problem: LinuxError,
+    },
+    /// The file is an image of a disk.
+    #[error(
+        "{name} is {what}; esp0 has no BIOS to boot it with: give it the kernel itself, an ELF32 file with a Multiboot header or a Linux bzImage"
+    )]
+    DiskImage {
+        /// The file.
+        name: String,
+        /// What it is.
+        what: &'static str,
     },
     /// The image cannot go where it wants to be.
     #[error("{name}: {problem}")]
@@ -163,60 +195,136 @@ pub fn load<M: GuestMemoryBackend>(
     modules: &[ModuleFile<'_>],
     command_line: &str,
 ) -> Result<Boot, BootError> {
-    let image = recognise(kernel)?;
+    let (image, protocol) = recognise(kernel)?;
     let placement = |problem| BootError::Placement { name: kernel.name.to_owned(), problem };
+    let of_linux = |problem| BootError::Linux { name: kernel.name.to_owned(), problem };
     place::check(memory, &image).map_err(placement)?;
-    place::check_clear_of(&image, "the boot information", multiboot_info::AREA)
-        .map_err(placement)?;
+    let area = Area::for_image(&image).ok_or(PlacementError::NoRoom).map_err(placement)?;
     let command_line = command_line::validate(command_line).map_err(BootError::CommandLine)?;
-    multiboot_info::check_area(memory)?;
-    let modules = multiboot_info::lay_out_modules(memory, image.end(), modules)?;
+    multiboot_info::check_area(memory, &area)?;
+    let memory_end = place::memory_end(memory);
+    let modules = match (protocol, modules) {
+        (Protocol::Linux, []) => Vec::new(),
+        (Protocol::Linux, [initrd]) => {
+            let size = initrd.bytes.len() as u64;
+            let place = linux::place_initrd(kernel.bytes, &image, size, memory_end);
+            let place = place.map_err(of_linux)?;
+            let placed = PlacedModule {
+                name: initrd.name.to_owned(),
+                command: std::ffi::CString::default(),
+                physical: place.start as u32..place.end as u32,
+            };
+            vec![(*initrd, placed)]
+        }
+        (Protocol::Linux, several) => return Err(of_linux(LinuxError::Modules(several.len()))),
+        _ => multiboot_info::lay_out_modules(memory, image.end(), modules)?,
+    };
 
     let placed: Vec<PlacedModule> = modules.iter().map(|(_, placed)| placed.clone()).collect();
-    let information =
-        multiboot_info::compose(&multiboot_info::memory_map(memory), &command_line, &placed)?;
+    let map = multiboot_info::memory_map(memory);
+    let behind = placed.iter().map(|module| module.physical.end.into()).max().unwrap_or(0);
+    let sections = match image.format {
+        Format::Elf32 => Sections::of(kernel.bytes, &image, behind.max(1 << 20), memory_end),
+        Format::Flat | Format::Linux => None,
+    };
+    let place = area.information();
+    let information = match protocol {
+        Protocol::Multiboot1 => {
+            multiboot_info::compose(&map, &command_line, &placed, sections.as_ref(), &place)?
+        }
+        Protocol::Multiboot2 => {
+            multiboot2::compose(&map, &command_line, &placed, sections.as_ref(), &place)?
+        }
+        Protocol::Linux => {
+            let initrd = placed
+                .first()
+                .map(|module| u64::from(module.physical.start)..u64::from(module.physical.end));
+            let base = place.start as u32;
+            linux::compose(kernel.bytes, &map, &command_line, initrd.as_ref(), base)
+                .map_err(of_linux)?
+        }
+    };
+    bios::write(memory).map_err(|error| copy_failed("what a BIOS leaves", &error))?;
+    for (part, address) in sections.iter().flat_map(|sections| &sections.loaded) {
+        memory
+            .write_slice(&kernel.bytes[part.clone()], GuestAddress((*address).into()))
+            .map_err(|error| copy_failed("a section", &error))?;
+    }
+    let gdt: Vec<u8> = Loader::ALL
+        .iter()
+        .flat_map(|loader| loader.gdt())
+        .flat_map(|entry: u64| entry.to_le_bytes())
+        .collect();
+    memory
+        .write_slice(&gdt, GuestAddress(area.gdt().into()))
+        .map_err(|error| copy_failed("the GDT", &error))?;
     place::copy(memory, &image, kernel.bytes).map_err(placement)?;
-    multiboot_info::write(memory, &information, &modules)?;
+    multiboot_info::write(memory, (place.start, &information), &modules)?;
+    let address = place.start as u32;
+    let (eax, ebx, esi) = match protocol {
+        Protocol::Multiboot1 => (multiboot::BOOT_LOADER_MAGIC, address, 0),
+        Protocol::Multiboot2 => (multiboot2::BOOT_LOADER_MAGIC, address, 0),
+        Protocol::Linux => (0, 0, address),
+    };
     Ok(Boot {
         entry: EntryState {
             start: image.start,
             eip: image.entry,
-            eax: multiboot::BOOT_LOADER_MAGIC,
-            ebx: multiboot_info::AREA.start as u32,
+            eax,
+            ebx,
+            esi,
+            gdt: Some(area.gdt()),
+            loader: Loader::default(),
         },
         image,
         modules: placed,
     })
 }
 
-/// Finds out what a file is and describes it; writes nothing.
+fn copy_failed(what: &str, error: &vm_memory::GuestMemoryError) -> InformationError {
+    InformationError::Copy { what: what.to_owned(), reason: error.to_string() }
+}
+
+/// Finds out what a file is and describes it, and by which protocol it is booted; writes nothing.
 ///
-/// The Multiboot header decides first: where it carries addresses (flag 16) they count, even in an ELF
-/// file (section 3.1.2). All else has to be ELF32.
+/// A Multiboot header decides first, version 1 before version 2: where it carries addresses they count,
+/// even in an ELF file (section 3.1.2). All else has to be ELF32 or a Linux bzImage.
 ///
 /// # Errors
 /// A [`BootError`] about the file itself.
-pub fn recognise(kernel: KernelFile<'_>) -> Result<KernelImage, BootError> {
+pub fn recognise(kernel: KernelFile<'_>) -> Result<(KernelImage, Protocol), BootError> {
     let name = || kernel.name.to_owned();
-    let header = multiboot::find(kernel.bytes)
-        .map_err(|problem| BootError::Header { name: name(), problem });
-    if let Ok(header) = &header
-        && let Some(addresses) = header.addresses
-    {
-        return flat::describe(kernel.bytes, header.offset, addresses)
-            .map_err(|problem| BootError::Header { name: name(), problem });
+    let of_header = |problem| BootError::Header { name: name(), problem };
+    let (offset, addresses, entry, protocol) = match multiboot::find(kernel.bytes) {
+        Ok(header) => (header.offset, header.addresses, None, Ok(Protocol::Multiboot1)),
+        Err(first) => match multiboot2::find(kernel.bytes) {
+            Ok(header) => (header.offset, header.addresses, header.entry, Ok(Protocol::Multiboot2)),
+            Err(HeaderError::Missing) => (0, None, None, Err(first)),
+            Err(second) => (0, None, None, Err(second)),
+        },
+    };
+    if let (Ok(protocol), Some(addresses)) = (&protocol, addresses) {
+        return flat::describe(kernel.bytes, offset, addresses)
+            .map(|image| (image, *protocol))
+            .map_err(of_header);
     }
-    if is_bzimage(kernel.bytes) {
-        return Err(BootError::BzImage { name: name() });
+    if protocol.is_err() && linux::is_bzimage(kernel.bytes) {
+        return linux::describe(kernel.bytes)
+            .map(|image| (image, Protocol::Linux))
+            .map_err(|problem| BootError::Linux { name: name(), problem });
     }
-    let image = elf32::describe(kernel.bytes)
+    if let Some(what) = foreign::name(kernel.bytes) {
+        return Err(BootError::DiskImage { name: name(), what });
+    }
+    let mut image = elf32::describe(kernel.bytes)
         .map_err(|problem| BootError::Elf { name: name(), problem })?;
     // Only now: that a text file has no Multiboot header is true, but not the reason to give.
-    header?;
-    Ok(image)
-}
-
-/// Linux x86 boot protocol, "The real-mode kernel header": 0xAA55 at 0x1FE and "HdrS" at 0x202.
-fn is_bzimage(bytes: &[u8]) -> bool {
-    bytes.get(0x1FE..0x200) == Some(&[0x55, 0xAA]) && bytes.get(0x202..0x206) == Some(b"HdrS")
+    let protocol = protocol.map_err(of_header)?;
+    if let Some(entry) = entry {
+        image.linked_entry = entry;
+        image.entry = KernelImage::physical_entry(&image.segments, entry).ok_or_else(|| {
+            BootError::Elf { name: name(), problem: Elf32Error::EntryOutside(entry) }
+        })?;
+    }
+    Ok((image, protocol))
 }

@@ -11,7 +11,7 @@
 //!    20    load_end_addr  │ with flag 16
 //!    24    bss_end_addr   │
 //!    28    entry_addr     ┘
-//!    32    mode_type …    with flag 2, which is refused: there is no screen
+//!    32    mode_type …    with flag 2, a wish: what is served is text of 80 × 25
 //! ```
 
 use thiserror::Error;
@@ -26,21 +26,22 @@ pub const SEARCH_LIMIT: usize = 8192;
 pub const FLAG_ALIGN_MODULES: u32 = 1 << 0;
 /// The information has to hold memory sizes and, where there is one, a map. It always does.
 pub const FLAG_MEMORY_INFORMATION: u32 = 1 << 1;
-/// The information has to describe a video mode.
+/// The information has to describe a video mode. It describes the text mode that there is: what a kernel asks
+/// for is a preference (section 3.1.4), and it has to look at what it got.
 pub const FLAG_VIDEO_MODE: u32 = 1 << 2;
 /// The address fields of the header are valid and count.
 pub const FLAG_ADDRESSES: u32 = 1 << 16;
 
 /// Flags that the specification lets a boot loader refuse but not overlook.
 const REQUIRED_FLAGS: u32 = 0x0000_FFFF;
-const SATISFIED_FLAGS: u32 = FLAG_ALIGN_MODULES | FLAG_MEMORY_INFORMATION;
+const SATISFIED_FLAGS: u32 = FLAG_ALIGN_MODULES | FLAG_MEMORY_INFORMATION | FLAG_VIDEO_MODE;
 
 /// Why a Multiboot header is missing or cannot be satisfied. The text is a predicate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum HeaderError {
     /// None in the first 8 KiB.
     #[error(
-        "has no Multiboot header: 0x1badb002 with a right checksum in its first 8192 bytes, on a 4-byte boundary"
+        "has no Multiboot header: 0x1badb002 with a right checksum in its first 8192 bytes, on a 4-byte boundary; nor one of Multiboot 2"
     )]
     Missing,
     /// The magic is there and the checksum is wrong.
@@ -55,17 +56,21 @@ pub enum HeaderError {
         /// What it would have to be.
         expected: u32,
     },
-    /// Flag 2.
-    #[error(
-        "asks for a video mode (Multiboot flag 2); esp0 has no screen, so clear that flag and write to the serial port"
-    )]
-    VideoMode,
     /// Another required flag.
     #[error("requires Multiboot flags {0:#06x}, which the specification does not define")]
     UnknownRequirement(u32),
     /// Flag 16, but the header ends too early.
     #[error("has a Multiboot header that is cut off before its address fields")]
     CutOff,
+    /// Multiboot 2 for another processor.
+    #[error("has a Multiboot 2 header for architecture {0}; esp0 boots i386 kernels (0)")]
+    Architecture(u32),
+    /// A tag of a Multiboot 2 header.
+    #[error("requires Multiboot 2 header tag {0}, which the specification does not define")]
+    UnknownTag(u16),
+    /// A request of a Multiboot 2 header.
+    #[error("requires Multiboot 2 information tag {0}, which esp0 does not give")]
+    InformationTag(u32),
     /// Flag 16 with addresses that contradict each other.
     #[error("has Multiboot address fields that contradict each other: {0}")]
     Addresses(&'static str),
@@ -126,9 +131,6 @@ pub fn find(bytes: &[u8]) -> Result<Header, HeaderError> {
 }
 
 fn accept(bytes: &[u8], offset: usize, flags: u32) -> Result<Header, HeaderError> {
-    if flags & FLAG_VIDEO_MODE != 0 {
-        return Err(HeaderError::VideoMode);
-    }
     let unknown = flags & REQUIRED_FLAGS & !SATISFIED_FLAGS;
     if unknown != 0 {
         return Err(HeaderError::UnknownRequirement(unknown));
@@ -199,7 +201,7 @@ mod tests {
 
     #[test]
     fn required_flags_that_cannot_be_satisfied_are_refused_and_optional_ones_ignored() {
-        assert_eq!(find(&header(7)), Err(HeaderError::VideoMode));
+        assert_eq!(find(&header(7)).unwrap().flags, 7, "served as text");
         assert_eq!(find(&header(0x8003)), Err(HeaderError::UnknownRequirement(0x8000)));
         assert_eq!(find(&header(0xFFFE_0003)).unwrap().flags, 0xFFFE_0003);
     }

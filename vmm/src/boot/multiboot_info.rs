@@ -1,9 +1,9 @@
 //! Multiboot 1: what the kernel is told, and where its modules are.
 //!
 //! Source: Multiboot Specification 0.6.96, section 3.3. Everything but the modules' bytes lies in one
-//! area below 640 KiB, at a fixed place so that two boots of the same kernel are alike:
+//! area below 640 KiB ([`Area`](super::area::Area)):
 //! ```text
-//!  AREA.start ─►  ┌──────────────────────┐ ◄─ EBX
+//!  area.start ─►  ┌──────────────────────┐ ◄─ EBX
 //!                 │ information     116  │  fields at the offsets of `offset`
 //!                 │ padding           4  │
 //!                 ├──────────────────────┤ ◄─ mods_addr
@@ -11,10 +11,12 @@
 //!                 ├──────────────────────┤ ◄─ mmap_addr
 //!                 │ memory map   24 each │  20, base (8), length (8), type
 //!                 ├──────────────────────┤
+//!                 │ sections     40 each │  the ELF file's section headers
+//!                 ├──────────────────────┤
 //!                 │ strings              │  command line, boot loader's name, modules'
 //!                 ├──────────────────────┤
 //!                 │ free                 │
-//!  AREA.end ───►  └──────────────────────┘
+//!  area.end ───►  └──────────────────────┘
 //! ```
 //! The module's end is the first byte behind it, as with GRUB. Each module starts on a page boundary
 //! whether the kernel asks for it or not. The low 640 KiB could hold small modules; they all go above
@@ -27,12 +29,13 @@ use thiserror::Error;
 use vm_memory::{Address, Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
 use super::ModuleFile;
+use super::area::Area;
 use super::command_line::{self, CommandLineError};
 use super::place::memory_end;
+use super::sections::Sections;
 use super::size::Size;
+use crate::devices::vga;
 
-/// Physical addresses of the boot information.
-pub const AREA: Range<u64> = 0x9000..0x1_0000;
 /// Modules start on multiples of this many bytes.
 pub const PAGE_SIZE: u64 = 4096;
 /// What the kernel reads as the boot loader's name.
@@ -55,13 +58,17 @@ mod offset {
     pub(super) const COMMAND_LINE: usize = 16;
     pub(super) const MODULES_COUNT: usize = 20;
     pub(super) const MODULES_ADDRESS: usize = 24;
+    pub(super) const SECTIONS: usize = 28;
     pub(super) const MAP_LENGTH: usize = 44;
     pub(super) const MAP_ADDRESS: usize = 48;
     pub(super) const BOOT_LOADER_NAME: usize = 64;
+    pub(super) const FRAMEBUFFER: usize = 88;
 }
 
-/// Flags: 0 memory sizes, 2 command line, 3 modules, 6 memory map, 9 boot loader's name.
-const FLAGS: u32 = 1 << 0 | 1 << 2 | 1 << 3 | 1 << 6 | 1 << 9;
+/// Flags: 0 memory sizes, 2 command line, 3 modules, 6 memory map, 9 boot loader's name, 12 framebuffer.
+const FLAGS: u32 = 1 << 0 | 1 << 2 | 1 << 3 | 1 << 6 | 1 << 9 | 1 << 12;
+/// Flag 5: the ELF section headers.
+const FLAG_SECTIONS: u32 = 1 << 5;
 
 /// Why the boot information or a module does not fit.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -92,13 +99,15 @@ pub enum InformationError {
     /// Too many modules or too long strings.
     #[error(
         "the boot information takes {} for {modules} modules and their strings; at most {} are there",
-        Size(*size), Size(AREA.end - AREA.start)
+        Size(*size), Size(*room)
     )]
     TooLarge {
         /// Bytes it would take.
         size: u64,
         /// Number of modules.
         modules: usize,
+        /// Bytes there are.
+        room: u64,
     },
     /// Guest memory does not reach up to the boot information.
     #[error("{} of memory are too little to boot in; give --mem 2 or more", Size(*.0))]
@@ -189,19 +198,20 @@ pub fn lay_out_modules<'a, M: GuestMemoryBackend>(
     Ok(placed)
 }
 
-/// Checks that guest memory reaches over the whole of [`AREA`].
+/// Checks that guest memory reaches over the whole of `area`.
 ///
 /// # Errors
 /// [`InformationError::TooLittleMemory`].
-pub fn check_area<M: GuestMemoryBackend>(memory: &M) -> Result<(), InformationError> {
-    if memory.check_range(GuestAddress(AREA.start), (AREA.end - AREA.start) as usize) {
+pub fn check_area<M: GuestMemoryBackend>(memory: &M, area: &Area) -> Result<(), InformationError> {
+    let Range { start, .. } = area.information();
+    if memory.check_range(GuestAddress(start), (area.end() - start) as usize) {
         Ok(())
     } else {
         Err(InformationError::TooLittleMemory(memory_end(memory)))
     }
 }
 
-/// The bytes of the boot information, for [`AREA`].
+/// The bytes of the boot information, for `area`.
 ///
 /// # Errors
 /// [`InformationError::TooLarge`].
@@ -209,13 +219,21 @@ pub fn compose(
     map: &[MapEntry],
     command_line: &CString,
     modules: &[PlacedModule],
+    sections: Option<&Sections>,
+    area: &Range<u64>,
 ) -> Result<Vec<u8>, InformationError> {
-    let base = AREA.start as u32;
+    let base = area.start as u32;
+    let room = area.end - area.start;
     let modules_at = INFORMATION_SIZE;
     let map_at = modules_at + modules.len() * MODULE_SIZE;
-    let strings_at = map_at + map.len() * MAP_ENTRY_SIZE;
+    let sections_at = map_at + map.len() * MAP_ENTRY_SIZE;
 
-    let mut bytes = vec![0; strings_at];
+    let mut bytes = vec![0; sections_at];
+    // A table that takes more than its share is left out: few kernels look at it.
+    let sections = sections.filter(|sections| sections.headers.len() as u64 <= room / 2);
+    if let Some(sections) = sections {
+        bytes.extend_from_slice(&sections.headers);
+    }
     let mut append = |text: &std::ffi::CStr| {
         let address = base + bytes.len() as u32;
         bytes.extend_from_slice(text.to_bytes_with_nul());
@@ -226,7 +244,19 @@ pub fn compose(
     let strings: Vec<u32> = modules.iter().map(|module| append(&module.command)).collect();
 
     let mut put = |at: usize, value: u32| bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
-    put(offset::FLAGS, FLAGS);
+    put(offset::FLAGS, FLAGS | sections.map_or(0, |_| FLAG_SECTIONS));
+    if let Some(sections) = sections {
+        put(offset::SECTIONS, sections.count());
+        put(offset::SECTIONS + 4, Sections::HEADER_SIZE);
+        put(offset::SECTIONS + 8, base + sections_at as u32);
+        put(offset::SECTIONS + 12, sections.names);
+    }
+    // Text of 80 × 25: address, pitch, width, height, bits a cell, type 2.
+    put(offset::FRAMEBUFFER, vga::TEXT.start as u32);
+    put(offset::FRAMEBUFFER + 8, 2 * vga::COLUMNS as u32);
+    put(offset::FRAMEBUFFER + 12, vga::COLUMNS as u32);
+    put(offset::FRAMEBUFFER + 16, vga::ROWS as u32);
+    put(offset::FRAMEBUFFER + 20, 2 << 8 | 16);
     put(offset::MEM_LOWER, kibibytes_from(map, 0));
     put(offset::MEM_UPPER, kibibytes_from(map, HIGH_MEMORY_START));
     put(offset::COMMAND_LINE, command_line_address);
@@ -251,13 +281,17 @@ pub fn compose(
         put(at + 16, (entry.length >> 32) as u32);
         put(at + 20, if entry.usable { 1 } else { 2 });
     }
-    if bytes.len() as u64 > AREA.end - AREA.start {
-        return Err(InformationError::TooLarge {
-            size: bytes.len() as u64,
-            modules: modules.len(),
-        });
-    }
+    check_room(&bytes, modules.len(), area)?;
     Ok(bytes)
+}
+
+/// Checks that the information fits.
+///
+/// # Errors
+/// [`InformationError::TooLarge`].
+pub fn check_room(bytes: &[u8], modules: usize, area: &Range<u64>) -> Result<(), InformationError> {
+    let (size, room) = (bytes.len() as u64, area.end - area.start);
+    if size > room { Err(InformationError::TooLarge { size, modules, room }) } else { Ok(()) }
 }
 
 /// Writes the information and the modules' bytes.
@@ -266,16 +300,17 @@ pub fn compose(
 /// [`InformationError::Copy`].
 pub fn write<M: GuestMemoryBackend>(
     memory: &M,
-    information: &[u8],
+    information: (u64, &[u8]),
     modules: &[(ModuleFile<'_>, PlacedModule)],
 ) -> Result<(), InformationError> {
+    let (at, information) = information;
     let copy = |what: &str, bytes: &[u8], address: u64| {
         memory.write_slice(bytes, GuestAddress(address)).map_err(|error| InformationError::Copy {
             what: what.to_owned(),
             reason: error.to_string(),
         })
     };
-    copy("the boot information", information, AREA.start)?;
+    copy("the boot information", information, at)?;
     for (file, placed) in modules {
         copy(&format!("module {}", file.name), file.bytes, placed.physical.start.into())?;
     }
@@ -283,7 +318,7 @@ pub fn write<M: GuestMemoryBackend>(
 }
 
 /// Usable memory that starts at `base`, in KiB: what `mem_lower` and `mem_upper` hold.
-fn kibibytes_from(map: &[MapEntry], base: u64) -> u32 {
+pub(super) fn kibibytes_from(map: &[MapEntry], base: u64) -> u32 {
     map.iter()
         .find(|entry| entry.usable && entry.base == base)
         .map_or(0, |entry| u32::try_from(entry.length / 1024).unwrap_or(u32::MAX))

@@ -47,24 +47,11 @@ pub enum PlacementError {
         /// The first physical address behind it.
         second_end: u64,
     },
-    /// A segment wants bytes that the VMM needs.
+    /// Nothing is left for what the kernel is told.
     #[error(
-        "segment {index} ({start:#x}..{end:#x}) overlaps {what}, which esp0 puts at {taken_start:#x}..{taken_end:#x}; link the kernel elsewhere, usually at 1 MiB"
+        "it leaves no room below 636 KiB for the boot information; link it elsewhere, usually at 1 MiB"
     )]
-    Taken {
-        /// Index of the program header.
-        index: usize,
-        /// First physical address of the segment.
-        start: u64,
-        /// First physical address behind it.
-        end: u64,
-        /// What is there.
-        what: &'static str,
-        /// Its first physical address.
-        taken_start: u64,
-        /// The first physical address behind it.
-        taken_end: u64,
-    },
+    NoRoom,
     /// The copy failed although every check passed: guest memory is not what it says.
     #[error("segment {index} cannot be copied to guest memory: {reason}")]
     Copy {
@@ -116,29 +103,6 @@ pub fn check<M: GuestMemoryBackend>(memory: &M, image: &KernelImage) -> Result<(
         }
     }
     Ok(())
-}
-
-/// Checks that no segment takes a byte of `taken`, where `what` is going to be.
-///
-/// # Errors
-/// [`PlacementError::Taken`].
-pub fn check_clear_of(
-    image: &KernelImage,
-    what: &'static str,
-    taken: Range<u64>,
-) -> Result<(), PlacementError> {
-    let in_the_way = |segment: &&Segment| overlap(&segment.physical_range(), &taken);
-    match image.segments.iter().find(in_the_way) {
-        None => Ok(()),
-        Some(segment) => Err(PlacementError::Taken {
-            index: segment.index,
-            start: segment.physical_range().start,
-            end: segment.physical_range().end,
-            what,
-            taken_start: taken.start,
-            taken_end: taken.end,
-        }),
-    }
 }
 
 /// Copies the segments out of `file` and zeroes what the file does not hold of them.

@@ -102,7 +102,7 @@ fn the_information_holds_what_the_specification_lists() {
             .unwrap();
     let info = boot.entry.ebx;
     let field = |offset| word(&memory, info + offset);
-    assert_eq!(field(0), 0x24D, "flags 0, 2, 3, 6 and 9");
+    assert_eq!(field(0), 0x124D, "flags 0, 2, 3, 6, 9 and 12");
     assert_eq!(field(4), 639, "KiB below the extended BIOS data area");
     assert_eq!(field(8), 3 * 1024, "KiB above 1 MiB");
     assert_eq!(text(&memory, field(16)), "root=/dev/ram quiet");
@@ -132,7 +132,7 @@ fn the_information_holds_what_the_specification_lists() {
     assert_eq!(entry(0), (0, 0x9_FC00, 1));
     assert_eq!(entry(1), (0x9_FC00, 0x6_0400, 2));
     assert_eq!(entry(2), (0x10_0000, 3 << 20, 1));
-    for absent in [12, 28, 32, 36, 40, 52, 56, 60, 68, 72, 112] {
+    for absent in [12, 28, 32, 36, 40, 52, 56, 60, 68, 72, 92] {
         assert_eq!(field(absent), 0, "field at {absent} has no flag");
     }
 }
@@ -220,13 +220,31 @@ fn overlapping_segments_are_refused_whatever_their_order() {
 }
 
 #[test]
-fn a_segment_in_the_boot_information_area_is_refused() {
-    let said = refusal(&kernel().with(part(0x8FFF, 2)).build());
-    assert!(
-        said.contains("overlaps the boot information, which esp0 puts at 0x9000..0x10000"),
-        "{said}"
-    );
-    assert!(boot(&kernel().with(part(0x1_0000, 16)).build(), &memory(4)).is_ok());
+fn the_boot_information_makes_way_for_the_kernel_or_there_is_no_room() {
+    let place = |part: Part| boot(&kernel().with(part).build(), &memory(4)).unwrap().entry;
+    assert_eq!(place(part(0x1_0000, 16)).ebx, 0x9000);
+    let moved = place(part(0x8FFF, 2));
+    assert_eq!((moved.ebx, moved.gdt), (0x1000, Some(0x7FC0)));
+    let mut whole = part(0x1000, 16);
+    whole.memory_size = 0x9_F000;
+    let said = refusal(&kernel().with(whole).build());
+    assert!(said.contains("leaves no room below 636 KiB for the boot information"), "{said}");
+}
+
+#[test]
+fn a_kernel_finds_its_section_headers_and_its_symbols() {
+    let mut builder = Elf32Builder::kernel(&[0x90; 0x30], 0x3000);
+    builder.symbols = vec![("main", 0x10_0010, 4, 2)];
+    let memory = memory(4);
+    let info = boot(&builder.build(), &memory).unwrap().entry.ebx;
+    let field = |offset| word(&memory, info + offset);
+    assert_eq!(field(0) & 0x20, 0x20, "flag 5");
+    assert_eq!(field(32), 40);
+    let header = |index: u32, at: u32| word(&memory, field(36) + index * 40 + at);
+    let strings = (0..field(28)).find(|index| header(*index, 4) == 3).unwrap();
+    assert!(header(strings, 12) >= 0x10_3000, "behind the kernel");
+    let name = text(&memory, header(strings, 12) + 1);
+    assert!(!name.is_empty(), "{name}");
 }
 
 #[test]
@@ -259,7 +277,7 @@ fn bad_strings_are_refused_by_name() {
     );
     let module = ModuleFile { name: "m", command: &long[..4000], bytes: &[] };
     let said = load(&memory(4), file, &[module; 8], "").unwrap_err().to_string();
-    assert!(said.contains("for 8 modules and their strings; at most 28 KiB"), "{said}");
+    assert!(said.contains("for 8 modules and their strings; at most 28608 bytes"), "{said}");
 }
 
 #[test]

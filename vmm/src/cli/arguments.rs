@@ -1,6 +1,7 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use esp0::boot::Loader;
 use esp0::probe::Choice;
 use esp0::run::{ClockChoice, DialogueStep};
 use esp0::trace::Frames;
@@ -28,7 +29,7 @@ pub(super) struct Arguments {
 pub(super) enum Command {
     /// Boot a kernel and check its entries
     Run {
-        /// An ELF32 kernel with a Multiboot header [default: a guest that esp0 carries]
+        /// An ELF32 kernel with a Multiboot header, or a Linux bzImage [default: a guest that esp0 carries]
         #[arg(conflicts_with = "guest")]
         kernel: Option<PathBuf>,
         #[command(flatten)]
@@ -99,6 +100,19 @@ pub(super) struct RunOptions {
     /// was stripped or a program that is not a module; may be repeated
     #[arg(long = "symbols", value_name = "FILE")]
     pub(super) symbols: Vec<PathBuf>,
+
+    /// The initial RAM disk of a Linux kernel
+    #[arg(long, value_name = "FILE", conflicts_with = "modules")]
+    pub(super) initrd: Option<PathBuf>,
+
+    /// Whose selectors the kernel starts with; it matters to one that never reloads CS
+    #[arg(long, value_name = "WHOSE", default_value = "grub")]
+    pub(super) loader: LoaderArgument,
+
+    /// A good end is one at which QEMU's isa-debug-exit (port 0xf4) would have one of these exit
+    /// statuses, (value << 1) | 1, instead of the value 0
+    #[arg(long, value_name = "STATUSES", value_delimiter = ',')]
+    pub(super) exit_codes: Vec<u32>,
 
     /// RAM of the guest, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(2..=3072))]
@@ -298,6 +312,23 @@ impl From<FramesArgument> for Frames {
             FramesArgument::All => Frames::All,
             FramesArgument::First => Frames::First,
             FramesArgument::None => Frames::None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum LoaderArgument {
+    /// GRUB 2: code 10, data 18
+    Grub,
+    /// QEMU's -kernel and old GRUB: code 08, data 10
+    Qemu,
+}
+
+impl From<LoaderArgument> for Loader {
+    fn from(argument: LoaderArgument) -> Self {
+        match argument {
+            LoaderArgument::Grub => Loader::Grub,
+            LoaderArgument::Qemu => Loader::Qemu,
         }
     }
 }

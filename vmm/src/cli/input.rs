@@ -41,6 +41,11 @@ impl Input {
             modules.push(module(command)?);
         }
         let mut files = Vec::new();
+        if let Some(path) = &options.initrd {
+            let name = path.display().to_string();
+            let (bytes, id) = read(path)?;
+            modules.push(Module { name, command: String::new(), bytes: bytes.into(), file: id });
+        }
         let (kernel, bytes, carried) = match kernel {
             Some(path) => {
                 let (bytes, id) = read(path)?;

@@ -10,6 +10,7 @@ mod failure;
 mod files;
 mod input;
 mod junit;
+mod machine;
 mod output;
 mod pages;
 mod qemu;

@@ -5,12 +5,13 @@ use super::failure::{Failure, no_machine, tell};
 use super::files::{Destination, standard_output};
 use super::input::Input;
 use super::junit::Suite;
+use super::machine;
 use super::output::Output;
 use super::terminal::{RawTerminal, Typed};
 use super::{FINDINGS, GUEST_FAILED, INTERRUPTED, OK, UNWRITTEN, colour, dialogue};
 use esp0::boot::{Boot, Start};
 use esp0::check::Checker;
-use esp0::devices::{Devices, UnknownPorts};
+use esp0::devices::Devices;
 use esp0::host::Backend;
 use esp0::host::doctor;
 use esp0::machine::{Machine, StopRequest};
@@ -70,7 +71,9 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     }
     let backend = quick.corrected(Backend::detect());
     let breakpoints = quick.breakpoints;
-    let boot = input.load(&machine.memory)?;
+    machine.exit_on_unknown_msr();
+    let mut boot = input.load(&machine.memory)?;
+    boot.entry.loader = options.loader.into();
     machine.vcpu.set_state(&entry_state(&boot.entry));
     let symbols = input.symbols(&boot);
     let Destinations { trace, console, junit } = destinations;
@@ -126,7 +129,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     }
     let mut run = Run::new(
         machine,
-        Devices::new(size),
+        devices(size, options),
         &Options {
             clock,
             probes: options.probe.into(),
@@ -190,6 +193,8 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
             }
             Some(_) => {}
         }
+        text.push_str(&machine::unanswered(run.devices().unanswered(), &boot));
+        text.insert_str(0, &machine::screen(&run));
     }
     let last = report.summary().verdict_line(&end.ending, &backend);
     let _ = writeln!(text, "{last}");
@@ -212,6 +217,14 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let Err(failure) = written else { return Ok(status) };
     tell(&failure.to_string());
     Ok(if status == OK { UNWRITTEN } else { status })
+}
+
+fn devices(size: u64, options: &RunOptions) -> Devices {
+    let devices = Devices::new(size);
+    match options.exit_codes.as_slice() {
+        [] => devices,
+        good => devices.with_good_exits(good),
+    }
 }
 
 /// Says which outputs are not whole. Who was found guilty stays so; a run of which a part was lost is not called
@@ -332,26 +345,13 @@ fn counted(run: &Run) -> String {
     let counters = run.counters();
     format!(
         "\nexits        {}: {} stops at probes, {} device accesses, {} instructions stepped; \
-         {} interrupts injected\n{}",
+         {} interrupts injected\n",
         counters.exits,
         counters.stops,
         counters.device_accesses,
         counters.stepped,
         counters.injected,
-        unknown_ports(run.devices().unknown_ports()),
     )
-}
-
-/// The ports at which the guest found nothing, a line for each direction.
-fn unknown_ports(ports: &UnknownPorts) -> String {
-    [("read", &ports.read), ("written", &ports.written)]
-        .into_iter()
-        .filter(|(_, ports)| !ports.is_empty())
-        .map(|(how, ports)| {
-            let ports: Vec<String> = ports.iter().map(|port| format!("{port:#x}")).collect();
-            format!("no device    was {how} at port {}\n", ports.join(", "))
-        })
-        .collect()
 }
 
 /// What happened to a guest that failed: the ending, the last entries, the registers.

@@ -1,12 +1,12 @@
-//! The port bus: which port belongs to which device's register, and what an access can lead to.
+//! The bus: which port or address belongs to which device's register, and what an access can lead to.
 //!
 //! The table is code, not a map filled at run time: the machine is fixed, and the compiler checks that
-//! each register is served. Devices are told of bytes. As on the ISA bus, an access of 2 or 4 bytes is
-//! that many accesses at ascending ports; the exit port alone takes a number whole.
-
-use std::collections::BTreeSet;
+//! each register is served. Most registers are a byte wide. As on the ISA bus, an access of 2 or 4 bytes to
+//! them is that many accesses at ascending ports. A register that is wider takes its access whole
+//! ([`Wide`]), whatever else lies at the ports beside it: a double word for 0xCF8 never reaches 0xCF9.
 
 use super::pic::Controller;
+use super::{io_apic, local_apic, power};
 
 /// How many bytes one `in` or `out` moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,11 @@ impl AccessSize {
             Self::Word => 2,
             Self::Doubleword => 4,
         }
+    }
+
+    /// The bits that an access of this size moves.
+    pub fn mask(self) -> u32 {
+        u32::MAX >> (32 - 8 * self.bytes())
     }
 }
 
@@ -73,7 +78,7 @@ impl std::fmt::Display for ResetLine {
     }
 }
 
-/// A register of a device, by the port at which it answers.
+/// A register of a byte, by the port at which it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Register {
     /// An interrupt controller at address 0 or 1.
@@ -94,14 +99,18 @@ pub enum Register {
     CmosIndex,
     /// The CMOS memory's data.
     CmosData,
-    /// A port that kernels write to for a short delay.
+    /// The POST code and the DMA page registers: kept nowhere, written for a short delay.
     Delay,
+    /// A VGA register.
+    Vga(u16),
+    /// The first parallel port's register 0–2.
+    Parallel(u8),
     /// A20 and fast reset: system control port A.
     FastA20,
     /// The debug console.
     DebugConsole,
-    /// The exit port.
-    Exit,
+    /// The firmware configuration's data.
+    FirmwareData,
     /// The first serial port's register 0–7.
     Serial(u8),
     /// The chipset's reset control.
@@ -120,12 +129,14 @@ impl Register {
             0x64 => Self::KeyboardCommand,
             0x70 => Self::CmosIndex,
             0x71 => Self::CmosData,
-            0x80 => Self::Delay,
+            0x80..=0x8F => Self::Delay,
             0x92 => Self::FastA20,
             0xA0 | 0xA1 => Self::Pic(Controller::Slave, (port & 1) as u8),
             0xE9 => Self::DebugConsole,
-            0xF4 => Self::Exit,
+            0x378..=0x37A => Self::Parallel((port - 0x378) as u8),
+            0x3C0..=0x3DA => Self::Vga(port),
             0x3F8..=0x3FF => Self::Serial((port - 0x3F8) as u8),
+            0x511 => Self::FirmwareData,
             0x4D0 => Self::EdgeLevel(Controller::Master),
             0x4D1 => Self::EdgeLevel(Controller::Slave),
             0xCF9 => Self::ResetControl,
@@ -134,13 +145,57 @@ impl Register {
     }
 }
 
-/// Ports at which a guest found nothing, each once, in ascending order: material for `-v`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct UnknownPorts {
-    /// Ports read; each read gave all ones.
-    pub read: BTreeSet<u16>,
-    /// Ports written; each write went nowhere.
-    pub written: BTreeSet<u16>,
+/// A register that takes an access of more than a byte whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wide {
+    /// The exit port; a number of any size.
+    Exit,
+    /// The address of PCI configuration: a double word.
+    PciAddress,
+    /// PCI configuration data, so many bytes behind 0xCFC.
+    PciData(u16),
+    /// The selector of the firmware configuration: a word.
+    FirmwareSelector,
+    /// A register of ACPI's fixed hardware: a word or a double word.
+    Power(u16),
+}
+
+impl Wide {
+    /// The register that decodes an access of `size` at `port`, if it is one of these.
+    pub fn at(port: u16, size: AccessSize) -> Option<Self> {
+        match port {
+            0xF4 => Some(Self::Exit),
+            0x510 if size == AccessSize::Word => Some(Self::FirmwareSelector),
+            0xCF8 if size == AccessSize::Doubleword => Some(Self::PciAddress),
+            0xCFC..=0xCFF => Some(Self::PciData(port - 0xCFC)),
+            0x600 | 0x602 | 0x604 | 0x608 | power::OLD_CONTROL if size != AccessSize::Byte => {
+                Some(Self::Power(port))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A page of registers in memory, and the offset in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Page {
+    /// The local APIC.
+    LocalApic(u16),
+    /// The I/O APIC.
+    IoApic(u16),
+}
+
+impl Page {
+    /// The page at a guest physical address, if there is one.
+    pub fn at(address: u64) -> Option<Self> {
+        let within = |base: u64, size: u64| {
+            let offset = address.checked_sub(base)?;
+            (offset < size).then_some(offset as u16)
+        };
+        within(local_apic::BASE, local_apic::SIZE)
+            .map(Self::LocalApic)
+            .or_else(|| within(io_apic::BASE, io_apic::SIZE).map(Self::IoApic))
+    }
 }
 
 #[cfg(test)]
@@ -154,6 +209,17 @@ mod tests {
         assert_eq!(Register::at(0x42), Some(Register::Counter(2)));
         assert_eq!(Register::at(0x3F7), None);
         assert_eq!(Register::at(0x400), None);
+    }
+
+    #[test]
+    fn a_wide_register_takes_its_own_width_only() {
+        assert_eq!(Wide::at(0xCF8, AccessSize::Doubleword), Some(Wide::PciAddress));
+        assert_eq!(Wide::at(0xCF8, AccessSize::Byte), None);
+        assert_eq!(Wide::at(0xCF9, AccessSize::Byte), None);
+        assert_eq!(Wide::at(0xCFE, AccessSize::Word), Some(Wide::PciData(2)));
+        assert_eq!(Page::at(0xFEE0_0020), Some(Page::LocalApic(0x20)));
+        assert_eq!(Page::at(0xFEC0_0010), Some(Page::IoApic(0x10)));
+        assert_eq!(Page::at(0xFED0_0000), None);
     }
 
     #[test]

@@ -1,31 +1,53 @@
-//! The real-time clock and its CMOS memory, ports 0x70 and 0x71.
+//! The real-time clock and its CMOS memory, ports 0x70 and 0x71, on IRQ 8.
 //!
 //! Sources: Motorola MC146818A data sheet for registers 0x00 to 0x0D; the usual AT assignments for the
-//! rest. The clock stands still at 2000-01-01 00:00:00, a Saturday: a clock that runs would make two
-//! runs differ, and a kernel that reads it twice for consistency is content. What a kernel writes is
-//! kept, but for the status registers.
+//! rest. The clock starts at 2000-01-01 00:00:00, a Saturday, and goes on by the guest's time: two runs on
+//! the deterministic clock read the same. What a kernel writes is kept, but the time of day cannot be set.
+//! ```text
+//!  0A  7 update in progress · 3–0 rate: 6 is 1024 Hz      0B  6 periodic · 5 alarm · 4 update · 2 binary · 1 24 h
+//!  0C  7 any · 6 periodic · 5 alarm · 4 update; reading clears it, and lets IRQ 8 fall
+//! ```
 
-const SECONDS: usize = 0x00;
+use super::device::Device;
+
+/// The clock's interrupt line.
+pub const IRQ: u8 = 8;
+
 const STATUS_A: usize = 0x0A;
+const STATUS_B: usize = 0x0B;
+const STATUS_C: usize = 0x0C;
 const STATUS_D: usize = 0x0D;
+const CENTURY: usize = 0x32;
 const SIZE: usize = 128;
 
-/// The index register and the memory.
+const BINARY: u8 = 0x04;
+const PERIODIC: u8 = 0x40;
+const UPDATED: u8 = 0x10;
+const REQUEST: u8 = 0x80;
+const UPDATE_IN_PROGRESS: u8 = 0x80;
+
+const SECOND: u64 = 1_000_000_000;
+/// The bit says that an update comes within so long ("Update Cycle").
+const WARNING: u64 = 244_000;
+
+/// The index register, the memory and the clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cmos {
     index: usize,
     bytes: [u8; SIZE],
+    now: u64,
+    /// The next periodic tick, counted in ticks of the current rate from time 0.
+    periodic: u64,
+    /// Seconds that have been told of.
+    second: u64,
 }
 
 impl Cmos {
     /// The contents of a PC with so many bytes of memory.
     pub fn new(memory_size: u64) -> Self {
         let mut bytes = [0; SIZE];
-        // Day of the week, day, month in BCD; seconds to hours and the year are 0.
-        bytes[0x06..0x09].copy_from_slice(&[0x07, 0x01, 0x01]);
-        bytes[0x32] = 0x20; // Century.
-        bytes[STATUS_A] = 0x26; // 32.768 kHz, 1024 Hz; no update in progress.
-        bytes[0x0B] = 0x02; // 24 hours, BCD, no interrupts.
+        bytes[STATUS_A] = 0x26; // 32.768 kHz, 1024 Hz.
+        bytes[STATUS_B] = 0x02; // 24 hours, BCD, no interrupts.
         bytes[STATUS_D] = 0x80; // Battery good.
         bytes[0x14] = 0x02; // Equipment: a coprocessor, no floppy drive.
         let mut put = |at: usize, value: u64| {
@@ -37,7 +59,7 @@ impl Cmos {
         put(0x17, above(1 << 20) / 1024); // Above 1 MiB, in KiB.
         put(0x30, above(1 << 20) / 1024);
         put(0x34, above(16 << 20) / 0x1_0000); // Above 16 MiB, in 64 KiB.
-        Self { index: 0, bytes }
+        Self { index: 0, bytes, now: 0, periodic: 1, second: 0 }
     }
 
     /// Writes port 0x70: the index; bit 7 masks the NMI, of which there is none.
@@ -46,15 +68,135 @@ impl Cmos {
     }
 
     /// Reads port 0x71.
-    pub fn read(&self) -> u8 {
-        self.bytes[self.index]
+    pub fn read(&mut self) -> u8 {
+        match self.index {
+            0x00..=0x09 | CENTURY => self.time_of_day(self.index),
+            STATUS_A => {
+                let soon = self.now % SECOND >= SECOND - WARNING;
+                self.bytes[STATUS_A] | if soon { UPDATE_IN_PROGRESS } else { 0 }
+            }
+            STATUS_C => std::mem::take(&mut self.bytes[STATUS_C]),
+            index => self.bytes[index],
+        }
     }
 
     /// Writes port 0x71.
     pub fn write(&mut self, value: u8) {
-        if !matches!(self.index, SECONDS..=0x09 | STATUS_A | 0x0C | STATUS_D | 0x32) {
-            self.bytes[self.index] = value;
+        match self.index {
+            0x00 | 0x02 | 0x04 | 0x06..=0x09 | STATUS_C | STATUS_D | CENTURY => {}
+            STATUS_A => {
+                self.bytes[STATUS_A] = value & !UPDATE_IN_PROGRESS;
+                self.periodic = self.period().map_or(1, |period| self.now / period + 1);
+            }
+            index => self.bytes[index] = value,
         }
+        self.request();
+    }
+
+    /// IRQ 8 is high while one of the causes that register B opens is set.
+    fn request(&mut self) {
+        if self.bytes[STATUS_C] & self.bytes[STATUS_B] & (PERIODIC | UPDATED) != 0 {
+            self.bytes[STATUS_C] |= REQUEST;
+        }
+    }
+
+    /// A register of the time, in BCD or binary.
+    fn time_of_day(&self, register: usize) -> u8 {
+        let seconds = self.now / SECOND;
+        let days = seconds / 86_400;
+        let (year, month, day) = date(days);
+        let hour = seconds / 3600 % 24;
+        let number = match register {
+            0x00 => seconds % 60,
+            0x02 => seconds / 60 % 60,
+            0x04 if self.bytes[STATUS_B] & 0x02 == 0 => (hour + 11) % 12 + 1,
+            0x04 => hour,
+            // Sunday is 1; day 0 was a Saturday.
+            0x06 => (days + 6) % 7 + 1,
+            0x07 => day,
+            0x08 => month,
+            0x09 => year % 100,
+            CENTURY => year / 100,
+            // Alarms are kept as written.
+            _ => return self.bytes[register],
+        } as u8;
+        let value = if self.bytes[STATUS_B] & BINARY == 0 || register == CENTURY {
+            ((number / 10) << 4) | (number % 10)
+        } else {
+            number
+        };
+        let afternoon = register == 0x04 && self.bytes[STATUS_B] & 0x02 == 0 && hour >= 12;
+        value | if afternoon { 0x80 } else { 0 }
+    }
+
+    /// How long a period is in nanoseconds, if the rate selection gives one (table 5).
+    fn period(&self) -> Option<u64> {
+        let rate = self.bytes[STATUS_A] & 0x0F;
+        match rate {
+            0 => None,
+            1 | 2 => Some(SECOND >> 8 >> (2 - rate)),
+            _ => Some((SECOND << (rate - 1)) / 32_768),
+        }
+    }
+}
+
+/// Year, month and day of the month, so many days after 2000-01-01.
+fn date(mut days: u64) -> (u64, u64, u64) {
+    let leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
+    let mut year = 2000;
+    loop {
+        let length = if leap(year) { 366 } else { 365 };
+        if days < length || year >= 9999 {
+            break;
+        }
+        days -= length;
+        year += 1;
+    }
+    let february = if leap(year) { 29 } else { 28 };
+    let mut month = 1;
+    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
+        if days < length {
+            break;
+        }
+        days -= length;
+        month += 1;
+    }
+    (year, month, days.min(30) + 1)
+}
+
+impl Device for Cmos {
+    fn advance_to(&mut self, now: u64) {
+        self.now = self.now.max(now);
+        if let Some(period) = self.period()
+            && self.now / period >= self.periodic
+        {
+            self.periodic = self.now / period + 1;
+            self.bytes[STATUS_C] |= PERIODIC;
+        }
+        if self.now / SECOND > self.second {
+            self.second = self.now / SECOND;
+            self.bytes[STATUS_C] |= UPDATED;
+        }
+        self.request();
+    }
+
+    fn deadline(&self, is_open: &dyn Fn(u8) -> bool) -> Option<u64> {
+        if !is_open(IRQ) || self.bytes[STATUS_C] & REQUEST != 0 {
+            return None;
+        }
+        let periodic = self
+            .period()
+            .filter(|_| self.bytes[STATUS_B] & PERIODIC != 0)
+            .map(|period| self.periodic.saturating_mul(period));
+        let update =
+            (self.bytes[STATUS_B] & UPDATED != 0).then(|| (self.second + 1).saturating_mul(SECOND));
+        [periodic, update].into_iter().flatten().min()
+    }
+
+    fn drive(&self, line: &mut dyn FnMut(u8, bool)) {
+        line(IRQ, self.bytes[STATUS_C] & REQUEST != 0);
     }
 }
 
@@ -65,6 +207,11 @@ mod tests {
     fn byte(cmos: &mut Cmos, index: u8) -> u8 {
         cmos.select(index);
         cmos.read()
+    }
+
+    fn put(cmos: &mut Cmos, index: u8, value: u8) {
+        cmos.select(index);
+        cmos.write(value);
     }
 
     #[test]
@@ -79,21 +226,50 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_stands_still_and_is_never_being_updated() {
+    fn the_clock_goes_by_the_guests_time_and_cannot_be_set() {
         let mut cmos = Cmos::new(1 << 20);
-        cmos.select(0x09);
-        cmos.write(0x99);
-        assert_eq!(byte(&mut cmos, 0x09), 0x00);
-        assert_eq!(byte(&mut cmos, 0x32), 0x20);
+        put(&mut cmos, 0x09, 0x99);
+        let at = |cmos: &mut Cmos| [0x32, 9, 8, 7, 6, 4, 2, 0].map(|index| byte(cmos, index));
+        assert_eq!(at(&mut cmos), [0x20, 0, 1, 1, 7, 0, 0, 0]);
+        // 2001-03-01 13:14:59, a Thursday.
+        cmos.advance_to((425 * 86_400 + 13 * 3600 + 14 * 60 + 59) * SECOND);
+        assert_eq!(at(&mut cmos), [0x20, 1, 3, 1, 5, 0x13, 0x14, 0x59]);
+        put(&mut cmos, 0x0B, 0x04);
+        assert_eq!(byte(&mut cmos, 4), 0x81, "binary, 12 hours, afternoon");
         assert_eq!(byte(&mut cmos, 0x8A) & 0x80, 0, "the NMI mask is not part of the index");
         assert_eq!(byte(&mut cmos, 0x0D), 0x80);
     }
 
     #[test]
+    fn an_update_is_announced() {
+        let mut cmos = Cmos::new(1 << 20);
+        cmos.advance_to(SECOND - 1000);
+        assert_eq!(byte(&mut cmos, 0x0A) & 0x80, 0x80);
+        cmos.advance_to(SECOND);
+        assert_eq!((byte(&mut cmos, 0x0A) & 0x80, byte(&mut cmos, 0)), (0, 1));
+    }
+
+    #[test]
+    fn the_periodic_interrupt_comes_again_when_register_c_has_been_read() {
+        let mut cmos = Cmos::new(1 << 20);
+        put(&mut cmos, 0x0A, 0x2F);
+        put(&mut cmos, 0x0B, 0x42);
+        let mut line = false;
+        for tick in 1..=4 {
+            let due = cmos.deadline(&|_| true).unwrap();
+            assert_eq!(due, tick * SECOND / 2);
+            cmos.advance_to(due);
+            cmos.drive(&mut |_, high| line = high);
+            assert!(line && cmos.deadline(&|_| true).is_none());
+            assert_eq!(byte(&mut cmos, 0x0C) & 0xC0, 0xC0);
+        }
+        assert_eq!(cmos.deadline(&|_| false), None, "masked");
+    }
+
+    #[test]
     fn other_bytes_keep_what_was_written() {
         let mut cmos = Cmos::new(1 << 20);
-        cmos.select(0x0F);
-        cmos.write(0x0A);
+        put(&mut cmos, 0x0F, 0x0A);
         cmos.select(0);
         assert_eq!(byte(&mut cmos, 0x0F), 0x0A);
     }

@@ -1,41 +1,68 @@
-//! The keyboard controller at ports 0x60 and 0x64, as far as kernels poke at it without a keyboard.
+//! The keyboard controller at ports 0x60 and 0x64, with a silent keyboard and a mouse that lies still.
 //!
-//! Source: IBM PC AT Technical Reference, "Keyboard Controller". A kernel resets the machine through it,
-//! opens A20 through it, drains it, and initialises a keyboard. The keyboard acknowledges every command
-//! and no key is ever pressed. A20 is always open, and closing it is remembered but has no effect.
+//! Sources: IBM PC AT Technical Reference, "Keyboard Controller" and "Keyboard"; IBM PS/2 Hardware
+//! Interface Technical Reference, "Keyboard and Auxiliary Device Controller".
+//! ```text
+//!  0x64  read: 0 output full · 2 self-test passed · 3 last was a command · 5 output is the mouse's
+//!        write: a command; its argument follows at 0x60
+//!  command byte   0 IRQ 1 · 1 IRQ 12 · 2 system flag · 4 keyboard off · 5 mouse off · 6 translate
+//! ```
+//! Commands take no time, so the input buffer is always empty. No key is ever pressed. A20 is always open:
+//! closing it is remembered but has no effect.
 
 use std::collections::VecDeque;
 
 use super::bus::{Effect, ResetLine};
+use super::device::Device;
+use super::mouse::Mouse;
 
 /// The keyboard's interrupt line.
 pub const IRQ: u8 = 1;
+/// The mouse's interrupt line.
+pub const MOUSE_IRQ: u8 = 12;
 
 const OUTPUT_FULL: u8 = 0x01;
 const SELF_TEST_PASSED: u8 = 0x04;
 const LAST_WAS_COMMAND: u8 = 0x08;
-const INTERRUPT_ON_OUTPUT: u8 = 0x01;
+const NOT_LOCKED: u8 = 0x10;
+const OUTPUT_OF_MOUSE: u8 = 0x20;
+
+const INTERRUPT_OF_KEYBOARD: u8 = 0x01;
+const INTERRUPT_OF_MOUSE: u8 = 0x02;
+const KEYBOARD_OFF: u8 = 0x10;
+const MOUSE_OFF: u8 = 0x20;
 const OUTPUT_PORT_RESET: u8 = 0x01;
 
 const ACKNOWLEDGE: u8 = 0xFA;
+/// A guest that sends and never reads fills no more than this.
+const LONGEST_QUEUE: usize = 256;
 
 /// Where the next byte at port 0x60 goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Destination {
     Keyboard,
-    CommandByte,
+    Mouse,
+    /// A byte of the controller's memory; 0 is the command byte.
+    Memory(u8),
     OutputPort,
-    Nowhere,
+    /// Back to port 0x60, as if the keyboard or the mouse had sent it.
+    KeyboardOutput,
+    MouseOutput,
 }
 
-/// The controller and its silent keyboard.
+/// The controller, the keyboard and the mouse.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyboardController {
-    command_byte: u8,
+    memory: [u8; 32],
     output_port: u8,
     destination: Destination,
     last_was_command: bool,
-    output: VecDeque<u8>,
+    /// The command to the keyboard whose argument comes next.
+    argument_of: Option<u8>,
+    scan_code_set: u8,
+    mouse: Mouse,
+    /// Bytes for port 0x60, and whether they are the mouse's.
+    output: VecDeque<(u8, bool)>,
 }
 
 impl Default for KeyboardController {
@@ -47,25 +74,34 @@ impl Default for KeyboardController {
 impl KeyboardController {
     /// A controller after a BIOS's self test, A20 open, interrupts off.
     pub fn new() -> Self {
+        let mut memory = [0; 32];
+        memory[0] = 0x04;
         Self {
-            command_byte: 0x04,
+            memory,
             output_port: 0x03,
             destination: Destination::Keyboard,
             last_was_command: false,
+            argument_of: None,
+            scan_code_set: 2,
+            mouse: Mouse::default(),
             output: VecDeque::new(),
         }
     }
 
-    /// Reads port 0x64. The input buffer is always empty: commands take no time.
+    /// Reads port 0x64.
     pub fn status(&self) -> u8 {
-        let full = if self.output.is_empty() { 0 } else { OUTPUT_FULL };
+        let output = match self.output.front() {
+            None => 0,
+            Some((_, false)) => OUTPUT_FULL,
+            Some((_, true)) => OUTPUT_FULL | OUTPUT_OF_MOUSE,
+        };
         let command = if self.last_was_command { LAST_WAS_COMMAND } else { 0 };
-        full | command | SELF_TEST_PASSED
+        output | command | SELF_TEST_PASSED | NOT_LOCKED
     }
 
     /// Reads port 0x60: the oldest byte of output, 0 if there is none.
     pub fn read_data(&mut self) -> u8 {
-        self.output.pop_front().unwrap_or(0)
+        self.output.pop_front().map_or(0, |(byte, _)| byte)
     }
 
     /// Writes port 0x64. A pulse on bit 0 of the output port is the CPU's reset.
@@ -73,13 +109,23 @@ impl KeyboardController {
         self.last_was_command = true;
         self.destination = Destination::Keyboard;
         match command {
-            0x20 => self.output.push_back(self.command_byte),
-            0x60 => self.destination = Destination::CommandByte,
-            0xAA => self.output.push_back(0x55),
-            0xA9 | 0xAB => self.output.push_back(0x00),
-            0xD0 => self.output.push_back(self.output_port),
+            0x20..=0x3F => self.send(self.memory[usize::from(command & 0x1F)], false),
+            0x60..=0x7F => self.destination = Destination::Memory(command & 0x1F),
+            0xA7 => self.memory[0] |= MOUSE_OFF,
+            0xA8 => self.memory[0] &= !MOUSE_OFF,
+            0xAA => self.send(0x55, false),
+            0xA9 | 0xAB => self.send(0x00, false),
+            0xAD => self.memory[0] |= KEYBOARD_OFF,
+            0xAE => self.memory[0] &= !KEYBOARD_OFF,
+            // The input port: keyboard not locked.
+            0xC0 => self.send(0x80, false),
+            0xD0 => self.send(self.output_port, false),
             0xD1 => self.destination = Destination::OutputPort,
-            0xD2..=0xD4 => self.destination = Destination::Nowhere,
+            0xD2 => self.destination = Destination::KeyboardOutput,
+            0xD3 => self.destination = Destination::MouseOutput,
+            0xD4 => self.destination = Destination::Mouse,
+            0xDD => self.output_port &= !0x02,
+            0xDF => self.output_port |= 0x02,
             0xF0..=0xFF if command & OUTPUT_PORT_RESET == 0 => {
                 return Effect::Reset(ResetLine::KeyboardController);
             }
@@ -92,35 +138,80 @@ impl KeyboardController {
     pub fn write_data(&mut self, value: u8) -> Effect {
         self.last_was_command = false;
         match std::mem::replace(&mut self.destination, Destination::Keyboard) {
-            Destination::CommandByte => self.command_byte = value,
+            Destination::Memory(at) => self.memory[usize::from(at)] = value,
             Destination::OutputPort => {
                 self.output_port = value;
                 if value & OUTPUT_PORT_RESET == 0 {
                     return Effect::Reset(ResetLine::KeyboardController);
                 }
             }
-            Destination::Nowhere => {}
-            Destination::Keyboard => {
-                self.output.push_back(ACKNOWLEDGE);
-                match value {
-                    0xFF => self.output.push_back(0xAA),
-                    0xF2 => self.output.extend([0xAB, 0x83]),
-                    _ => {}
-                }
+            Destination::KeyboardOutput => self.send(value, false),
+            Destination::MouseOutput => self.send(value, true),
+            Destination::Mouse => {
+                let mut answer = VecDeque::new();
+                self.mouse.write(value, &mut answer);
+                answer.into_iter().for_each(|byte| self.send(byte, true));
             }
+            Destination::Keyboard => self.command_keyboard(value),
         }
         Effect::None
     }
 
-    /// The level of the interrupt line.
-    pub fn interrupt_line(&self) -> bool {
-        self.command_byte & INTERRUPT_ON_OUTPUT != 0 && !self.output.is_empty()
+    /// Bytes from the keyboard, as scan codes.
+    pub fn type_codes(&mut self, codes: &[u8]) {
+        codes.iter().for_each(|code| self.send(*code, false));
+    }
+
+    /// "Commands from the System".
+    fn command_keyboard(&mut self, value: u8) {
+        self.send(ACKNOWLEDGE, false);
+        match self.argument_of.take() {
+            Some(0xF0) if value == 0 => return self.send(self.scan_code_set, false),
+            Some(0xF0) => return self.scan_code_set = value,
+            Some(_) => return,
+            None => {}
+        }
+        match value {
+            0xED | 0xF0 | 0xF3 => self.argument_of = Some(value),
+            0xEE => {
+                // Echo is answered by itself.
+                self.output.pop_back();
+                self.send(0xEE, false);
+            }
+            0xF2 => [0xAB, 0x83].iter().for_each(|byte| self.send(*byte, false)),
+            0xFF => self.send(0xAA, false),
+            _ => {}
+        }
+    }
+
+    fn send(&mut self, byte: u8, of_mouse: bool) {
+        if self.output.len() < LONGEST_QUEUE {
+            self.output.push_back((byte, of_mouse));
+        }
+    }
+}
+
+impl Device for KeyboardController {
+    fn drive(&self, line: &mut dyn FnMut(u8, bool)) {
+        let full_with = |mouse| self.output.front().is_some_and(|(_, of)| *of == mouse);
+        line(IRQ, self.memory[0] & INTERRUPT_OF_KEYBOARD != 0 && full_with(false));
+        line(MOUSE_IRQ, self.memory[0] & INTERRUPT_OF_MOUSE != 0 && full_with(true));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn lines(controller: &KeyboardController) -> Vec<u8> {
+        let mut high = Vec::new();
+        controller.drive(&mut |irq, level| {
+            if level {
+                high.push(irq);
+            }
+        });
+        high
+    }
 
     #[test]
     fn the_reset_pulse_resets() {
@@ -148,16 +239,39 @@ mod tests {
     }
 
     #[test]
+    fn a_keyboard_command_with_an_argument_takes_the_next_byte() {
+        let mut controller = KeyboardController::new();
+        for byte in [0xED, 0x02, 0xF0, 0x00, 0xEE] {
+            let _ = controller.write_data(byte);
+        }
+        let answer: Vec<u8> = (0..6).map(|_| controller.read_data()).collect();
+        assert_eq!(answer, [0xFA, 0xFA, 0xFA, 0xFA, 0x02, 0xEE]);
+    }
+
+    #[test]
+    fn the_mouse_answers_behind_its_prefix_and_its_bytes_are_marked() {
+        let mut controller = KeyboardController::new();
+        let _ = controller.command(0x60);
+        let _ = controller.write_data(0x03);
+        let _ = controller.command(0xD4);
+        let _ = controller.write_data(0xF4);
+        assert_eq!(controller.status() & 0x21, 0x21);
+        assert_eq!(lines(&controller), [12]);
+        assert_eq!(controller.read_data(), 0xFA);
+        assert!(lines(&controller).is_empty());
+    }
+
+    #[test]
     fn output_interrupts_once_the_command_byte_allows_it() {
         let mut controller = KeyboardController::new();
         let _ = controller.write_data(0xF4);
-        assert!(!controller.interrupt_line());
+        assert!(lines(&controller).is_empty());
         let _ = controller.command(0x60);
         let _ = controller.write_data(0x05);
-        assert!(controller.interrupt_line());
+        assert_eq!(lines(&controller), [1]);
         let _ = controller.command(0x20);
         assert_eq!(controller.read_data(), 0xFA);
         assert_eq!(controller.read_data(), 0x05);
-        assert!(!controller.interrupt_line());
+        assert!(lines(&controller).is_empty());
     }
 }

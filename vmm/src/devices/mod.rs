@@ -1,43 +1,70 @@
 //! The PC's devices, in user space: pure state machines over bytes and a time that is handed in.
 //!
 //! ```text
-//!   port write ─► bus ─┬─► serial, debug console ─► console output
-//!                      ├─► exit port, resets ─────► Effect
-//!                      └─► pit ─ IRQ 0 ┐
-//!       now ─────────────► pit         ├─► pic ───► interrupt_pending, acknowledge_interrupt
-//!                          serial IRQ 4┘
+//!   port, ─► bus ─┬─► serial, debug console ─► console output
+//!   address       ├─► exit port, resets ─────► Effect
+//!                 └─► pit ─ IRQ 0 ┐          ┌─► 8259s ──► LINT0 ┐
+//!       now ────────► serial  4   ├─► lines ─┤                   ├─► interrupt_pending,
+//!                     keyboard 1  │          └─► I/O APIC ─► local APIC   acknowledge_interrupt
+//!                     clock   8 … ┘                            ▲
+//!       now ───────────────────────────────── its timer ───────┘
 //! ```
 //! Nothing here has a thread, a callback, a wall clock or KVM in it: the same accesses at the same times
 //! give the same machine, so a run can be repeated to the byte and a snapshot is a clone. The interrupt
 //! controllers are here and not in the kernel (KVM_CREATE_IRQCHIP), because only then the VMM decides at
 //! which instruction boundary an interrupt arrives.
 //!
+//! Each line goes to both an 8259 and a pin of the I/O APIC, as on a PC; IRQ 0 to pin 2, as the tables of the
+//! BIOS say. Which of them is listened to is the kernel's choice: until it writes to the APICs, the 8259s
+//! reach the CPU as if there were none.
+//!
 //! The run loop's part: call [`Devices::advance_to`] when time has passed, inject
 //! [`Devices::acknowledge_interrupt`] when [`Devices::interrupt_pending`] and the guest can take it, and
-//! wake at [`Devices::next_deadline`]. A port access can change the deadline. Time has to move between
+//! wake at [`Devices::next_deadline`]. An access can change the deadline. Time has to move between
 //! the accesses of a guest that polls the timer, or it will poll for ever.
 
 pub mod bus;
 pub mod cmos;
 pub mod debug_console;
+pub mod device;
 pub mod exit_port;
+pub mod firmware_configuration;
 pub mod i8254;
 pub mod i8259;
+pub mod io_apic;
 pub mod keyboard_controller;
+pub mod local_apic;
+pub mod mouse;
+pub mod parallel_port;
+pub mod pci;
 pub mod pic;
 pub mod pit;
+pub mod power;
+pub mod screen;
 pub mod serial;
 pub mod system_control;
+pub mod unanswered;
+pub mod vga;
 
-pub use bus::{AccessSize, Effect, ResetLine, UnknownPorts};
+pub use bus::{AccessSize, Effect, ResetLine};
+pub use device::Device;
+pub use unanswered::{Place, Tally, Unanswered};
 
-use bus::Register;
+use bus::{Page, Register, Wide};
 use cmos::Cmos;
+use exit_port::ExitPort;
+use firmware_configuration::FirmwareConfiguration;
+use io_apic::IoApic;
 use keyboard_controller::KeyboardController;
+use local_apic::{Consequence, LocalApic};
+use parallel_port::ParallelPort;
+use pci::Pci;
 use pic::Pic;
 use pit::Pit;
+use power::Power;
 use serial::SerialPort;
 use system_control::SystemControl;
+use vga::Vga;
 
 /// The timer's interrupt line.
 pub const TIMER_IRQ: u8 = 0;
@@ -46,13 +73,23 @@ pub const TIMER_IRQ: u8 = 0;
 #[derive(Debug, Clone)]
 pub struct Devices {
     pic: Pic,
+    local_apic: LocalApic,
+    io_apic: IoApic,
     pit: Pit,
     serial: SerialPort,
     keyboard: KeyboardController,
     cmos: Cmos,
     system: SystemControl,
+    vga: Vga,
+    pci: Pci,
+    parallel: ParallelPort,
+    power: Power,
+    firmware: FirmwareConfiguration,
+    exit_port: ExitPort,
     console: Vec<u8>,
-    unknown_ports: UnknownPorts,
+    unanswered: Unanswered,
+    /// EIP of the instruction that accesses.
+    instruction: u32,
 }
 
 impl Devices {
@@ -60,16 +97,38 @@ impl Devices {
     pub fn new(memory_size: u64) -> Self {
         let mut devices = Self {
             pic: Pic::new(),
+            local_apic: LocalApic::new(),
+            io_apic: IoApic::default(),
             pit: Pit::new(),
             serial: SerialPort::new(),
             keyboard: KeyboardController::new(),
             cmos: Cmos::new(memory_size),
             system: SystemControl::default(),
+            vga: Vga::default(),
+            pci: Pci::default(),
+            parallel: ParallelPort::default(),
+            power: Power::default(),
+            firmware: FirmwareConfiguration::new(memory_size),
+            exit_port: ExitPort::default(),
             console: Vec::new(),
-            unknown_ports: UnknownPorts::default(),
+            unanswered: Unanswered::default(),
+            instruction: 0,
         };
         devices.drive_lines();
         devices
+    }
+
+    /// The end of a run is good if QEMU's `isa-debug-exit` would end with one of these statuses.
+    #[must_use]
+    pub fn with_good_exits(mut self, statuses: &[u32]) -> Self {
+        self.exit_port.declare_good(statuses);
+        self
+    }
+
+    /// The accesses that follow are those of the instruction at `eip`; for what is told of them.
+    pub fn by(&mut self, eip: u32) -> &mut Self {
+        self.instruction = eip;
+        self
     }
 
     /// Moves time on to `now`, in nanoseconds of the VMM's clock.
@@ -79,31 +138,44 @@ impl Devices {
     pub fn advance_to(&mut self, now: u64) -> u64 {
         let edges = self.pit.advance_to(now);
         if edges > 0 {
-            self.pic.set_line(TIMER_IRQ, false);
-            self.pic.set_line(TIMER_IRQ, true);
+            self.set_line(TIMER_IRQ, false);
+            self.set_line(TIMER_IRQ, true);
         }
-        self.pic.set_line(TIMER_IRQ, self.pit.interrupt_line());
+        self.local_apic.advance_to(now);
+        self.cmos.advance_to(now);
+        self.vga.advance_to(now);
+        self.power.advance_to(now);
+        self.drive_lines();
         edges
     }
 
-    /// When the timer next raises IRQ 0, in nanoseconds; `None` if it will not or IRQ 0 is masked.
-    ///
-    /// It holds until the next port access. No other device raises its line by itself.
+    /// When a device next interrupts by itself, in nanoseconds; `None` if none will, or none that
+    /// reaches the CPU. It holds until the next access.
     pub fn next_deadline(&self) -> Option<u64> {
-        if self.pic.is_masked(TIMER_IRQ) {
-            return None;
-        }
-        self.pit.next_edge()
+        let is_open = |irq| self.is_open(irq);
+        let timer = is_open(TIMER_IRQ).then(|| self.pit.next_edge()).flatten();
+        let devices: [&dyn Device; 2] = [&self.local_apic, &self.cmos];
+        devices.into_iter().filter_map(|device| device.deadline(&is_open)).chain(timer).min()
     }
 
-    /// Whether the interrupt controller asks the CPU for an interrupt.
+    /// Whether an interrupt on this line would get as far as the CPU.
+    fn is_open(&self, irq: u8) -> bool {
+        self.external_passes() && !self.pic.is_masked(irq) || self.io_apic.is_open(pin(irq))
+    }
+
+    /// Whether the 8259s' INTR reaches the CPU.
+    fn external_passes(&self) -> bool {
+        self.local_apic.passes_external() || self.io_apic.passes_external()
+    }
+
+    /// Whether an interrupt controller asks the CPU for an interrupt.
     pub fn interrupt_pending(&self) -> bool {
-        self.pic.pending()
+        self.local_apic.pending() || self.external_passes() && self.pic.pending()
     }
 
     /// The CPU takes the interrupt: gives its vector and has it in service.
     pub fn acknowledge_interrupt(&mut self) -> u8 {
-        self.pic.acknowledge()
+        self.local_apic.acknowledge().unwrap_or_else(|| self.pic.acknowledge())
     }
 
     /// One `in` at time `now`. Ports without a device read as all ones.
@@ -122,15 +194,20 @@ impl Devices {
     pub fn port_read_string(&mut self, port: u16, size: AccessSize, data: &mut [u8], now: u64) {
         self.advance_to(now);
         for access in data.chunks_mut(size.bytes()) {
+            if let Some(register) = Wide::at(port, size) {
+                let value = self.read_wide(register, size).to_le_bytes();
+                access.copy_from_slice(&value[..access.len()]);
+                continue;
+            }
+            let mut answered = false;
             for (offset, byte) in access.iter_mut().enumerate() {
                 let port = port.wrapping_add(offset as u16);
-                *byte = match Register::at(port) {
-                    Some(register) => self.read(register),
-                    None => {
-                        self.unknown_ports.read.insert(port);
-                        0xFF
-                    }
-                };
+                let value = Register::at(port).and_then(|register| self.read(register));
+                answered |= value.is_some();
+                *byte = value.unwrap_or(0xFF);
+            }
+            if !answered {
+                self.unanswered.read(Place::Port(port), self.instruction);
             }
         }
         self.drive_lines();
@@ -152,13 +229,78 @@ impl Devices {
             return Effect::None;
         }
         for access in data.chunks(size.bytes()) {
-            let effect = self.write_access(port, access);
+            let effect = self.write_access(port, size, access);
             self.drive_lines();
             if effect != Effect::None {
                 return effect;
             }
         }
         Effect::None
+    }
+
+    /// A read of 1 to 8 bytes at a guest physical address where there is no RAM. Where there is no
+    /// device it reads as all ones.
+    pub fn memory_read(&mut self, address: u64, data: &mut [u8], now: u64) {
+        self.advance_to(now);
+        let Some(page) = Page::at(address) else {
+            self.unanswered.read(Place::Memory(address & !3), self.instruction);
+            return data.fill(0xFF);
+        };
+        // The double word that holds the first byte; APIC registers have no second one.
+        let value = match page {
+            Page::LocalApic(offset) => self.local_apic.read(offset & !3),
+            Page::IoApic(offset) => self.io_apic.read(offset & !3),
+        };
+        let bytes = value.to_le_bytes();
+        for (index, byte) in data.iter_mut().enumerate() {
+            *byte = bytes.get((address & 3) as usize + index).copied().unwrap_or(0);
+        }
+        self.drive_lines();
+    }
+
+    /// A write of 1 to 8 bytes at a guest physical address where there is no RAM.
+    pub fn memory_write(&mut self, address: u64, data: &[u8], now: u64) {
+        self.advance_to(now);
+        let Some(page) = Page::at(address) else {
+            self.unanswered.written(Place::Memory(address & !3), self.instruction);
+            return;
+        };
+        // "APIC register accesses are aligned double words"; others have no defined effect. A byte
+        // or word at a register's start is taken, with what is missing as 0.
+        if address & 3 != 0 {
+            return;
+        }
+        let mut bytes = [0; 4];
+        let count = data.len().min(4);
+        bytes[..count].copy_from_slice(&data[..count]);
+        let value = u32::from_le_bytes(bytes);
+        match page {
+            Page::LocalApic(offset) => match self.local_apic.write(offset, value) {
+                Consequence::None => {}
+                Consequence::Ended(vector) => {
+                    for message in self.io_apic.end_of_interrupt(vector) {
+                        self.local_apic.receive(message);
+                    }
+                }
+            },
+            Page::IoApic(offset) => {
+                if let Some(message) = self.io_apic.write(offset, value) {
+                    self.local_apic.receive(message);
+                }
+            }
+        }
+        self.drive_lines();
+    }
+
+    /// A read of a model-specific register that the processor lacks: it reads as 0.
+    pub fn msr_read(&mut self, index: u32) -> u64 {
+        self.unanswered.read(Place::Msr(index), self.instruction);
+        0
+    }
+
+    /// A write of a model-specific register that the processor lacks: it is ignored.
+    pub fn msr_write(&mut self, index: u32) {
+        self.unanswered.written(Place::Msr(index), self.instruction);
     }
 
     /// Takes what the guest has written to its consoles since the last call, in order.
@@ -172,9 +314,9 @@ impl Devices {
         self.drive_lines();
     }
 
-    /// The ports at which the guest found nothing.
-    pub fn unknown_ports(&self) -> &UnknownPorts {
-        &self.unknown_ports
+    /// Where the guest found nothing.
+    pub fn unanswered(&self) -> &Unanswered {
+        &self.unanswered
     }
 
     /// The interrupt controllers, for whoever reports on them.
@@ -182,77 +324,142 @@ impl Devices {
         &self.pic
     }
 
-    fn write_access(&mut self, port: u16, bytes: &[u8]) -> Effect {
-        if Register::at(port) == Some(Register::Exit) {
+    /// The VGA, for whoever shows the screen.
+    pub fn vga(&self) -> &Vga {
+        &self.vga
+    }
+
+    fn read_wide(&mut self, register: Wide, size: AccessSize) -> u32 {
+        match register {
+            // Write-only.
+            Wide::Exit | Wide::FirmwareSelector => size.mask(),
+            Wide::PciAddress => self.pci.address(),
+            Wide::PciData(offset) => self.pci.read(offset, size),
+            Wide::Power(port) => self.power.read(port) & size.mask(),
+        }
+    }
+
+    fn write_access(&mut self, port: u16, size: AccessSize, bytes: &[u8]) -> Effect {
+        if let Some(register) = Wide::at(port, size) {
             let mut value = [0; 4];
             value[..bytes.len()].copy_from_slice(bytes);
-            return Effect::PowerOff(u32::from_le_bytes(value));
+            let value = u32::from_le_bytes(value);
+            match register {
+                Wide::Exit => return self.exit_port.write(value),
+                Wide::FirmwareSelector => self.firmware.select(value as u16),
+                Wide::PciAddress => self.pci.select(value),
+                Wide::PciData(offset) => self.pci.write(offset, size, value),
+                Wide::Power(port) => return self.power.write(port, value as u16),
+            }
+            return Effect::None;
         }
+        let mut answered = false;
         for (offset, byte) in bytes.iter().enumerate() {
             let port = port.wrapping_add(offset as u16);
-            let effect = match Register::at(port) {
-                Some(register) => self.write(register, *byte),
-                None => {
-                    self.unknown_ports.written.insert(port);
-                    Effect::None
-                }
-            };
-            if effect != Effect::None {
+            let Some(register) = Register::at(port) else { continue };
+            // A word at 0xCF8 is no address, and what it would make of 0xCF9 no reset.
+            if register == Register::ResetControl && size != AccessSize::Byte {
+                continue;
+            }
+            let effect = self.write(register, *byte);
+            answered |= effect.is_some();
+            if let Some(effect) = effect.filter(|effect| *effect != Effect::None) {
                 return effect;
             }
+        }
+        if !answered {
+            self.unanswered.written(Place::Port(port), self.instruction);
         }
         Effect::None
     }
 
-    fn read(&mut self, register: Register) -> u8 {
-        match register {
+    /// Reads a register; `None` if nobody answers after all.
+    fn read(&mut self, register: Register) -> Option<u8> {
+        Some(match register {
             Register::Pic(controller, address) => self.pic.read(controller, address),
             Register::EdgeLevel(controller) => self.pic.read_level_triggered(controller),
             Register::Counter(index) => self.pit.read(index),
-            Register::KeyboardData => self.keyboard.read_data(),
+            Register::KeyboardData => {
+                // Each byte is an edge: the line falls when one is taken.
+                let byte = self.keyboard.read_data();
+                self.set_line(keyboard_controller::IRQ, false);
+                self.set_line(keyboard_controller::MOUSE_IRQ, false);
+                byte
+            }
             Register::KeyboardCommand => self.keyboard.status(),
             Register::Speaker => self.system.read_speaker(&self.pit),
             Register::CmosData => self.cmos.read(),
             Register::FastA20 => self.system.read_fast_a20(),
             Register::DebugConsole => debug_console::PRESENT,
+            Register::Vga(port) => return self.vga.read(port),
+            Register::Parallel(register) => self.parallel.read(register),
+            Register::FirmwareData => self.firmware.read(),
             Register::Serial(register) => self.serial.read(register),
             Register::ResetControl => self.system.read_reset_control(),
             // Write-only.
-            Register::TimerControl | Register::CmosIndex | Register::Delay | Register::Exit => 0xFF,
-        }
+            Register::TimerControl | Register::CmosIndex | Register::Delay => 0xFF,
+        })
     }
 
-    fn write(&mut self, register: Register, value: u8) -> Effect {
+    /// Writes a register; `None` if nobody answers after all.
+    fn write(&mut self, register: Register, value: u8) -> Option<Effect> {
         match register {
             Register::Pic(controller, address) => self.pic.write(controller, address, value),
             Register::EdgeLevel(controller) => self.pic.write_level_triggered(controller, value),
             Register::Counter(index) => self.pit.write(index, value),
             Register::TimerControl => self.pit.control(value),
-            Register::KeyboardData => return self.keyboard.write_data(value),
-            Register::KeyboardCommand => return self.keyboard.command(value),
+            Register::KeyboardData => return Some(self.keyboard.write_data(value)),
+            Register::KeyboardCommand => return Some(self.keyboard.command(value)),
             Register::Speaker => self.system.write_speaker(value, &mut self.pit),
             Register::CmosIndex => self.cmos.select(value),
             Register::CmosData => self.cmos.write(value),
-            Register::Delay => {}
-            Register::FastA20 => return self.system.write_fast_a20(value),
+            Register::Delay | Register::FirmwareData => {}
+            Register::FastA20 => return Some(self.system.write_fast_a20(value)),
             Register::DebugConsole => self.console.push(value),
-            Register::Exit => return Effect::PowerOff(value.into()),
+            Register::Vga(port) => self.vga.write(port, value)?,
+            Register::Parallel(register) => self.parallel.write(register, value),
             Register::Serial(register) => {
                 if self.serial.write(register, value) {
-                    self.pic.set_line(serial::IRQ, false);
+                    self.set_line(serial::IRQ, false);
                 }
                 self.serial.drain_output_into(&mut self.console);
             }
-            Register::ResetControl => return self.system.write_reset_control(value),
+            Register::ResetControl => return Some(self.system.write_reset_control(value)),
         }
-        Effect::None
+        Some(Effect::None)
     }
 
     /// Brings the levels of the interrupt lines from the devices to the controllers.
     fn drive_lines(&mut self) {
-        self.pic.set_line(TIMER_IRQ, self.pit.interrupt_line());
-        self.pic.set_line(keyboard_controller::IRQ, self.keyboard.interrupt_line());
-        self.pic.set_line(serial::IRQ, self.serial.interrupt_line());
+        let mut levels = [None; 16];
+        let mut set = |irq: u8, high: bool| levels[usize::from(irq)] = Some(high);
+        set(TIMER_IRQ, self.pit.interrupt_line());
+        set(serial::IRQ, self.serial.interrupt_line());
+        let devices: [&dyn Device; 2] = [&self.keyboard, &self.cmos];
+        for device in devices {
+            device.drive(&mut set);
+        }
+        for (irq, level) in (0..).zip(levels) {
+            if let Some(high) = level {
+                self.set_line(irq, high);
+            }
+        }
+    }
+
+    /// Drives an interrupt line, at both controllers.
+    fn set_line(&mut self, irq: u8, high: bool) {
+        self.pic.set_line(irq, high);
+        if let Some(message) = self.io_apic.set_line(pin(irq), high) {
+            self.local_apic.receive(message);
+        }
+    }
+}
+
+/// The I/O APIC's pin on which an interrupt line is. Pin 0 has the 8259s' INTR, and so the timer has pin 2.
+fn pin(irq: u8) -> usize {
+    match irq {
+        TIMER_IRQ => 2,
+        _ => irq.into(),
     }
 }
 

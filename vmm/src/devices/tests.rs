@@ -85,11 +85,17 @@ fn a_masked_timer_sets_no_deadline_but_its_tick_waits_for_the_unmasking() {
 }
 
 #[test]
-fn nothing_interrupts_a_kernel_that_has_programmed_nothing() {
+fn a_kernel_that_has_programmed_nothing_gets_the_timer_as_vector_8_and_nothing_else() {
     let mut devices = Devices::new(16 << 20);
-    assert_eq!(devices.next_deadline(), None);
-    devices.advance_to(1000 * MILLISECOND);
     devices.receive_console_input(b"x");
+    assert_eq!(
+        devices.next_deadline().map(|due| due / MILLISECOND),
+        Some(54),
+        "18.2 times a second"
+    );
+    let due = devices.next_deadline().unwrap();
+    devices.advance_to(due);
+    assert_eq!(devices.acknowledge_interrupt(), 0x08);
     assert!(!devices.interrupt_pending());
 }
 
@@ -127,7 +133,6 @@ fn the_exit_port_takes_a_number_of_any_size() {
     ] {
         assert_eq!(devices.port_write(0xF4, size, 0x0102_0304, 0), Effect::PowerOff(expected));
     }
-    assert!(exit_port::is_power_off(0) && !exit_port::is_power_off(1));
 }
 
 #[test]
@@ -150,21 +155,92 @@ fn a_wide_access_is_several_narrow_ones_at_ascending_ports() {
     out(&mut devices, 0x70, 0x0F, 0);
     assert_eq!(input(&mut devices, 0x71, 0), 0x5A);
     let both = devices.port_read(0x20, AccessSize::Word, 0);
-    assert_eq!(both, 0xFF00 | devices.pic().requests() as u32);
+    assert_eq!(both, 0xFA00 | u32::from(devices.pic().requests() as u8));
 }
 
 #[test]
-fn unknown_ports_read_all_ones_and_are_remembered() {
+fn an_access_to_nothing_reads_all_ones_and_is_remembered() {
     let mut devices = Devices::new(16 << 20);
-    assert_eq!(devices.port_read(0x1F0, AccessSize::Byte, 0), 0xFF);
-    assert_eq!(devices.port_read(0x1F0, AccessSize::Word, 0), 0xFFFF);
-    assert_eq!(devices.port_read(0xCF8, AccessSize::Doubleword, 0), 0xFFFF_00FF);
+    assert_eq!(devices.by(0x10_0000).port_read(0x1F0, AccessSize::Byte, 0), 0xFF);
+    assert_eq!(devices.by(0x10_0005).port_read(0x1F0, AccessSize::Word, 0), 0xFFFF);
     assert_eq!(devices.port_read(0xFFFF, AccessSize::Doubleword, 0), 0xFFFF_FFFF);
-    out(&mut devices, 0x3D4, 0x0F, 0);
-    let unknown = devices.unknown_ports();
-    assert!(unknown.read.contains(&0x1F0) && unknown.read.contains(&0x1F1));
-    assert!(!unknown.read.contains(&0xCF9));
-    assert_eq!(unknown.written.iter().copied().collect::<Vec<_>>(), [0x3D4]);
+    out(&mut devices, 0x300, 0x0F, 0);
+    let mut data = [0; 8];
+    devices.by(0x10_0010).memory_read(0xFED0_0002, &mut data, 0);
+    assert_eq!(data, [0xFF; 8]);
+    let unanswered = devices.unanswered();
+    let disk = unanswered.tally(Place::Port(0x1F0));
+    assert_eq!((disk.reads, disk.writes, disk.first), (2, 0, 0x10_0000));
+    assert_eq!(unanswered.tally(Place::Port(0x300)).writes, 1);
+    assert_eq!(unanswered.tally(Place::Memory(0xFED0_0000)).first, 0x10_0010);
+}
+
+#[test]
+fn a_double_word_for_the_pci_address_is_no_reset() {
+    let mut devices = Devices::new(16 << 20);
+    let mut select = |address| devices.port_write(0xCF8, AccessSize::Doubleword, address, 0);
+    assert_eq!(select(0x8000_0400), Effect::None);
+    assert_eq!(select(0x8000_0000), Effect::None);
+    assert_eq!(devices.port_read(0xCF8, AccessSize::Doubleword, 0), 0x8000_0000);
+    assert_eq!(devices.port_read(0xCFC, AccessSize::Doubleword, 0), 0x1237_8086);
+    assert_eq!(devices.port_write(0xCF8, AccessSize::Word, 0x0600, 0), Effect::None);
+}
+
+/// Writes a double word to a device's memory.
+fn store(devices: &mut Devices, address: u64, value: u32, now: u64) {
+    devices.memory_write(address, &value.to_le_bytes(), now);
+}
+
+#[test]
+fn a_line_reaches_the_local_apic_through_the_io_apic_when_the_8259s_are_masked() {
+    let mut devices = Devices::new(16 << 20);
+    out(&mut devices, 0x21, 0xFF, 0);
+    for (index, value) in [(0x19, 0), (0x18, 0x31), (0x15, 0), (0x14, 0x30)] {
+        store(&mut devices, 0xFEC0_0000, index, 0);
+        store(&mut devices, 0xFEC0_0010, value, 0);
+    }
+    out(&mut devices, 0x3F9, 0x02, 0);
+    assert_eq!(devices.acknowledge_interrupt(), 0x31, "IRQ 4 on pin 4");
+    store(&mut devices, 0xFEE0_00B0, 0, 0);
+    assert!(!devices.interrupt_pending());
+    let due = devices.next_deadline().unwrap();
+    devices.advance_to(due);
+    assert_eq!(devices.acknowledge_interrupt(), 0x30, "IRQ 0 on pin 2");
+}
+
+#[test]
+fn a_masked_lint0_keeps_the_8259s_away_from_the_cpu() {
+    let mut devices = kernel();
+    store(&mut devices, 0xFEE0_0350, 0x1_0000, 0);
+    assert_eq!(devices.next_deadline(), None);
+    devices.advance_to(25 * MILLISECOND);
+    assert!(!devices.interrupt_pending());
+    store(&mut devices, 0xFEE0_0350, 0x700, 25 * MILLISECOND);
+    assert_eq!(devices.acknowledge_interrupt(), 0x20);
+}
+
+#[test]
+fn registers_in_memory_are_read_by_bytes_too() {
+    let mut devices = Devices::new(16 << 20);
+    let mut byte = [0];
+    devices.memory_read(0xFEE0_0032, &mut byte, 0);
+    assert_eq!(byte, [0x05], "the highest entry of the local vector table");
+    assert!(devices.unanswered().is_empty());
+}
+
+#[test]
+fn each_byte_of_the_keyboard_is_an_edge() {
+    let mut devices = kernel();
+    out(&mut devices, 0x21, 0xFD, 0);
+    out(&mut devices, 0x64, 0x60, 0);
+    out(&mut devices, 0x60, 0x05, 0);
+    out(&mut devices, 0x60, 0xFF, 0);
+    for expected in [0xFA, 0xAA] {
+        assert_eq!(devices.acknowledge_interrupt(), 0x21);
+        assert_eq!(input(&mut devices, 0x60, 0), expected);
+        out(&mut devices, 0x20, 0x20, 0);
+    }
+    assert!(!devices.interrupt_pending());
 }
 
 #[test]
@@ -214,7 +290,8 @@ proptest! {
             (
                 prop_oneof![
                     any::<u16>(), 0x20u16..0x22, 0x40u16..0x44, 0x60u16..0x72,
-                    0xA0u16..0xA2, 0x3F8u16..0x400, 0x4D0u16..0x4D2,
+                    0xA0u16..0xA2, 0x3C0u16..0x3DC, 0x3F8u16..0x400, 0x4D0u16..0x4D2,
+                    0xCF8u16..0xD00,
                 ],
                 prop_oneof![
                     Just(AccessSize::Byte), Just(AccessSize::Word), Just(AccessSize::Doubleword),
@@ -232,6 +309,38 @@ proptest! {
             match value {
                 Some(value) => { let _ = devices.port_write(port, size, value, now); }
                 None => { devices.port_read(port, size, now); }
+            }
+            if let Some(deadline) = devices.next_deadline() {
+                prop_assert!(deadline > now, "a deadline in the past would never be reached");
+            }
+            if devices.interrupt_pending() {
+                devices.acknowledge_interrupt();
+            }
+        }
+    }
+    #[test]
+    fn no_sequence_of_accesses_to_memory_panics_or_surprises(
+        accesses in proptest::collection::vec(
+            (
+                prop_oneof![
+                    0xFEE0_0000u64..0xFEE0_0400, 0xFEC0_0000u64..0xFEC0_0020, any::<u64>(),
+                    (0u64..0x40).prop_map(|register| 0xFEE0_0000 + register * 16),
+                    Just(0xFEC0_0000), Just(0xFEC0_0010),
+                ],
+                1usize..9,
+                proptest::option::of(prop_oneof![any::<u64>(), 0u64..0x40, 0x2_0000u64..0x2_0100]),
+                0u64..50_000_000,
+            ),
+            0..150,
+        ),
+    ) {
+        let mut devices = Devices::new(16 << 20);
+        let mut now = 0;
+        for (address, size, value, passed) in accesses {
+            now += passed;
+            match value {
+                Some(value) => devices.memory_write(address, &value.to_le_bytes()[..size], now),
+                None => devices.memory_read(address, &mut [0; 8][..size], now),
             }
             if let Some(deadline) = devices.next_deadline() {
                 prop_assert!(deadline > now, "a deadline in the past would never be reached");

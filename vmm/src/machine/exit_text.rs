@@ -9,8 +9,10 @@ impl fmt::Display for Exit {
         match self {
             Exit::PortWrite { port, .. } => write!(f, "an OUT to port {port:#x}"),
             Exit::PortRead { port, .. } => write!(f, "an IN from port {port:#x}"),
-            Exit::MemoryRead { address } => write!(f, "a read beyond RAM at {address:#x}"),
-            Exit::MemoryWrite { address } => write!(f, "a write beyond RAM at {address:#x}"),
+            Exit::MemoryRead { address, .. } => write!(f, "a read beyond RAM at {address:#x}"),
+            Exit::MemoryWrite { address, .. } => write!(f, "a write beyond RAM at {address:#x}"),
+            Exit::MsrRead { index } => write!(f, "RDMSR of register {index:#x}"),
+            Exit::MsrWrite { index, .. } => write!(f, "WRMSR of register {index:#x}"),
             Exit::Halt => f.write_str("an exit by HLT"),
             Exit::InterruptWindow => f.write_str("an exit for an open interrupt window"),
             Exit::Step => f.write_str("one instruction stepped"),

@@ -6,6 +6,7 @@
 //! one-byte probe. With an in-kernel interrupt controller neither holds.
 
 mod checkpoint;
+mod cpuid;
 mod exit_text;
 mod image;
 mod kick;
@@ -30,7 +31,10 @@ pub use shadow::ChangedByte;
 use shadow::Shadow;
 pub use vcpu::{Exit, Snapshot, Vcpu, VcpuImage};
 
-use kvm_bindings::{KVM_CAP_EXIT_ON_EMULATION_FAILURE, kvm_enable_cap};
+use kvm_bindings::{
+    KVM_CAP_EXIT_ON_EMULATION_FAILURE, KVM_CAP_X86_USER_SPACE_MSR, KVM_MSR_EXIT_REASON_UNKNOWN,
+    kvm_enable_cap,
+};
 use kvm_ioctls::{Cap, Kvm, VmFd};
 use thiserror::Error;
 
@@ -221,6 +225,18 @@ impl Machine {
         self.vm
             .enable_cap(&capability)
             .map_err(|_| MachineError::Missing("KVM_CAP_EXIT_ON_EMULATION_FAILURE"))
+    }
+
+    /// From now on RDMSR and WRMSR of a register that KVM does not know are exits
+    /// ([`Exit::MsrRead`], [`Exit::MsrWrite`]) and no #GP. A KVM that cannot do that raises #GP.
+    pub fn exit_on_unknown_msr(&self) {
+        let capability = kvm_enable_cap {
+            cap: KVM_CAP_X86_USER_SPACE_MSR,
+            args: [KVM_MSR_EXIT_REASON_UNKNOWN.into(), 0, 0, 0],
+            ..kvm_enable_cap::default()
+        };
+        // From Linux 5.10 on; before, the guest sees what it always saw.
+        let _ = self.vm.enable_cap(&capability);
     }
 
     /// The VM's file, for ioctls that no wrapper has.

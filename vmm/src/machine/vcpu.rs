@@ -11,10 +11,11 @@ use ia32::{Eflags, State, Vector};
 use kvm_bindings::{
     KVM_EXIT_DEBUG, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR,
     KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_IRQ_WINDOW_OPEN, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN,
-    KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW_BP, KVM_GUESTDBG_USE_SW_BP,
-    KVM_MAX_CPUID_ENTRIES, KVM_VCPUEVENT_VALID_SHADOW, KVM_X86_SHADOW_INT_STI, KVMIO, Msrs,
-    kvm_debugregs, kvm_guest_debug, kvm_interrupt, kvm_msr_entry, kvm_regs, kvm_sregs,
-    kvm_sync_regs, kvm_vcpu_events, kvm_xcrs, kvm_xsave,
+    KVM_EXIT_X86_RDMSR, KVM_EXIT_X86_WRMSR, KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP,
+    KVM_GUESTDBG_USE_HW_BP, KVM_GUESTDBG_USE_SW_BP, KVM_MAX_CPUID_ENTRIES,
+    KVM_VCPUEVENT_VALID_SHADOW, KVM_X86_SHADOW_INT_STI, KVMIO, Msrs, kvm_debugregs,
+    kvm_guest_debug, kvm_interrupt, kvm_msr_entry, kvm_regs, kvm_sregs, kvm_sync_regs,
+    kvm_vcpu_events, kvm_xcrs, kvm_xsave,
 };
 use kvm_ioctls::{Kvm, SyncReg, VcpuFd, VmFd};
 use std::arch::x86_64::__cpuid;
@@ -27,6 +28,10 @@ ioctl_iow_nr!(KVM_INTERRUPT, KVMIO, 0x86, kvm_interrupt);
 
 /// DR6.BS: the debug exception came from single-stepping.
 const DR6_SINGLE_STEP: u64 = 1 << 14;
+
+/// IA32_APIC_BASE: the local APIC's page, on, in the bootstrap processor (SDM vol. 3A, "Local APIC Status
+/// and Location").
+const APIC_BASE: u64 = 0xFEE0_0000 | 1 << 11 | 1 << 8;
 
 /// The bit of a TSS descriptor's type that says busy.
 const TSS_BUSY: u8 = 2;
@@ -57,11 +62,30 @@ pub enum Exit {
     MemoryRead {
         /// Guest physical address.
         address: u64,
+        /// Bytes: 1 to 8.
+        size: u8,
     },
     /// A write where there is no RAM.
     MemoryWrite {
         /// Guest physical address.
         address: u64,
+        /// Bytes: 1 to 8.
+        size: u8,
+        /// What is written, in the low `size` bytes.
+        value: u64,
+    },
+    /// RDMSR of a register that this KVM does not know; the guest gets what is given to
+    /// [`Vcpu::answer_msr_read`].
+    MsrRead {
+        /// ECX.
+        index: u32,
+    },
+    /// WRMSR of a register that this KVM does not know.
+    MsrWrite {
+        /// ECX.
+        index: u32,
+        /// EDX:EAX.
+        value: u64,
     },
     /// HLT; EIP is behind it.
     Halt,
@@ -173,6 +197,8 @@ impl Vcpu {
         let cpuid = kvm
             .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
             .map_err(ioctl("tell which CPUID leaves it supports"))?;
+        let cpuid = super::cpuid::without_missing_devices(&cpuid)
+            .map_err(|_| MachineError::Missing("room for the CPUID leaves"))?;
         fd.set_cpuid2(&cpuid).map_err(ioctl("take the CPUID leaves"))?;
         let mut vcpu = Vcpu {
             alarm: None,
@@ -198,6 +224,9 @@ impl Vcpu {
             events: vcpu.fd.get_vcpu_events().map_err(ioctl("read the events"))?,
         };
         *vcpu.fd.sync_regs_mut() = sync;
+        // KVM shows the APIC bit in CPUID only where this register says that it is on.
+        vcpu.fd.sync_regs_mut().sregs.apic_base = APIC_BASE;
+        vcpu.all_dirty();
         Ok(vcpu)
     }
 
@@ -308,10 +337,20 @@ impl Vcpu {
                         Exit::Other(reason)
                     }
                 }
-                KVM_EXIT_MMIO if detail.mmio.is_write != 0 => {
-                    Exit::MemoryWrite { address: detail.mmio.phys_addr }
+                KVM_EXIT_MMIO => {
+                    let (address, size) = (detail.mmio.phys_addr, detail.mmio.len.min(8) as u8);
+                    if detail.mmio.is_write == 0 {
+                        Exit::MemoryRead { address, size }
+                    } else {
+                        let mut data = [0; 8];
+                        data[..size.into()].copy_from_slice(&detail.mmio.data[..size.into()]);
+                        Exit::MemoryWrite { address, size, value: u64::from_le_bytes(data) }
+                    }
                 }
-                KVM_EXIT_MMIO => Exit::MemoryRead { address: detail.mmio.phys_addr },
+                KVM_EXIT_X86_RDMSR => Exit::MsrRead { index: detail.msr.index },
+                KVM_EXIT_X86_WRMSR => {
+                    Exit::MsrWrite { index: detail.msr.index, value: detail.msr.data }
+                }
                 KVM_EXIT_SHUTDOWN => Exit::Shutdown,
                 KVM_EXIT_INTERNAL_ERROR => {
                     let internal = &detail.internal;
@@ -358,6 +397,16 @@ impl Vcpu {
         &mut mmio.data[..length]
     }
 
+    /// What the RDMSR that the last exit was for gives.
+    pub fn answer_msr_read(&mut self, value: u64) {
+        let run = self.fd.get_kvm_run();
+        if run.exit_reason == KVM_EXIT_X86_RDMSR {
+            // SAFETY: the exit reason says that KVM filled `msr`.
+            let msr = unsafe { &mut run.__bindgen_anon_1.msr };
+            (msr.data, msr.error) = (value, 0);
+        }
+    }
+
     /// Completes the instruction that the last exit was for, without running on.
     ///
     /// # Errors
@@ -379,6 +428,12 @@ impl Vcpu {
     #[inline]
     pub fn eflags(&mut self) -> Eflags {
         Eflags(self.fd.sync_regs_mut().regs.rflags as u32)
+    }
+
+    /// EIP.
+    #[inline]
+    pub fn eip(&mut self) -> u32 {
+        self.fd.sync_regs_mut().regs.rip as u32
     }
 
     /// Linear address of the next instruction.

@@ -44,7 +44,7 @@ impl Run {
     /// [`MachineError`] if KVM refuses it.
     pub fn inject(&mut self, vector: u8) -> Result<bool, MachineError> {
         self.leave_stop()?;
-        self.finish_access()?;
+        self.finish()?;
         if self.departure.is_some() {
             return Ok(false);
         }

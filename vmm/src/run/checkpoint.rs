@@ -5,7 +5,7 @@ use super::departure::Departure;
 use super::{Counters, Dialogue, Outward, Pace, Phase, Run};
 use crate::devices::Devices;
 use crate::entry::PendingSwitch;
-use crate::machine::{Exit, MachineCheckpoint, MachineError};
+use crate::machine::{MachineCheckpoint, MachineError};
 use crate::probe::Probes;
 use ia32::State;
 
@@ -49,7 +49,7 @@ impl Run {
         // An OUT over a no-op is finished when the probe is passed: until then the site is where the
         // vCPU stands, and a vCPU that is put back there knows nothing of an OUT.
         if !matches!(self.phase, Phase::AtProbe(_)) {
-            self.finish_access()?;
+            self.finish()?;
         }
         Ok(Checkpoint {
             machine: self.machine.checkpoint()?,
@@ -75,7 +75,7 @@ impl Run {
     /// # Errors
     /// [`MachineError`] if KVM refuses a register set or its dirty log.
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), MachineError> {
-        self.finish_access()?;
+        self.finish()?;
         self.machine.restore(&checkpoint.machine)?;
         let Checkpoint {
             machine: _,
@@ -112,18 +112,6 @@ impl Run {
         self.alarm.forget();
         if let Pace::Exact(exact) = &mut self.pace {
             exact.forget_quiet();
-        }
-        Ok(())
-    }
-
-    /// Completes the access that the last exit was for, in as many parts as it has.
-    pub(super) fn finish_access(&mut self) -> Result<(), MachineError> {
-        while std::mem::take(&mut self.unfinished) {
-            let exit = self.machine.vcpu.finish_instruction()?;
-            if matches!(exit, Exit::MemoryRead { .. }) {
-                self.machine.vcpu.mmio_data().fill(0xff);
-            }
-            self.unfinished = matches!(exit, Exit::MemoryRead { .. } | Exit::MemoryWrite { .. });
         }
         Ok(())
     }

@@ -41,24 +41,10 @@ impl Run {
             let state = self.last_state;
             self.probes.follow(&mut self.machine, &state)?;
         }
+        if let Some(effect) = self.serve(&exit) {
+            return Ok(self.console_after(effect));
+        }
         let ending = match exit {
-            Exit::PortWrite { port, size } => return Ok(self.port_write(port, size)),
-            Exit::PortRead { port, size } => {
-                let size = self.device_access(size);
-                let data = self.machine.vcpu.port_data();
-                self.devices.port_read_string(port, size, data, self.clock.now());
-                self.due = self.devices.next_deadline();
-                None
-            }
-            Exit::MemoryRead { .. } => {
-                self.unfinished = true;
-                self.machine.vcpu.mmio_data().fill(0xff);
-                None
-            }
-            Exit::MemoryWrite { .. } => {
-                self.unfinished = true;
-                None
-            }
             Exit::Halt => self.halt(),
             Exit::InterruptWindow | Exit::Interrupted => None,
             // Nothing was to be stepped: the guest steps itself. While there are breakpoints KVM takes
@@ -74,38 +60,80 @@ impl Run {
             }
             Exit::EntryFailed { reason } => Some(Ending::EntryFailed { reason }),
             Exit::Other(reason) => Some(Ending::UnknownExit(reason)),
+            // Served above.
+            Exit::PortWrite { .. }
+            | Exit::PortRead { .. }
+            | Exit::MemoryRead { .. }
+            | Exit::MemoryWrite { .. }
+            | Exit::MsrRead { .. }
+            | Exit::MsrWrite { .. } => None,
         };
         self.end_if(ending);
         Ok(None)
     }
 
-    /// OUT or OUTS; what the guest wrote to its console by it.
-    fn port_write(&mut self, port: u16, size: u8) -> Option<Event> {
-        let size = self.device_access(size);
-        let data = self.machine.vcpu.port_data();
-        let effect = self.devices.port_write_string(port, size, data, self.clock.now());
+    /// Answers an access to a device, if that is what the exit is for; what it means beyond the devices.
+    pub(super) fn serve(&mut self, exit: &Exit) -> Option<Effect> {
+        let eip = self.machine.vcpu.eip();
+        let mut effect = Effect::None;
+        match *exit {
+            Exit::PortWrite { port, size } => {
+                let (size, now) = self.device_access(size);
+                let data = self.machine.vcpu.port_data();
+                effect = self.devices.by(eip).port_write_string(port, size, data, now);
+            }
+            Exit::PortRead { port, size } => {
+                let (size, now) = self.device_access(size);
+                let data = self.machine.vcpu.port_data();
+                self.devices.by(eip).port_read_string(port, size, data, now);
+            }
+            Exit::MemoryRead { address, .. } => {
+                let (_, now) = self.device_access(0);
+                let data = self.machine.vcpu.mmio_data();
+                self.devices.by(eip).memory_read(address, data, now);
+            }
+            Exit::MemoryWrite { address, size, value } => {
+                let (_, now) = self.device_access(0);
+                let data = &value.to_le_bytes()[..size.into()];
+                self.devices.by(eip).memory_write(address, data, now);
+            }
+            Exit::MsrRead { index } => {
+                self.unfinished = true;
+                let value = self.devices.by(eip).msr_read(index);
+                self.machine.vcpu.answer_msr_read(value);
+            }
+            Exit::MsrWrite { index, .. } => {
+                self.unfinished = true;
+                self.devices.by(eip).msr_write(index);
+            }
+            _ => return None,
+        }
         self.due = self.devices.next_deadline();
-        self.end_if(match effect {
+        Some(effect)
+    }
+
+    /// What the guest wrote to its console by an access that had this effect.
+    fn console_after(&mut self, effect: Effect) -> Option<Event> {
+        let ending = match effect {
             Effect::None => None,
             Effect::PowerOff(0) => Some(Ending::PoweredOff),
             Effect::PowerOff(code) => Some(Ending::Failed(code)),
             Effect::Reset(_) => Some(Ending::Reset),
-        });
+        };
         let bytes = self.devices.take_console_output();
         if !bytes.is_empty() {
             self.converse(&bytes);
-            if effect == Effect::None {
-                self.end_if(self.dialogue_over());
-            }
         }
+        self.end_if(ending.or_else(|| self.dialogue_over()));
         (!bytes.is_empty()).then_some(Event::Console(bytes))
     }
 
-    fn device_access(&mut self, size: u8) -> AccessSize {
+    /// A device is accessed: with which size, and when.
+    fn device_access(&mut self, size: u8) -> (AccessSize, u64) {
         self.unfinished = true;
         self.counters.device_accesses += 1;
         self.clock.tick();
-        AccessSize::from_bytes(size).unwrap_or(AccessSize::Byte)
+        (AccessSize::from_bytes(size).unwrap_or(AccessSize::Byte), self.clock.now())
     }
 
     /// The exit was another than the one that was waited for: what happened was no event, or it was missed.

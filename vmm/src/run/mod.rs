@@ -189,6 +189,7 @@ impl Run {
     /// A guest that has been loaded into `machine`, whose vCPU stands at its first instruction.
     pub fn new(machine: Machine, devices: Devices, options: &Options) -> Self {
         let clock = Clock::new(options.clock);
+        let due = devices.next_deadline();
         let pace = match (clock.is_deterministic(), options.exact) {
             (true, true) => Pace::Exact(Box::default()),
             (true, false) => Pace::Counted { follow: Follow::Nothing },
@@ -208,7 +209,7 @@ impl Run {
             unfinished: false,
             step_again: true,
             holds_interrupts: false,
-            due: None,
+            due,
             alarm: Alarm::new(options.timeout),
             stop: StopRequest::default(),
             input: None,
@@ -423,10 +424,12 @@ impl Run {
         Ok(())
     }
 
-    /// Completes an instruction that the last exit left half-way.
+    /// Completes an instruction that the last exit left half-way, in as many parts as it has.
     fn finish(&mut self) -> Result<(), MachineError> {
-        if std::mem::take(&mut self.unfinished) {
-            self.machine.vcpu.finish_instruction()?;
+        while std::mem::take(&mut self.unfinished) {
+            // An instruction that reads and writes at a device goes on with another exit.
+            let exit = self.machine.vcpu.finish_instruction()?;
+            self.serve(&exit);
         }
         Ok(())
     }

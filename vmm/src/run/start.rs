@@ -32,19 +32,24 @@ pub fn real_mode(entry: &EntryState, cs: u16, ip: u16) -> State {
     }
 }
 
-/// 32-bit protected mode with flat segments, paging off, interrupts closed, no tables loaded
-/// (Multiboot Specification 0.6.96, section 3.2).
+/// 32-bit protected mode with flat segments, paging off, interrupts closed, and the selectors and GDT of the
+/// loader that is followed (Multiboot Specification 0.6.96, section 3.2).
 pub fn flat_protected_mode(entry: &EntryState) -> State {
     let flat = |selector, attributes| Segment { selector, attributes, base: 0, limit: 0xffff_ffff };
-    let data = flat(0x10, 0xc093);
+    let (code, data) = entry.loader.selectors();
+    let data = flat(data, 0xc093);
+    let (offset, limit) = entry.loader.gdt_offset_and_limit();
     State {
-        general: General { eax: entry.eax, ebx: entry.ebx, ..General::default() },
+        general: General { eax: entry.eax, ebx: entry.ebx, esi: entry.esi, ..General::default() },
         eip: entry.eip,
         eflags: Eflags::FIXED,
-        segments: [data, flat(0x08, 0xc09b), data, data, data, data],
+        segments: [data, flat(code, 0xc09b), data, data, data, data],
         // The processor wants a TSS in TR, if only that of its own reset.
         tr: Segment { selector: 0, attributes: 0x008b, base: 0, limit: 0xffff },
         ldtr: Segment { selector: 0, attributes: 0x0082, base: 0, limit: 0xffff },
+        gdtr: entry
+            .gdt
+            .map_or(TableRegister::default(), |base| TableRegister { base: base + offset, limit }),
         // PE and ET.
         cr0: 0x11,
         ..State::default()

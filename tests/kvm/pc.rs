@@ -1,0 +1,206 @@
+//! What other people's kernels find in this machine: interrupt controllers in memory, PCI by double words, a
+//! timer that a BIOS left running, a text screen, and nothing where there is nothing.
+
+use esp0::run::{ClockChoice, Ending};
+use iced_x86::IcedError;
+use iced_x86::code_asm::{CodeAssembler, al, byte_ptr, dword_ptr, dx, eax, ecx, esp, word_ptr};
+use std::io::Write;
+use std::time::Duration;
+use tests::{Experiment, Output, esp0, kernels};
+
+const STACK: u32 = kernels::LOAD + 0x8000;
+const IDT: u32 = kernels::LOAD + 0x9000;
+const IDT_POINTER: u32 = kernels::LOAD + 0x9800;
+const LOCAL_APIC: u32 = 0xFEE0_0000;
+const IO_APIC: u32 = 0xFEC0_0000;
+
+/// Long enough for an emulated machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+type Code = fn(&mut CodeAssembler) -> Result<(), IcedError>;
+
+/// Where the handler lies: behind a short jump.
+const HANDLER: u32 = kernels::ENTRY + 2;
+
+/// A handler that ends the run in good order, a stack, and an IDT with the handler at this vector.
+fn set_up(a: &mut CodeAssembler, vector: u32) -> Result<(), IcedError> {
+    let mut start = a.create_label();
+    a.jmp(start)?;
+    power_off(a)?;
+    a.set_label(&mut start)?;
+    a.mov(esp, STACK)?;
+    a.mov(dword_ptr(IDT + 8 * vector), 0x10 << 16 | HANDLER & 0xFFFF)?;
+    a.mov(dword_ptr(IDT + 8 * vector + 4), HANDLER & 0xFFFF_0000 | 0x8E00)?;
+    a.mov(word_ptr(IDT_POINTER), 0x7FF)?;
+    a.mov(dword_ptr(IDT_POINTER + 2), IDT)?;
+    a.lidt(dword_ptr(IDT_POINTER))
+}
+
+/// Opens interrupts and waits.
+fn wait(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    let mut here = a.create_label();
+    a.sti()?;
+    a.set_label(&mut here)?;
+    a.jmp(here)
+}
+
+fn power_off(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    a.xor(eax, eax)?;
+    a.out(0xF4, al)
+}
+
+/// What arrives, and the vector that it arrives by.
+const INTERRUPTS: [(&str, u8, Code); 4] = [
+    ("the timer that a BIOS left running, at vector 8", 0x08, |a| {
+        set_up(a, 0x08)?;
+        wait(a)
+    }),
+    ("an interrupt that the processor sends to itself", 0x40, |a| {
+        set_up(a, 0x40)?;
+        a.mov(dword_ptr(LOCAL_APIC + 0xF0), 0x1FF)?;
+        a.mov(dword_ptr(LOCAL_APIC + 0x300), 0x4_4040)?;
+        // Delivery status is never pending.
+        let mut again = a.create_label();
+        a.set_label(&mut again)?;
+        a.test(dword_ptr(LOCAL_APIC + 0x300), 0x1000)?;
+        a.jne(again)?;
+        wait(a)
+    }),
+    ("the local APIC's own timer, with the 8259s masked", 0x41, |a| {
+        set_up(a, 0x41)?;
+        a.mov(al, 0xFF)?;
+        a.out(0x21, al)?;
+        // A register that is read and written by one instruction.
+        a.or(dword_ptr(LOCAL_APIC + 0xF0), 0x100)?;
+        a.mov(dword_ptr(LOCAL_APIC + 0x3E0), 0xB)?;
+        a.mov(dword_ptr(LOCAL_APIC + 0x320), 0x2_0041)?;
+        a.mov(dword_ptr(LOCAL_APIC + 0x380), 1_000_000)?;
+        wait(a)
+    }),
+    ("the timer through the I/O APIC's pin 2", 0x42, |a| {
+        set_up(a, 0x42)?;
+        a.mov(al, 0xFF)?;
+        a.out(0x21, al)?;
+        a.mov(dword_ptr(LOCAL_APIC + 0xF0), 0x1FF)?;
+        a.mov(dword_ptr(IO_APIC), 0x14)?;
+        a.mov(dword_ptr(IO_APIC + 0x10), 0x42)?;
+        wait(a)
+    }),
+];
+
+#[test]
+fn interrupts_arrive_by_each_controller_on_both_clocks() {
+    for (name, vector, code) in &INTERRUPTS {
+        for clock in [ClockChoice::Real, ClockChoice::DETERMINISTIC] {
+            let seen =
+                Experiment::with_kernel(kernels::kernel(code)).clock(clock).timeout(PATIENCE).run();
+            assert_eq!(seen.end.ending, Ending::PoweredOff, "{name} on {clock:?}");
+            let vectors: Vec<u8> = seen.entries().map(|entry| entry.vector.0).collect();
+            assert_eq!(vectors, [*vector], "{name} on {clock:?}");
+        }
+    }
+}
+
+#[test]
+fn a_double_word_for_pci_is_no_reset_and_finds_the_host_bridge() {
+    let seen = Experiment::with_kernel(kernels::kernel(|a| {
+        a.mov(dx, 0xCF8)?;
+        a.mov(eax, 0x8000_0600u32)?;
+        a.out(dx, eax)?;
+        a.mov(eax, 0x8000_0000u32)?;
+        a.out(dx, eax)?;
+        a.mov(dx, 0xCFC)?;
+        a.in_(eax, dx)?;
+        a.sub(eax, 0x1237_8086)?;
+        a.out(0xF4, eax)
+    }))
+    .run();
+    assert_eq!(seen.end.ending, Ending::PoweredOff);
+}
+
+#[test]
+fn cpuid_announces_the_local_apic_and_no_x2apic_and_an_unknown_msr_reads_as_0() {
+    let output = run(
+        |a| {
+            a.mov(eax, 1)?;
+            a.cpuid()?;
+            let mut wrong = a.create_label();
+            a.test(ecx, 1 << 21 | 1 << 24 | 1 << 31)?;
+            a.jne(wrong)?;
+            a.bt(iced_x86::code_asm::edx, 9)?;
+            a.jae(wrong)?;
+            a.mov(ecx, 0x7654_3210)?;
+            a.rdmsr()?;
+            a.out(0xF4, eax)?;
+            a.set_label(&mut wrong)?;
+            a.mov(eax, 1)?;
+            a.out(0xF4, eax)
+        },
+        &[],
+    );
+    assert!(output.stdout.contains("the guest powered off"), "{}", output.stdout);
+    let line = "nobody there MSR 0x76543210: read once, first by ";
+    assert!(output.stdout.contains(line), "{}", output.stdout);
+}
+
+#[test]
+fn what_nobody_answers_is_listed_and_a_loop_that_waits_for_it_is_named() {
+    let output = run(
+        |a| {
+            let mut again = a.create_label();
+            a.mov(eax, dword_ptr(0xD000_0000u32))?;
+            a.mov(dx, 0x1F7)?;
+            a.mov(ecx, 1000)?;
+            a.set_label(&mut again)?;
+            a.in_(al, dx)?;
+            a.dec(ecx)?;
+            a.jne(again)?;
+            power_off(a)
+        },
+        &[],
+    );
+    let text = &output.stdout;
+    assert!(
+        text.contains("nobody there address 0xd0000000: read once, first by 00100020"),
+        "{text}"
+    );
+    let polled = text.lines().find(|line| line.contains("port 0x1f7"));
+    assert!(
+        polled.is_some_and(|line| line.ends_with("reads in a row: a loop waits for it")),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_stands_on_the_text_screen_is_printed_without_its_control_characters() {
+    let output = run(
+        |a| {
+            for (index, byte) in (0u32..).zip(*b"hi\x1b!") {
+                a.mov(byte_ptr(0xB_8000 + 160 + 2 * index), u32::from(byte))?;
+            }
+            power_off(a)
+        },
+        &[],
+    );
+    assert!(output.stdout.contains("│hi←!\n"), "{}", output.stdout);
+}
+
+#[test]
+fn a_status_of_qemus_debug_exit_can_be_declared_good() {
+    let code: Code = |a| {
+        a.mov(eax, 0x10)?;
+        a.out(0xF4, al)
+    };
+    let good = run(code, &["--exit-codes", "33"]);
+    assert!(good.stdout.contains("the guest powered off"), "{}", good.stdout);
+    let bad = run(code, &[]);
+    assert!(bad.stdout.contains("failure 16 on the exit port"), "{}", bad.stdout);
+}
+
+/// The program's output for a kernel of these instructions.
+fn run(code: Code, options: &[&str]) -> Output {
+    let mut file = tempfile::NamedTempFile::new().expect("a file can be made");
+    file.write_all(&kernels::kernel(code)).expect("and written");
+    let path = file.path().to_str().expect("its name is text");
+    esp0(&[&["run", path, "--timeout", "20"], options].concat())
+}

@@ -1,0 +1,66 @@
+//! What the summary says of the machine: the screen, and what nobody answered.
+
+use esp0::boot::Boot;
+use esp0::devices::{Place, Tally, screen, unanswered, vga};
+use esp0::run::Run;
+use std::fmt::Write as _;
+
+/// So many places are listed, those with the most accesses first.
+const LISTED: usize = 6;
+
+/// The text screen, if anything stands on it.
+pub(super) fn screen(run: &Run) -> String {
+    let vga = run.devices().vga();
+    let mut cells = vec![0; vga::COLUMNS * vga::ROWS * 2];
+    let at = vga::TEXT.start + (vga.start() as u64 * 2) % (vga::TEXT.end - vga::TEXT.start);
+    if run.machine().memory.read(at, &mut cells).is_none() {
+        return String::new();
+    }
+    let lines = screen::lines(&cells);
+    if lines.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("\nscreen ({} x {} at {at:#x})\n", vga::COLUMNS, vga::ROWS);
+    for line in lines {
+        let _ = writeln!(text, "  │{line}");
+    }
+    text
+}
+
+/// The places at which the guest found nothing, a line each.
+pub(super) fn unanswered(unanswered: &unanswered::Unanswered, boot: &Boot) -> String {
+    let mut places: Vec<(Place, Tally)> = unanswered.places().collect();
+    places.sort_by_key(|(place, tally)| (std::cmp::Reverse(tally.reads + tally.writes), *place));
+    let mut text = String::new();
+    for (place, tally) in places.iter().take(LISTED) {
+        let times = |count: u64, what| match count {
+            0 => None,
+            1 => Some(format!("{what} once")),
+            _ => Some(format!("{what} {count} times")),
+        };
+        let counts: Vec<String> = [times(tally.reads, "read"), times(tally.writes, "written")]
+            .into_iter()
+            .flatten()
+            .collect();
+        let symbol =
+            boot.image.symbols.find(tally.first).map_or(String::new(), |(symbol, offset)| {
+                format!(" <{:#}+{offset:#x}>", rustc_demangle::demangle(&symbol.name))
+            });
+        let polled = if tally.row >= unanswered::POLLING {
+            format!("; {} reads in a row: a loop waits for it", tally.row)
+        } else {
+            String::new()
+        };
+        let _ = writeln!(
+            text,
+            "nobody there {place}: {}, first by {:08x}{symbol}{polled}",
+            counts.join(", "),
+            tally.first,
+        );
+    }
+    let more = places.len().saturating_sub(LISTED);
+    if more > 0 {
+        let _ = writeln!(text, "nobody there {more} more places");
+    }
+    text
+}

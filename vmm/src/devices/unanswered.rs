@@ -1,0 +1,138 @@
+//! Accesses that nobody answered: where a guest looked for a device that is not there.
+//!
+//! A kernel that waits for hardware which this machine lacks looks just like one that hangs. So each place
+//! is remembered, with how often it was accessed and by which instruction first, and how often in a row it
+//! was read: a long row is a loop that polls.
+
+use std::collections::BTreeMap;
+
+/// Where an access went that nobody answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// An I/O port; it reads as all ones.
+    Port(u16),
+    /// A guest physical address beyond RAM, down to a multiple of 4; it reads as all ones.
+    Memory(u64),
+    /// A model-specific register that the processor lacks; it reads as 0.
+    Msr(u32),
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Port(port) => write!(formatter, "port {port:#x}"),
+            Self::Memory(address) => write!(formatter, "address {address:#010x}"),
+            Self::Msr(index) => write!(formatter, "MSR {index:#x}"),
+        }
+    }
+}
+
+/// What happened at one place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// How often it was read.
+    pub reads: u64,
+    /// How often it was written.
+    pub writes: u64,
+    /// EIP of the first access.
+    pub first: u32,
+    /// The longest row of reads with no other unanswered access in between.
+    pub row: u64,
+}
+
+/// So many places are told apart; a guest that probes all of memory is not to fill the host's.
+const PLACES: usize = 1024;
+
+/// A row of so many reads is a loop that waits.
+pub const POLLING: u64 = 1000;
+
+/// All places that nobody answered at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unanswered {
+    places: BTreeMap<Place, Tally>,
+    /// The place that was read last, and how often in a row.
+    row: Option<(Place, u64)>,
+    /// Accesses to places beyond [`PLACES`].
+    untold: u64,
+}
+
+impl Unanswered {
+    /// The instruction at `eip` has read at `place`.
+    pub fn read(&mut self, place: Place, eip: u32) {
+        let row = match self.row {
+            Some((last, count)) if last == place => count + 1,
+            _ => 1,
+        };
+        self.row = Some((place, row));
+        if let Some(tally) = self.at(place, eip) {
+            tally.reads += 1;
+            tally.row = tally.row.max(row);
+        }
+    }
+
+    /// The instruction at `eip` has written at `place`.
+    pub fn written(&mut self, place: Place, eip: u32) {
+        self.row = None;
+        if let Some(tally) = self.at(place, eip) {
+            tally.writes += 1;
+        }
+    }
+
+    fn at(&mut self, place: Place, eip: u32) -> Option<&mut Tally> {
+        if self.places.len() >= PLACES && !self.places.contains_key(&place) {
+            self.untold += 1;
+            return None;
+        }
+        Some(self.places.entry(place).or_insert(Tally { first: eip, ..Tally::default() }))
+    }
+
+    /// Each place, in order.
+    pub fn places(&self) -> impl Iterator<Item = (Place, Tally)> {
+        self.places.iter().map(|(place, tally)| (*place, *tally))
+    }
+
+    /// What happened at `place`.
+    pub fn tally(&self, place: Place) -> Tally {
+        self.places.get(&place).copied().unwrap_or_default()
+    }
+
+    /// Accesses to places that are not told apart any more.
+    pub fn untold(&self) -> u64 {
+        self.untold
+    }
+
+    /// Nothing went unanswered.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_counted_with_the_first_instruction_and_the_longest_row() {
+        let mut unanswered = Unanswered::default();
+        let (port, memory) = (Place::Port(0x1F7), Place::Memory(0xF000_0000));
+        for _ in 0..5 {
+            unanswered.read(port, 0x10_0010);
+        }
+        unanswered.written(port, 0x10_0020);
+        unanswered.read(port, 0x10_0030);
+        unanswered.read(memory, 0x10_0040);
+        let tally = unanswered.tally(port);
+        assert_eq!(tally, Tally { reads: 6, writes: 1, first: 0x10_0010, row: 5 });
+        assert_eq!(unanswered.tally(memory).first, 0x10_0040);
+    }
+
+    #[test]
+    fn a_guest_that_probes_everything_does_not_fill_memory() {
+        let mut unanswered = Unanswered::default();
+        for address in 0..5000 {
+            unanswered.read(Place::Memory(address * 4), 0);
+        }
+        assert_eq!(unanswered.places().count(), PLACES);
+        assert_eq!(unanswered.untold(), 5000 - PLACES as u64);
+    }
+}
