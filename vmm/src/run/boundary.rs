@@ -39,8 +39,9 @@ impl Run {
         let timed = self.due.is_some();
         if !timed && !waiting {
             self.machine.vcpu.request_interrupt_window(false);
-            return self.machine.vcpu.run().map(Some);
+            return self.run_watched().map(Some);
         }
+        self.stop_watching()?;
         self.finish()?;
         let state = self.machine.vcpu.state();
         let stepped = state.interruptible() || self.follows_kernel && state.cpl() == 0;
@@ -60,6 +61,9 @@ impl Run {
         let at = state.instruction_address();
         let mut code = [0; 15];
         let count = self.probes.read_code(&self.machine.linear(), at, &mut code);
+        if count == 0 && self.is_lost(&state) {
+            return Ok(None);
+        }
         let class = classify(&code[..count]);
         if class == Stepping::MaySwitchTasks {
             let exit = self.run_one(state)?;
@@ -80,6 +84,7 @@ impl Run {
         }
         self.machine.vcpu.request_interrupt_window(false);
         let snapshot = self.machine.vcpu.snapshot();
+        self.last_state = state;
         let exit = self.machine.vcpu.step(self.step_again)?;
         self.step_again = class == Stepping::LoadsFlags;
         let after = self.machine.vcpu.state();
@@ -130,6 +135,7 @@ impl Run {
             self.machine.vcpu.hold_interrupts_for_one_instruction();
         }
         self.before = Some(Box::new(state));
+        self.last_state = state;
         self.machine.vcpu.request_interrupt_window(true);
         self.machine.vcpu.run()
     }

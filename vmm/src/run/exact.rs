@@ -23,7 +23,7 @@
 //! afterwards, and the #DB injected.
 
 use super::step::{Stepping, classify, is_quiet};
-use super::{Observer, Run};
+use super::{Observer, Run, Stop};
 use crate::entry::{Done, Entry, Exact, Kind, PendingSwitch, capture_return};
 use crate::machine::{ChangedByte, Exit, MachineError};
 use crate::probe::{Iret, loads_trap_flag, raised_event};
@@ -111,7 +111,9 @@ impl Run {
             // A signal came between.
             return self.machine.vcpu.run().map(Some);
         }
+        self.stop_watching()?;
         self.settle(&state)?;
+        self.last_state = state;
         if let Some((vector, before)) = &self.injected {
             let (cause, before) = (Cause::Injected(*vector), before.clone());
             self.pend(before, cause, Vec::new());
@@ -128,6 +130,9 @@ impl Run {
         }
         let mut bytes = [0; LONGEST_INSTRUCTION as usize];
         let count = self.probes.read_code(&self.machine.linear(), at, &mut bytes);
+        if count == 0 && self.is_lost(&state) {
+            return Ok(None);
+        }
         let code = &bytes[..count];
         let class = classify(code);
         let own_step = state.eflags.contains(Eflags::TF);
@@ -338,6 +343,7 @@ impl Run {
             returning.done = Some(Box::new(Done { exact, after: *after }));
         }
         self.ring = Some(returning.ring());
+        observer.look(&self.machine, &returning.state, Stop::Return(&returning));
         observer.leave(&returning);
     }
 }

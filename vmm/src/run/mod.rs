@@ -19,6 +19,8 @@ mod clock;
 mod end;
 mod exact;
 mod input;
+mod last;
+mod progress;
 mod real_mode;
 mod start;
 mod step;
@@ -28,6 +30,7 @@ mod wait;
 pub use clock::ClockChoice;
 pub use end::{End, Ending};
 pub use input::Input;
+pub use last::LastEvent;
 pub use real_mode::StackLoad;
 pub use start::{entry_state, flat_protected_mode, real_mode};
 
@@ -149,6 +152,12 @@ pub struct Run {
     /// Ring 3 has been returned to, and has not been shown yet.
     resuming: bool,
     last_state: State,
+    /// The vCPU when the alarm went off last.
+    seen: Option<State>,
+    /// On the deterministic clock: the alarm is set to look at a guest that runs freely.
+    watching: bool,
+    /// The next instruction cannot be fetched, and no fault can come of that.
+    lost: bool,
     /// Exact mode.
     exact: Option<Box<ExactState>>,
     processor: Processor,
@@ -182,6 +191,9 @@ impl Run {
             follows_kernel: false,
             resuming: false,
             last_state: State::default(),
+            seen: None,
+            watching: false,
+            lost: false,
             exact: (options.exact && deterministic).then(Box::default),
             processor: processor(),
         }
@@ -211,7 +223,7 @@ impl Run {
         self.last_state = entry;
         if !entry.protected() && self.probes.choice() != Choice::None {
             if let Some(ending) = self.leave_real_mode(observer)? {
-                return Ok(End { ending, state: self.machine.vcpu.state() });
+                return Ok(End::new(ending, self.machine.vcpu.state()));
             }
             entry = self.machine.vcpu.state();
         }
@@ -222,11 +234,7 @@ impl Run {
             if let Some(ending) = self.turn(observer)? {
                 self.machine.vcpu.set_alarm(None)?;
                 self.machine.verify_memory()?;
-                let state = match ending {
-                    Ending::TripleFault => self.last_state,
-                    _ => self.machine.vcpu.state(),
-                };
-                return Ok(End { ending, state });
+                return self.end(ending);
             }
         }
     }
@@ -256,6 +264,9 @@ impl Run {
         // A signal that came while an instruction was being finished has left no other trace.
         if stop_requested() {
             return Ok(Some(Ending::Stopped));
+        }
+        if self.lost {
+            return Ok(Some(Ending::NoProgress));
         }
         if self.machine.vcpu.alarm_rang()
             && let Some(ending) = self.interrupted()
@@ -351,7 +362,11 @@ impl Run {
             let exit = self.machine.vcpu.run()?;
             return self.handle(exit, observer);
         }
-        self.injected = None;
+        // The end is explained by what was being delivered.
+        let dies = matches!(exit, Exit::Shutdown | Exit::InternalError { .. });
+        if !dies {
+            self.injected = None;
+        }
         self.before = None;
         self.forget_pending();
         if exit != Exit::Shutdown {

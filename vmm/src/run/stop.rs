@@ -31,12 +31,14 @@ impl Run {
         observer: &mut impl Observer,
     ) -> Result<(), MachineError> {
         self.counters.stops += 1;
+        self.stop_watching()?;
         self.unfinished = matches!(exit, Exit::PortWrite { .. });
         let mut state = self.machine.vcpu.state();
         if *exit == Exit::Halt {
             // HLT left EIP behind itself; the site is where it stands.
             state.eip = state.eip.wrapping_sub(1);
         }
+        self.last_state = state;
         let witness = if self.exact.is_some() { self.witness()? } else { None };
         // Since a return to an outer ring no kernel code has run that could have changed its IDT.
         if self.ring.is_none_or(|ring| ring == 0) {
@@ -68,7 +70,6 @@ impl Run {
                         self.complete(&mut entry, *witness);
                     }
                     self.sequence += 1;
-                    self.last_state = state;
                     self.ring = None;
                     self.resuming = false;
                     observer.look(&self.machine, &entry.after, Stop::Entry(&entry));

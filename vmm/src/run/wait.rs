@@ -1,6 +1,6 @@
 //! What the run waits for: the alarm, the guest's timer, the keyboard.
 
-use super::{Ending, Run, Turn, input};
+use super::{Ending, Run, Turn, input, progress};
 use crate::machine::{MachineError, stop_requested};
 use ia32::Eflags;
 use std::time::{Duration, Instant};
@@ -16,7 +16,8 @@ impl Run {
         let timer = deadline.map(|at| Duration::from_nanos(at.saturating_sub(self.clock.now())));
         let patience = self.give_up_at.map(|at| at.saturating_duration_since(Instant::now()));
         let typed = self.input.as_ref().filter(|input| !input.ended()).map(|_| input::LATENCY);
-        let delay = [timer, patience, typed].into_iter().flatten().min();
+        let look = Some(progress::LOOK);
+        let delay = [timer, patience, typed, look].into_iter().flatten().min();
         self.machine.vcpu.set_alarm(delay)
     }
 
@@ -70,9 +71,10 @@ impl Run {
     /// The alarm went off, or time has passed: is it over?
     pub(super) fn interrupted(&mut self) -> Option<Ending> {
         // The alarm has gone off: it must be set again.
-        if !self.clock.is_deterministic() {
+        if !self.clock.is_deterministic() || std::mem::take(&mut self.watching) {
             self.alarm_at = None;
         }
-        self.give_up_at.filter(|at| Instant::now() >= *at).map(|_| Ending::TimedOut)
+        let over = self.give_up_at.is_some_and(|at| Instant::now() >= at);
+        self.stuck(over).or(over.then_some(Ending::TimedOut))
     }
 }
