@@ -8,10 +8,11 @@ use super::terminal::{RawTerminal, Typed};
 use super::{FINDINGS, GUEST_FAILED, INTERRUPTED, OK, colour};
 use esp0::boot::{Boot, Start};
 use esp0::check::Checker;
+use esp0::check::diagnosis::Aftermath;
 use esp0::devices::{Devices, UnknownPorts};
 use esp0::host::Backend;
 use esp0::host::doctor::{self, Problem};
-use esp0::machine::{Machine, stop_on_signals};
+use esp0::machine::{Machine, processor, stop_on_signals};
 use esp0::probe::Choice;
 use esp0::run::{ClockChoice, End, Ending, Input as TypedInput, Options, Run, entry_state};
 use esp0::trace::{Colour, Header, JsonLines, Report, Verdict};
@@ -96,6 +97,20 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     }
     let end = run.run(&mut report)?;
     drop(terminal);
+    let names = |address: u32| {
+        boot.image.symbols.find(address).map(|(symbol, offset)| {
+            let name = rustc_demangle::demangle(&symbol.name);
+            if offset == 0 { format!("{name:#}") } else { format!("{name:#}+{offset:#x}") }
+        })
+    };
+    report.conclude(&Aftermath {
+        end: &end,
+        memory: &run.machine().memory,
+        devices: run.devices(),
+        probes: run.probes(),
+        processor: processor(),
+        names: &names,
+    });
     report.finish()?;
 
     let verdict = report.summary().verdict(&end.ending);
@@ -117,7 +132,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let _ = writeln!(text, "{}", report.summary().verdict_line(&end.ending, &backend));
     report.print(&text)?;
     Ok(match verdict {
-        _ if end.ending == Ending::Stopped => INTERRUPTED,
+        Verdict::Interrupted => INTERRUPTED,
         Verdict::Ok | Verdict::Unchecked => OK,
         Verdict::Findings => FINDINGS,
         Verdict::GuestFailed | Verdict::NoEntries => GUEST_FAILED,
@@ -214,9 +229,14 @@ fn failure(end: &End, boot: &Boot, recent: &str, colour: Colour) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "\n{}", colour.bad(&end.ending.to_string()));
     let _ = write!(text, "\nthe last entries:\n{recent}");
+    let when = match (&end.ending, &end.last_event) {
+        (Ending::TripleFault, Some(_)) => "the registers just before",
+        (Ending::TripleFault, None) => "the registers at the last stop before",
+        _ => "the registers",
+    };
     let _ = writeln!(
         text,
-        "\nthe registers:\n  EAX {:08x}  EBX {:08x}  ECX {:08x}  EDX {:08x}\n  ESI {:08x}  EDI {:08x}  \
+        "\n{when}:\n  EAX {:08x}  EBX {:08x}  ECX {:08x}  EDX {:08x}\n  ESI {:08x}  EDI {:08x}  \
          EBP {:08x}  ESP {:08x}",
         general.eax,
         general.ebx,

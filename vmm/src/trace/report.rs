@@ -2,12 +2,14 @@
 
 use super::line::{heading, line, stack_line, switch_line};
 use super::{Colour, FindingText, JsonLines, Summary, event_name, picture, task_name};
-use crate::check::{Checker, Judgement};
+use crate::check::diagnosis::{Aftermath, Diagnosis};
+use crate::check::{Checker, Degree, Judgement};
 use crate::entry::{Entry, Return, TaskSwitch};
 use crate::host::Backend;
+use crate::machine::Machine;
 use crate::probe::Census;
-use crate::run::{Ending, Observer, StackLoad};
-use ia32::Word;
+use crate::run::{Ending, Observer, StackLoad, Stop};
+use ia32::{State, Word};
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
@@ -31,6 +33,7 @@ pub struct Report<W: Write> {
     /// Where text goes.
     out: W,
     checker: Checker,
+    diagnosis: Diagnosis,
     summary: Summary,
     trace: Option<JsonLines>,
     colour: Colour,
@@ -55,6 +58,7 @@ impl<W: Write> Report<W> {
         Report {
             out,
             checker,
+            diagnosis: Diagnosis::default(),
             summary: Summary::default(),
             trace: None,
             colour: Colour::default(),
@@ -134,15 +138,34 @@ impl<W: Write> Report<W> {
         text
     }
 
+    /// Says what the run as a whole has to answer for, now that it is over: before
+    /// [`finish`](Report::finish).
+    pub fn conclude(&mut self, aftermath: &Aftermath<'_>) {
+        self.end_console();
+        let mut judgement = Judgement::default();
+        for (place, finding) in self.diagnosis.conclude(aftermath, self.checker.history()) {
+            let mut one = Judgement::default();
+            match finding.degree {
+                Degree::Fault => one.findings.push(finding.clone()),
+                Degree::Note => one.notes.push(finding.clone()),
+            }
+            self.findings(&place, &one);
+            judgement.findings.append(&mut one.findings);
+            judgement.notes.append(&mut one.notes);
+        }
+        self.summary.conclude(&judgement);
+        if let Some(trace) = &mut self.trace {
+            let written = trace.end(&aftermath.end.ending, &judgement);
+            self.keep(written);
+        }
+    }
+
     /// Ends the console's last line, closes the trace, and gives the output back.
     ///
     /// # Errors
     /// The first error that a sink had.
     pub fn finish(&mut self) -> io::Result<()> {
-        if !self.console.is_empty() {
-            self.console.push(b'\n');
-            self.console_line();
-        }
+        self.end_console();
         if let Some(trace) = &mut self.trace {
             let closed = trace.finish();
             self.keep(closed);
@@ -169,6 +192,13 @@ impl<W: Write> Report<W> {
     fn say(&mut self, text: &str) {
         let written = writeln!(self.out, "{text}");
         self.keep(written);
+    }
+
+    fn end_console(&mut self) {
+        if !self.console.is_empty() {
+            self.console.push(b'\n');
+            self.console_line();
+        }
     }
 
     /// Prints the console up to its last line end.
@@ -205,6 +235,10 @@ impl<W: Write> Report<W> {
 }
 
 impl<W: Write> Observer for Report<W> {
+    fn look(&mut self, machine: &Machine, state: &State, stop: Stop<'_>) {
+        self.diagnosis.look(machine, state, stop);
+    }
+
     fn console(&mut self, bytes: &[u8]) {
         if self.raw_console {
             let written = self.out.write_all(bytes).and_then(|()| self.out.flush());

@@ -24,6 +24,8 @@ pub enum Verdict {
     NoEntries,
     /// There were no probes, as asked for.
     Unchecked,
+    /// The user stopped it before its end.
+    Interrupted,
 }
 
 impl Verdict {
@@ -35,6 +37,7 @@ impl Verdict {
             Verdict::GuestFailed => "guest-failed",
             Verdict::NoEntries => "no-entries",
             Verdict::Unchecked => "unchecked",
+            Verdict::Interrupted => "interrupted",
         }
     }
 }
@@ -108,6 +111,11 @@ impl Summary {
         self.judged(judgement);
     }
 
+    /// Counts what the run as a whole has to answer for.
+    pub fn conclude(&mut self, judgement: &Judgement) {
+        self.judged(judgement);
+    }
+
     #[inline(always)]
     fn judged(&mut self, judgement: &Judgement) {
         if !judgement.deviations.is_empty() || !judgement.findings.is_empty() {
@@ -147,7 +155,9 @@ impl Summary {
 
     /// The verdict on a run that ended so.
     pub fn verdict(&self, ending: &Ending) -> Verdict {
-        if !ending.is_good() {
+        if *ending == Ending::Stopped {
+            Verdict::Interrupted
+        } else if !ending.is_good() {
             Verdict::GuestFailed
         } else if self.findings > 0 {
             Verdict::Findings
