@@ -1,6 +1,7 @@
 //! esp0 on KVM, as a whole. One module a subject; a test's name says what it is that is so.
 
 mod catching;
+mod causes;
 mod checkpoint;
 mod claims;
 mod classic;

@@ -7,6 +7,7 @@
 //! A finding that matches a [`Deviation`] of the processor model below is not the guest's fault: it
 //! is counted by name and shown, and does not change the verdict.
 
+pub mod diagnosis;
 mod finding;
 mod history;
 mod known;

@@ -11,16 +11,18 @@ use super::terminal::{RawTerminal, Typed};
 use super::{FINDINGS, GUEST_FAILED, INTERRUPTED, OK, UNWRITTEN, colour, dialogue};
 use esp0::boot::{Boot, Start};
 use esp0::check::Checker;
+use esp0::check::diagnosis::Aftermath;
 use esp0::devices::Devices;
 use esp0::host::Backend;
 use esp0::host::doctor;
-use esp0::machine::{Machine, StopRequest};
+use esp0::machine::{Machine, StopRequest, processor};
 use esp0::probe::Choice;
-use esp0::run::{ClockChoice, Dialogue, Input as TypedInput, Options, Run, entry_state};
+use esp0::run::{
+    ClockChoice, Dialogue, End, Ending, Input as TypedInput, Options, Run, entry_state,
+};
 use esp0::sandbox::{self, Files, Phase};
 use esp0::symbols::Symbols;
 use esp0::trace::{Colour, Header, JsonLines, Report, Sink, Verdict, registers, visible_text};
-use ia32::State;
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, IsTerminal, LineWriter, Write};
 use std::path::Path;
@@ -164,13 +166,27 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     };
     boxed(Phase::Report)?;
     drop(terminal);
+    let names = |address: u32| {
+        boot.image.symbols.find(address).map(|(symbol, offset)| {
+            let name = visible_text(&format!("{:#}", rustc_demangle::demangle(&symbol.name)));
+            if offset == 0 { name } else { format!("{name}+{offset:#x}") }
+        })
+    };
+    report.conclude(&Aftermath {
+        end: &end,
+        memory: &run.machine().memory,
+        devices: run.devices(),
+        probes: run.probes(),
+        processor: processor(),
+        names: &names,
+    });
     report.finish();
 
     report.summary().unmet = run.dialogue().and_then(Dialogue::awaits).map(str::to_owned);
     let verdict = report.summary().verdict(&end.ending);
     let how = report.summary().end(&end.ending);
     if verdict == Verdict::GuestFailed {
-        let text = failure(&how, &end.state, &symbols, &report.recent(), colour);
+        let text = failure(&how, &end, &symbols, &report.recent(), colour);
         report.print(&text);
     }
     if options.verbose > 0 {
@@ -355,10 +371,15 @@ fn counted(run: &Run) -> String {
 }
 
 /// What happened to a guest that failed: the ending, the last entries, the registers.
-fn failure(end: &str, state: &State, symbols: &Symbols, recent: &str, colour: Colour) -> String {
+fn failure(how: &str, end: &End, symbols: &Symbols, recent: &str, colour: Colour) -> String {
+    let when = match (&end.ending, &end.last_event) {
+        (Ending::TripleFault, Some(_)) => "the registers just before",
+        (Ending::TripleFault, None) => "the registers at the last stop before",
+        _ => "the registers",
+    };
     format!(
-        "\n{}\n\nthe last entries:\n{recent}\nthe registers:\n{}",
-        colour.bad(end),
-        registers(state, symbols),
+        "\n{}\n\nthe last entries:\n{recent}\n{when}:\n{}",
+        colour.bad(how),
+        registers(&end.state, symbols),
     )
 }

@@ -156,6 +156,14 @@ impl Pic {
         u16::from_le_bytes([self.master.requests(), self.slave.requests()])
     }
 
+    /// The vector by which `irq` (0–15) comes.
+    pub fn vector(&self, irq: u8) -> u8 {
+        match irq {
+            0..8 => self.master.vector(irq),
+            _ => self.slave.vector(irq - 8),
+        }
+    }
+
     fn follow_slave(&mut self) {
         self.master.set_line(CASCADE, self.slave.pending().is_some());
     }

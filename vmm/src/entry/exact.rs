@@ -230,7 +230,7 @@ fn across(linear: u32, size: u32) -> Option<u32> {
 
 /// The memory operands of the instruction that `code` begins with, and whether those are all that
 /// it reaches: descriptors that it loads are not among them.
-fn operands(before: &State, code: &[u8]) -> (Vec<Touch>, bool) {
+pub(crate) fn operands(before: &State, code: &[u8]) -> (Vec<Touch>, bool) {
     let address = before.instruction_address();
     let bitness = if before.cs().big() && !before.virtual_8086() { 32 } else { 16 };
     let mut decoder = Decoder::with_ip(bitness, code, u64::from(address), DecoderOptions::NONE);

@@ -7,17 +7,23 @@
 mod capture;
 mod event;
 mod exact;
+mod fault;
 mod frame;
 mod operand;
 mod switch;
+mod walk;
 
 pub use capture::{Scene, capture_entry, capture_return};
 pub use event::{CodeBytes, Kind};
+pub(crate) use exact::operands;
 pub use exact::{Account, Exact, KnownBytes, Touch};
+pub use fault::{Fault, Named, capture_fault};
+pub(crate) use fault::{Ram, decode, named};
 pub use frame::Frame;
 pub(crate) use operand::register_value;
 pub(crate) use switch::{PendingSwitch, capture_switch};
 pub use switch::{TaskSwitch, TssWords};
+pub use walk::{Denied, Level, Reach, Walk};
 
 use ia32::{Gate, State, Vector};
 

@@ -442,6 +442,18 @@ impl Probes {
         Ok(())
     }
 
+    /// Takes all probes out of a guest that runs no more: its code is its own again, and can be stepped.
+    /// The sites stay listed.
+    ///
+    /// # Errors
+    /// [`MachineError`] if a breakpoint cannot be changed.
+    pub fn give_up(&mut self, machine: &mut Machine) -> Result<(), MachineError> {
+        for address in self.sites.keys() {
+            self.patches.remove(machine, *address)?;
+        }
+        machine.vcpu.set_breakpoints(&[None; 4])
+    }
+
     /// How many sites each means serves.
     pub fn census(&self) -> Census {
         let mut census = Census::default();

@@ -2,6 +2,7 @@
 
 use super::clock::Clock;
 use super::departure::Departure;
+use super::progress::Progress;
 use super::{Counters, Dialogue, Outward, Pace, Phase, Run};
 use crate::devices::Devices;
 use crate::entry::PendingSwitch;
@@ -31,6 +32,7 @@ pub struct Checkpoint {
     counters: Counters,
     sequence: u64,
     last_state: State,
+    progress: Progress,
 }
 
 impl Checkpoint {
@@ -67,6 +69,7 @@ impl Run {
             counters: self.counters,
             sequence: self.sequence,
             last_state: self.last_state,
+            progress: self.progress.clone(),
         })
     }
 
@@ -93,6 +96,7 @@ impl Run {
             counters,
             sequence,
             last_state,
+            progress,
         } = checkpoint.clone();
         self.devices = devices;
         self.probes = probes;
@@ -108,6 +112,8 @@ impl Run {
         self.counters = counters;
         self.sequence = sequence;
         self.last_state = last_state;
+        self.progress = progress;
+        self.progress.take_watching();
         self.step_again = true;
         self.alarm.forget();
         if let Pace::Exact(exact) = &mut self.pace {

@@ -19,8 +19,10 @@ impl Run {
         let timed = self.due.is_some() || self.devices.interrupt_pending();
         let everything = matches!(self.pace, Pace::Counted { follow: Follow::Everything });
         if !timed && !everything {
+            self.watch()?;
             return self.run_on(false);
         }
+        self.stop_watching()?;
         self.finish()?;
         let state = self.machine.vcpu.state();
         let stops_here = timed && state.interruptible();
@@ -51,6 +53,9 @@ impl Run {
         let at = state.instruction_address();
         let mut code = [0; 15];
         let count = self.probes.read_code(&self.machine.linear(), at, &mut code);
+        if count == 0 && self.is_lost(&state) {
+            return Ok(None);
+        }
         let class = classify(&code[..count]);
         if matches!(class, Stepping::MaySwitchTasks | Stepping::EntersWithoutGate) {
             let exit = self.run_one(state, counts)?;
@@ -73,6 +78,7 @@ impl Run {
         }
         self.machine.vcpu.request_interrupt_window(false);
         let snapshot = self.machine.vcpu.snapshot();
+        self.last_state = state;
         let exit = self.machine.vcpu.step(self.step_again)?;
         self.step_again = class == Stepping::LoadsFlags;
         let after = self.machine.vcpu.state();
@@ -124,6 +130,7 @@ impl Run {
             self.machine.vcpu.hold_interrupts_for_one_instruction();
         }
         self.departure = Some(Departure::by_instruction(state));
+        self.last_state = state;
         self.machine.vcpu.request_interrupt_window(true);
         self.machine.vcpu.run()
     }

@@ -1,5 +1,7 @@
 //! How a run ended.
 
+use super::{LastEvent, Run};
+use crate::machine::MachineError;
 use ia32::State;
 use std::fmt;
 
@@ -37,6 +39,8 @@ pub enum Ending {
         /// Number of the exit reason.
         u32,
     ),
+    /// The guest stands at an instruction that cannot be fetched, and KVM tries for ever.
+    NoProgress,
     /// The time allowed was up.
     TimedOut,
     /// The user ended it.
@@ -94,6 +98,9 @@ impl fmt::Display for Ending {
                 write!(f, "the processor refused to enter the guest (reason {reason:#x})")
             }
             Ending::UnknownExit(reason) => write!(f, "KVM left with unknown exit reason {reason}"),
+            Ending::NoProgress => {
+                f.write_str("the guest makes no progress: its next instruction cannot be fetched")
+            }
             Ending::TimedOut => {
                 f.write_str("time-out: the guest ran longer than it was allowed to")
             }
@@ -114,6 +121,26 @@ impl fmt::Display for Ending {
 pub struct End {
     /// Why.
     pub ending: Ending,
-    /// The registers at the end; after a triple fault those of the last stop before it.
+    /// The registers at the end; after a triple fault those of [`End::last_event`], or of the last stop
+    /// before it.
     pub state: State,
+    /// What ended in a fault that could not be handled, or in KVM's giving up, where that is known.
+    pub last_event: Option<LastEvent>,
+}
+
+impl Run {
+    /// How the run ended, with what is known of the last moment.
+    pub(super) fn last_words(&mut self, ending: Ending) -> Result<End, MachineError> {
+        let last_event = match ending {
+            Ending::TripleFault => self.last_event()?,
+            Ending::InternalError { .. } => self.last_interrupt(),
+            _ => None,
+        };
+        let state = match (&ending, &last_event) {
+            (Ending::TripleFault, Some(last)) => last.before,
+            (Ending::TripleFault, None) => self.last_state,
+            _ => self.machine.vcpu.state(),
+        };
+        Ok(End { ending, state, last_event })
+    }
 }

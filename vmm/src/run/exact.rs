@@ -106,6 +106,8 @@ impl Run {
     /// Goes on by one instruction, or by one event.
     fn go_on_exactly(&mut self, state: State) -> Turn {
         self.machine.vcpu.request_interrupt_window(false);
+        self.stop_watching()?;
+        self.last_state = state;
         self.settle(&state)?;
         if let Some(departure) = self.departure.take_if(|departure| departure.is_interrupt()) {
             self.depart(departure);
@@ -114,6 +116,9 @@ impl Run {
         let at = state.instruction_address();
         let mut bytes = [0; LONGEST_INSTRUCTION as usize];
         let count = self.probes.read_code(&self.machine.linear(), at, &mut bytes);
+        if count == 0 && self.is_lost(&state) {
+            return Ok(None);
+        }
         let code = &bytes[..count];
         let at_site = self.probes.is_site(at);
         // What ring 3 does by IRET is no return of the kernel's.

@@ -1,5 +1,6 @@
 //! What is done at an exit.
 
+use super::departure::Departure;
 use super::{Ending, Event, Pace, Phase, Run, Turn};
 use crate::devices::{AccessSize, Effect};
 use crate::machine::Exit;
@@ -35,7 +36,12 @@ impl Run {
             let exit = self.machine.vcpu.run()?;
             return self.exited(exit);
         }
-        self.forget_departure();
+        // The end is explained by what was being delivered.
+        if !matches!(exit, Exit::Shutdown | Exit::InternalError { .. })
+            || !self.departure.as_ref().is_some_and(Departure::is_interrupt)
+        {
+            self.forget_departure();
+        }
         if exit != Exit::Shutdown {
             self.last_state = self.machine.vcpu.state();
             let state = self.last_state;

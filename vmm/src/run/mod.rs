@@ -28,8 +28,10 @@ mod event;
 mod exact;
 mod exits;
 mod input;
+mod last;
 mod observe;
 mod probed;
+mod progress;
 mod real_mode;
 mod start;
 mod stepping;
@@ -41,6 +43,7 @@ pub use dialogue::{Dialogue, DialogueStep};
 pub use end::{End, Ending};
 pub use event::{Event, Step};
 pub use input::Input;
+pub use last::LastEvent;
 pub use observe::{Observer, Stop};
 pub use real_mode::StackLoad;
 pub use start::{entry_state, flat_protected_mode, real_mode};
@@ -54,6 +57,7 @@ use departure::Departure;
 use exact::ExactState;
 use ia32::{Processor, State, Vector};
 use probed::AtProbe;
+use progress::Progress;
 use std::time::{Duration, Instant};
 use wait::Alarm;
 
@@ -121,6 +125,8 @@ pub struct Run {
     sequence: u64,
     /// The registers at the last stop.
     last_state: State,
+    /// Whether it gets anywhere.
+    progress: Progress,
     processor: Processor,
 }
 
@@ -216,6 +222,7 @@ impl Run {
             counters: Counters::default(),
             sequence: 0,
             last_state: State::default(),
+            progress: Progress::default(),
             processor: processor(),
         }
     }
@@ -323,11 +330,7 @@ impl Run {
     fn end(&mut self, ending: Ending) -> Turn {
         self.machine.vcpu.set_alarm(None)?;
         self.machine.verify_memory()?;
-        let state = match ending {
-            Ending::TripleFault => self.last_state,
-            _ => self.machine.vcpu.state(),
-        };
-        let end = End { ending, state };
+        let end = self.last_words(ending)?;
         self.phase = Phase::Ended(Box::new(end.clone()));
         Ok(Some(Event::End(end)))
     }

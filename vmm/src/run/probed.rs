@@ -62,6 +62,7 @@ impl Run {
     #[inline]
     pub(super) fn stopped_at(&mut self, address: u32, exit: &Exit) -> Turn {
         self.counters.stops += 1;
+        self.stop_watching()?;
         self.unfinished = matches!(exit, Exit::PortWrite { .. });
         let mut state = self.machine.vcpu.state();
         if *exit == Exit::Halt {
@@ -76,6 +77,7 @@ impl Run {
             self.machine.vcpu.release_interrupts();
             state.interrupt_shadow = departure.before.interrupt_shadow;
         }
+        self.last_state = state;
         self.at_probe(AtProbe { address, state, next: Untold::Entry })
     }
 
@@ -148,7 +150,6 @@ impl Run {
             self.complete(&mut entry, &cause, changed);
         }
         self.sequence += 1;
-        self.last_state = stop.state;
         self.outward = Outward::default();
         Ok(Some(Event::Entry(entry)))
     }

@@ -1,6 +1,6 @@
 //! What the run waits for: the alarm, the guest's timer, the keyboard.
 
-use super::{Ending, Run, input};
+use super::{Ending, Run, input, progress};
 use crate::machine::MachineError;
 use ia32::Eflags;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ impl Alarm {
     }
 
     /// The wall-clock time that is left.
-    fn patience(&self) -> Option<Duration> {
+    pub(super) fn patience(&self) -> Option<Duration> {
         self.give_up_at.map(|at| at.saturating_duration_since(Instant::now()))
     }
 
@@ -48,7 +48,8 @@ impl Run {
         self.alarm.set_for = Some(deadline.unwrap_or(u64::MAX));
         let timer = deadline.map(|at| Duration::from_nanos(at.saturating_sub(self.clock.now())));
         let typed = self.input.as_ref().filter(|input| !input.ended()).map(|_| input::LATENCY);
-        let delay = [timer, self.alarm.patience(), typed].into_iter().flatten().min();
+        let look = Some(progress::LOOK);
+        let delay = [timer, self.alarm.patience(), typed, look].into_iter().flatten().min();
         self.machine.vcpu.set_alarm(delay)
     }
 
@@ -65,10 +66,11 @@ impl Run {
     /// The alarm went off, or time has passed: is it over?
     pub(super) fn alarm_went_off(&mut self) -> Option<Ending> {
         // It must be set again.
-        if !self.clock.is_deterministic() {
+        if !self.clock.is_deterministic() || self.progress.take_watching() {
             self.alarm.set_for = None;
         }
-        self.alarm.is_over().then_some(Ending::TimedOut)
+        let over = self.alarm.is_over();
+        self.stuck(over).or(over.then_some(Ending::TimedOut))
     }
 
     /// The guest waits for an interrupt.

@@ -78,7 +78,8 @@ pub(super) fn rules(phase: Phase) -> Result<BTreeMap<i64, Vec<SeccompRule>>, Bac
         requests.extend([RUN(), SET_GUEST_DEBUG(), INTERRUPT()]);
         requests.extend([SET_SREGS(), GET_DEBUGREGS(), SET_DEBUGREGS()]);
     }
-    if phase == Phase::ExactRun {
+    if phase != Phase::Report {
+        // Exact mode needs a log of what is written, and so does whoever looks for a guest's last state.
         requests.extend([
             GET_DIRTY_LOG(),
             CLEAR_DIRTY_LOG(),

@@ -1,5 +1,5 @@
 //! The trace as JSON Lines: a header, then an object an entry, a return, a task switch by hardware, and
-//! a stack that was loaded in real mode or right behind it.
+//! a stack that was loaded in real mode or right behind it, and one for the end.
 //!
 //! Every number of the machine is a string of lower-case hexadecimal digits of fixed width: 8 for a
 //! register or an address, 4 for a selector, 2 for a vector. Counts are plain numbers. Nothing in it
@@ -15,7 +15,7 @@ use crate::entry::{
     Entry, Exact, Frame, InnerStack, OriginSource, Return, Returned, TaskSwitch, TssWords,
 };
 use crate::host::Backend;
-use crate::run::StackLoad;
+use crate::run::{Ending, StackLoad};
 use ia32::{State, Word};
 use std::fs::File;
 use std::io::{self, Write};
@@ -341,6 +341,18 @@ impl JsonLines {
                 side(&load.after),
             ),
         );
+        self.end_line()
+    }
+
+    /// Writes how the run ended, and what it has to answer for as a whole.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn end(&mut self, ending: &Ending, judgement: &Judgement) -> io::Result<()> {
+        let line = &mut self.buffer;
+        text(line, "{\"type\":\"end\",\"ending\":");
+        quoted(line, &ending.to_string());
+        judged(line, judgement);
         self.end_line()
     }
 

@@ -6,13 +6,15 @@ use super::names::{Names, interrupted};
 use super::summary::Seen;
 use super::wrap::wrap;
 use super::{Colour, FindingText, JsonLines, Summary, Told, event_name, picture, task_name};
+use crate::check::diagnosis::{Aftermath, Diagnosis};
 use crate::check::{Checker, Degree, Judgement};
 use crate::entry::{Entry, Return, Returned, TaskSwitch};
 use crate::host::Backend;
+use crate::machine::Machine;
 use crate::probe::Census;
-use crate::run::{Ending, Observer, StackLoad};
+use crate::run::{Ending, Observer, StackLoad, Stop};
 use crate::symbols::Symbols;
-use ia32::Word;
+use ia32::{State, Word};
 use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -37,6 +39,7 @@ pub struct Report<W: Write> {
     /// Where text goes.
     out: W,
     checker: Checker,
+    diagnosis: Diagnosis,
     summary: Summary,
     trace: Option<JsonLines>,
     colour: Colour,
@@ -100,6 +103,7 @@ impl<W: Write> Report<W> {
         Report {
             out,
             checker,
+            diagnosis: Diagnosis::default(),
             summary: Summary::default(),
             trace: None,
             colour: Colour::default(),
@@ -235,6 +239,31 @@ impl<W: Write> Report<W> {
         text
     }
 
+    /// Says what the run as a whole has to answer for, now that it is over: before
+    /// [`finish`](Report::finish).
+    pub fn conclude(&mut self, aftermath: &Aftermath<'_>) {
+        let rows = self.console.end();
+        self.console_rows(&rows);
+        let mut judgement = Judgement::default();
+        for (place, finding) in self.diagnosis.conclude(aftermath, self.checker.history()) {
+            let mut one = Judgement::default();
+            match finding.degree {
+                Degree::Fault => one.findings.push(finding.clone()),
+                Degree::Note => one.notes.push(finding.clone()),
+            }
+            let (at, sequence) = (aftermath.end.state.eip, self.summary.entries);
+            self.weigh(&mut one);
+            self.findings(&place, at, sequence, &one);
+            judgement.findings.append(&mut one.findings);
+            judgement.notes.append(&mut one.notes);
+        }
+        self.summary.conclude(&judgement);
+        if let Some(trace) = &mut self.trace {
+            let written = trace.end(&aftermath.end.ending, &judgement);
+            self.keep(Sink::Trace, written);
+        }
+    }
+
     /// Ends the console's last line and closes the trace. [`Report::lost`] tells whether all was written.
     pub fn finish(&mut self) {
         let rows = self.console.end();
@@ -341,6 +370,10 @@ impl<W: Write> Report<W> {
 }
 
 impl<W: Write> Observer for Report<W> {
+    fn look(&mut self, machine: &Machine, state: &State, stop: Stop<'_>) {
+        self.diagnosis.look(machine, state, stop);
+    }
+
     fn console(&mut self, bytes: &[u8]) {
         self.console_bytes(bytes);
         if self.raw_console {

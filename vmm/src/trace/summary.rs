@@ -122,6 +122,11 @@ impl Summary {
         self.judged(judgement);
     }
 
+    /// Counts what the run as a whole has to answer for.
+    pub fn conclude(&mut self, judgement: &Judgement) {
+        self.judged(judgement);
+    }
+
     #[inline(always)]
     fn judged(&mut self, judgement: &Judgement) {
         if !judgement.is_unremarkable() {

@@ -1,0 +1,417 @@
+//! A shutdown, delivery by delivery: the model runs the chain again from the last state, and says which
+//! check failed in each.
+//!
+//! ```text
+//!  instruction or interrupt ─► fault ─► its delivery fails ─► #DF ─► its delivery fails ─► shutdown
+//!                                       └ the check that failed first is the cause
+//! ```
+//! (SDM vol. 3A, "Interrupt 8—Double fault exception".) Where the model does not end in a shutdown from
+//! there, nothing is claimed.
+
+use super::{Aftermath, Placed, descriptor, fault};
+use crate::check::{Finding, History, Subject};
+use crate::entry::{Named, Ram, Reach, Walk, decode, named, operands};
+use crate::run::{Ending, LastEvent};
+use ia32::paging::{self, Paging, Privilege};
+use ia32::{
+    Branch, Descriptor, DescriptorKind, End, Event, Fault, Iret, Kind, OperandSize, Operation,
+    Outcome, State, Vector, take,
+};
+use iced_x86::{Instruction, Mnemonic};
+
+const RULE: &str = "shutdown";
+
+/// The chain that ended in a shutdown.
+struct Chain {
+    before: State,
+    outcome: Outcome,
+    /// What began it: `int 0x80`, interrupt 0x20.
+    began: String,
+    /// The fault of the instruction itself, if that began it.
+    own: Option<(Vector, Option<u32>)>,
+}
+
+/// No chain of faults ends in a shutdown.
+pub(super) fn shutdown(aftermath: &Aftermath<'_>, history: &History) -> Option<Placed> {
+    if aftermath.end.ending != Ending::TripleFault {
+        return None;
+    }
+    let Some(last) = &aftermath.end.last_event else {
+        let state = &aftermath.end.state;
+        let at = aftermath.place(state.instruction_address());
+        let finding = Finding::new(
+            RULE,
+            Subject::Kernel,
+            "the processor shut down, and KVM has reset its registers",
+            "a handler that can be entered",
+            "an exception that could not be delivered, nor the double fault",
+        )
+        .because(
+            "the way from the last stop to the end is too long to be stepped again, or ended otherwise: the \
+             cause is not known",
+        )
+        .advise("run it with --exact, where each state is known");
+        return Some((format!("the end, some time after EIP {at}"), finding));
+    };
+    let at = last.before.instruction_address();
+    let place = format!("the end, in ring {} (EIP {})", last.before.cpl(), aftermath.place(at));
+    let Some(chain) = chain(aftermath, last) else {
+        let code = aftermath.code(&last.before, at);
+        let finding = Finding::new(
+            RULE,
+            Subject::Kernel,
+            format!("the processor shut down at {}", written(&code, &last.before)),
+            "a handler that can be entered",
+            "an exception that could not be delivered, nor the double fault",
+        );
+        return Some((place, finding));
+    };
+    let links: Vec<String> = chain
+        .outcome
+        .attempts
+        .iter()
+        .filter_map(|attempt| {
+            attempt
+                .fault
+                .map(|fault| format!("{} met {}", name(&attempt.operation, &chain), fault.vector))
+        })
+        .collect();
+    let finding = Finding::new(
+        RULE,
+        Subject::Kernel,
+        format!(
+            "the processor shut down: {} could not be handled, nor what followed",
+            match chain.own {
+                Some((vector, code)) => format!("{} of {}", with_code(vector, code), chain.began),
+                None => chain.began.clone(),
+            }
+        ),
+        "a handler that can be entered",
+        format!("{}: shutdown", links.join(", ")),
+    );
+    let mut reason = cause(&chain, aftermath, history);
+    if !last.certain {
+        reason.0.push_str(
+            " (the way from the last stop to here was gone again with the memory of the end)",
+        );
+    }
+    let mut finding = finding.because(reason.0);
+    finding.advice = reason.1;
+    Some((place, finding))
+}
+
+fn with_code(vector: Vector, code: Option<u32>) -> String {
+    match code {
+        Some(code) if vector.has_error_code() => format!("{vector}({code:04x})"),
+        _ => vector.to_string(),
+    }
+}
+
+fn written(code: &[u8], state: &State) -> String {
+    match decode(code, state.eip) {
+        Some(instruction) => format!("`{}`", fault::text(&instruction)),
+        None => format!("EIP {:08x}", state.eip),
+    }
+}
+
+fn name(operation: &Operation, chain: &Chain) -> String {
+    match operation {
+        Operation::Event(Event { kind: Kind::Software { .. }, .. }) | Operation::Iret(_) => {
+            chain.began.clone()
+        }
+        Operation::Event(Event { vector, kind: Kind::External, .. }) => {
+            format!("interrupt {:#04x}", vector.0)
+        }
+        Operation::Event(event) => event.vector.to_string(),
+        Operation::Far(_) => chain.began.clone(),
+    }
+}
+
+/// The chain by the model, if it ends as the processor did.
+fn chain(aftermath: &Aftermath<'_>, last: &LastEvent) -> Option<Chain> {
+    let memory = Ram(aftermath.memory);
+    let run = |state: &State, operation: Operation| {
+        let outcome = take(state, &memory, operation, &aftermath.processor);
+        (outcome.end == End::Shutdown).then_some(outcome)
+    };
+    let state = last.before;
+    if let Some(vector) = last.interrupt {
+        let began = format!("interrupt {:#04x}", vector.0);
+        let outcome = run(&state, Event::external(vector.0).into())?;
+        return Some(Chain { before: state, outcome, began, own: None });
+    }
+    let code = aftermath.code(&state, state.instruction_address());
+    let began = written(&code, &state);
+    if let Some(operation) = operation(&code)
+        && let Some(outcome) = run(&state, operation)
+    {
+        return Some(Chain { before: state, outcome, began, own: None });
+    }
+    candidates(&state, &code, aftermath).into_iter().find_map(|(vector, error_code, cr2)| {
+        let mut state = state;
+        state.cr2 = cr2.unwrap_or(state.cr2);
+        let outcome = run(&state, Event::fault(vector, error_code).into())?;
+        let own = Some((vector, error_code));
+        Some(Chain { before: state, outcome, began: began.clone(), own })
+    })
+}
+
+/// The event that an instruction is, if it is one.
+fn operation(code: &[u8]) -> Option<Operation> {
+    Some(match *code {
+        [0xcd, vector, ..] => Event::int(vector).into(),
+        [0xcc, ..] => Event::int3().into(),
+        [0xf1, ..] => Event::icebp().into(),
+        [0xcf, ..] => Operation::Iret(Iret::BITS32),
+        [0x66, 0xcf, ..] => Operation::Iret(Iret { size: OperandSize::Bits16, length: 2 }),
+        _ => return None,
+    })
+}
+
+/// The faults that an instruction may raise in `state`, likeliest first: vector, error code, CR2.
+fn candidates(
+    state: &State,
+    code: &[u8],
+    aftermath: &Aftermath<'_>,
+) -> Vec<(Vector, Option<u32>, Option<u32>)> {
+    let memory = Ram(aftermath.memory);
+    let mut found = Vec::new();
+    let mut reach = |linear: u32, write: bool| {
+        let access = paging::Access { write, privilege: Privilege::of(state.cpl()) };
+        let walk =
+            paging::translate(&memory, &Paging::from(state), linear, access, &aftermath.processor);
+        if let Err(fault) = walk.result {
+            found.push((Vector::PF, Some(fault.error_code), Some(fault.address)));
+        }
+    };
+    let at = state.instruction_address();
+    reach(at, false);
+    for touch in operands(state, code).0 {
+        reach(touch.linear, touch.write);
+    }
+    let instruction = decode(code, state.eip);
+    let mnemonic = instruction.as_ref().map(Instruction::mnemonic);
+    if instruction.is_none() || mnemonic == Some(Mnemonic::Ud2) {
+        found.push((Vector::UD, None, None));
+    }
+    if matches!(mnemonic, Some(Mnemonic::Div | Mnemonic::Idiv)) {
+        found.push((Vector::DE, None, None));
+    }
+    found.push((Vector::GP, Some(0), None));
+    found
+}
+
+/// Why the first delivery that failed did, and what to do.
+fn cause(chain: &Chain, aftermath: &Aftermath<'_>, history: &History) -> (String, Option<String>) {
+    let attempts: Vec<_> = chain.outcome.attempts.iter().collect();
+    if let Some((Vector::PF, Some(code))) = chain.own
+        && let Some(found) = overflow(chain, code, aftermath, history)
+    {
+        return found;
+    }
+    let Some((operation, fault)) =
+        attempts.first().and_then(|attempt| Some((attempt.operation, attempt.fault?)))
+    else {
+        return ("the model does not say why".into(), None);
+    };
+    let vector = match operation {
+        Operation::Event(event) => event.vector,
+        _ => fault.vector,
+    };
+    let step = chain.outcome.trace.steps().iter().find(|step| step.branch == fault.branch);
+    let sentence = step.map_or_else(|| fault.branch.sentence().to_owned(), ToString::to_string);
+    let state = &chain.before;
+    let linear = aftermath.linear(state);
+    let gate = match named(&linear, state, u32::from(vector.0) * 8 + 2) {
+        Named::Gate { entry, .. } => entry,
+        _ => None,
+    };
+    match fault.branch {
+        Branch::GateOutsideIdt | Branch::GateInvalidType | Branch::GateNotPresent => (
+            format!(
+                "vector {:#04x} has no gate: IDT entry {:#04x}: {} (IDT at {:08x}, limit {:04x})",
+                vector.0,
+                vector.0,
+                descriptor::gate(gate),
+                state.idtr.base,
+                state.idtr.limit
+            ),
+            Some(format!("set a gate for vector {:#04x}, and those of the exceptions", vector.0)),
+        ),
+        branch if branch.name().starts_with("Handler") => {
+            handler(gate, vector, sentence, aftermath, state)
+        }
+        branch if branch.name().starts_with("InnerStack") && fault.vector != Vector::PF => {
+            inner_stack(state, aftermath, sentence)
+        }
+        _ if fault.vector == Vector::PF => page(&fault, state, aftermath, history),
+        _ => (sentence, None),
+    }
+}
+
+/// The handler's code segment cannot be used.
+fn handler(
+    gate: Option<u64>,
+    vector: Vector,
+    sentence: String,
+    aftermath: &Aftermath<'_>,
+    state: &State,
+) -> (String, Option<String>) {
+    let Some(gate) = gate.and_then(|raw| ia32::Gate::decode(raw).ok()) else {
+        return (sentence, None);
+    };
+    let code = u32::from(gate.selector.0) & 0xfffc;
+    let words = match named(&aftermath.linear(state), state, code) {
+        Named::Descriptor { selector, entry } => {
+            let now = if entry == Some(0) { "now empty" } else { "" };
+            match now {
+                "" => descriptor::selector(selector, entry),
+                now => format!("{} is {now}", descriptor::slot(selector)),
+            }
+        }
+        _ => "that is the null selector".into(),
+    };
+    (
+        format!(
+            "the gate of vector {:#04x} names CS {:04x}, and {words} (GDT at {:08x}, limit {:04x})",
+            vector.0, gate.selector.0, state.gdtr.base, state.gdtr.limit
+        ),
+        Some(if state.cs().selector & 0xfffc == gate.selector.0 & 0xfffc {
+            "load a GDT of the kernel's own (LGDT) before interrupts are opened: CS still works by its \
+             hidden part, the boot loader's table is gone"
+                .into()
+        } else {
+            format!(
+                "name the kernel's code segment in the gates: CS is {:04x} now",
+                state.cs().selector
+            )
+        }),
+    )
+}
+
+/// SS0:ESP0 cannot be had.
+fn inner_stack(
+    state: &State,
+    aftermath: &Aftermath<'_>,
+    sentence: String,
+) -> (String, Option<String>) {
+    let tr = state.tr;
+    if tr.selector().is_null() {
+        return match unloaded_tss(state, aftermath) {
+            Some(index) => (
+                format!(
+                    "TR is 0: there is no TSS to take SS0:ESP0 from; GDT entry {index} holds one that is \
+                     not loaded"
+                ),
+                Some(format!("load it before ring 3 is entered: `mov ax, {:#04x}; ltr ax`", index * 8)),
+            ),
+            None => (
+                "TR is 0: there is no TSS to take SS0:ESP0 from, and no descriptor of one in the GDT".into(),
+                Some("make a TSS with SS0 and ESP0, a descriptor of it, and load TR".into()),
+            ),
+        };
+    }
+    let linear = aftermath.linear(state);
+    let words = [4u32, 8].map(|at| linear.read_u32(tr.base.wrapping_add(at)));
+    let text = format!(
+        "{sentence}; TR {:04x}, TSS at {:08x}, limit {:x}, SS0:ESP0 {:04x}:{:08x}",
+        tr.selector,
+        tr.base,
+        tr.limit,
+        words[1].unwrap_or(0) & 0xffff,
+        words[0].unwrap_or(0)
+    );
+    let advice = if tr.limit < 0x67 {
+        Some("the limit of a TSS descriptor is the size of the TSS less 1: 0x67".into())
+    } else {
+        Some("store SS0 (the kernel's data selector) and ESP0 in the TSS that TR names".into())
+    };
+    (text, advice)
+}
+
+/// The first TSS in the GDT.
+fn unloaded_tss(state: &State, aftermath: &Aftermath<'_>) -> Option<u32> {
+    let linear = aftermath.linear(state);
+    (1..=u32::from(state.gdtr.limit) / 8).find(|index| {
+        let mut bytes = [0; 8];
+        linear.read(state.gdtr.base.wrapping_add(index * 8), &mut bytes).is_some()
+            && matches!(Descriptor(u64::from_le_bytes(bytes)).kind(), DescriptorKind::Tss { .. })
+    })
+}
+
+/// A delivery met a page fault.
+fn page(
+    fault: &Fault,
+    state: &State,
+    aftermath: &Aftermath<'_>,
+    history: &History,
+) -> (String, Option<String>) {
+    let address = fault.address.unwrap_or(0);
+    let reach = Reach::of_error_code(fault.error_code);
+    let walk = Walk::of(aftermath.memory, state, address);
+    let words =
+        walk.map_or_else(|| format!("{address:08x} is not there"), |walk| walk.sentence(reach));
+    let within = |base: u32, limit: u32| address.wrapping_sub(base) <= limit;
+    let what = if within(state.idtr.base, u32::from(state.idtr.limit)) {
+        "the IDT cannot be read".to_owned()
+    } else if within(state.gdtr.base, u32::from(state.gdtr.limit)) {
+        "the GDT cannot be read".to_owned()
+    } else if within(state.tr.base, state.tr.limit.min(0x67)) {
+        "the TSS cannot be read".to_owned()
+    } else {
+        match history.owner(address.wrapping_add(64)) {
+            Some(task) => format!(
+                "no frame can be pushed at {address:08x}, on task {}'s kernel stack",
+                task.0
+            ),
+            None => format!("no frame can be pushed at {address:08x}"),
+        }
+    };
+    (format!("{what}: {words}"), None)
+}
+
+/// The instruction has pushed beyond the end of its stack.
+fn overflow(
+    chain: &Chain,
+    code: u32,
+    aftermath: &Aftermath<'_>,
+    history: &History,
+) -> Option<(String, Option<String>)> {
+    let state = &chain.before;
+    let address = state.cr2;
+    let esp = state.stack_address();
+    let reach = Reach::of_error_code(code);
+    let walk = Walk::of(aftermath.memory, state, address)?;
+    walk.denies(reach)?;
+    // In ring 0, a little below ESP or at it, at the end of a page that is mapped.
+    let near = address <= esp && esp - address <= 4096 || address.wrapping_sub(esp) < 64;
+    let end = (address & 0xffff_f000).wrapping_add(0x1000);
+    let above = Walk::of(aftermath.memory, state, end)?;
+    let edge = above.denies(Reach { write: true, user: false }).is_none();
+    if state.cpl() != 0 || !near || !edge {
+        return None;
+    }
+    let (owner, size) = match history.owner(end) {
+        Some(task) => {
+            let top = history.stacks().iter().find(|stack| stack.task == task)?.top;
+            (
+                format!("the kernel stack of task {}", task.0),
+                format!(" ({} bytes below ESP0 {top:08x})", top.wrapping_sub(end)),
+            )
+        }
+        None => ("the kernel's stack".to_owned(), String::new()),
+    };
+    Some((
+        format!(
+            "{owner} is full down to {end:08x}{size}: ESP is {:08x}, and below it {}; neither #PF nor #DF \
+             finds room for its frame",
+            state.general.esp,
+            walk.sentence(reach)
+        ),
+        Some(
+            "give the stack more room or recurse less; a task gate for #DF, with a stack of its own, \
+             makes an overflow tell of itself"
+                .into(),
+        ),
+    ))
+}

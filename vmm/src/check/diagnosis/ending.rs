@@ -1,0 +1,73 @@
+//! A kernel that stops itself after an exception.
+//!
+//! `cli; hlt` is how panic functions end, and how many a healthy kernel ends. What tells them apart is
+//! whether the last thing that entered the kernel was an exception that nothing returned from.
+
+use super::{Aftermath, Diagnosis, Placed, fault};
+use crate::check::{Finding, Subject};
+use crate::entry::{Fault, Frame, Kind};
+use crate::run::Ending;
+use ia32::Eflags;
+
+pub(super) const RULE: &str = "ending";
+
+/// A run does not end in the handler of an exception.
+///
+/// It has not ended well where the last entry was an exception, nothing returned since, and the guest then
+/// halts or loops in ring 0 with interrupts closed, reports a failure, or resets. A kernel that has ended a
+/// task of ring 3 by such an exception before, and gone on, may have ended its last one. One that powers off
+/// with success has provoked the exception. One that has left the handler by another way, say `longjmp`, has
+/// left the frame: it is no more below it on the same stack, or has overwritten it.
+pub(super) fn stopped_after_an_exception(
+    diagnosis: &Diagnosis,
+    aftermath: &Aftermath<'_>,
+) -> Option<Placed> {
+    let last = diagnosis.last_fault().filter(|_| !diagnosis.returned)?;
+    let state = &aftermath.end.state;
+    let closed = state.cpl() == 0 && !state.eflags.contains(Eflags::IF);
+    let got = match aftermath.end.ending {
+        Ending::Halted if closed => "a halt with interrupts closed",
+        Ending::TimedOut if closed && diagnosis.is_settled() => "a loop with interrupts closed",
+        Ending::Failed(_) => "a failure reported on the exit port",
+        Ending::Reset => "a reset",
+        _ => return None,
+    };
+    if last.ring == 3 && diagnosis.ends_tasks && matches!(aftermath.end.ending, Ending::Halted) {
+        return None;
+    }
+    if !is_in_handler(last, aftermath) {
+        return None;
+    }
+    let what = match last.kind {
+        Kind::External => format!("interrupt {:#04x}", last.vector.0),
+        _ => fault::name(last),
+    };
+    let finding = Finding::new(
+        RULE,
+        Subject::Kernel,
+        match last.kind {
+            Kind::External => format!(
+                "the kernel stopped itself in the handler of {what}, which nothing returned from"
+            ),
+            _ => format!(
+                "the kernel stopped itself after {what} at {}, which nothing returned from",
+                fault::instruction(last)
+            ),
+        },
+        "a handler that returns, or a task that goes on",
+        format!("{got}, at {}", aftermath.place(state.instruction_address())),
+    );
+    Some((fault::place(last, aftermath), fault::explain(last, aftermath).add_to(finding)))
+}
+
+/// How far below its frame a handler may use the stack.
+const DEEP: u32 = 64 * 1024;
+
+/// The stack pointer is below the frame, and the frame is untouched.
+fn is_in_handler(fault: &Fault, aftermath: &Aftermath<'_>) -> bool {
+    let state = &aftermath.end.state;
+    let depth = fault.frame.address.wrapping_sub(state.stack_address());
+    depth <= DEEP
+        && Frame::read(&aftermath.linear(state), fault.frame.address, fault.frame.shape)
+            .pops_as(&fault.frame)
+}

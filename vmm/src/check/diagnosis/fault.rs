@@ -1,0 +1,429 @@
+//! One exception, explained: what its error code names, which check failed, what to do about it.
+
+use super::{Aftermath, descriptor};
+use crate::check::Finding;
+use crate::entry::{Fault, Kind, Named, Reach};
+use ia32::{Gate, Selector, Vector, Word};
+use iced_x86::{Formatter, Instruction, IntelFormatter, Mnemonic, OpKind, Register};
+
+/// Why, and what to do.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Explained {
+    pub(super) reason: Option<String>,
+    pub(super) advice: Option<String>,
+}
+
+impl Explained {
+    fn because(reason: impl Into<String>) -> Self {
+        Explained { reason: Some(reason.into()), advice: None }
+    }
+
+    fn advise(mut self, advice: impl Into<String>) -> Self {
+        self.advice = Some(advice.into());
+        self
+    }
+
+    /// The finding with reason and advice.
+    pub(super) fn add_to(self, mut finding: Finding) -> Finding {
+        finding.reason = self.reason.or(finding.reason);
+        finding.advice = self.advice.or(finding.advice);
+        finding
+    }
+}
+
+/// `#3 #GP in ring 3 (EIP 00100245 <user+5>)`.
+pub(super) fn place(fault: &Fault, aftermath: &Aftermath<'_>) -> String {
+    let eip = fault.code.linear.unwrap_or_else(|| fault.eip());
+    let what = match fault.kind {
+        Kind::External => format!("interrupt {:#04x}", fault.vector.0),
+        _ => fault.vector.to_string(),
+    };
+    format!("#{} {what} in ring {} (EIP {})", fault.sequence, fault.ring, aftermath.place(eip))
+}
+
+/// `#GP(0402)`.
+pub(super) fn name(fault: &Fault) -> String {
+    match fault.error_code() {
+        Some(code) if fault.vector != Vector::DF => format!("{}({code:04x})", fault.vector),
+        _ => fault.vector.to_string(),
+    }
+}
+
+/// The instruction as an assembler writes it.
+pub(super) fn text(instruction: &Instruction) -> String {
+    let mut formatter = IntelFormatter::new();
+    let options = formatter.options_mut();
+    options.set_hex_prefix("0x");
+    options.set_hex_suffix("");
+    options.set_uppercase_hex(false);
+    options.set_space_after_operand_separator(true);
+    options.set_small_hex_numbers_in_decimal(true);
+    options.set_rip_relative_addresses(false);
+    let mut text = String::new();
+    formatter.format(instruction, &mut text);
+    text
+}
+
+/// The instruction that faulted: `` `int 0x80` ``, or what can be said of it.
+pub(super) fn instruction(fault: &Fault) -> String {
+    if fault.code.length == 0 {
+        return format!("EIP {:08x}, which cannot be read", fault.eip());
+    }
+    match fault.instruction() {
+        Some(instruction) => format!("`{}`", text(&instruction)),
+        None => {
+            let bytes: Vec<String> =
+                fault.code.instruction().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+            format!("{}…, which is no instruction", bytes.join(" "))
+        }
+    }
+}
+
+/// What an exception was about.
+pub(super) fn explain(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {
+    if fault.kind == Kind::External {
+        return exceptions_vector(fault);
+    }
+    match fault.vector {
+        Vector::PF => page_fault(fault, aftermath),
+        Vector::GP | Vector::NP | Vector::SS | Vector::TS => protection(fault, aftermath),
+        Vector::UD => undefined(fault, aftermath),
+        Vector::DE => division(fault),
+        Vector(7) => Explained::because(
+            "an x87 or SSE instruction while CR0.TS or CR0.EM is set: the kernel is to hand over the \
+             FPU, or not to use it",
+        ),
+        Vector::DF => Explained::because(
+            "a second exception arose while a first one was delivered: the stack, the gate or the code \
+             segment of that first one could not be used",
+        ),
+        _ => Explained::default(),
+    }
+}
+
+/// An interrupt that comes by a vector below 32, which are the exceptions' (SDM vol. 3A, "Exception and
+/// interrupt vectors"; 8259A data sheet, ICW2).
+fn exceptions_vector(fault: &Fault) -> Explained {
+    let (base, irq) = (fault.vector.0 & !7, fault.vector.0 & 7);
+    let error_code = if fault.vector.has_error_code() {
+        "; no error code comes with an interrupt, and a handler that takes one off pops a word too many"
+    } else {
+        ""
+    };
+    Explained::because(format!(
+        "IRQ {irq} came as vector {}, which is {}'s, because the 8259's base is {base:02x}{error_code}",
+        fault.vector.0, fault.vector,
+    ))
+    .advise("write 0x20 as ICW2 to port 0x21, and 0x28 to port 0xa1, before interrupts are opened")
+}
+
+fn page_fault(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {
+    let code = fault.error_code().unwrap_or(0);
+    let address = fault.after.cr2;
+    let reach = Reach::of_error_code(code);
+    let fetch = address == fault.code.linear.unwrap_or_else(|| fault.eip());
+    let words = format!(
+        "#PF error {code} = {}, {}, {}{}",
+        if reach.user { "user" } else { "supervisor" },
+        if fetch && !reach.write {
+            "read (the fetch of an instruction)"
+        } else if reach.write {
+            "write"
+        } else {
+            "read"
+        },
+        if code & 1 != 0 { "present" } else { "not present" },
+        if code & 8 != 0 { ", a reserved bit is set" } else { "" }
+    );
+    let Some(walk) = &fault.walk else {
+        return Explained::because(format!("CR2 {address:08x}; {words}"));
+    };
+    let refused = walk.denies(reach);
+    if refused.is_none() {
+        return Explained::because(format!("CR2 {address:08x}; {words}; {}", walk.sentence(reach)));
+    }
+    let explained =
+        Explained::because(format!("CR2 {address:08x}: {}; {words}", walk.sentence(reach)));
+    match refused {
+        Some(crate::entry::Denied::Supervisor) => explained.advise(
+            "set U/S (bit 2) in each entry on the way to a page of ring 3, in the directory as well",
+        ),
+        Some(crate::entry::Denied::ReadOnly) => {
+            explained.advise("set R/W (bit 1) in each entry on the way to a page that is written")
+        }
+        _ if address < 0x1000 => {
+            Explained { advice: None, ..explained }.advise(format!(
+                "look for a null pointer in {}",
+                aftermath.place(fault.code.linear.unwrap_or_else(|| fault.eip()))
+            ))
+        }
+        _ => explained,
+    }
+}
+
+/// #GP, #NP, #SS, #TS.
+fn protection(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {
+    let code = fault.error_code().unwrap_or(0);
+    let instruction = fault.instruction();
+    if let Named::Gate { vector, entry } = fault.named {
+        return gate(fault, vector, entry, code);
+    }
+    if let Some(loaded) = instruction.as_ref().and_then(|one| loaded_selector(fault, one))
+        && (loaded.value & 0xfffc == code & 0xfffc)
+    {
+        return selector(fault, &loaded, code);
+    }
+    if let Some(branch) = fault.refused {
+        let sentence = branch.sentence().replace(" %", "");
+        return Explained::because(format!("the IRET is refused: {sentence}"));
+    }
+    if let Some(named) = descriptor::named(&fault.named) {
+        let words = descriptor::error_code(code);
+        let by = match fault.named {
+            Named::Descriptor { selector, .. } if code & 1 != 0 => {
+                gates_to(fault, selector, aftermath)
+            }
+            _ => String::new(),
+        };
+        return Explained::because(format!("{words}; {named}{by}"));
+    }
+    let Some(instruction) = instruction else {
+        return Explained::because(descriptor::error_code(code));
+    };
+    without_selector(fault, &instruction)
+}
+
+/// The gates whose handlers are to run in the segment that `selector` names.
+fn gates_to(fault: &Fault, selector: Selector, aftermath: &Aftermath<'_>) -> String {
+    let vectors: Vec<String> = (0..=255)
+        .filter(|vector| {
+            let gate = aftermath.gate(&fault.after, *vector);
+            gate.is_some_and(|gate| gate.present && gate.selector.0 & !3 == selector.0)
+        })
+        .map(|vector| format!("{vector:#04x}"))
+        .collect();
+    match &vectors[..] {
+        [] => String::new(),
+        [one] => format!("; the gate of vector {one} names it as its CS"),
+        [first, .., last] => {
+            format!("; {} gates name it as their CS, {first} to {last}", vectors.len())
+        }
+    }
+}
+
+/// The error code names an IDT entry.
+fn gate(fault: &Fault, vector: u8, entry: Option<u64>, code: u32) -> Explained {
+    let words = descriptor::error_code(code);
+    let used = matches!(*fault.code.instruction(), [0xcd, n, ..] if n == vector);
+    let decoded = entry.and_then(|raw| Gate::decode(raw).ok()).filter(|gate| gate.present);
+    match decoded {
+        Some(gate) if used && gate.dpl < fault.ring => Explained::because(format!(
+            "{words}: its gate has DPL {}, ring {} may not use `int {vector:#04x}`",
+            gate.dpl, fault.ring
+        ))
+        .advise(format!(
+            "give the gate of vector {vector:#04x} DPL {}: type byte {:02x} in place of {:02x}",
+            fault.ring,
+            entry.unwrap_or(0) >> 40 & 0x9f | u64::from(fault.ring) << 5,
+            entry.unwrap_or(0) >> 40 & 0xff,
+        )),
+        _ => {
+            let explained = Explained::because(format!("{words}: {}", descriptor::gate(entry)));
+            if used {
+                explained.advise(format!("set a gate for vector {vector:#04x} in the IDT"))
+            } else {
+                explained
+            }
+        }
+    }
+}
+
+/// A selector that an instruction loads into a segment register.
+struct Loaded {
+    register: Register,
+    value: u32,
+    popped: bool,
+    /// Where it was popped from, relative to ESP at the fault.
+    below: bool,
+}
+
+fn loaded_selector(fault: &Fault, instruction: &Instruction) -> Option<Loaded> {
+    let register = instruction.op0_register();
+    if !register.is_segment_register() {
+        return None;
+    }
+    let general = fault.after.general.to_array();
+    match instruction.mnemonic() {
+        Mnemonic::Pop => {
+            Some(Loaded { register, value: fault.stack[1]?, popped: true, below: false })
+        }
+        Mnemonic::Mov if instruction.op1_kind() == OpKind::Register => {
+            let source = instruction.op1_register().full_register32();
+            let number = source.number();
+            let value = if source == Register::ESP {
+                fault.stack_pointer()
+            } else {
+                *general.get(number)?
+            };
+            // POP r32, right before. What it popped has been overwritten by the frame.
+            let popped = fault.code.behind.is_some_and(|[_, last]| last == 0x58 + number as u8);
+            Some(Loaded { register, value, popped, below: true })
+        }
+        _ => None,
+    }
+}
+
+/// How far from ESP a value may lie to be taken for an address in the stack.
+const STACK: u32 = 8192;
+
+fn selector(fault: &Fault, loaded: &Loaded, code: u32) -> Explained {
+    let Loaded { register, value, popped, below } = *loaded;
+    let name = format!("{register:?}");
+    let verb = if popped { "popped into" } else { "loaded into" };
+    let next = match (popped, below) {
+        (true, true) => fault.stack[1],
+        (true, false) => fault.stack[2],
+        _ => None,
+    };
+    let esp = fault.stack_pointer();
+    let in_stack = value.abs_diff(esp) < STACK;
+    // In low memory an address may look like a selector, but not like one of a table so short.
+    let beyond = matches!(fault.named, Named::Descriptor { entry: None, .. });
+    if value > 0xffff || (in_stack && beyond) {
+        let what = if in_stack { "a stack address" } else { "a value of 32 bits" };
+        let text = format!("the value {verb} {name}, {value:08x}, is no selector but {what}");
+        if !popped {
+            return Explained::because(format!("{text}; {}", descriptor::error_code(code)));
+        }
+        let explained = match next.filter(|next| *next != 0 && *next <= 0xffff) {
+            Some(next) => Explained::because(format!(
+                "{text}: the stack is off by one word; the next word, {next:04x}, could be one"
+            )),
+            None => Explained::because(format!(
+                "{text}: the stack is not where the code takes it to be"
+            )),
+        };
+        return explained.advise(format!(
+            "take a word off the stack before the POP at {:08x} (`add esp, 4` behind a call that had an \
+             argument)",
+            fault.eip().wrapping_sub(u32::from(below))
+        ));
+    }
+    let words = descriptor::named(&fault.named).unwrap_or_else(|| descriptor::error_code(code));
+    Explained::because(format!(
+        "the selector {verb} {name} is {value:04x}: {words}{}",
+        rights(fault, value)
+    ))
+}
+
+/// Why a segment that is there may not be loaded.
+fn rights(fault: &Fault, value: u32) -> String {
+    let Named::Descriptor { entry: Some(raw), .. } = fault.named else { return String::new() };
+    let descriptor = ia32::Descriptor(raw);
+    let selector = Selector(value as u16);
+    if raw != 0 && descriptor.present() && descriptor.dpl() < selector.rpl().max(fault.ring) {
+        return format!(", and ring {} with RPL {} may not use it", fault.ring, selector.rpl());
+    }
+    String::new()
+}
+
+/// #GP(0) and its kin: by the instruction.
+fn without_selector(fault: &Fault, instruction: &Instruction) -> Explained {
+    let text = text(instruction);
+    let code = fault.error_code().unwrap_or(0);
+    let general = &fault.after.general;
+    let io = matches!(
+        instruction.mnemonic(),
+        Mnemonic::In
+            | Mnemonic::Out
+            | Mnemonic::Insb
+            | Mnemonic::Insw
+            | Mnemonic::Insd
+            | Mnemonic::Outsb
+            | Mnemonic::Outsw
+            | Mnemonic::Outsd
+    );
+    if fault.ring == 3 && io {
+        return Explained::because(format!(
+            "ring 3 may not use this port: IOPL is {}, and the TSS has no I/O map that opens it",
+            ia32::Eflags(fault.frame.get(Word::Eflags).unwrap_or(0)).iopl()
+        ));
+    }
+    if fault.ring == 3
+        && (instruction.is_privileged()
+            || matches!(instruction.mnemonic(), Mnemonic::Cli | Mnemonic::Sti))
+    {
+        return Explained::because(format!("ring 3 may not execute `{text}`"));
+    }
+    match instruction.mnemonic() {
+        Mnemonic::Rdmsr | Mnemonic::Wrmsr => {
+            return Explained::because(format!(
+                "the MSR that ECX names, {:x}, is not there, or EDX:EAX {:08x}:{:08x} is not for it",
+                general.ecx, general.edx, general.eax
+            ))
+            .advise("ask CPUID for the feature before its MSRs are used");
+        }
+        Mnemonic::Mov if instruction.op0_register().is_cr() => {
+            return Explained::because(format!(
+                "`{text}` with a value that has a reserved bit set, or bits that do not go together"
+            ));
+        }
+        _ => {}
+    }
+    let memory = (0..instruction.op_count()).any(|n| instruction.op_kind(n) == OpKind::Memory);
+    if memory {
+        let register = instruction.memory_segment();
+        let segment = fault.after.segments.get(register.number()).copied().unwrap_or_default();
+        let name = format!("{register:?}");
+        if segment.selector & 0xfffc == 0 && !matches!(register, Register::CS | Register::SS) {
+            return Explained::because(format!(
+                "`{text}` reaches memory by {name}, which holds no segment ({:04x})",
+                segment.selector
+            ))
+            .advise(format!("load a data segment into {name} first"));
+        }
+        return Explained::because(format!(
+            "`{text}` reaches beyond the limit {:08x} of {name} {:04x}, or may not write there",
+            segment.limit, segment.selector
+        ));
+    }
+    Explained::because(descriptor::error_code(code))
+}
+
+fn undefined(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {
+    let at = fault.code.linear.unwrap_or_else(|| fault.eip());
+    let known = (aftermath.names)(at).is_some();
+    match fault.instruction() {
+        Some(instruction) if instruction.mnemonic() == Mnemonic::Ud2 => Explained::because(
+            "`ud2` is there to raise #UD: compilers put it where code must not come",
+        ),
+        Some(_) => {
+            Explained::because("this processor has no such instruction, or it may not be used here")
+        }
+        None => Explained::because(format!(
+            "the bytes at EIP are no instruction: {}",
+            if known {
+                "the code was overwritten, or jumped into"
+            } else {
+                "execution has left the code"
+            }
+        )),
+    }
+}
+
+fn division(fault: &Fault) -> Explained {
+    let Some(instruction) = fault.instruction() else { return Explained::default() };
+    let general = fault.after.general.to_array();
+    let register = instruction.op0_register();
+    if instruction.op0_kind() == OpKind::Register && register.is_gpr32() {
+        let divisor = general[register.number()];
+        return Explained::because(match divisor {
+            0 => format!("the divisor, {register:?}, is 0"),
+            _ => format!(
+                "the quotient does not fit: EDX:EAX {:08x}:{:08x} by {divisor:08x}",
+                general[2], general[0]
+            ),
+        });
+    }
+    Explained::because("the divisor is 0, or the quotient does not fit")
+}

@@ -1,0 +1,242 @@
+//! What is asked at the end of a run: why did it end so?
+//!
+//! Rules judge one entry or return at a time. An exception that nothing returns from, an interrupt that
+//! waits, a shutdown: these are faults only because of how the run ended, and are told then, once, from
+//! the last state, the machine's memory, its devices, and what was kept on the way.
+//!
+//! ```text
+//!  stops ──► Diagnosis::look ─── exceptions as they were, the last return to ring 3, I/O maps
+//!                  │
+//!  the end ──► Diagnosis::conclude ─┬─ ending       the kernel stopped itself after an exception
+//!                                   ├─ shutdown     the chain of faults, and the check that failed first
+//!                                   ├─ lost         KVM gave up, or nothing goes on: EIP leads nowhere
+//!                                   ├─ repeated     an instruction faults for ever
+//!                                   ├─ used         vectors of exceptions for interrupts, handlers without IRET
+//!                                   ├─ waiting      what the interrupt controller has, at a time-out
+//!                                   └─ io_map       ring 3 has ports that nobody gave it
+//! ```
+//! Nothing here asks which kernel runs. A kernel that ends a task after its fault, and goes on, is as
+//! healthy as one that returns; so is one that powers off with success after a fault that it provoked.
+
+mod death;
+mod descriptor;
+mod ending;
+mod fault;
+mod io_map;
+mod lost;
+mod repeated;
+#[cfg(test)]
+mod tests;
+mod used;
+mod waiting;
+
+pub use io_map::IoMap;
+
+use super::{Finding, History};
+use crate::devices::Devices;
+use crate::entry::{Entry, Fault, Kind, Return, capture_fault};
+use crate::machine::{LinearMemory, Machine, Memory};
+use crate::probe::Probes;
+use crate::run::{End, Stop};
+use ia32::{Eflags, Gate, Processor, State, Vector, Word};
+use repeated::Repeated;
+use std::time::{Duration, Instant};
+use used::Used;
+
+/// How many exceptions are kept as they were.
+const KEPT: usize = 8;
+
+/// A finding about the whole run, and where it belongs.
+pub type Placed = (String, Finding);
+
+/// What can be looked at when the run is over.
+#[derive(Clone, Copy)]
+pub struct Aftermath<'a> {
+    /// How it ended, and in which state.
+    pub end: &'a End,
+    /// Guest memory.
+    pub memory: &'a Memory,
+    /// The devices.
+    pub devices: &'a Devices,
+    /// The probes: they know the guest's own code.
+    pub probes: &'a Probes,
+    /// What executed the guest.
+    pub processor: Processor,
+    /// What stands at a linear address, such as `user+5`; none if that is not known.
+    pub names: &'a dyn Fn(u32) -> Option<String>,
+}
+
+impl Aftermath<'_> {
+    /// Memory by linear address, as `state` maps it.
+    fn linear(&self, state: &State) -> LinearMemory<'_> {
+        LinearMemory { memory: self.memory, paging: state.into() }
+    }
+
+    /// `00100245 <user+5>`.
+    fn place(&self, address: u32) -> String {
+        match (self.names)(address) {
+            Some(name) => format!("{address:08x} <{name}>"),
+            None => format!("{address:08x}"),
+        }
+    }
+
+    /// The guest's code at a linear address.
+    fn code(&self, state: &State, address: u32) -> Vec<u8> {
+        let mut bytes = [0; 15];
+        let count = self.probes.read_code(&self.linear(state), address, &mut bytes);
+        bytes[..count].to_vec()
+    }
+
+    /// The gate of `vector` in memory; none if it lies beyond the table's limit or is no gate.
+    fn gate(&self, state: &State, vector: u8) -> Option<Gate> {
+        let offset = u32::from(vector) * 8;
+        if offset + 7 > u32::from(state.idtr.limit) {
+            return None;
+        }
+        let mut bytes = [0; 8];
+        self.linear(state).read(state.idtr.base.wrapping_add(offset), &mut bytes)?;
+        Gate::decode(u64::from_le_bytes(bytes)).ok()
+    }
+
+    /// RAM lies there, whatever the page tables say.
+    fn is_ram(&self, state: &State, address: u32) -> bool {
+        let mut byte = [0];
+        self.linear(state).read(address, &mut byte).is_some()
+    }
+}
+
+/// The stretch of returns to ring 3 with IF = 0 that the run is in.
+#[derive(Clone, Copy, Debug)]
+struct Closed {
+    /// The entry before the first of them.
+    after_sequence: u64,
+    /// Where it went.
+    eip: u32,
+    /// The EFLAGS that it popped.
+    eflags: u32,
+}
+
+/// What is kept during a run for its end.
+#[derive(Debug, Default)]
+pub struct Diagnosis {
+    /// The last exceptions; the slot of one is its count modulo [`KEPT`].
+    faults: [Option<Box<Fault>>; KEPT],
+    counted: usize,
+    /// The last entry of all.
+    last_entry: Option<(u64, Kind, Vector)>,
+    /// When it was, by the wall clock: only a time-out asks for it.
+    entered_at: Option<Instant>,
+    /// A return was seen behind the last entry.
+    returned: bool,
+    /// A fault of ring 3 was never returned from, and the kernel went on: it ends tasks so.
+    ends_tasks: bool,
+    /// The fault of ring 3 that was the last entry but one.
+    abandoned: Option<u64>,
+    closed: Option<Closed>,
+    /// The vectors that were entered.
+    used: Used,
+    repeated: Repeated,
+    io_map: Option<IoMap>,
+    /// TR and CR3 when the I/O map was looked at.
+    io_map_of: Option<(u32, u32)>,
+}
+
+impl Diagnosis {
+    /// The guest has stopped.
+    #[inline]
+    pub fn look(&mut self, machine: &Machine, state: &State, stop: Stop<'_>) {
+        match stop {
+            Stop::Entry(entry) => self.enter(machine, entry),
+            Stop::Return(returning) => self.leave(machine, state, returning),
+            _ => {}
+        }
+    }
+
+    #[inline]
+    fn enter(&mut self, machine: &Machine, entry: &Entry) {
+        if self.abandoned.take().is_some() && entry.from_outer_ring() {
+            self.ends_tasks = true;
+        }
+        self.last_entry = Some((entry.sequence, entry.kind, entry.vector));
+        self.entered_at = Some(Instant::now());
+        self.returned = false;
+        self.used.enter(entry);
+        if let Some(fault) = capture_fault(machine, entry) {
+            if fault.kind != Kind::External {
+                self.repeated.count(&fault);
+            }
+            self.faults[self.counted % KEPT] = Some(Box::new(fault));
+            self.counted += 1;
+        } else if entry.kind != Kind::External {
+            self.repeated.end();
+        }
+    }
+
+    #[inline]
+    fn leave(&mut self, machine: &Machine, state: &State, returning: &Return) {
+        self.returned = true;
+        self.used.leave(self.last_entry.map(|(.., vector)| vector));
+        if returning.ring() == 0 {
+            return;
+        }
+        // Another task goes on, by another frame than that of the fault.
+        if let Some(fault) = self.last_fault().filter(|fault| fault.ring == 3)
+            && fault.frame.get(Word::Eip) != returning.frame.get(Word::Eip)
+        {
+            self.abandoned = Some(fault.sequence);
+        }
+        let eflags = returning.frame.get(Word::Eflags).unwrap_or(0);
+        if Eflags(eflags).contains(Eflags::IF) {
+            self.closed = None;
+        } else if self.closed.is_none() {
+            self.closed = Some(Closed {
+                after_sequence: returning.after_sequence,
+                eip: returning.frame.get(Word::Eip).unwrap_or(0),
+                eflags,
+            });
+        }
+        if self.io_map_of != Some((state.tr.base, state.cr3)) {
+            self.io_map_of = Some((state.tr.base, state.cr3));
+            let linear = LinearMemory { memory: &machine.memory, paging: state.into() };
+            let map = IoMap::read(&linear, state, Eflags(eflags));
+            if self.io_map.as_ref().is_none_or(|known| !known.is_odd()) {
+                self.io_map = map;
+            }
+        }
+    }
+
+    /// Nothing has been entered for so long that what the guest does now is what it goes on doing, and not
+    /// the middle of a handler.
+    fn is_settled(&self) -> bool {
+        const LONG: Duration = Duration::from_millis(300);
+        self.entered_at.is_none_or(|at| at.elapsed() >= LONG)
+    }
+
+    /// The last entry, if it was an exception.
+    fn last_fault(&self) -> Option<&Fault> {
+        let (sequence, ..) = self.last_entry?;
+        self.fault(sequence)
+    }
+
+    /// An exception that was kept.
+    fn fault(&self, sequence: u64) -> Option<&Fault> {
+        self.faults.iter().flatten().map(Box::as_ref).find(|fault| fault.sequence == sequence)
+    }
+
+    /// What the whole run has to answer for, each with its place.
+    pub fn conclude(&self, aftermath: &Aftermath<'_>, history: &History) -> Vec<Placed> {
+        let mut found = Vec::new();
+        found.extend(death::shutdown(aftermath, history));
+        found.extend(lost::leads_nowhere(aftermath));
+        match self.repeated.finding(aftermath) {
+            Some(repeated) => found.push(repeated),
+            None => found.extend(ending::stopped_after_an_exception(self, aftermath)),
+        }
+        let told = found.iter().any(|(_, finding)| finding.rule == ending::RULE);
+        found.extend(self.used.exceptions_vector(aftermath).filter(|_| !told));
+        found.extend(self.used.no_iret(aftermath));
+        found.extend(waiting::what_waits(self, aftermath));
+        found.extend(io_map::ports_are_open(self.io_map.as_ref()));
+        found
+    }
+}

@@ -1,0 +1,157 @@
+//! What waits when the time allowed is up: interrupts in service, interrupts that nobody takes.
+//!
+//! ```text
+//!  device ─► request (IRR) ─► not masked ─► nothing of its rank in service (ISR) ─► IF = 1 ─► CPU
+//!                                              └ no EOI was written                └ closed for ever
+//! ```
+//! (8259A data sheet, "Interrupt Sequence" and "End of Interrupt".)
+
+use super::{Aftermath, Closed, Diagnosis, Placed};
+use crate::check::{Finding, Subject};
+use crate::devices::TIMER_IRQ;
+use crate::run::Ending;
+use ia32::{Eflags, Vector};
+
+const RULE: &str = "interrupt_controller";
+
+/// At a time-out no interrupt waits for what cannot come.
+pub(super) fn what_waits(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Placed> {
+    let unfinished = matches!(aftermath.end.ending, Ending::TimedOut | Ending::Stopped);
+    if !unfinished || !diagnosis.is_settled() {
+        return None;
+    }
+    let state = &aftermath.end.state;
+    let place = format!(
+        "the end, in ring {} (EIP {})",
+        state.cpl(),
+        aftermath.place(state.instruction_address())
+    );
+    let found = if state.eflags.contains(Eflags::IF) {
+        in_service(diagnosis, aftermath)
+    } else if state.cpl() == 3 {
+        closed_ring_3(diagnosis, aftermath)
+    } else {
+        closed_ring_0(diagnosis, aftermath)
+    };
+    found.map(|finding| (place, finding))
+}
+
+/// An interrupt is in service, and holds back the next of its own or of a lower rank.
+fn in_service(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Finding> {
+    let pic = aftermath.devices.pic();
+    let serving = (0..16).find(|irq| pic.in_service() & 1 << irq != 0 && *irq != 2)?;
+    let held: Vec<String> = (0..16)
+        .filter(|irq| pic.requests() & 1 << irq != 0 && *irq != 2 && !pic.is_masked(*irq))
+        .map(|irq| format!("IRQ {irq}"))
+        .collect();
+    // The lines of others do not wait for it.
+    if held.is_empty() || pic.pending() {
+        return None;
+    }
+    let vector = Vector(pic.vector(serving));
+    let entry = diagnosis
+        .used
+        .last(vector)
+        .map_or_else(String::new, |sequence| format!(" since entry #{sequence}"));
+    let both = serving >= 8;
+    Some(
+        Finding::new(
+            RULE,
+            Subject::Kernel,
+            format!("IRQ {serving} is in service{entry}, and no EOI was written"),
+            "an EOI from each handler, on each way out of it",
+            format!(
+                "in service {:04x}, requested {:04x}: {} waits",
+                pic.in_service(),
+                pic.requests(),
+                held.join(", ")
+            ),
+        )
+        .because("the 8259 lets no interrupt of the same or a lower rank through until then")
+        .advise(if both {
+            "write 0x20 to port 0xa0 and to port 0x20 before the handler of vector returns"
+                .replace("vector", &format!("vector {:#04x}", vector.0))
+        } else {
+            format!(
+                "write 0x20 to port 0x20 before the handler of vector {:#04x} returns",
+                vector.0
+            )
+        }),
+    )
+}
+
+/// What is requested, or is going to be by the timer.
+fn waits(aftermath: &Aftermath<'_>) -> Option<String> {
+    let pic = aftermath.devices.pic();
+    if let Some(irq) =
+        (0..16).find(|irq| pic.requests() & 1 << irq != 0 && *irq != 2 && !pic.is_masked(*irq))
+    {
+        return Some(format!("IRQ {irq} waits"));
+    }
+    aftermath.devices.next_deadline().map(|_| format!("IRQ {TIMER_IRQ}, the timer's, waits"))
+}
+
+/// Ring 3 cannot open interrupts again, unless its IOPL is 3 (SDM vol. 3A, "Masking maskable hardware
+/// interrupts").
+fn closed_ring_3(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Finding> {
+    let state = &aftermath.end.state;
+    if state.eflags.iopl() == 3 {
+        return None;
+    }
+    let waits = waits(aftermath)?;
+    let origin = match diagnosis.closed {
+        Some(Closed { after_sequence: 0, eflags, .. }) => {
+            format!("from the frame that the first IRET popped, EFLAGS {eflags:08x}")
+        }
+        Some(Closed { after_sequence, eflags, .. }) => {
+            format!(
+                "from the frame that the IRET after #{after_sequence} popped, EFLAGS {eflags:08x}"
+            )
+        }
+        None => "by a return that was not seen".into(),
+    };
+    let entry = diagnosis
+        .closed
+        .map_or_else(String::new, |closed| format!("; it went to {}", aftermath.place(closed.eip)));
+    Some(
+        Finding::new(
+            RULE,
+            Subject::Kernel,
+            format!("ring 3 runs with IF=0 and nothing can interrupt it: {waits}"),
+            "IF = 1 in the EFLAGS that a task starts with: 00000202",
+            format!("EFLAGS {:08x}", state.eflags.0),
+        )
+        .because(format!("IF is 0 {origin}{entry}"))
+        .advise("set IF (0x200) in the EFLAGS of a new task's frame"),
+    )
+}
+
+/// The kernel runs with interrupts closed, and something waits. A note: it may be about to open them.
+fn closed_ring_0(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Finding> {
+    // An exception that nothing returned from says more.
+    if diagnosis.last_fault().is_some() && !diagnosis.returned {
+        return None;
+    }
+    let waits = waits(aftermath)?;
+    let state = &aftermath.end.state;
+    let handler = match diagnosis.last_entry {
+        Some((sequence, _, vector)) if !diagnosis.returned => {
+            format!(
+                "in the handler of #{sequence}, vector {:#04x}, interrupts are still closed",
+                vector.0
+            )
+        }
+        _ => "nothing opens interrupts again".into(),
+    };
+    Some(
+        Finding::new(
+            RULE,
+            Subject::Kernel,
+            format!("the kernel goes on with IF=0: {waits}"),
+            "interrupts open where the kernel waits",
+            format!("EFLAGS {:08x}", state.eflags.0),
+        )
+        .because(handler)
+        .as_note(),
+    )
+}
