@@ -11,6 +11,7 @@ mod frame;
 mod operand;
 mod switch;
 
+pub(crate) use capture::event_arrived;
 pub use capture::{Scene, capture_entry, capture_return};
 pub use event::{CodeBytes, Kind};
 pub use exact::{Account, Exact, KnownBytes, Touch};

@@ -23,7 +23,7 @@
 //! afterwards, and the #DB injected.
 
 use super::step::{Stepping, classify, is_quiet};
-use super::{Observer, Run};
+use super::{Observer, Run, Stop};
 use crate::entry::{Done, Entry, Exact, Kind, PendingSwitch, capture_return};
 use crate::machine::{ChangedByte, Exit, MachineError};
 use crate::probe::{Iret, loads_trap_flag, raised_event};
@@ -338,6 +338,7 @@ impl Run {
             returning.done = Some(Box::new(Done { exact, after: *after }));
         }
         self.ring = Some(returning.ring());
+        observer.look(&self.machine, &returning.state, Stop::Return(&returning));
         observer.leave(&returning);
     }
 }

@@ -1,7 +1,9 @@
 //! The guest has stopped at a probe: entry, return, or task switch.
 
 use super::{Observer, Run, Stop};
-use crate::entry::{PendingSwitch, Scene, capture_entry, capture_return, capture_switch};
+use crate::entry::{
+    PendingSwitch, Scene, capture_entry, capture_return, capture_switch, event_arrived,
+};
 use crate::machine::{Exit, MachineError};
 use crate::probe::Passed;
 
@@ -61,7 +63,10 @@ impl Run {
             let (iret, far_jump) = (site.iret.filter(|_| !exact), site.far_jump);
             loads_idt = site.loads_idt;
             passes_itself = self.probes.passes_itself(site);
-            if !site.vectors.is_empty() {
+            let arrived = !site.vectors.is_empty()
+                && (site.iret.is_none()
+                    || event_arrived(&self.probes, &self.machine, &site.vectors, &state, &scene));
+            if arrived {
                 let entry = capture_entry(&self.machine, &self.probes, &site.vectors, state, scene);
                 if let Some(mut entry) = entry {
                     if let Some(witness) = witness {
