@@ -3,6 +3,7 @@
 use super::arguments::RunOptions;
 use super::failure::Failure;
 use esp0::boot::{self, Boot, KernelFile, ModuleFile};
+use esp0::check::Objects;
 use esp0::guests;
 use esp0::machine::Memory;
 use std::borrow::Cow;
@@ -51,6 +52,11 @@ impl Input {
             }
         };
         Ok(Input { kernel, bytes, modules, command_line: options.cmdline.clone(), carried })
+    }
+
+    /// Where the kernel's variables lie.
+    pub(super) fn objects(&self) -> Objects {
+        Objects::of_elf32(&self.bytes)
     }
 
     /// Loads the kernel and its modules.

@@ -65,7 +65,8 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     } else {
         Box::new(BufWriter::new(Closable::new(io::stdout().lock())))
     };
-    let mut report = Report::new(out, Checker::new(&backend)).with_trace(trace).with_style(
+    let checker = Checker::new(&backend).with_objects(input.objects());
+    let mut report = Report::new(out, checker).with_trace(trace).with_style(
         colour,
         options.frames.into(),
         options.quiet || options.interactive,

@@ -5,9 +5,10 @@ use super::{Colour, FindingText, JsonLines, Summary, event_name, picture, task_n
 use crate::check::{Checker, Judgement};
 use crate::entry::{Entry, Return, TaskSwitch};
 use crate::host::Backend;
+use crate::machine::{LinearMemory, Machine};
 use crate::probe::Census;
-use crate::run::{Ending, Observer, StackLoad};
-use ia32::Word;
+use crate::run::{Ending, Observer, StackLoad, Stop};
+use ia32::{State, Word};
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
@@ -205,6 +206,16 @@ impl<W: Write> Report<W> {
 }
 
 impl<W: Write> Observer for Report<W> {
+    #[inline]
+    fn look(&mut self, machine: &Machine, state: &State, stop: Stop<'_>) {
+        let linear = LinearMemory { memory: &machine.memory, paging: state.into() };
+        match stop {
+            Stop::Entry(entry) => self.checker.look_at_entry(&linear, entry),
+            Stop::Return(returning) => self.checker.look_at_return(&linear, returning),
+            _ => {}
+        }
+    }
+
     fn console(&mut self, bytes: &[u8]) {
         if self.raw_console {
             let written = self.out.write_all(bytes).and_then(|()| self.out.flush());
