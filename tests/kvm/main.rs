@@ -11,5 +11,6 @@ mod plants;
 mod processor;
 mod program;
 mod repeating;
+mod stacks;
 mod userland;
 mod workload;
