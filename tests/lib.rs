@@ -7,9 +7,11 @@
 //! | `seen` | all that was seen while it ran, and the questions that tests ask of it |
 //! | `words` | the two frames that a failing test prints: expected and pushed |
 //! | `kernels` | kernels and programs of a few instructions, made here from bytes |
+//! | `compiled` | kernels in C, built by this machine's compiler |
 //! | `binary` | the program `esp0` itself, as a user starts it |
 
 pub mod binary;
+pub mod compiled;
 pub mod experiment;
 pub mod host;
 pub mod kernels;
@@ -17,6 +19,7 @@ pub mod seen;
 pub mod words;
 
 pub use binary::{Output, esp0};
+pub use compiled::compiled;
 pub use experiment::Experiment;
 pub use host::host;
 pub use seen::{Event, Seen};

@@ -1,13 +1,14 @@
 //! All that was seen while a guest ran, and the questions that tests ask of it.
 
 use crate::words::frames;
-use esp0::check::{Checker, Finding, Judgement};
+use esp0::check::{Checker, Finding, Judgement, Objects};
 use esp0::entry::{Entry, Return, Returned, TaskSwitch};
 use esp0::host::Backend;
+use esp0::machine::{LinearMemory, Machine};
 use esp0::probe::Census;
-use esp0::run::{Counters, End, Ending, Observer, Run, StackLoad};
+use esp0::run::{Counters, End, Ending, Observer, Run, StackLoad, Stop};
 use esp0::trace::{Colour, FindingText, event_name};
-use ia32::Word;
+use ia32::{State, Word};
 use std::fmt::Write;
 
 /// An entry, a return or a task switch by hardware, and what the rules said of it.
@@ -45,9 +46,9 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    pub(crate) fn new(backend: &Backend) -> Self {
+    pub(crate) fn new(backend: &Backend, objects: Objects) -> Self {
         Recorder {
-            checker: Checker::new(backend),
+            checker: Checker::new(backend).with_objects(objects),
             events: Vec::new(),
             stack_loads: Vec::new(),
             console: Vec::new(),
@@ -67,6 +68,15 @@ impl Recorder {
 }
 
 impl Observer for Recorder {
+    fn look(&mut self, machine: &Machine, state: &State, stop: Stop<'_>) {
+        let linear = LinearMemory { memory: &machine.memory, paging: state.into() };
+        match stop {
+            Stop::Entry(entry) => self.checker.look_at_entry(&linear, entry),
+            Stop::Return(returning) => self.checker.look_at_return(&linear, returning),
+            _ => {}
+        }
+    }
+
     fn console(&mut self, bytes: &[u8]) {
         self.console.extend_from_slice(bytes);
     }

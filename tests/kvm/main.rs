@@ -18,6 +18,7 @@ mod plants;
 mod processor;
 mod program;
 mod repeating;
+mod stacks;
 mod telling;
 mod userland;
 mod workload;

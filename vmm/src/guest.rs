@@ -17,7 +17,7 @@
 //! beside what came.
 
 use crate::boot::{self, BootError, KernelFile, ModuleFile};
-use crate::check::{Checker, Finding, Judgement};
+use crate::check::{Checker, Finding, Judgement, Objects};
 use crate::devices::Devices;
 use crate::entry::{Entry, Return, TaskSwitch};
 use crate::host::Backend;
@@ -188,6 +188,7 @@ impl Setup {
             .collect();
         let boot = boot::load(machine.memory.all(), kernel, &modules, &self.command_line)?;
         machine.vcpu.set_state(&entry_state(&boot.entry));
+        let objects = Objects::of_elf32(&self.kernel);
         let options = Options {
             clock: self.clock,
             probes: self.probes,
@@ -200,7 +201,7 @@ impl Setup {
             symbols: boot.image.symbols,
             names: Symbols::none().with_kernel(self.kernel),
             known: Known {
-                checker: Checker::new(&backend),
+                checker: Checker::new(&backend).with_objects(objects),
                 findings: Vec::new(),
                 notes: Vec::new(),
                 console: Vec::new(),
@@ -300,6 +301,8 @@ impl Guest {
         loop {
             match self.run.next_event()? {
                 Event::Entry(entry) => {
+                    let linear = self.run.machine().linear();
+                    self.known.checker.look_at_entry(&linear, &entry);
                     let judgement = self.known.checker.entry(&entry);
                     let place = format!(
                         "#{} {} in {} (EIP {:08x})",
@@ -312,6 +315,8 @@ impl Guest {
                     return Ok(Judged::Entry(entry, judgement));
                 }
                 Event::Return(returning) => {
+                    let linear = self.run.machine().linear();
+                    self.known.checker.look_at_return(&linear, &returning);
                     let judgement = self.known.checker.leave(&returning);
                     self.keep(&format!("IRET after #{}", returning.after_sequence), &judgement);
                     return Ok(Judged::Return(returning, judgement));

@@ -380,6 +380,7 @@ impl Observer for Recorder {
                 }
             }
             Stop::Entry(entry) => {
+                self.checker.look_at_entry(&linear, entry);
                 self.sight = self.sight(machine, state);
                 self.sight.code = entry.code.linear.and_then(|at| code_at(&linear, at));
                 if entry.origin.ring == 3 {
@@ -393,6 +394,7 @@ impl Observer for Recorder {
                 }
             }
             Stop::Return(returning) => {
+                self.checker.look_at_return(&linear, returning);
                 self.sight = self.sight(machine, state);
                 let eip = returning.frame.get(ia32::Word::Eip).unwrap_or(0);
                 self.sight.code = code_at(&linear, eip);

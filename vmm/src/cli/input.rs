@@ -4,6 +4,7 @@ use super::arguments::RunOptions;
 use super::failure::Failure;
 use super::files::{FileId, read};
 use esp0::boot::{self, Boot, KernelFile, ModuleFile};
+use esp0::check::Objects;
 use esp0::guests;
 use esp0::machine::Memory;
 use esp0::symbols::{Symbols, linked_entry};
@@ -82,6 +83,11 @@ impl Input {
         }
         let command_line = options.cmdline.clone();
         Ok(Input { kernel, bytes, modules, command_line, symbols, carried, files })
+    }
+
+    /// Where the kernel's variables lie.
+    pub(super) fn objects(&self) -> Objects {
+        Objects::of_elf32(&self.bytes)
     }
 
     /// Loads the kernel and its modules.

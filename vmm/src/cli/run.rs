@@ -101,7 +101,8 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     } else {
         Box::new(BufWriter::new(out))
     };
-    let mut report = Report::new(out, Checker::new(&backend))
+    let checker = Checker::new(&backend).with_objects(input.objects());
+    let mut report = Report::new(out, checker)
         .with_trace(trace)
         .with_console_file(console)
         .with_columns(columns)

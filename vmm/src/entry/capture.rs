@@ -1,10 +1,12 @@
 //! From a stop to a value.
 
 use super::event::{CodeBytes, Kind, classify, linear_eip};
+use super::operand::register_value;
 use super::{Entry, Frame, InnerStack, Origin, OriginSource, Return};
 use crate::machine::{LinearMemory, Machine};
-use crate::probe::{Idt, Iret, Probes};
+use crate::probe::{Iret, Probes};
 use ia32::{Eflags, FrameShape, Gate, Selector, State, Table, TssWidth, Vector, Word};
+use iced_x86::{Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic};
 
 /// What is known of a stop beside the stop itself.
 #[derive(Debug, Default)]
@@ -32,7 +34,7 @@ pub fn capture_entry(
     scene: Scene,
 ) -> Option<Entry> {
     let linear = LinearMemory { memory: &machine.memory, paging: (&state).into() };
-    let (vector, gate) = choose(vectors, probes.idt(), &linear, &state, &scene)?;
+    let (vector, gate) = choose(vectors, probes, &linear, &state, &scene)?;
     let external = scene.injected.as_ref().is_some_and(|(injected, _)| *injected == vector);
     let before = scene.injected.map(|(_, before)| before).or(scene.before);
     let word_size = gate.kind.word_size();
@@ -44,11 +46,16 @@ pub fn capture_entry(
     let error_code = vector.has_error_code()
         && !external
         && !pushed_by_software(probes, &linear, &state, address, vector, &gate);
+    let came_from = scene.ring.filter(|_| {
+        before.is_some()
+            || external
+            || !refuses_iret(probes, &linear, &state, address, error_code, word_size)
+    });
     let mut shape = FrameShape {
         changes_stack: before
             .as_ref()
             .map(|before| before.cpl())
-            .or(scene.ring)
+            .or(came_from)
             .is_some_and(|ring| ring > state.cpl()),
         from_virtual_8086: false,
         error_code,
@@ -58,7 +65,7 @@ pub fn capture_entry(
     // A 16-bit frame has lost VM.
     let pushed_vm = word_size == 4
         && frame.get(Word::Eflags).is_some_and(|eflags| Eflags(eflags).contains(Eflags::VM));
-    let origin = match (&before, scene.ring) {
+    let origin = match (&before, came_from) {
         (Some(before), _) => Origin {
             ring: before.cpl(),
             virtual_8086: before.virtual_8086(),
@@ -151,15 +158,132 @@ pub fn capture_return(
     Return { after_sequence, time, state, frame }
 }
 
+/// Whether an event has brought the processor to a place that is the target of the gates of `vectors` and
+/// an IRET as well: the default handler that does nothing, and the end that other handlers share. Who
+/// gets there by falling through has not been interrupted again.
+pub(crate) fn event_arrived(
+    probes: &Probes,
+    machine: &Machine,
+    vectors: &[u8],
+    state: &State,
+    scene: &Scene,
+) -> bool {
+    if scene.injected.is_some() {
+        return true;
+    }
+    let linear = LinearMemory { memory: &machine.memory, paging: state.into() };
+    let pushed = match &scene.before {
+        Some(before) if before.cpl() > state.cpl() => return true,
+        // From the same ring three words have been pushed, or four.
+        Some(before) => {
+            let bytes = before.general.esp.wrapping_sub(state.general.esp);
+            return matches!(bytes, 12 | 16) && before.eip != state.eip;
+        }
+        None if scene.ring.is_some_and(|ring| ring > state.cpl()) => return true,
+        None => state.stack_address(),
+    };
+    // In the kernel, and nothing was injected: INT n leads there, if anything does.
+    let (Some(eip), Some(cs)) = (linear.read_u32(pushed), linear.read_u32(pushed.wrapping_add(4)))
+    else {
+        return false;
+    };
+    let mut bytes = [0; 2];
+    Selector(cs as u16).rpl() == state.cpl()
+        && probes.read_code(&linear, state.cs().base.wrapping_add(eip).wrapping_sub(2), &mut bytes)
+            == 2
+        && bytes[0] == 0xcd
+        && vectors.contains(&bytes[1])
+}
+
+/// Whether the words at `address` are those of a fault at an IRET of this very ring: the return that was
+/// to leave it has not happened. From an outer ring the processor pushes that ring's CS.
+fn refuses_iret(
+    probes: &Probes,
+    linear: &LinearMemory<'_>,
+    state: &State,
+    address: u32,
+    error_code: bool,
+    word_size: u32,
+) -> bool {
+    let shape =
+        FrameShape { changes_stack: false, from_virtual_8086: false, error_code, word_size };
+    let frame = Frame::read(linear, address, shape);
+    if !error_code || frame.selector(Word::Cs).is_none_or(|cs| Selector(cs).rpl() != state.cpl()) {
+        return false;
+    }
+    let Some(eip) = linear_eip(linear, state, &frame) else { return false };
+    let mut code = [0; 2];
+    let count = probes.read_code(linear, eip, &mut code);
+    matches!(code[..count], [0xcf, ..] | [0x66, 0xcf])
+}
+
+/// How well a vector explains what is on the stack, where several lead to one place: the instruction
+/// that was interrupted can raise it, and its error code lies where it has to.
+fn fits(vector: Vector, probes: &Probes, linear: &LinearMemory<'_>, state: &State) -> bool {
+    let top = state.stack_address();
+    let skip = if vector.has_error_code() { 4 } else { 0 };
+    let (Some(eip), Some(cs)) =
+        (linear.read_u32(top.wrapping_add(skip)), linear.read_u32(top.wrapping_add(skip + 4)))
+    else {
+        return false;
+    };
+    let Some(code) = linear.descriptor(state, Selector(cs as u16)) else { return false };
+    if !matches!(code.kind(), ia32::DescriptorKind::Code { .. }) {
+        return false;
+    }
+    let at = code.base().wrapping_add(eip);
+    let mut bytes = [0; 15];
+    let count = probes.read_code(linear, at, &mut bytes);
+    let mut decoder = Decoder::with_ip(32, &bytes[..count], u64::from(at), DecoderOptions::NONE);
+    let instruction = decoder.decode();
+    let mut behind = [0; 1];
+    let last =
+        (probes.read_code(linear, at.wrapping_sub(1), &mut behind) == 1).then_some(behind[0]);
+    let error = linear.read_u32(top).unwrap_or(0);
+    match vector {
+        Vector::DE => {
+            matches!(instruction.mnemonic(), Mnemonic::Div | Mnemonic::Idiv | Mnemonic::Aam)
+        }
+        Vector::UD => instruction.is_invalid() || instruction.mnemonic() == Mnemonic::Ud2,
+        Vector::BP => last == Some(0xcc),
+        Vector::OF => last == Some(0xce),
+        Vector::DB => last == Some(0xf1),
+        // Bits above the fifth are reserved, and so is the access that faulted: the instruction has one.
+        Vector::PF => {
+            let esp = if Selector(cs as u16).rpl() > state.cpl() {
+                linear.read_u32(top.wrapping_add(16)).unwrap_or(0)
+            } else {
+                top.wrapping_add(16)
+            };
+            let mut before = *state;
+            before.general.esp = esp;
+            error < 0x20
+                && (state.cr2.wrapping_sub(at) < 15
+                    || !instruction.is_invalid() && reaches(&instruction, &before, state.cr2))
+        }
+        Vector::GP => error < 0x1_0000 && !instruction.is_invalid(),
+        _ => false,
+    }
+}
+
+/// Whether one of the instruction's operands lies at `address`, or begins a little before.
+fn reaches(instruction: &Instruction, state: &State, address: u32) -> bool {
+    InstructionInfoFactory::new().info(instruction).used_memory().iter().any(|memory| {
+        let at = memory
+            .virtual_address(0, |register, _, _| register_value(state, register).map(u64::from));
+        at.is_some_and(|at| address.wrapping_sub(at as u32) < 64)
+    })
+}
+
 /// The vector that was delivered, of those whose gates lead to the same place.
 fn choose(
     vectors: &[u8],
-    idt: &Idt,
+    probes: &Probes,
     linear: &LinearMemory<'_>,
     state: &State,
     scene: &Scene,
 ) -> Option<(Vector, Gate)> {
-    let with_gate = |vector: u8| idt.gate(vector).map(|gate| (Vector(vector), gate));
+    let with_gate = |vector: u8| probes.idt().gate(vector).map(|gate| (Vector(vector), gate));
     if let [only] = vectors {
         return with_gate(*only);
     }
@@ -177,7 +301,15 @@ fn choose(
     {
         return with_gate(bytes[1]);
     }
-    vectors.iter().find_map(|vector| with_gate(*vector))
+    // An exception, told by its instruction; where none fits, the kind of the event will say so.
+    let fitting = |wanted: &[Vector]| {
+        let found = wanted
+            .iter()
+            .find(|vector| vectors.contains(&vector.0) && fits(**vector, probes, linear, state));
+        found.and_then(|vector| with_gate(vector.0))
+    };
+    let told = [Vector::UD, Vector::DE, Vector::BP, Vector::OF, Vector::DB, Vector::PF, Vector::GP];
+    fitting(&told).or_else(|| vectors.iter().find_map(|vector| with_gate(*vector)))
 }
 
 /// SS0:ESP0 of the current TSS.

@@ -105,15 +105,23 @@ impl Frame {
         &self.words[..self.shape.words().len()]
     }
 
-    /// The words, error codes aside, are the same.
+    /// IRET makes the same of both: the words, error codes aside, are the same. Of a selector the lower
+    /// half counts; what lies above it is ignored (SDM vol. 2A, POP and IRET: 16 bits of the word are
+    /// loaded).
     #[inline]
     pub fn pops_as(&self, other: &Frame) -> bool {
         let skip = |frame: &Frame| usize::from(frame.shape.error_code);
         let count = self.shape.words().len() - skip(self);
-        count == other.shape.words().len() - skip(other)
-            && self.complete()
-            && other.complete()
-            && self.words[skip(self)..][..count] == other.words[skip(other)..][..count]
+        if count != other.shape.words().len() - skip(other) || !self.complete() || !other.complete()
+        {
+            return false;
+        }
+        let (mine, others) = (&self.words[skip(self)..][..count], &other.words[skip(other)..]);
+        mine.iter().zip(others).enumerate().all(|(index, (mine, other))| {
+            // EIP CS EFLAGS ESP SS ES DS FS GS
+            let mask = if index == 1 || index > 3 { 0xffff } else { u32::MAX };
+            (mine ^ other) & mask == 0
+        })
     }
 
     /// All words could be read.
@@ -156,6 +164,11 @@ mod tests {
         assert_eq!((five.end(), five.address_of(Word::Esp)), (0x1014, Some(0x100c)));
         let other = five.with(Word::Ss, 0x23).with(Word::ErrorCode, 7);
         assert_eq!((other.get(Word::Ss), other.get(Word::Esp)), (Some(0x23), Some(0x103)));
+        // IRET loads sixteen bits of a selector.
+        assert!(five.pops_as(&five.with(Word::Ss, 0xbeef_0104).with(Word::Cs, 0x1234_0101)));
+        assert!(
+            !five.pops_as(&five.with(Word::Ss, 0x105)) && !five.pops_as(&five.with(Word::Eip, 0))
+        );
         shape.error_code = true;
         let six = Frame::read(&linear, 0x1000, shape);
         assert_eq!(six.get(Word::ErrorCode), Some(0x100));

@@ -13,6 +13,7 @@ mod operand;
 mod switch;
 mod walk;
 
+pub(crate) use capture::event_arrived;
 pub use capture::{Scene, capture_entry, capture_return};
 pub use event::{CodeBytes, Kind};
 pub(crate) use exact::operands;

@@ -3,7 +3,7 @@
 use super::departure::{Cause, Departure};
 use super::{Event, Follow, Outward, Pace, Phase, Run, Step, Turn};
 use crate::entry::{
-    PendingSwitch, Scene, TaskSwitch, capture_entry, capture_return, capture_switch,
+    PendingSwitch, Scene, TaskSwitch, capture_entry, capture_return, capture_switch, event_arrived,
 };
 use crate::machine::Exit;
 use crate::probe::{NO_OP_LENGTH, Passed};
@@ -127,6 +127,7 @@ impl Run {
         if site.vectors.is_empty() {
             return Ok(None);
         }
+        let ends_others = site.iret.is_some();
         let mut scene = Scene {
             sequence: self.sequence + 1,
             time: self.clock.instructions(),
@@ -144,6 +145,11 @@ impl Run {
             }
             None => None,
         };
+        // A bare IRET may be the default handler and the end of all others.
+        let (probes, machine) = (&self.probes, &self.machine);
+        if ends_others && !event_arrived(probes, machine, &site.vectors, &stop.state, &scene) {
+            return Ok(None);
+        }
         let entry = capture_entry(&self.machine, &self.probes, &site.vectors, stop.state, scene);
         let Some(mut entry) = entry else { return Ok(None) };
         if let (Some(cause), Some(changed)) = (cause, changed) {

@@ -10,7 +10,7 @@ use crate::check::diagnosis::{Aftermath, Diagnosis};
 use crate::check::{Checker, Degree, Judgement};
 use crate::entry::{Entry, Return, Returned, TaskSwitch};
 use crate::host::Backend;
-use crate::machine::Machine;
+use crate::machine::{LinearMemory, Machine};
 use crate::probe::Census;
 use crate::run::{Ending, Observer, StackLoad, Stop};
 use crate::symbols::Symbols;
@@ -370,7 +370,14 @@ impl<W: Write> Report<W> {
 }
 
 impl<W: Write> Observer for Report<W> {
+    #[inline]
     fn look(&mut self, machine: &Machine, state: &State, stop: Stop<'_>) {
+        let linear = LinearMemory { memory: &machine.memory, paging: state.into() };
+        match stop {
+            Stop::Entry(entry) => self.checker.look_at_entry(&linear, entry),
+            Stop::Return(returning) => self.checker.look_at_return(&linear, returning),
+            _ => {}
+        }
         self.diagnosis.look(machine, state, stop);
     }
 

@@ -89,6 +89,7 @@ impl Summary {
         } else {
             self.same += 1;
         }
+        self.returns -= u64::from(judgement.refuses_return);
         self.exact_entries += u64::from(is_decided(entry.exact.as_deref()));
         self.judged(judgement);
         let key = (entry.vector, entry.kind, entry.origin.ring);
@@ -241,6 +242,22 @@ impl Summary {
             }
         };
         row("returns", format!("{:<8} {unpopped}", self.returns).trim_end());
+        if history.refused_returns() > 0 {
+            row(
+                "refused",
+                &format!("{:<8} IRETs: they returned to nobody", history.refused_returns()),
+            );
+        }
+        if history.missed_returns() > 0 {
+            row(
+                "missed",
+                &format!(
+                    "{:<8} returns to ring 3 that esp0 has not seen: by an IRET that it has not found, by \
+                     RETF or SYSEXIT",
+                    history.missed_returns()
+                ),
+            );
+        }
         if self.switches > 0 {
             row(
                 "switches",
@@ -249,6 +266,13 @@ impl Summary {
                     self.switches,
                     switcher(backend.authority)
                 ),
+            );
+        }
+        if history.copies_frames() {
+            row(
+                "design",
+                "frames are popped out of copies: no task has a kernel stack to itself, and what concerns \
+                 such stacks is not judged",
             );
         }
         let mut heading = "stacks";

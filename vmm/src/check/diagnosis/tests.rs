@@ -43,7 +43,7 @@ fn world() -> World {
         memory,
         state: ring(3),
         devices: Devices::new(0x10_0000),
-        probes: Probes::new(Choice::None, 0),
+        probes: Probes::new(Choice::None, crate::probe::DebugRegisters::NONE),
     };
     for vector in 0..0x30 {
         world.gate(vector, 0x0000_8e00_0008_6000);

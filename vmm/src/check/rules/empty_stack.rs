@@ -1,58 +1,102 @@
+use crate::check::history::LastReturn;
 use crate::check::{Finding, Findings, History, Subject};
 use crate::entry::Entry;
 
 /// How far ESP0 may be off to be taken for a miscalculated top of the same stack.
-const NEAR: u32 = 1024;
+const NEAR: u32 = 64;
 
 /// An entry from ring 3 finds the kernel stack empty.
 ///
 /// The processor reads SS0:ESP0 and never writes them, so every entry starts at the same place. A
 /// return to ring 3 empties the stack of the task that it resumes, and so tells where that is: the
 /// next entry has to start there (SDM vol. 3A, "Exception- or interrupt-handler procedures"). Only a
-/// frame made by hand, from which a new task starts, may lie on another stack. Broken on purpose by
-/// the guest `broken` with `plant=esp0_off_by_four`, `esp0_above_by_four` and `esp0_boot_stack`.
+/// frame made by hand, from which a new task starts, may lie on another stack, or anywhere on one that is
+/// given up with it. Broken on purpose by the guest `broken` with `plant=esp0_off_by_four`,
+/// `esp0_above_by_four` and `esp0_boot_stack`.
+///
+/// Not judged: frames popped out of copies, which say nothing of any stack.
 #[inline]
 pub(crate) fn stack_is_empty(entry: &Entry, history: &History, findings: &mut Findings) {
-    if !entry.from_outer_ring() {
+    if !entry.from_outer_ring() || history.copies_frames() {
         return;
     }
     let (Some(stack), Some(last)) = (entry.inner_stack, history.last_return()) else { return };
-    if last.ring <= entry.after.cpl() {
+    let top = entry.after.ss().base.wrapping_add(stack.esp);
+    if last.ring <= entry.after.cpl()
+        || last.of_copy
+        || top == last.stack_end
+        || history.glance().words_are_kept == Some(true)
+    {
         return;
     }
-    let top = entry.after.ss().base.wrapping_add(stack.esp);
     let off = top.wrapping_sub(last.stack_end) as i32;
     let near = off.unsigned_abs() <= NEAR;
-    if off == 0 || !near && (!last.of_entry || findings.has("suspended_stack")) {
-        return;
+    if last.of_entry {
+        if near || !findings.has("suspended_stack") {
+            findings.add(finding(entry, last, history, off, near));
+        }
+    } else if near && is_an_end(last.stack_end, top) {
+        let finding = finding(entry, last, history, off, near);
+        // A few bytes lost, always the same ones, hurt nobody.
+        findings.add(if off < 0 { finding.as_note() } else { finding });
     }
+}
+
+/// Whether `end` rather than `esp0` is where a stack ends: stacks end at round addresses. A frame that was
+/// pushed somewhere on the stack that the kernel started on ends anywhere.
+fn is_an_end(end: u32, esp0: u32) -> bool {
+    end.trailing_zeros() >= 8 && esp0.trailing_zeros() < end.trailing_zeros()
+}
+
+#[cold]
+fn finding(entry: &Entry, last: &LastReturn, history: &History, off: i32, near: bool) -> Finding {
+    let esp0 = entry.inner_stack.map_or(0, |stack| stack.esp);
     let size = entry.frame.shape.size();
-    let (sentence, reason) = match (near, off < 0) {
+    let (sentence, reason, advice) = match (near, off < 0) {
         (true, true) => (
             "entered on a kernel stack that is not empty",
             format!("ESP0 is {} bytes below the top of the stack", -off),
+            "store the address behind the stack's last byte in TSS.ESP0",
         ),
         (true, false) => (
             "entered above the top of the kernel stack",
             format!("ESP0 is {off} bytes above it: what lies there is overwritten"),
+            "store the address behind the stack's last byte in TSS.ESP0",
         ),
         (false, _) => (
             "entered on another kernel stack than the one that the last return left",
-            "ESP0 has changed, or had not been set for this task, since it was entered last".into(),
+            another_stack(entry, last, history),
+            "at a switch take the frame to return to and ESP0 from the same task; a child's saved stack \
+             pointer has to point into its own stack",
         ),
     };
-    findings.add(
-        Finding::new(
-            "empty_stack",
-            Subject::Kernel,
-            sentence,
-            format!(
-                "ESP {:08x}  (the last return left the stack empty at {:08x})",
-                last.stack_end.wrapping_sub(size),
-                last.stack_end
-            ),
-            format!("ESP {:08x}  (ESP0 {:08x})", entry.after.general.esp, stack.esp),
-        )
-        .because(reason),
-    );
+    Finding::new(
+        "empty_stack",
+        Subject::Kernel,
+        sentence,
+        format!(
+            "ESP {:08x}  (the last return left the stack empty at {:08x})",
+            last.stack_end.wrapping_sub(size),
+            last.stack_end
+        ),
+        format!("ESP {:08x}  (ESP0 {esp0:08x})", entry.after.general.esp),
+    )
+    .because(reason)
+    .advise(advice)
+}
+
+/// Whose stack the frame lay in, and whose ESP0 names.
+fn another_stack(entry: &Entry, last: &LastReturn, history: &History) -> String {
+    let esp0 = entry.inner_stack.map_or(0, |stack| stack.esp);
+    let owner = last.task.map_or("another task".to_owned(), |task| format!("task {}", task.0));
+    let named = match history.owner(entry.frame.address) {
+        Some(task) if Some(task) != last.task => format!("the stack of task {}", task.0),
+        _ => "a stack that no task has used".to_owned(),
+    };
+    format!(
+        "the last return popped its frame in the stack of {owner}, which ends at {:08x}, while ESP0 \
+         {esp0:08x} names {named}: a task was made that resumes from its parent's frame, or ESP0 was \
+         changed without a switch",
+        last.stack_end
+    )
 }

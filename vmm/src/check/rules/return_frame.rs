@@ -1,6 +1,7 @@
+use super::refused_iret::is_too_narrow;
 use crate::check::{Finding, Findings, History, LiveFrame, Subject};
 use crate::entry::{Kind, Return};
-use ia32::{Eflags, Word};
+use ia32::{Eflags, Vector, Word};
 
 /// What a kernel has no reason to change for a task that it sends elsewhere.
 const PRIVILEGED: Eflags = Eflags(Eflags::IF.0 | Eflags::IOPL.0 | Eflags::NT.0 | Eflags::VM.0);
@@ -10,21 +11,37 @@ const PRIVILEGED: Eflags = Eflags(Eflags::IF.0 | Eflags::IOPL.0 | Eflags::NT.0 |
 /// A kernel may send a task elsewhere: EIP and ESP both change when it starts a program or delivers a
 /// signal, and CS, SS and the privileged flags do not; EIP alone when it restarts or skips the instruction of a system call or a fault; the
 /// status flags when a system call answers in them. All else is corruption, and after an external
-/// interrupt everything is. Broken on purpose by the guest `broken` with `plant=frame_eip`,
-/// `frame_cs`, `frame_eflags` and `frame_esp`.
+/// interrupt everything is. A frame that is copied or made anew elsewhere has the same words: where its
+/// CS:EIP and SS:ESP are those of an interrupt or a page fault, EFLAGS are too. A frame of ring 0 by INT n
+/// may become one for ring 3: so a kernel starts its first program by a system call of its own. Broken on
+/// purpose by the guest `broken` with `plant=frame_eip`, `frame_cs`, `frame_eflags` and `frame_esp`.
 #[inline]
 pub(crate) fn return_pops_what_was_pushed(
     returning: &Return,
     history: &History,
     findings: &mut Findings,
 ) {
-    let Some(pushed) = history.pushed_at(&returning.frame) else { return };
-    if pushed.frame.pops_as(&returning.frame) || is_anothers(pushed, returning, history) {
+    let Some(pair) = history.pair(returning) else { return };
+    let pushed = pair.pushed;
+    if is_too_narrow(pushed, &returning.frame) {
+        findings.add(too_narrow(pushed, returning));
+        return;
+    }
+    if pushed.frame.pops_as(&returning.frame) || history.overgrown_at_return(returning).is_some() {
+        return;
+    }
+    if !pair.in_place {
+        flags_of_a_new_frame(pushed, returning, findings);
+        return;
+    }
+    if is_anothers(pushed, returning, history) || starts_a_program(pushed, returning) {
         return;
     }
     let changed = |word: Word| {
         let (before, now) = (pushed.frame.get(word)?, returning.frame.get(word)?);
-        (before != now).then_some((before, now))
+        // Of a selector IRET loads sixteen bits.
+        let mask = if matches!(word, Word::Cs | Word::Ss) { 0xffff } else { u32::MAX };
+        ((before ^ now) & mask != 0).then_some((before, now))
     };
     let redirected = changed(Word::Eip).is_some() && changed(Word::Esp).is_some();
     for word in [Word::Eip, Word::Cs, Word::Eflags, Word::Esp, Word::Ss] {
@@ -41,6 +58,71 @@ fn is_anothers(pushed: &LiveFrame, returning: &Return, history: &History) -> boo
     returning.ring() > returning.state.cpl()
         && (returning.state.cr3 != pushed.address_space
             || history.is_copied(&returning.frame, pushed))
+}
+
+/// The kernel has made a system call of its own, and the frame leads to an outer ring now.
+fn starts_a_program(pushed: &LiveFrame, returning: &Return) -> bool {
+    pushed.kind == Kind::Software
+        && !pushed.from_outer_ring()
+        && returning.ring() > returning.state.cpl()
+}
+
+/// A frame made anew for the place that was interrupted.
+fn flags_of_a_new_frame(pushed: &LiveFrame, returning: &Return, findings: &mut Findings) {
+    let strict = matches!(pushed.kind, Kind::External | Kind::Nmi)
+        || pushed.kind == Kind::Fault && pushed.vector == Vector::PF;
+    let flags = |frame: &crate::entry::Frame| frame.get(Word::Eflags);
+    let (Some(before), Some(now)) = (flags(&pushed.frame), flags(&returning.frame)) else { return };
+    let changed = Eflags(before ^ now).without(Eflags::RF);
+    if !strict || changed.0 == 0 {
+        return;
+    }
+    findings.add(
+        Finding::new(
+            "return_frame",
+            Subject::Kernel,
+            format!(
+                "the EFLAGS that go back to ring {} are not those that #{} pushed ({changed} changed)",
+                returning.ring(),
+                pushed.sequence
+            ),
+            format!("EFLAGS {before:08x}"),
+            format!("EFLAGS {now:08x}"),
+        )
+        .because(format!(
+            "the frame at {:08x} was made anew for the place that #{} interrupted (pushed at {:08x}): \
+             its EFLAGS are others, the kernel's own perhaps",
+            returning.frame.address, pushed.sequence, pushed.frame.address
+        ))
+        .advise("push the EFLAGS that the entry had pushed")
+        .of_word(Word::Eflags, before, now),
+    );
+}
+
+/// The IRET pops words of two bytes where the gate pushed words of four.
+#[cold]
+fn too_narrow(pushed: &LiveFrame, returning: &Return) -> Finding {
+    let size = |bytes: u32| bytes * pushed.frame.shape.count();
+    Finding::new(
+        "return_frame",
+        Subject::Kernel,
+        format!(
+            "the IRET at {:08x} is 16 bits wide (66 CF), and the gate of #{} pushed 32-bit words",
+            returning.state.eip, pushed.sequence
+        ),
+        format!("words of four bytes: EIP {:08x}", pushed.frame.get(Word::Eip).unwrap_or(0)),
+        format!(
+            "words of two bytes: EIP {:04x}, CS {:04x}",
+            returning.frame.get(Word::Eip).unwrap_or(0),
+            returning.frame.get(Word::Cs).unwrap_or(0)
+        ),
+    )
+    .because(format!(
+        "it pops {} bytes of {}: EIP is the lower half of the pushed EIP, and CS its upper half",
+        size(2).min(6),
+        size(4)
+    ))
+    .advise("write `iretl` (GNU assembler) or `iretd` (Intel syntax)")
 }
 
 fn is_allowed(word: Word, pushed: &LiveFrame, redirected: bool, before: u32, now: u32) -> bool {

@@ -1,15 +1,45 @@
 use crate::check::history::words_within;
-use crate::check::{Finding, Findings, History, Subject};
-use crate::entry::Entry;
+use crate::check::{Finding, Findings, History, LiveFrame, Subject};
+use crate::entry::{Entry, Kind};
 
 /// An entry is on a stack that belongs to no suspended task.
 ///
 /// A frame that was pushed and not yet popped is all that its task can resume from. An entry whose
 /// words fall onto it has been given another task's stack. Broken on purpose by the guest `broken`
 /// with `plant=esp0_not_updated` and `plant=shared_stack`.
+///
+/// Not judged: a kernel that copies what it resumes from, so that one stack does for all its tasks, which is
+/// told by the victim's EIP and ESP standing near each other elsewhere in memory too; an entry from ring 3
+/// where the return to it was not seen, which may have popped that very frame; an entry from ring 0, where
+/// the kernel itself was using the stack from that place on and has given up what lay below.
 #[inline]
 pub(crate) fn stack_is_nobody_elses(entry: &Entry, history: &History, findings: &mut Findings) {
     let Some(victim) = history.overlapped(&entry.frame) else { return };
+    if !entry.from_outer_ring()
+        || history.copies_frames()
+        || history.glance().words_are_kept == Some(true)
+        || history.misses_return(entry)
+        || may_have_ended(victim, history)
+    {
+        return;
+    }
+    findings.add(finding(entry, victim, history));
+}
+
+/// The task that `victim` interrupted asked for something or faulted, and so may have ended; and nothing
+/// says that the one that runs has a stack of its own: what it was resumed from is no stack's end.
+fn may_have_ended(victim: &LiveFrame, history: &History) -> bool {
+    /// Stacks end at round addresses, records of tasks anywhere.
+    const ROUND: u32 = 256;
+    let preempted = matches!(victim.kind, Kind::External | Kind::Nmi);
+    let from_a_stack = history
+        .last_return()
+        .is_some_and(|last| last.of_entry || last.stack_end.is_multiple_of(ROUND));
+    !preempted && !from_a_stack
+}
+
+#[cold]
+fn finding(entry: &Entry, victim: &LiveFrame, history: &History) -> Finding {
     let esp0 = entry.inner_stack.map_or(0, |stack| stack.esp);
     let size = entry.frame.shape.size();
     let runs = history.last_return().and_then(|last| last.task);
@@ -56,5 +86,9 @@ pub(crate) fn stack_is_nobody_elses(entry: &Entry, history: &History, findings: 
             _ => format!("TSS.ESP0 has been {esp0:08x} since #{}", change.sequence),
         });
     }
-    findings.add(finding);
+    finding.advise(if own_stack {
+        "give each task a kernel stack of its own"
+    } else {
+        "store the end of the next task's kernel stack in TSS.ESP0 at each switch, before its IRET"
+    })
 }

@@ -1,0 +1,367 @@
+//! What memory tells at a stop, beside the words of the frame.
+//!
+//! Rules are functions over values. What they need of memory is read here, once, while the guest stands
+//! still, and only where something makes it worth reading: an entry falls on a live frame, an IRET was
+//! refused, DF is set where the kernel leaves.
+//!
+//! ```text
+//!  at an entry    the IRET that it refuses, by the model      Refusal
+//!                 the words that it overwrites live on        words_are_kept
+//!                 the low end of the stack above              above
+//!  at both        the neighbour's frame has changed           Damage
+//!  at a return    string instructions behind the handler      string_instruction
+//! ```
+
+use super::history::{ABOVE, History, LiveFrame};
+use crate::entry::{Entry, Kind, Return};
+use crate::machine::{LinearMemory, Memory, processor};
+use ia32::{
+    Branch, Descriptor, Eflags, Fault, OperandSize, Outcome, Selector, State, TssWidth, Word,
+    attempt,
+};
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic};
+use std::collections::BTreeSet;
+
+/// Instructions that are looked at behind a handler, at most.
+const LONGEST_SEARCH: usize = 4000;
+/// How near to each other a record keeps EIP and ESP.
+const RECORD: usize = 256;
+
+/// What memory tells at a stop.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Glance {
+    /// Why the IRET was refused that this fault points at.
+    pub(super) refusal: Option<Refusal>,
+    /// EIP and ESP of the frame that this entry overwrites stand near each other elsewhere too: the
+    /// kernel has copied them. None if it overwrites none.
+    pub(super) words_are_kept: Option<bool>,
+    /// What lies above the frame, where that may be another stack's low end.
+    pub(super) above: Option<[u8; ABOVE]>,
+    /// HLT stands right before the interrupted place.
+    pub(super) behind_halt: bool,
+    /// The frame of a neighbour has been overwritten.
+    pub(super) damage: Option<Damage>,
+    /// A string instruction that the handler can reach without CLD.
+    pub(super) string_instruction: Option<u32>,
+    /// What lies around ESP0, where no entry was on it yet.
+    pub(super) fresh_stack: Option<Box<FreshStack>>,
+}
+
+/// How much below ESP0 is kept: no frame is larger.
+pub(super) const BELOW: usize = 40;
+
+/// A stack that TSS.ESP0 names and that no entry was on yet, in front of the return to an outer ring.
+#[derive(Clone, Debug)]
+pub(super) struct FreshStack {
+    /// Linear address of SS0:ESP0.
+    pub(super) top: u32,
+    /// The bytes right below.
+    pub(super) below: [u8; BELOW],
+    /// How many bytes from there on are all the same, up to a page.
+    pub(super) unused_above: u32,
+}
+
+/// Why an IRET was refused.
+#[derive(Clone, Debug)]
+pub(super) struct Refusal {
+    /// What the model says of it; none if it sees no reason.
+    pub(super) fault: Option<Fault>,
+    /// The check that failed, in words.
+    pub(super) check: String,
+    /// The word that it is about.
+    pub(super) word: Option<Word>,
+    /// The descriptor that the popped CS names.
+    pub(super) code: Option<Descriptor>,
+    /// The word popped as SS, or what would be, and the descriptor that it names.
+    pub(super) stack: Option<(u16, Descriptor)>,
+}
+
+/// A frame that was overwritten while another task was in the kernel, along with the low end of that
+/// task's stack, which lies right above.
+#[derive(Clone, Debug)]
+pub(super) struct Damage {
+    /// The entry that pushed it.
+    pub(super) sequence: u64,
+    /// The words that have changed, lowest first: what they were and are.
+    pub(super) words: Vec<(Word, u32, u32)>,
+    /// How far below its end the stack above has written, at least.
+    pub(super) beyond: u32,
+}
+
+impl Glance {
+    /// At an entry.
+    pub(super) fn at_entry(linear: &LinearMemory<'_>, entry: &Entry, history: &History) -> Glance {
+        let mut glance = Glance::default();
+        if let Some(last) = history.refused_by(entry) {
+            glance.refusal =
+                Some(Refusal::ask(linear, &last.state, last.frame.shape.word_size == 2));
+        }
+        if let Some(victim) = history.overlapped(&entry.frame)
+            && entry.from_outer_ring()
+            && victim.from_outer_ring()
+            && !history.copies_frames()
+        {
+            glance.words_are_kept = Some(keeps_words(linear.memory, victim));
+        }
+        if entry.from_outer_ring() {
+            glance.above = above(linear, entry.frame.end());
+        }
+        if matches!(entry.kind, Kind::External | Kind::Nmi)
+            && let Some(eip) = entry.code.linear
+        {
+            let mut byte = [0];
+            glance.behind_halt =
+                linear.read(eip.wrapping_sub(1), &mut byte).is_some() && byte == [0xf4];
+        }
+        if !entry.from_outer_ring() {
+            glance.damage = damage(linear, history, entry.frame.address);
+        }
+        glance
+    }
+
+    /// At a return.
+    pub(super) fn at_return(
+        linear: &LinearMemory<'_>,
+        returning: &Return,
+        history: &History,
+    ) -> Glance {
+        let mut glance = Glance {
+            damage: damage(linear, history, returning.frame.address),
+            ..Glance::default()
+        };
+        if returning.state.eflags.contains(Eflags::DF)
+            && let Some(pair) = history.pair(returning)
+            && pair.pushed.frame.get(Word::Eflags).is_some_and(|f| Eflags(f).contains(Eflags::DF))
+        {
+            glance.string_instruction = string_instruction(linear, pair.pushed.handler);
+        }
+        if !history.objects().is_empty() && returning.ring() > returning.state.cpl() {
+            glance.fresh_stack = fresh_stack(linear, returning, history).map(Box::new);
+        }
+        glance
+    }
+}
+
+/// The guest's memory as the model reads it.
+struct Physical<'a>(&'a Memory);
+
+impl ia32::Memory for Physical<'_> {
+    fn read_u8(&self, address: u64) -> u8 {
+        self.0.read_array::<1>(address).map_or(0xff, |[byte]| byte)
+    }
+}
+
+impl Refusal {
+    /// Asks the model what it makes of the IRET that the processor stood in front of in `state`; `narrow`:
+    /// it pops words of two bytes.
+    pub(super) fn ask(linear: &LinearMemory<'_>, state: &State, narrow: bool) -> Refusal {
+        let (size, length) =
+            if narrow { (OperandSize::Bits16, 2) } else { (OperandSize::Bits32, 1) };
+        let iret = ia32::Iret { size, length };
+        let outcome = attempt(state, &Physical(linear.memory), iret, &processor());
+        Refusal::of(linear, state, size, &outcome)
+    }
+
+    fn of(
+        linear: &LinearMemory<'_>,
+        state: &State,
+        size: OperandSize,
+        outcome: &Outcome,
+    ) -> Refusal {
+        let word = |index: u32| {
+            let at = state.stack_address().wrapping_add(index * size.bytes());
+            linear.read_u16(at).map(Selector)
+        };
+        let named = |index| {
+            let selector = word(index)?;
+            Some((selector.0, linear.descriptor(state, selector)?))
+        };
+        let fault = outcome.fault();
+        let step = fault.and_then(|fault| {
+            outcome.trace.steps().iter().rfind(|step| step.branch == fault.branch).copied()
+        });
+        let about = fault.and_then(|fault| match fault.branch {
+            Branch::ReturnCsNull
+            | Branch::ReturnCsOutsideTable
+            | Branch::ReturnCsNotCode
+            | Branch::ReturnCsInner
+            | Branch::ReturnCsConformingDpl
+            | Branch::ReturnCsDpl
+            | Branch::ReturnCsNotPresent => Some(Word::Cs),
+            Branch::ReturnSsNull
+            | Branch::ReturnSsOutsideTable
+            | Branch::ReturnSsRpl
+            | Branch::ReturnSsNotWritable
+            | Branch::ReturnSsDpl
+            | Branch::ReturnSsNotPresent => Some(Word::Ss),
+            Branch::ReturnBeyondLimit | Branch::ReturnToVirtualBeyondLimit => Some(Word::Eip),
+            _ => None,
+        });
+        Refusal {
+            fault,
+            check: step.map_or(String::new(), |step| step.to_string()),
+            word: about,
+            code: named(1).map(|(_, descriptor)| descriptor),
+            stack: named(4),
+        }
+    }
+}
+
+fn above(linear: &LinearMemory<'_>, end: u32) -> Option<[u8; ABOVE]> {
+    let mut bytes = [0; ABOVE];
+    linear.read(end, &mut bytes).map(|_| bytes)
+}
+
+/// The stack that runs has written below its end: the frame right below it has changed, and most of its
+/// own low end as well. A kernel that has changed another task's frame on purpose, or has given the
+/// memory of a dead one to somebody, leaves the latter alone, save for a few words where it keeps the
+/// task's record there.
+fn damage(linear: &LinearMemory<'_>, history: &History, stack_pointer: u32) -> Option<Damage> {
+    let victim = history.neighbour()?;
+    let (top, running) = (victim.frame.end(), history.running()?);
+    // A kernel that has switched to that stack may change its frame.
+    if stack_pointer <= top || stack_pointer > running {
+        return None;
+    }
+    let before = victim.above?;
+    if running - top != history.largest() {
+        return None;
+    }
+    let now = crate::entry::Frame::read(linear, victim.frame.address, victim.frame.shape);
+    if now.physical != victim.frame.physical || now.pops_as(&victim.frame) {
+        return None;
+    }
+    let low_end = above(linear, top)?;
+    let changed = before.as_chunks::<4>().0.iter().zip(low_end.as_chunks::<4>().0);
+    let cleared = now.values().iter().all(|word| *word == 0);
+    if cleared || changed.filter(|(was, is)| was != is).count() * 8 < ABOVE {
+        return None;
+    }
+    let mut words = Vec::new();
+    for (word, was) in victim.frame.words() {
+        let (Some(was), Some(is)) = (was, now.get(word)) else { continue };
+        if was != is {
+            words.push((word, was, is));
+        }
+    }
+    let lowest = victim.frame.address_of(words.first()?.0)?;
+    Some(Damage { sequence: victim.sequence, words, beyond: top.wrapping_sub(lowest) })
+}
+
+fn fresh_stack(
+    linear: &LinearMemory<'_>,
+    returning: &Return,
+    history: &History,
+) -> Option<FreshStack> {
+    const PAGE: usize = 4096;
+    let state = &returning.state;
+    if TssWidth::from_type(state.tr.ty()) != Some(TssWidth::Bits32) {
+        return None;
+    }
+    let esp0 = linear.read_u32(state.tr.base.wrapping_add(4))?;
+    let top = state.ss().base.wrapping_add(esp0);
+    // The kernel runs on it, or the frame lies at its top: it is in use.
+    let lowest = match history.objects().at(top.wrapping_sub(1)) {
+        Some(object) => object.start,
+        None => top.wrapping_sub(PAGE as u32),
+    };
+    if history.was_entered(top) || (lowest..top).contains(&returning.frame.address) {
+        return None;
+    }
+    let mut below = [0; BELOW];
+    linear.read(top.wrapping_sub(BELOW as u32), &mut below)?;
+    let mut page = [0; PAGE];
+    let count = linear.read_some(top, &mut page);
+    let unused = page[..count].iter().take_while(|byte| **byte == page[0]).count() as u32;
+    Some(FreshStack { top, below, unused_above: unused })
+}
+
+/// EIP and ESP of `victim` stand near each other somewhere else in memory.
+fn keeps_words(memory: &Memory, victim: &LiveFrame) -> bool {
+    const BLOCK: usize = 0x1_0000;
+    let (Some(eip), Some(esp)) = (victim.frame.get(Word::Eip), victim.frame.get(Word::Esp)) else {
+        return false;
+    };
+    let Some(own) = victim.frame.physical else { return false };
+    let own = own.saturating_sub(16)..own + 64;
+    let mut block = vec![0; BLOCK + 2 * RECORD];
+    let mut start = 0;
+    while start < memory.size() {
+        let length = (memory.size() - start).min(block.len() as u64) as usize;
+        if memory.read(start, &mut block[..length]).is_none() {
+            return false;
+        }
+        let words = block[..length].as_chunks::<4>().0;
+        for (index, _) in words.iter().enumerate().filter(|(_, w)| **w == esp.to_le_bytes()) {
+            let at = start + index as u64 * 4;
+            let near =
+                &words[index.saturating_sub(RECORD / 4)..(index + RECORD / 4).min(words.len())];
+            if !own.contains(&at) && near.contains(&eip.to_le_bytes()) {
+                return true;
+            }
+        }
+        start += BLOCK as u64;
+    }
+    false
+}
+
+/// The first string instruction that code from `handler` on can reach without CLD, jumps and calls
+/// followed where their target is in the instruction.
+fn string_instruction(linear: &LinearMemory<'_>, handler: u32) -> Option<u32> {
+    let mut open = vec![handler];
+    let mut seen = BTreeSet::new();
+    let mut instruction = Instruction::default();
+    while let Some(mut at) = open.pop() {
+        while seen.insert(at) {
+            let mut bytes = [0; 15];
+            let count = linear.read_some(at, &mut bytes);
+            if count == 0 || seen.len() > LONGEST_SEARCH {
+                break;
+            }
+            // The probe under the first instruction of a handler, and under IRETs.
+            if bytes[0] == 0xf4 && at == handler {
+                at = at.wrapping_add(1);
+                continue;
+            }
+            Decoder::with_ip(32, &bytes[..count], u64::from(at), DecoderOptions::NONE)
+                .decode_out(&mut instruction);
+            if instruction.is_invalid() || instruction.mnemonic() == Mnemonic::Cld {
+                break;
+            }
+            let moves = matches!(
+                instruction.mnemonic(),
+                Mnemonic::Movsb
+                    | Mnemonic::Movsw
+                    | Mnemonic::Movsd
+                    | Mnemonic::Stosb
+                    | Mnemonic::Stosw
+                    | Mnemonic::Stosd
+                    | Mnemonic::Lodsb
+                    | Mnemonic::Lodsw
+                    | Mnemonic::Lodsd
+                    | Mnemonic::Scasb
+                    | Mnemonic::Scasw
+                    | Mnemonic::Scasd
+                    | Mnemonic::Cmpsb
+                    | Mnemonic::Cmpsw
+                    | Mnemonic::Cmpsd
+            );
+            if moves {
+                return Some(at);
+            }
+            let target = instruction.near_branch32();
+            match instruction.flow_control() {
+                FlowControl::Next => {}
+                FlowControl::ConditionalBranch | FlowControl::Call => open.push(target),
+                FlowControl::UnconditionalBranch => {
+                    at = target;
+                    continue;
+                }
+                FlowControl::IndirectCall => {}
+                _ => break,
+            }
+            at = instruction.next_ip32();
+        }
+    }
+    None
+}

@@ -1,0 +1,149 @@
+use crate::check::history::{LastReturn, LiveFrame};
+use crate::check::{Finding, Findings, History, Subject};
+use crate::entry::{Entry, Frame};
+use ia32::{Branch, Word};
+
+/// How far from the pushed frame a frame may be popped to be taken for the same, missed by some words.
+const NEAR: i32 = 64;
+
+/// An IRET goes through: the processor accepts the words that it pops.
+///
+/// SDM vol. 2A, IRET/IRETD, Operation. The fault points at the IRET itself, in the ring that was to be
+/// left, and nothing has been popped. The model says which check failed, and the last entry's frame how
+/// far off ESP was. Broken on purpose by an error code that is left on the stack, and by selectors
+/// without RPL 3.
+#[inline]
+pub(crate) fn iret_goes_through(entry: &Entry, history: &History, findings: &mut Findings) {
+    let Some(refused) = history.refusal().filter(|_| !history.is_refused_again()) else { return };
+    // The 16-bit IRET was found when it was about to be executed.
+    let newest = history.live().next_back();
+    if newest.is_some_and(|pushed| is_too_narrow(pushed, &refused.frame)) {
+        return;
+    }
+    findings.add(finding(entry, refused, newest, history));
+}
+
+/// Words of two bytes are popped where words of four were pushed.
+pub(super) fn is_too_narrow(pushed: &LiveFrame, popped: &Frame) -> bool {
+    popped.shape.word_size < pushed.frame.shape.word_size && popped.address == pushed.popped_from()
+}
+
+#[cold]
+fn finding(
+    entry: &Entry,
+    refused: &LastReturn,
+    newest: Option<&LiveFrame>,
+    history: &History,
+) -> Finding {
+    let code = entry.frame.get(Word::ErrorCode);
+    let raised = match code {
+        Some(code) => format!("{}({code:04x})", entry.vector),
+        None => entry.vector.to_string(),
+    };
+    let sentence = format!("the IRET at {:08x} was refused with {raised}", refused.state.eip);
+    let cs = refused.frame.selector(Word::Cs).unwrap_or(0);
+    let (mut expected, mut got) = (
+        "words that IRET accepts".to_owned(),
+        format!("EIP {:08x}  CS {cs:04x}", refused.frame.get(Word::Eip).unwrap_or(0)),
+    );
+    let mut advice = None;
+    if let Some(refusal) = &history.glance().refusal {
+        if !refusal.check.is_empty() {
+            got = refusal.check.clone();
+        }
+        let descriptor = refusal
+            .code
+            .filter(|_| refusal.fault.is_some_and(|fault| fault.branch == Branch::ReturnCsDpl));
+        if let Some(descriptor) = descriptor {
+            let (rpl, dpl) = (cs & 3, descriptor.dpl());
+            expected =
+                format!("CS {:04x}: the RPL is the descriptor's DPL", cs & !3 | u16::from(dpl));
+            got = format!("IRET to CS {cs:04x} with RPL {rpl} while the descriptor has DPL {dpl}");
+            let mut selectors = format!("{:04x} as CS", cs & !3 | u16::from(dpl));
+            if let Some((ss, stack)) = refusal.stack
+                && dpl > rpl as u8
+                && stack.dpl() == dpl
+                && ss & 3 != u16::from(dpl)
+            {
+                got += &format!("; the same for SS: {ss:04x} with RPL {}, DPL {dpl}", ss & 3);
+                selectors += &format!(" and {:04x} as SS", ss & !3 | u16::from(dpl));
+            }
+            advice = Some(format!("put {selectors} into the frame"));
+        } else if refusal.fault.is_some_and(|fault| fault.branch == Branch::ReturnSsRpl) {
+            expected = format!("SS with RPL {}, as CS {cs:04x} has", cs & 3);
+            if let Some((ss, stack)) = refusal.stack {
+                got = format!("IRET to SS {ss:04x} with RPL {}, DPL {}", ss & 3, stack.dpl());
+            }
+            advice = Some(format!("put the data segment of ring {} into the frame as SS", cs & 3));
+        } else if let Some(word) = refusal.word {
+            expected = format!("{} that IRET accepts", word.name());
+        }
+    }
+    let mut finding = Finding::new("refused_iret", Subject::Kernel, sentence, expected, got);
+    if let Some(pushed) = newest {
+        let off = refused.frame.address.wrapping_sub(pushed.popped_from()) as i32;
+        if off != 0 && off.abs() <= NEAR {
+            let few = if off < 0 { "few" } else { "many" };
+            finding = finding.because(format!(
+                "{} bytes too {few} were removed from the stack: {}",
+                off.abs(),
+                popped_as(pushed, &refused.frame)
+            ));
+            advice = Some(if off < 0 {
+                let what = if off == -4 && pushed.frame.shape.error_code {
+                    "to drop the error code"
+                } else {
+                    "to drop what is left"
+                };
+                format!("`add esp, {}` before the IRET at {:08x}, {what}", -off, refused.state.eip)
+            } else {
+                format!("drop {off} bytes less before the IRET at {:08x}", refused.state.eip)
+            });
+        } else if off == 0 && !pushed.frame.pops_as(&refused.frame) {
+            let changed = changed_words(pushed, &refused.frame);
+            finding = finding
+                .because(format!("#{} had pushed other words there: {changed}", pushed.sequence));
+        }
+    }
+    match advice {
+        Some(advice) => finding.advise(advice),
+        None => finding,
+    }
+}
+
+/// What the first two words that are popped are, by the names that the entry gave them.
+fn popped_as(pushed: &LiveFrame, popped: &Frame) -> String {
+    let name = |address: u32| {
+        let word = pushed
+            .frame
+            .words()
+            .map(|(word, _)| word)
+            .find(|word| pushed.frame.address_of(*word) == Some(address));
+        match word {
+            Some(word) => format!("the {} of #{}", word.name(), pushed.sequence),
+            None if address < pushed.frame.address => {
+                "what the handler has left on the stack".to_owned()
+            }
+            None => format!("what lies above the frame of #{}", pushed.sequence),
+        }
+    };
+    [Word::Eip, Word::Cs]
+        .into_iter()
+        .filter_map(|word| {
+            let (address, value) = (popped.address_of(word)?, popped.get(word)?);
+            Some(format!("popped as {}: {} ({value:08x})", word.name(), name(address)))
+        })
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn changed_words(pushed: &LiveFrame, popped: &Frame) -> String {
+    popped
+        .words()
+        .filter_map(|(word, is)| {
+            let (was, is) = (pushed.frame.get(word)?, is?);
+            (was != is).then(|| format!("{} {was:08x}, now {is:08x}", word.name()))
+        })
+        .collect::<Vec<_>>()
+        .join(", ")
+}

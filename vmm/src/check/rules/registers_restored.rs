@@ -1,0 +1,116 @@
+use crate::check::{Finding, Findings, History, LiveFrame, Subject};
+use crate::entry::{Kind, Return};
+use ia32::{Segment, Vector};
+
+/// What an interrupt interrupts goes on with the registers that it had.
+///
+/// An external interrupt comes between two instructions that know nothing of it, and a page fault that is
+/// resolved is repeated: the handler has to put back each general register and each segment register
+/// before its IRET (SDM vol. 3A, "Exception- or interrupt-handler procedures": delivery saves EFLAGS, CS
+/// and EIP only). A system call answers in registers, and a handler that emulates an instruction, skips
+/// it or sends the task elsewhere changes EIP, so neither is judged.
+#[inline]
+pub(crate) fn registers_are_restored(
+    returning: &Return,
+    history: &History,
+    findings: &mut Findings,
+) {
+    let Some(pair) = history.pair(returning) else { return };
+    let pushed = pair.pushed;
+    let strict = match pushed.kind {
+        Kind::External | Kind::Nmi => true,
+        Kind::Fault => matches!(pushed.vector, Vector::PF | Vector(7)),
+        _ => false,
+    };
+    if !strict
+        || pushed.frame.shape.from_virtual_8086
+        || pushed.address_space != returning.state.cr3
+        || !pushed.frame.pops_as(&returning.frame)
+    {
+        return;
+    }
+    let (was, is) = (pushed.registers.to_array(), returning.state.general.to_array());
+    let mut lost: Vec<(&str, u32, u32)> = Vec::new();
+    for (index, name) in NAMES.into_iter().enumerate() {
+        // ESP is the frame's business.
+        if name != "ESP" && was[index] != is[index] {
+            lost.push((name, was[index], is[index]));
+        }
+    }
+    let general = !lost.is_empty();
+    let segments = &returning.state.segments;
+    let now = [&segments[0], &segments[3], &segments[4], &segments[5]];
+    let ring = returning.ring();
+    for (index, name) in ["ES", "DS", "FS", "GS"].into_iter().enumerate() {
+        let (was, is) = (pushed.selectors[index], effective(now[index], ring));
+        // A register that could not be used before harms nobody by what it holds now.
+        if was > 3 && was & !3 != is & !3 {
+            lost.push((name, u32::from(was), u32::from(now[index].selector)));
+        }
+    }
+    if !lost.is_empty() {
+        findings.add(changed(pushed, &lost, general, returning));
+    }
+}
+
+const NAMES: [&str; 8] = ["EAX", "ECX", "EDX", "EBX", "ESP", "EBP", "ESI", "EDI"];
+
+/// The selector that `segment` holds behind an IRET to `ring`, which makes null what that ring may not
+/// hold.
+fn effective(segment: &Segment, ring: u8) -> u16 {
+    let kept = segment.dpl() >= ring || segment.is_conforming();
+    if segment.present() && kept { segment.selector } else { 0 }
+}
+
+#[cold]
+fn changed(
+    pushed: &LiveFrame,
+    lost: &[(&str, u32, u32)],
+    general: bool,
+    returning: &Return,
+) -> Finding {
+    let names: Vec<&str> = lost.iter().map(|(name, ..)| *name).collect();
+    let names = match &names[..] {
+        [one] => (*one).to_owned(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+        [] => String::new(),
+    };
+    let list = |value: fn(&(&str, u32, u32)) -> u32| {
+        let words: Vec<String> = lost
+            .iter()
+            .map(|one| {
+                let digits = if one.0.len() == 3 { 8 } else { 4 };
+                format!("{} {:0digits$x}", one.0, value(one))
+            })
+            .collect();
+        words.join("  ")
+    };
+    let many = lost.len() > 1;
+    let finding = Finding::new(
+        "registers_restored",
+        Subject::Kernel,
+        format!(
+            "{names} {} not what #{} interrupted: {} goes on with other values",
+            if many { "are" } else { "is" },
+            pushed.sequence,
+            if returning.ring() == 0 { "the kernel" } else { "the program" },
+        ),
+        list(|one| one.1),
+        list(|one| one.2),
+    )
+    .because(format!(
+        "the handler at {:08x} does not save {}, or does not put {} back before its IRET at {:08x}",
+        pushed.handler,
+        if many { "them" } else { "it" },
+        if many { "them" } else { "it" },
+        returning.state.eip,
+    ))
+    .advise(if general {
+        "save the registers first of all (`pusha`, and the segment registers that are changed), and \
+         restore them right before the IRET"
+    } else {
+        "push the segment registers at the handler's start, and pop them before the IRET"
+    });
+    // Who waits for an interrupt by HLT may count on no register.
+    if pushed.behind_halt { finding.as_note() } else { finding }
+}

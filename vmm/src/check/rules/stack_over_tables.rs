@@ -1,0 +1,49 @@
+use crate::check::{Finding, Findings, History, Subject};
+use crate::entry::Entry;
+
+/// The processor pushes into no table that it reads.
+///
+/// SS0:ESP0 is taken as it stands in the TSS. Where it leads into the TSS itself, the GDT or the IDT, each
+/// entry from an outer ring destroys a part of them (SDM vol. 3A, "Task-state segment"). What follows is the
+/// kernel's doing, not the processor's.
+#[inline]
+pub(crate) fn stack_is_no_table(entry: &Entry, _: &History, findings: &mut Findings) {
+    if !entry.from_outer_ring() {
+        return;
+    }
+    let after = &entry.after;
+    // A TSS may reach further: its I/O map. A table of 64 KiB is what a processor starts with.
+    for (name, base, limit) in [
+        ("TSS", after.tr.base, after.tr.limit.min(103)),
+        ("GDT", after.gdtr.base, u32::from(after.gdtr.limit)),
+        ("IDT", after.idtr.base, u32::from(after.idtr.limit)),
+    ] {
+        let (start, end) = (u64::from(base), u64::from(base) + u64::from(limit) + 1);
+        let (low, high) = (u64::from(entry.frame.address), u64::from(entry.frame.end()));
+        if limit < 0xffff && low < end && start < high {
+            findings.add(overwritten(entry, name, base));
+            return;
+        }
+    }
+}
+
+#[cold]
+fn overwritten(entry: &Entry, name: &str, base: u32) -> Finding {
+    let esp0 = entry.inner_stack.map_or(0, |stack| stack.esp);
+    Finding::new(
+        "stack_over_tables",
+        Subject::Kernel,
+        format!("the words that {} pushed overwrite the {name}", entry.vector),
+        "ESP0 at the end of a stack, with room below",
+        format!(
+            "ESP0 {esp0:08x}: words from {:08x} to {:08x}, and the {name} is at {base:08x}",
+            entry.frame.address,
+            entry.frame.end()
+        ),
+    )
+    .because(format!(
+        "the processor pushes below ESP0, and the {name} lies there: ESP0 is probably the start of the \
+         stack's array instead of its end"
+    ))
+    .advise("set TSS.ESP0 to the address behind the last byte of the kernel stack")
+}
