@@ -90,7 +90,17 @@ pub struct Devices {
     unanswered: Unanswered,
     /// EIP of the instruction that accesses.
     instruction: u32,
+    /// The timer that the BIOS left ticking is not heard before this time, in nanoseconds, as long as the
+    /// guest programs neither it nor an 8259; see [`QUIET`].
+    quiet_until: u64,
 }
+
+/// How long the BIOS's timer is not heard at first, in nanoseconds.
+///
+/// On a PC a tick of it is pending when a kernel is handed the machine, and a kernel that opens interrupts
+/// without programming the 8259s gets vector 8 at once. Many small kernels do so for the moment that they run,
+/// and are none the worse for it: what they would get is told to those that stay.
+const QUIET: u64 = 1_000_000_000;
 
 impl Devices {
     /// The devices as a PC's BIOS leaves them at time 0, in a machine with so many bytes of memory.
@@ -113,6 +123,7 @@ impl Devices {
             console: Vec::new(),
             unanswered: Unanswered::default(),
             instruction: 0,
+            quiet_until: QUIET,
         };
         devices.drive_lines();
         devices
@@ -137,7 +148,10 @@ impl Devices {
     /// so of more than one the guest sees one, as on a PC that was busy for too long.
     pub fn advance_to(&mut self, now: u64) -> u64 {
         let edges = self.pit.advance_to(now);
-        if edges > 0 {
+        if now >= self.quiet_until {
+            self.quiet_until = 0;
+        }
+        if edges > 0 && self.quiet_until == 0 {
             self.set_line(TIMER_IRQ, false);
             self.set_line(TIMER_IRQ, true);
         }
@@ -154,6 +168,7 @@ impl Devices {
     pub fn next_deadline(&self) -> Option<u64> {
         let is_open = |irq| self.is_open(irq);
         let timer = is_open(TIMER_IRQ).then(|| self.pit.next_edge()).flatten();
+        let timer = timer.map(|edge| edge.max(self.quiet_until));
         let devices: [&dyn Device; 2] = [&self.local_apic, &self.cmos];
         devices.into_iter().filter_map(|device| device.deadline(&is_open)).chain(timer).min()
     }
@@ -361,6 +376,12 @@ impl Devices {
             if register == Register::ResetControl && size != AccessSize::Byte {
                 continue;
             }
+            if matches!(
+                register,
+                Register::Pic(..) | Register::Counter(_) | Register::TimerControl
+            ) {
+                self.end_quiet();
+            }
             let effect = self.write(register, *byte);
             answered |= effect.is_some();
             if let Some(effect) = effect.filter(|effect| *effect != Effect::None) {
@@ -371,6 +392,18 @@ impl Devices {
             self.unanswered.written(Place::Port(port), self.instruction);
         }
         Effect::None
+    }
+
+    /// The guest has programmed the timer or an 8259, or has heard the tick that the BIOS left.
+    pub fn timer_is_the_guests(&self) -> bool {
+        self.quiet_until == 0
+    }
+
+    /// The guest programs the timer or an 8259: what the BIOS left is heard from now on.
+    fn end_quiet(&mut self) {
+        if std::mem::take(&mut self.quiet_until) != 0 {
+            self.drive_lines();
+        }
     }
 
     /// Reads a register; `None` if nobody answers after all.
@@ -433,7 +466,7 @@ impl Devices {
     fn drive_lines(&mut self) {
         let mut levels = [None; 16];
         let mut set = |irq: u8, high: bool| levels[usize::from(irq)] = Some(high);
-        set(TIMER_IRQ, self.pit.interrupt_line());
+        set(TIMER_IRQ, self.quiet_until == 0 && self.pit.interrupt_line());
         set(serial::IRQ, self.serial.interrupt_line());
         let devices: [&dyn Device; 2] = [&self.keyboard, &self.cmos];
         for device in devices {

@@ -43,7 +43,9 @@ impl Run {
     pub(super) fn follows(&self, state: &State) -> bool {
         match self.pace {
             Pace::Counted { follow: Follow::Everything } => true,
-            Pace::Counted { follow: Follow::Kernel } => state.cpl() == 0,
+            Pace::Counted { follow: Follow::Kernel } => {
+                state.cpl() == 0 && self.devices.timer_is_the_guests()
+            }
             _ => false,
         }
     }
