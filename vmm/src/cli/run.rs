@@ -168,10 +168,10 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     boxed(Phase::Report)?;
     drop(terminal);
     let names = |address: u32| {
-        boot.image.symbols.find(address).map(|(symbol, offset)| {
-            let name = visible_text(&format!("{:#}", rustc_demangle::demangle(&symbol.name)));
-            if offset == 0 { name } else { format!("{name}+{offset:#x}") }
-        })
+        let place = symbols.describe(address)?;
+        let line = place.line.as_ref();
+        let line = line.map_or(String::new(), |line| format!(", {}:{}", line.file, line.number));
+        Some(format!("{}{line}", place.short()))
     };
     report.conclude(&Aftermath {
         end: &end,

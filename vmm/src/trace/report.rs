@@ -40,6 +40,8 @@ pub struct Report<W: Write> {
     out: W,
     checker: Checker,
     diagnosis: Diagnosis,
+    /// The last entry that was the refusal of an IRET of which something was found.
+    refused_at: Option<u64>,
     summary: Summary,
     trace: Option<JsonLines>,
     colour: Colour,
@@ -104,6 +106,7 @@ impl<W: Write> Report<W> {
             out,
             checker,
             diagnosis: Diagnosis::default(),
+            refused_at: None,
             summary: Summary::default(),
             trace: None,
             colour: Colour::default(),
@@ -246,6 +249,10 @@ impl<W: Write> Report<W> {
         self.console_rows(&rows);
         let mut judgement = Judgement::default();
         for (place, finding) in self.diagnosis.conclude(aftermath, self.checker.history()) {
+            // Why the kernel stopped itself has been told of the IRET that was refused.
+            if finding.rule == "ending" && self.refused_at == Some(self.summary.entries) {
+                continue;
+            }
             let mut one = Judgement::default();
             match finding.degree {
                 Degree::Fault => one.findings.push(finding.clone()),
@@ -396,6 +403,9 @@ impl<W: Write> Observer for Report<W> {
         let mut judgement = self.checker.entry(entry);
         self.weigh(&mut judgement);
         let first = self.summary.entry(entry, &judgement);
+        if judgement.refuses_return && self.summary.findings > 0 {
+            self.refused_at = Some(entry.sequence);
+        }
         if let Some(trace) = &mut self.trace {
             let written = trace.entry(entry, &judgement);
             self.keep(Sink::Trace, written);

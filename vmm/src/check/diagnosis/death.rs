@@ -54,7 +54,7 @@ pub(super) fn shutdown(aftermath: &Aftermath<'_>, history: &History) -> Option<P
         return Some((format!("the end, some time after EIP {at}"), finding));
     };
     let at = last.before.instruction_address();
-    let place = format!("the end, in ring {} (EIP {})", last.before.cpl(), aftermath.place(at));
+    let place = format!("the end, in ring {}, at {}", last.before.cpl(), aftermath.place(at));
     let Some(chain) = chain(aftermath, last) else {
         let code = aftermath.code(&last.before, at);
         let finding = Finding::new(

@@ -31,14 +31,14 @@ impl Explained {
     }
 }
 
-/// `#3 #GP in ring 3 (EIP 00100245 <user+5>)`.
+/// `#3 #GP in ring 3 , at 00100245 (user+5, user.c:41)`.
 pub(super) fn place(fault: &Fault, aftermath: &Aftermath<'_>) -> String {
     let eip = fault.code.linear.unwrap_or_else(|| fault.eip());
     let what = match fault.kind {
         Kind::External => format!("interrupt {:#04x}", fault.vector.0),
         _ => fault.vector.to_string(),
     };
-    format!("#{} {what} in ring {} (EIP {})", fault.sequence, fault.ring, aftermath.place(eip))
+    format!("#{} {what} in ring {}, at {}", fault.sequence, fault.ring, aftermath.place(eip))
 }
 
 /// `#GP(0402)`.

@@ -12,7 +12,7 @@ const RULE: &str = "lost";
 pub(super) fn leads_nowhere(aftermath: &Aftermath<'_>) -> Option<Placed> {
     let state = &aftermath.end.state;
     let at = state.instruction_address();
-    let place = format!("the end, in ring {} (EIP {})", state.cpl(), aftermath.place(at));
+    let place = format!("the end, in ring {}, at {}", state.cpl(), aftermath.place(at));
     match aftermath.end.ending {
         Ending::NoProgress => Some((place, unmapped(aftermath, state))),
         // KVM has to emulate what it cannot fetch from RAM, and gives up.
@@ -93,7 +93,7 @@ fn outside_ram(aftermath: &Aftermath<'_>, state: &State) -> Finding {
     );
     match (aftermath.names)(swapped) {
         Some(name) if aftermath.is_ram(state, swapped) => finding
-            .because(format!("with the halves exchanged it is {swapped:08x} <{name}>"))
+            .because(format!("with the halves exchanged it is {swapped:08x} ({name})"))
             .advise(
                 "put the handler's bits 15:0 into the gate's first word, and 31:16 into its last",
             ),

@@ -62,7 +62,7 @@ pub struct Aftermath<'a> {
     pub probes: &'a Probes,
     /// What executed the guest.
     pub processor: Processor,
-    /// What stands at a linear address, such as `user+5`; none if that is not known.
+    /// What stands at a linear address, such as `user+5, user.c:41`; none if that is not known.
     pub names: &'a dyn Fn(u32) -> Option<String>,
 }
 
@@ -72,10 +72,10 @@ impl Aftermath<'_> {
         LinearMemory { memory: self.memory, paging: state.into() }
     }
 
-    /// `00100245 <user+5>`.
+    /// `00100245 (user+5, user.c:41)`.
     fn place(&self, address: u32) -> String {
         match (self.names)(address) {
-            Some(name) => format!("{address:08x} <{name}>"),
+            Some(name) => format!("{address:08x} ({name})"),
             None => format!("{address:08x}"),
         }
     }

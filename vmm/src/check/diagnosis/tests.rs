@@ -483,7 +483,7 @@ fn a_gate_that_leads_outside_ram_is_told_with_its_halves_exchanged() {
     has(&finding.sentence, &["gate 0x20 leads to 60000000, outside RAM"]);
     has(
         finding.reason.as_deref().unwrap(),
-        &["with the halves exchanged it is 00006000 <handler>"],
+        &["with the halves exchanged it is 00006000 (handler)"],
     );
     // No gate: a jump.
     world.state.eip = 0x7000_0000;

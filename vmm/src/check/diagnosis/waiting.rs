@@ -22,7 +22,7 @@ pub(super) fn what_waits(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Op
     }
     let state = &aftermath.end.state;
     let place = format!(
-        "the end, in ring {} (EIP {})",
+        "the end, in ring {}, at {}",
         state.cpl(),
         aftermath.place(state.instruction_address())
     );
