@@ -22,3 +22,4 @@ mod stacks;
 mod telling;
 mod userland;
 mod workload;
+mod writer;

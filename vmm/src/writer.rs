@@ -38,6 +38,8 @@ pub enum Writer {
     Instruction {
         /// The state in front of it.
         before: Box<State>,
+        /// Its bytes, and some that follow.
+        code: Vec<u8>,
         /// The number of the last entry before it.
         after_entry: u64,
         /// What the word was.
@@ -82,9 +84,12 @@ pub fn who_wrote(run: &mut Run, question: Question) -> Result<Option<Writer>, Ma
         if now != last && now == question.value {
             let old = last;
             return Ok(Some(match told {
-                Event::Step(step) => {
-                    Writer::Instruction { before: Box::new(step.before), after_entry: entries, old }
-                }
+                Event::Step(step) => Writer::Instruction {
+                    before: Box::new(step.before),
+                    code: step.code().to_vec(),
+                    after_entry: entries,
+                    old,
+                },
                 Event::Entry(entry) => Writer::Push { entry: entry.sequence, old },
                 _ => Writer::Unseen { after_entry: entries, old },
             }));

@@ -1,5 +1,6 @@
 //! What a rule says when something is wrong.
 
+use crate::entry::Frame;
 use ia32::{Owner, Word};
 use std::fmt;
 
@@ -65,6 +66,17 @@ pub struct Mismatch {
     pub linear: Option<u32>,
 }
 
+/// A word of memory that somebody wrote who should not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChangedWord {
+    /// Its linear address.
+    pub address: u32,
+    /// Where that lies in physical memory.
+    pub physical: u64,
+    /// What it holds now.
+    pub value: u32,
+}
+
 /// One thing that is wrong with one entry or return.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -86,6 +98,8 @@ pub struct Finding {
     pub advice: Option<String>,
     /// The word of the frame that differs, if it is one.
     pub difference: Option<Difference>,
+    /// The word of memory that was changed, if that is what is wrong: who wrote it can be found out.
+    pub changed: Option<ChangedWord>,
     /// Where the model says something else, if that is what is wrong.
     pub mismatch: Option<Mismatch>,
 }
@@ -110,6 +124,7 @@ impl Finding {
             advice: None,
             difference: None,
             mismatch: None,
+            changed: None,
         }
     }
 
@@ -131,6 +146,16 @@ impl Finding {
     #[must_use]
     pub fn as_note(mut self) -> Self {
         self.degree = Degree::Note;
+        self
+    }
+
+    /// Names the word of `frame` in memory that was changed to `value`.
+    #[must_use]
+    pub(super) fn written_in(mut self, frame: &Frame, word: Word, value: u32) -> Self {
+        self.changed = frame.address_of(word).zip(frame.physical).map(|(address, physical)| {
+            let offset = u64::from(address.wrapping_sub(frame.address));
+            ChangedWord { address, physical: physical + offset, value }
+        });
         self
     }
 

@@ -40,7 +40,7 @@ mod rules {
     pub(super) mod user_stack;
 }
 
-pub use finding::{Aspect, Degree, Difference, Finding, Findings, Mismatch, Subject};
+pub use finding::{Aspect, ChangedWord, Degree, Difference, Finding, Findings, Mismatch, Subject};
 pub use history::{History, LiveFrame, Pair, StackUse, TaskId};
 pub use objects::{Object, Objects};
 

@@ -64,3 +64,6 @@ pub(super) fn unanswered(unanswered: &unanswered::Unanswered, boot: &Boot) -> St
     }
     text
 }
+
+/// What stands at an address.
+pub(super) type Name<'a> = &'a dyn Fn(u32) -> Option<String>;

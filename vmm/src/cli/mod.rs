@@ -17,6 +17,7 @@ mod qemu;
 mod run;
 mod standard;
 mod terminal;
+mod writers;
 
 use arguments::{Arguments, Command};
 use clap::error::{ContextKind, ContextValue, ErrorKind};

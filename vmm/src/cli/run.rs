@@ -8,6 +8,7 @@ use super::junit::Suite;
 use super::machine;
 use super::output::Output;
 use super::terminal::{RawTerminal, Typed};
+use super::writers::Again;
 use super::{FINDINGS, GUEST_FAILED, INTERRUPTED, OK, UNWRITTEN, colour, dialogue};
 use esp0::boot::{Boot, Start};
 use esp0::check::Checker;
@@ -26,7 +27,10 @@ use esp0::trace::{Colour, Header, JsonLines, Report, Sink, Verdict, registers, v
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, IsTerminal, LineWriter, Write};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Wall-clock time that may be spent to find out who wrote a word.
+const LOOK_FOR_WRITER: Duration = Duration::from_secs(60);
 
 pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Failure> {
     if options.exact && options.clock == Some(ClockChoice::Real) {
@@ -76,6 +80,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     machine.exit_on_unknown_msr();
     let mut boot = input.load(&machine.memory)?;
     boot.entry.loader = options.loader.into();
+    let vcpu = machine.vcpu.image()?;
     machine.vcpu.set_state(&entry_state(&boot.entry));
     let symbols = input.symbols(&boot);
     let Destinations { trace, console, junit } = destinations;
@@ -130,26 +135,24 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     if !options.interactive {
         boxed(phase)?;
     }
-    let mut run = Run::new(
-        machine,
-        devices(size, options),
-        &Options {
-            clock,
-            probes: options.probe.into(),
-            breakpoints,
-            timeout: options.timeout,
-            exact: options.exact,
-        },
-    )
-    .with_stop_request(stop.clone());
+    let how = Options {
+        clock,
+        probes: options.probe.into(),
+        breakpoints,
+        timeout: options.timeout,
+        exact: options.exact,
+    };
+    let mut run = Run::new(machine, devices(size, options), &how).with_stop_request(stop.clone());
     let terminal = options.interactive.then(RawTerminal::new);
     if options.interactive {
-        run = run.with_input(TypedInput::new(Typed::new(io::stdin(), stop)));
+        run = run.with_input(TypedInput::new(Typed::new(io::stdin(), stop.clone())));
     }
-    if options.until_halt || !steps.is_empty() {
+    let dialogue = (options.until_halt || !steps.is_empty()).then(|| {
         let dialogue = Dialogue::new(steps);
-        let dialogue = if options.until_halt { dialogue.until_halt() } else { dialogue };
-        run = run.with_dialogue(dialogue);
+        if options.until_halt { dialogue.until_halt() } else { dialogue }
+    });
+    if let Some(dialogue) = &dialogue {
+        run = run.with_dialogue(dialogue.clone());
     }
     if options.interactive {
         boxed(phase)?;
@@ -165,7 +168,6 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
             return Ok(if findings > 0 { FINDINGS } else { failure.status() });
         }
     };
-    boxed(Phase::Report)?;
     drop(terminal);
     let names = |address: u32| {
         let place = symbols.describe(address)?;
@@ -185,9 +187,9 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
 
     report.summary().unmet = run.dialogue().and_then(Dialogue::awaits).map(str::to_owned);
     let verdict = report.summary().verdict(&end.ending);
-    let how = report.summary().end(&end.ending);
+    let ending = report.summary().end(&end.ending);
     if verdict == Verdict::GuestFailed {
-        let text = failure(&how, &end, &symbols, &report.recent(), colour);
+        let text = failure(&ending, &end, &symbols, &report.recent(), colour);
         report.print(&text);
     }
     if options.verbose > 0 {
@@ -213,12 +215,40 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         text.push_str(&machine::unanswered(run.devices().unanswered(), &boot));
         text.insert_str(0, &machine::screen(&run));
     }
+    report.print(&text);
+    let mut text = String::new();
+    if report.told().kinds().iter().any(|kind| kind.finding.changed.is_some()) {
+        if clock == ClockChoice::Real {
+            text += "who wrote that word is found by running again, and on the real clock no run is like another: \
+                     --clock deterministic\n";
+        } else if end.ending != Ending::Stopped {
+            let load = |machine: &mut Machine| {
+                // It has been loaded once.
+                if let Ok(mut boot) = input.load(&machine.memory) {
+                    boot.entry.loader = options.loader.into();
+                    machine.vcpu.set_state(&entry_state(&boot.entry));
+                }
+            };
+            let start = |machine: Machine| {
+                let how = Options { timeout: Some(LOOK_FOR_WRITER), exact: false, ..how.clone() };
+                let run = Run::new(machine, devices(size, options), &how);
+                let run = run.with_stop_request(stop.clone());
+                match &dialogue {
+                    Some(dialogue) => run.with_dialogue(dialogue.clone()),
+                    None => run,
+                }
+            };
+            let again = Again { vcpu: &vcpu, load: &load, start: &start, names: &names };
+            text = again.tell(report.told(), run.into_machine());
+        }
+    }
+    boxed(Phase::Report)?;
     let last = report.summary().verdict_line(&end.ending, &backend);
     let _ = writeln!(text, "{last}");
     report.print(&text);
     let written = junit.map_or(Ok(()), |(mut file, name)| {
         let (kernel, told, line) = (input.kernel.as_str(), report.told(), last.clone());
-        let suite = Suite { kernel, told, symbols: &symbols, verdict, end: how, line };
+        let suite = Suite { kernel, told, symbols: &symbols, verdict, end: ending, line };
         let xml = suite.xml();
         xml.and_then(|xml| file.write_all(&xml))
             .map_err(|error| unwritable("report", &name, &error))

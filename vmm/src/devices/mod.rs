@@ -376,10 +376,8 @@ impl Devices {
             if register == Register::ResetControl && size != AccessSize::Byte {
                 continue;
             }
-            if matches!(
-                register,
-                Register::Pic(..) | Register::Counter(_) | Register::TimerControl
-            ) {
+            if matches!(register, Register::Pic(..) | Register::Counter(_) | Register::TimerControl)
+            {
                 self.end_quiet();
             }
             let effect = self.write(register, *byte);

@@ -7,9 +7,7 @@ use super::{MachineError, ioctl};
 use kvm_bindings::{KVM_MEM_LOG_DIRTY_PAGES, kvm_userspace_memory_region};
 use kvm_ioctls::VmFd;
 use std::sync::{Arc, Mutex, PoisonError};
-use vm_memory::{
-    Address, Bytes, GuestAddress, GuestMemoryMmap, GuestRegionMmap, MemoryRegionAddress,
-};
+use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
 
 /// The guest's RAM.
 #[derive(Clone, Debug)]
@@ -158,14 +156,14 @@ impl Memory {
         unsafe { libc::memcmp(at.cast(), bytes.as_ptr().cast(), bytes.len()) == 0 }
     }
 
-    /// All of RAM is zeroed, as after power-on.
+    /// All of RAM is zeroed, as after power-on. Pages that are zero are not touched.
     pub fn clear(&self) {
         const ZERO: [u8; 4096] = [0; 4096];
-        let mut at = MemoryRegionAddress(0);
-        while at.raw_value() < self.size() {
-            let length = (self.size() - at.raw_value()).min(4096) as usize;
-            let _ = self.ram.write_slice(&ZERO[..length], at);
-            at = at.unchecked_add(4096);
+        for start in (0..self.size).step_by(ZERO.len()) {
+            let length = (self.size - start).min(ZERO.len() as u64) as usize;
+            if !self.equals(start, &ZERO[..length]) {
+                let _ = self.write(start, &ZERO[..length]);
+            }
         }
     }
 }

@@ -491,7 +491,10 @@ impl Vcpu {
     }
 
     /// All of the vCPU.
-    pub(super) fn image(&mut self) -> Result<VcpuImage, MachineError> {
+    ///
+    /// # Errors
+    /// [`MachineError::Ioctl`] if KVM refuses a register set.
+    pub fn image(&mut self) -> Result<VcpuImage, MachineError> {
         let snapshot = self.snapshot();
         let fpu = self.fd.get_xsave().map_err(ioctl("read the FPU"))?;
         Ok(VcpuImage {
@@ -527,7 +530,10 @@ impl Vcpu {
     }
 
     /// Puts all of the vCPU back. What the last exit was for must have been finished.
-    pub(super) fn put_back(&mut self, image: &VcpuImage) -> Result<(), MachineError> {
+    ///
+    /// # Errors
+    /// [`MachineError::Ioctl`] if KVM refuses a register set.
+    pub fn put_back(&mut self, image: &VcpuImage) -> Result<(), MachineError> {
         // Translations of pages that memory holds no more.
         self.forget_translations(&image.snapshot.state())?;
         self.set_breakpoints(&image.breakpoints)?;

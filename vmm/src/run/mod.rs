@@ -289,6 +289,11 @@ impl Run {
         &self.machine
     }
 
+    /// The machine, for another run.
+    pub fn into_machine(self) -> Machine {
+        self.machine
+    }
+
     /// From one phase to the next.
     #[inline]
     fn advance(&mut self) -> Turn {

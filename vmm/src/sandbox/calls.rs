@@ -2,7 +2,7 @@
 
 use kvm_bindings::{
     KVMIO, kvm_clear_dirty_log, kvm_debugregs, kvm_dirty_log, kvm_enable_cap, kvm_guest_debug,
-    kvm_interrupt, kvm_sregs, kvm_userspace_memory_region,
+    kvm_interrupt, kvm_msrs, kvm_sregs, kvm_userspace_memory_region, kvm_xcrs, kvm_xsave,
 };
 use seccompiler::{BackendError, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
 use std::collections::BTreeMap;
@@ -30,6 +30,12 @@ ioctl_iow_nr!(SET_DEBUGREGS, KVMIO, 0xa2, kvm_debugregs);
 ioctl_iow_nr!(SET_USER_MEMORY_REGION, KVMIO, 0x46, kvm_userspace_memory_region);
 ioctl_iow_nr!(GET_DIRTY_LOG, KVMIO, 0x42, kvm_dirty_log);
 ioctl_iow_nr!(ENABLE_CAP, KVMIO, 0xa3, kvm_enable_cap);
+ioctl_iowr_nr!(GET_MSRS, KVMIO, 0x88, kvm_msrs);
+ioctl_iow_nr!(SET_MSRS, KVMIO, 0x89, kvm_msrs);
+ioctl_ior_nr!(GET_XSAVE, KVMIO, 0xa4, kvm_xsave);
+ioctl_iow_nr!(SET_XSAVE, KVMIO, 0xa5, kvm_xsave);
+ioctl_ior_nr!(GET_XCRS, KVMIO, 0xa6, kvm_xcrs);
+ioctl_iow_nr!(SET_XCRS, KVMIO, 0xa7, kvm_xcrs);
 ioctl_iowr_nr!(CLEAR_DIRTY_LOG, KVMIO, 0xc0, kvm_clear_dirty_log);
 
 /// Whatever their arguments are: memory of one's own, time, threads that are there, open files.
@@ -87,6 +93,8 @@ pub(super) fn rules(phase: Phase) -> Result<BTreeMap<i64, Vec<SeccompRule>>, Bac
             ENABLE_CAP(),
             CHECK_EXTENSION(),
         ]);
+        // Whoever looks for the writer of a word goes back to checkpoints.
+        requests.extend([GET_MSRS(), SET_MSRS(), GET_XSAVE(), SET_XSAVE(), GET_XCRS(), SET_XCRS()]);
     }
     requests.extend(TERMINAL);
     let ioctls = requests.into_iter().map(|request| only(1, request)).collect::<Result<_, _>>()?;

@@ -42,7 +42,7 @@ fn overgrown(suspect: &Suspect) -> Finding {
         words.join("  ")
     };
     let end = victim.frame.end();
-    Finding::new(
+    let finding = Finding::new(
         "overflow",
         Subject::Kernel,
         format!(
@@ -66,5 +66,9 @@ fn overgrown(suspect: &Suspect) -> Finding {
     .advise(
         "make the stacks larger, or what the call keeps on its stack smaller; an unmapped page between \
          stacks turns an overflow into a fault",
-    )
+    );
+    match damage.words.first() {
+        Some((word, _, now)) => finding.written_in(&victim.frame, *word, *now),
+        None => finding,
+    }
 }

@@ -165,4 +165,5 @@ fn overwritten(pushed: &LiveFrame, word: Word, before: u32, now: u32) -> Finding
         None => "the word changed while the kernel ran".into(),
     })
     .of_word(word, before, now)
+    .written_in(&pushed.frame, word, now)
 }

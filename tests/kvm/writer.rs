@@ -1,0 +1,30 @@
+//! Who wrote a word that a finding is about.
+
+use tests::esp0;
+
+#[test]
+fn the_instruction_that_overwrote_a_frame_is_named_with_its_line() {
+    let output = esp0(&["-q", "--guest", "broken", "--cmdline", "plant=frame_esp"]);
+    output.assert_status(1);
+    let line = output.stdout.lines().find(|line| line.contains(" was written by "));
+    let line = line.unwrap_or_else(|| panic!("no writer is named:\n{}", output.stdout));
+    for part in ["`add dword ptr [", "trap.rs:", "in ring 0, after #5", "before, ", " after"] {
+        assert!(line.contains(part), "expected {part:?} in {line}");
+    }
+}
+
+#[test]
+fn on_the_real_clock_it_is_said_how_the_writer_could_be_found() {
+    let arguments = ["-q", "--guest", "broken", "--cmdline", "plant=frame_esp", "--clock", "real"];
+    let output = esp0(&arguments);
+    output.assert_status(1);
+    assert!(output.stdout.contains("--clock deterministic"), "{}", output.stdout);
+}
+
+#[test]
+fn a_clean_run_and_findings_of_other_kinds_name_no_writer() {
+    for command_line in ["", "plant=esp0_not_updated"] {
+        let output = esp0(&["-q", "--guest", "broken", "--cmdline", command_line]);
+        assert!(!output.stdout.contains("was written"), "{}", output.stdout);
+    }
+}

@@ -1,0 +1,98 @@
+//! Who wrote the words that findings are about: the same guest is run again.
+
+use super::machine::Name;
+use esp0::check::ChangedWord;
+use esp0::machine::{Machine, MachineError, VcpuImage};
+use esp0::run::Run;
+use esp0::trace::Told;
+use esp0::writer::{Question, Writer, who_wrote};
+use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter};
+use std::fmt::Write as _;
+
+/// Findings whose writers are looked for: each costs two runs.
+const MOST: usize = 3;
+
+/// What a guest is started again from.
+pub(super) struct Again<'a> {
+    /// The vCPU before the guest's state was set.
+    pub(super) vcpu: &'a VcpuImage,
+    /// Loads the guest into a machine whose memory is zero.
+    pub(super) load: &'a dyn Fn(&mut Machine),
+    /// A run of a machine that has been loaded.
+    pub(super) start: &'a dyn Fn(Machine) -> Run,
+    /// What stands at an address.
+    pub(super) names: Name<'a>,
+}
+
+impl Again<'_> {
+    /// A paragraph for each word that was changed: who wrote it.
+    pub(super) fn tell(&self, told: &Told, mut machine: Machine) -> String {
+        let mut text = String::new();
+        let mut asked = 0;
+        for kind in told.kinds() {
+            let Some(word) = kind.finding.changed else { continue };
+            if asked == MOST {
+                break;
+            }
+            asked += 1;
+            let question =
+                Question { address: word.physical, value: word.value, at_entry: kind.first };
+            let mut run = match self.restart(machine) {
+                Ok(run) => run,
+                Err(error) => {
+                    let _ = writeln!(text, "who wrote {:08x} is not known: {error}", word.address);
+                    return text;
+                }
+            };
+            let answer = match who_wrote(&mut run, question) {
+                Ok(Some(writer)) => self.sentence(word, &writer),
+                Ok(None) => format!(
+                    "who wrote {:08x} is not known: it did not change when the guest was run again",
+                    word.address
+                ),
+                Err(error) => format!("who wrote {:08x} is not known: {error}", word.address),
+            };
+            let _ = writeln!(text, "{answer}");
+            machine = run.into_machine();
+        }
+        text
+    }
+
+    fn restart(&self, mut machine: Machine) -> Result<Run, MachineError> {
+        machine.vcpu.put_back(self.vcpu)?;
+        machine.memory.clear();
+        (self.load)(&mut machine);
+        Ok((self.start)(machine))
+    }
+
+    fn sentence(&self, word: ChangedWord, writer: &Writer) -> String {
+        let ChangedWord { address, value, .. } = word;
+        let place = |address: u32| match (self.names)(address) {
+            Some(name) => format!("{address:08x} ({name})"),
+            None => format!("{address:08x}"),
+        };
+        match writer {
+            Writer::Instruction { before, code, after_entry, old } => {
+                let at = before.instruction_address();
+                let mut decoder =
+                    Decoder::with_ip(32, code, u64::from(before.eip), DecoderOptions::NONE);
+                let mut instruction = String::new();
+                IntelFormatter::new().format(&decoder.decode(), &mut instruction);
+                format!(
+                    "{address:08x} was written by `{instruction}` at {}, in ring {}, after #{after_entry}: \
+                     {old:08x} before, {value:08x} after",
+                    place(at),
+                    before.cpl(),
+                )
+            }
+            Writer::Push { entry, old } => format!(
+                "{address:08x} was written by the processor, which pushed the frame of #{entry} there: \
+                 {old:08x} before, {value:08x} after"
+            ),
+            Writer::Unseen { after_entry, old } => format!(
+                "{address:08x} was written between two stops after #{after_entry}: {old:08x} before, \
+                 {value:08x} after"
+            ),
+        }
+    }
+}
