@@ -155,7 +155,7 @@ pub fn with_tables(
     put(TSS + 4, &ESP0.to_le_bytes());
     put(TSS + 8, &0x10u32.to_le_bytes());
     // Present, writable, for ring 3.
-    put(DIRECTORY, &(DIRECTORY + 0x1000 | 7).to_le_bytes());
+    put(DIRECTORY, &((DIRECTORY + 0x1000) | 7).to_le_bytes());
     let table: Vec<u8> = (0..1024u32).flat_map(|page| (page << 12 | 7).to_le_bytes()).collect();
     put(DIRECTORY + 0x1000, &table);
     file

@@ -1,5 +1,6 @@
 //! esp0 on KVM, as a whole. One module a subject; a test's name says what it is that is so.
 
+mod cases;
 mod catching;
 mod causes;
 mod checkpoint;

@@ -250,7 +250,6 @@ pub struct Guest {
 
 /// What the guest came to, with what the rules say of it.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "as for run::Event")]
 pub enum Judged {
     /// An entry.
     Entry(Entry, Judgement),

@@ -1,7 +1,7 @@
 //! Multiboot 1: what the kernel is told, and where its modules are.
 //!
 //! Source: Multiboot Specification 0.6.96, section 3.3. Everything but the modules' bytes lies in one
-//! area below 640 KiB ([`Area`](super::area::Area)):
+//! area below 640 KiB ([`Area`](super::area)):
 //! ```text
 //!  area.start ─►  ┌──────────────────────┐ ◄─ EBX
 //!                 │ information     116  │  fields at the offsets of `offset`

@@ -82,7 +82,7 @@ pub struct Sight {
     pub trail: Trail,
     /// Copies of the last frame's EIP, CS and EFLAGS that lie near the kernel stack, but not on it.
     pub saved_contexts: Vec<u32>,
-    /// The words at the masked stack pointer: see [`MASKS`].
+    /// The words at the masked stack pointer: see `MASKS`.
     pub masked: [Option<[u32; 3]>; MASKS.len()],
 }
 

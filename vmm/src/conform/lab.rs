@@ -101,7 +101,7 @@ impl Lab {
     /// A lab for what stands behind /dev/kvm.
     ///
     /// # Errors
-    /// As [`Lab::new`].
+    /// As `Lab::new`.
     pub fn on(backend: &Backend) -> Result<Self, MachineError> {
         let known = KnownDeviations::of(backend);
         Lab::new(processor_of(backend), backend.authority == Authority::Silicon, known)

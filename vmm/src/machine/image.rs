@@ -35,8 +35,8 @@ impl MemoryImage {
     pub(super) fn of(memory: &Memory) -> Self {
         let pages = (memory.size() as usize).div_ceil(PAGE);
         let groups = pages.div_ceil(PAGES_IN_GROUP);
-        let mut image =
-            MemoryImage { groups: vec![Arc::new([const { None }; PAGES_IN_GROUP]); groups] };
+        let zero: Arc<Group> = Arc::new([const { None }; PAGES_IN_GROUP]);
+        let mut image = MemoryImage { groups: vec![zero; groups] };
         image.update(memory, 0..pages);
         image
     }

@@ -2,7 +2,7 @@
 //!
 //! A *site* is an address at which esp0 wants the guest to stop: the target of an IDT gate, an IRET
 //! that a handler can reach, a LIDT, a far jump that may switch tasks. Sites come from the IDT that the guest loaded and from the code
-//! behind it, never from symbols. How the guest is made to stop there is a [`Means`]: a hardware
+//! behind it, never from symbols. How the guest is made to stop there is a means: a hardware
 //! breakpoint or a patched instruction.
 //!
 //! ```text

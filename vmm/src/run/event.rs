@@ -6,10 +6,6 @@ use ia32::State;
 
 /// What happened next. The guest stands still when it is told, and its memory can be read.
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "entries and returns are most of them, and a box would cost an allocation for each"
-)]
 pub enum Event {
     /// The guest wrote to its console.
     Console(Vec<u8>),

@@ -12,7 +12,7 @@
 //!                                                                ├─► AtProbe: entry, return, pass
 //!                                                                └─► Ending ─► Ended
 //! ```
-//! How the guest goes on from a boundary is its [`Pace`]: freely on the real clock; stepped wherever an
+//! How the guest goes on from a boundary is its `Pace`: freely on the real clock; stepped wherever an
 //! interrupt could be taken, on the deterministic clock; or stepped everywhere, in exact mode. With the
 //! deterministic clock the state before every event that interrupts such code is then known exactly, not
 //! only that before external ones.

@@ -314,7 +314,7 @@ fn a_selector_that_is_an_address_of_the_stack_is_told_with_the_word_that_should_
     world.code(&[0x07]);
     world.word(esp.into(), esp + 0x40);
     world.word(u64::from(esp) + 4, 0x10);
-    let finding = world.halted(Vector::GP, Some(esp + 0x40 & 0xfffc), 0).unwrap();
+    let finding = world.halted(Vector::GP, Some((esp + 0x40) & 0xfffc), 0).unwrap();
     has(
         finding.reason.as_deref().unwrap(),
         &["popped into ES", "is no selector but a stack address", "off by one word", "0010"],
@@ -324,7 +324,7 @@ fn a_selector_that_is_an_address_of_the_stack_is_told_with_the_word_that_should_
     world.state.general.ebx = esp + 0x20;
     world.word(esp.into(), 0x10);
     has(
-        &world.reason(Vector::GP, Some(esp + 0x20 & 0xfffc), 0),
+        &world.reason(Vector::GP, Some((esp + 0x20) & 0xfffc), 0),
         &["popped into DS", "off by one word"],
     );
     // mov ds, ax with a selector beyond the GDT.
