@@ -6,7 +6,7 @@
 //!
 //! let mut guest = Guest::from_file("kernel.elf")?.memory_mib(64).deterministic().boot()?;
 //! let entry = guest.run_until(|entry| entry.vector.0 == 0x80)?;
-//! assert_eq!(entry.frame.get(ia32::Word::Cs), Some(0x1b));
+//! assert_eq!(entry.frame.get(esp0::ia32::Word::Cs), Some(0x1b));
 //! guest.run_until_console("init: ready")?;
 //! guest.assert_clean();
 //! # Ok(())

@@ -21,6 +21,7 @@ pub use exact::{Account, Exact, KnownBytes, Touch};
 pub use fault::{Fault, Named, capture_fault};
 pub(crate) use fault::{Ram, decode, named};
 pub use frame::Frame;
+#[cfg(feature = "program")]
 pub(crate) use operand::register_value;
 pub(crate) use switch::{PendingSwitch, capture_switch};
 pub use switch::{TaskSwitch, TssWords};
