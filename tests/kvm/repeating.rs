@@ -80,6 +80,16 @@ const ENTRY: &[Field] = &[
 ];
 
 #[rustfmt::skip]
+const END: &[Field] = &[
+    ("type", OneOf(&["end"]), Always),
+    ("ending", Text, Always),
+    ("verdict", OneOf(&["ok", "finding"]), Always),
+    ("deviations", Texts, Sometimes),
+    ("findings", Objects(FINDING), Sometimes),
+    ("notes", Objects(FINDING), Sometimes),
+];
+
+#[rustfmt::skip]
 const RETURN: &[Field] = &[
     ("type", OneOf(&["return"]), Always),
     ("after", Count, Always),
@@ -228,7 +238,7 @@ fn every_field_is_in_the_readme() {
         readme.split_once("\n## The trace\n").expect("it has a section on the trace");
     let section = section.split("\n## ").next().unwrap_or(section);
     for (name, ..) in
-        [HEADER, ENTRY, RETURN, SWITCH, TASK, STACK, LOADED, FRAME, BEFORE, FINDING].concat()
+        [HEADER, ENTRY, RETURN, SWITCH, TASK, STACK, LOADED, FRAME, BEFORE, FINDING, END].concat()
     {
         assert!(section.contains(&format!("`{name}`")), "{name} is not in the README's section");
     }
@@ -250,6 +260,7 @@ fn check_trace(path: &Path, kernel: &str, command_line: &str) -> (u64, u64) {
             (1.., "return") => RETURN,
             (1.., "switch") => SWITCH,
             (1.., "stack") => STACK,
+            (1.., "end") => END,
             _ => wrong(format!("a {kind} is not to be here")),
         };
         if let Err(why) = check(&value, fields) {
@@ -269,6 +280,9 @@ fn check_trace(path: &Path, kernel: &str, command_line: &str) -> (u64, u64) {
                     "CR0 is in the first entry\n{line}"
                 );
             }
+            "end" => {
+                assert_eq!(number + 1, text.lines().count(), "the end is the last line\n{line}")
+            }
             "switch" | "stack" => {}
             _ => {
                 returns += 1;
@@ -279,6 +293,10 @@ fn check_trace(path: &Path, kernel: &str, command_line: &str) -> (u64, u64) {
             }
         }
     }
+    assert!(
+        text.lines().last().is_some_and(|last| last.contains(r#""type":"end""#)),
+        "it has an end"
+    );
     (entries, returns)
 }
 

@@ -172,7 +172,7 @@ fn a_dialogue_is_held_on_either_clock() {
         ] {
             let output = esp0(&[&run[..], &["--clock", clock], talk].concat());
             output.assert_status(0);
-            assert_says(&output, &[">one two\n!\n", "verdict: unchecked"]);
+            assert_says(&output, &["│ >one two\n", "│ !\n", "verdict: unchecked"]);
         }
     }
 }

@@ -7,7 +7,8 @@ use ia32::{Segment, Vector};
 /// An external interrupt comes between two instructions that know nothing of it, and a page fault that is
 /// resolved is repeated: the handler has to put back each general register and each segment register
 /// before its IRET (SDM vol. 3A, "Exception- or interrupt-handler procedures": delivery saves EFLAGS, CS
-/// and EIP only). A system call answers in registers, and a handler that emulates an instruction, skips
+/// and EIP only). Many kernels give each program the same data segments and load those anew, and leave FS and
+/// GS alone: of segments it counts that DS and ES can be used as before. A system call answers in registers, and a handler that emulates an instruction, skips
 /// it or sends the task elsewhere changes EIP, so neither is judged.
 #[inline]
 pub(crate) fn registers_are_restored(
@@ -39,13 +40,12 @@ pub(crate) fn registers_are_restored(
     }
     let general = !lost.is_empty();
     let segments = &returning.state.segments;
-    let now = [&segments[0], &segments[3], &segments[4], &segments[5]];
+    let now = [&segments[0], &segments[3]];
     let ring = returning.ring();
-    for (index, name) in ["ES", "DS", "FS", "GS"].into_iter().enumerate() {
-        let (was, is) = (pushed.selectors[index], effective(now[index], ring));
+    for (index, name) in ["ES", "DS"].into_iter().enumerate() {
         // A register that could not be used before harms nobody by what it holds now.
-        if was > 3 && was & !3 != is & !3 {
-            lost.push((name, u32::from(was), u32::from(now[index].selector)));
+        if pushed.selectors[index] > 3 && effective(now[index], ring) <= 3 {
+            lost.push((name, pushed.selectors[index].into(), now[index].selector.into()));
         }
     }
     if !lost.is_empty() {
