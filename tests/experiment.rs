@@ -13,10 +13,10 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 /// Long enough for any guest of the tests, however busy the machine is.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The same in exact mode, which steps the kernel's start too.
-const EXACT_TIMEOUT: Duration = Duration::from_secs(400);
+const EXACT_TIMEOUT: Duration = Duration::from_secs(900);
 
 /// RAM of a guest unless a test says otherwise: enough for the microkernel.
 const MEMORY: u64 = 16 << 20;

@@ -17,7 +17,7 @@ use thiserror::Error;
 const MEMORY: u64 = 16 << 20;
 
 /// A twin need not come to an end: what it did until then is judged. Three times that if it is followed.
-const TWIN_TIMEOUT: Duration = Duration::from_secs(20);
+const TWIN_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// A guest, and how it is run: always on the deterministic clock, for the states before are to be
 /// known, and two runs are to show the same.

@@ -121,6 +121,14 @@ impl Run {
             self.probes.follow(&mut self.machine, &stop.state)?;
         }
         let departure = self.departure.take();
+        // A boundary that was seen at the handler's first instruction itself was come to by a jump, or by
+        // falling through: an event stops at the probe, and nowhere before.
+        let jumped = |departure: &Departure| {
+            !departure.is_interrupt() && departure.stands_still(&stop.state)
+        };
+        if departure.as_ref().is_some_and(jumped) {
+            return Ok(None);
+        }
         let Some(site) = self.probes.site_at(stop.address).filter(|site| !site.resumes) else {
             return Ok(None);
         };
