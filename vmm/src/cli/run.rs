@@ -130,10 +130,9 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     }
     let withdrawn = (!options.no_sandbox).then(sandbox::withdraw).transpose()?;
     let boxed = |phase| if options.no_sandbox { Ok(()) } else { sandbox::filter(phase) };
-    let phase = if options.exact { Phase::ExactRun } else { Phase::Run };
     // Before the run's time counts; but a thread that reads what is typed has to be there first.
     if !options.interactive {
-        boxed(phase)?;
+        boxed(Phase::Run)?;
     }
     let how = Options {
         clock,
@@ -155,7 +154,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         run = run.with_dialogue(dialogue.clone());
     }
     if options.interactive {
-        boxed(phase)?;
+        boxed(Phase::Run)?;
     }
     let end = match run.run(&mut report) {
         Ok(end) => end,

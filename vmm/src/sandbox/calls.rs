@@ -13,8 +13,6 @@ use vmm_sys_util::{ioctl_io_nr, ioctl_ior_nr, ioctl_iow_nr, ioctl_iowr_nr};
 pub enum Phase {
     /// Run a guest.
     Run,
-    /// Run a guest in exact mode, in which KVM logs what is written.
-    ExactRun,
     /// Tell what was seen.
     Report,
 }
