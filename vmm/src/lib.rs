@@ -18,6 +18,7 @@ pub mod check;
 pub mod claims;
 pub mod conform;
 pub mod devices;
+pub mod doctor;
 pub mod entry;
 pub mod guest;
 #[cfg(feature = "program")]

@@ -14,7 +14,8 @@
 
 use super::history::{ABOVE, History, LiveFrame};
 use crate::entry::{Entry, Kind, Return};
-use crate::machine::{LinearMemory, Memory, processor};
+use crate::host::processor;
+use crate::machine::{LinearMemory, Memory};
 use ia32::{
     Branch, Descriptor, Eflags, Fault, OperandSize, Outcome, Selector, State, TssWidth, Word,
     attempt,

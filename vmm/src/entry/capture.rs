@@ -122,6 +122,7 @@ pub fn capture_entry(
         inner_stack,
         frame,
         code,
+        expected: None,
         exact: None,
         ldt_stack,
     })

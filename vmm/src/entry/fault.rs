@@ -7,7 +7,7 @@
 
 use super::walk::Walk;
 use super::{CodeBytes, Entry, Frame, Kind};
-use crate::machine::{LinearMemory, Machine, Memory, processor};
+use crate::machine::{LinearMemory, Machine, Memory};
 use ia32::{Branch, Iret, OperandSize, Operation, Selector, State, Table, Vector, Word, attempt};
 use iced_x86::{Decoder, DecoderOptions, Instruction};
 
@@ -108,7 +108,7 @@ fn read(machine: &Machine, entry: &Entry) -> Fault {
             &fault.interrupted(),
             &Ram(&machine.memory),
             Operation::Iret(iret),
-            &processor(),
+            &machine.processor(),
         );
         fault.refused = outcome.fault().map(|fault| fault.branch);
     }

@@ -104,6 +104,13 @@ impl Code {
         }
     }
 
+    /// The code from `address` on, to the end of its page, is another by now: it can be explored again.
+    pub(super) fn forget(&mut self, address: u32) {
+        for at in address..=address | 0xfff {
+            self.seen.remove(&at);
+        }
+    }
+
     /// Follows the instructions from `root` on to the end of their run; none if it was seen before.
     fn walk(
         &mut self,

@@ -23,12 +23,13 @@
 //! afterwards, and the #DB injected.
 
 use super::departure::{Cause, Departure};
+use super::operation::{address_of_page_fault, operation};
 use super::stepping::{Stepping, classify, is_quiet};
 use super::{Event as RunEvent, Outward, Pace, Phase, Run, Turn};
-use crate::entry::{Entry, Exact, Kind, PendingSwitch, Returned, capture_return};
+use crate::entry::{Entry, Exact, PendingSwitch, Returned, capture_return};
 use crate::machine::{ChangedByte, Exit, MachineError};
 use crate::probe::{Iret, loads_trap_flag, raised_event};
-use ia32::{Class, Eflags, Event, OperandSize, Operation, State, Vector, Word};
+use ia32::{Eflags, OperandSize, State};
 use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Register};
 
 /// SDM vol. 2, "Instruction format".
@@ -272,17 +273,12 @@ impl Run {
         let mut before = *before;
         let Some(exact) = self.exact() else { return };
         let repeating = std::mem::take(&mut exact.repeating);
-        let Some(operation) = operation(cause, &before, entry, repeating) else { return };
-        if entry.vector == Vector::PF
-            && matches!(operation, Operation::Event(Event { kind: ia32::Kind::Fault, .. }))
-        {
-            // It is raised by the access, and delivered as it stands.
-            before.cr2 = entry.after.cr2;
-        }
         let code: &[u8] = match cause {
             Cause::Instruction(code) => code,
             Cause::Interrupt(_) | Cause::OwnStep => &[],
         };
+        let Some(operation) = operation(cause, code, &before, entry, repeating) else { return };
+        before.cr2 = address_of_page_fault(entry, &operation).unwrap_or(before.cr2);
         entry.exact = Some(Box::new(Exact::record(
             operation,
             before,
@@ -340,47 +336,6 @@ impl ExactState {
     pub(super) fn forget(&mut self) {
         self.repeating = false;
     }
-}
-
-/// What the model is to be asked; none if this is nothing that it covers.
-fn operation(cause: &Cause, before: &State, entry: &Entry, repeating: bool) -> Option<Operation> {
-    let code = match cause {
-        Cause::Interrupt(vector) => {
-            return Some(Event { repeating, ..Event::external(vector.0) }.into());
-        }
-        Cause::OwnStep => return Some(Event::trap(Vector::DB).into()),
-        Cause::Instruction(code) => code,
-    };
-    let bitness = if before.cs().big() && !before.virtual_8086() { 32 } else { 16 };
-    let mut decoder = Decoder::with_ip(bitness, code, 0, DecoderOptions::NONE);
-    let instruction = decoder.decode();
-    let length = instruction.len() as u8;
-    let software = |event: Event| {
-        let ia32::Kind::Software { instruction, .. } = event.kind else { return event };
-        Event { kind: ia32::Kind::Software { instruction, length }, ..event }
-    };
-    match instruction.code() {
-        Code::Int_imm8 => return Some(software(Event::int(instruction.immediate8())).into()),
-        Code::Int3 => return Some(software(Event::int3()).into()),
-        Code::Into => return Some(software(Event::into()).into()),
-        Code::Int1 => {
-            let kind = ia32::Kind::Icebp { length };
-            return Some(Event { kind, ..Event::icebp() }.into());
-        }
-        Code::Iretd => {
-            return Some(ia32::Iret { size: OperandSize::Bits32, length }.into());
-        }
-        Code::Iretw => {
-            return Some(ia32::Iret { size: OperandSize::Bits16, length }.into());
-        }
-        _ => {}
-    }
-    // An exception by an instruction. What decides its error code is not modelled: the one that
-    // was pushed is taken, and delivery judged.
-    if entry.kind != Kind::Fault || entry.vector.class() != Class::Fault {
-        return None;
-    }
-    Some(Event::fault(entry.vector, entry.frame.get(Word::ErrorCode)).into())
 }
 
 /// Whether the instruction that was stepped from `before` to `after` raised an event.
