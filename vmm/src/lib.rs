@@ -24,6 +24,7 @@ pub mod guest;
 #[cfg(feature = "program")]
 pub mod guests;
 pub mod host;
+pub mod instruction;
 pub mod machine;
 pub mod probe;
 pub mod run;

@@ -10,21 +10,17 @@ mod exact;
 mod expected;
 mod fault;
 mod frame;
-mod operand;
 mod switch;
 mod walk;
 
 pub(crate) use capture::event_arrived;
 pub use capture::{Scene, capture_entry, capture_return};
 pub use event::{CodeBytes, Kind};
-pub(crate) use exact::operands;
 pub use exact::{Account, Exact, KnownBytes, Touch};
 pub use expected::Expected;
 pub use fault::{Fault, Named, capture_fault};
-pub(crate) use fault::{Ram, decode, named};
+pub(crate) use fault::{Ram, named};
 pub use frame::Frame;
-#[cfg(feature = "program")]
-pub(crate) use operand::register_value;
 pub(crate) use switch::{PendingSwitch, capture_switch};
 pub use switch::{TaskSwitch, TssWords};
 pub use walk::{Denied, Level, Reach, Walk};

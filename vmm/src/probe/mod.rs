@@ -27,7 +27,6 @@ pub use code::{Code, Iret};
 pub use idt::Idt;
 pub(crate) use patch::NO_OP_LENGTH;
 pub use site::Site;
-pub(crate) use step::{loads_trap_flag, raised_event};
 
 use crate::machine::{Exit, LinearMemory, Machine, MachineError, Paging};
 use breakpoint::Breakpoints;

@@ -35,7 +35,6 @@ mod probed;
 mod progress;
 mod real_mode;
 mod start;
-mod stepping;
 mod wait;
 
 pub use checkpoint::Checkpoint;

@@ -2,9 +2,10 @@
 
 use super::departure::Cause;
 use crate::entry::{Entry, Expected, Kind};
+use crate::instruction::decode;
 use crate::machine::Memory;
 use ia32::{Class, Event, OperandSize, Operation, Processor, State, Vector, Word};
-use iced_x86::{Code, Decoder, DecoderOptions};
+use iced_x86::Code;
 
 /// What the model says that `entry` must be, which `cause` led to from its state before. `memory` is that at
 /// the handler's first instruction; none if the model is not asked, or leaves it open.
@@ -46,9 +47,7 @@ pub(super) fn operation(
         Cause::OwnStep => return Some(Event::trap(Vector::DB).into()),
         Cause::Instruction(_) => {}
     }
-    let bitness = if before.cs().big() && !before.virtual_8086() { 32 } else { 16 };
-    let mut decoder = Decoder::with_ip(bitness, code, 0, DecoderOptions::NONE);
-    let instruction = decoder.decode();
+    let instruction = decode(code, before);
     let length = instruction.len() as u8;
     let software = |event: Event| {
         let ia32::Kind::Software { instruction, .. } = event.kind else { return event };
