@@ -7,6 +7,7 @@ mod checkpoint;
 mod claims;
 mod classic;
 mod conform;
+mod drives;
 mod endings;
 mod exact;
 mod exact_returns;
