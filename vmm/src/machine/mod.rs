@@ -14,7 +14,6 @@ mod memory;
 mod model;
 mod paging;
 mod patience;
-mod processor;
 mod registers;
 mod shadow;
 mod vcpu;
@@ -28,11 +27,12 @@ pub use memory::Memory;
 pub use model::{Model, ModelError};
 pub use paging::{Access, LinearMemory, Paging};
 pub use patience::Patience;
-pub use processor::processor;
 pub use shadow::ChangedByte;
 use shadow::Shadow;
 pub use vcpu::{Exit, Snapshot, Vcpu, VcpuImage};
 
+use crate::host;
+use ia32::Processor;
 use kvm_bindings::{
     KVM_CAP_EXIT_ON_EMULATION_FAILURE, KVM_CAP_X86_USER_SPACE_MSR, KVM_MSR_EXIT_REASON_UNKNOWN,
     kvm_enable_cap,
@@ -115,6 +115,9 @@ pub struct Machine {
     shadow: Option<Shadow>,
     /// Memory as it was at the last checkpoint, once one was taken.
     tracker: Option<Tracker>,
+    /// What executes the guest. It is found out when the machine is made: a sandbox may take away later what
+    /// tells.
+    processor: Processor,
 }
 
 impl Machine {
@@ -150,7 +153,12 @@ impl Machine {
         }
         let memory = Memory::new(&vm, memory_size)?;
         let vcpu = Vcpu::new(&kvm, &vm, model)?;
-        Ok(Machine { vcpu, memory, vm, shadow: None, tracker: None })
+        Ok(Machine { vcpu, memory, vm, shadow: None, tracker: None, processor: host::processor() })
+    }
+
+    /// What the model has to know of the processor that executes the guest.
+    pub fn processor(&self) -> Processor {
+        self.processor
     }
 
     /// Guest memory by linear address, as the vCPU's paging maps it now.
