@@ -18,6 +18,7 @@ mod pc;
 mod plants;
 mod processor;
 mod program;
+mod relatives;
 mod repeating;
 mod stacks;
 mod telling;
