@@ -67,7 +67,7 @@ struct saved *handle(struct saved *s)
 void main(void)
 {
     start(END(kernel_stack));
-    hook = BAD ? 0 : end_it;
+    hook = BAD ? 0 : finish;
     ask(0, 0);
 }
 #endif

@@ -81,15 +81,6 @@ void main(void)
 }
 #endif
 
-#ifdef KERNELS_DATA
-/* Unusual: DS is the kernel's, so the program starts without. */
-void main(void)
-{
-    start(END(kernel_stack));
-    enter(BAD ? KERNEL_DATA : USER_DATA, USER_DATA, END(user_stack[0]), USER_CODE);
-}
-#endif
-
 #ifdef TABLE_OF_SUPERVISOR
 /* U/S is clear in the page table, not in the directory. */
 void main(void)

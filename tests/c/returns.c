@@ -52,7 +52,7 @@ __asm__("call_gate: incl count\n jmp nothing\n"
         "timer: push %eax\n mov $0x20, %al\n out %al, $0x20\n pop %eax\n"
         "nothing: iret\n");
 extern uint8_t call_gate[], timer[], nothing[], last[];
-__asm__("last: call end_it\n");
+__asm__("last: call finish\n");
 static void program(void)
 {
     for (int i = 0; i < 5; i++) {
@@ -135,7 +135,7 @@ void main(void)
  * the timer sends the program to a signal handler once. */
 STUB(invalid, skip);
 STUB(timer, signal);
-__asm__("protection: add $4, %esp\n jmp invalid\n calls: call end_it\n");
+__asm__("protection: add $4, %esp\n jmp invalid\n calls: call finish\n");
 extern uint8_t protection[], calls[];
 void skip(struct pushed *s)
 {
@@ -171,7 +171,7 @@ void main(void)
 
 #ifdef VECTOR_LEFT
 /* The stub pushes a vector's number below the error code, and its end drops neither. */
-__asm__("protection: push $13\n pusha\n incl count\n cmpl $3, count\n jb 1f\n call end_it\n 1: popa\n iret\n");
+__asm__("protection: push $13\n pusha\n incl count\n cmpl $3, count\n jb 1f\n call finish\n 1: popa\n iret\n");
 extern uint8_t protection[];
 static void program(void) { __asm__ volatile("hlt"); }
 void main(void)
@@ -198,7 +198,7 @@ void main(void)
 static uint32_t directory[1024] __attribute__((aligned(4096)));
 __asm__("page_fault: push %eax\n mov $0x10, %eax\n mov %ax, %ds\n mov $directory, %ebx\n"
         "mov $0x800087, %eax\n mov %eax, 8(%ebx)\n pop %eax\n add $4, %esp\n iret\n"
-        "calls: call end_it\n");
+        "calls: call finish\n");
 extern uint8_t page_fault[], calls[];
 static void program(void) { __asm__ volatile("mov $0x800000, %%ebx\n mov %%es:(%%ebx), %%eax\n int $0x80" : : : "eax", "ebx"); }
 void main(void)
@@ -217,7 +217,7 @@ void main(void)
 /* Healthy: DF comes in as 1, and the handler clears it right before the only string instruction it has. */
 uint8_t text[32];
 __asm__("calls: pusha\n incl count\n cmpl $3, count\n jb 1f\n cld\n mov $text, %edi\n mov $32, %ecx\n xor %eax, %eax\n"
-        "rep stosb\n call end_it\n 1: popa\n iret\n");
+        "rep stosb\n call finish\n 1: popa\n iret\n");
 extern uint8_t calls[];
 static void program(void)
 {
@@ -236,7 +236,7 @@ void main(void)
 /* The timer's handler clears a buffer, and a program that runs downwards is what it interrupts. */
 uint8_t text[64], *place = text;
 __asm__("timer: pusha\n mov place, %edi\n call clear\n mov $0x20, %al\n out %al, $0x20\n incl count\n cmpl $4, count\n"
-        "jb 1f\n call end_it\n 1: popa\n iret\n"
+        "jb 1f\n call finish\n 1: popa\n iret\n"
         "clear: mov $8, %ecx\n xor %eax, %eax\n rep stosl\n ret\n");
 extern uint8_t timer[];
 static void program(void) { __asm__ volatile("std\n 1: jmp 1b"); }

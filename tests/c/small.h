@@ -1,5 +1,5 @@
 /* What the small kernels here share: the way up, descriptors, gates, the timer. They are built by tests/compiled.rs,
- * one for each NAME in a file's `#ifdef NAME`, and run on KVM by tests/kvm/stacks.rs and tests/kvm/relatives.rs. Those
+ * one for each NAME in a file's `#ifdef NAME`, and run on KVM by tests/kvm. Those
  * with a fault have none with MENDED. Port 0xe9 is the console, port 0xf4 ends the run. */
 #include <stdint.h>
 
@@ -52,7 +52,7 @@ static inline void end(void)
 }
 
 /* The same, for a handler of assembly to call. */
-void end_it(void) { end(); }
+void finish(void) { end(); }
 
 /* How a kernel ends that did not expect an exception: quietly, so that findings have to tell. */
 __asm__("unexpected: mov $'!', %al\n out %al, $0xe9\n 1: cli\n hlt\n jmp 1b\n");

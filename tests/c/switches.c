@@ -25,41 +25,6 @@ void main(void)
 }
 #endif
 
-#ifdef OPEN_BETWEEN
-/* Unusual: interrupts are open behind the change of ESP0, on the stack of the task that is left. */
-static int inside;
-struct saved *handle(struct saved *s)
-{
-    if (s->vector != 0x20)
-        panic();
-    out(0x20, 0x20);
-    if (++count == 40)
-        end();
-    if (inside)
-        return s;
-    inside = 1;
-    kept[now] = s;
-    now ^= 1;
-    task_state[1] = END(stacks[now]);
-    if (BAD) {
-        __asm__ volatile("sti");
-        for (volatile uint32_t i = 0; i < 1500; i++)
-            ;
-        __asm__ volatile("cli");
-    }
-    inside = 0;
-    return kept[now];
-}
-void main(void)
-{
-    start(END(stacks[0]));
-    make(0, spin);
-    make(1, spin);
-    tick();
-    resume(kept[0]);
-}
-#endif
-
 #ifdef SWITCH_TO
 /* The stack pointers are exchanged by a function, and TSS.ESP0 is forgotten. */
 static uint32_t pointers[2];

@@ -20,6 +20,7 @@ mod processor;
 mod program;
 mod relatives;
 mod repeating;
+mod rewritten;
 mod stacks;
 mod telling;
 mod userland;

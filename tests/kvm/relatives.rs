@@ -22,12 +22,12 @@ const fn fault(
 }
 
 #[rustfmt::skip]
-const RELATIVES: [Relative; 29] = [
+const RELATIVES: [Relative; 27] = [
     fault("dying", "EMPTY_DIRECTORY", 4, &["shut down", "is not mapped: its directory entry (00000000"]),
     fault("dying", "WRONG_CS", 4, &["names CS 0010, and GDT entry 2 is a data segment", "name the kernel's code segment"]),
     fault("dying", "TASK_GATE", 1, &["the gate of vector 0x80 is a task gate (type 5)", "8e"]),
     fault("dying", "HALF_AN_ADDRESS", 4, &["gate 0x80 leads to 0000", "where there is no code", "(calls+0)"]),
-    fault("dying", "NO_POINTER", 4, &["where there is no code", "led there: the pointer was overwritten or never set"]),
+    fault("dying", "NO_POINTER", 4, &["where there is no code", "a pointer to a function"]),
     fault("dying", "PANIC_WITH_TICKS", 4, &["#GP(0098)", "nothing returned from", "a loop with interrupts open"]),
     fault("dying", "BREAKPOINT", 1, &["its gate has DPL 0, ring 3 may not use `int3`"]),
     fault("entering", "NO_RAM_BELOW_ESP0", 4, &["finds no stack of ring 0", "where there is no RAM"]),
@@ -36,10 +36,9 @@ const RELATIVES: [Relative; 29] = [
     fault("entering", "EXCHANGED_SELECTORS", 1, &["was refused with #GP(0020)", "CS and SS are exchanged"]),
     fault("entering", "EXCHANGED_ESP", 1, &["was refused with #GP", "ESP and SS are exchanged"]),
     fault("entering", "DESCRIPTORS_OF_RING_0", 1, &["while the descriptor has DPL 0", "give GDT entry 3 DPL 3", "fa"]),
-    fault("entering", "KERNELS_DATA", 0, &["which IRET makes null", "DS 0010"]),
     fault("entering", "TABLE_OF_SUPERVISOR", 1, &["U/S is 0 in its page-table entry"]),
     fault("esp0", "ANOTHER_ARRAY", 1, &["ESP0 is not the end of a stack", "overwrite `names`"]),
-    fault("esp0", "ADDRESS_OF_POINTER", 1, &["overwrite `before`", "`stack_top` is a variable of 4 bytes"]),
+    fault("esp0", "ADDRESS_OF_POINTER", 1, &["overwrite `before`", "the start of `stack_top`"]),
     fault("esp0", "IN_CODE", 4, &["ESP0 is not the end of a stack", "the code of"]),
     fault("overflow", "INTO_A_TABLE", 1, &["`own_stack` was used down to its last word", "`names` below it"]),
     fault("overflow", "NESTS", 4, &["interrupt 0x20 has interrupted its own handler"]),
@@ -50,7 +49,6 @@ const RELATIVES: [Relative; 29] = [
     fault("interrupts", "FUNCTION_AS_HANDLER", 1, &["the handler of vector 0x20 ends in RET"]),
     fault("interrupts", "TRAP_GATE", 0, &["the gate of external interrupt 0x20 is a trap gate"]),
     fault("switches", "FRAMES_EXCHANGED", 4, &["the frame to return to and ESP0 were taken from different tasks"]),
-    fault("switches", "OPEN_BETWEEN", 0, &["came in the middle of a switch from task"]),
     fault("switches", "SWITCH_TO", 1, &["entered on the stack of suspended task 1", "store the end of the next task's"]),
 ];
 

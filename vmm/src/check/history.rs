@@ -135,8 +135,6 @@ pub struct History {
     way_back_of: Option<way_back::Key>,
     /// The low end of the stack that runs.
     edge: Option<Box<Edge>>,
-    /// A program was started by a frame made by hand, and its data segments were looked at.
-    segments_are_known: bool,
     suspects: Suspects,
     glance: Glance,
 }
@@ -199,11 +197,6 @@ impl History {
         self.edge.as_deref()
     }
 
-    /// The data segments of a program have been looked at.
-    pub(super) fn segments_are_known(&self) -> bool {
-        self.segments_are_known
-    }
-
     /// What lay around ESP0 at the last return, if no entry was on it before.
     pub(super) fn fresh_stack(&self) -> Option<&FreshStack> {
         self.fresh_stack.as_deref()
@@ -212,11 +205,6 @@ impl History {
     /// Whether an entry from an outer ring was on the stack with this top.
     pub(super) fn was_entered(&self, top: u32) -> bool {
         self.stacks.ending_at(top).is_some_and(|stack| stack.entries > 0)
-    }
-
-    /// The task whose stack ends at `top`.
-    pub(super) fn task_with_top(&self, top: u32) -> Option<TaskId> {
-        self.stacks.ending_at(top).map(|stack| stack.task)
     }
 
     /// The kernel's variables, where they are known.
@@ -528,7 +516,6 @@ impl History {
         let outer = ring > returning.state.cpl();
         let pair = self.pair(returning).map(|pair| (*pair.pushed, pair.in_place));
         let in_place = pair.is_some_and(|(_, in_place)| in_place);
-        self.segments_are_known |= outer && pair.is_none();
         // Code that was interrupted, or faulted, goes on: nobody else has its words.
         // A frame made anew deeper on the same stack is still that stack's.
         let copied = pair.is_some_and(|(pushed, in_place)| {

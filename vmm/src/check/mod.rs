@@ -28,7 +28,6 @@ mod rules {
     pub(super) mod handler;
     pub(super) mod kernel_segment;
     pub(super) mod model;
-    pub(super) mod open_switch;
     pub(super) mod overflow;
     pub(super) mod pushed_words;
     pub(super) mod refused_iret;
@@ -41,7 +40,6 @@ mod rules {
     pub(super) mod stack_start;
     pub(super) mod suspended_stack;
     pub(super) mod task_switch;
-    pub(super) mod user_segments;
     pub(super) mod user_stack;
     pub(super) mod way_back;
 }
@@ -96,7 +94,6 @@ entry_rules![
     suspended_stack::stack_is_nobody_elses,
     empty_stack::stack_is_empty,
     overflow::stack_stays_above_its_end,
-    open_switch::switch_is_not_interrupted,
     model::entry_is_the_models,
 ];
 
@@ -107,7 +104,6 @@ pub const RETURN_RULES: &[ReturnRule] = &[
     rules::direction_flag::kernel_runs_upwards,
     rules::overflow::stack_stays_above_its_end_at_a_return,
     rules::way_back::ring_0_can_be_entered_again,
-    rules::user_segments::program_has_its_segments,
 ];
 
 /// All rules about task switches by hardware.

@@ -16,10 +16,11 @@
 
 use super::Run;
 use super::departure::{Cause, Departure};
-use super::stepping::{Stepping, classify};
-use crate::entry::{decode, operands};
+use crate::instruction::effect::raised_event;
+use crate::instruction::operands::operands;
+use crate::instruction::stepping::{Stepping, classify};
+use crate::instruction::valid_32;
 use crate::machine::{Exit, LinearMemory, MachineError, Snapshot};
-use crate::probe::raised_event;
 use ia32::{Selector, State, Vector};
 use iced_x86::{Mnemonic, OpKind};
 use std::time::{Duration, Instant};
@@ -129,11 +130,11 @@ impl Run {
 
 /// The selector that the instruction in `code` loads into TR; none if it is not LTR.
 fn task_register_load(linear: &LinearMemory<'_>, state: &State, code: &[u8]) -> Option<Selector> {
-    let instruction = decode(code, state.eip).filter(|one| one.mnemonic() == Mnemonic::Ltr)?;
+    let instruction = valid_32(code, state.eip).filter(|one| one.mnemonic() == Mnemonic::Ltr)?;
     if instruction.op0_kind() == OpKind::Register {
         let number = instruction.op0_register().full_register32().number();
         return state.general.to_array().get(number).map(|value| Selector(*value as u16));
     }
-    let touch = operands(state, code).0.first().copied()?;
+    let touch = operands(code, state).0.first().copied()?;
     linear.read_u16(touch.linear).map(Selector)
 }

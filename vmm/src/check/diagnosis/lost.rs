@@ -3,7 +3,8 @@
 use super::used::Used;
 use super::{Aftermath, Placed, fault};
 use crate::check::{Finding, Subject};
-use crate::entry::{Reach, Walk, decode};
+use crate::entry::{Reach, Walk};
+use crate::instruction::valid_32;
 use crate::run::Ending;
 use ia32::{GateKind, State, Vector};
 use iced_x86::FlowControl;
@@ -204,7 +205,7 @@ fn caller(aftermath: &Aftermath<'_>, state: &State) -> Option<String> {
         let back = linear.read_u32(state.stack_address().wrapping_add_signed(index * 4))?;
         (2..=7u32).find_map(|length| {
             let at = back.wrapping_sub(length);
-            let instruction = decode(&aftermath.code(state, at), at)?;
+            let instruction = valid_32(&aftermath.code(state, at), at)?;
             // What a direct call leads to stands in it: it did not lead away.
             let calls = instruction.flow_control() == FlowControl::IndirectCall;
             (calls && instruction.len() as u32 == length).then_some((at, instruction))

@@ -57,7 +57,7 @@ const NAMES: [&str; 8] = ["EAX", "ECX", "EDX", "EBX", "ESP", "EBP", "ESI", "EDI"
 
 /// The selector that `segment` holds behind an IRET to `ring`, which makes null what that ring may not
 /// hold.
-pub(super) fn effective(segment: &Segment, ring: u8) -> u16 {
+fn effective(segment: &Segment, ring: u8) -> u16 {
     let kept = segment.dpl() >= ring || segment.is_conforming();
     if segment.present() && kept { segment.selector } else { 0 }
 }
