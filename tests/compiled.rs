@@ -12,8 +12,28 @@ use std::process::Command;
 /// # Panics
 /// If the compiler refuses the file.
 pub fn compiled(file: &str, name: &str) -> Option<Vec<u8>> {
+    build(file, name, &[])
+}
+
+/// The same with its fault mended.
+///
+/// # Panics
+/// As [`compiled`].
+pub fn mended(file: &str, name: &str) -> Option<Vec<u8>> {
+    build(file, name, &["-DMENDED"])
+}
+
+/// The same without symbols, as many kernels are that come on a disk.
+///
+/// # Panics
+/// As [`compiled`].
+pub fn stripped(file: &str, name: &str) -> Option<Vec<u8>> {
+    build(file, name, &["-s"])
+}
+
+fn build(file: &str, name: &str, more: &[&str]) -> Option<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("c");
-    let out = tempfile(name);
+    let out = tempfile(name, more);
     let output = Command::new("gcc")
         .args([
             "-m32",
@@ -29,6 +49,7 @@ pub fn compiled(file: &str, name: &str) -> Option<Vec<u8>> {
         .args(["-no-pie", "-Wl,--build-id=none,--no-warn-rwx-segments,-n"])
         .arg(format!("-Wl,-T,{}", folder.join("small.ld").display()))
         .arg(format!("-D{name}"))
+        .args(more)
         .arg("-o")
         .arg(&out)
         .arg(folder.join(format!("{file}.c")))
@@ -47,6 +68,6 @@ pub fn compiled(file: &str, name: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-fn tempfile(name: &str) -> std::path::PathBuf {
-    std::env::temp_dir().join(format!("esp0-{}-{name}.elf", std::process::id()))
+fn tempfile(name: &str, more: &[&str]) -> std::path::PathBuf {
+    std::env::temp_dir().join(format!("esp0-{}-{name}{}.elf", std::process::id(), more.concat()))
 }

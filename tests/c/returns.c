@@ -2,7 +2,6 @@
 #include "small.h"
 
 uint32_t count;
-static void ask(void) { __asm__ volatile("int $0x80" : : : "memory"); }
 
 #ifdef FRESH_FRAMES
 /* Healthy: one stack, ESP0 set once. What a task was doing is kept in a record with an order of its own, and five
@@ -11,9 +10,6 @@ static struct task {
     uint32_t esp, eax, ecx, edx, ebx, ebp, esi, edi, eip, eflags;
 } task[2];
 static uint32_t now, code = 0xabc0000 | USER_CODE, data = 0xdef00000 | USER_DATA;
-struct saved {
-    uint32_t edi, esi, ebp, unused, ebx, edx, ecx, eax, eip, cs, eflags, esp, ss;
-};
 __asm__("timer: pusha\n push %esp\n call switch_task\n");
 extern uint8_t timer[];
 static void __attribute__((noreturn)) resume(void)
@@ -24,7 +20,7 @@ static void __attribute__((noreturn)) resume(void)
                      : : "a"(&task[now]), "m"(data), "m"(code) : "memory");
     __builtin_unreachable();
 }
-void switch_task(struct saved *s)
+void switch_task(struct pushed *s)
 {
     task[now] = (struct task){s->esp, s->eax, s->ecx, s->edx, s->ebx, s->ebp, s->esi, s->edi, s->eip, s->eflags};
     out(0x20, 0x20);
@@ -56,12 +52,11 @@ __asm__("call_gate: incl count\n jmp nothing\n"
         "timer: push %eax\n mov $0x20, %al\n out %al, $0x20\n pop %eax\n"
         "nothing: iret\n");
 extern uint8_t call_gate[], timer[], nothing[], last[];
-__asm__("last: call end_it\n");
-void end_it(void) { end(); }
+__asm__("last: call finish\n");
 static void program(void)
 {
     for (int i = 0; i < 5; i++) {
-        ask();
+        ask(0, 0);
         __asm__ volatile("int $0x90");
         for (volatile uint32_t n = 0; n < 3000; n++)
             ;
@@ -85,17 +80,13 @@ void main(void)
 #ifdef EXECVE
 /* Healthy: the kernel starts its first program by a system call of its own. The handler turns the frame that it was
  * entered with into one for ring 3, and the stack that it is on is left for good. */
-struct saved {
-    uint32_t edi, esi, ebp, unused, ebx, edx, ecx, eax, eip, cs, eflags, esp, ss;
-};
-__asm__("calls: pusha\n push %esp\n call handle\n add $4, %esp\n popa\n iret\n");
-extern uint8_t calls[];
+STUB(calls, handle);
 static void program(void)
 {
     for (int i = 0; i < 4; i++)
-        ask();
+        ask(0, 0);
 }
-void handle(struct saved *s)
+void handle(struct pushed *s)
 {
     if (count++ == 0) {
         s->eip = (uint32_t)program, s->cs = USER_CODE, s->eflags = 0x202;
@@ -126,7 +117,7 @@ void handle(void)
 static void program(void)
 {
     for (;;)
-        ask();
+        ask(0, 0);
 }
 void main(void)
 {
@@ -142,22 +133,17 @@ void main(void)
 #ifdef EMULATES
 /* Healthy: #UD and #GP are answered by doing the instruction in the program's stead, with a result in a register;
  * the timer sends the program to a signal handler once. */
-struct saved {
-    uint32_t edi, esi, ebp, unused, ebx, edx, ecx, eax, eip, cs, eflags, esp, ss;
-};
-__asm__("invalid: pusha\n push %esp\n call skip\n add $4, %esp\n popa\n iret\n"
-        "protection: add $4, %esp\n jmp invalid\n"
-        "timer: pusha\n push %esp\n call signal\n add $4, %esp\n popa\n iret\n"
-        "calls: call end_it\n");
-extern uint8_t invalid[], protection[], timer[], calls[];
-void end_it(void) { end(); }
-void skip(struct saved *s)
+STUB(invalid, skip);
+STUB(timer, signal);
+__asm__("protection: add $4, %esp\n jmp invalid\n calls: call finish\n");
+extern uint8_t protection[], calls[];
+void skip(struct pushed *s)
 {
     s->eax = 7;
     s->eip += 2;
 }
-static void answer(void) { ask(); }
-void signal(struct saved *s)
+static void answer(void) { ask(0, 0); }
+void signal(struct pushed *s)
 {
     out(0x20, 0x20);
     if (++count == 5)
@@ -185,9 +171,8 @@ void main(void)
 
 #ifdef VECTOR_LEFT
 /* The stub pushes a vector's number below the error code, and its end drops neither. */
-__asm__("protection: push $13\n pusha\n incl count\n cmpl $3, count\n jb 1f\n call end_it\n 1: popa\n iret\n");
+__asm__("protection: push $13\n pusha\n incl count\n cmpl $3, count\n jb 1f\n call finish\n 1: popa\n iret\n");
 extern uint8_t protection[];
-void end_it(void) { end(); }
 static void program(void) { __asm__ volatile("hlt"); }
 void main(void)
 {
@@ -199,7 +184,7 @@ void main(void)
 
 #ifdef WRONG_SS
 /* CS is for ring 3, SS is the kernel's. */
-static void program(void) { ask(); }
+static void program(void) { ask(0, 0); }
 void main(void)
 {
     begin(END(kernel_stack));
@@ -213,9 +198,8 @@ void main(void)
 static uint32_t directory[1024] __attribute__((aligned(4096)));
 __asm__("page_fault: push %eax\n mov $0x10, %eax\n mov %ax, %ds\n mov $directory, %ebx\n"
         "mov $0x800087, %eax\n mov %eax, 8(%ebx)\n pop %eax\n add $4, %esp\n iret\n"
-        "calls: call end_it\n");
+        "calls: call finish\n");
 extern uint8_t page_fault[], calls[];
-void end_it(void) { end(); }
 static void program(void) { __asm__ volatile("mov $0x800000, %%ebx\n mov %%es:(%%ebx), %%eax\n int $0x80" : : : "eax", "ebx"); }
 void main(void)
 {
@@ -233,9 +217,8 @@ void main(void)
 /* Healthy: DF comes in as 1, and the handler clears it right before the only string instruction it has. */
 uint8_t text[32];
 __asm__("calls: pusha\n incl count\n cmpl $3, count\n jb 1f\n cld\n mov $text, %edi\n mov $32, %ecx\n xor %eax, %eax\n"
-        "rep stosb\n call end_it\n 1: popa\n iret\n");
+        "rep stosb\n call finish\n 1: popa\n iret\n");
 extern uint8_t calls[];
-void end_it(void) { end(); }
 static void program(void)
 {
     __asm__ volatile("std\n int $0x80\n int $0x80\n int $0x80");
@@ -253,10 +236,9 @@ void main(void)
 /* The timer's handler clears a buffer, and a program that runs downwards is what it interrupts. */
 uint8_t text[64], *place = text;
 __asm__("timer: pusha\n mov place, %edi\n call clear\n mov $0x20, %al\n out %al, $0x20\n incl count\n cmpl $4, count\n"
-        "jb 1f\n call end_it\n 1: popa\n iret\n"
+        "jb 1f\n call finish\n 1: popa\n iret\n"
         "clear: mov $8, %ecx\n xor %eax, %eax\n rep stosl\n ret\n");
 extern uint8_t timer[];
-void end_it(void) { end(); }
 static void program(void) { __asm__ volatile("std\n 1: jmp 1b"); }
 void main(void)
 {

@@ -3,7 +3,6 @@
 #include "small.h"
 
 uint32_t count, ticks;
-static void ask(void) { __asm__ volatile("int $0x80" : : : "memory"); }
 
 /* The interrupt controller is told of the end of an interrupt, and the interrupt counted. */
 #define TICK "push %eax\n mov $0x20, %al\n out %al, $0x20\n incl ticks\n pop %eax\n iret\n"
@@ -17,7 +16,7 @@ static void wait_for(uint32_t more)
 static void program(void)
 {
     for (int i = 0; i < 8; i++) {
-        ask();
+        ask(0, 0);
         wait_for(2);
     }
     __asm__ volatile("int $0x81");
@@ -39,7 +38,7 @@ void main(void)
     gate(0x81, last, FOR_USER);
     begin(END(kernel_stack));
     tick();
-    ask();
+    ask(0, 0);
     __asm__ volatile("sti");
     wait_for(3);
     __asm__ volatile("cli");
@@ -82,7 +81,7 @@ void main(void)
     __asm__ volatile("sti");
     wait_for(3);
     __asm__ volatile("cli");
-    ask();
+    ask(0, 0);
 #endif
     copy(place[0], timer, timer_end), copy(place[1], calls, calls_end);
     __asm__ volatile("sti");
@@ -127,7 +126,7 @@ void main(void)
     __asm__ volatile("cli");
     for (int i = 0; i < 16; i++)
         gates[0x90 + i] = 0;
-    ask();
+    ask(0, 0);
     check();
     leave(program, END(user_stack[0]), 0x202);
 }

@@ -113,7 +113,6 @@ fn planted_bugs_are_found_by_their_rules_and_the_model_blames_no_processor() {
         ("shared_stack", "suspended_stack"),
         ("wrong_ss0", "kernel_segment"),
         ("frame_esp", "return_frame"),
-        ("gate_trap", "gate_kind"),
         ("gate_16bit", "gate_kind"),
     ] {
         for guest in ["broken", "broken-plain"] {

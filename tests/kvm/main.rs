@@ -20,6 +20,7 @@ mod pc;
 mod plants;
 mod processor;
 mod program;
+mod relatives;
 mod repeating;
 mod rewritten;
 mod stacks;

@@ -10,16 +10,19 @@
 //!                 the low end of the stack above              above
 //!  at both        the neighbour's frame has changed           Damage
 //!  at a return    string instructions behind the handler      string_instruction
+//!                 what the next entry will miss               way_back
+//!  at both        a stack's low end, where symbols tell it    Edge, Overrun
 //! ```
 
 use super::history::{ABOVE, History, LiveFrame};
+use super::way_back::{self, WayBack};
 use crate::entry::{Entry, Kind, Return};
 use crate::host::processor;
 use crate::instruction::decode_32_into;
 use crate::machine::{LinearMemory, Memory};
 use ia32::{
-    Branch, Descriptor, Eflags, Fault, OperandSize, Outcome, Selector, State, TssWidth, Word,
-    attempt,
+    Branch, Descriptor, DescriptorKind, Eflags, Fault, OperandSize, Outcome, Selector, State,
+    TssWidth, Word, attempt,
 };
 use iced_x86::{FlowControl, Instruction, Mnemonic};
 use std::collections::BTreeSet;
@@ -47,10 +50,45 @@ pub(super) struct Glance {
     pub(super) string_instruction: Option<u32>,
     /// What lies around ESP0, where no entry was on it yet.
     pub(super) fresh_stack: Option<Box<FreshStack>>,
+    /// What the next entry from the ring that is returned to will miss.
+    pub(super) way_back: Option<Box<WayBack>>,
+    /// What decided about that.
+    pub(super) way_back_of: Option<way_back::Key>,
+    /// The low end of the stack that runs, and what lies below it.
+    pub(super) edge: Option<Box<Edge>>,
+    /// What has come of it since.
+    pub(super) overrun: Option<Box<Overrun>>,
+    /// What the processor read for this entry is not in memory any more.
+    pub(super) overwritten: Option<String>,
 }
 
 /// How much below ESP0 is kept: no frame is larger.
 pub(super) const BELOW: usize = 40;
+
+/// How much on either side of a stack's low end is looked at.
+pub(super) const EDGE: usize = 64;
+
+/// The low end of a stack whose object is known, when the kernel was entered on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Edge {
+    /// Linear address of the stack's first byte.
+    pub(super) start: u32,
+    /// The bytes right below it.
+    below: [u8; EDGE],
+    /// The lowest bytes of the stack.
+    low: [u8; EDGE],
+}
+
+/// A stack that was used down to its end, and what lies below has changed as well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Overrun {
+    /// Linear address of the stack's first byte.
+    pub(super) start: u32,
+    /// The lowest word below that has changed: its address, what it was and is.
+    pub(super) word: (u32, u32, u32),
+    /// Where that lies in physical memory.
+    pub(super) physical: Option<u64>,
+}
 
 /// A stack that TSS.ESP0 names and that no entry was on yet, in front of the return to an outer ring.
 #[derive(Clone, Debug)]
@@ -61,7 +99,12 @@ pub(super) struct FreshStack {
     pub(super) below: [u8; BELOW],
     /// How many bytes from there on are all the same, up to a page.
     pub(super) unused_above: u32,
+    /// How many of the [`DENSE`] words right below are not zero.
+    pub(super) filled_below: u32,
 }
+
+/// So many words below ESP0 are looked at.
+pub(super) const DENSE: u32 = 64;
 
 /// Why an IRET was refused.
 #[derive(Clone, Debug)]
@@ -76,6 +119,8 @@ pub(super) struct Refusal {
     pub(super) code: Option<Descriptor>,
     /// The word popped as SS, or what would be, and the descriptor that it names.
     pub(super) stack: Option<(u16, Descriptor)>,
+    /// The descriptor that the word popped as ESP names, were it a selector.
+    pub(super) pointer: Option<Descriptor>,
 }
 
 /// A frame that was overwritten while another task was in the kernel, along with the low end of that
@@ -115,9 +160,13 @@ impl Glance {
             glance.behind_halt =
                 linear.read(eip.wrapping_sub(1), &mut byte).is_some() && byte == [0xf4];
         }
-        if !entry.from_outer_ring() {
+        if entry.from_outer_ring() {
+            glance.edge = edge(linear, history, entry.frame.end()).map(Box::new);
+        } else {
             glance.damage = damage(linear, history, entry.frame.address);
+            glance.overrun = overrun(linear, history).map(Box::new);
         }
+        glance.overwritten = overwritten(linear, entry, history);
         glance
     }
 
@@ -137,8 +186,16 @@ impl Glance {
         {
             glance.string_instruction = string_instruction(linear, pair.pushed.handler);
         }
-        if !history.objects().is_empty() && returning.ring() > returning.state.cpl() {
-            glance.fresh_stack = fresh_stack(linear, returning, history).map(Box::new);
+        glance.overrun = overrun(linear, history).map(Box::new);
+        if returning.ring() > returning.state.cpl() {
+            if !history.objects().knows_nothing() {
+                glance.fresh_stack = fresh_stack(linear, returning, history).map(Box::new);
+            }
+            let key = way_back::key(linear, returning);
+            if history.way_back_of() != Some(key) {
+                glance.way_back_of = Some(key);
+                glance.way_back = WayBack::read(linear, returning).map(Box::new);
+            }
         }
         glance
     }
@@ -205,6 +262,7 @@ impl Refusal {
             word: about,
             code: named(1).map(|(_, descriptor)| descriptor),
             stack: named(4),
+            pointer: named(3).map(|(_, descriptor)| descriptor),
         }
     }
 }
@@ -275,7 +333,70 @@ fn fresh_stack(
     let mut page = [0; PAGE];
     let count = linear.read_some(top, &mut page);
     let unused = page[..count].iter().take_while(|byte| **byte == page[0]).count() as u32;
-    Some(FreshStack { top, below, unused_above: unused })
+    let mut words = [0; DENSE as usize * 4];
+    let filled = match linear.read(top.wrapping_sub(DENSE * 4), &mut words) {
+        Some(()) => words.as_chunks::<4>().0.iter().filter(|word| **word != [0; 4]).count() as u32,
+        None => 0,
+    };
+    Some(FreshStack { top, below, unused_above: unused, filled_below: filled })
+}
+
+/// The low end of the stack that ends at `top`, where it is a variable of its own.
+fn edge(linear: &LinearMemory<'_>, history: &History, top: u32) -> Option<Edge> {
+    let object = history.objects().at(top.wrapping_sub(1)).filter(|object| object.end == top)?;
+    let start = object.start;
+    if top - start <= 2 * EDGE as u32 {
+        return None;
+    }
+    let mut edge = Edge { start, below: [0; EDGE], low: [0; EDGE] };
+    linear.read(start.wrapping_sub(EDGE as u32), &mut edge.below)?;
+    linear.read(start, &mut edge.low)?;
+    Some(edge)
+}
+
+/// The stack was used down to its last word since it was entered, and the words right below have changed
+/// along with it. Either alone is nobody's business: a stack may be full, and a variable be changed.
+fn overrun(linear: &LinearMemory<'_>, history: &History) -> Option<Overrun> {
+    let before = history.edge()?;
+    let mut now = Edge { start: before.start, below: [0; EDGE], low: [0; EDGE] };
+    linear.read(before.start, &mut now.low)?;
+    let words = |bytes: &[u8; EDGE]| bytes.as_chunks::<4>().0.to_vec();
+    let (was, is) = (words(&before.low), words(&now.low));
+    let changed = was.iter().zip(&is).filter(|(was, is)| was != is).count() * 4;
+    let uniform = is.iter().all(|word| *word == is[0]);
+    if changed * 2 < EDGE || uniform || was[0] == is[0] {
+        return None;
+    }
+    linear.read(before.start.wrapping_sub(EDGE as u32), &mut now.below)?;
+    let (was, is) = (words(&before.below), words(&now.below));
+    let differs: Vec<usize> = (0..was.len()).filter(|index| was[*index] != is[*index]).collect();
+    // A frame's worth of words, the one right below the stack or its neighbour among them.
+    if differs.len() < 4 || *differs.last()? + 2 < was.len() {
+        return None;
+    }
+    let index = *differs.first()?;
+    let address = before.start.wrapping_sub(EDGE as u32).wrapping_add(index as u32 * 4);
+    let word = (address, u32::from_le_bytes(was[index]), u32::from_le_bytes(is[index]));
+    let physical = linear.paging.translate(linear.memory, address);
+    Some(Overrun { start: before.start, word, physical })
+}
+
+/// What the processor has just read is not what memory holds: the code segment's descriptor, the handler's
+/// code as the file has it.
+fn overwritten(linear: &LinearMemory<'_>, entry: &Entry, history: &History) -> Option<String> {
+    const LOOKED_AT: usize = 8;
+    let after = &entry.after;
+    let code = linear.descriptor(after, Selector(after.cs().selector))?;
+    if code.base() != after.cs().base || !matches!(code.kind(), DescriptorKind::Code { .. }) {
+        return Some(format!("the GDT entry of CS {:04x}", after.cs().selector));
+    }
+    let at = after.instruction_address();
+    let file = history.objects().loaded(at, LOOKED_AT)?;
+    let mut bytes = [0; LOOKED_AT];
+    linear.read(at, &mut bytes)?;
+    // A probe is HLT, or OUT with its port.
+    let differs = |(is, was): (&u8, &u8)| is != was && !matches!(is, 0xf4 | 0xe6 | 0xe5);
+    bytes.iter().zip(file).any(differs).then(|| format!("the handler's code at {at:08x}"))
 }
 
 /// EIP and ESP of `victim` stand near each other somewhere else in memory.

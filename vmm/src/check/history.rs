@@ -12,73 +12,32 @@
 //! A return is only a guess until the next stop: an IRET that the processor refuses pops nothing.
 //! [`History::take_back`] undoes it.
 //!
+//! ```text
+//!  stacks     where each stack is empty, and whose it is
+//!  frames     what was pushed and not yet popped, by address
+//!  suspects   frames that a neighbour's stack has grown over
+//! ```
 //! What is looked up at each stop is ordered by address, so a stop costs the logarithm of the number of
 //! stacks, and not more.
 
-use super::glance::{Damage, FreshStack, Glance};
+mod frames;
+mod stacks;
+mod suspects;
+
+pub(super) use frames::ABOVE;
+pub use frames::LiveFrame;
+pub use stacks::{StackUse, TaskId};
+pub(super) use suspects::Suspect;
+
+use super::glance::{Damage, Edge, FreshStack, Glance};
 use super::objects::Objects;
+use super::way_back;
 use crate::entry::{Entry, Frame, Kind, Return, TaskSwitch};
-use ia32::{General, State, Vector, Word};
-use std::collections::{BTreeMap, VecDeque};
-
-/// How far below the top of a stack an address may lie to be taken as part of it. Kernel stacks are
-/// a few pages; the next stack's top ends the range earlier.
-const LARGEST_STACK: u32 = 64 * 1024;
-
-/// Number of a task, from 1, in the order in which their stacks were first seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TaskId(pub u32);
-
-/// A frame that was pushed and not yet popped.
-#[derive(Clone, Copy, Debug)]
-pub struct LiveFrame {
-    /// The entry that pushed it.
-    pub sequence: u64,
-    /// The task that was running.
-    pub task: Option<TaskId>,
-    /// What raised the event.
-    pub kind: Kind,
-    /// Its vector.
-    pub vector: Vector,
-    /// CR3 of the address space that was interrupted.
-    pub address_space: u32,
-    /// The words as they were pushed.
-    pub frame: Frame,
-    /// The general registers that were interrupted; ESP is the handler's.
-    pub registers: General,
-    /// ES, DS, FS and GS.
-    pub selectors: [u16; 4],
-    /// Linear address of the handler.
-    pub handler: u32,
-    /// HLT stands right before the interrupted place.
-    pub behind_halt: bool,
-    /// What lay above the frame, where that is another stack's low end.
-    pub above: Option<[u8; ABOVE]>,
-}
-
-/// How much above a stack's top is looked at to tell whether the stack above has grown over it.
-pub(super) const ABOVE: usize = 64;
-
-impl LiveFrame {
-    /// The event came from an outer ring.
-    pub fn from_outer_ring(&self) -> bool {
-        self.frame.shape.changes_stack
-    }
-
-    /// Where its EIP lies: an error code has been dropped by the time of the return.
-    pub fn popped_from(&self) -> u32 {
-        self.frame.address.wrapping_add(self.skip())
-    }
-
-    fn skip(&self) -> u32 {
-        if self.frame.shape.error_code { self.frame.shape.word_size } else { 0 }
-    }
-
-    fn range(&self) -> Option<(u64, u64)> {
-        let start = self.frame.physical?;
-        Some((start, start + u64::from(self.frame.shape.size())))
-    }
-}
+use frames::{Frames, is_elsewhere};
+use ia32::{State, Word};
+use stacks::{LARGEST_STACK, Stacks};
+use std::collections::VecDeque;
+use suspects::Suspects;
 
 /// The entry whose frame a return pops.
 #[derive(Clone, Copy, Debug)]
@@ -88,21 +47,6 @@ pub struct Pair<'a> {
     /// It is popped where it was pushed. Else it is told by CS:EIP and SS:ESP: a copy, or a frame made
     /// anew.
     pub in_place: bool,
-}
-
-/// How a kernel stack was used.
-#[derive(Clone, Copy, Debug)]
-pub struct StackUse {
-    /// The task whose stack it is.
-    pub task: TaskId,
-    /// The address at which it is empty: ESP0.
-    pub top: u32,
-    /// The lowest ESP seen at an entry or a return.
-    pub lowest: u32,
-    /// Entries on it, from outer rings and nested.
-    pub entries: u64,
-    /// The most frames that were live on it at once.
-    pub deepest: u32,
 }
 
 /// The last return that was seen, while nothing has been entered since.
@@ -144,17 +88,6 @@ struct Call {
     frame: Frame,
 }
 
-/// A frame that a neighbour's stack has grown over, by all that can be seen. Whether its task is still to
-/// go on from it, only the kernel knows, until it does.
-#[derive(Clone, Debug)]
-pub(super) struct Suspect {
-    pub(super) victim: LiveFrame,
-    pub(super) damage: Damage,
-    /// The task that was in the kernel, and where its stack ends.
-    pub(super) task: Option<TaskId>,
-    pub(super) top: u32,
-}
-
 /// What the last return has changed, for the case that it is refused.
 #[derive(Clone, Debug, Default)]
 struct Undo {
@@ -173,18 +106,8 @@ const COPIES: usize = 64;
 /// All that is remembered.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    stacks: Vec<StackUse>,
-    /// The number of the stack with this top.
-    tops: BTreeMap<u32, usize>,
-    /// How often each distance between two neighbouring tops occurs. No stack can be larger than the
-    /// least.
-    gaps: BTreeMap<u32, u32>,
-    /// By number of the entry.
-    live: BTreeMap<u64, LiveFrame>,
-    /// The live frames by physical address. No two overlap.
-    by_physical: BTreeMap<u64, u64>,
-    /// The same by linear address; several address spaces may use one.
-    by_linear: BTreeMap<(u32, u64), ()>,
+    stacks: Stacks,
+    frames: Frames,
     /// Frames that entries have overwritten, oldest first: their words may live on in a copy.
     overwritten: VecDeque<LiveFrame>,
     /// The latest, in a ring.
@@ -208,22 +131,23 @@ pub struct History {
     /// ESP0 at the last return, if no entry was on it yet.
     fresh_stack: Option<Box<FreshStack>>,
     objects: Objects,
-    /// The latest, one for each stack that was overgrown.
-    suspects: VecDeque<Suspect>,
+    /// What decided about the way back into ring 0 at the last return to an outer ring.
+    way_back_of: Option<way_back::Key>,
+    /// The low end of the stack that runs.
+    edge: Option<Box<Edge>>,
+    suspects: Suspects,
     glance: Glance,
-    #[cfg(test)]
-    visited: std::cell::Cell<u64>,
 }
 
 impl History {
     /// The kernel stacks seen, by task number.
     pub fn stacks(&self) -> &[StackUse] {
-        &self.stacks
+        self.stacks.all()
     }
 
     /// Frames that were pushed and not yet popped, oldest first.
     pub fn live(&self) -> impl DoubleEndedIterator<Item = &LiveFrame> + ExactSizeIterator {
-        self.live.values()
+        self.frames.iter()
     }
 
     /// The return just before, if nothing has been entered since.
@@ -238,7 +162,7 @@ impl History {
 
     /// The task on whose stack `address` lies.
     pub fn owner(&self, address: u32) -> Option<TaskId> {
-        self.stack_at(address).map(|index| self.stacks[index].task)
+        self.stacks.at(address).and_then(|index| self.stacks.task(index))
     }
 
     /// The task that a return to an outer ring resumed last, and the last entry before it.
@@ -263,6 +187,16 @@ impl History {
         self.refused
     }
 
+    /// What decided about the way back at the last return to an outer ring.
+    pub(super) fn way_back_of(&self) -> Option<way_back::Key> {
+        self.way_back_of
+    }
+
+    /// The low end of the stack that runs, as it was when it was entered.
+    pub(super) fn edge(&self) -> Option<&Edge> {
+        self.edge.as_deref()
+    }
+
     /// What lay around ESP0 at the last return, if no entry was on it before.
     pub(super) fn fresh_stack(&self) -> Option<&FreshStack> {
         self.fresh_stack.as_deref()
@@ -270,7 +204,7 @@ impl History {
 
     /// Whether an entry from an outer ring was on the stack with this top.
     pub(super) fn was_entered(&self, top: u32) -> bool {
-        self.tops.get(&top).is_some_and(|index| self.stacks[*index].entries > 0)
+        self.stacks.ending_at(top).is_some_and(|stack| stack.entries > 0)
     }
 
     /// The kernel's variables, where they are known.
@@ -313,33 +247,13 @@ impl History {
     pub fn overlapped(&self, frame: &Frame) -> Option<&LiveFrame> {
         let start = frame.physical?;
         let end = start + u64::from(frame.shape.size());
-        self.overlapping(start, end).max_by_key(|live| live.sequence)
-    }
-
-    fn overlapping(&self, start: u64, end: u64) -> impl Iterator<Item = &LiveFrame> {
-        // No frame has more than forty bytes.
-        self.by_physical
-            .range(start.saturating_sub(40)..end)
-            .inspect(|_| self.visit())
-            .filter_map(|(_, sequence)| self.live.get(sequence))
-            .filter(move |live| live.range().is_some_and(|(_, other)| start < other))
-    }
-
-    /// The live frame that starts where `frame` does. One in the same page frame at another linear
-    /// address is a dead task's: its memory serves another stack now.
-    #[inline]
-    pub fn pushed_at(&self, frame: &Frame) -> Option<&LiveFrame> {
-        let start = frame.physical?;
-        self.overlapping(start, start + 4).find(|live| {
-            live.frame.physical.map(|physical| physical + u64::from(live.skip())) == Some(start)
-                && live.popped_from() == frame.address
-        })
+        self.frames.overlapping(start, end).max_by_key(|live| live.sequence)
     }
 
     /// The entry whose frame `returning` pops: the one pushed there, or the newest from an outer ring that
     /// has all its words, or failing that its CS:EIP and SS:ESP, in the same address space.
     pub fn pair(&self, returning: &Return) -> Option<Pair<'_>> {
-        if let Some(pushed) = self.pushed_at(&returning.frame) {
+        if let Some(pushed) = self.frames.pushed_at(&returning.frame) {
             return Some(Pair { pushed, in_place: true });
         }
         if returning.ring() <= returning.state.cpl() {
@@ -347,15 +261,26 @@ impl History {
         }
         let frame = &returning.frame;
         let candidates = || {
-            let live = self.live.values().rev().take(COPIES);
+            let live = self.frames.iter().rev().take(COPIES);
             live.chain(self.overwritten.iter().rev())
-                .inspect(|_| self.visit())
+                .inspect(|_| self.frames.visit())
                 .filter(|live| live.address_space == returning.state.cr3)
         };
         candidates()
             .find(|live| live.frame.pops_as(frame))
             .or_else(|| candidates().find(|live| goes_to_the_same_place(&live.frame, frame)))
             .map(|pushed| Pair { pushed, in_place: false })
+    }
+
+    /// No stack is larger: the least distance between two tops.
+    pub(super) fn largest(&self) -> u32 {
+        self.stacks.largest()
+    }
+
+    /// How many frames and stacks have been looked at.
+    #[cfg(test)]
+    pub(super) fn visited(&self) -> u64 {
+        self.stacks.visited() + self.frames.visited()
     }
 
     /// Whether `frame` has the words of a system call that another task has made since `pushed`: so
@@ -369,34 +294,26 @@ impl History {
     /// The top frame of the stack right below the one that runs: what an overflow would meet first.
     pub(super) fn neighbour(&self) -> Option<&LiveFrame> {
         let running = self.running.filter(|_| !self.copies_frames)?;
-        let (top, _) = self.tops.range(..running).next_back()?;
+        let top = self.stacks.below(running)?;
         if running - top > LARGEST_STACK {
             return None;
         }
-        let mut on_top = self.by_linear.range((top.wrapping_sub(40), 0)..(*top, 0));
-        on_top
-            .find_map(|((_, sequence), ())| {
-                self.live.get(sequence).filter(|live| live.frame.end() == *top)
-            })
-            .filter(|live| live.from_outer_ring())
+        let mut on_top = self.frames.within(top.wrapping_sub(40)..top);
+        on_top.find(|live| live.frame.end() == top).filter(|live| live.from_outer_ring())
     }
 
     fn suspect(&mut self, damage: Option<Damage>) {
         let Some(damage) = damage else { return };
-        let (Some(victim), Some(top)) = (self.live.get(&damage.sequence).copied(), self.running)
+        let (Some(victim), Some(top)) = (self.frames.get(damage.sequence).copied(), self.running)
         else {
             return;
         };
-        self.suspects.retain(|known| known.victim.sequence != damage.sequence);
-        if self.suspects.len() == COPIES {
-            self.suspects.pop_front();
-        }
-        self.suspects.push_back(Suspect { victim, damage, task: self.owner(top), top });
+        self.suspects.add(Suspect { victim, damage, task: self.owner(top), top });
     }
 
     fn forget(&mut self, sequence: u64) {
-        self.suspects.retain(|known| known.victim.sequence != sequence);
-        self.remove(sequence);
+        self.suspects.forget(sequence);
+        self.frames.remove(sequence);
     }
 
     /// The frame with this place on its stack that was overgrown and is still to be popped: the kernel goes
@@ -405,11 +322,11 @@ impl History {
         if entry.from_outer_ring() {
             return None;
         }
-        let stack = self.stack_at(entry.frame.address)?;
+        let stack = self.stacks.at(entry.frame.address)?;
         self.suspects.iter().find(|suspect| {
             entry.frame.end() <= suspect.victim.frame.address
-                && self.live.contains_key(&suspect.victim.sequence)
-                && self.stack_at(suspect.victim.frame.address) == Some(stack)
+                && self.frames.get(suspect.victim.sequence).is_some()
+                && self.stacks.at(suspect.victim.frame.address) == Some(stack)
         })
     }
 
@@ -417,7 +334,7 @@ impl History {
     pub(super) fn overgrown_at_return(&self, returning: &Return) -> Option<&Suspect> {
         self.suspects.iter().find(|suspect| {
             suspect.victim.popped_from() == returning.frame.address
-                && self.live.contains_key(&suspect.victim.sequence)
+                && self.frames.get(suspect.victim.sequence).is_some()
                 && suspect.damage.words.iter().all(|(word, _, is)| {
                     // Where CS makes a return to the same ring of it, two words are not popped.
                     returning.frame.get(*word).is_none_or(|popped| popped == *is)
@@ -430,140 +347,18 @@ impl History {
         self.running
     }
 
-    /// How many frames and stacks have been looked at.
-    #[cfg(test)]
-    pub(super) fn visited(&self) -> u64 {
-        self.visited.get()
-    }
-
-    #[inline]
-    fn visit(&self) {
-        #[cfg(test)]
-        self.visited.set(self.visited.get() + 1);
-    }
-
-    /// No stack is larger: the least distance between two tops.
-    pub(super) fn largest(&self) -> u32 {
-        let least = self.gaps.keys().next().copied();
-        least.unwrap_or(LARGEST_STACK).min(LARGEST_STACK)
-    }
-
-    #[inline]
-    fn stack_at(&self, address: u32) -> Option<usize> {
-        self.visit();
-        let (top, index) = self.tops.range(address..).next()?;
-        (top - address <= self.largest()).then_some(*index)
-    }
-
-    fn stack_with_top(&mut self, top: u32) -> usize {
-        if let Some(index) = self.tops.get(&top) {
-            return *index;
-        }
-        let task = TaskId(self.stacks.len() as u32 + 1);
-        let index = self.stacks.len();
-        self.stacks.push(StackUse { task, top, lowest: top, entries: 0, deepest: 0 });
-        self.add_top(top, index);
-        index
-    }
-
-    fn neighbours(&self, top: u32) -> (Option<u32>, Option<u32>) {
-        let below = self.tops.range(..top).next_back().map(|(top, _)| *top);
-        let above = self.tops.range(top.wrapping_add(1).max(top)..).find(|(at, _)| **at != top);
-        (below, above.map(|(top, _)| *top))
-    }
-
-    fn count_gap(&mut self, low: u32, high: u32, more: bool) {
-        let count = self.gaps.entry(high - low).or_default();
-        *count = if more { *count + 1 } else { count.saturating_sub(1) };
-        if *count == 0 {
-            self.gaps.remove(&(high - low));
-        }
-    }
-
-    fn add_top(&mut self, top: u32, index: usize) {
-        let (below, above) = self.neighbours(top);
-        if let (Some(below), Some(above)) = (below, above) {
-            self.count_gap(below, above, false);
-        }
-        if let Some(below) = below {
-            self.count_gap(below, top, true);
-        }
-        if let Some(above) = above {
-            self.count_gap(top, above, true);
-        }
-        self.tops.insert(top, index);
-    }
-
-    fn remove_top(&mut self, top: u32) {
-        if self.tops.remove(&top).is_none() {
-            return;
-        }
-        let (below, above) = self.neighbours(top);
-        if let Some(below) = below {
-            self.count_gap(below, top, false);
-        }
-        if let Some(above) = above {
-            self.count_gap(top, above, false);
-        }
-        if let (Some(below), Some(above)) = (below, above) {
-            self.count_gap(below, above, true);
-        }
-    }
-
-    /// A frame made by hand may lie on another stack than the one that its task is going to enter the
-    /// kernel on: where the first entry lands is that. A stack that was seen before stays as it is.
-    fn move_unused(&mut self, task: TaskId, top: u32) {
-        let index = task.0 as usize - 1;
-        let Some(stack) = self.stacks.get(index).copied() else { return };
-        if self.tops.contains_key(&top) || stack.entries > 0 {
-            return;
-        }
-        self.remove_top(stack.top);
-        self.stacks[index].top = top;
-        self.stacks[index].lowest = top;
-        self.add_top(top, index);
-    }
-
-    /// Frames are popped out of records: what was taken for the stacks of tasks were those.
-    fn forget_unused_stacks(&mut self) {
-        while let Some(stack) = self.stacks.last().copied().filter(|stack| stack.entries == 0) {
-            self.remove_top(stack.top);
-            self.stacks.pop();
-        }
-    }
-
-    fn insert(&mut self, live: LiveFrame) {
-        if let Some(physical) = live.frame.physical {
-            self.by_physical.insert(physical, live.sequence);
-        }
-        self.by_linear.insert((live.frame.address, live.sequence), ());
-        self.live.insert(live.sequence, live);
-    }
-
-    fn remove(&mut self, sequence: u64) -> Option<LiveFrame> {
-        let live = self.live.remove(&sequence)?;
-        if let Some(physical) = live.frame.physical
-            && self.by_physical.get(&physical) == Some(&sequence)
-        {
-            self.by_physical.remove(&physical);
-        }
-        self.by_linear.remove(&(live.frame.address, sequence));
-        Some(live)
-    }
-
     /// The live frames on the stack with this number, below `end`.
     fn on_stack(&self, index: usize, end: u32) -> Vec<u64> {
-        let top = self.stacks[index].top;
-        let lowest = top.saturating_sub(self.largest());
+        let Some(top) = self.stacks.get(index).map(|stack| stack.top) else { return Vec::new() };
+        let lowest = top.saturating_sub(self.stacks.largest());
         let end = end.min(top);
         if lowest >= end {
             return Vec::new();
         }
-        self.by_linear
-            .range((lowest, 0)..(end, 0))
-            .inspect(|_| self.visit())
-            .filter(|((address, _), ())| self.stack_at(*address) == Some(index))
-            .map(|((_, sequence), ())| *sequence)
+        self.frames
+            .within(lowest..end)
+            .filter(|live| self.stacks.at(live.frame.address) == Some(index))
+            .map(|live| live.sequence)
             .collect()
     }
 
@@ -572,28 +367,28 @@ impl History {
         self.last_return = None;
         self.running = None;
         let left = switch.before.stack_address();
-        if let Some(index) = self.stack_at(left) {
-            self.stacks[index].lowest = self.stacks[index].lowest.min(left);
+        if let Some(index) = self.stacks.at(left) {
+            self.stacks.reached(index, left);
         }
         let kernel_stack = &switch.kernel_stack;
-        let index = self.stack_with_top(kernel_stack.end());
+        let index = self.stacks.number_of(kernel_stack.end());
         self.switched = switch.ring() > switch.before.cpl();
         // A task that goes on in an outer ring has an empty kernel stack. If another one was suspended
         // there, its frame is gone, unless it still lies there: then the next entry will destroy it.
         if self.switched {
             let frames = self.on_stack(index, kernel_stack.end());
             let suspended = |sequence: &u64| {
-                self.live.get(sequence).is_some_and(|live| {
+                self.frames.get(*sequence).is_some_and(|live| {
                     live.frame.end() == kernel_stack.end() && live.frame.pops_as(kernel_stack)
                 })
             };
             if !frames.iter().any(suspended) {
                 for sequence in frames {
-                    self.remove(sequence);
+                    self.frames.remove(sequence);
                 }
             }
         }
-        let task = self.stacks[index].task;
+        let task = self.stacks.task(index).unwrap_or(TaskId(0));
         if self.last_switch.is_none_or(|(last, _)| last != task) {
             self.last_switch = Some((task, switch.after_sequence));
         }
@@ -609,12 +404,17 @@ impl History {
         let glance = std::mem::take(&mut self.glance);
         if glance.words_are_kept == Some(true) && !self.copies_frames {
             self.copies_frames = true;
-            self.forget_unused_stacks();
+            self.stacks.forget_unused();
         }
         if let Some(used) = self.overgrown_at_entry(entry).map(|used| used.victim.sequence) {
             self.forget(used);
         }
         self.suspect(glance.damage);
+        if entry.from_outer_ring() {
+            self.edge = glance.edge;
+        } else if glance.overrun.is_some() {
+            self.edge = None;
+        }
         self.switched = false;
         self.fresh_stack = None;
         if self.refusal.take().is_none() {
@@ -632,21 +432,23 @@ impl History {
             match returned.filter(|last| last.ring > entry.after.cpl() && !self.copies_frames) {
                 Some(LastReturn { task: Some(task), of_entry, .. }) => {
                     if let (false, Some(top)) = (of_entry, top) {
-                        self.move_unused(task, top);
+                        self.stacks.move_unused(task, top);
                     }
                     Some(task.0 as usize - 1)
                 }
-                _ => top.map(|top| self.stack_with_top(top)),
+                _ => top.map(|top| self.stacks.number_of(top)),
             }
         } else {
-            self.stack_at(entry.frame.address)
+            self.stacks.at(entry.frame.address)
         };
         // The processor has overwritten what lay there.
-        if let Some(start) = entry.frame.physical.filter(|_| !self.live.is_empty()) {
+        if let Some(start) = entry.frame.physical.filter(|_| !self.frames.is_empty()) {
             let end = start + u64::from(entry.frame.shape.size());
-            let gone: Vec<u64> = self.overlapping(start, end).map(|live| live.sequence).collect();
+            let gone: Vec<u64> =
+                self.frames.overlapping(start, end).map(|live| live.sequence).collect();
             for sequence in gone {
-                if let Some(live) = self.remove(sequence).filter(LiveFrame::from_outer_ring) {
+                if let Some(live) = self.frames.remove(sequence).filter(LiveFrame::from_outer_ring)
+                {
                     if self.overwritten.len() == COPIES {
                         self.overwritten.pop_front();
                     }
@@ -654,7 +456,7 @@ impl History {
                 }
             }
         }
-        let task = index.and_then(|index| self.stacks.get(index)).map(|stack| stack.task);
+        let task = index.and_then(|index| self.stacks.task(index));
         if entry.kind == Kind::Software {
             let call = Call { sequence: entry.sequence, task, frame: entry.frame };
             if self.calls.len() < CALLS {
@@ -664,7 +466,7 @@ impl History {
             }
         }
         let [es, _, _, ds, fs, gs] = entry.after.segments.each_ref().map(|one| one.selector);
-        self.insert(LiveFrame {
+        self.frames.insert(LiveFrame {
             sequence: entry.sequence,
             task,
             kind: entry.kind,
@@ -677,17 +479,18 @@ impl History {
             behind_halt: glance.behind_halt,
             above: glance.above,
         });
-        if let Some(index) = self.stack_at(entry.frame.address) {
-            let depth = match self.live.len() {
+        if let Some(index) = self.stacks.at(entry.frame.address) {
+            let depth = match self.frames.len() {
                 1 => 1,
                 _ => self.on_stack(index, u32::MAX).len() as u32,
             };
-            let stack = &mut self.stacks[index];
-            stack.entries += 1;
-            stack.lowest = stack.lowest.min(entry.frame.address);
-            stack.deepest = stack.deepest.max(depth);
-            if entry.from_outer_ring() {
-                self.running = Some(stack.top);
+            self.stacks.reached(index, entry.frame.address);
+            if let Some(stack) = self.stacks.get_mut(index) {
+                stack.entries += 1;
+                stack.deepest = stack.deepest.max(depth);
+                if entry.from_outer_ring() {
+                    self.running = Some(stack.top);
+                }
             }
         }
         if self.copies_frames { None } else { task }
@@ -702,6 +505,12 @@ impl History {
         }
         self.suspect(glance.damage);
         self.fresh_stack = glance.fresh_stack;
+        if glance.way_back_of.is_some() {
+            self.way_back_of = glance.way_back_of;
+        }
+        if glance.overrun.is_some() || returning.ring() > returning.state.cpl() {
+            self.edge = None;
+        }
         let frame = &returning.frame;
         let ring = returning.ring();
         let outer = ring > returning.state.cpl();
@@ -713,29 +522,28 @@ impl History {
             !in_place
                 && pushed.kind != Kind::Software
                 && pushed.frame.pops_as(frame)
-                && self.stack_at(pushed.frame.address) != self.stack_at(frame.address)
+                && self.stacks.at(pushed.frame.address) != self.stacks.at(frame.address)
         });
         if copied && !self.copies_frames {
             self.copies_frames = true;
-            self.forget_unused_stacks();
+            self.stacks.forget_unused();
         }
         self.undo.removed.clear();
         self.undo.last_switch = self.last_switch;
         self.undo.running = self.running;
-        let known = self.stacks.len();
+        let known = self.stacks.all().len();
         let index = match pair {
-            _ if !outer => self.stack_at(frame.address),
-            Some((pushed, false)) => self.stack_at(pushed.frame.address),
+            _ if !outer => self.stacks.at(frame.address),
+            Some((pushed, false)) => self.stacks.at(pushed.frame.address),
             _ if self.copies_frames && !in_place => None,
-            _ => Some(self.stack_with_top(frame.end())),
+            _ => Some(self.stacks.number_of(frame.end())),
         };
-        self.undo.created = self.stacks.len() > known;
-        if let Some(index) = self.stack_at(frame.address) {
-            let stack = &mut self.stacks[index];
-            stack.lowest = stack.lowest.min(frame.address);
+        self.undo.created = self.stacks.all().len() > known;
+        if let Some(index) = self.stacks.at(frame.address) {
+            self.stacks.reached(index, frame.address);
         }
         // Gone are the frame that is popped, and what lies lower on its stack: that was abandoned.
-        if !self.live.is_empty() {
+        if !self.frames.is_empty() {
             let mut gone: Vec<u64> = Vec::new();
             if let Some((pushed, _)) = pair {
                 gone.push(pushed.sequence);
@@ -744,7 +552,7 @@ impl History {
                 frame.physical.map(|start| (start, start + u64::from(frame.shape.size())))
             {
                 let elsewhere =
-                    self.overlapping(start, end).filter(|live| is_elsewhere(live, frame));
+                    self.frames.overlapping(start, end).filter(|live| is_elsewhere(live, frame));
                 gone.extend(elsewhere.map(|live| live.sequence));
             }
             if let Some(index) = index {
@@ -755,7 +563,7 @@ impl History {
                 gone.extend(self.on_stack(index, end));
             }
             for sequence in gone {
-                if let Some(live) = self.remove(sequence) {
+                if let Some(live) = self.frames.remove(sequence) {
                     self.undo.removed.push(live);
                 }
             }
@@ -763,7 +571,7 @@ impl History {
         if let Some((pushed, false)) = pair {
             self.overwritten.retain(|live| live.sequence != pushed.sequence);
         }
-        let task = index.map(|index| self.stacks[index].task).filter(|_| !self.copies_frames);
+        let task = index.and_then(|index| self.stacks.task(index)).filter(|_| !self.copies_frames);
         if let (true, Some(task)) = (outer, task)
             && self.last_switch.is_none_or(|(last, _)| last != task)
         {
@@ -803,14 +611,12 @@ impl History {
         self.refused_again = self.refused_at.filter(|at| *at == last.state.eip);
         self.refused_at = Some(last.state.eip);
         for live in std::mem::take(&mut self.undo.removed) {
-            self.insert(live);
+            self.frames.insert(live);
         }
         self.last_switch = self.undo.last_switch;
         self.running = self.undo.running;
-        if std::mem::take(&mut self.undo.created)
-            && let Some(stack) = self.stacks.pop()
-        {
-            self.remove_top(stack.top);
+        if std::mem::take(&mut self.undo.created) {
+            self.stacks.forget_last();
         }
         self.refusal = Some(last);
     }
@@ -826,16 +632,6 @@ fn goes_to_the_same_place(pushed: &Frame, popped: &Frame) -> bool {
         && pushed.get(Word::Esp) == popped.get(Word::Esp)
         && pushed.selector(Word::Cs) == popped.selector(Word::Cs)
         && pushed.selector(Word::Ss) == popped.selector(Word::Ss)
-}
-
-/// `live` was pushed into the memory of `frame`, at another linear address: the memory has changed its
-/// owner since, and whoever pushed it there is dead.
-fn is_elsewhere(live: &LiveFrame, frame: &Frame) -> bool {
-    let (Some(old), Some(new)) = (live.frame.physical, frame.physical) else { return false };
-    let (old_size, new_size) = (live.frame.shape.size(), frame.shape.size());
-    old < new + u64::from(new_size)
-        && new < old + u64::from(old_size)
-        && old.wrapping_sub(new) as u32 != live.frame.address.wrapping_sub(frame.address)
 }
 
 /// `SS ESP EFLAGS CS EIP` of a frame, as far as `range` overlaps it.

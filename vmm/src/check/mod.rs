@@ -8,6 +8,7 @@
 //! is counted by name and shown, and does not change the verdict.
 
 pub mod diagnosis;
+mod excuse;
 mod finding;
 mod glance;
 mod history;
@@ -18,6 +19,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 mod verdict;
+mod way_back;
 mod rules {
     //! One file a rule.
     pub(super) mod direction_flag;
@@ -35,12 +37,14 @@ mod rules {
     pub(super) mod registers_kept;
     pub(super) mod registers_restored;
     pub(super) mod return_frame;
+    pub(super) mod stack_in_data;
     pub(super) mod stack_over_tables;
     pub(super) mod stack_pointer;
     pub(super) mod stack_start;
     pub(super) mod suspended_stack;
     pub(super) mod task_switch;
     pub(super) mod user_stack;
+    pub(super) mod way_back;
 }
 
 pub use finding::{Aspect, ChangedWord, Degree, Difference, Finding, Findings, Mismatch, Subject};
@@ -53,6 +57,7 @@ pub use verdict::{Grounds, Verdict, verdict};
 use crate::entry::{Entry, Return, Returned, TaskSwitch};
 use crate::host::{Backend, Deviation};
 use crate::machine::LinearMemory;
+use excuse::Excuse;
 use glance::Glance;
 use known::KnownDeviations;
 
@@ -82,6 +87,7 @@ entry_rules![
     stack_over_tables::stack_is_no_table,
     stack_start::esp0_is_no_start,
     user_stack::interrupted_stack_is_left_alone,
+    stack_in_data::esp0_is_in_no_data,
     event_explained::event_is_explained,
     gate_kind::gate_has_the_right_kind,
     handler::handler_is_the_gates,
@@ -103,6 +109,7 @@ pub const RETURN_RULES: &[ReturnRule] = &[
     rules::registers_restored::registers_are_restored,
     rules::direction_flag::kernel_runs_upwards,
     rules::overflow::stack_stays_above_its_end_at_a_return,
+    rules::way_back::ring_0_can_be_entered_again,
 ];
 
 /// All rules about task switches by hardware.
@@ -185,10 +192,14 @@ impl Checker {
             self.history.take_back();
         }
         apply_entry_rules(entry, &self.history, &mut self.findings);
+        let excuse = match self.findings.is_empty() {
+            true => None,
+            false => Excuse::of(entry, &self.history, &self.findings),
+        };
         let task = self.history.enter(entry);
         let mut judgement = Judgement { task, refuses_return, ..Judgement::default() };
         if !self.findings.is_empty() {
-            self.sort(&mut judgement, Some(entry));
+            self.sort(&mut judgement, Some(entry), excuse);
         }
         judgement
     }
@@ -202,7 +213,7 @@ impl Checker {
         let task = self.history.leave(returning);
         let mut judgement = Judgement { task, ..Judgement::default() };
         if !self.findings.is_empty() {
-            self.sort(&mut judgement, None);
+            self.sort(&mut judgement, None, None);
         }
         judgement
     }
@@ -212,7 +223,7 @@ impl Checker {
         rules::model::return_is_the_models(returned, &mut self.findings);
         let mut judgement = Judgement::default();
         if !self.findings.is_empty() {
-            self.sort(&mut judgement, None);
+            self.sort(&mut judgement, None, None);
         }
         judgement
     }
@@ -225,19 +236,17 @@ impl Checker {
         let task = self.history.switch(switch);
         let mut judgement = Judgement { task: Some(task), ..Judgement::default() };
         if !self.findings.is_empty() {
-            self.sort(&mut judgement, None);
+            self.sort(&mut judgement, None, None);
         }
         judgement
     }
 
     /// Tells known deviations from findings.
     #[cold]
-    fn sort(&mut self, judgement: &mut Judgement, entry: Option<&Entry>) {
-        // Where a table that the processor reads was overwritten, nothing can be held against it.
-        let excused = self.findings.has("stack_over_tables");
-        let mut all: Vec<Finding> = self.findings.take();
-        all.retain(|finding| !excused || finding.subject != Subject::Processor);
+    fn sort(&mut self, judgement: &mut Judgement, entry: Option<&Entry>, excuse: Option<Excuse>) {
+        let all: Vec<Finding> = self.findings.take();
         let known: Vec<_> = all.iter().map(|one| self.known.find(entry, one, &all)).collect();
+        let mut excused = false;
         for (finding, known) in all.into_iter().zip(known) {
             match known {
                 // Two rules may see the same one.
@@ -246,9 +255,13 @@ impl Checker {
                         judgement.deviations.push(deviation);
                     }
                 }
+                None if excuse.is_some() && finding.subject == Subject::Processor => excused = true,
                 None if finding.degree == Degree::Note => judgement.notes.push(finding),
                 None => judgement.findings.push(finding),
             }
+        }
+        if let Some(excuse) = excuse.filter(|_| excused && judgement.findings.is_empty()) {
+            judgement.findings.extend(excuse.finding());
         }
     }
 

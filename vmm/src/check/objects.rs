@@ -1,13 +1,16 @@
-//! Where the kernel's variables lie, as its ELF file says.
+//! What the kernel's ELF file says of its memory: where its variables lie, and what it is loaded with.
 //!
 //! Rules need no symbols; but where a stack begins and ends is nowhere in memory, and an array's symbol
-//! knows it. Addresses are as linked, which is what ESP0 is in kernels with paging and in those without.
+//! knows it. What the file has put into memory is no stack: code, tables, strings. That is known of a
+//! stripped kernel too. Addresses are as linked, which is what ESP0 is in kernels with paging and in those
+//! without.
 
 use object::LittleEndian;
-use object::elf::{FileHeader32, SHT_SYMTAB, STT_OBJECT};
-use object::read::elf::{FileHeader, Sym};
+use object::elf::{FileHeader32, PT_LOAD, SHT_SYMTAB, STT_FUNC, STT_OBJECT};
+use object::read::elf::{FileHeader, ProgramHeader, Sym};
+use std::sync::Arc;
 
-/// A variable.
+/// A variable, or a function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
     /// Its name as linked.
@@ -18,42 +21,93 @@ pub struct Object {
     pub end: u32,
 }
 
-/// The variables with a size, by address.
+/// The variables and functions with a size, by address, and what memory was loaded with. A copy is cheap.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Objects(Vec<Object>);
+pub struct Objects {
+    variables: Arc<[Object]>,
+    functions: Arc<[Object]>,
+    /// Bytes of the file by linked address, in ascending order.
+    loaded: Arc<[(u32, Vec<u8>)]>,
+}
 
 impl Objects {
-    /// From a list in any order.
-    pub fn new(mut objects: Vec<Object>) -> Self {
-        objects.retain(|object| object.start < object.end);
-        objects.sort_by_key(|object| (object.start, object.end));
-        Objects(objects)
+    /// From a list of variables in any order.
+    pub fn new(variables: Vec<Object>) -> Self {
+        Objects { variables: sorted(variables), ..Objects::default() }
     }
 
-    /// Those in the symbol table of an ELF32 file; none if it has no table or is no such file.
+    /// Those in the symbol table of an ELF32 file, and its loaded bytes; none if it is no such file.
     pub fn of_elf32(bytes: &[u8]) -> Self {
-        Objects::new(read(bytes).unwrap_or_default())
+        read(bytes).unwrap_or_default()
     }
 
-    /// Nothing is known.
+    /// No variable is known.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.variables.is_empty()
     }
 
-    /// The object that holds the byte at `address`.
+    /// Nothing at all is known of the file.
+    pub fn knows_nothing(&self) -> bool {
+        self.variables.is_empty() && self.loaded.is_empty()
+    }
+
+    /// The variable that holds the byte at `address`.
     pub fn at(&self, address: u32) -> Option<&Object> {
-        let behind = self.0.partition_point(|object| object.start <= address);
-        self.0.get(behind.checked_sub(1)?).filter(|object| address < object.end)
+        holding(&self.variables, address)
+    }
+
+    /// The function that holds the byte at `address`.
+    pub fn function_at(&self, address: u32) -> Option<&Object> {
+        holding(&self.functions, address)
+    }
+
+    /// The bytes that the file puts at `address`; none if it does not put as many there.
+    pub fn loaded(&self, address: u32, length: usize) -> Option<&[u8]> {
+        let behind = self.loaded.partition_point(|(start, _)| *start <= address);
+        let (start, bytes) = self.loaded.get(behind.checked_sub(1)?)?;
+        let from = (address - start) as usize;
+        bytes.get(from..from.checked_add(length)?)
     }
 }
 
-fn read(bytes: &[u8]) -> Option<Vec<Object>> {
+fn holding(sorted: &[Object], address: u32) -> Option<&Object> {
+    let behind = sorted.partition_point(|object| object.start <= address);
+    sorted.get(behind.checked_sub(1)?).filter(|object| address < object.end)
+}
+
+fn sorted(mut objects: Vec<Object>) -> Arc<[Object]> {
+    objects.retain(|object| object.start < object.end);
+    objects.sort_by_key(|object| (object.start, object.end));
+    objects.into()
+}
+
+fn read(bytes: &[u8]) -> Option<Objects> {
     let endian = LittleEndian;
     let header = FileHeader32::<LittleEndian>::parse(bytes).ok()?;
+    let segments = header.program_headers(endian, bytes).ok()?;
+    let mut loaded: Vec<(u32, Vec<u8>)> = segments
+        .iter()
+        .filter(|segment| segment.p_type(endian) == PT_LOAD)
+        .filter_map(|segment| {
+            let bytes = segment.data(endian, bytes).ok()?;
+            Some((segment.p_vaddr(endian), bytes.to_vec()))
+        })
+        .collect();
+    loaded.sort_by_key(|(start, _)| *start);
+    let named = |kind| symbols(bytes, header, kind).unwrap_or_default();
+    Some(Objects {
+        variables: sorted(named(STT_OBJECT)),
+        functions: sorted(named(STT_FUNC)),
+        loaded: loaded.into(),
+    })
+}
+
+fn symbols(bytes: &[u8], header: &FileHeader32<LittleEndian>, kind: u8) -> Option<Vec<Object>> {
+    let endian = LittleEndian;
     let sections = header.sections(endian, bytes).ok()?;
     let table = sections.symbols(endian, bytes, SHT_SYMTAB).ok()?;
     let objects = table.iter().filter_map(|symbol| {
-        if symbol.is_undefined(endian) || symbol.st_type() != STT_OBJECT {
+        if symbol.is_undefined(endian) || symbol.st_type() != kind {
             return None;
         }
         let name = std::str::from_utf8(table.symbol_name(endian, symbol).ok()?).ok()?;
@@ -82,5 +136,15 @@ mod tests {
             [None, Some("a"), Some("a"), None, Some("b")]
         );
         assert_eq!(Objects::of_elf32(b"no file"), Objects::default());
+    }
+
+    #[test]
+    fn what_the_file_puts_into_memory_is_known_where_it_puts_all_of_it() {
+        let loaded = vec![(0x100, vec![1, 2, 3, 4]), (0x200, vec![5, 6])];
+        let objects = Objects { loaded: loaded.into(), ..Objects::default() };
+        assert_eq!(objects.loaded(0x101, 2), Some(&[2, 3][..]));
+        assert_eq!(objects.loaded(0x200, 2), Some(&[5, 6][..]));
+        assert_eq!(objects.loaded(0x103, 2), None);
+        assert_eq!(objects.loaded(0xff, 1), None);
     }
 }

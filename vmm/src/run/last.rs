@@ -17,9 +17,12 @@
 use super::Run;
 use super::departure::{Cause, Departure};
 use crate::instruction::effect::raised_event;
+use crate::instruction::operands::operands;
 use crate::instruction::stepping::{Stepping, classify};
-use crate::machine::{Exit, MachineError, Snapshot};
-use ia32::{State, Vector};
+use crate::instruction::valid_32;
+use crate::machine::{Exit, LinearMemory, MachineError, Snapshot};
+use ia32::{Selector, State, Vector};
+use iced_x86::{Mnemonic, OpKind};
 use std::time::{Duration, Instant};
 
 /// How long the way from the last stop to the end may take, stepped: tens of thousands of instructions even
@@ -70,6 +73,26 @@ impl Run {
         Some(LastEvent { before: *before, interrupt: Some(vector), certain: true })
     }
 
+    /// LTR marks the TSS that it loads as busy, and refuses one that is. In the memory of the end it has been
+    /// marked already: where the guest is in front of its LTR once more, the mark goes.
+    fn free_task_state(&mut self, state: &State, code: &[u8]) {
+        const BUSY: u8 = 2;
+        let Some(selector) = task_register_load(&self.machine.linear(), state, code) else {
+            return;
+        };
+        if selector.0 & 0xfffc == state.tr.selector & 0xfffc {
+            return;
+        }
+        let at = state.gdtr.base.wrapping_add(u32::from(selector.0 & 0xfff8) + 5);
+        let linear = self.machine.linear();
+        let Some(physical) = linear.paging.translate(linear.memory, at) else { return };
+        if let Some([kind]) = self.machine.memory.read_array::<1>(physical)
+            && matches!(kind & 0x1f, 3 | 11)
+        {
+            let _ = self.machine.memory.write(physical, &[kind & !BUSY]);
+        }
+    }
+
     fn step_to_shutdown(&mut self) -> Result<Option<Snapshot>, MachineError> {
         let give_up_at = Instant::now() + PATIENCE;
         // It may be in the middle of an access that the first step completes.
@@ -81,6 +104,7 @@ impl Run {
             let linear = self.machine.linear();
             let count = linear.read_some(before.instruction_address(), &mut code);
             let code = &code[..count];
+            self.free_task_state(&before, code);
             match self.machine.vcpu.step(true)? {
                 Exit::Shutdown => return Ok(Some(snapshot)),
                 Exit::Step => {
@@ -102,4 +126,15 @@ impl Run {
         }
         Ok(None)
     }
+}
+
+/// The selector that the instruction in `code` loads into TR; none if it is not LTR.
+fn task_register_load(linear: &LinearMemory<'_>, state: &State, code: &[u8]) -> Option<Selector> {
+    let instruction = valid_32(code, state.eip).filter(|one| one.mnemonic() == Mnemonic::Ltr)?;
+    if instruction.op0_kind() == OpKind::Register {
+        let number = instruction.op0_register().full_register32().number();
+        return state.general.to_array().get(number).map(|value| Selector(*value as u16));
+    }
+    let touch = operands(code, state).0.first().copied()?;
+    linear.read_u16(touch.linear).map(Selector)
 }

@@ -22,7 +22,9 @@ pub(super) fn stopped_after_an_exception(
     diagnosis: &Diagnosis,
     aftermath: &Aftermath<'_>,
 ) -> Option<Placed> {
-    let last = diagnosis.last_fault().filter(|_| !diagnosis.returned)?;
+    let Some(last) = diagnosis.last_fault().filter(|_| !diagnosis.returned) else {
+        return goes_round_with_interrupts_open(diagnosis, aftermath);
+    };
     let state = &aftermath.end.state;
     let closed = state.cpl() == 0 && !state.eflags.contains(Eflags::IF);
     let got = match aftermath.end.ending {
@@ -30,7 +32,7 @@ pub(super) fn stopped_after_an_exception(
         Ending::TimedOut if closed && diagnosis.is_settled() => "a loop with interrupts closed",
         Ending::Failed(_) => "a failure reported on the exit port",
         Ending::Reset => "a reset",
-        _ => return None,
+        _ => return goes_round_with_interrupts_open(diagnosis, aftermath),
     };
     if last.ring == 3 && diagnosis.ends_tasks && matches!(aftermath.end.ending, Ending::Halted) {
         return None;
@@ -58,6 +60,58 @@ pub(super) fn stopped_after_an_exception(
         format!("{got}, at {}", aftermath.place(state.instruction_address())),
     );
     Some((fault::place(last, aftermath), fault::explain(last, aftermath).add_to(finding)))
+}
+
+/// The same with interrupts open: a panic that loops in a trap gate's handler, or after STI. The timer goes on,
+/// and each of its handlers returns to that loop. For a fault of ring 3 it is a note: a kernel that has ended its
+/// last task may idle there.
+fn goes_round_with_interrupts_open(
+    diagnosis: &Diagnosis,
+    aftermath: &Aftermath<'_>,
+) -> Option<Placed> {
+    let state = &aftermath.end.state;
+    let waits = match aftermath.end.ending {
+        Ending::TimedOut | Ending::Stopped => true,
+        Ending::Halted => state.eflags.contains(Eflags::IF),
+        _ => false,
+    };
+    let fault = diagnosis.unreturned().filter(|_| waits && state.cpl() == 0)?;
+    let loops = short_loop(aftermath, state.instruction_address());
+    if fault.kind == Kind::External || !loops || !is_in_handler(fault, aftermath) {
+        return None;
+    }
+    let finding = Finding::new(
+        RULE,
+        Subject::Kernel,
+        format!(
+            "the kernel goes round in the handler of {} at {}, which nothing returned from",
+            fault::name(fault),
+            fault::instruction(fault)
+        ),
+        "a handler that returns, or a task that goes on",
+        format!("a loop with interrupts open, at {}", aftermath.place(state.instruction_address())),
+    );
+    let finding = fault::explain(fault, aftermath).add_to(finding);
+    let finding = if fault.ring == 0 { finding } else { finding.as_note() };
+    Some((fault::place(fault, aftermath), finding))
+}
+
+/// A jump back over nothing but HLT, STI, CLI, NOP and PAUSE encloses `at`.
+fn short_loop(aftermath: &Aftermath<'_>, at: u32) -> bool {
+    (0..6u32).any(|before| {
+        let start = at.wrapping_sub(before);
+        let code = aftermath.code(&aftermath.end.state, start);
+        let body =
+            code.iter().take_while(|byte| matches!(byte, 0xf4 | 0xfb | 0xfa | 0x90 | 0xf3)).count()
+                as u32;
+        let target = match code.get(body as usize..) {
+            Some([0xeb, offset, ..]) => {
+                start.wrapping_add(body + 2).wrapping_add_signed((*offset as i8).into())
+            }
+            _ => return false,
+        };
+        (start..=start.wrapping_add(body + 2)).contains(&at) && target == start
+    })
 }
 
 /// How far below its frame a handler may use the stack.

@@ -3,7 +3,7 @@
 use super::{Aftermath, descriptor};
 use crate::check::Finding;
 use crate::entry::{Fault, Kind, Named, Reach};
-use ia32::{Gate, Selector, Vector, Word};
+use ia32::{Descriptor, DescriptorKind, Gate, GateKind, Selector, Vector, Word};
 use iced_x86::{Formatter, Instruction, IntelFormatter, Mnemonic, OpKind, Register};
 
 /// Why, and what to do.
@@ -166,12 +166,19 @@ fn protection(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {
     let code = fault.error_code().unwrap_or(0);
     let instruction = fault.instruction();
     if let Named::Gate { vector, entry } = fault.named {
-        return gate(fault, vector, entry, code);
+        return gate(fault, aftermath, vector, entry, code);
     }
     if let Some(loaded) = instruction.as_ref().and_then(|one| loaded_selector(fault, one))
         && (loaded.value & 0xfffc == code & 0xfffc)
     {
         return selector(fault, &loaded, code);
+    }
+    if let [0xcd, vector, ..] = *fault.code.instruction()
+        && let Some(gate) = aftermath.gate(&fault.after, vector)
+        && gate.present
+        && gate.kind == GateKind::Task
+    {
+        return task_gate(vector, gate.selector, &fault.named);
     }
     if let Some(branch) = fault.refused {
         let sentence = branch.sentence().replace(" %", "");
@@ -179,10 +186,15 @@ fn protection(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {
     }
     if let Some(named) = descriptor::named(&fault.named) {
         let words = descriptor::error_code(code);
+        let ltr = instruction.as_ref().is_some_and(|one| one.mnemonic() == Mnemonic::Ltr);
         let by = match fault.named {
             Named::Descriptor { selector, .. } if code & 1 != 0 => {
                 gates_to(fault, selector, aftermath)
             }
+            Named::Descriptor { entry: Some(raw), .. } if ltr && is_busy(Descriptor(raw)) => {
+                ", and busy: it has been loaded already".into()
+            }
+            Named::Descriptor { .. } if ltr => ", and LTR loads a TSS that is not busy".into(),
             _ => String::new(),
         };
         return Explained::because(format!("{words}; {named}{by}"));
@@ -191,6 +203,20 @@ fn protection(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {
         return Explained::because(descriptor::error_code(code));
     };
     without_selector(fault, &instruction)
+}
+
+fn is_busy(descriptor: Descriptor) -> bool {
+    matches!(descriptor.kind(), DescriptorKind::Tss { busy: true, .. })
+}
+
+/// `int n` through a task gate, which names no TSS.
+fn task_gate(vector: u8, names: Selector, named: &Named) -> Explained {
+    let is = descriptor::named(named).unwrap_or_else(|| "that is the null selector".into());
+    Explained::because(format!(
+        "the gate of vector {vector:#04x} is a task gate (type 5): it names {:04x} as a TSS, and {is}",
+        names.0
+    ))
+    .advise("give the gate the type of an interrupt gate: type byte 8e, or ee for one that ring 3 uses")
 }
 
 /// The gates whose handlers are to run in the segment that `selector` names.
@@ -212,24 +238,58 @@ fn gates_to(fault: &Fault, selector: Selector, aftermath: &Aftermath<'_>) -> Str
 }
 
 /// The error code names an IDT entry.
-fn gate(fault: &Fault, vector: u8, entry: Option<u64>, code: u32) -> Explained {
+fn gate(
+    fault: &Fault,
+    aftermath: &Aftermath<'_>,
+    vector: u8,
+    entry: Option<u64>,
+    code: u32,
+) -> Explained {
     let words = descriptor::error_code(code);
     let used = matches!(*fault.code.instruction(), [0xcd, n, ..] if n == vector);
+    let one_byte = match (fault.code.instruction(), vector) {
+        ([0xcc, ..], 3) => Some("int3"),
+        ([0xce, ..], 4) => Some("into"),
+        ([0xf1, ..], 1) => Some("int1"),
+        _ => None,
+    };
+    let pic = aftermath.devices.pic();
+    // It has been acknowledged, and so is in service.
+    let in_service = |irq: &u8| pic.in_service() & 1 << irq != 0;
+    let irq = (0..16u8)
+        .find(|irq| pic.vector(*irq) == vector && in_service(irq) && !used && one_byte.is_none());
     let decoded = entry.and_then(|raw| Gate::decode(raw).ok()).filter(|gate| gate.present);
     match decoded {
-        Some(gate) if used && gate.dpl < fault.ring => Explained::because(format!(
-            "{words}: its gate has DPL {}, ring {} may not use `int {vector:#04x}`",
-            gate.dpl, fault.ring
-        ))
-        .advise(format!(
-            "give the gate of vector {vector:#04x} DPL {}: type byte {:02x} in place of {:02x}",
-            fault.ring,
-            entry.unwrap_or(0) >> 40 & 0x9f | u64::from(fault.ring) << 5,
-            entry.unwrap_or(0) >> 40 & 0xff,
-        )),
+        Some(gate) if (used || one_byte.is_some()) && gate.dpl < fault.ring => {
+            Explained::because(format!(
+                "{words}: its gate has DPL {}, ring {} may not use `{}`",
+                gate.dpl,
+                fault.ring,
+                one_byte.map_or_else(|| format!("int {vector:#04x}"), str::to_owned)
+            ))
+            .advise(format!(
+                "give the gate of vector {vector:#04x} DPL {}: type byte {:02x} in place of {:02x}",
+                fault.ring,
+                entry.unwrap_or(0) >> 40 & 0x9f | u64::from(fault.ring) << 5,
+                entry.unwrap_or(0) >> 40 & 0xff,
+            ))
+        }
         _ => {
-            let explained = Explained::because(format!("{words}: {}", descriptor::gate(entry)));
-            if used {
+            let explained = Explained::because(match irq {
+                Some(irq) => format!(
+                    "{words}: {}; IRQ {irq} came by that vector, since the 8259's base is {:02x}: the \
+                     instruction has nothing to do with it",
+                    descriptor::gate(entry),
+                    vector & !7
+                ),
+                None => format!("{words}: {}", descriptor::gate(entry)),
+            });
+            if irq.is_some() {
+                explained.advise(format!(
+                    "set a gate for vector {vector:#04x}, mask the line, or give the 8259 the base that the \
+                     gates are made for (ICW2)"
+                ))
+            } else if used {
                 explained.advise(format!("set a gate for vector {vector:#04x} in the IDT"))
             } else {
                 explained

@@ -1,19 +1,46 @@
 //! EIP leads nowhere: where there is no RAM, or where nothing is mapped and no fault can be delivered.
 
-use super::{Aftermath, Placed};
+use super::used::Used;
+use super::{Aftermath, Placed, fault};
 use crate::check::{Finding, Subject};
 use crate::entry::{Reach, Walk};
+use crate::instruction::valid_32;
 use crate::run::Ending;
-use ia32::State;
+use ia32::{GateKind, State, Vector};
+use iced_x86::FlowControl;
 
 const RULE: &str = "lost";
 
 /// Execution goes on where there is code.
-pub(super) fn leads_nowhere(aftermath: &Aftermath<'_>) -> Option<Placed> {
+pub(super) fn leads_nowhere(used: &Used, aftermath: &Aftermath<'_>) -> Option<Placed> {
     let state = &aftermath.end.state;
     let at = state.instruction_address();
     let place = format!("the end, in ring {}, at {}", state.cpl(), aftermath.place(at));
+    if !aftermath.end.ending.is_good()
+        && let Some((vector, handler, sequence)) =
+            used.without_return().find(|(_, handler, _)| is_blank(aftermath, *handler))
+    {
+        let place = format!("#{sequence} at {}", aftermath.place(handler));
+        return Some((place, blank_handler(aftermath, vector, handler)));
+    }
     match aftermath.end.ending {
+        Ending::TimedOut | Ending::Stopped | Ending::InternalError { .. }
+            if is_blank(aftermath, at) =>
+        {
+            // The entry itself may not have been seen: a gate that was written and used in one go.
+            let led = (0..=255).find_map(|vector| {
+                let gate = aftermath.gate(state, vector).filter(|gate| gate.present)?;
+                let near = at.wrapping_sub(gate.offset) < NEAR && gate.kind != GateKind::Task;
+                (near && is_blank(aftermath, gate.offset)).then_some((Vector(vector), gate.offset))
+            });
+            Some((
+                place,
+                match led {
+                    Some((vector, handler)) => blank_handler(aftermath, vector, handler),
+                    None => blank(aftermath, state),
+                },
+            ))
+        }
         Ending::NoProgress => Some((place, unmapped(aftermath, state))),
         // KVM has to emulate what it cannot fetch from RAM, and gives up.
         Ending::InternalError { suberror: 1, .. } if !aftermath.is_ram(state, at) => {
@@ -77,7 +104,9 @@ fn outside_ram(aftermath: &Aftermath<'_>, state: &State) -> Finding {
             ),
             format!("EIP {at:08x}"),
         )
-        .because("a pointer to a function, or a return address, was overwritten or never set");
+        .because(caller(aftermath, state).unwrap_or_else(|| {
+            "a pointer to a function, or a return address, was overwritten or never set".into()
+        }));
     };
     let swapped = state.eip.rotate_left(16);
     let finding = Finding::new(
@@ -101,4 +130,91 @@ fn outside_ram(aftermath: &Aftermath<'_>, state: &State) -> Finding {
             .because(format!("with the halves exchanged it is {swapped:08x}, which is in RAM")),
         _ => finding,
     }
+}
+
+/// How far from a gate's target execution may have come where there is no code.
+const NEAR: u32 = 0x1_0000;
+/// So many bytes of zero are no code: `add [eax], al`, again and again.
+const BLANK: usize = 15;
+
+/// Nothing has ever been written there.
+fn is_blank(aftermath: &Aftermath<'_>, address: u32) -> bool {
+    let code = aftermath.code(&aftermath.end.state, address);
+    code.len() == BLANK && code.iter().all(|byte| *byte == 0)
+}
+
+/// A gate leads to where no code is.
+fn blank_handler(aftermath: &Aftermath<'_>, vector: Vector, handler: u32) -> Finding {
+    let finding = Finding::new(
+        RULE,
+        Subject::Kernel,
+        format!("gate {:#04x} leads to {handler:08x}, where there is no code", vector.0),
+        "the address of a handler",
+        format!("{BLANK} bytes of 0 at {handler:08x}, and no IRET came after it"),
+    );
+    let state = &aftermath.end.state;
+    // The upper halves that the other gates have.
+    let whole = (0..=255)
+        .filter_map(|vector| aftermath.gate(state, vector))
+        .filter(|gate| gate.present && gate.offset >> 16 != 0)
+        .map(|gate| gate.offset & 0xffff_0000 | handler & 0xffff)
+        .find(|at| {
+            handler >> 16 == 0 && (aftermath.names)(*at).is_some() && !is_blank(aftermath, *at)
+        });
+    let swapped = handler.rotate_left(16);
+    if let Some(at) = whole {
+        finding
+            .because(format!(
+                "with the upper half of the other gates it is {}",
+                aftermath.place(at)
+            ))
+            .advise("store bits 31:16 of the handler's address in the gate's last word")
+    } else if aftermath.is_ram(state, swapped) && !is_blank(aftermath, swapped) && swapped >= 0x1000
+    {
+        finding
+            .because(format!("with the halves exchanged it is {}", aftermath.place(swapped)))
+            .advise(
+                "put the handler's bits 15:0 into the gate's first word, and 31:16 into its last",
+            )
+    } else {
+        finding.because("the gate was made from something else than the handler's address")
+    }
+}
+
+/// Execution has left the code.
+fn blank(aftermath: &Aftermath<'_>, state: &State) -> Finding {
+    let at = state.instruction_address();
+    Finding::new(
+        RULE,
+        Subject::Kernel,
+        format!("ring {} runs at {at:08x}, where there is no code", state.cpl()),
+        "instructions",
+        format!("{BLANK} bytes of 0 at EIP: `add [eax], al`, again and again"),
+    )
+    .because(caller(aftermath, state).unwrap_or_else(|| {
+        "a pointer to a function, or a return address, was overwritten or never set".into()
+    }))
+}
+
+/// The call that led away: its return address is still the word at ESP.
+fn caller(aftermath: &Aftermath<'_>, state: &State) -> Option<String> {
+    let linear = aftermath.linear(state);
+    // What was executed since may have pushed or popped some words.
+    let words = [0, -1, 1, -2, 2, -3, 3, -4, 4i32];
+    let call = words.into_iter().find_map(|index| {
+        let back = linear.read_u32(state.stack_address().wrapping_add_signed(index * 4))?;
+        (2..=7u32).find_map(|length| {
+            let at = back.wrapping_sub(length);
+            let instruction = valid_32(&aftermath.code(state, at), at)?;
+            // What a direct call leads to stands in it: it did not lead away.
+            let calls = instruction.flow_control() == FlowControl::IndirectCall;
+            (calls && instruction.len() as u32 == length).then_some((at, instruction))
+        })
+    })?;
+    let (at, instruction) = call;
+    Some(format!(
+        "`{}` at {} led there: the pointer was overwritten or never set",
+        fault::text(&instruction),
+        aftermath.place(at)
+    ))
 }

@@ -11,6 +11,7 @@
 //!                                   ├─ shutdown     the chain of faults, and the check that failed first
 //!                                   ├─ lost         KVM gave up, or nothing goes on: EIP leads nowhere
 //!                                   ├─ repeated     an instruction faults for ever
+//!                                   ├─ nesting      a handler that is interrupted by its own interrupt
 //!                                   ├─ used         vectors of exceptions for interrupts, handlers without IRET
 //!                                   ├─ waiting      what the interrupt controller has, at a time-out
 //!                                   └─ io_map       ring 3 has ports that nobody gave it
@@ -24,6 +25,7 @@ mod ending;
 mod fault;
 mod io_map;
 mod lost;
+mod nesting;
 mod repeated;
 #[cfg(test)]
 mod tests;
@@ -135,6 +137,8 @@ pub struct Diagnosis {
     /// The fault of ring 3 that was the last entry but one.
     abandoned: Option<u64>,
     closed: Option<Closed>,
+    /// The newest exception that nothing has returned from yet.
+    unreturned: Option<u64>,
     /// The vectors that were entered.
     used: Used,
     repeated: Repeated,
@@ -163,6 +167,12 @@ impl Diagnosis {
         self.entered_at = Some(Instant::now());
         self.returned = false;
         self.used.enter(entry);
+        if entry.from_outer_ring() {
+            self.unreturned = None;
+        }
+        if matches!(entry.kind, Kind::Fault | Kind::Abort) {
+            self.unreturned = Some(entry.sequence);
+        }
         if let Some(fault) = capture_fault(machine, entry) {
             if fault.kind != Kind::External {
                 self.repeated.count(&fault);
@@ -178,6 +188,14 @@ impl Diagnosis {
     fn leave(&mut self, machine: &Machine, state: &State, returning: &Return) {
         self.returned = true;
         self.used.leave(self.last_entry.map(|(.., vector)| vector));
+        let pops = |fault: &Fault| {
+            let skip = if fault.frame.shape.error_code { fault.frame.shape.word_size } else { 0 };
+            returning.frame.address == fault.frame.address.wrapping_add(skip)
+        };
+        let fault = self.unreturned.and_then(|sequence| self.fault(sequence));
+        if returning.ring() > 0 || fault.is_some_and(pops) {
+            self.unreturned = None;
+        }
         if returning.ring() == 0 {
             return;
         }
@@ -231,11 +249,16 @@ impl Diagnosis {
         self.faults.iter().flatten().map(Box::as_ref).find(|fault| fault.sequence == sequence)
     }
 
+    /// The newest exception that nothing has returned from, whatever came since.
+    fn unreturned(&self) -> Option<&Fault> {
+        self.fault(self.unreturned?)
+    }
+
     /// What the whole run has to answer for, each with its place.
     pub fn conclude(&self, aftermath: &Aftermath<'_>, history: &History) -> Vec<Placed> {
         let mut found = Vec::new();
         found.extend(death::shutdown(aftermath, history));
-        found.extend(lost::leads_nowhere(aftermath));
+        found.extend(lost::leads_nowhere(&self.used, aftermath));
         match self.repeated.finding(aftermath) {
             Some(repeated) => found.push(repeated),
             None => found.extend(ending::stopped_after_an_exception(self, aftermath)),
@@ -247,6 +270,8 @@ impl Diagnosis {
         }
         found.extend(self.used.exceptions_vector(aftermath).filter(|_| !told));
         found.extend(self.used.no_iret(aftermath));
+        found.extend(used::narrow_gate(aftermath));
+        found.extend(nesting::interrupts_its_own_handler(aftermath, history));
         found.extend(waiting::what_waits(self, aftermath));
         found.extend(io_map::ports_are_open(self.io_map.as_ref()));
         found

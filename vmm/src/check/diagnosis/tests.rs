@@ -443,6 +443,7 @@ fn timer(devices: &mut Devices, base: u32) {
 #[test]
 fn at_a_time_out_an_interrupt_without_eoi_is_told_and_one_that_nobody_takes() {
     let mut world = world();
+    world.code(&[0xeb, 0xfe]);
     timer(&mut world.devices, 0x20);
     world.devices.advance_to(20_000_000);
     // Ring 3 with IF = 0.

@@ -5,7 +5,7 @@ use super::{Aftermath, Placed};
 use crate::check::{Finding, Subject};
 use crate::entry::{Entry, Kind};
 use crate::instruction::decode_32;
-use ia32::Vector;
+use ia32::{GateKind, Vector};
 use iced_x86::{FlowControl, Mnemonic};
 use std::collections::BTreeSet;
 
@@ -24,6 +24,9 @@ struct Vectored {
     entries: u64,
     /// An IRET was seen right behind one of its entries.
     returned: bool,
+    /// The last frame, and how often one lay where RET leaves the stack: CS and EFLAGS lower.
+    frame: u32,
+    left: u32,
 }
 
 /// The vectors that were entered, in the order of their first entries.
@@ -40,6 +43,10 @@ impl Used {
                 used.last = entry.sequence;
                 used.entries += 1;
                 used.handler = handler;
+                let (ring_0, word) = (!entry.from_outer_ring(), entry.frame.shape.word_size);
+                let lower = used.frame.wrapping_sub(entry.frame.address);
+                used.left += u32::from(ring_0 && lower == 2 * word);
+                used.frame = entry.frame.address;
             }
             None => self.0.push(Vectored {
                 vector: entry.vector,
@@ -49,6 +56,8 @@ impl Used {
                 last: entry.sequence,
                 entries: 1,
                 returned: false,
+                frame: entry.frame.address,
+                left: 0,
             }),
         }
     }
@@ -64,6 +73,14 @@ impl Used {
     /// The last entry by `vector`.
     pub(super) fn last(&self, vector: Vector) -> Option<u64> {
         self.0.iter().find(|used| used.vector == vector).map(|used| used.last)
+    }
+
+    /// Those that no return was seen behind: the vector, where its gate led, its first entry.
+    pub(super) fn without_return(&self) -> impl Iterator<Item = (Vector, u32, u64)> {
+        self.0
+            .iter()
+            .filter(|used| !used.returned)
+            .map(|used| (used.vector, used.handler, used.first))
     }
 
     /// Interrupts come by vectors from 32 on: those below are the exceptions' (SDM vol. 3A, "Exception and
@@ -92,7 +109,7 @@ impl Used {
         let used = self.0.iter().find(|used| {
             !used.returned
                 && matches!(used.kind, Kind::External | Kind::Software)
-                && !aftermath.end.ending.is_good()
+                && (!aftermath.end.ending.is_good() || used.left > 0)
                 && ends_in_ret(aftermath, used.handler)
         })?;
         let finding = Finding::new(
@@ -109,6 +126,43 @@ impl Used {
         .advise("let the gate name a stub of assembly: save the registers, call the function, restore, IRET");
         Some((format!("#{} at {}", used.first, aftermath.place(used.handler)), finding))
     }
+}
+
+/// A gate of 16 bits holds no upper half of an address.
+///
+/// The processor ignores bits 63:48 of it (SDM vol. 3A, "IDT descriptors"), so the handler is looked for below
+/// 64 KiB.
+pub(super) fn narrow_gate(aftermath: &Aftermath<'_>) -> Option<Placed> {
+    let state = &aftermath.end.state;
+    let raw = |vector: u8| {
+        let at = state.idtr.base.wrapping_add(u32::from(vector) * 8);
+        let mut bytes = [0; 8];
+        aftermath.linear(state).read(at, &mut bytes).map(|()| u64::from_le_bytes(bytes))
+    };
+    if aftermath.end.ending.is_good() {
+        return None;
+    }
+    let (vector, gate, upper) = (0..=255u8).find_map(|vector| {
+        let gate = aftermath.gate(state, vector)?;
+        let upper = raw(vector)? >> 48;
+        (gate.present && gate.kind != GateKind::Task && gate.kind.word_size() == 2 && upper != 0)
+            .then_some((vector, gate, upper as u32))
+    })?;
+    let whole = upper << 16 | gate.offset;
+    let finding = Finding::new(
+        "gate_kind",
+        Subject::Kernel,
+        format!(
+            "the gate of vector {vector:#04x} is a {}, and its handler is at {}",
+            gate.kind,
+            aftermath.place(whole)
+        ),
+        "a 32-bit gate: type byte 8e, or ee for ring 3",
+        format!("such a gate leads to {:08x}: bits 63:48 are ignored", gate.offset),
+    )
+    .because("the gate's type has bit 3 clear")
+    .advise(format!("give the gate of vector {vector:#04x} the type of a 32-bit gate"));
+    Some((format!("the IDT at {:08x}", state.idtr.base), finding))
 }
 
 /// All ways through the code at `start`, calls left aside, end in RET, and none in an IRET or unknown.

@@ -17,7 +17,8 @@ const RULE: &str = "interrupt_controller";
 /// At a time-out no interrupt waits for what cannot come.
 pub(super) fn what_waits(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Placed> {
     let unfinished = matches!(aftermath.end.ending, Ending::TimedOut | Ending::Stopped);
-    if !unfinished || !diagnosis.is_settled() {
+    let halted = aftermath.end.ending == Ending::Halted;
+    if !halted && (!unfinished || !diagnosis.is_settled()) {
         return None;
     }
     let state = &aftermath.end.state;
@@ -27,7 +28,9 @@ pub(super) fn what_waits(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Op
         aftermath.place(state.instruction_address())
     );
     let found = if state.eflags.contains(Eflags::IF) {
-        in_service(diagnosis, aftermath)
+        in_service(diagnosis, aftermath).or_else(|| masked(diagnosis, aftermath))
+    } else if halted {
+        halted_closed(diagnosis, aftermath)
     } else if state.cpl() == 3 {
         closed_ring_3(diagnosis, aftermath)
     } else {
@@ -77,6 +80,74 @@ fn in_service(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Findin
                 vector.0
             )
         }),
+    )
+}
+
+/// The kernel has a gate of its own for this interrupt: it wants it.
+fn is_wanted(aftermath: &Aftermath<'_>, irq: u8) -> bool {
+    let vector = aftermath.devices.pic().vector(irq);
+    vector >= 32 && aftermath.gate(&aftermath.end.state, vector).is_some_and(|gate| gate.present)
+}
+
+/// The first interrupt that is requested, or is going to be by the timer, which the kernel has a gate for and
+/// has never had.
+fn never_came(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<u8> {
+    let pic = aftermath.devices.pic();
+    let timer = aftermath.devices.next_deadline().map(|_| TIMER_IRQ);
+    let requested = (0..16u8).find(|irq| pic.requests() & 1 << irq != 0 && *irq != 2);
+    [requested, timer]
+        .into_iter()
+        .flatten()
+        .filter(|_| diagnosis.last_entry.is_none())
+        .find(|irq| !pic.is_masked(*irq) && is_wanted(aftermath, *irq))
+}
+
+/// The guest waits, and its 8259 lets nothing through. A note: it may wait for nothing.
+fn masked(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Finding> {
+    let pic = aftermath.devices.pic();
+    if diagnosis.last_entry.is_some() || (0..16).any(|irq| irq != 2 && !pic.is_masked(irq)) {
+        return None;
+    }
+    let irq = (0..16u8).find(|irq| *irq != 2 && is_wanted(aftermath, *irq))?;
+    let (vector, port) = (pic.vector(irq), if irq < 8 { 0x21 } else { 0xa1 });
+    Some(
+        Finding::new(
+            RULE,
+            Subject::Kernel,
+            format!("IRQ {irq} has a gate, and is masked in the 8259, as are all others"),
+            format!("bit {} of the mask at port {port:#x} clear", irq & 7),
+            "a mask of ff: no interrupt has ever come",
+        )
+        .because(format!("nothing can wake the guest: vector {vector:#04x} is never entered"))
+        .advise(format!("clear the bit of IRQ {irq} in the mask: write to port {port:#x}"))
+        .as_note(),
+    )
+}
+
+/// HLT with IF = 0, by a kernel that waits for interrupts: no CLI stands before it. A note, for so a kernel
+/// may end that has no more to do.
+fn halted_closed(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Finding> {
+    let state = &aftermath.end.state;
+    let irq = never_came(diagnosis, aftermath)?;
+    // EIP is at HLT or behind it.
+    let code = aftermath.code(state, state.instruction_address().wrapping_sub(2));
+    if code.iter().take(2).any(|byte| *byte == 0xfa) {
+        return None;
+    }
+    Some(
+        Finding::new(
+            RULE,
+            Subject::Kernel,
+            format!("the guest halts with IF=0 and nothing can wake it: IRQ {irq} waits"),
+            "interrupts open where the kernel waits for one: `sti` before `hlt`",
+            format!("EFLAGS {:08x}", state.eflags.0),
+        )
+        .because(format!(
+            "vector {:#04x} has a gate and was never entered: interrupts were never opened",
+            aftermath.devices.pic().vector(irq)
+        ))
+        .advise("`sti` once the IDT is loaded and the 8259 is set up")
+        .as_note(),
     )
 }
 

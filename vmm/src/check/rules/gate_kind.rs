@@ -7,7 +7,7 @@ use ia32::Word;
 ///
 /// A 16-bit gate pushes the low halves only, whatever the TSS's width. Behind a trap gate IF stays
 /// set, so the interrupt can come again before its handler has acknowledged it (SDM vol. 3A, "Flag
-/// usage by exception- or interrupt-handler procedure"). Broken on purpose by the guest `broken`
+/// usage by exception- or interrupt-handler procedure"): a note, since a handler that bears it is right. Broken on purpose by the guest `broken`
 /// with `plant=gate_16bit` and `plant=gate_trap`.
 #[inline]
 pub(crate) fn gate_has_the_right_kind(entry: &Entry, _: &History, findings: &mut Findings) {
@@ -37,7 +37,9 @@ pub(crate) fn gate_has_the_right_kind(entry: &Entry, _: &History, findings: &mut
                 "an interrupt gate: IF 0 in the handler",
                 "IF 1 in the handler, which can be interrupted before it has acknowledged",
             )
-            .because("the gate's type has bit 0 set"),
+            .because("the gate's type has bit 0 set")
+            .advise(format!("give the gate of vector {:#04x} the type byte 8e", entry.vector.0))
+            .as_note(),
         );
     }
 }

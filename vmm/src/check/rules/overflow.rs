@@ -1,5 +1,6 @@
+use crate::check::glance::Overrun;
 use crate::check::history::Suspect;
-use crate::check::{Finding, Findings, History, Subject, TaskId};
+use crate::check::{ChangedWord, Finding, Findings, History, Subject, TaskId};
 use crate::entry::{Entry, Return};
 
 /// A kernel stack stays above its end.
@@ -14,6 +15,9 @@ pub(crate) fn stack_stays_above_its_end(entry: &Entry, history: &History, findin
     if let Some(suspect) = history.overgrown_at_entry(entry) {
         findings.add(overgrown(suspect));
     }
+    if let Some(overrun) = &history.glance().overrun {
+        findings.add(overran(overrun, history));
+    }
 }
 
 /// The same at a return.
@@ -26,6 +30,39 @@ pub(crate) fn stack_stays_above_its_end_at_a_return(
     if let Some(suspect) = history.overgrown_at_return(returning) {
         findings.add(overgrown(suspect));
     }
+    if let Some(overrun) = &history.glance().overrun {
+        findings.add(overran(overrun, history));
+    }
+}
+
+/// A stack that is a variable of its own has been used down to its first byte, and further.
+#[cold]
+fn overran(overrun: &Overrun, history: &History) -> Finding {
+    let objects = history.objects();
+    let (address, was, is) = overrun.word;
+    let stack = objects.at(overrun.start);
+    let name = stack.map_or("its stack".to_owned(), |object| format!("`{}`", object.name));
+    let size = stack.map_or(0, |object| object.end - object.start);
+    let victim =
+        objects.at(address).map_or("what lies".to_owned(), |object| format!("`{}`", object.name));
+    let mut finding = Finding::new(
+        "overflow",
+        Subject::Kernel,
+        format!("the kernel stack {name} was used down to its last word, and {victim} below it has changed: it ran past its end"),
+        format!("{address:08x} {was:08x}"),
+        format!("{address:08x} {is:08x}"),
+    )
+    .because(format!(
+        "{name} has {size} bytes, from {:08x} on: it was written at least {} bytes beyond",
+        overrun.start,
+        overrun.start.wrapping_sub(address)
+    ))
+    .advise(
+        "make the stack larger, or what the call keeps on its stack smaller; an unmapped page below a \
+         stack turns an overflow into a fault",
+    );
+    finding.changed = overrun.physical.map(|physical| ChangedWord { address, physical, value: is });
+    finding
 }
 
 #[cold]

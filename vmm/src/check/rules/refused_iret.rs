@@ -1,7 +1,8 @@
+use crate::check::glance::Refusal;
 use crate::check::history::{LastReturn, LiveFrame};
 use crate::check::{Finding, Findings, History, Subject};
 use crate::entry::{Entry, Frame};
-use ia32::{Branch, Word};
+use ia32::{Branch, Descriptor, DescriptorKind, Word};
 
 /// How far from the pushed frame a frame may be popped to be taken for the same, missed by some words.
 const NEAR: i32 = 64;
@@ -21,6 +22,34 @@ pub(crate) fn iret_goes_through(entry: &Entry, history: &History, findings: &mut
         return;
     }
     findings.add(finding(entry, refused, newest, history));
+}
+
+/// `GDT entry 3`.
+fn slot(selector: u16) -> String {
+    let table = if selector & 4 == 0 { "GDT" } else { "LDT" };
+    format!("{table} entry {}", selector >> 3)
+}
+
+/// The byte with type, S, DPL and P.
+fn access(descriptor: Descriptor) -> u8 {
+    (descriptor.0 >> 40) as u8
+}
+
+/// Two words of the frame that stand in each other's place, by what their selectors name.
+fn exchanged(refusal: &Refusal, popped: &Frame) -> Option<(&'static str, &'static str)> {
+    let is_code = |descriptor: Descriptor| matches!(descriptor.kind(), DescriptorKind::Code { .. });
+    let is_data = |descriptor: Descriptor| matches!(descriptor.kind(), DescriptorKind::Data { .. });
+    const ORDER: &str = "EIP, CS, EFLAGS, ESP, SS";
+    if let (Some(code), Some((_, stack))) = (refusal.code, refusal.stack)
+        && is_data(code)
+        && is_code(stack)
+    {
+        return Some(("CS and SS", ORDER));
+    }
+    let (esp, ss) = (popped.get(Word::Esp)?, popped.get(Word::Ss)?);
+    let pointer = refusal.pointer.filter(|_| refusal.word == Some(Word::Ss))?;
+    (is_data(pointer) && esp & 3 == 3 && esp <= 0xffff && ss > 0xffff)
+        .then_some(("ESP and SS", ORDER))
 }
 
 /// Words of two bytes are popped where words of four were pushed.
@@ -68,7 +97,22 @@ fn finding(
                 got += &format!("; the same for SS: {ss:04x} with RPL {}, DPL {dpl}", ss & 3);
                 selectors += &format!(" and {:04x} as SS", ss & !3 | u16::from(dpl));
             }
-            advice = Some(format!("put {selectors} into the frame"));
+            advice = Some(if dpl < rpl as u8 {
+                format!(
+                    "give {} DPL {rpl}: access byte {:02x} in place of {:02x}",
+                    slot(cs),
+                    access(descriptor) | (rpl as u8) << 5,
+                    access(descriptor)
+                )
+            } else {
+                format!("put {selectors} into the frame")
+            });
+        } else if let Some((what, order)) = exchanged(refusal, &refused.frame) {
+            expected = format!("from ESP up: {order}");
+            got = format!("{got}: {what} are exchanged");
+            advice = Some(format!(
+                "exchange {what} in the frame: push SS, ESP, EFLAGS, CS, EIP in this order"
+            ));
         } else if refusal.fault.is_some_and(|fault| fault.branch == Branch::ReturnSsRpl) {
             expected = format!("SS with RPL {}, as CS {cs:04x} has", cs & 3);
             if let Some((ss, stack)) = refusal.stack {

@@ -4,6 +4,8 @@ use crate::entry::Entry;
 
 /// No kernel stack has less room than this: the frame, the general registers and a few calls.
 const SMALLEST: u32 = 512;
+/// What is as small as this is no stack, whatever it holds.
+const TINY: u32 = 128;
 /// What looks like an unused stack has at least so many bytes.
 const UNUSED: u32 = 1024;
 
@@ -25,14 +27,16 @@ pub(crate) fn esp0_is_no_start(entry: &Entry, history: &History, findings: &mut 
     }
     let size = (entry.frame.shape.size() as usize).min(BELOW);
     let lost = &fresh.below[BELOW - size..];
-    // What was left clear, or painted, is nobody's.
-    if fresh.unused_above < UNUSED
-        || lost.as_chunks::<4>().0.iter().all(|word| *word == lost.as_chunks::<4>().0[0])
-    {
+    let words = lost.as_chunks::<4>().0;
+    let uniform = words.iter().all(|word| *word == words[0]);
+    if fresh.unused_above < UNUSED {
         return;
     }
-    if let Some(place) = place(history.objects(), top) {
-        findings.add(finding(entry, fresh, &place));
+    // What was left clear, or painted, is nobody's, unless it is known to be no stack's.
+    if let Some(place) = place(history.objects(), top)
+        && (!uniform || (1..TINY).contains(&place.room))
+    {
+        findings.add(finding(entry, fresh, &place, uniform));
     }
 }
 
@@ -65,7 +69,7 @@ fn place(objects: &Objects, top: u32) -> Option<Place> {
 }
 
 #[cold]
-fn finding(entry: &Entry, fresh: &FreshStack, place: &Place) -> Finding {
+fn finding(entry: &Entry, fresh: &FreshStack, place: &Place, uniform: bool) -> Finding {
     let words = |bytes: &[u8]| {
         let words: Vec<String> = bytes
             .as_chunks::<4>()
@@ -93,8 +97,11 @@ fn finding(entry: &Entry, fresh: &FreshStack, place: &Place) -> Finding {
         ),
     )
     .because(format!(
-        "below it {} has {} bytes, with data in them, and above it {} bytes and more have never been used",
-        place.victim, place.room, fresh.unused_above
+        "below it {} has {} bytes{}, and above it {} bytes and more have never been used",
+        place.victim,
+        place.room,
+        if uniform { "" } else { ", with data in them" },
+        fresh.unused_above
     ))
     .advise("add the stack's size to its address in what is stored in TSS.ESP0")
 }

@@ -54,6 +54,7 @@ fn finding(entry: &Entry, victim: &LiveFrame, history: &History) -> Finding {
         _ => "a stack with no live frame at this place".into(),
     };
     let words = words_within(&victim.frame, entry.frame.address, entry.frame.end());
+    let mut exchanged = false;
     let own_stack = history.last_return().is_some_and(|last| last.stack_end == entry.frame.end());
     let mut finding = Finding::new(
         "suspended_stack",
@@ -85,9 +86,22 @@ fn finding(entry: &Entry, victim: &LiveFrame, history: &History) -> Finding {
             ),
             _ => format!("TSS.ESP0 has been {esp0:08x} since #{}", change.sequence),
         });
+    } else if let (Some(change), Some(task)) = (history.esp0_change(), runs)
+        && change.esp0 != esp0
+        && victim.task != runs
+    {
+        exchanged = true;
+        finding = finding.because(format!(
+            "TSS.ESP0 was set to {esp0:08x}, the stack of {who}, after #{}, and the IRET then popped the frame \
+             of task {}: the frame to return to and ESP0 were taken from different tasks",
+            entry.sequence - 1,
+            task.0
+        ));
     }
     finding.advise(if own_stack {
         "give each task a kernel stack of its own"
+    } else if exchanged {
+        "at a switch take the frame to return to and ESP0 from the same task"
     } else {
         "store the end of the next task's kernel stack in TSS.ESP0 at each switch, before its IRET"
     })

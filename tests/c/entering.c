@@ -1,0 +1,93 @@
+/* The way into ring 3, and what the way back will find. */
+#include "stubs.h"
+
+struct saved *handle(struct saved *s)
+{
+    if (s->vector == 0x80)
+        end();
+    panic();
+}
+static void program(void) { ask(0, 0); }
+/* The five words by hand, so that each can be wrong. */
+static void enter(uint32_t data, uint32_t ss, uint32_t esp, uint32_t cs)
+{
+    __asm__ volatile("mov %0, %%ds\n mov %0, %%es\n push %1\n push %2\n push $2\n push %3\n push %4\n iret"
+                     : : "r"(data), "r"(ss), "r"(esp), "r"(cs), "r"(program) : "memory");
+}
+
+#ifdef NO_RAM_BELOW_ESP0
+/* ESP0 was stored as ESP1: without paging the words go where there is no RAM, and nothing faults. */
+void main(void)
+{
+    start(END(kernel_stack));
+    if (BAD)
+        task_state[3] = task_state[1], task_state[1] = 0;
+    leave(program, END(user_stack[0]), 0x202);
+}
+#endif
+
+#ifdef STACK_NOT_MAPPED
+/* The kernel stack's page is missing in the task's tables. */
+void main(void)
+{
+    start(END(kernel_stack));
+    map(7);
+    if (BAD)
+        table[(uint32_t)kernel_stack >> 12] = 0;
+    paging();
+    leave(program, END(user_stack[0]), 2);
+}
+#endif
+
+#ifdef TSS_ELSEWHERE
+/* The TSS descriptor has lost the upper byte of its base. */
+void main(void)
+{
+    set_gates();
+    make_tss(END(kernel_stack));
+    if (BAD)
+        descriptors[5] &= ~(0xffull << 32);
+    load_gdt();
+    load_idt();
+    load_tss();
+    leave(program, END(user_stack[0]), 2);
+}
+#endif
+
+#ifdef EXCHANGED_SELECTORS
+void main(void)
+{
+    start(END(kernel_stack));
+    enter(USER_DATA, BAD ? USER_CODE : USER_DATA, END(user_stack[0]), BAD ? USER_DATA : USER_CODE);
+}
+#endif
+
+#ifdef EXCHANGED_ESP
+void main(void)
+{
+    start(END(kernel_stack));
+    enter(USER_DATA, BAD ? END(user_stack[0]) : USER_DATA, BAD ? USER_DATA : END(user_stack[0]), USER_CODE);
+}
+#endif
+
+#ifdef DESCRIPTORS_OF_RING_0
+/* The selectors have RPL 3, the descriptors DPL 0. */
+void main(void)
+{
+    if (BAD)
+        descriptors[3] &= ~(3ull << 45), descriptors[4] &= ~(3ull << 45);
+    start(END(kernel_stack));
+    enter(BAD ? KERNEL_DATA : USER_DATA, USER_DATA, END(user_stack[0]), USER_CODE);
+}
+#endif
+
+#ifdef TABLE_OF_SUPERVISOR
+/* U/S is clear in the page table, not in the directory. */
+void main(void)
+{
+    start(END(kernel_stack));
+    map(BAD ? 3 : 7);
+    paging();
+    leave(program, END(user_stack[0]), 2);
+}
+#endif

@@ -1,0 +1,89 @@
+/* The interrupt controller, and handlers of its interrupts. */
+#include "stubs.h"
+
+struct saved *handle(struct saved *s)
+{
+    if (s->vector != 0x20)
+        panic();
+    out(0x20, 0x20);
+    if (++count == 4)
+        end();
+    return s;
+}
+static void idle(void)
+{
+    for (;;)
+        __asm__ volatile("sti\n hlt");
+}
+
+#ifdef NO_GATE_FOR_IRQ
+/* The 8259's base is 30, and the gates are made for 20. */
+void main(void)
+{
+    start(END(kernel_stack));
+    tick_at(BAD ? 0x30 : 0x20);
+    leave(spin, END(user_stack[0]), 0x202);
+}
+#endif
+
+#ifdef OTHER_EXCEPTIONS
+/* The 8259's base is 10. */
+void main(void)
+{
+    start(END(kernel_stack));
+    tick_at(BAD ? 0x10 : 0x20);
+    idle();
+}
+#endif
+
+#ifdef NOT_OPENED
+/* Nobody has opened interrupts. */
+void main(void)
+{
+    start(END(kernel_stack));
+    tick();
+    if (!BAD)
+        __asm__ volatile("sti");
+    for (;;)
+        __asm__ volatile("hlt");
+}
+#endif
+
+#ifdef ALL_MASKED
+void main(void)
+{
+    start(END(kernel_stack));
+    tick();
+    if (BAD)
+        out(0x21, 0xff);
+    idle();
+}
+#endif
+
+#ifdef FUNCTION_AS_HANDLER
+/* The gate names a function of C, which ends in RET. */
+void __attribute__((noinline)) ticked(void)
+{
+    out(0x20, 0x20);
+    if (++count == 4)
+        end();
+}
+void main(void)
+{
+    gate(0x20, BAD ? (uint8_t *)ticked : timer, FOR_KERNEL);
+    start(END(kernel_stack));
+    tick();
+    idle();
+}
+#endif
+
+#ifdef TRAP_GATE
+/* Unusual: interrupts stay open in the timer's handler. */
+void main(void)
+{
+    gate(0x20, timer, BAD ? 0x8f00 : FOR_KERNEL);
+    start(END(kernel_stack));
+    tick();
+    idle();
+}
+#endif

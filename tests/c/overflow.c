@@ -1,0 +1,53 @@
+/* A stack that runs past its end, where no other stack lies. */
+#include "stubs.h"
+
+#ifdef INTO_A_TABLE
+/* One task; below its kernel stack lies a table. The compiler places variables in the reverse order. */
+static uint8_t own_stack[2048] __attribute__((aligned(1024)));
+static volatile uint32_t names[256] __attribute__((aligned(1024)));
+static uint32_t __attribute__((noinline)) deeper(uint32_t n)
+{
+    volatile uint32_t locals[8] = {n, n, n, n, n, n, n, n};
+    return n ? deeper(n - 1) + locals[n & 7] : 0;
+}
+struct saved *handle(struct saved *s)
+{
+    if (s->vector != 0x80)
+        panic();
+    if (++count == 4)
+        end();
+    deeper(BAD ? 35 : 10);
+    return s;
+}
+void main(void)
+{
+    for (int i = 0; i < 256; i++)
+        names[i] = i * 0x1001;
+    start(END(own_stack));
+    leave(asks, END(user_stack[0]), 2);
+}
+#endif
+
+#ifdef NESTS
+/* The handler of the timer writes its EOI, opens interrupts, and takes longer than a tick. */
+struct saved *handle(struct saved *s)
+{
+    if (s->vector != 0x20)
+        panic();
+    out(0x20, 0x20);
+    if (++count == 40)
+        out(0xf4, BAD);
+    if (BAD) {
+        __asm__ volatile("sti");
+        for (volatile uint32_t i = 0; i < 1000000; i++)
+            ;
+    }
+    return s;
+}
+void main(void)
+{
+    start(END(kernel_stack));
+    tick();
+    leave(spin, END(user_stack[0]), 0x202);
+}
+#endif

@@ -1,0 +1,61 @@
+/* Switches between tasks. */
+#include "stubs.h"
+
+#ifdef FRAMES_EXCHANGED
+/* At the fourth switch the frame is another task's than ESP0. */
+struct saved *handle(struct saved *s)
+{
+    if (s->vector != 0x20)
+        panic();
+    out(0x20, 0x20);
+    if (++count == 12)
+        end();
+    kept[now] = s;
+    now = (now + 1) % 3;
+    task_state[1] = END(stacks[now]);
+    return kept[BAD && count == 4 ? (now + 1) % 3 : now];
+}
+void main(void)
+{
+    start(END(stacks[0]));
+    for (int task = 0; task < 3; task++)
+        make(task, spin);
+    tick();
+    resume(kept[0]);
+}
+#endif
+
+#ifdef SWITCH_TO
+/* The stack pointers are exchanged by a function, and TSS.ESP0 is forgotten. */
+static uint32_t pointers[2];
+void switch_to(uint32_t *old, uint32_t new);
+__asm__("switch_to: mov 4(%esp), %eax\n mov 8(%esp), %edx\n push %ebx\n push %esi\n push %edi\n push %ebp\n"
+        "mov %esp, (%eax)\n mov %edx, %esp\n pop %ebp\n pop %edi\n pop %esi\n pop %ebx\n ret\n"
+        "first_time: mov %ebx, %esp\n jmp out\n");
+extern uint8_t first_time[];
+struct saved *handle(struct saved *s)
+{
+    if (s->vector != 0x20)
+        panic();
+    out(0x20, 0x20);
+    if (++count == 12)
+        end();
+    int old = now;
+    now ^= 1;
+    if (!BAD)
+        task_state[1] = END(stacks[now]);
+    switch_to(&pointers[old], pointers[now]);
+    return s;
+}
+void main(void)
+{
+    start(END(stacks[0]));
+    make(0, spin);
+    struct saved *s = make(1, spin);
+    uint32_t *top = (uint32_t *)s;
+    *--top = (uint32_t)first_time, *--top = (uint32_t)s, *--top = 0, *--top = 0, *--top = 0;
+    pointers[1] = (uint32_t)top;
+    tick();
+    resume(kept[0]);
+}
+#endif

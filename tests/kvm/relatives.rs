@@ -1,0 +1,133 @@
+//! Kernels with one fault each, of the kinds that authors have reported and in other forms: each is told with its
+//! cause, and the same kernel with the fault mended has no finding. They are in `tests/c`.
+
+use tests::{Output, compiled, esp0, mended, stripped};
+
+/// A kernel, and what the report has to contain.
+struct Relative {
+    file: &'static str,
+    name: &'static str,
+    says: &'static [&'static str],
+    /// The program's exit status: 0 for what is only noted.
+    status: i32,
+}
+
+const fn fault(
+    file: &'static str,
+    name: &'static str,
+    status: i32,
+    says: &'static [&'static str],
+) -> Relative {
+    Relative { file, name, says, status }
+}
+
+#[rustfmt::skip]
+const RELATIVES: [Relative; 27] = [
+    fault("dying", "EMPTY_DIRECTORY", 4, &["shut down", "is not mapped: its directory entry (00000000"]),
+    fault("dying", "WRONG_CS", 4, &["names CS 0010, and GDT entry 2 is a data segment", "name the kernel's code segment"]),
+    fault("dying", "TASK_GATE", 1, &["the gate of vector 0x80 is a task gate (type 5)", "8e"]),
+    fault("dying", "HALF_AN_ADDRESS", 4, &["gate 0x80 leads to 0000", "where there is no code", "(calls+0)"]),
+    fault("dying", "NO_POINTER", 4, &["where there is no code", "a pointer to a function"]),
+    fault("dying", "PANIC_WITH_TICKS", 4, &["#GP(0098)", "nothing returned from", "a loop with interrupts open"]),
+    fault("dying", "BREAKPOINT", 1, &["its gate has DPL 0, ring 3 may not use `int3`"]),
+    fault("entering", "NO_RAM_BELOW_ESP0", 4, &["finds no stack of ring 0", "where there is no RAM"]),
+    fault("entering", "STACK_NOT_MAPPED", 4, &["finds no stack of ring 0", "kernel_stack", "is not mapped"]),
+    fault("entering", "TSS_ELSEWHERE", 4, &["SS0 is 0: it was not stored, or the TSS lies elsewhere"]),
+    fault("entering", "EXCHANGED_SELECTORS", 1, &["was refused with #GP(0020)", "CS and SS are exchanged"]),
+    fault("entering", "EXCHANGED_ESP", 1, &["was refused with #GP", "ESP and SS are exchanged"]),
+    fault("entering", "DESCRIPTORS_OF_RING_0", 1, &["while the descriptor has DPL 0", "give GDT entry 3 DPL 3", "fa"]),
+    fault("entering", "TABLE_OF_SUPERVISOR", 1, &["U/S is 0 in its page-table entry"]),
+    fault("esp0", "ANOTHER_ARRAY", 1, &["ESP0 is not the end of a stack", "overwrite `names`"]),
+    fault("esp0", "ADDRESS_OF_POINTER", 1, &["overwrite `before`", "the start of `stack_top`"]),
+    fault("esp0", "IN_CODE", 4, &["ESP0 is not the end of a stack", "the code of"]),
+    fault("overflow", "INTO_A_TABLE", 1, &["`own_stack` was used down to its last word", "`names` below it"]),
+    fault("overflow", "NESTS", 4, &["interrupt 0x20 has interrupted its own handler"]),
+    fault("interrupts", "NO_GATE_FOR_IRQ", 1, &["IDT entry 0x30: it is empty", "IRQ 0 came by that vector"]),
+    fault("interrupts", "OTHER_EXCEPTIONS", 1, &["IRQ 0 came as vector 16, which is #MF's"]),
+    fault("interrupts", "NOT_OPENED", 4, &["halts with IF=0", "interrupts were never opened"]),
+    fault("interrupts", "ALL_MASKED", 4, &["is masked in the 8259, as are all others"]),
+    fault("interrupts", "FUNCTION_AS_HANDLER", 1, &["the handler of vector 0x20 ends in RET"]),
+    fault("interrupts", "TRAP_GATE", 0, &["the gate of external interrupt 0x20 is a trap gate"]),
+    fault("switches", "FRAMES_EXCHANGED", 4, &["the frame to return to and ESP0 were taken from different tasks"]),
+    fault("switches", "SWITCH_TO", 1, &["entered on the stack of suspended task 1", "store the end of the next task's"]),
+];
+
+/// On the deterministic clock; each costs a second.
+fn run(kernel: &[u8]) -> Output {
+    let mut file = tempfile::NamedTempFile::new().expect("a file can be made");
+    std::io::Write::write_all(&mut file, kernel).expect("and written");
+    let path = file.path().to_str().expect("its name is text");
+    esp0(&["run", path, "-q", "--timeout", "5"])
+}
+
+fn name(relative: &Relative) -> String {
+    format!("{} of tests/c/{}.c", relative.name, relative.file)
+}
+
+#[test]
+fn each_relative_of_a_reported_fault_is_told_with_its_cause() {
+    for relative in &RELATIVES {
+        let Some(kernel) = compiled(relative.file, relative.name) else { return };
+        let output = run(&kernel);
+        for part in relative.says {
+            assert!(
+                output.stdout.contains(part),
+                "{}: {part:?} is missing in\n{}{}",
+                name(relative),
+                output.stdout,
+                output.stderr
+            );
+        }
+        assert!(
+            !output.stdout.contains("about the processor"),
+            "{}\n{}",
+            name(relative),
+            output.stdout
+        );
+        output.assert_status(relative.status);
+    }
+}
+
+#[test]
+fn each_relative_is_clean_with_its_fault_mended() {
+    for relative in &RELATIVES {
+        let Some(kernel) = mended(relative.file, relative.name) else { return };
+        let output = run(&kernel);
+        let last = output.last_line();
+        // Those that show an ending only are never entered.
+        let ended = output.status == Some(0) || last.starts_with("verdict: no-entries");
+        assert!(
+            ended && last.contains("findings=0"),
+            "{}, mended:\n{}{}",
+            name(relative),
+            output.stdout,
+            output.stderr
+        );
+        assert!(!output.stdout.contains("note:"), "{}, mended:\n{}", name(relative), output.stdout);
+    }
+}
+
+/// Names make a report nicer; the cause is found without.
+#[test]
+fn a_stripped_kernel_is_told_the_same_cause() {
+    let needs_names = [
+        "HALF_AN_ADDRESS",
+        "STACK_NOT_MAPPED",
+        "ANOTHER_ARRAY",
+        "ADDRESS_OF_POINTER",
+        "IN_CODE",
+        "INTO_A_TABLE",
+    ];
+    for relative in RELATIVES.iter().filter(|one| !needs_names.contains(&one.name)) {
+        let Some(kernel) = stripped(relative.file, relative.name) else { return };
+        let output = run(&kernel);
+        for part in relative.says {
+            assert!(
+                output.stdout.contains(part),
+                "{}: {part:?}\n{}",
+                name(relative),
+                output.stdout
+            );
+        }
+    }
+}

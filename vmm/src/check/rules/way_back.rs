@@ -1,0 +1,106 @@
+use crate::check::way_back::{Lack, WayBack};
+use crate::check::{Finding, Findings, History, Subject};
+use crate::entry::Return;
+
+/// Who leaves ring 0 can come back: TR holds a TSS, SS0 a segment that ring 0 may write, and ESP0 lies behind
+/// memory that takes the words.
+///
+/// SDM vol. 3A, "Stack switching" and "Task-state segment". Judged in front of the return, since nobody
+/// changes any of it while the outer ring runs. Where that ring is entered with IF = 0, whether an event
+/// comes is up to it: a note then.
+#[inline]
+pub(crate) fn ring_0_can_be_entered_again(
+    returning: &Return,
+    history: &History,
+    findings: &mut Findings,
+) {
+    if let Some(way) = &history.glance().way_back {
+        findings.add(finding(returning, way));
+    }
+}
+
+#[cold]
+fn finding(returning: &Return, way: &WayBack) -> Finding {
+    let tr = &returning.state.tr;
+    let esp0 = way.stack.map_or(0, |stack| stack.esp);
+    let tss = || {
+        format!(
+            "TR {:04x}: TSS at {:08x}, limit {:x}{}",
+            tr.selector,
+            tr.base,
+            tr.limit,
+            way.stack.map_or(String::new(), |stack| format!(
+                ", SS0:ESP0 {:04x}:{:08x}",
+                stack.ss, stack.esp
+            ))
+        )
+    };
+    const ADVICE: &str = "store SS0 (the kernel's data selector) and ESP0 (the address behind the last byte \
+                          of a kernel stack) in the TSS before ring 3 is entered";
+    let (got, reason, advice) = match &way.lack {
+        Lack::TaskRegister { unloaded: Some(index) } => (
+            "TR 0000".to_owned(),
+            format!(
+                "TR is 0: there is no TSS to take SS0:ESP0 from; GDT entry {index} holds one that is not \
+                 loaded"
+            ),
+            format!("load it before ring 3 is entered: `mov ax, {:#04x}; ltr ax`", index * 8),
+        ),
+        Lack::TaskRegister { unloaded: None } => (
+            "TR 0000".to_owned(),
+            "TR is 0: there is no TSS to take SS0:ESP0 from, and no descriptor of one in the GDT".into(),
+            "make a TSS with SS0 and ESP0, a descriptor of it, and load TR".into(),
+        ),
+        Lack::Limit => (
+            tss(),
+            "the TSS ends before SS0".into(),
+            "the limit of a TSS descriptor is the size of the TSS less 1: 0x67".into(),
+        ),
+        Lack::Tss => (
+            tss(),
+            "the TSS lies where nothing is mapped, or where there is no RAM".into(),
+            "look at the base in the TSS descriptor: its 32 bits stand in bytes 2, 3, 4 and 7".into(),
+        ),
+        Lack::Segment { selector, descriptor } => (
+            tss(),
+            match descriptor {
+                _ if selector & 0xfffc == 0 => {
+                    "SS0 is 0: it was not stored, or the TSS lies elsewhere than its descriptor says".into()
+                }
+                Some(_) if selector & 3 != 0 => format!("SS0 is {selector:04x}: its RPL is not 0"),
+                Some(_) => format!(
+                    "SS0 is {selector:04x}, which is no writable data segment of DPL 0 that is present"
+                ),
+                None => format!("SS0 is {selector:04x}, which lies beyond the table's limit"),
+            },
+            ADVICE.into(),
+        ),
+        Lack::Page { address, sentence } => (
+            tss(),
+            format!("no frame can be pushed at {address:08x}: {sentence}"),
+            if esp0 == 0 {
+                ADVICE.into()
+            } else {
+                "map the kernel stack's pages, writable, in the page directory of each task".into()
+            },
+        ),
+        Lack::NoRam { address } => (
+            tss(),
+            format!("the words will be pushed to {address:08x} and below, where there is no RAM"),
+            ADVICE.into(),
+        ),
+    };
+    let finding = Finding::new(
+        "way_back",
+        Subject::Kernel,
+        format!(
+            "ring {} is entered, and the next interrupt or `int` there finds no stack of ring 0",
+            returning.ring()
+        ),
+        "a TSS in TR, with SS0:ESP0 behind memory that can be written",
+        got,
+    )
+    .because(reason)
+    .advise(advice);
+    if way.open { finding } else { finding.as_note() }
+}
