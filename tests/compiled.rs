@@ -12,6 +12,18 @@ use std::process::Command;
 /// # Panics
 /// If the compiler refuses the file.
 pub fn compiled(file: &str, name: &str) -> Option<Vec<u8>> {
+    built(file, name, &[])
+}
+
+/// The same with line numbers and types, for a debugger.
+///
+/// # Panics
+/// As [`compiled`].
+pub fn compiled_to_debug(file: &str, name: &str) -> Option<Vec<u8>> {
+    built(file, name, &["-g", "-O0"])
+}
+
+fn built(file: &str, name: &str, more: &[&str]) -> Option<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("c");
     let out = tempfile(name);
     let output = Command::new("gcc")
@@ -28,6 +40,7 @@ pub fn compiled(file: &str, name: &str) -> Option<Vec<u8>> {
         .args(["-fno-optimize-sibling-calls", "-mgeneral-regs-only", "-w", "-nostdlib", "-static"])
         .args(["-no-pie", "-Wl,--build-id=none,--no-warn-rwx-segments,-n"])
         .arg(format!("-Wl,-T,{}", folder.join("small.ld").display()))
+        .args(more)
         .arg(format!("-D{name}"))
         .arg("-o")
         .arg(&out)

@@ -19,7 +19,7 @@ pub mod seen;
 pub mod words;
 
 pub use binary::{Output, esp0};
-pub use compiled::compiled;
+pub use compiled::{compiled, compiled_to_debug};
 pub use experiment::Experiment;
 pub use host::host;
 pub use seen::{Event, Seen};

@@ -16,6 +16,8 @@
 //! ([`Guest::findings`]), and [`Guest::assert_clean`] panics with it, each finding with what was expected
 //! beside what came.
 
+mod backwards;
+
 use crate::boot::{self, BootError, KernelFile, ModuleFile};
 use crate::check::{Checker, Finding, Judgement, Objects};
 use crate::devices::Devices;
@@ -29,6 +31,7 @@ use crate::run::{
     entry_state,
 };
 use crate::symbols::Symbols;
+use crate::timeline::{Mark, Timeline};
 use crate::trace::{Colour, FindingText, event_name, task_name};
 use ia32::{State, Word};
 use std::fmt::Write as _;
@@ -89,6 +92,7 @@ pub struct Setup {
     clock: ClockChoice,
     probes: Choice,
     exact: bool,
+    reversible: bool,
     timeout: Option<Duration>,
 }
 
@@ -144,6 +148,14 @@ impl Setup {
         self
     }
 
+    /// The guest can be gone back with ([`Guest::step_back`], [`Guest::who_wrote`]): checkpoints are taken on the
+    /// way, which hold 128 MiB beside one image of memory at most.
+    #[must_use]
+    pub fn reversible(mut self) -> Self {
+        self.reversible = true;
+        self
+    }
+
     /// How entries are caught.
     #[must_use]
     pub fn probes(mut self, choice: Choice) -> Self {
@@ -174,6 +186,11 @@ impl Setup {
                 "exact mode catches events by probes, so it needs some",
             ));
         }
+        if self.reversible && (self.exact || self.clock == ClockChoice::Real) {
+            return Err(GuestError::Contradiction(
+                "going back is to run again by single instructions, so it needs the deterministic clock and no exact mode",
+            ));
+        }
         let mut machine = Machine::new(self.memory)
             .map_err(|error| GuestError::NoKvm(Problem::no_machine(error)))?;
         let seen = quick(&mut machine);
@@ -196,7 +213,7 @@ impl Setup {
             timeout: self.timeout,
             exact: self.exact,
         };
-        Ok(Guest {
+        let mut guest = Guest {
             run: Run::new(machine, Devices::new(self.memory), &options),
             symbols: boot.image.symbols,
             names: Symbols::none().with_kernel(self.kernel),
@@ -208,7 +225,12 @@ impl Setup {
                 end: None,
             },
             backend,
-        })
+            timeline: None,
+        };
+        if self.reversible {
+            guest.remember()?;
+        }
+        Ok(guest)
     }
 }
 
@@ -231,11 +253,67 @@ struct Known {
     end: Option<End>,
 }
 
+impl Known {
+    /// What the rules say of an event; none if it is not told.
+    fn judge(&mut self, run: &Run, event: &Event) -> Option<Judged> {
+        match event {
+            Event::Entry(entry) => {
+                let linear = run.machine().linear();
+                self.checker.look_at_entry(&linear, entry);
+                let judgement = self.checker.entry(entry);
+                let place = format!(
+                    "#{} {} in {} (EIP {:08x})",
+                    entry.sequence,
+                    event_name(entry.kind, entry.vector),
+                    task_name(judgement.task),
+                    entry.frame.get(Word::Eip).unwrap_or(0),
+                );
+                self.keep(&place, &judgement);
+                Some(Judged::Entry(entry.clone(), judgement))
+            }
+            Event::Return(returning) => {
+                let linear = run.machine().linear();
+                self.checker.look_at_return(&linear, returning);
+                let judgement = self.checker.leave(returning);
+                self.keep(&format!("IRET after #{}", returning.after_sequence), &judgement);
+                Some(Judged::Return(returning.clone(), judgement))
+            }
+            Event::Returned(returned) => {
+                let judgement = self.checker.returned(returned);
+                self.keep(&format!("IRET after #{}", returned.after_sequence), &judgement);
+                None
+            }
+            Event::Switch(switch) => {
+                let judgement = self.checker.switch(switch);
+                self.keep(&format!("the switch after #{}", switch.after_sequence), &judgement);
+                Some(Judged::Switch(switch.clone(), judgement))
+            }
+            Event::Console(bytes) => {
+                self.console.extend_from_slice(bytes);
+                Some(Judged::Console(bytes.clone()))
+            }
+            Event::Reached(state) => Some(Judged::Reached(state.clone())),
+            Event::StackLoad(_) | Event::Resumed(_) | Event::Step(_) => None,
+            Event::End(end) => {
+                self.end = Some(end.clone());
+                Some(Judged::End(end.clone()))
+            }
+        }
+    }
+
+    fn keep(&mut self, place: &str, judgement: &Judgement) {
+        let found = |finding: &Finding| Found { place: place.to_owned(), finding: finding.clone() };
+        self.findings.extend(judgement.findings.iter().map(found));
+        self.notes.extend(judgement.notes.iter().map(found));
+    }
+}
+
 /// A guest as it was: registers, memory, devices, and what had been seen. A copy is cheap.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     run: RunCheckpoint,
     known: Known,
+    mark: Option<Mark>,
 }
 
 /// A kernel that has been booted.
@@ -246,6 +324,8 @@ pub struct Guest {
     names: Symbols,
     backend: Backend,
     known: Known,
+    /// Where it can be gone back to, if that was asked for.
+    timeline: Option<Timeline<Known>>,
 }
 
 /// What the guest came to, with what the rules say of it.
@@ -288,6 +368,7 @@ impl Guest {
             clock: ClockChoice::DETERMINISTIC,
             probes: Choice::Auto,
             exact: false,
+            reversible: false,
             timeout: Some(Duration::from_secs(60)),
         }
     }
@@ -297,48 +378,13 @@ impl Guest {
     /// # Errors
     /// [`GuestError::Machine`] if KVM refuses something.
     pub fn next_event(&mut self) -> Result<Judged, GuestError> {
+        if self.timeline.is_some() {
+            return self.next_remembered();
+        }
         loop {
-            match self.run.next_event()? {
-                Event::Entry(entry) => {
-                    let linear = self.run.machine().linear();
-                    self.known.checker.look_at_entry(&linear, &entry);
-                    let judgement = self.known.checker.entry(&entry);
-                    let place = format!(
-                        "#{} {} in {} (EIP {:08x})",
-                        entry.sequence,
-                        event_name(entry.kind, entry.vector),
-                        task_name(judgement.task),
-                        entry.frame.get(Word::Eip).unwrap_or(0),
-                    );
-                    self.keep(&place, &judgement);
-                    return Ok(Judged::Entry(entry, judgement));
-                }
-                Event::Return(returning) => {
-                    let linear = self.run.machine().linear();
-                    self.known.checker.look_at_return(&linear, &returning);
-                    let judgement = self.known.checker.leave(&returning);
-                    self.keep(&format!("IRET after #{}", returning.after_sequence), &judgement);
-                    return Ok(Judged::Return(returning, judgement));
-                }
-                Event::Returned(returned) => {
-                    let judgement = self.known.checker.returned(&returned);
-                    self.keep(&format!("IRET after #{}", returned.after_sequence), &judgement);
-                }
-                Event::Switch(switch) => {
-                    let judgement = self.known.checker.switch(&switch);
-                    self.keep(&format!("the switch after #{}", switch.after_sequence), &judgement);
-                    return Ok(Judged::Switch(switch, judgement));
-                }
-                Event::Console(bytes) => {
-                    self.known.console.extend_from_slice(&bytes);
-                    return Ok(Judged::Console(bytes));
-                }
-                Event::Reached(state) => return Ok(Judged::Reached(state)),
-                Event::StackLoad(_) | Event::Resumed(_) | Event::Step(_) => {}
-                Event::End(end) => {
-                    self.known.end = Some(end.clone());
-                    return Ok(Judged::End(end));
-                }
+            let event = self.run.next_event()?;
+            if let Some(judged) = self.known.judge(&self.run, &event) {
+                return Ok(judged);
             }
         }
     }
@@ -470,7 +516,8 @@ impl Guest {
     /// # Errors
     /// [`GuestError::Machine`] if KVM refuses.
     pub fn set_registers(&mut self, state: &State) -> Result<(), GuestError> {
-        Ok(self.run.set_registers(state)?)
+        self.run.set_registers(state)?;
+        self.remember_from_here()
     }
 
     /// `N` bytes at a linear address, as the paging of the moment maps it.
@@ -496,7 +543,9 @@ impl Guest {
     /// # Errors
     /// As [`Guest::read`].
     pub fn write(&mut self, address: u32, bytes: &[u8]) -> Result<(), GuestError> {
-        self.run.write_linear(address, bytes).ok_or(GuestError::NoMemory(address.into()))
+        let written = self.run.write_linear(address, bytes);
+        written.ok_or(GuestError::NoMemory(address.into()))?;
+        self.remember_from_here()
     }
 
     /// `N` bytes at a physical address.
@@ -512,7 +561,9 @@ impl Guest {
     /// # Errors
     /// As [`Guest::read_physical`].
     pub fn write_physical(&mut self, address: u64, bytes: &[u8]) -> Result<(), GuestError> {
-        self.run.write_physical(address, bytes).ok_or(GuestError::NoMemory(address))
+        let written = self.run.write_physical(address, bytes);
+        written.ok_or(GuestError::NoMemory(address))?;
+        self.remember_from_here()
     }
 
     /// Delivers an external interrupt at this boundary. False if the guest takes none here.
@@ -520,7 +571,11 @@ impl Guest {
     /// # Errors
     /// [`GuestError::Machine`] if KVM refuses.
     pub fn inject(&mut self, vector: u8) -> Result<bool, GuestError> {
-        Ok(self.run.inject(vector)?)
+        let injected = self.run.inject(vector)?;
+        if injected {
+            self.remember_from_here()?;
+        }
+        Ok(injected)
     }
 
     /// The guest as it is.
@@ -528,7 +583,8 @@ impl Guest {
     /// # Errors
     /// [`GuestError::Machine`] if KVM does not give its state.
     pub fn checkpoint(&mut self) -> Result<Checkpoint, GuestError> {
-        Ok(Checkpoint { run: self.run.checkpoint()?, known: self.known.clone() })
+        let mark = self.timeline.as_ref().map(Timeline::mark);
+        Ok(Checkpoint { run: self.run.checkpoint()?, known: self.known.clone(), mark })
     }
 
     /// Puts the guest back to what it was. Going on from there gives the same events.
@@ -536,9 +592,12 @@ impl Guest {
     /// # Errors
     /// [`GuestError::Machine`] if KVM does not take its state.
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), GuestError> {
+        if self.restore_remembered(checkpoint)? {
+            return Ok(());
+        }
         self.run.restore(&checkpoint.run)?;
         self.known = checkpoint.known.clone();
-        Ok(())
+        self.remember_from_here()
     }
 
     /// What the guest wrote to its console.
@@ -595,11 +654,5 @@ impl Guest {
             );
         }
         panic!("{} findings\n{text}", self.known.findings.len());
-    }
-
-    fn keep(&mut self, place: &str, judgement: &Judgement) {
-        let found = |finding: &Finding| Found { place: place.to_owned(), finding: finding.clone() };
-        self.known.findings.extend(judgement.findings.iter().map(found));
-        self.known.notes.extend(judgement.notes.iter().map(found));
     }
 }

@@ -19,6 +19,8 @@ pub mod claims;
 pub mod conform;
 pub mod devices;
 pub mod entry;
+#[cfg(feature = "program")]
+pub mod gdb;
 pub mod guest;
 #[cfg(feature = "program")]
 pub mod guests;
@@ -29,6 +31,7 @@ pub mod run;
 #[cfg(feature = "program")]
 pub mod sandbox;
 pub mod symbols;
+pub mod timeline;
 pub mod trace;
 pub mod writer;
 

@@ -14,6 +14,7 @@ use esp0::boot::{Boot, Start};
 use esp0::check::Checker;
 use esp0::check::diagnosis::Aftermath;
 use esp0::devices::Devices;
+use esp0::gdb::{self, Listener};
 use esp0::host::Backend;
 use esp0::host::doctor;
 use esp0::machine::{Machine, StopRequest, processor};
@@ -43,6 +44,11 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
             "--exact needs probes: they are where an event is caught".into(),
         ));
     }
+    if options.gdb.is_some() && options.clock == Some(ClockChoice::Real) {
+        return Err(Failure::Input(
+            "--gdb needs the deterministic clock: going back is to run again".into(),
+        ));
+    }
     let steps = match &options.dialogue {
         Some(path) => dialogue::from_file(path)?,
         None => options.steps.clone(),
@@ -52,8 +58,9 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let stop = StopRequest::default();
     stop.on_signals()?;
     let destinations = Destinations::open(options, &input, until, &stop)?;
+    let gdb = options.gdb.as_deref().map(listen).transpose()?;
     let size = options.mem << 20;
-    let deterministic = options.exact || (input.carried && !options.interactive);
+    let deterministic = options.exact || gdb.is_some() || (input.carried && !options.interactive);
     let clock = options.clock.unwrap_or(if deterministic {
         ClockChoice::DETERMINISTIC
     } else {
@@ -132,7 +139,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let boxed = |phase| if options.no_sandbox { Ok(()) } else { sandbox::filter(phase) };
     // Before the run's time counts; but a thread that reads what is typed has to be there first.
     if !options.interactive {
-        boxed(Phase::Run)?;
+        boxed(if gdb.is_some() { Phase::Debug } else { Phase::Run })?;
     }
     let how = Options {
         clock,
@@ -156,12 +163,18 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     if options.interactive {
         boxed(Phase::Run)?;
     }
-    let end = match run.run(&mut report) {
+    let served = match &gdb {
+        Some(listener) => {
+            tell(&format!("the guest waits for gdb: target remote {}", listener.name()));
+            gdb::serve(listener, &mut run, &mut report, &symbols, &stop).map_err(Failure::from)
+        }
+        None => Ok(()),
+    };
+    let end = match served.and_then(|()| run.run(&mut report).map_err(Failure::Machine)) {
         Ok(end) => end,
-        Err(error) => {
+        Err(failure) => {
             // What was found before is found.
             report.finish();
-            let failure = Failure::Machine(error);
             tell(&failure.to_string());
             let findings = report.summary().findings;
             return Ok(if findings > 0 { FINDINGS } else { failure.status() });
@@ -263,6 +276,14 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let Err(failure) = written else { return Ok(status) };
     tell(&failure.to_string());
     Ok(if status == OK { UNWRITTEN } else { status })
+}
+
+/// Listens where gdb is to come to.
+fn listen(address: &str) -> Result<Listener, Failure> {
+    Listener::open(address).map_err(|error| {
+        let hint = if Path::new(address).is_file() { "; the kernel goes before --gdb" } else { "" };
+        Failure::Input(format!("no gdb can be waited for at {address}: {error}{hint}"))
+    })
 }
 
 fn devices(size: u64, options: &RunOptions) -> Devices {

@@ -86,6 +86,12 @@ impl Patches {
         count
     }
 
+    /// One of the patches lies over this byte.
+    pub(super) fn holds(&self, physical: u64) -> bool {
+        self.patches.contains_key(&physical)
+            || self.patches.get(&physical.wrapping_sub(1)).is_some_and(|patch| patch.no_op)
+    }
+
     fn physical(&self, machine: &Machine, address: u32) -> Option<u64> {
         machine.linear().paging.translate(&machine.memory, address)
     }

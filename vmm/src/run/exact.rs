@@ -342,6 +342,17 @@ impl ExactState {
     }
 }
 
+/// What the model is to be asked of an entry that came from `before`, in front of `code`; none if it is nothing that
+/// it covers.
+#[cfg(feature = "program")]
+pub(crate) fn operation_of(entry: &Entry, before: &State, code: &[u8]) -> Option<Operation> {
+    let cause = match entry.kind {
+        Kind::External => Cause::Interrupt(entry.vector),
+        _ => Cause::Instruction(code.to_vec()),
+    };
+    operation(&cause, before, entry, false)
+}
+
 /// What the model is to be asked; none if this is nothing that it covers.
 fn operation(cause: &Cause, before: &State, entry: &Entry, repeating: bool) -> Option<Operation> {
     let code = match cause {

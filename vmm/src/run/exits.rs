@@ -27,6 +27,7 @@ impl Run {
         }
         if exit == Exit::Interrupted {
             // The next turn finds out what it was.
+            self.disturbed.get_or_insert_default();
             return Ok(None);
         }
         if exit == Exit::InterruptWindow && self.comes_too_early() {

@@ -33,6 +33,7 @@ mod observe;
 mod probed;
 mod progress;
 mod real_mode;
+mod single;
 mod start;
 mod stepping;
 mod wait;
@@ -42,10 +43,14 @@ pub use clock::ClockChoice;
 pub use dialogue::{Dialogue, DialogueStep};
 pub use end::{End, Ending};
 pub use event::{Event, Step};
+#[cfg(feature = "program")]
+pub(crate) use exact::operation_of;
 pub use input::Input;
 pub use last::LastEvent;
 pub use observe::{Observer, Stop};
 pub use real_mode::StackLoad;
+pub(crate) use single::Boundary;
+pub use single::Moment;
 pub use start::{entry_state, flat_protected_mode, real_mode};
 
 use crate::devices::Devices;
@@ -113,6 +118,8 @@ pub struct Run {
     unfinished: bool,
     /// Stepping has to be set anew.
     step_again: bool,
+    /// A signal ended the last KVM_RUN.
+    disturbed: Option<Disturbed>,
     /// KVM was seen to hold interrupts off for one instruction when asked to.
     holds_interrupts: bool,
     /// When the timer is due next, by the guest's time; asked anew after each access to a device.
@@ -179,6 +186,13 @@ enum Phase {
     Ended(Box<End>),
 }
 
+/// A signal ended KVM_RUN before anything else did: where the vCPU stands it may have been led by an event.
+#[derive(Clone, Copy, Debug, Default)]
+struct Disturbed {
+    /// The instruction that was to happen has not, and takes time.
+    owes_tick: bool,
+}
+
 /// What a return or a switch to an outer ring led to.
 #[derive(Clone, Copy, Debug, Default)]
 struct Outward {
@@ -214,6 +228,7 @@ impl Run {
             switching: None,
             unfinished: false,
             step_again: true,
+            disturbed: None,
             holds_interrupts: false,
             due,
             alarm: Alarm::new(options.timeout),
@@ -369,6 +384,10 @@ impl Run {
         {
             self.end_if(Some(ending));
             return Ok(None);
+        }
+        if self.probes.awaits_covering() {
+            self.finish()?;
+            self.probes.cover_asked(&mut self.machine)?;
         }
         if self.outward.untold {
             let state = self.machine.vcpu.state();
