@@ -20,6 +20,7 @@ mod plants;
 mod processor;
 mod program;
 mod repeating;
+mod rewritten;
 mod stacks;
 mod telling;
 mod timeline;

@@ -21,9 +21,9 @@ mod backwards;
 use crate::boot::{self, BootError, KernelFile, ModuleFile};
 use crate::check::{Checker, Finding, Judgement, Objects};
 use crate::devices::Devices;
+use crate::doctor::{Problem, quick};
 use crate::entry::{Entry, Return, TaskSwitch};
 use crate::host::Backend;
-use crate::host::doctor::{Problem, quick};
 use crate::machine::{Machine, MachineError};
 use crate::probe::Choice;
 use crate::run::{

@@ -18,6 +18,7 @@ pub mod check;
 pub mod claims;
 pub mod conform;
 pub mod devices;
+pub mod doctor;
 pub mod entry;
 #[cfg(feature = "program")]
 pub mod gdb;
@@ -25,6 +26,7 @@ pub mod guest;
 #[cfg(feature = "program")]
 pub mod guests;
 pub mod host;
+pub mod instruction;
 pub mod machine;
 pub mod probe;
 pub mod run;

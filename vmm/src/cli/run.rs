@@ -14,10 +14,10 @@ use esp0::boot::{Boot, Start};
 use esp0::check::Checker;
 use esp0::check::diagnosis::Aftermath;
 use esp0::devices::Devices;
+use esp0::doctor;
 use esp0::gdb::{self, Listener};
 use esp0::host::Backend;
-use esp0::host::doctor;
-use esp0::machine::{Machine, StopRequest, processor};
+use esp0::machine::{Machine, StopRequest};
 use esp0::probe::Choice;
 use esp0::run::{
     ClockChoice, Dialogue, End, Ending, Input as TypedInput, Options, Run, entry_state,
@@ -192,7 +192,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         memory: &run.machine().memory,
         devices: run.devices(),
         probes: run.probes(),
-        processor: processor(),
+        processor: run.machine().processor(),
         names: &names,
     });
     report.finish();

@@ -4,7 +4,8 @@ use super::session::{Session, StopOn};
 use super::socket::Line;
 use super::tables;
 use super::target::{read_physical, words};
-use crate::machine::{MachineError, Memory, processor};
+use crate::host::processor;
+use crate::machine::{MachineError, Memory};
 use crate::run::operation_of;
 use crate::symbols::Symbols;
 use crate::timeline::{Company, Hit, Place, Sought};
@@ -345,13 +346,10 @@ fn why<W: Write>(session: &mut Session<'_, W>, line: &Line<'_>) -> Result<String
             timeline.step(run, &mut along)?;
         }
         if let Some(entry) = along.entry.take() {
-            if entry.vector == Vector::PF {
-                // It is raised by the access, and delivered as it stands.
-                before.cr2 = entry.after.cr2;
-            }
             let there = timeline.go_before(run, &mut along, event)?;
             text = match operation_of(&entry, &before, &code[..count]).filter(|_| there) {
-                Some(operation) => {
+                Some((operation, cr2)) => {
+                    before.cr2 = cr2;
                     let memory = Physical(&run.machine().memory);
                     let outcome = ia32::take(&before, &memory, operation, &processor());
                     let what = event_name(entry.kind, entry.vector);

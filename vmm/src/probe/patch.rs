@@ -10,6 +10,10 @@
 //! (a higher-half kernel runs its first instructions at the low one).
 //!
 //! INT3 was rejected: it would push a frame of its own wherever KVM does not intercept #BP.
+//!
+//! A guest may write over a patch without knowing: it fills in instructions that this processor has, or
+//! gives the page to something else. What it wrote is its own and stays. [`Patches::written_over`] names
+//! such patches, and what became of the code that was patched.
 
 use super::displaced::execute;
 use super::step::step_over;
@@ -28,6 +32,12 @@ const PORT: u8 = 0xe5;
 const OUT: [u8; 2] = [0xe6, PORT];
 const HLT: u8 = 0xf4;
 
+/// Bytes of code that are remembered of where a patch was made.
+const REMEMBERED: usize = 16;
+/// So many of the last bytes of those have to be the same for the code to be taken for the same: what is
+/// filled in at a handler's start is an instruction or two.
+const SAME: usize = 8;
+
 #[derive(Clone, Copy, Debug)]
 struct Patch {
     /// The address that the site is known by.
@@ -36,6 +46,50 @@ struct Patch {
     original: u8,
     /// `out` over a no-op rather than `hlt` over an instruction.
     no_op: bool,
+    /// The code there, as it was without patches; as much of it as the page holds.
+    code: [u8; REMEMBERED],
+}
+
+impl Patch {
+    /// The byte that is the patch's own.
+    fn byte(&self) -> u8 {
+        if self.no_op { OUT[0] } else { HLT }
+    }
+
+    /// What became of the code, which is `now` there.
+    fn fate(&self, now: &[u8; REMEMBERED]) -> Fate {
+        let tail = |code: &[u8; REMEMBERED]| code[REMEMBERED - SAME..].to_vec();
+        if self.code.starts_with(&NO_CODE) {
+            Fate::Arrived
+        } else if tail(&self.code) == tail(now) && tail(now) != [0; SAME] {
+            Fate::Altered
+        } else {
+            Fate::Gone
+        }
+    }
+}
+
+/// Two zero bytes decode, but no compiler emits `add [eax], al`.
+const NO_CODE: [u8; 2] = [0, 0];
+
+/// What became of the code where the guest has written over a patch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is the same but for its first instruction or two.
+    Altered,
+    /// There was none yet.
+    Arrived,
+    /// Something else is there now; whether it is code, nobody knows.
+    Gone,
+}
+
+/// A patch that the guest has written over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct WrittenOver {
+    /// The address that its site is known by.
+    pub(super) linear: u32,
+    /// What became of the code there.
+    pub(super) fate: Fate,
 }
 
 /// The patches in guest memory.
@@ -92,6 +146,45 @@ impl Patches {
             || self.patches.get(&physical.wrapping_sub(1)).is_some_and(|patch| patch.no_op)
     }
 
+    /// The code at `physical` as the guest's own program has it, within the page.
+    fn code_at(&self, machine: &Machine, physical: u64) -> [u8; REMEMBERED] {
+        let mut code = [0; REMEMBERED];
+        let count = REMEMBERED.min(0x1000 - (physical & 0xfff) as usize);
+        let _ = machine.memory.read(physical, &mut code[..count]);
+        for (index, byte) in code[..count].iter_mut().enumerate() {
+            if let Some(patch) = self.patches.get(&(physical + index as u64))
+                && *byte == patch.byte()
+            {
+                *byte = patch.original;
+            }
+        }
+        code
+    }
+
+    /// The patches whose byte in memory is not theirs any more. They are forgotten.
+    pub(super) fn written_over(&mut self, machine: &Machine) -> Vec<WrittenOver> {
+        let is_gone = |physical: &u64, patch: &Patch| {
+            let mut byte = [0];
+            machine.memory.read(*physical, &mut byte).is_none() || byte[0] != patch.byte()
+        };
+        let gone: Vec<(u64, Patch)> = self
+            .patches
+            .iter()
+            .filter(|(physical, patch)| is_gone(physical, patch))
+            .map(|(physical, patch)| (*physical, *patch))
+            .collect();
+        for (physical, _) in &gone {
+            self.patches.remove(physical);
+        }
+        self.linear.retain(|_, physical| self.patches.contains_key(physical));
+        gone.into_iter()
+            .map(|(physical, patch)| WrittenOver {
+                linear: patch.linear,
+                fate: patch.fate(&self.code_at(machine, physical)),
+            })
+            .collect()
+    }
+
     fn physical(&self, machine: &Machine, address: u32) -> Option<u64> {
         machine.linear().paging.translate(&machine.memory, address)
     }
@@ -114,7 +207,8 @@ impl Means for Patches {
             return Ok(false);
         }
         let no_op = bytes == NO_OP && site.address & 0xfff != 0xfff;
-        let patch = Patch { linear: site.address, original: bytes[0], no_op };
+        let code = self.code_at(machine, physical);
+        let patch = Patch { linear: site.address, original: bytes[0], no_op, code };
         if no_op {
             Self::write(machine, physical, &OUT);
         } else {
@@ -128,6 +222,11 @@ impl Means for Patches {
     fn remove(&mut self, machine: &mut Machine, address: u32) -> Result<(), MachineError> {
         let Some(physical) = self.linear.remove(&address) else { return Ok(()) };
         if let Some(patch) = self.patches.remove(&physical) {
+            let mut byte = [0];
+            if machine.memory.read(physical, &mut byte).is_none() || byte[0] != patch.byte() {
+                // The guest has written something of its own there.
+                return Ok(());
+            }
             if patch.no_op {
                 Self::write(machine, physical, &NO_OP);
             } else {

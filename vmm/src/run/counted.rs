@@ -3,11 +3,12 @@
 
 use super::departure::Departure;
 use super::probed::AtProbe;
-use super::stepping::{Stepping, classify};
 use super::{Disturbed, Event, Follow, Pace, Phase, Run, Step, Turn};
 use crate::entry::capture_switch;
+use crate::instruction::effect::raised_event;
+use crate::instruction::stepping::{Stepping, classify, loads_trap_flag};
 use crate::machine::{Exit, MachineError};
-use crate::probe::{Site, loads_trap_flag, raised_event};
+use crate::probe::Site;
 use ia32::{Eflags, State};
 
 impl Run {

@@ -30,12 +30,12 @@ mod exits;
 mod input;
 mod last;
 mod observe;
+mod operation;
 mod probed;
 mod progress;
 mod real_mode;
 mod single;
 mod start;
-mod stepping;
 mod wait;
 
 pub use checkpoint::Checkpoint;
@@ -43,11 +43,11 @@ pub use clock::ClockChoice;
 pub use dialogue::{Dialogue, DialogueStep};
 pub use end::{End, Ending};
 pub use event::{Event, Step};
-#[cfg(feature = "program")]
-pub(crate) use exact::operation_of;
 pub use input::Input;
 pub use last::LastEvent;
 pub use observe::{Observer, Stop};
+#[cfg(feature = "program")]
+pub(crate) use operation::operation_of;
 pub use real_mode::StackLoad;
 pub(crate) use single::Boundary;
 pub use single::Moment;
@@ -55,7 +55,7 @@ pub use start::{entry_state, flat_protected_mode, real_mode};
 
 use crate::devices::Devices;
 use crate::entry::PendingSwitch;
-use crate::machine::{Exit, Machine, MachineError, StopRequest, processor};
+use crate::machine::{Exit, Machine, MachineError, StopRequest};
 use crate::probe::{Choice, DebugRegisters, Probes};
 use clock::Clock;
 use departure::Departure;
@@ -210,6 +210,7 @@ impl Run {
     pub fn new(machine: Machine, devices: Devices, options: &Options) -> Self {
         let clock = Clock::new(options.clock);
         let due = devices.next_deadline();
+        let processor = machine.processor();
         let pace = match (clock.is_deterministic(), options.exact) {
             (true, true) => Pace::Exact(Box::default()),
             (true, false) => Pace::Counted { follow: Follow::Nothing },
@@ -238,7 +239,7 @@ impl Run {
             sequence: 0,
             last_state: State::default(),
             progress: Progress::default(),
-            processor: processor(),
+            processor,
         }
     }
 

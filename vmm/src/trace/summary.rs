@@ -242,14 +242,13 @@ impl Summary {
             }
         };
         row("returns", format!("{:<8} {unpopped}", self.returns).trim_end());
-        // A frame made by hand for a new task is one return without an entry; many are entries that were missed.
-        let unseen = self.returns.saturating_sub(self.entries);
-        if unseen > 16 && unseen > self.entries / 2 {
+        if census.missed_entries > 0 {
             row(
                 "unseen",
                 &format!(
-                    "{unseen:<8} entries or so: that many more returns than entries were seen, and what was not \
-                     seen is not judged"
+                    "{:<8} entries at least: interrupts that no probe stopped at, returns to an outer ring \
+                     without an entry before. What was not seen is not judged",
+                    census.missed_entries
                 ),
             );
         }
