@@ -187,3 +187,49 @@ fn the_writer_of_a_word_is_come_back_to() {
     assert!(matches!(timeline.step(&mut run, &mut Alone), Ok(Came::Executed)));
     assert_eq!(word.value(&run), now);
 }
+
+/// `cargo test -p tests --test kvm going_back_costs -- --ignored --nocapture`
+#[test]
+#[ignore = "prints figures"]
+fn going_back_costs_so_much() {
+    use std::time::Instant;
+    let mut run = Experiment::with_guest("micro").timeout(PATIENCE).start();
+    let mut timeline = Timeline::new(&mut run, &Alone, 64 << 20).expect("KVM gives its state");
+    let begun = Instant::now();
+    while !matches!(timeline.turn(&mut run, &mut Alone).expect("KVM runs the guest"), Came::End) {}
+    let (kept, bytes) = timeline.kept();
+    println!(
+        "{} events in {:?}; {kept} checkpoints, {bytes} bytes",
+        timeline.event(),
+        begun.elapsed()
+    );
+    for event in [timeline.event() - 20, timeline.event() / 2] {
+        let begun = Instant::now();
+        timeline
+            .go_to(&mut run, &mut Alone, Place { event, step: 0 })
+            .expect("KVM takes its state");
+        println!("to event {event}: {:?}", begun.elapsed());
+        for _ in 0..6 {
+            let begun = Instant::now();
+            timeline.step_back(&mut run, &mut Alone).expect("KVM takes its state");
+            println!("  one instruction back, to {:?}: {:?}", timeline.place(), begun.elapsed());
+        }
+    }
+    for page in 0..100_u64 {
+        run.write_physical((8 << 20) + page * 4096, &[1]).expect("it is RAM");
+    }
+    let begun = Instant::now();
+    let checkpoint = run.checkpoint().expect("KVM gives its state");
+    println!("a checkpoint with 100 pages touched: {:?}", begun.elapsed());
+    for page in 0..100_u64 {
+        run.write_physical((8 << 20) + page * 4096, &[2]).expect("it is RAM");
+    }
+    let begun = Instant::now();
+    run.restore(&checkpoint).expect("KVM takes its state");
+    println!("put back, 100 pages touched since: {:?}", begun.elapsed());
+    let begun = Instant::now();
+    for _ in 0..20 {
+        timeline.step(&mut run, &mut Alone).expect("KVM steps the guest");
+    }
+    println!("20 instructions: {:?}", begun.elapsed());
+}

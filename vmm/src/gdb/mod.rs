@@ -97,7 +97,7 @@ pub fn serve<W: Write>(
         match talk(&line, &mut session)? {
             Gone::Detached => break,
             Gone::Killed => {
-                session.to_the_end()?;
+                session.reach_the_end()?;
                 session.run().have_enough();
                 break;
             }
@@ -107,7 +107,7 @@ pub fn serve<W: Write>(
             }
         }
     }
-    session.to_the_end()?;
+    session.reach_the_end()?;
     run.look_up_every(None);
     Ok(())
 }

@@ -202,7 +202,7 @@ fn go_to<W: Write>(
     text: &str,
 ) -> Result<String, MachineError> {
     let whole = if text == "end" {
-        session.to_the_end()?;
+        session.reach_the_end()?;
         true
     } else {
         match place(session, text) {
@@ -300,7 +300,7 @@ impl Origin {
     ) -> Result<bool, MachineError> {
         match self {
             Origin::Place(place) => session.go_to(line, place),
-            Origin::End => session.to_the_end().map(|()| true),
+            Origin::End => session.reach_the_end().map(|()| true),
         }
     }
 }

@@ -96,7 +96,8 @@ impl Registers for Set {
         let half = |at: usize| u32::from(u16::from_le_bytes([self.fpu[at], self.fpu[at + 1]]));
         let word = |at: usize| half(at) | half(at + 2) << 16;
         // Control, status, tags, instruction, operand, opcode. Of a tag FXSAVE keeps whether it is empty.
-        let tags = (0..8).map(|n| u32::from(self.fpu[4] >> n & 1 == 0) * 3 << (2 * n)).sum();
+        let is_empty = |n: u32| self.fpu[4] >> n & 1 == 0;
+        let tags = (0..8).filter(|n| is_empty(*n)).map(|n| 3 << (2 * n)).sum();
         for value in [half(0), half(2), tags, half(12), word(8), half(20), word(16), half(6)] {
             put(&value.to_le_bytes());
         }

@@ -156,7 +156,7 @@ impl<'a, W: Write> Session<'a, W> {
     }
 
     /// The farthest place that was come to.
-    pub(super) fn to_the_end(&mut self) -> Result<(), MachineError> {
+    pub(super) fn reach_the_end(&mut self) -> Result<(), MachineError> {
         let (run, timeline, mut along) = self.parts(None);
         timeline.go_to_the_end(run, &mut along)
     }

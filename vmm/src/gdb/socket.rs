@@ -245,7 +245,7 @@ fn ready(socket: BorrowedFd<'_>, what: PollFlags, time: Duration) -> io::Result<
 mod tests {
     use super::*;
     use gdbstub::conn::Connection;
-    use std::io::{Read, Write};
+    use std::io::Read;
     use std::net::TcpStream;
 
     #[test]
@@ -253,7 +253,7 @@ mod tests {
         let listener = Listener::open("127.0.0.1:0").unwrap();
         let mut gdb = TcpStream::connect(listener.name()).unwrap();
         let line = listener.accept(&StopRequest::default()).unwrap().unwrap();
-        gdb.write_all(b"+$?#3f").unwrap();
+        std::io::Write::write_all(&mut gdb, b"+$?#3f").unwrap();
         let came: Vec<u8> = (0..6).filter_map(|_| line.next()).collect();
         assert_eq!(came, b"+$?#3f");
         (&line).write_all(b"$S05#b8").unwrap();

@@ -9,7 +9,7 @@ use crate::run::Checkpoint;
 use std::collections::VecDeque;
 
 /// Events between two checkpoints, at first.
-const SPACING: u64 = 32;
+const SPACING: u64 = 8;
 /// Checkpoints at intervals, at most.
 const MOST: usize = 128;
 /// Checkpoints where somebody looks around, at most.
