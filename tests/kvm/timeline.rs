@@ -36,6 +36,8 @@ impl Company for Alone {
 fn seen(run: &mut Run, at_event: bool) -> (State, u64, u64) {
     let mut state = run.state();
     state.eflags = state.eflags.without(Eflags::RF);
+    // Busy: it is taken out of a state that is set on AMD's processors, and comes back with the next exit.
+    state.tr.attributes |= 2;
     let mut bytes = vec![0; if at_event { AT_EVENTS } else { AT_STEPS }];
     if at_event {
         let linear = LinearMemory { memory: &run.machine().memory, paging: Paging::default() };
@@ -121,17 +123,20 @@ fn is_the_same_run(experiment: &Experiment, events: u64, turns: u64) {
 }
 
 #[test]
+#[ignore = "takes many minutes where the processor is a model"]
 fn the_microkernel_is_the_same_backwards() {
     let experiment = Experiment::with_programs(&["compute 3", "sleeper 2", "fault"]);
     is_the_same_run(&experiment.timeout(PATIENCE), 120, 6);
 }
 
 #[test]
+#[ignore = "takes many minutes where the processor is a model"]
 fn a_kernel_in_the_manner_of_linux_is_the_same_backwards() {
     is_the_same_run(&Experiment::with_guest("classic").timeout(PATIENCE), 60, 4);
 }
 
 #[test]
+#[ignore = "takes many minutes where the processor is a model"]
 fn a_kernel_without_no_ops_is_the_same_backwards() {
     is_the_same_run(&Experiment::with_guest("broken-plain").timeout(PATIENCE), 40, 4);
 }

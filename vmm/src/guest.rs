@@ -19,16 +19,16 @@
 mod backwards;
 
 use crate::boot::{self, BootError, KernelFile, ModuleFile};
-use crate::check::{Checker, Finding, Judgement, Objects};
+pub use crate::check::Judged;
+use crate::check::{Checker, Finding, Judge, Judgement, Objects};
 use crate::devices::Devices;
 use crate::doctor::{Problem, quick};
-use crate::entry::{Entry, Return, TaskSwitch};
+use crate::entry::Entry;
 use crate::host::Backend;
 use crate::machine::{Machine, MachineError};
 use crate::probe::Choice;
 use crate::run::{
-    Checkpoint as RunCheckpoint, ClockChoice, Counters, End, Ending, Event, Options, Run,
-    entry_state,
+    Checkpoint as RunCheckpoint, ClockChoice, Counters, End, Ending, Options, Run, entry_state,
 };
 use crate::symbols::Symbols;
 use crate::timeline::{Mark, Timeline};
@@ -218,7 +218,7 @@ impl Setup {
             symbols: boot.image.symbols,
             names: Symbols::none().with_kernel(self.kernel),
             known: Known {
-                checker: Checker::new(&backend).with_objects(objects),
+                judge: Judge::new(Checker::new(&backend).with_objects(objects)),
                 findings: Vec::new(),
                 notes: Vec::new(),
                 console: Vec::new(),
@@ -246,7 +246,7 @@ pub struct Found {
 /// What has been seen so far; part of a checkpoint.
 #[derive(Clone, Debug)]
 struct Known {
-    checker: Checker,
+    judge: Judge,
     findings: Vec<Found>,
     notes: Vec<Found>,
     console: Vec<u8>,
@@ -254,13 +254,11 @@ struct Known {
 }
 
 impl Known {
-    /// What the rules say of an event; none if it is not told.
-    fn judge(&mut self, run: &Run, event: &Event) -> Option<Judged> {
-        match event {
-            Event::Entry(entry) => {
-                let linear = run.machine().linear();
-                self.checker.look_at_entry(&linear, entry);
-                let judgement = self.checker.entry(entry);
+    /// An event, with what the rules say of it; none if it is not told.
+    fn take(&mut self, run: &Run, event: Event) -> Option<Judged> {
+        let judged = self.judge.judge(run.machine(), event);
+        match &judged {
+            Judged::Entry(entry, judgement) => {
                 let place = format!(
                     "#{} {} in {} (EIP {:08x})",
                     entry.sequence,
@@ -268,40 +266,30 @@ impl Known {
                     task_name(judgement.task),
                     entry.frame.get(Word::Eip).unwrap_or(0),
                 );
-                self.keep(&place, &judgement);
-                Some(Judged::Entry(entry.clone(), judgement))
+                self.keep(&place, judgement);
             }
-            Event::Return(returning) => {
-                let linear = run.machine().linear();
-                self.checker.look_at_return(&linear, returning);
-                let judgement = self.checker.leave(returning);
-                self.keep(&format!("IRET after #{}", returning.after_sequence), &judgement);
-                Some(Judged::Return(returning.clone(), judgement))
+            Judged::Return(returning, judgement) => {
+                self.keep(&format!("IRET after #{}", returning.after_sequence), judgement);
             }
-            Event::Returned(returned) => {
-                let judgement = self.checker.returned(returned);
-                self.keep(&format!("IRET after #{}", returned.after_sequence), &judgement);
-                None
+            Judged::Returned(returned, judgement) => {
+                self.keep(&format!("IRET after #{}", returned.after_sequence), judgement);
+                return None;
             }
-            Event::Switch(switch) => {
-                let judgement = self.checker.switch(switch);
-                self.keep(&format!("the switch after #{}", switch.after_sequence), &judgement);
-                Some(Judged::Switch(switch.clone(), judgement))
+            Judged::Switch(switch, judgement) => {
+                self.keep(&format!("the switch after #{}", switch.after_sequence), judgement);
             }
-            Event::Console(bytes) => {
-                self.console.extend_from_slice(bytes);
-                Some(Judged::Console(bytes.clone()))
-            }
-            Event::Reached(state) => Some(Judged::Reached(state.clone())),
-            Event::StackLoad(_) | Event::Resumed(_) | Event::Step(_) => None,
-            Event::End(end) => {
-                self.end = Some(end.clone());
-                Some(Judged::End(end.clone()))
-            }
+            Judged::Console(bytes) => self.console.extend_from_slice(bytes),
+            Judged::Reached(_) => {}
+            Judged::StackLoad(_) | Judged::Resumed(_) | Judged::Step(_) => return None,
+            Judged::End(end) => self.end = Some(end.clone()),
         }
+        Some(judged)
     }
 
     fn keep(&mut self, place: &str, judgement: &Judgement) {
+        if judgement.is_unremarkable() {
+            return;
+        }
         let found = |finding: &Finding| Found { place: place.to_owned(), finding: finding.clone() };
         self.findings.extend(judgement.findings.iter().map(found));
         self.notes.extend(judgement.notes.iter().map(found));
@@ -326,23 +314,6 @@ pub struct Guest {
     known: Known,
     /// Where it can be gone back to, if that was asked for.
     timeline: Option<Timeline<Known>>,
-}
-
-/// What the guest came to, with what the rules say of it.
-#[derive(Clone, Debug)]
-pub enum Judged {
-    /// An entry.
-    Entry(Entry, Judgement),
-    /// A return that is about to happen.
-    Return(Return, Judgement),
-    /// A task switch by hardware.
-    Switch(Box<TaskSwitch>, Judgement),
-    /// The guest wrote to its console.
-    Console(Vec<u8>),
-    /// The guest stands at an address at which it was to stop.
-    Reached(Box<State>),
-    /// The guest ended.
-    End(End),
 }
 
 impl Guest {
@@ -383,7 +354,7 @@ impl Guest {
         }
         loop {
             let event = self.run.next_event()?;
-            if let Some(judged) = self.known.judge(&self.run, &event) {
+            if let Some(judged) = self.known.take(&self.run, event) {
                 return Ok(judged);
             }
         }

@@ -18,6 +18,7 @@ mod qemu;
 mod run;
 mod standard;
 mod terminal;
+mod trace;
 mod writers;
 
 use arguments::{Arguments, Command};
@@ -66,6 +67,7 @@ fn command(words: Vec<OsString>) -> Result<u8, Failure> {
         Some(Command::Explain { trace, entry, returning }) => {
             explain::explain(&trace, entry, returning)
         }
+        Some(Command::Trace { command }) => trace::trace(command),
         Some(Command::Conform(options)) => conform::conform(&options),
         Some(Command::Claims { options }) => claims::claims(&options),
         Some(Command::Doctor { color }) => doctor::doctor(color),

@@ -34,6 +34,7 @@ mod target;
 
 pub use socket::Listener;
 
+use crate::check::Judge;
 use crate::machine::{MachineError, StopRequest};
 use crate::run::Run;
 use crate::symbols::Symbols;
@@ -66,6 +67,16 @@ pub enum GdbError {
     Socket(#[from] io::Error),
 }
 
+/// What goes on beside gdb, as in any run.
+pub struct Beside<'a, W: Write> {
+    /// It judges each event once.
+    pub judge: &'a mut Judge,
+    /// It tells of them.
+    pub report: &'a mut Report<W>,
+    /// Names of addresses.
+    pub symbols: &'a Symbols,
+}
+
 /// How a gdb went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gone {
@@ -85,12 +96,11 @@ enum Gone {
 pub fn serve<W: Write>(
     listener: &Listener,
     run: &mut Run,
-    report: &mut Report<W>,
-    symbols: &Symbols,
+    beside: Beside<'_, W>,
     stop: &StopRequest,
 ) -> Result<(), GdbError> {
     run.look_up_every(Some(LOOK_UP));
-    let mut session = Session::new(run, report, symbols)?;
+    let mut session = Session::new(run, beside)?;
     loop {
         let Some(line) = listener.accept(stop)? else { break };
         session.begin();
@@ -98,7 +108,7 @@ pub fn serve<W: Write>(
             Gone::Detached => break,
             Gone::Killed => {
                 session.reach_the_end()?;
-                session.run().have_enough();
+                session.run().end_with_enough();
                 break;
             }
             Gone::Lost if stop.is_requested() => break,

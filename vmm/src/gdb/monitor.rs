@@ -58,8 +58,8 @@ pub(super) fn answer<W: Write>(
         ["why"] => why(session, line)?,
         ["phys", address, count @ ..] => physical(session, address, count),
         ["entries"] => session.report().recent(),
-        ["stacks"] => tables::stacks(session.report().checker().history(), session.symbols),
-        ["tasks"] => tables::tasks(session.report().checker().history(), session.symbols),
+        ["stacks"] => tables::stacks(session.history(), session.symbols),
+        ["tasks"] => tables::tasks(session.history(), session.symbols),
         [what @ ("tss" | "gdt" | "idt" | "registers")] => {
             let state = session.run().state();
             let linear = session.run_now().machine().linear();

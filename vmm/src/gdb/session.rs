@@ -1,6 +1,8 @@
 //! Going on and going back, and why the guest stopped.
 
+use super::Beside;
 use super::socket::Line;
+use crate::check::{History, Judge, Sink};
 use crate::entry::Entry;
 use crate::machine::MachineError;
 use crate::run::{Event, Run};
@@ -48,6 +50,7 @@ impl StopOn {
 /// A debugged run.
 pub(super) struct Session<'a, W: Write> {
     run: &'a mut Run,
+    judge: &'a mut Judge,
     report: &'a mut Report<W>,
     timeline: Timeline<()>,
     pub(super) symbols: &'a Symbols,
@@ -63,6 +66,7 @@ pub(super) struct Session<'a, W: Write> {
 
 /// What goes along with the run: the report, and gdb, who may call meanwhile.
 pub(super) struct Along<'s, W: Write> {
+    judge: &'s mut Judge,
     report: &'s mut Report<W>,
     line: Option<&'s Line<'s>>,
     /// The entry that was told last.
@@ -83,12 +87,17 @@ impl<W: Write> Company for Along<'_, W> {
         if !new {
             return Remark::default();
         }
-        let switch = |report: &Report<W>| report.checker().history().last_switch();
-        let before = (self.report.summary().findings, switch(self.report));
-        run.tell(event, self.report);
+        // The end is told when the run is over.
+        if matches!(event, Event::End(_)) {
+            return Remark::default();
+        }
+        let before = (self.judge.tally().findings, self.judge.history().last_switch());
+        let judged = self.judge.judge(run.machine(), event.clone());
+        self.report.take(run.machine(), &judged);
         Remark {
-            found: self.report.summary().findings != before.0,
-            switched: switch(self.report) != before.1 || matches!(event, Event::Switch(_)),
+            found: self.judge.tally().findings != before.0,
+            switched: self.judge.history().last_switch() != before.1
+                || matches!(event, Event::Switch(_)),
         }
     }
 
@@ -138,6 +147,10 @@ impl<'a, W: Write> Session<'a, W> {
         self.report
     }
 
+    pub(super) fn history(&self) -> &History {
+        self.judge.history()
+    }
+
     pub(super) fn timeline(&self) -> &Timeline<()> {
         &self.timeline
     }
@@ -151,7 +164,7 @@ impl<'a, W: Write> Session<'a, W> {
         &'s mut self,
         line: Option<&'s Line<'s>>,
     ) -> (&'s mut Run, &'s mut Timeline<()>, Along<'s, W>) {
-        let along = Along { report: self.report, line, entry: None };
+        let along = Along { judge: self.judge, report: self.report, line, entry: None };
         (self.run, &mut self.timeline, along)
     }
 

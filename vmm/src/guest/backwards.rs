@@ -36,7 +36,7 @@ impl Company for Along<'_> {
 
     fn told(&mut self, run: &mut Run, event: &Event, _: bool) -> Remark {
         let before = self.known.findings.len();
-        self.last = self.known.judge(run, event);
+        self.last = self.known.take(run, event.clone());
         Remark { found: self.known.findings.len() > before, switched: false }
     }
 }

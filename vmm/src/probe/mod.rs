@@ -78,6 +78,15 @@ trait Means {
     fn pass(&mut self, machine: &mut Machine, site: &Site) -> Result<Passed, MachineError>;
 }
 
+/// What proves that an entry was missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missed {
+    /// An interrupt with this vector was injected, and no probe stopped at it.
+    Interrupt(u8),
+    /// The guest came to the IRET at this linear address in an inner ring, from a return to an outer one.
+    BeforeReturn(u32),
+}
+
 /// How often each means is in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Census {
@@ -207,8 +216,7 @@ impl Probes {
         Ok(())
     }
 
-    /// An entry is known to have been missed, by the gate of `vector` if that is known too: the guest may
-    /// have written over its probe.
+    /// An entry is known to have been missed: the guest may have written over its probe.
     ///
     /// # Errors
     /// [`MachineError`] if a probe cannot be set.
@@ -216,20 +224,34 @@ impl Probes {
     pub fn missed_entry(
         &mut self,
         machine: &mut Machine,
-        vector: Option<u8>,
+        missed: Missed,
     ) -> Result<(), MachineError> {
         self.missed_entries += 1;
         self.renew(machine)?;
+        let overwritten = self.sites.values().filter(|site| site.overwritten);
         // What has just been executed is code, whatever was there before.
-        let target = self
-            .sites
-            .values()
-            .find(|site| site.overwritten && vector.is_some_and(|one| site.vectors.contains(&one)))
-            .map(|site| site.address);
-        match target {
-            Some(address) => self.renew_site(machine, address),
-            None => Ok(()),
+        let proved: Vec<u32> = match missed {
+            Missed::Interrupt(vector) => overwritten
+                .filter(|site| site.vectors.contains(&vector))
+                .map(|site| site.address)
+                .collect(),
+            Missed::BeforeReturn(iret) => overwritten
+                .filter(|site| !site.vectors.is_empty() && self.leads_to(machine, site, iret))
+                .map(|site| site.address)
+                .collect(),
+        };
+        for address in proved {
+            self.renew_site(machine, address)?;
         }
+        Ok(())
+    }
+
+    /// Whether the code that is at `site` now comes to the IRET at `iret`.
+    fn leads_to(&self, machine: &Machine, site: &Site, iret: u32) -> bool {
+        let linear = machine.linear();
+        let read = |address, bytes: &mut [u8]| self.patches.read(&linear, address, bytes);
+        let found = Code::default().explore(&[site.address], read);
+        found.irets.iter().any(|found| found.address == iret)
     }
 
     /// Patches that the guest has written over are made anew where there is code that they are for.
@@ -378,6 +400,23 @@ impl Probes {
             Exit::Halt | Exit::PortWrite { .. } => self.patches.recognise(machine, exit),
             _ => None,
         }
+    }
+
+    /// The site at which the guest stopped by the HLT before its EIP, which no probe was set for, if it has
+    /// copied one there with its code.
+    ///
+    /// # Errors
+    /// [`MachineError`] if a probe cannot be set.
+    #[cold]
+    pub fn adopt(&mut self, machine: &mut Machine) -> Result<Option<u32>, MachineError> {
+        let address = machine.vcpu.instruction_address().wrapping_sub(1);
+        if self.choice == Choice::None || !self.patches.adopt(machine, address) {
+            return Ok(None);
+        }
+        self.code.forget(address);
+        self.explore(machine, &[address]);
+        self.site(address).placed = true;
+        Ok(Some(address))
     }
 
     /// The site at `address`, if it is one (still).

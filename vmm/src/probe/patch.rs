@@ -13,13 +13,14 @@
 //!
 //! A guest may write over a patch without knowing: it fills in instructions that this processor has, or
 //! gives the page to something else. What it wrote is its own and stays. [`Patches::written_over`] names
-//! such patches, and what became of the code that was patched.
+//! such patches, and what became of the code that was patched. Or it copies code with a patch in it, as it
+//! does with a table of vectors: the HLT is recognised where it is executed by the code around it.
 
 use super::displaced::execute;
 use super::step::step_over;
 use super::{Means, Passed, Site};
 use crate::machine::{Exit, LinearMemory, Machine, MachineError};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// `xchg ax, ax`: what a kernel leaves where a probe may go.
 pub(super) const NO_OP: [u8; 2] = [0x66, 0x90];
@@ -32,10 +33,12 @@ const PORT: u8 = 0xe5;
 const OUT: [u8; 2] = [0xe6, PORT];
 const HLT: u8 = 0xf4;
 
-/// Bytes of code that are remembered of where a patch was made.
-const REMEMBERED: usize = 16;
-/// So many of the last bytes of those have to be the same for the code to be taken for the same: what is
-/// filled in at a handler's start is an instruction or two.
+/// Bytes of code that are remembered of where a patch was made: so many before it, and from it on.
+const BEFORE: usize = 8;
+const FROM: usize = 16;
+const REMEMBERED: usize = BEFORE + FROM;
+/// So many bytes in a row have to be the same for code to be taken for the same: what is filled in at a
+/// handler's start is an instruction or two.
 const SAME: usize = 8;
 
 #[derive(Clone, Copy, Debug)]
@@ -46,9 +49,12 @@ struct Patch {
     original: u8,
     /// `out` over a no-op rather than `hlt` over an instruction.
     no_op: bool,
-    /// The code there, as it was without patches; as much of it as the page holds.
-    code: [u8; REMEMBERED],
+    /// The code around it, as it was without patches; as much of it as the page holds.
+    code: Code,
 }
+
+/// Bytes around a patch: [`BEFORE`] of them, and [`FROM`] from its first on.
+type Code = [u8; REMEMBERED];
 
 impl Patch {
     /// The byte that is the patch's own.
@@ -57,16 +63,27 @@ impl Patch {
     }
 
     /// What became of the code, which is `now` there.
-    fn fate(&self, now: &[u8; REMEMBERED]) -> Fate {
-        let tail = |code: &[u8; REMEMBERED]| code[REMEMBERED - SAME..].to_vec();
-        if self.code.starts_with(&NO_CODE) {
+    fn fate(&self, now: &Code) -> Fate {
+        if self.code[BEFORE..].starts_with(&NO_CODE) {
             Fate::Arrived
-        } else if tail(&self.code) == tail(now) && tail(now) != [0; SAME] {
+        } else if is_same(&self.code[REMEMBERED - SAME..], &now[REMEMBERED - SAME..]) {
             Fate::Altered
         } else {
             Fate::Gone
         }
     }
+
+    /// `now`, around a byte that is this patch's, is a copy of the code that it was made in.
+    fn is_copied(&self, now: &Code) -> bool {
+        let after = BEFORE + 1..BEFORE + 1 + SAME;
+        is_same(&self.code[..BEFORE], &now[..BEFORE])
+            || is_same(&self.code[after.clone()], &now[after])
+    }
+}
+
+/// The same code, and not the same filling.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    one == other && one.iter().any(|byte| *byte != one[0])
 }
 
 /// Two zero bytes decode, but no compiler emits `add [eax], al`.
@@ -99,6 +116,8 @@ pub(super) struct Patches {
     patches: FxHashMap<u64, Patch>,
     /// Linear addresses at which a stop needs no translation.
     linear: FxHashMap<u32, u64>,
+    /// Physical addresses of HLTs that are the guest's own.
+    own: FxHashSet<u64>,
 }
 
 impl Patches {
@@ -147,18 +166,41 @@ impl Patches {
     }
 
     /// The code at `physical` as the guest's own program has it, within the page.
-    fn code_at(&self, machine: &Machine, physical: u64) -> [u8; REMEMBERED] {
+    fn code_at(&self, machine: &Machine, physical: u64) -> Code {
         let mut code = [0; REMEMBERED];
-        let count = REMEMBERED.min(0x1000 - (physical & 0xfff) as usize);
-        let _ = machine.memory.read(physical, &mut code[..count]);
-        for (index, byte) in code[..count].iter_mut().enumerate() {
-            if let Some(patch) = self.patches.get(&(physical + index as u64))
+        let offset = (physical & 0xfff) as usize;
+        let (before, from) = (BEFORE.min(offset), FROM.min(0x1000 - offset));
+        let there = &mut code[BEFORE - before..BEFORE + from];
+        let start = physical - before as u64;
+        let _ = machine.memory.read(start, there);
+        for (address, byte) in (start..).zip(there) {
+            if let Some(patch) = self.patches.get(&address)
                 && *byte == patch.byte()
             {
                 *byte = patch.original;
             }
         }
         code
+    }
+
+    /// The guest stopped at a HLT at `address` that is no patch known here. If it copied that with the code
+    /// that was patched, it has a patch there now.
+    pub(super) fn adopt(&mut self, machine: &Machine, address: u32) -> bool {
+        let Some(physical) = self.physical(machine, address) else { return false };
+        if self.own.contains(&physical) {
+            return false;
+        }
+        let code = self.code_at(machine, physical);
+        let copied = self.patches.values().find(|patch| !patch.no_op && patch.is_copied(&code));
+        let Some(original) = copied.map(|patch| patch.original) else {
+            self.own.insert(physical);
+            return false;
+        };
+        let mut code = code;
+        code[BEFORE] = original;
+        self.patches.insert(physical, Patch { linear: address, original, no_op: false, code });
+        self.linear.insert(address, physical);
+        true
     }
 
     /// The patches whose byte in memory is not theirs any more. They are forgotten.

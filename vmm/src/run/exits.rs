@@ -4,7 +4,7 @@ use super::departure::{Cause, Departure};
 use super::{Ending, Event, Pace, Phase, Run, Turn};
 use crate::devices::{AccessSize, Effect};
 use crate::machine::Exit;
-use crate::probe::Choice;
+use crate::probe::{Choice, Missed};
 use ia32::Vector;
 
 impl Run {
@@ -27,6 +27,11 @@ impl Run {
         if let Some(address) = self.probes.hit(&mut self.machine, &exit) {
             return self.stopped_at(address, &exit);
         }
+        if exit == Exit::Halt
+            && let Some(address) = self.probes.adopt(&mut self.machine)?
+        {
+            return self.stopped_at(address, &exit);
+        }
         if exit == Exit::Interrupted {
             // The next turn finds out what it was.
             self.disturbed.get_or_insert_default();
@@ -44,7 +49,7 @@ impl Run {
             || !self.departure.as_ref().is_some_and(Departure::is_interrupt)
         {
             if let Some(vector) = self.delivered_unseen() {
-                self.probes.missed_entry(&mut self.machine, Some(vector.0))?;
+                self.probes.missed_entry(&mut self.machine, Missed::Interrupt(vector.0))?;
             }
             self.forget_departure();
         }

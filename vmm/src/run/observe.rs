@@ -72,37 +72,30 @@ impl Run {
                 self.end_with_enough();
             }
             match self.next_event()? {
+                Event::Entry(entry) => {
+                    observer.look(&self.machine, &entry.after, Stop::Entry(&entry));
+                    observer.entry(&entry);
+                }
+                Event::Return(returning) => {
+                    observer.look(&self.machine, &returning.state, Stop::Return(&returning));
+                    observer.leave(&returning);
+                }
+                Event::Returned(returned) => observer.returned(&returned),
+                Event::Console(bytes) => observer.console(&bytes),
+                Event::Switch(switch) => {
+                    let state = self.machine.vcpu.state();
+                    observer.look(&self.machine, &state, Stop::Switch(&switch));
+                    observer.switch(&switch);
+                }
+                Event::Reached(_) => {}
+                Event::StackLoad(load) => observer.stack_load(&load),
+                Event::Resumed(state) => observer.look(&self.machine, &state, Stop::Resumed),
+                Event::Step(step) => {
+                    let stop = Stop::Step { before: &step.before, code: step.code() };
+                    observer.look(&self.machine, &step.after, stop);
+                }
                 Event::End(end) => return Ok(end),
-                event => self.tell(&event, observer),
             }
-        }
-    }
-
-    /// Tells `observer` of an event that has just come.
-    pub fn tell(&mut self, event: &Event, observer: &mut impl Observer) {
-        match event {
-            Event::Entry(entry) => {
-                observer.look(&self.machine, &entry.after, Stop::Entry(entry));
-                observer.entry(entry);
-            }
-            Event::Return(returning) => {
-                observer.look(&self.machine, &returning.state, Stop::Return(returning));
-                observer.leave(returning);
-            }
-            Event::Returned(returned) => observer.returned(returned),
-            Event::Console(bytes) => observer.console(bytes),
-            Event::Switch(switch) => {
-                let state = self.machine.vcpu.state();
-                observer.look(&self.machine, &state, Stop::Switch(switch));
-                observer.switch(switch);
-            }
-            Event::StackLoad(load) => observer.stack_load(load),
-            Event::Resumed(state) => observer.look(&self.machine, state, Stop::Resumed),
-            Event::Step(step) => {
-                let stop = Stop::Step { before: &step.before, code: step.code() };
-                observer.look(&self.machine, &step.after, stop);
-            }
-            Event::Reached(_) | Event::End(_) => {}
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::entry::{
     capture_switch, event_arrived,
 };
 use crate::machine::{Exit, LinearMemory};
-use crate::probe::{NO_OP_LENGTH, Passed};
+use crate::probe::{Missed, NO_OP_LENGTH, Passed};
 use ia32::State;
 
 /// The vCPU stands at a probe.
@@ -198,7 +198,7 @@ impl Run {
         }
         if self.outward.ring.is_some_and(|ring| ring != 0) {
             // Ring 0 was come back to from there, and nobody saw how.
-            self.probes.missed_entry(&mut self.machine, None)?;
+            self.probes.missed_entry(&mut self.machine, Missed::BeforeReturn(iret.address))?;
         }
         let time = self.clock.instructions();
         let returning = capture_return(&self.machine, &iret, stop.state, self.sequence, time);

@@ -61,11 +61,6 @@ impl Run {
         self.alarm.look_up_every(time);
     }
 
-    /// Nobody wants more of the run: it ends at once, and well.
-    pub fn have_enough(&mut self) {
-        self.end_with_enough();
-    }
-
     /// Nanoseconds of the guest's time.
     pub fn time(&self) -> u64 {
         self.clock.now()
