@@ -83,6 +83,20 @@ pub fn esp0_in_shell(script: &str, arguments: &[&str]) -> Output {
     }
 }
 
+/// Starts `esp0` with these arguments, all three streams in pipes.
+///
+/// # Panics
+/// As [`esp0`].
+pub fn started(arguments: &[&str]) -> std::process::Child {
+    Command::new(program())
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("esp0 cannot be started: {error}"))
+}
+
 fn program() -> &'static Path {
     static PROGRAM: LazyLock<Result<PathBuf, String>> = LazyLock::new(find);
     PROGRAM.as_deref().unwrap_or_else(|why| panic!("{why}: run `cargo build`"))

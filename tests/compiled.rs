@@ -31,6 +31,14 @@ pub fn stripped(file: &str, name: &str) -> Option<Vec<u8>> {
     build(file, name, &["-s"])
 }
 
+/// The same with line numbers and types, for a debugger.
+///
+/// # Panics
+/// As [`compiled`].
+pub fn compiled_to_debug(file: &str, name: &str) -> Option<Vec<u8>> {
+    build(file, name, &["-g", "-O0"])
+}
+
 fn build(file: &str, name: &str, more: &[&str]) -> Option<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("c");
     let out = tempfile(name, more);

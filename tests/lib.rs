@@ -19,7 +19,7 @@ pub mod seen;
 pub mod words;
 
 pub use binary::{Output, esp0};
-pub use compiled::{compiled, mended, stripped};
+pub use compiled::{compiled, compiled_to_debug, mended, stripped};
 pub use experiment::Experiment;
 pub use host::host;
 pub use seen::{Event, Seen};

@@ -16,6 +16,8 @@
 //! ([`Guest::findings`]), and [`Guest::assert_clean`] panics with it, each finding with what was expected
 //! beside what came.
 
+mod backwards;
+
 use crate::boot::{self, BootError, KernelFile, ModuleFile};
 pub use crate::check::Judged;
 use crate::check::{Checker, Finding, Judge, Judgement, Objects};
@@ -29,6 +31,7 @@ use crate::run::{
     Checkpoint as RunCheckpoint, ClockChoice, Counters, End, Ending, Options, Run, entry_state,
 };
 use crate::symbols::Symbols;
+use crate::timeline::{Mark, Timeline};
 use crate::trace::{Colour, FindingText, event_name, task_name};
 use ia32::{State, Word};
 use std::fmt::Write as _;
@@ -89,6 +92,7 @@ pub struct Setup {
     clock: ClockChoice,
     probes: Choice,
     exact: bool,
+    reversible: bool,
     timeout: Option<Duration>,
 }
 
@@ -144,6 +148,14 @@ impl Setup {
         self
     }
 
+    /// The guest can be gone back with ([`Guest::step_back`], [`Guest::who_wrote`]): checkpoints are taken on the
+    /// way, which hold 128 MiB beside one image of memory at most.
+    #[must_use]
+    pub fn reversible(mut self) -> Self {
+        self.reversible = true;
+        self
+    }
+
     /// How entries are caught.
     #[must_use]
     pub fn probes(mut self, choice: Choice) -> Self {
@@ -174,6 +186,11 @@ impl Setup {
                 "exact mode catches events by probes, so it needs some",
             ));
         }
+        if self.reversible && (self.exact || self.clock == ClockChoice::Real) {
+            return Err(GuestError::Contradiction(
+                "going back is to run again by single instructions, so it needs the deterministic clock and no exact mode",
+            ));
+        }
         let mut machine = Machine::new(self.memory)
             .map_err(|error| GuestError::NoKvm(Problem::no_machine(error)))?;
         let seen = quick(&mut machine);
@@ -196,7 +213,7 @@ impl Setup {
             timeout: self.timeout,
             exact: self.exact,
         };
-        Ok(Guest {
+        let mut guest = Guest {
             run: Run::new(machine, Devices::new(self.memory), &options),
             symbols: boot.image.symbols,
             names: Symbols::none().with_kernel(self.kernel),
@@ -208,7 +225,12 @@ impl Setup {
                 end: None,
             },
             backend,
-        })
+            timeline: None,
+        };
+        if self.reversible {
+            guest.remember()?;
+        }
+        Ok(guest)
     }
 }
 
@@ -231,11 +253,55 @@ struct Known {
     end: Option<End>,
 }
 
+impl Known {
+    /// An event, with what the rules say of it; none if it is not told.
+    fn take(&mut self, run: &Run, event: Event) -> Option<Judged> {
+        let judged = self.judge.judge(run.machine(), event);
+        match &judged {
+            Judged::Entry(entry, judgement) => {
+                let place = format!(
+                    "#{} {} in {} (EIP {:08x})",
+                    entry.sequence,
+                    event_name(entry.kind, entry.vector),
+                    task_name(judgement.task),
+                    entry.frame.get(Word::Eip).unwrap_or(0),
+                );
+                self.keep(&place, judgement);
+            }
+            Judged::Return(returning, judgement) => {
+                self.keep(&format!("IRET after #{}", returning.after_sequence), judgement);
+            }
+            Judged::Returned(returned, judgement) => {
+                self.keep(&format!("IRET after #{}", returned.after_sequence), judgement);
+                return None;
+            }
+            Judged::Switch(switch, judgement) => {
+                self.keep(&format!("the switch after #{}", switch.after_sequence), judgement);
+            }
+            Judged::Console(bytes) => self.console.extend_from_slice(bytes),
+            Judged::Reached(_) => {}
+            Judged::StackLoad(_) | Judged::Resumed(_) | Judged::Step(_) => return None,
+            Judged::End(end) => self.end = Some(end.clone()),
+        }
+        Some(judged)
+    }
+
+    fn keep(&mut self, place: &str, judgement: &Judgement) {
+        if judgement.is_unremarkable() {
+            return;
+        }
+        let found = |finding: &Finding| Found { place: place.to_owned(), finding: finding.clone() };
+        self.findings.extend(judgement.findings.iter().map(found));
+        self.notes.extend(judgement.notes.iter().map(found));
+    }
+}
+
 /// A guest as it was: registers, memory, devices, and what had been seen. A copy is cheap.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     run: RunCheckpoint,
     known: Known,
+    mark: Option<Mark>,
 }
 
 /// A kernel that has been booted.
@@ -246,6 +312,8 @@ pub struct Guest {
     names: Symbols,
     backend: Backend,
     known: Known,
+    /// Where it can be gone back to, if that was asked for.
+    timeline: Option<Timeline<Known>>,
 }
 
 impl Guest {
@@ -271,6 +339,7 @@ impl Guest {
             clock: ClockChoice::DETERMINISTIC,
             probes: Choice::Auto,
             exact: false,
+            reversible: false,
             timeout: Some(Duration::from_secs(60)),
         }
     }
@@ -280,38 +349,14 @@ impl Guest {
     /// # Errors
     /// [`GuestError::Machine`] if KVM refuses something.
     pub fn next_event(&mut self) -> Result<Judged, GuestError> {
+        if self.timeline.is_some() {
+            return self.next_remembered();
+        }
         loop {
             let event = self.run.next_event()?;
-            let judged = self.known.judge.judge(self.run.machine(), event);
-            match &judged {
-                Judged::Entry(entry, judgement) => {
-                    let place = format!(
-                        "#{} {} in {} (EIP {:08x})",
-                        entry.sequence,
-                        event_name(entry.kind, entry.vector),
-                        task_name(judgement.task),
-                        entry.frame.get(Word::Eip).unwrap_or(0),
-                    );
-                    self.known.keep(&place, judgement);
-                }
-                Judged::Return(returning, judgement) => {
-                    self.known
-                        .keep(&format!("IRET after #{}", returning.after_sequence), judgement);
-                }
-                Judged::Returned(returned, judgement) => {
-                    self.known.keep(&format!("IRET after #{}", returned.after_sequence), judgement);
-                    continue;
-                }
-                Judged::Switch(switch, judgement) => {
-                    let place = format!("the switch after #{}", switch.after_sequence);
-                    self.known.keep(&place, judgement);
-                }
-                Judged::Console(bytes) => self.known.console.extend_from_slice(bytes),
-                Judged::Reached(_) => {}
-                Judged::StackLoad(_) | Judged::Resumed(_) | Judged::Step(_) => continue,
-                Judged::End(end) => self.known.end = Some(end.clone()),
+            if let Some(judged) = self.known.take(&self.run, event) {
+                return Ok(judged);
             }
-            return Ok(judged);
         }
     }
 
@@ -442,7 +487,8 @@ impl Guest {
     /// # Errors
     /// [`GuestError::Machine`] if KVM refuses.
     pub fn set_registers(&mut self, state: &State) -> Result<(), GuestError> {
-        Ok(self.run.set_registers(state)?)
+        self.run.set_registers(state)?;
+        self.remember_from_here()
     }
 
     /// `N` bytes at a linear address, as the paging of the moment maps it.
@@ -468,7 +514,9 @@ impl Guest {
     /// # Errors
     /// As [`Guest::read`].
     pub fn write(&mut self, address: u32, bytes: &[u8]) -> Result<(), GuestError> {
-        self.run.write_linear(address, bytes).ok_or(GuestError::NoMemory(address.into()))
+        let written = self.run.write_linear(address, bytes);
+        written.ok_or(GuestError::NoMemory(address.into()))?;
+        self.remember_from_here()
     }
 
     /// `N` bytes at a physical address.
@@ -484,7 +532,9 @@ impl Guest {
     /// # Errors
     /// As [`Guest::read_physical`].
     pub fn write_physical(&mut self, address: u64, bytes: &[u8]) -> Result<(), GuestError> {
-        self.run.write_physical(address, bytes).ok_or(GuestError::NoMemory(address))
+        let written = self.run.write_physical(address, bytes);
+        written.ok_or(GuestError::NoMemory(address))?;
+        self.remember_from_here()
     }
 
     /// Delivers an external interrupt at this boundary. False if the guest takes none here.
@@ -492,7 +542,11 @@ impl Guest {
     /// # Errors
     /// [`GuestError::Machine`] if KVM refuses.
     pub fn inject(&mut self, vector: u8) -> Result<bool, GuestError> {
-        Ok(self.run.inject(vector)?)
+        let injected = self.run.inject(vector)?;
+        if injected {
+            self.remember_from_here()?;
+        }
+        Ok(injected)
     }
 
     /// The guest as it is.
@@ -500,7 +554,8 @@ impl Guest {
     /// # Errors
     /// [`GuestError::Machine`] if KVM does not give its state.
     pub fn checkpoint(&mut self) -> Result<Checkpoint, GuestError> {
-        Ok(Checkpoint { run: self.run.checkpoint()?, known: self.known.clone() })
+        let mark = self.timeline.as_ref().map(Timeline::mark);
+        Ok(Checkpoint { run: self.run.checkpoint()?, known: self.known.clone(), mark })
     }
 
     /// Puts the guest back to what it was. Going on from there gives the same events.
@@ -508,9 +563,12 @@ impl Guest {
     /// # Errors
     /// [`GuestError::Machine`] if KVM does not take its state.
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), GuestError> {
+        if self.restore_remembered(checkpoint)? {
+            return Ok(());
+        }
         self.run.restore(&checkpoint.run)?;
         self.known = checkpoint.known.clone();
-        Ok(())
+        self.remember_from_here()
     }
 
     /// What the guest wrote to its console.
@@ -567,16 +625,5 @@ impl Guest {
             );
         }
         panic!("{} findings\n{text}", self.known.findings.len());
-    }
-}
-
-impl Known {
-    fn keep(&mut self, place: &str, judgement: &Judgement) {
-        if judgement.is_unremarkable() {
-            return;
-        }
-        let found = |finding: &Finding| Found { place: place.to_owned(), finding: finding.clone() };
-        self.findings.extend(judgement.findings.iter().map(found));
-        self.notes.extend(judgement.notes.iter().map(found));
     }
 }

@@ -20,6 +20,8 @@ pub mod conform;
 pub mod devices;
 pub mod doctor;
 pub mod entry;
+#[cfg(feature = "program")]
+pub mod gdb;
 pub mod guest;
 #[cfg(feature = "program")]
 pub mod guests;
@@ -31,6 +33,7 @@ pub mod run;
 #[cfg(feature = "program")]
 pub mod sandbox;
 pub mod symbols;
+pub mod timeline;
 pub mod trace;
 pub mod writer;
 

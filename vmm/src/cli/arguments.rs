@@ -75,6 +75,27 @@ pub(super) enum Command {
         #[arg(long, value_name = "WHEN", default_value = "auto")]
         color: Color,
     },
+    /// Print a file of commands for gdb: symbols of a kernel and its modules, and what to type for what esp0 can
+    Gdbinit {
+        /// An ELF32 kernel [default: a guest that esp0 carries, with --into]
+        #[arg(required_unless_present = "into", conflicts_with = "into")]
+        kernel: Option<PathBuf>,
+        /// A module, as in `esp0 run`; may be repeated
+        #[arg(long = "module", value_name = "\"FILE ARGS\"")]
+        modules: Vec<String>,
+        /// A file with symbols, as in `esp0 run`; may be repeated
+        #[arg(long = "symbols", value_name = "FILE")]
+        symbols: Vec<PathBuf>,
+        /// Which of the guests that esp0 carries
+        #[arg(long, value_name = "NAME", default_value = "micro", value_parser = guest_names())]
+        guest: String,
+        /// Write that guest and its programs to this folder, for gdb to read
+        #[arg(long, value_name = "FOLDER")]
+        into: Option<PathBuf>,
+        /// Where esp0 waits for gdb
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:1234")]
+        gdb: String,
+    },
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -276,6 +297,17 @@ pub(super) struct RunOptions {
     /// of memory after it against the model; slow, on the deterministic clock
     #[arg(long)]
     pub(super) exact: bool,
+
+    /// Wait for gdb here, `HOST:PORT`, `PORT` or `unix:PATH`, with the guest in front of its first instruction; on
+    /// the deterministic clock, so that gdb can go backwards. See docs/gdb.md
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        num_args = 0..=1,
+        default_missing_value = "127.0.0.1:1234",
+        conflicts_with_all = ["interactive", "exact"]
+    )]
+    pub(super) gdb: Option<String>,
 
     /// How entries are caught
     #[arg(long, value_name = "MEANS", default_value = "auto")]

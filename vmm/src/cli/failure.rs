@@ -36,6 +36,15 @@ pub(super) enum Failure {
     Output(#[from] io::Error),
 }
 
+impl From<esp0::gdb::GdbError> for Failure {
+    fn from(error: esp0::gdb::GdbError) -> Self {
+        match error {
+            esp0::gdb::GdbError::Machine(error) => Failure::Machine(error),
+            error @ esp0::gdb::GdbError::Socket(_) => Failure::Input(error.to_string()),
+        }
+    }
+}
+
 impl Failure {
     /// The exit status: 2 for bad input, 3 where no KVM does the job.
     pub(super) fn status(&self) -> u8 {

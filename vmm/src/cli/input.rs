@@ -180,7 +180,7 @@ fn module(command: &str) -> Result<Module, Failure> {
 ///
 /// As in a shell a name may stand in quotes, and a backslash takes a letter as it is. Arguments are the
 /// kernel's to read, and left alone.
-fn split(command: &str) -> (String, &str) {
+pub(super) fn split(command: &str) -> (String, &str) {
     let command = command.trim_start();
     // Somebody who quoted for the shell alone.
     if command.contains(char::is_whitespace) && Path::new(command).is_file() {

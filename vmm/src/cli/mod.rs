@@ -9,6 +9,7 @@ mod drives;
 mod explain;
 mod failure;
 mod files;
+mod gdbinit;
 mod input;
 mod junit;
 mod machine;
@@ -71,6 +72,10 @@ fn command(words: Vec<OsString>) -> Result<u8, Failure> {
         Some(Command::Conform(options)) => conform::conform(&options),
         Some(Command::Claims { options }) => claims::claims(&options),
         Some(Command::Doctor { color }) => doctor::doctor(color),
+        Some(Command::Gdbinit { kernel, modules, symbols, guest, into, gdb }) => {
+            let files = gdbinit::Files { kernel, modules, symbols };
+            gdbinit::print(files, into.as_deref().map(|into| (guest.as_str(), into)), &gdb)
+        }
         Some(Command::Completions { shell }) => pages::completions(shell),
         Some(Command::Man { command }) => pages::manual(command.as_deref()),
     }

@@ -16,6 +16,7 @@ use esp0::check::diagnosis::Aftermath;
 use esp0::check::{Checker, Judge, Verdict};
 use esp0::devices::Devices;
 use esp0::doctor;
+use esp0::gdb::{self, Listener};
 use esp0::host::Backend;
 use esp0::machine::{Machine, StopRequest};
 use esp0::probe::Choice;
@@ -47,6 +48,11 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
             "--exact needs probes: they are where an event is caught".into(),
         ));
     }
+    if options.gdb.is_some() && options.clock == Some(ClockChoice::Real) {
+        return Err(Failure::Input(
+            "--gdb needs the deterministic clock: going back is to run again".into(),
+        ));
+    }
     let steps = match &options.dialogue {
         Some(path) => dialogue::from_file(path)?,
         None => options.steps.clone(),
@@ -57,15 +63,16 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let stop = StopRequest::default();
     stop.on_signals()?;
     let destinations = Destinations::open(options, &input, until, &stop)?;
+    let gdb = options.gdb.as_deref().map(listen).transpose()?;
     let size = options.mem << 20;
     let firmware = drives.firmware.is_some();
-    let steps_it = options.exact || options.clock.is_some_and(|clock| !clock.is_real());
+    let steps_it = options.exact || gdb.is_some() || options.clock.is_some_and(|clock| !clock.is_real());
     if firmware && steps_it {
         return Err(Failure::Input(
-            "what a BIOS boots runs on the real clock: --clock deterministic and --exact are for kernels".into(),
+            "what a BIOS boots runs on the real clock: --clock deterministic, --exact and --gdb are for kernels".into(),
         ));
     }
-    let deterministic = options.exact || (input.carried && !options.interactive);
+    let deterministic = options.exact || gdb.is_some() || (input.carried && !options.interactive);
     let clock = options.clock.unwrap_or(if deterministic {
         ClockChoice::DETERMINISTIC
     } else {
@@ -146,7 +153,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let boxed = |phase| if options.no_sandbox { Ok(()) } else { sandbox::filter(phase) };
     // Before the run's time counts; but a thread that reads what is typed has to be there first.
     if !options.interactive {
-        boxed(Phase::Run)?;
+        boxed(if gdb.is_some() { Phase::Debug } else { Phase::Run })?;
     }
     let how = Options {
         clock,
@@ -174,12 +181,20 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     if options.interactive {
         boxed(Phase::Run)?;
     }
-    let end = match judge.follow(&mut run, &mut report) {
+    let served = match &gdb {
+        Some(listener) => {
+            tell(&format!("the guest waits for gdb: target remote {}", listener.name()));
+            let beside = gdb::Beside { judge: &mut judge, report: &mut report, symbols: &symbols };
+            gdb::serve(listener, &mut run, beside, &stop).map_err(Failure::from)
+        }
+        None => Ok(()),
+    };
+    let ran = served.and_then(|()| judge.follow(&mut run, &mut report).map_err(Failure::Machine));
+    let end = match ran {
         Ok(end) => end,
-        Err(error) => {
+        Err(failure) => {
             // What was found before is found.
             report.finish();
-            let failure = Failure::Machine(error);
             tell(&failure.to_string());
             let findings = judge.tally().findings;
             return Ok(if findings > 0 { FINDINGS } else { failure.status() });
@@ -281,6 +296,14 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let Err(failure) = written.and(written_back) else { return Ok(status) };
     tell(&failure.to_string());
     Ok(if status == OK { UNWRITTEN } else { status })
+}
+
+/// Listens where gdb is to come to.
+fn listen(address: &str) -> Result<Listener, Failure> {
+    Listener::open(address).map_err(|error| {
+        let hint = if Path::new(address).is_file() { "; the kernel goes before --gdb" } else { "" };
+        Failure::Input(format!("no gdb can be waited for at {address}: {error}{hint}"))
+    })
 }
 
 fn devices(size: u64, options: &RunOptions) -> Devices {

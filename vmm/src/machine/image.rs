@@ -105,6 +105,24 @@ impl MemoryImage {
         self.groups.iter().map(|group| group.iter().flatten().count()).sum()
     }
 
+    /// The same bytes, shared or not, where `counts` is true of their physical address.
+    pub fn equals(&self, other: &MemoryImage, counts: impl Fn(u64) -> bool) -> bool {
+        let groups = self.groups.iter().zip(&other.groups).enumerate();
+        groups.filter(|(_, (one, two))| !Arc::ptr_eq(one, two)).all(|(group, (one, two))| {
+            one.iter().zip(two.iter()).enumerate().all(|(index, pair)| {
+                if let (Some(one), Some(two)) = pair
+                    && Arc::ptr_eq(one, two)
+                {
+                    return true;
+                }
+                let bytes = |page: &Option<Arc<Page>>| page.as_deref().map_or(ZERO, |page| *page);
+                let start = ((group * PAGES_IN_GROUP + index) * PAGE) as u64;
+                let (one, two) = (bytes(pair.0), bytes(pair.1));
+                one == two || (0..PAGE).all(|at| one[at] == two[at] || !counts(start + at as u64))
+            })
+        })
+    }
+
     /// How many pages it holds that `other` does not share.
     pub fn pages_beside(&self, other: &MemoryImage) -> usize {
         let groups = self.groups.iter().zip(&other.groups);

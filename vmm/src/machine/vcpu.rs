@@ -491,6 +491,19 @@ impl Vcpu {
         self.all_dirty();
     }
 
+    /// The FPU's registers, as FXSAVE lays them out (SDM vol. 1, "Operation of FXSAVE").
+    ///
+    /// # Errors
+    /// [`MachineError::Ioctl`] if KVM refuses them.
+    pub fn fpu(&self) -> Result<[u8; 512], MachineError> {
+        let all = self.fd.get_xsave().map_err(ioctl("read the FPU"))?;
+        let mut bytes = [0; 512];
+        for (four, word) in bytes.chunks_exact_mut(4).zip(&all.region) {
+            four.copy_from_slice(&word.to_le_bytes());
+        }
+        Ok(bytes)
+    }
+
     /// All of the vCPU.
     ///
     /// # Errors

@@ -123,6 +123,12 @@ pub struct Probes {
     missed_entries: u64,
 }
 
+/// Only the supervisor executes what lies at `address`.
+fn is_supervisors(machine: &Machine, address: u32) -> bool {
+    let LinearMemory { memory, paging } = machine.linear();
+    paging.enabled && paging.access(memory, address).is_some_and(|access| !access.user)
+}
+
 impl Probes {
     /// No probe yet.
     pub fn new(choice: Choice, registers: DebugRegisters) -> Self {
@@ -154,6 +160,11 @@ impl Probes {
     /// The IDT as last seen.
     pub fn idt(&self) -> &Idt {
         &self.idt
+    }
+
+    /// A patch lies over the byte at this physical address.
+    pub fn holds_patch(&self, physical: u64) -> bool {
+        self.patches.holds(physical)
     }
 
     /// The bytes that the guest's program has at `address`, without patches; how many there are.
@@ -354,9 +365,10 @@ impl Probes {
             Choice::Breakpoint => worth_a_register || site.far_jump.is_some(),
             Choice::Patch | Choice::None => false,
         };
-        // A patch stops ring 0 alone, so it serves what the kernel does.
-        let patchable = !site.is_only_asked();
-        site.placed = ((breakpoint_first || site.asked)
+        // A patch stops ring 0 alone, so it serves what the kernel does; and it is cheaper than a register.
+        let for_kernel = site.is_only_asked() && is_supervisors(machine, address);
+        let patchable = !site.is_only_asked() || for_kernel;
+        site.placed = (((breakpoint_first || site.asked) && !for_kernel)
             && self.breakpoints.place(machine, site)?)
             || (patchable && self.patches.place(machine, site)?);
         Ok(())
@@ -506,16 +518,42 @@ impl Probes {
         if empty {
             self.uncover(machine, address)?;
             self.sites.remove(&address);
-        } else if !placed {
-            if let Some(other) = self.breakpoints.least_needed(&self.sites) {
+            self.exposed.retain(|exposed| *exposed != address);
+        } else if !placed && !self.exposed.contains(&address) {
+            let taken = !is_supervisors(machine, address);
+            if taken && let Some(other) = self.breakpoints.least_needed(&self.sites) {
                 self.uncover(machine, other)?;
                 self.place(machine, address)?;
                 self.place(machine, other)?;
             } else {
                 self.place(machine, address)?;
             }
-            if !self.breakpoints.holds(address) {
+            if !self.is_site(address) {
                 return Err(MachineError::Missing("debug register that stops at an address"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A probe that somebody asked for has been taken out, to be put back as soon as its instruction has happened.
+    #[inline]
+    pub fn awaits_covering(&self) -> bool {
+        !self.exposed.is_empty()
+            && self.exposed.iter().any(|at| self.sites.get(at).is_some_and(Site::is_only_asked))
+    }
+
+    /// Puts back the probes that somebody asked for and that had to be taken out, but for one that the vCPU
+    /// stands at.
+    ///
+    /// # Errors
+    /// [`MachineError`] if a probe cannot be set.
+    pub fn cover_asked(&mut self, machine: &mut Machine) -> Result<(), MachineError> {
+        let here = machine.vcpu.instruction_address();
+        for address in std::mem::take(&mut self.exposed) {
+            if address != here && self.sites.get(&address).is_some_and(Site::is_only_asked) {
+                self.place(machine, address)?;
+            } else {
+                self.exposed.push(address);
             }
         }
         Ok(())

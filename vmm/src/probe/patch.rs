@@ -159,6 +159,12 @@ impl Patches {
         count
     }
 
+    /// One of the patches lies over this byte.
+    pub(super) fn holds(&self, physical: u64) -> bool {
+        self.patches.contains_key(&physical)
+            || self.patches.get(&physical.wrapping_sub(1)).is_some_and(|patch| patch.no_op)
+    }
+
     /// The code at `physical` as the guest's own program has it, within the page.
     fn code_at(&self, machine: &Machine, physical: u64) -> Code {
         let mut code = [0; REMEMBERED];

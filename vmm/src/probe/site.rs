@@ -51,7 +51,7 @@ impl Site {
     }
 
     /// It is a site only because somebody asked for it.
-    pub(super) fn is_only_asked(&self) -> bool {
+    pub(crate) fn is_only_asked(&self) -> bool {
         self.asked && self.is_of_no_other_use()
     }
 

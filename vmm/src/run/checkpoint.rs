@@ -3,7 +3,7 @@
 use super::clock::Clock;
 use super::departure::Departure;
 use super::progress::Progress;
-use super::{Counters, Dialogue, Outward, Pace, Phase, Run};
+use super::{Counters, Dialogue, Disturbed, Outward, Pace, Phase, Run};
 use crate::devices::Devices;
 use crate::entry::PendingSwitch;
 use crate::machine::{MachineCheckpoint, MachineError};
@@ -27,6 +27,7 @@ pub struct Checkpoint {
     outward: Outward,
     switching: Option<PendingSwitch>,
     holds_interrupts: bool,
+    disturbed: Option<Disturbed>,
     dialogue: Option<Dialogue>,
     due: Option<u64>,
     counters: Counters,
@@ -39,6 +40,12 @@ impl Checkpoint {
     /// The machine's part.
     pub fn machine(&self) -> &MachineCheckpoint {
         &self.machine
+    }
+
+    /// The guest's memory is the same, whatever the probes in it.
+    pub(crate) fn has_memory_of(&self, other: &Checkpoint) -> bool {
+        let is_guests = |at| !self.probes.holds_patch(at) && !other.probes.holds_patch(at);
+        self.machine.memory().equals(other.machine.memory(), is_guests)
     }
 }
 
@@ -64,6 +71,7 @@ impl Run {
             outward: self.outward,
             switching: self.switching.clone(),
             holds_interrupts: self.holds_interrupts,
+            disturbed: self.disturbed,
             dialogue: self.dialogue.clone(),
             due: self.due,
             counters: self.counters,
@@ -91,6 +99,7 @@ impl Run {
             outward,
             switching,
             holds_interrupts,
+            disturbed,
             dialogue,
             due,
             counters,
@@ -107,6 +116,7 @@ impl Run {
         self.outward = outward;
         self.switching = switching;
         self.holds_interrupts = holds_interrupts;
+        self.disturbed = disturbed;
         self.dialogue = dialogue;
         self.due = due;
         self.counters = counters;

@@ -2,10 +2,13 @@
 //! stepped, elsewhere it runs.
 
 use super::departure::Departure;
-use super::{Event, Follow, Pace, Run, Step, Turn};
+use super::probed::AtProbe;
+use super::{Disturbed, Event, Follow, Pace, Phase, Run, Step, Turn};
+use crate::entry::capture_switch;
 use crate::instruction::effect::raised_event;
 use crate::instruction::stepping::{Stepping, classify, loads_trap_flag};
 use crate::machine::{Exit, MachineError};
+use crate::probe::Site;
 use ia32::{Eflags, State};
 
 impl Run {
@@ -15,6 +18,11 @@ impl Run {
         self.set_patience()?;
         if self.departure.as_ref().is_some_and(Departure::is_interrupt) {
             return self.run_on(false);
+        }
+        if let Some(disturbed) = self.disturbed.take()
+            && let Some(turn) = self.go_on_after_signal(disturbed)
+        {
+            return turn;
         }
         let timed = self.due.is_some() || self.devices.interrupt_pending();
         let everything = matches!(self.pace, Pace::Counted { follow: Follow::Everything });
@@ -30,6 +38,12 @@ impl Run {
             return self.run_on(timed);
         }
         self.step(state, stops_here)
+    }
+
+    /// The instruction at `state` is stepped.
+    pub(super) fn steps_at(&self, state: &State) -> bool {
+        let timed = self.due.is_some() || self.devices.interrupt_pending();
+        (timed && state.interruptible()) || self.follows(state)
     }
 
     /// Lets the guest run to its next exit, or to the next boundary at which an interrupt would be taken.
@@ -58,8 +72,18 @@ impl Run {
         if count == 0 && self.is_lost(&state) {
             return Ok(None);
         }
-        let class = classify(&code[..count]);
-        if matches!(class, Stepping::MaySwitchTasks | Stepping::EntersWithoutGate) {
+        if self.probes.site_at(at).is_some_and(Site::is_only_asked) && self.probes.is_site(at) {
+            self.phase = Phase::AtProbe(AtProbe::reached(at, state));
+            return Ok(None);
+        }
+        let mut class = classify(&code[..count]);
+        // Where each instruction is told, those that can be stepped are.
+        let steps_on = self.follows(&state);
+        if steps_on && class == Stepping::MaySwitchTasks && !self.switches_tasks(at, &state) {
+            class = Stepping::Plain;
+        }
+        let enters = steps_on && class == Stepping::EntersWithoutGate;
+        if matches!(class, Stepping::MaySwitchTasks | Stepping::EntersWithoutGate) && !enters {
             let exit = self.run_one(state, counts)?;
             // What comes next may be an event of another task, or has nothing to do with this state.
             self.departure = None;
@@ -85,7 +109,7 @@ impl Run {
         self.step_again = class == Stepping::LoadsFlags;
         let after = self.machine.vcpu.state();
         match exit {
-            Exit::Step if !raised_event(&state, &after, &code[..count]) => {
+            Exit::Step if enters || !raised_event(&state, &after, &code[..count]) => {
                 if class == Stepping::PushesFlags {
                     self.hide_trap_flag(&after);
                 }
@@ -104,7 +128,12 @@ impl Run {
                 self.step_again = true;
                 self.exited(exit)
             }
-            Exit::Interrupted | Exit::Shutdown | Exit::InternalError { .. } => {
+            // Nothing was executed.
+            Exit::Interrupted => {
+                self.step_again = true;
+                Ok(None)
+            }
+            Exit::Shutdown | Exit::InternalError { .. } => {
                 self.step_again = true;
                 self.exited(exit)
             }
@@ -125,16 +154,50 @@ impl Run {
     /// from reporting the open window before it has.
     fn run_one(&mut self, state: State, counts: bool) -> Result<Exit, MachineError> {
         self.step_again = true;
-        if counts {
-            self.clock.tick();
-        }
+        self.departure = Some(Departure::by_instruction(state));
+        self.last_state = state;
+        self.let_happen(state, counts)
+    }
+
+    /// Lets the instruction at `state`, which the vCPU departs from, happen.
+    fn let_happen(&mut self, state: State, counts: bool) -> Result<Exit, MachineError> {
         if state.interruptible() {
             self.machine.vcpu.hold_interrupts_for_one_instruction();
         }
-        self.departure = Some(Departure::by_instruction(state));
-        self.last_state = state;
         self.machine.vcpu.request_interrupt_window(true);
-        self.machine.vcpu.run()
+        let exit = self.machine.vcpu.run()?;
+        if exit == Exit::Interrupted {
+            let now = self.machine.vcpu.state();
+            if self.departure.as_ref().is_some_and(|departure| departure.stands_still(&now)) {
+                self.disturbed = Some(Disturbed { owes_tick: counts });
+                return Ok(exit);
+            }
+        }
+        if counts {
+            self.clock.tick();
+        }
+        Ok(exit)
+    }
+
+    /// What a signal has cut short goes on. None if the boundary that the vCPU stands at is one like any other.
+    ///
+    /// An event may have been delivered, with its probe to come next: a look at this boundary would be taken for
+    /// a jump to the handler.
+    fn go_on_after_signal(&mut self, disturbed: Disturbed) -> Option<Turn> {
+        let state = self.machine.vcpu.state();
+        let waits = |departure: &&Departure| departure.stands_still(&state);
+        if let Some(departure) = self.departure.as_ref().filter(waits) {
+            let before = *departure.before;
+            let exit = self.let_happen(before, disturbed.owes_tick);
+            return Some(exit.and_then(|exit| self.exited(exit)));
+        }
+        self.probes.is_site(state.instruction_address()).then(|| self.run_on(false))
+    }
+
+    /// The far jump or call at `at` leads to a TSS.
+    fn switches_tasks(&self, at: u32, state: &State) -> bool {
+        let time = self.clock.instructions();
+        capture_switch(&self.machine, &self.probes, at, *state, self.sequence, time).is_some()
     }
 
     /// PUSHF under stepping has pushed a TF that is not the guest's.

@@ -38,6 +38,7 @@ impl Run {
                 let state = self.machine.vcpu.state();
                 self.probes.follow(&mut self.machine, &state)?;
             }
+            self.disturbed.get_or_insert_default();
             return Ok(None);
         }
         if exit == Exit::InterruptWindow && self.comes_too_early() {

@@ -34,6 +34,7 @@ mod operation;
 mod probed;
 mod progress;
 mod real_mode;
+mod single;
 mod start;
 mod wait;
 
@@ -45,7 +46,11 @@ pub use event::{Event, Step};
 pub use input::Input;
 pub use last::LastEvent;
 pub use observe::{Observer, Stop};
+#[cfg(feature = "program")]
+pub(crate) use operation::operation_of;
 pub use real_mode::StackLoad;
+pub(crate) use single::Boundary;
+pub use single::Moment;
 pub use start::{entry_state, flat_protected_mode, real_mode};
 
 use crate::devices::Devices;
@@ -113,6 +118,8 @@ pub struct Run {
     unfinished: bool,
     /// Stepping has to be set anew.
     step_again: bool,
+    /// A signal ended the last KVM_RUN.
+    disturbed: Option<Disturbed>,
     /// KVM was seen to hold interrupts off for one instruction when asked to.
     holds_interrupts: bool,
     /// When the timer is due next, by the guest's time; asked anew after each access to a device.
@@ -181,6 +188,13 @@ enum Phase {
     Ended(Box<End>),
 }
 
+/// A signal ended KVM_RUN before anything else did: where the vCPU stands it may have been led by an event.
+#[derive(Clone, Copy, Debug, Default)]
+struct Disturbed {
+    /// The instruction that was to happen has not, and takes time.
+    owes_tick: bool,
+}
+
 /// What a return or a switch to an outer ring led to.
 #[derive(Clone, Copy, Debug, Default)]
 struct Outward {
@@ -217,6 +231,7 @@ impl Run {
             switching: None,
             unfinished: false,
             step_again: true,
+            disturbed: None,
             holds_interrupts: false,
             due,
             alarm: Alarm::new(options.timeout),
@@ -384,6 +399,10 @@ impl Run {
         {
             self.end_if(Some(ending));
             return Ok(None);
+        }
+        if self.probes.awaits_covering() {
+            self.finish()?;
+            self.probes.cover_asked(&mut self.machine)?;
         }
         if self.outward.untold {
             let state = self.machine.vcpu.state();

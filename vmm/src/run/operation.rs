@@ -22,6 +22,18 @@ pub(super) fn expected(
     Expected::ask(&before, memory, operation, processor)
 }
 
+/// What the model is to be asked of an entry that came from `before`, in front of `code`, and with which CR2; none if
+/// it is nothing that it covers.
+#[cfg(feature = "program")]
+pub(crate) fn operation_of(entry: &Entry, before: &State, code: &[u8]) -> Option<(Operation, u32)> {
+    let cause = match entry.kind {
+        Kind::External => Cause::Interrupt(entry.vector),
+        _ => Cause::Instruction(Vec::new()),
+    };
+    let operation = operation(&cause, code, before, entry, false)?;
+    Some((operation, address_of_page_fault(entry, &operation).unwrap_or(before.cr2)))
+}
+
 /// CR2 as it is when a page fault is delivered: the access that raised it has loaded it by then.
 pub(super) fn address_of_page_fault(entry: &Entry, operation: &Operation) -> Option<u32> {
     let by_the_access =

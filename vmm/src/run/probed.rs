@@ -36,6 +36,11 @@ enum Untold {
 }
 
 impl AtProbe {
+    /// The vCPU stands in `state` where it was asked to stop, and at nothing else.
+    pub(super) fn reached(address: u32, state: State) -> Self {
+        AtProbe { address, state, next: Untold::Reached }
+    }
+
     /// The state there.
     pub(super) fn state(&self) -> State {
         self.state
@@ -207,7 +212,17 @@ impl Run {
     #[inline]
     fn pass(&mut self, address: u32, state: State) -> Turn {
         let (mut loads_idt, mut passes_itself) = (false, false);
+        // A place that is a site because somebody asked takes no more time than any other.
+        let mut ticks = state.interruptible();
         if let Some(site) = self.probes.site_at(address) {
+            if site.is_only_asked() && matches!(self.pace, Pace::Counted { .. }) {
+                if self.steps_at(&state) {
+                    self.step_again = true;
+                    self.probes.expose(&mut self.machine, address, state.eip)?;
+                    return Ok(None);
+                }
+                ticks = false;
+            }
             if site.resumes {
                 self.step_again = true;
                 self.probes.resumed(&mut self.machine, address, state.eip)?;
@@ -238,7 +253,7 @@ impl Run {
         match passed {
             Passed::WithNextRun => {
                 let completes = passes_itself || self.unfinished;
-                if completes && self.clock.is_deterministic() && state.interruptible() {
+                if completes && self.clock.is_deterministic() && ticks {
                     self.finish()?;
                     self.clock.tick();
                 }
@@ -249,7 +264,7 @@ impl Run {
                     self.counters.stepped += 1;
                 }
                 self.step_again = true;
-                if state.interruptible() {
+                if ticks {
                     self.clock.tick();
                 }
                 event = self.followed_step(state);

@@ -15,17 +15,30 @@ pub(super) struct Alarm {
     give_up_at: Option<Instant>,
     /// What it is set for, by the guest's time; that it is set for the end alone is the greatest number.
     set_for: Option<u64>,
+    /// How often somebody wants to look up from a guest that causes no exit.
+    look_up: Option<Duration>,
 }
 
 impl Alarm {
     /// An alarm for a run that may take `timeout` of wall-clock time from now on.
     pub(super) fn new(timeout: Option<Duration>) -> Self {
-        Alarm { give_up_at: timeout.map(|timeout| Instant::now() + timeout), set_for: None }
+        Alarm {
+            give_up_at: timeout.map(|timeout| Instant::now() + timeout),
+            set_for: None,
+            look_up: None,
+        }
     }
 
-    /// The wall-clock time that is left.
+    /// The wall-clock time until somebody has to look: the time that is left, or less.
     pub(super) fn patience(&self) -> Option<Duration> {
-        self.give_up_at.map(|at| at.saturating_duration_since(Instant::now()))
+        let left = self.give_up_at.map(|at| at.saturating_duration_since(Instant::now()));
+        left.into_iter().chain(self.look_up).min()
+    }
+
+    /// The vCPU comes back at least as often as this, whatever the guest does.
+    pub(super) fn look_up_every(&mut self, time: Option<Duration>) {
+        self.look_up = time;
+        self.set_for = None;
     }
 
     /// It has to be set anew.
@@ -76,7 +89,8 @@ impl Run {
     /// The alarm went off, or time has passed: is it over?
     pub(super) fn alarm_went_off(&mut self) -> Option<Ending> {
         // It must be set again.
-        if !self.clock.is_deterministic() || self.progress.take_watching() {
+        let again = !self.clock.is_deterministic() || self.alarm.look_up.is_some();
+        if self.progress.take_watching() || again {
             self.alarm.set_for = None;
         }
         let over = self.alarm.is_over();

@@ -1,0 +1,52 @@
+/* The kernel of docs/gdb.md: two tasks take turns, and one line is missing for one of them. */
+#include "small.h"
+
+#ifdef FORGETS
+static uint8_t stacks[2][2048] __attribute__((aligned(16)));
+static uint32_t kept[2], count;
+static int now;
+
+uint32_t switch_task(uint32_t esp)
+{
+    out(0x20, 0x20);
+    if (++count == 12)
+        end();
+    kept[now] = esp;
+    now ^= 1;
+    if (now == 1)
+        task_state[1] = END(stacks[1]);
+    return kept[now];
+}
+__asm__("timer: pusha\n push %esp\n call switch_task\n mov %eax, %esp\n popa\n iret\n");
+extern uint8_t timer[];
+
+static void first(void)
+{
+    for (volatile uint32_t i = 0;; i++)
+        ;
+}
+
+static void second(void)
+{
+    for (volatile uint32_t i = 0;; i++)
+        ;
+}
+
+static void make(int task, void (*program)(void))
+{
+    uint32_t *frame = (uint32_t *)END(stacks[task]);
+    *--frame = USER_DATA, *--frame = END(user_stack[task]), *--frame = 0x202, *--frame = USER_CODE;
+    *--frame = (uint32_t)program;
+    kept[task] = (uint32_t)(frame - 8);
+}
+
+void main(void)
+{
+    gate(0x20, timer, FOR_KERNEL);
+    make(0, first);
+    make(1, second);
+    begin(END(stacks[0]));
+    tick();
+    __asm__ volatile("mov %0, %%ds\n mov %0, %%es\n mov %1, %%esp\n popa\n iret" : : "r"(USER_DATA), "r"(kept[0]) : "memory");
+}
+#endif

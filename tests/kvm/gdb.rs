@@ -1,0 +1,228 @@
+//! gdb itself, driven by scripts.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use tests::binary::started;
+use tests::{compiled_to_debug, esp0};
+
+/// A guest that waits for gdb.
+struct Debugged {
+    esp0: Child,
+    errors: BufReader<std::process::ChildStderr>,
+    address: String,
+}
+
+impl Debugged {
+    fn start(arguments: &[&str]) -> Self {
+        let mut all = vec!["run", "-q"];
+        all.extend(arguments);
+        all.extend(["--gdb", "127.0.0.1:0"]);
+        let mut esp0 = started(&all);
+        let mut errors = BufReader::new(esp0.stderr.take().expect("it is a pipe"));
+        let mut line = String::new();
+        errors.read_line(&mut line).expect("it says where it waits");
+        let address = line.trim().rsplit(' ').next().unwrap_or_default().to_owned();
+        assert!(line.contains("target remote"), "{line}");
+        Debugged { esp0, errors, address }
+    }
+
+    /// What gdb says to these commands; none, with the reason printed, if there is no gdb.
+    fn gdb(&self, kernel: &Path, commands: &str) -> Option<String> {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let init = esp0(&["gdbinit", &kernel.display().to_string(), "--gdb", &self.address]);
+        init.assert_status(0);
+        let script = folder.path().join("script");
+        std::fs::write(&script, init.stdout + commands).expect("it can be written");
+        let mut gdb = Command::new("gdb");
+        gdb.args(["-nx", "-batch", "-ex", "set confirm off", "-ex", "set width 0"]);
+        gdb.args(["-ex", "set height 0", "-x"]).arg(&script);
+        match gdb.stdin(Stdio::null()).output() {
+            Ok(output) => {
+                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                Some(text(&output.stdout) + &text(&output.stderr))
+            }
+            Err(error) => {
+                println!("skipped: gdb cannot be started ({error})");
+                None
+            }
+        }
+    }
+
+    /// What esp0 printed, and its status; what it complained about.
+    fn end(mut self) -> (Option<i32>, String, String) {
+        let (mut out, mut errors) = (String::new(), String::new());
+        if let Some(mut stdout) = self.esp0.stdout.take() {
+            let _ = stdout.read_to_string(&mut out);
+        }
+        let _ = self.errors.read_to_string(&mut errors);
+        (self.esp0.wait().ok().and_then(|status| status.code()), out, errors)
+    }
+
+    fn kill(mut self) {
+        let _ = self.esp0.kill();
+        let _ = self.esp0.wait();
+    }
+}
+
+/// Each of `parts` stands in `text`, one behind the other.
+#[track_caller]
+fn follow(text: &str, parts: &[&str]) {
+    let mut rest = text;
+    for part in parts {
+        let Some(at) = rest.find(part) else {
+            panic!("{part:?} is not, or not there, in\n{text}");
+        };
+        rest = &rest[at + part.len()..];
+    }
+}
+
+/// The kernel of the walk, in a file.
+fn walk() -> Option<(tempfile::TempDir, std::path::PathBuf)> {
+    let bytes = compiled_to_debug("walk", "FORGETS")?;
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let path = folder.path().join("walk.elf");
+    std::fs::write(&path, bytes).expect("it can be written");
+    Some((folder, path))
+}
+
+/// The commands in docs/gdb.md that lead from the finding to the line.
+fn walk_in_the_manual() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/gdb.md");
+    let text = std::fs::read_to_string(path).expect("the manual is there");
+    let blocks = text.split("```gdb\n").skip(1);
+    blocks.filter_map(|rest| rest.split("```").next()).collect()
+}
+
+#[test]
+fn the_walk_of_the_manual_leads_from_the_finding_to_the_line() {
+    let Some((_folder, kernel)) = walk() else { return };
+    let debugged = Debugged::start(&[&kernel.display().to_string()]);
+    let Some(text) = debugged.gdb(&kernel, &walk_in_the_manual()) else {
+        return debugged.kill();
+    };
+    follow(
+        &text,
+        &[
+            "the guest stops at findings",
+            "SIGTRAP",
+            "timer",
+            "of which something was found",
+            "SS0:ESP0  0010:",
+            "was written by",
+            "switch_task",
+            "walk.c",
+            "in ring 0, after #1",
+            "Old value",
+            "task_state[1] = END(stacks[1])",
+            "$1 = 1",
+            "switch_task (esp=",
+            "$2 = 1",
+            "if (now == 1)",
+            "$3 = 0",
+            "return kept[now]",
+        ],
+    );
+    let (status, out, _) = debugged.end();
+    assert_eq!(status, Some(1), "{out}");
+    assert!(out.contains("entered on the stack of suspended task 2"), "{out}");
+}
+
+#[test]
+fn a_handler_is_stopped_in_its_frame_read_and_its_iret_stepped_through() {
+    let Some((_folder, kernel)) = walk() else { return };
+    let debugged = Debugged::start(&[&kernel.display().to_string()]);
+    let commands = "break timer\ncontinue\nprintf \"frame %x %x\\n\", ((unsigned *)$esp)[1], ((unsigned *)$esp)[4]\n\
+        p/x $cr0\np $cpl\ndelete\nwhile *(unsigned char *)$eip != 0xcf\nstepi\nend\nx/i $eip\nstepi\np $cpl\n\
+        reverse-stepi\np $cpl\nx/i $eip\nmonitor phys 0x100000 4\nmonitor gdt\nmonitor idt\nmonitor stacks\n\
+        monitor tasks\nmonitor why\nmonitor status\nmonitor nonsense\nkill\n";
+    let Some(text) = debugged.gdb(&kernel, commands) else { return debugged.kill() };
+    follow(
+        &text,
+        &[
+            "Breakpoint 1, ",
+            "frame 1b 23",
+            "$1 = 0x11",
+            "$2 = 0",
+            "iret",
+            "$3 = 3",
+            "$4 = 0",
+            "iret",
+            "00100000  02 b0 ad 1b",
+            "0008  00cf9a000000ffff",
+            "20  interrupt gate",
+            "task 1",
+            "#1 external 0x20",
+            "steps",
+            "after entry #1",
+            "there is no such command",
+        ],
+    );
+    assert!(!text.contains("hlt"), "no probe is to be seen:\n{text}");
+    debugged.end();
+}
+
+#[test]
+fn a_gdb_that_goes_away_or_talks_nonsense_does_not_lose_the_run() {
+    let Some((_folder, kernel)) = walk() else { return };
+    let debugged = Debugged::start(&[&kernel.display().to_string()]);
+    let connect = || {
+        let socket = TcpStream::connect(&debugged.address).expect("it listens");
+        socket.set_read_timeout(Some(Duration::from_secs(20))).expect("it is a socket");
+        socket
+    };
+    // Somebody who leaves at once, and some who talk nonsense.
+    drop(connect());
+    for nonsense in
+        [&b"GET / HTTP/1.1\r\n\r\n"[..], b"$zz#00", b"$m#zz$", &[0xff; 5000], b"$Z0,#ff"]
+    {
+        let mut socket = connect();
+        let _ = socket.write_all(nonsense);
+    }
+    // One that lets the guest run, and is gone.
+    let mut socket = connect();
+    socket.write_all(b"+$vCont;c#a8").expect("it is read");
+    drop(socket);
+    // One that asks for much and reads nothing, while another comes.
+    let mut slow = connect();
+    for _ in 0..500 {
+        if slow.write_all(b"$m100000,800#ee").is_err() {
+            break;
+        }
+    }
+    drop(slow);
+    let Some(text) = debugged.gdb(&kernel, "monitor status\nmonitor goto start\ndetach\n") else {
+        return debugged.kill();
+    };
+    assert!(text.contains("at 00100"), "{text}");
+    let (status, out, errors) = debugged.end();
+    assert_eq!(status, Some(1), "{out}{errors}");
+    assert!(out.contains("findings=1"), "the whole run is judged:\n{out}");
+}
+
+#[test]
+fn a_guest_that_never_leaves_is_interrupted() {
+    let Some((_folder, kernel)) = walk() else { return };
+    let debugged = Debugged::start(&[&kernel.display().to_string()]);
+    let mut socket = TcpStream::connect(&debugged.address).expect("it listens");
+    socket.set_read_timeout(Some(Duration::from_secs(60))).expect("it is a socket");
+    // The kernel's end is a loop over HLT; with a breakpoint nowhere it comes to its end.
+    socket.write_all(b"+$c#63").expect("it is read");
+    socket.write_all(&[3]).expect("it is read");
+    let mut answer = Vec::new();
+    let mut byte = [0];
+    while socket.read(&mut byte).is_ok_and(|count| count == 1) {
+        answer.push(byte[0]);
+        if answer.contains(&b'#') {
+            break;
+        }
+    }
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    assert!(
+        answer.contains("S02") || answer.contains("T02") || answer.contains("replaylog"),
+        "{answer}"
+    );
+    debugged.kill();
+}

@@ -1,0 +1,240 @@
+//! A run that is gone through backwards is the same run.
+
+use esp0::machine::{LinearMemory, Paging};
+use esp0::run::{Event, Run};
+use esp0::timeline::{Came, Company, Hit, Place, Remark, Sought, Timeline, Watched};
+use ia32::{Eflags, State};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+use tests::Experiment;
+
+/// All runs from one machine together.
+const PATIENCE: Duration = Duration::from_secs(900);
+/// Where kernel and programs lie, in physical memory.
+const LOOKED_AT: u32 = 1 << 20;
+/// So much of that is looked at where an event is, and so much of the stack at each instruction.
+const AT_EVENTS: usize = 1 << 20;
+const AT_STEPS: usize = 256;
+
+/// Nobody.
+struct Alone;
+
+impl Company for Alone {
+    type Memory = ();
+
+    fn memory(&self) {}
+
+    fn put_back(&mut self, (): &()) {}
+
+    fn told(&mut self, _: &mut Run, _: &Event, _: bool) -> Remark {
+        Remark::default()
+    }
+}
+
+/// What a guest can tell of where it is: registers, time, what lies at ESP, and where an event is more of memory,
+/// without probes.
+fn seen(run: &mut Run, at_event: bool) -> (State, u64, u64) {
+    let mut state = run.state();
+    state.eflags = state.eflags.without(Eflags::RF);
+    // Busy: it is taken out of a state that is set on AMD's processors, and comes back with the next exit.
+    state.tr.attributes |= 2;
+    let mut bytes = vec![0; if at_event { AT_EVENTS } else { AT_STEPS }];
+    if at_event {
+        let linear = LinearMemory { memory: &run.machine().memory, paging: Paging::default() };
+        run.probes().read_code(&linear, LOOKED_AT, &mut bytes);
+    } else {
+        run.machine().linear().read_some(state.general.esp, &mut bytes);
+    }
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    (state, run.time(), hasher.finish())
+}
+
+/// Numbers that look random, the same each time.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound.max(1)
+    }
+}
+
+/// Goes forwards freely and notes what is seen at each event; then goes to events in any order, and from each some
+/// instructions forwards and back.
+#[track_caller]
+fn is_the_same_run(experiment: &Experiment, events: u64, turns: u64) {
+    let mut run = experiment.start();
+    let mut timeline = Timeline::new(&mut run, &Alone, 64 << 20).expect("KVM gives its state");
+    let mut noted = vec![seen(&mut run, true)];
+    while timeline.event() < events {
+        match timeline.turn(&mut run, &mut Alone).expect("KVM runs the guest") {
+            Came::Event(_) => noted.push(seen(&mut run, true)),
+            Came::End => break,
+            _ => {}
+        }
+    }
+    let last = noted.len() as u64 - 1;
+    assert!(last > 10, "only {last} events");
+    let mut numbers = Numbers(events);
+    for turn in 0..turns {
+        let event = numbers.below(last);
+        let place = Place { event, step: 0 };
+        assert!(timeline.go_to(&mut run, &mut Alone, place).expect("KVM takes its state"));
+        assert_eq!(
+            seen(&mut run, true),
+            noted[event as usize],
+            "event {event} of {last}, turn {turn}"
+        );
+        // Forwards by instructions, over the next event or two, and back by as many.
+        let mut way = vec![seen(&mut run, false)];
+        for _ in 0..=numbers.below(40) {
+            let before = timeline.event();
+            loop {
+                let came = timeline.step(&mut run, &mut Alone).expect("KVM steps the guest");
+                let now = seen(&mut run, false);
+                if timeline.event() > before
+                    && let Some(noted) = noted.get(timeline.event() as usize)
+                {
+                    let now = seen(&mut run, true);
+                    assert_eq!(now, *noted, "stepped to event {} of {last}", timeline.event());
+                }
+                if way.last() != Some(&now) {
+                    way.push(now);
+                    break;
+                }
+                if matches!(came, Came::Executed | Came::End) {
+                    break;
+                }
+            }
+        }
+        while let Some(expected) = way.pop() {
+            assert_eq!(
+                seen(&mut run, false),
+                expected,
+                "back from event {event}, {} to go",
+                way.len()
+            );
+            let went = timeline.step_back(&mut run, &mut Alone).expect("KVM takes its state");
+            assert!(went || way.is_empty(), "no way back with {} to go", way.len());
+        }
+    }
+}
+
+#[test]
+#[ignore = "takes many minutes where the processor is a model"]
+fn the_microkernel_is_the_same_backwards() {
+    let experiment = Experiment::with_programs(&["compute 3", "sleeper 2", "fault"]);
+    is_the_same_run(&experiment.timeout(PATIENCE), 120, 6);
+}
+
+#[test]
+#[ignore = "takes many minutes where the processor is a model"]
+fn a_kernel_in_the_manner_of_linux_is_the_same_backwards() {
+    is_the_same_run(&Experiment::with_guest("classic").timeout(PATIENCE), 60, 4);
+}
+
+#[test]
+#[ignore = "takes many minutes where the processor is a model"]
+fn a_kernel_without_no_ops_is_the_same_backwards() {
+    is_the_same_run(&Experiment::with_guest("broken-plain").timeout(PATIENCE), 40, 4);
+}
+
+#[test]
+fn addresses_are_come_back_to_as_often_as_they_were_passed() {
+    let mut run = Experiment::with_guest("broken-plain").timeout(PATIENCE).start();
+    let mut timeline = Timeline::new(&mut run, &Alone, 64 << 20).expect("KVM gives its state");
+    let mut handlers = Vec::new();
+    while handlers.len() < 8 {
+        match timeline.turn(&mut run, &mut Alone).expect("KVM runs the guest") {
+            Came::Event(noted) if noted.entry.is_some() => {
+                handlers.push(run.state().instruction_address());
+            }
+            Came::End => break,
+            _ => {}
+        }
+    }
+    let address = *handlers.last().expect("it is entered");
+    let passed = handlers.iter().filter(|handler| **handler == address).count();
+    let addresses = [address];
+    let sought = Sought { addresses: &addresses, watched: &[], events: &|_| false };
+    let mut hits = 0;
+    while timeline.back_to(&mut run, &mut Alone, &sought).expect("KVM runs the guest")
+        == Hit::Address
+    {
+        assert_eq!(run.state().instruction_address(), address);
+        hits += 1;
+    }
+    // The one where the search begins is none.
+    assert_eq!(hits, passed - 1);
+    assert_eq!(timeline.place(), Some(Place { event: 0, step: 0 }));
+}
+
+#[test]
+fn the_writer_of_a_word_is_come_back_to() {
+    let mut run = Experiment::with_guest("broken").timeout(PATIENCE).start();
+    let mut timeline = Timeline::new(&mut run, &Alone, 64 << 20).expect("KVM gives its state");
+    while timeline.event() < 6 {
+        timeline.turn(&mut run, &mut Alone).expect("KVM runs the guest");
+    }
+    let state = run.state();
+    let esp0 = state.tr.base.wrapping_add(4);
+    let physical = run.machine().linear().paging.translate(&run.machine().memory, esp0);
+    let word = Watched { physical: physical.expect("the TSS is mapped"), length: 4, address: esp0 };
+    let now = word.value(&run);
+    assert_ne!(now, 0);
+    let words = [word];
+    let sought = Sought { addresses: &[], watched: &words, events: &|_| false };
+    let hit = timeline.back_to(&mut run, &mut Alone, &sought).expect("KVM runs the guest");
+    assert_eq!(hit, Hit::Watched(word));
+    assert_ne!(word.value(&run), now, "it is about to be written");
+    assert!(matches!(timeline.step(&mut run, &mut Alone), Ok(Came::Executed)));
+    assert_eq!(word.value(&run), now);
+}
+
+/// `cargo test -p tests --test kvm going_back_costs -- --ignored --nocapture`
+#[test]
+#[ignore = "prints figures"]
+fn going_back_costs_so_much() {
+    use std::time::Instant;
+    let mut run = Experiment::with_guest("micro").timeout(PATIENCE).start();
+    let mut timeline = Timeline::new(&mut run, &Alone, 64 << 20).expect("KVM gives its state");
+    let begun = Instant::now();
+    while !matches!(timeline.turn(&mut run, &mut Alone).expect("KVM runs the guest"), Came::End) {}
+    let (kept, bytes) = timeline.kept();
+    println!(
+        "{} events in {:?}; {kept} checkpoints, {bytes} bytes",
+        timeline.event(),
+        begun.elapsed()
+    );
+    for event in [timeline.event() - 20, timeline.event() / 2] {
+        let begun = Instant::now();
+        timeline
+            .go_to(&mut run, &mut Alone, Place { event, step: 0 })
+            .expect("KVM takes its state");
+        println!("to event {event}: {:?}", begun.elapsed());
+        for _ in 0..6 {
+            let begun = Instant::now();
+            timeline.step_back(&mut run, &mut Alone).expect("KVM takes its state");
+            println!("  one instruction back, to {:?}: {:?}", timeline.place(), begun.elapsed());
+        }
+    }
+    for page in 0..100_u64 {
+        run.write_physical((8 << 20) + page * 4096, &[1]).expect("it is RAM");
+    }
+    let begun = Instant::now();
+    let checkpoint = run.checkpoint().expect("KVM gives its state");
+    println!("a checkpoint with 100 pages touched: {:?}", begun.elapsed());
+    for page in 0..100_u64 {
+        run.write_physical((8 << 20) + page * 4096, &[2]).expect("it is RAM");
+    }
+    let begun = Instant::now();
+    run.restore(&checkpoint).expect("KVM takes its state");
+    println!("put back, 100 pages touched since: {:?}", begun.elapsed());
+    let begun = Instant::now();
+    for _ in 0..20 {
+        timeline.step(&mut run, &mut Alone).expect("KVM steps the guest");
+    }
+    println!("20 instructions: {:?}", begun.elapsed());
+}

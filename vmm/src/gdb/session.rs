@@ -1,0 +1,393 @@
+//! Going on and going back, and why the guest stopped.
+
+use super::Beside;
+use super::socket::Line;
+use crate::check::{History, Judge, Sink};
+use crate::entry::Entry;
+use crate::machine::MachineError;
+use crate::run::{Event, Run};
+use crate::symbols::Symbols;
+use crate::timeline::{Came, Company, Hit, Noted, Place, Remark, Sought, Timeline, Watched};
+use crate::trace::Report;
+use gdbstub::common::Signal;
+use gdbstub::stub::SingleThreadStopReason;
+use gdbstub::target::ext::base::reverse_exec::ReplayLogPosition;
+use gdbstub::target::ext::breakpoints::WatchKind;
+use ia32::Vector;
+use std::collections::BTreeSet;
+use std::io::Write;
+
+pub(super) type Reason = SingleThreadStopReason<u32>;
+
+/// What gdb asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    Continue,
+    Step,
+    ContinueBack,
+    StepBack,
+}
+
+/// Events at which the guest is to stop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct StopOn {
+    pub(super) findings: bool,
+    /// Entries; of one vector, if it is named.
+    pub(super) entries: Option<Option<Vector>>,
+    pub(super) switches: bool,
+}
+
+impl StopOn {
+    fn wants(&self, noted: &Noted) -> bool {
+        let entry = self
+            .entries
+            .zip(noted.entry)
+            .is_some_and(|(wanted, (_, vector))| wanted.is_none_or(|wanted| wanted == vector));
+        entry || (self.findings && noted.remark.found) || (self.switches && noted.remark.switched)
+    }
+}
+
+/// A debugged run.
+pub(super) struct Session<'a, W: Write> {
+    run: &'a mut Run,
+    judge: &'a mut Judge,
+    report: &'a mut Report<W>,
+    timeline: Timeline<()>,
+    pub(super) symbols: &'a Symbols,
+    pub(super) breakpoints: BTreeSet<u32>,
+    pub(super) watched: BTreeSet<Watched>,
+    pub(super) stop_on: StopOn,
+    wish: Wish,
+    /// The wish has not been begun.
+    fresh: bool,
+    /// Why the guest stopped last, in words.
+    why: String,
+}
+
+/// What goes along with the run: the report, and gdb, who may call meanwhile.
+pub(super) struct Along<'s, W: Write> {
+    judge: &'s mut Judge,
+    report: &'s mut Report<W>,
+    line: Option<&'s Line<'s>>,
+    /// The entry that was told last.
+    pub(super) entry: Option<Entry>,
+}
+
+impl<W: Write> Company for Along<'_, W> {
+    type Memory = ();
+
+    fn memory(&self) {}
+
+    fn put_back(&mut self, (): &()) {}
+
+    fn told(&mut self, run: &mut Run, event: &Event, new: bool) -> Remark {
+        if let Event::Entry(entry) = event {
+            self.entry = Some(entry.clone());
+        }
+        if !new {
+            return Remark::default();
+        }
+        // The end is told when the run is over.
+        if matches!(event, Event::End(_)) {
+            return Remark::default();
+        }
+        let before = (self.judge.tally().findings, self.judge.history().last_switch());
+        let judged = self.judge.judge(run.machine(), event.clone());
+        self.report.take(run.machine(), &judged);
+        Remark {
+            found: self.judge.tally().findings != before.0,
+            switched: self.judge.history().last_switch() != before.1
+                || matches!(event, Event::Switch(_)),
+        }
+    }
+
+    fn gives_up(&mut self) -> bool {
+        self.line.is_some_and(Line::calls)
+    }
+}
+
+impl<'a, W: Write> Session<'a, W> {
+    pub(super) fn new(
+        run: &'a mut Run,
+        report: &'a mut Report<W>,
+        symbols: &'a Symbols,
+    ) -> Result<Self, MachineError> {
+        let timeline =
+            Timeline::new(run, &Along { report, line: None, entry: None }, super::MEMORY)?;
+        Ok(Session {
+            run,
+            report,
+            timeline,
+            symbols,
+            breakpoints: BTreeSet::new(),
+            watched: BTreeSet::new(),
+            stop_on: StopOn::default(),
+            wish: Wish::Continue,
+            fresh: false,
+            why: "the guest has not begun".into(),
+        })
+    }
+
+    /// Another gdb has come: what the last one had set is gone.
+    pub(super) fn begin(&mut self) {
+        self.breakpoints.clear();
+        self.watched.clear();
+        self.stop_on = StopOn::default();
+    }
+
+    pub(super) fn run(&mut self) -> &mut Run {
+        self.run
+    }
+
+    pub(super) fn run_now(&self) -> &Run {
+        self.run
+    }
+
+    pub(super) fn report(&self) -> &Report<W> {
+        self.report
+    }
+
+    pub(super) fn history(&self) -> &History {
+        self.judge.history()
+    }
+
+    pub(super) fn timeline(&self) -> &Timeline<()> {
+        &self.timeline
+    }
+
+    pub(super) fn why(&self) -> &str {
+        &self.why
+    }
+
+    /// The run and its places, and what goes along.
+    pub(super) fn parts<'s>(
+        &'s mut self,
+        line: Option<&'s Line<'s>>,
+    ) -> (&'s mut Run, &'s mut Timeline<()>, Along<'s, W>) {
+        let along = Along { judge: self.judge, report: self.report, line, entry: None };
+        (self.run, &mut self.timeline, along)
+    }
+
+    /// The farthest place that was come to.
+    pub(super) fn reach_the_end(&mut self) -> Result<(), MachineError> {
+        let (run, timeline, mut along) = self.parts(None);
+        timeline.go_to_the_end(run, &mut along)
+    }
+
+    /// The guest has been changed at the farthest place.
+    pub(super) fn changed(&mut self) -> Result<(), MachineError> {
+        let (run, timeline, along) = self.parts(None);
+        timeline.begin_anew(run, &along)
+    }
+
+    pub(super) fn wish(&mut self, wish: Wish) {
+        self.wish = wish;
+        self.fresh = true;
+    }
+
+    /// gdb called while the guest ran.
+    pub(super) fn interrupt(&mut self) {
+        self.why = "gdb asked for it".into();
+    }
+
+    /// Goes on with what gdb wished for; none if gdb calls before it is done.
+    pub(super) fn go_on(&mut self, line: &Line<'_>) -> Result<Option<Reason>, MachineError> {
+        let fresh = std::mem::take(&mut self.fresh);
+        match self.wish {
+            Wish::Step => self.step(line),
+            Wish::Continue => self.go(line, fresh),
+            Wish::StepBack => self.step_back(line),
+            Wish::ContinueBack => self.go_back(line),
+        }
+    }
+
+    fn at_end(&mut self) -> Reason {
+        self.why = "the guest has ended".into();
+        SingleThreadStopReason::ReplayLog { tid: None, pos: ReplayLogPosition::End }
+    }
+
+    fn at_beginning(&mut self) -> Reason {
+        self.why = "going back ends here".into();
+        SingleThreadStopReason::ReplayLog { tid: None, pos: ReplayLogPosition::Begin }
+    }
+
+    /// The guest stands where it is to stop, by an event that has just come or by where it is.
+    fn stops_for(&mut self, came: &Came) -> Option<Reason> {
+        match came {
+            Came::Event(noted) if self.stop_on.wants(noted) => {
+                self.why = describe(noted);
+                Some(SingleThreadStopReason::Signal(Signal::SIGTRAP))
+            }
+            Came::Switch if self.stop_on.switches => {
+                self.why = "a task switch by hardware".into();
+                Some(SingleThreadStopReason::Signal(Signal::SIGTRAP))
+            }
+            Came::End => Some(self.at_end()),
+            _ => None,
+        }
+    }
+
+    fn at_breakpoint(&mut self) -> Option<Reason> {
+        let at = self.run.state().instruction_address();
+        self.breakpoints.contains(&at).then(|| {
+            self.why = "a breakpoint".into();
+            SingleThreadStopReason::HwBreak(())
+        })
+    }
+
+    fn values(&self) -> Vec<u64> {
+        self.watched.iter().map(|word| word.value(self.run)).collect()
+    }
+
+    /// What has changed since its values were these.
+    fn changed_since(&mut self, before: &[u64]) -> Option<Reason> {
+        let now = self.values();
+        let word = self.watched.iter().zip(before.iter().zip(&now)).find(|(_, (b, n))| b != n);
+        let word = *word?.0;
+        Some(self.watch(word))
+    }
+
+    fn watch(&mut self, word: Watched) -> Reason {
+        self.why = format!("a watched word, {:08x}", word.address);
+        SingleThreadStopReason::Watch { tid: (), kind: WatchKind::Write, addr: word.address }
+    }
+
+    /// One instruction; none if gdb called before.
+    fn one(&mut self, line: &Line<'_>) -> Result<Option<Came>, MachineError> {
+        let before = self.run.boundary();
+        loop {
+            let (run, timeline, mut along) = self.parts(None);
+            let came = timeline.step(run, &mut along)?;
+            let stays = matches!(came, Came::Nothing) || self.run.boundary() == before;
+            if matches!(came, Came::Executed | Came::End) || !stays {
+                return Ok(Some(came));
+            }
+            if let Came::Event(noted) = &came
+                && self.stop_on.wants(noted)
+            {
+                return Ok(Some(came));
+            }
+            if line.calls() {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn step(&mut self, line: &Line<'_>) -> Result<Option<Reason>, MachineError> {
+        let before = self.values();
+        let Some(came) = self.one(line)? else { return Ok(None) };
+        if let Some(reason) = self.stops_for(&came) {
+            return Ok(Some(reason));
+        }
+        let watched = self.changed_since(&before);
+        Ok(Some(watched.unwrap_or_else(|| {
+            self.why = "one instruction was executed".into();
+            SingleThreadStopReason::DoneStep
+        })))
+    }
+
+    /// Goes on: by one instruction first, so that a breakpoint here is left, then freely, or by single instructions
+    /// where something is watched.
+    fn go(&mut self, line: &Line<'_>, fresh: bool) -> Result<Option<Reason>, MachineError> {
+        let freely = self.watched.is_empty();
+        let mut stepping = fresh || !freely;
+        if !stepping && !self.ask(true)? {
+            stepping = true;
+        }
+        let mut first = fresh;
+        loop {
+            let reason = if stepping {
+                let before = self.values();
+                let Some(came) = self.one(line)? else { break };
+                let event = self.stops_for(&came);
+                let watched = event.or_else(|| self.changed_since(&before));
+                watched.or_else(|| self.at_breakpoint())
+            } else {
+                let (run, timeline, mut along) = self.parts(None);
+                let came = timeline.turn(run, &mut along)?;
+                match came {
+                    Came::Reached => self.at_breakpoint(),
+                    came => self.stops_for(&came),
+                }
+            };
+            if reason.is_some() {
+                self.ask(false)?;
+                return Ok(reason);
+            }
+            if std::mem::take(&mut first) && freely {
+                stepping = !self.ask(true)?;
+            }
+            if line.calls() {
+                break;
+            }
+        }
+        self.ask(false)?;
+        Ok(None)
+    }
+
+    /// Has the run stop at the breakpoints, or no more. False if it cannot stop at all of them.
+    fn ask(&mut self, on: bool) -> Result<bool, MachineError> {
+        for address in &self.breakpoints {
+            match self.run.stop_at(*address, on) {
+                Ok(()) => {}
+                Err(MachineError::Missing(_)) if on => {
+                    self.ask(false)?;
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    fn step_back(&mut self, line: &Line<'_>) -> Result<Option<Reason>, MachineError> {
+        let (run, timeline, mut along) = self.parts(Some(line));
+        if timeline.step_back(run, &mut along)? {
+            self.why = "one instruction was taken back".into();
+            return Ok(Some(SingleThreadStopReason::DoneStep));
+        }
+        Ok(if line.calls() { None } else { Some(self.at_beginning()) })
+    }
+
+    fn go_back(&mut self, line: &Line<'_>) -> Result<Option<Reason>, MachineError> {
+        let addresses: Vec<u32> = self.breakpoints.iter().copied().collect();
+        let watched: Vec<Watched> = self.watched.iter().copied().collect();
+        let stop_on = self.stop_on;
+        let events = move |noted: &Noted| stop_on.wants(noted);
+        let sought = Sought { addresses: &addresses, watched: &watched, events: &events };
+        let (run, timeline, mut along) = self.parts(Some(line));
+        Ok(match timeline.back_to(run, &mut along, &sought)? {
+            Hit::Address => self.at_breakpoint(),
+            Hit::Watched(word) => Some(self.watch(word)),
+            Hit::Event => {
+                let number = self.timeline.event() - self.timeline.first_event();
+                let noted = self.timeline.log().get((number as usize).wrapping_sub(1));
+                self.why = noted.map_or(String::new(), describe);
+                Some(SingleThreadStopReason::Signal(Signal::SIGTRAP))
+            }
+            Hit::Beginning => Some(self.at_beginning()),
+            Hit::GivenUp => None,
+        })
+    }
+
+    /// Goes to a place that has been.
+    pub(super) fn go_to(&mut self, line: &Line<'_>, place: Place) -> Result<bool, MachineError> {
+        let (run, timeline, mut along) = self.parts(Some(line));
+        timeline.go_to(run, &mut along, place)
+    }
+}
+
+/// An event, in words.
+fn describe(noted: &Noted) -> String {
+    let mut text = match noted.entry {
+        Some((sequence, vector)) => format!("entry #{sequence} by {vector}"),
+        None => "an event".into(),
+    };
+    if noted.remark.found {
+        text += ", of which something was found";
+    }
+    if noted.remark.switched {
+        text += ", another task runs";
+    }
+    text
+}

@@ -1,0 +1,173 @@
+//! Backwards with a guest, for one that was set up to be [`reversible`](super::Setup::reversible).
+
+use super::{Checkpoint, Guest, GuestError, Judged, Known};
+use crate::run::{Event, Run};
+use crate::timeline::{Came, Company, Hit, Place, Remark, Sought, Timeline, Watched};
+use crate::writer::Writer;
+
+/// Bytes that checkpoints may hold beside one image of memory.
+const MEMORY: u64 = 128 << 20;
+
+const NOT_REVERSIBLE: GuestError =
+    GuestError::Contradiction("a guest that is to be gone back with is set up by `reversible`");
+
+/// What has been seen, and what came last.
+struct Along<'a> {
+    known: &'a mut Known,
+    last: Option<Judged>,
+}
+
+impl<'a> Along<'a> {
+    fn new(known: &'a mut Known) -> Self {
+        Along { known, last: None }
+    }
+}
+
+impl Company for Along<'_> {
+    type Memory = Known;
+
+    fn memory(&self) -> Known {
+        self.known.clone()
+    }
+
+    fn put_back(&mut self, memory: &Known) {
+        *self.known = memory.clone();
+    }
+
+    fn told(&mut self, run: &mut Run, event: &Event, _: bool) -> Remark {
+        let before = self.known.findings.len();
+        self.last = self.known.take(run, event.clone());
+        Remark { found: self.known.findings.len() > before, switched: false }
+    }
+}
+
+impl Guest {
+    /// What the guest does from now on can be gone back to.
+    pub(super) fn remember(&mut self) -> Result<(), GuestError> {
+        let along = Along::new(&mut self.known);
+        self.timeline = Some(Timeline::new(&mut self.run, &along, MEMORY)?);
+        Ok(())
+    }
+
+    /// The guest has been changed: what was before is gone.
+    pub(super) fn remember_from_here(&mut self) -> Result<(), GuestError> {
+        if let Some(timeline) = &mut self.timeline {
+            timeline.begin_anew(&mut self.run, &Along::new(&mut self.known))?;
+        }
+        Ok(())
+    }
+
+    /// Puts a guest back that can be gone back with; false if the checkpoint is of another past.
+    pub(super) fn restore_remembered(
+        &mut self,
+        checkpoint: &Checkpoint,
+    ) -> Result<bool, GuestError> {
+        let (Some(timeline), Some(mark)) = (&mut self.timeline, checkpoint.mark) else {
+            return Ok(false);
+        };
+        let along = Along::new(&mut self.known);
+        if !timeline.restore(&mut self.run, &along, &checkpoint.run, mark)? {
+            return Ok(false);
+        }
+        self.known = checkpoint.known.clone();
+        Ok(true)
+    }
+
+    pub(super) fn next_remembered(&mut self) -> Result<Judged, GuestError> {
+        let Some(timeline) = &mut self.timeline else { return Err(NOT_REVERSIBLE) };
+        let mut along = Along::new(&mut self.known);
+        loop {
+            let came = timeline.turn(&mut self.run, &mut along)?;
+            if let Some(judged) = along.last.take() {
+                return Ok(judged);
+            }
+            match (came, &along.known.end) {
+                (Came::Reached, _) => return Ok(Judged::Reached(Box::new(self.run.state()))),
+                (Came::End, Some(end)) => return Ok(Judged::End(end.clone())),
+                _ => {}
+            }
+        }
+    }
+
+    /// Goes on by one instruction; false if the guest has ended. Entries and returns on it are judged as they
+    /// are otherwise.
+    ///
+    /// # Errors
+    /// [`GuestError::Contradiction`] if the guest is not reversible; [`GuestError::Machine`] if KVM refuses
+    /// something.
+    pub fn step(&mut self) -> Result<bool, GuestError> {
+        let Some(timeline) = &mut self.timeline else { return Err(NOT_REVERSIBLE) };
+        let mut along = Along::new(&mut self.known);
+        let before = self.run.boundary();
+        loop {
+            match timeline.step(&mut self.run, &mut along)? {
+                Came::Executed => return Ok(true),
+                Came::End => return Ok(false),
+                _ if self.run.boundary() != before => return Ok(true),
+                _ => {}
+            }
+        }
+    }
+
+    /// Goes back by one instruction, or to before the event that has just come; false in front of the first
+    /// instruction, or where the guest was changed last. What is known is what was known there.
+    ///
+    /// # Errors
+    /// As [`Guest::step`].
+    pub fn step_back(&mut self) -> Result<bool, GuestError> {
+        let Some(timeline) = &mut self.timeline else { return Err(NOT_REVERSIBLE) };
+        Ok(timeline.step_back(&mut self.run, &mut Along::new(&mut self.known))?)
+    }
+
+    /// Who wrote the word at a linear address last, as the paging of the moment maps it; none if nobody did since
+    /// the first instruction, or since the guest was changed last. The guest stays where it is.
+    ///
+    /// # Errors
+    /// As [`Guest::step`], and [`GuestError::NoMemory`] if the word is not mapped.
+    pub fn who_wrote(&mut self, address: u32) -> Result<Option<Writer>, GuestError> {
+        let linear = self.run.machine().linear();
+        let physical = linear.paging.translate(linear.memory, address);
+        let physical = physical.ok_or(GuestError::NoMemory(address.into()))?;
+        let word = Watched { physical, length: 4, address };
+        let here = self.checkpoint()?;
+        let Some(timeline) = &mut self.timeline else { return Err(NOT_REVERSIBLE) };
+        let mut along = Along::new(&mut self.known);
+        let sought = Sought { addresses: &[], watched: &[word], events: &|_| false };
+        let hit = timeline.back_to(&mut self.run, &mut along, &sought)?;
+        let writer = match hit {
+            Hit::Watched(_) => Some(self.writer(word)?),
+            _ => None,
+        };
+        self.restore(&here)?;
+        Ok(writer)
+    }
+
+    /// What changes `word` next.
+    fn writer(&mut self, word: Watched) -> Result<Writer, GuestError> {
+        let Some(timeline) = &mut self.timeline else { return Err(NOT_REVERSIBLE) };
+        let old = word.value(&self.run) as u32;
+        let before = self.run.state();
+        let mut code = [0; 15];
+        let linear = self.run.machine().linear();
+        let count = self.run.probes().read_code(&linear, before.instruction_address(), &mut code);
+        let Place { event, .. } = timeline.place().unwrap_or(Place { event: 0, step: 0 });
+        let mut along = Along::new(&mut self.known);
+        while word.value(&self.run) as u32 == old && !self.run.has_ended() {
+            timeline.step(&mut self.run, &mut along)?;
+        }
+        let last = (event - timeline.first_event()) as usize;
+        let entries =
+            timeline.log().iter().enumerate().filter_map(|(n, noted)| Some((n, noted.entry?)));
+        let after_entry = entries
+            .filter(|(n, _)| *n < last)
+            .max_by_key(|(n, _)| *n)
+            .map_or(0, |(_, (sequence, _))| sequence);
+        if timeline.event() > event
+            && let Some((entry, _)) = timeline.log().get(last).and_then(|noted| noted.entry)
+        {
+            return Ok(Writer::Push { entry, old });
+        }
+        let code = code[..count].to_vec();
+        Ok(Writer::Instruction { before: Box::new(before), code, after_entry, old })
+    }
+}

@@ -1,0 +1,452 @@
+//! Backwards: to a place, by one instruction, to the last place of some kind.
+//!
+//! The last place of some kind is looked for from checkpoint to checkpoint, the latest first: the way from one to the
+//! next is gone forwards, and the last hit on it is the one. Addresses and events are met in running freely; a watched
+//! word is looked at after each instruction.
+
+use super::{Came, Company, NEAR, Noted, Place, Timeline};
+use crate::machine::MachineError;
+use crate::run::{Boundary, Checkpoint, Run};
+
+/// Bytes that are watched, by physical address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Watched {
+    /// Where they lie.
+    pub physical: u64,
+    /// How many there are; 8 at most.
+    pub length: u8,
+    /// What whoever watches calls them by.
+    pub address: u32,
+}
+
+impl Watched {
+    /// What they are now; zero where there is no RAM.
+    pub fn value(&self, run: &Run) -> u64 {
+        let mut bytes = [0; 8];
+        let length = usize::from(self.length.min(8));
+        let _ = run.machine().memory.read(self.physical, &mut bytes[..length]);
+        u64::from_le_bytes(bytes)
+    }
+}
+
+/// What is looked for.
+pub struct Sought<'a> {
+    /// The guest is about to execute what lies at one of these linear addresses.
+    pub addresses: &'a [u32],
+    /// The next instruction, or the next event, changes one of these.
+    pub watched: &'a [Watched],
+    /// One of these events has come.
+    pub events: &'a dyn Fn(&Noted) -> bool,
+}
+
+/// What was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hit {
+    /// An address.
+    Address,
+    /// What changes next.
+    Watched(Watched),
+    /// An event.
+    Event,
+    /// Nothing, as far back as can be gone. The run is there.
+    Beginning,
+    /// Whoever went along has given up. The run is somewhere.
+    GivenUp,
+}
+
+/// Where something was found: by its number of instructions, or by how many times an address had been reached
+/// since the event.
+#[derive(Clone, Copy, Debug)]
+enum At {
+    Place(Place),
+    Reached { event: u64, times: u64 },
+}
+
+type Found = Option<(At, Hit)>;
+
+impl<M: Clone> Timeline<M> {
+    /// Before the run leaves the farthest place it is kept as it is there.
+    pub(super) fn leave(
+        &mut self,
+        run: &mut Run,
+        company: &impl Company<Memory = M>,
+    ) -> Result<(), MachineError> {
+        if self.ahead.is_none() {
+            self.farthest = self.here;
+            self.ahead = Some((run.checkpoint()?, company.memory()));
+        }
+        Ok(())
+    }
+
+    /// Puts the run to the last checkpoint before `place`; there is one.
+    fn put_back(
+        &mut self,
+        run: &mut Run,
+        company: &mut impl Company<Memory = M>,
+        place: Place,
+    ) -> Result<(), MachineError> {
+        self.leave(run, company)?;
+        if let Some(kept) = self.shelf.before(place) {
+            run.restore(&kept.state)?;
+            company.put_back(&kept.memory);
+            self.here = kept.here;
+        }
+        Ok(())
+    }
+
+    /// Goes to a place that has been. False if whoever goes along has given up on the way.
+    ///
+    /// # Errors
+    /// [`MachineError`] if KVM refuses something.
+    pub fn go_to(
+        &mut self,
+        run: &mut Run,
+        company: &mut impl Company<Memory = M>,
+        place: Place,
+    ) -> Result<bool, MachineError> {
+        let place = place.max(self.base);
+        let near = self.shelf.before(place).map(|kept| kept.place);
+        let on_the_way = self.here.place().filter(|here| *here <= place);
+        if on_the_way.is_none() || on_the_way < near {
+            self.put_back(run, company, place)?;
+        }
+        while self.here.event < place.event {
+            if matches!(self.turn(run, company)?, Came::End) || company.gives_up() {
+                return Ok(self.here.event == place.event);
+            }
+        }
+        while self.here.step.is_some_and(|step| step < place.step) {
+            if self.here.step.is_some_and(|step| step.is_multiple_of(NEAR)) {
+                self.keep_near(run, company)?;
+            }
+            if matches!(self.step(run, company)?, Came::End) || company.gives_up() {
+                return Ok(self.here.place() == Some(place));
+            }
+        }
+        Ok(true)
+    }
+
+    /// Goes to the farthest place that was ever come to.
+    ///
+    /// # Errors
+    /// [`MachineError`] if KVM refuses something.
+    pub fn go_to_the_end(
+        &mut self,
+        run: &mut Run,
+        company: &mut impl Company<Memory = M>,
+    ) -> Result<(), MachineError> {
+        if let Some((state, memory)) = self.ahead.take() {
+            run.restore(&state)?;
+            company.put_back(&memory);
+            self.here = self.farthest;
+        }
+        Ok(())
+    }
+
+    /// Counts the instructions since the last event, if that has not been done: the run stays where it is. False if
+    /// whoever goes along has given up; the run is somewhere before then.
+    ///
+    /// # Errors
+    /// [`MachineError`] if KVM refuses something.
+    pub fn count(
+        &mut self,
+        run: &mut Run,
+        company: &mut impl Company<Memory = M>,
+    ) -> Result<bool, MachineError> {
+        if self.here.step.is_some() {
+            return Ok(true);
+        }
+        let goal = run.checkpoint()?;
+        let at = run.boundary();
+        let end = self.here;
+        let at_the_end = self.ahead.is_none();
+        self.go_to(run, company, Place { event: end.event, step: 0 })?;
+        let arrived = self.step_until(run, company, &at, &goal)?;
+        if arrived && at_the_end {
+            self.farthest.step = self.here.step;
+            self.arrive();
+        }
+        Ok(arrived)
+    }
+
+    /// Steps until the run is at this boundary, with this memory.
+    fn step_until(
+        &mut self,
+        run: &mut Run,
+        company: &mut impl Company<Memory = M>,
+        at: &Boundary,
+        goal: &Checkpoint,
+    ) -> Result<bool, MachineError> {
+        let event = self.here.event;
+        loop {
+            if run.boundary() == *at && is_memory_of(run, goal)? {
+                return Ok(true);
+            }
+            if self.here.step.is_some_and(|step| step.is_multiple_of(NEAR)) {
+                self.keep_near(run, company)?;
+            }
+            let came = self.step(run, company)?;
+            if self.here.event != event || matches!(came, Came::End) || company.gives_up() {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Goes back by one instruction. False if there is nothing before, or whoever goes along has given up.
+    ///
+    /// # Errors
+    /// [`MachineError`] if KVM refuses something.
+    pub fn step_back(
+        &mut self,
+        run: &mut Run,
+        company: &mut impl Company<Memory = M>,
+    ) -> Result<bool, MachineError> {
+        if !self.count(run, company)? {
+            return Ok(false);
+        }
+        let from = run.boundary();
+        loop {
+            let Some(here) = self.here.place() else { return Ok(false) };
+            if here <= self.base {
+                return Ok(false);
+            }
+            if here.step > 0 {
+                return self.go_to(run, company, Place { step: here.step - 1, ..here });
+            }
+            let Some(last) = self.last_before(run, company, here.event)? else { return Ok(false) };
+            if !self.go_to(run, company, last)? {
+                return Ok(false);
+            }
+            // An event may come where the vCPU stands already.
+            if run.boundary() != from {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Goes to the last place before an event that has been; false if there is none, or whoever goes along has given
+    /// up.
+    ///
+    /// # Errors
+    /// [`MachineError`] if KVM refuses something.
+    pub fn go_before(
+        &mut self,
+        run: &mut Run,
+        company: &mut impl Company<Memory = M>,
+        event: u64,
+    ) -> Result<bool, MachineError> {
+        if event <= self.base.event {
+            return Ok(false);
+        }
+        match self.last_before(run, company, event)? {
+            Some(place) => self.go_to(run, company, place),
+            None => Ok(false),
+        }
+    }
+
+    /// The last place before an event.
+    fn last_before(
+        &mut self,
+        run: &mut Run,
+        company: &mut impl Company<Memory = M>,
+        event: u64,
+    ) -> Result<Option<Place>, MachineError> {
+        let first = Place { event: event - 1, step: 0 };
+        // From where it is close already, if it is.
+        let near = self.shelf.before(Place { event: event - 1, step: u64::MAX });
+        let from = near.map_or(first, |kept| kept.place.max(first));
+        if !self.go_to(run, company, from)? {
+            return Ok(None);
+        }
+        let mut last = from;
+        while self.here.event < event {
+            if let Some(place) = self.here.place() {
+                last = place;
+                if place.step.is_multiple_of(NEAR) {
+                    self.keep_near(run, company)?;
+                }
+            }
+            if company.gives_up() {
+                return Ok(None);
+            }
+            if matches!(self.step(run, company)?, Came::End) && self.here.event < event {
+                return Ok(None);
+            }
+        }
+        Ok(Some(last))
+    }
+
+    /// Goes back to the last place of a kind.
+    ///
+    /// # Errors
+    /// [`MachineError`] if KVM refuses something.
+    pub fn back_to(
+        &mut self,
+        run: &mut Run,
+        company: &mut impl Company<Memory = M>,
+        sought: &Sought<'_>,
+    ) -> Result<Hit, MachineError> {
+        if !self.count(run, company)? {
+            return Ok(Hit::GivenUp);
+        }
+        let Some(mut end) = self.here.place() else { return Ok(Hit::GivenUp) };
+        let origin = run.boundary();
+        while end > self.base {
+            let before = match end {
+                Place { event, step: 0 } => Place { event: event - 1, step: u64::MAX },
+                Place { event, step } => Place { event, step: step - 1 },
+            };
+            self.put_back(run, company, before)?;
+            let Some(start) = self.here.place() else { return Ok(Hit::GivenUp) };
+            let Some(found) = self.last_on_the_way(run, company, sought, end, &origin)? else {
+                return Ok(Hit::GivenUp);
+            };
+            if let Some((at, hit)) = found {
+                return Ok(if self.go_to_hit(run, company, sought, start, at)? {
+                    hit
+                } else {
+                    Hit::GivenUp
+                });
+            }
+            end = start;
+        }
+        self.put_back(run, company, self.base)?;
+        Ok(Hit::Beginning)
+    }
+
+    /// The last hit from here on, before `end`; none if whoever goes along has given up. What is where the search
+    /// began is none.
+    fn last_on_the_way(
+        &mut self,
+        run: &mut Run,
+        company: &mut impl Company<Memory = M>,
+        sought: &Sought<'_>,
+        end: Place,
+        origin: &Boundary,
+    ) -> Result<Option<Found>, MachineError> {
+        let mut found: Found = None;
+        let freely = sought.watched.is_empty() && asked(run, sought.addresses, true)?;
+        if freely {
+            let mut times = 0;
+            while self.here.event < end.event {
+                let came = self.turn(run, company)?;
+                match came {
+                    Came::Reached => {
+                        times += 1;
+                        if run.boundary() != *origin {
+                            let event = self.here.event;
+                            found = Some((At::Reached { event, times }, Hit::Address));
+                        }
+                    }
+                    Came::Event(noted) => {
+                        times = 0;
+                        if self.here.event < end.event || end.step > 0 {
+                            self.note_event(run, sought, &noted, origin, &mut found);
+                        }
+                    }
+                    Came::End => break,
+                    _ => {}
+                }
+                if company.gives_up() {
+                    asked(run, sought.addresses, false)?;
+                    return Ok(None);
+                }
+            }
+            asked(run, sought.addresses, false)?;
+        }
+        while let Some(here) = self.here.place().filter(|here| *here < end) {
+            let is_origin = run.boundary() == *origin;
+            if !is_origin && sought.addresses.contains(&run.state().instruction_address()) {
+                found = Some((At::Place(here), Hit::Address));
+            }
+            let before: Vec<u64> = sought.watched.iter().map(|word| word.value(run)).collect();
+            let came = self.step(run, company)?;
+            let mut values = sought.watched.iter().zip(&before);
+            if let Some((word, _)) = values.find(|(word, before)| word.value(run) != **before) {
+                found = Some((At::Place(here), Hit::Watched(*word)));
+            }
+            match came {
+                Came::Event(noted) if self.here.place().is_some_and(|here| here < end) => {
+                    self.note_event(run, sought, &noted, origin, &mut found);
+                }
+                Came::End => break,
+                _ => {}
+            }
+            if company.gives_up() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(found))
+    }
+
+    fn note_event(
+        &self,
+        run: &mut Run,
+        sought: &Sought<'_>,
+        noted: &Noted,
+        origin: &Boundary,
+        found: &mut Found,
+    ) {
+        let place = self.here.place().filter(|_| (sought.events)(noted));
+        if let Some(place) = place.filter(|_| run.boundary() != *origin) {
+            *found = Some((At::Place(place), Hit::Event));
+        }
+    }
+
+    fn go_to_hit(
+        &mut self,
+        run: &mut Run,
+        company: &mut impl Company<Memory = M>,
+        sought: &Sought<'_>,
+        start: Place,
+        at: At,
+    ) -> Result<bool, MachineError> {
+        let (event, times) = match at {
+            At::Place(place) => return self.go_to(run, company, place),
+            At::Reached { event, times } => (event, times),
+        };
+        self.put_back(run, company, start)?;
+        asked(run, sought.addresses, true)?;
+        let mut seen = 0;
+        let mut arrived = false;
+        while !arrived {
+            let before = self.here.event;
+            match self.turn(run, company)? {
+                Came::Reached if self.here.event == event => {
+                    seen += 1;
+                    arrived = seen == times;
+                }
+                Came::End => break,
+                _ if self.here.event != before => seen = 0,
+                _ => {}
+            }
+            if company.gives_up() {
+                break;
+            }
+        }
+        asked(run, sought.addresses, false)?;
+        Ok(arrived)
+    }
+}
+
+/// Has the run stop at these addresses, or no more. False if it cannot: then it does at none.
+fn asked(run: &mut Run, addresses: &[u32], on: bool) -> Result<bool, MachineError> {
+    for (index, address) in addresses.iter().enumerate() {
+        match run.stop_at(*address, on) {
+            Ok(()) => {}
+            Err(MachineError::Missing(_)) if on => {
+                for address in &addresses[..=index] {
+                    run.stop_at(*address, false)?;
+                }
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
+}
+
+/// Memory is that of the checkpoint.
+fn is_memory_of(run: &mut Run, goal: &Checkpoint) -> Result<bool, MachineError> {
+    Ok(run.checkpoint()?.has_memory_of(goal))
+}
