@@ -66,7 +66,8 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let gdb = options.gdb.as_deref().map(listen).transpose()?;
     let size = options.mem << 20;
     let firmware = drives.firmware.is_some();
-    let steps_it = options.exact || gdb.is_some() || options.clock.is_some_and(|clock| !clock.is_real());
+    let steps_it =
+        options.exact || gdb.is_some() || options.clock.is_some_and(|clock| !clock.is_real());
     if firmware && steps_it {
         return Err(Failure::Input(
             "what a BIOS boots runs on the real clock: --clock deterministic, --exact and --gdb are for kernels".into(),
