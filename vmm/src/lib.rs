@@ -25,6 +25,7 @@ pub mod guests;
 pub mod host;
 pub mod machine;
 pub mod probe;
+pub mod report;
 pub mod run;
 #[cfg(feature = "program")]
 pub mod sandbox;

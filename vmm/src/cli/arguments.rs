@@ -46,6 +46,11 @@ pub(super) enum Command {
         #[arg(short, long = "return")]
         returning: bool,
     },
+    /// Look at a trace
+    Trace {
+        #[command(subcommand)]
+        command: TraceCommand,
+    },
     /// Hold this KVM against the model of the architecture, with random cases
     #[command(
         after_help = "Exit status: 0 only named deviations; 1 mismatches; 2 usage or bad input; \
@@ -77,6 +82,18 @@ pub(super) enum Command {
         /// Which command
         #[arg(value_name = "COMMAND")]
         command: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TraceCommand {
+    /// Make a page of it that a browser shows
+    Report {
+        /// A trace that was written with --trace
+        trace: PathBuf,
+        /// The page
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
     },
 }
 
@@ -121,6 +138,10 @@ pub(super) struct RunOptions {
     /// Write every entry and return to this file, as JSON Lines
     #[arg(long, value_name = "FILE")]
     pub(super) trace: Option<PathBuf>,
+
+    /// Write a page of the run to this file, for a browser: findings, timeline, every entry with its stacks
+    #[arg(long, value_name = "FILE")]
+    pub(super) report: Option<PathBuf>,
 
     /// Write what the guest prints to this file, byte for byte: on the output what would move a cursor is
     /// shown as its number

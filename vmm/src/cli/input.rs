@@ -10,6 +10,7 @@ use esp0::machine::Memory;
 use esp0::symbols::{Symbols, linked_entry};
 use std::borrow::Cow;
 use std::path::Path;
+use std::time::SystemTime;
 
 /// Files in memory, ready to be loaded.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(super) struct Input {
     symbols: Vec<(String, Vec<u8>)>,
     /// The kernel is one that esp0 carries.
     pub(super) carried: bool,
+    /// When the kernel's file was written; none for one that esp0 carries.
+    pub(super) built: Option<SystemTime>,
     /// The files that were read, and what they are.
     pub(super) files: Vec<(FileId, String)>,
 }
@@ -47,6 +50,7 @@ impl Input {
             let (bytes, id) = read(path)?;
             modules.push(Module { name, command: String::new(), bytes: bytes.into(), file: id });
         }
+        let built = kernel.and_then(|path| std::fs::metadata(path).ok()?.modified().ok());
         let (kernel, bytes, carried) = match kernel {
             Some(path) => {
                 let (bytes, id) = read(path)?;
@@ -82,7 +86,7 @@ impl Input {
             symbols.push((name, bytes));
         }
         let command_line = options.cmdline.clone();
-        Ok(Input { kernel, bytes, modules, command_line, symbols, carried, files })
+        Ok(Input { kernel, bytes, modules, command_line, symbols, carried, built, files })
     }
 
     /// Where the kernel's variables lie.

@@ -12,6 +12,7 @@ mod input;
 mod junit;
 mod machine;
 mod output;
+mod page;
 mod pages;
 mod qemu;
 mod run;
@@ -19,7 +20,7 @@ mod standard;
 mod terminal;
 mod writers;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, TraceCommand};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches};
 use failure::Failure;
@@ -64,6 +65,9 @@ fn command(words: Vec<OsString>) -> Result<u8, Failure> {
         Some(Command::Run { kernel, options }) => run::run(kernel.as_deref(), &options),
         Some(Command::Explain { trace, entry, returning }) => {
             explain::explain(&trace, entry, returning)
+        }
+        Some(Command::Trace { command: TraceCommand::Report { trace, output } }) => {
+            page::report(&trace, &output)
         }
         Some(Command::Conform(options)) => conform::conform(&options),
         Some(Command::Claims { options }) => claims::claims(&options),

@@ -7,6 +7,7 @@ use super::input::Input;
 use super::junit::Suite;
 use super::machine;
 use super::output::Output;
+use super::page::{Causes, PageFile, Shown};
 use super::terminal::{RawTerminal, Typed};
 use super::writers::Again;
 use super::{FINDINGS, GUEST_FAILED, INTERRUPTED, OK, UNWRITTEN, colour, dialogue};
@@ -18,6 +19,7 @@ use esp0::host::Backend;
 use esp0::host::doctor;
 use esp0::machine::{Machine, StopRequest, processor};
 use esp0::probe::Choice;
+use esp0::report::{Recorder, Sources};
 use esp0::run::{
     ClockChoice, Dialogue, End, Ending, Input as TypedInput, Options, Run, entry_state,
 };
@@ -25,6 +27,7 @@ use esp0::sandbox::{self, Files, Phase};
 use esp0::symbols::Symbols;
 use esp0::trace::{Colour, Header, JsonLines, Report, Sink, Verdict, registers, visible_text};
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, LineWriter, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -83,8 +86,10 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let vcpu = machine.vcpu.image()?;
     machine.vcpu.set_state(&entry_state(&boot.entry));
     let symbols = input.symbols(&boot);
-    let Destinations { trace, console, junit } = destinations;
-    let trace = begin_trace(trace, options, &input, &backend, clock)?;
+    let Destinations { trace, console, junit, page } = destinations;
+    let (page, source) =
+        page.map(|page| PageFile::begin(page, trace.as_ref())).transpose()?.unzip();
+    let trace = begin_trace(trace, source.flatten(), options, &input, &backend, clock)?;
     let console = console.map(|file| {
         let path = file.path().display().to_string();
         file.begin().map_err(|error| unwritable("raw console", &path, &error))
@@ -107,8 +112,13 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         Box::new(BufWriter::new(out))
     };
     let checker = Checker::new(&backend).with_objects(input.objects());
+    let recorder = page.as_ref().map(|_| {
+        let sources = Sources::of(&symbols, input.built);
+        Recorder::new(symbols.clone(), sources)
+    });
     let mut report = Report::new(out, checker)
         .with_trace(trace)
+        .with_recorder(recorder)
         .with_console_file(console)
         .with_columns(columns)
         .with_style(
@@ -174,6 +184,10 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         let line = line.map_or(String::new(), |line| format!(", {}:{}", line.file, line.number));
         Some(format!("{}{line}", place.short()))
     };
+    if let Some(recorder) = report.recorder() {
+        let lines = recorder.finish(run.machine(), run.probes());
+        report.record(&lines);
+    }
     report.conclude(&Aftermath {
         end: &end,
         memory: &run.machine().memory,
@@ -215,7 +229,15 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         text.insert_str(0, &machine::screen(&run));
     }
     report.print(&text);
+    let shown = page.as_ref().map(|_| Shown {
+        summary: report.render_summary(&end.ending, &backend, &census),
+        screen: machine::screen(&run),
+        unanswered: machine::unanswered(run.devices().unanswered(), &boot),
+        verdict,
+        line: report.summary().verdict_line(&end.ending, &backend),
+    });
     let mut text = String::new();
+    let mut writers = Vec::new();
     if report.told().kinds().iter().any(|kind| kind.finding.changed.is_some()) {
         if clock == ClockChoice::Real {
             text += "who wrote that word is found by running again, and on the real clock no run is like another: \
@@ -238,7 +260,10 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
                 }
             };
             let again = Again { vcpu: &vcpu, load: &load, start: &start, names: &names };
-            text = again.tell(report.told(), run.into_machine());
+            writers = again.tell(report.told(), run.into_machine());
+            for (_, sentence) in &writers {
+                let _ = writeln!(text, "{sentence}");
+            }
         }
     }
     boxed(Phase::Report)?;
@@ -251,6 +276,14 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         let xml = suite.xml();
         xml.and_then(|xml| file.write_all(&xml))
             .map_err(|error| unwritable("report", &name, &error))
+    });
+    let written = written.and_then(|()| {
+        let (Some(page), Some(shown)) = (page, shown) else { return Ok(()) };
+        let sources = report.recorder().map(|recorder| recorder.sources().clone());
+        let sources = sources.unwrap_or_default();
+        let told = report.told();
+        let causes = Causes { told, symbols: &symbols, sources: &sources, writers: &writers };
+        page.write(shown, &causes)
     });
     let status = match verdict {
         Verdict::Interrupted => INTERRUPTED,
@@ -301,6 +334,7 @@ struct Destinations {
     trace: Option<Destination>,
     console: Option<Destination>,
     junit: Option<Destination>,
+    page: Option<Destination>,
 }
 
 impl Destinations {
@@ -323,7 +357,8 @@ impl Destinations {
         let trace = open(&options.trace, "trace")?;
         let console = open(&options.raw_console, "raw console")?;
         let junit = open(&options.junit, "report")?;
-        Ok(Destinations { trace, console, junit })
+        let page = open(&options.report, "page")?;
+        Ok(Destinations { trace, console, junit, page })
     }
 }
 
@@ -333,12 +368,12 @@ fn unwritable(what: &str, name: &str, error: &io::Error) -> Failure {
 
 fn begin_trace(
     trace: Option<Destination>,
+    of_page: Option<File>,
     options: &RunOptions,
     input: &Input,
     backend: &Backend,
     clock: ClockChoice,
 ) -> Result<Option<JsonLines>, Failure> {
-    let Some(trace) = trace else { return Ok(None) };
     let header = Header {
         backend,
         clock: match clock {
@@ -349,8 +384,12 @@ fn begin_trace(
         command_line: &options.cmdline,
         memory: options.mem << 20,
     };
-    let name = trace.path().display().to_string();
-    let begun = trace.begin().and_then(|file| JsonLines::new(file, &header));
+    let (name, file) = match (trace, of_page) {
+        (Some(trace), _) => (trace.path().display().to_string(), trace.begin()),
+        (None, Some(file)) => ("of the page".into(), Ok(file)),
+        (None, None) => return Ok(None),
+    };
+    let begun = file.and_then(|file| JsonLines::new(file, &header));
     begun.map(Some).map_err(|error| unwritable("trace", &name, &error))
 }
 

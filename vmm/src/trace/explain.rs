@@ -102,6 +102,11 @@ pub fn explain_line(mut input: impl BufRead, line: Line) -> Result<String, Expla
     }))
 }
 
+/// The model's account of an entry or a return of exact mode, as the trace has it; none if it cannot be read.
+pub(crate) fn account_of(exact: &Value) -> Option<String> {
+    from_json(exact).ok().map(|exact| text_of(&exact))
+}
+
 /// The model's account, and what was seen beside it.
 fn text_of(exact: &Exact) -> String {
     let Account { outcome, complete } = exact.account();

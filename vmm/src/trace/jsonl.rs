@@ -356,6 +356,15 @@ impl JsonLines {
         self.end_line()
     }
 
+    /// Writes lines that somebody else has made.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn lines(&mut self, lines: &[u8]) -> io::Result<()> {
+        self.buffer.extend_from_slice(lines);
+        if self.buffer.len() >= BUFFER { self.flush() } else { Ok(()) }
+    }
+
     #[inline]
     fn end_line(&mut self) -> io::Result<()> {
         text(&mut self.buffer, "}\n");

@@ -16,6 +16,7 @@ mod visible;
 mod wrap;
 
 pub use colour::Colour;
+pub(crate) use explain::account_of;
 pub use explain::{ExplainError, Line, explain_line};
 pub use jsonl::{Header, JsonLines};
 pub use line::{FindingText, event_name, task_name};
@@ -23,5 +24,6 @@ pub use picture::picture;
 pub use registers::registers;
 pub use report::{Frames, Lost, Report, Sink};
 pub use summary::{Summary, Verdict};
+pub(crate) use told::without_numbers;
 pub use told::{FindingKind, Told};
 pub use visible::{visible, visible_text};

@@ -12,6 +12,8 @@ use crate::entry::{Entry, Return, Returned, TaskSwitch};
 use crate::host::Backend;
 use crate::machine::{LinearMemory, Machine};
 use crate::probe::Census;
+#[cfg(feature = "program")]
+use crate::report::Recorder;
 use crate::run::{Ending, Observer, StackLoad, Stop};
 use crate::symbols::Symbols;
 use ia32::{State, Word};
@@ -44,6 +46,8 @@ pub struct Report<W: Write> {
     refused_at: Option<u64>,
     summary: Summary,
     trace: Option<JsonLines>,
+    /// What a page shows and the trace alone has not.
+    recorder: Option<Recorder>,
     colour: Colour,
     frames: Frames,
     quiet: bool,
@@ -109,6 +113,7 @@ impl<W: Write> Report<W> {
             refused_at: None,
             summary: Summary::default(),
             trace: None,
+            recorder: None,
             colour: Colour::default(),
             frames: Frames::default(),
             quiet: false,
@@ -132,6 +137,26 @@ impl<W: Write> Report<W> {
     pub fn with_trace(mut self, trace: Option<JsonLines>) -> Self {
         self.trace = trace;
         self
+    }
+
+    /// Writes into the trace what a page shows beside it.
+    #[must_use]
+    pub fn with_recorder(mut self, recorder: Option<Recorder>) -> Self {
+        self.recorder = recorder;
+        self
+    }
+
+    /// Writes lines of other types into the trace.
+    pub fn record(&mut self, lines: &[u8]) {
+        if let Some(trace) = &mut self.trace {
+            let written = trace.lines(lines);
+            self.keep(Sink::Trace, written);
+        }
+    }
+
+    /// What was kept for a page.
+    pub fn recorder(&mut self) -> Option<&mut Recorder> {
+        self.recorder.as_mut()
     }
 
     /// How the text looks.
@@ -386,10 +411,21 @@ impl<W: Write> Observer for Report<W> {
             _ => {}
         }
         self.diagnosis.look(machine, state, stop);
+        if let Some(recorder) = &mut self.recorder {
+            match stop {
+                Stop::Entry(entry) => recorder.look_at_entry(machine, entry),
+                Stop::Return(returning) => recorder.look_at_return(machine, returning),
+                _ => {}
+            }
+        }
     }
 
     fn console(&mut self, bytes: &[u8]) {
         self.console_bytes(bytes);
+        if self.recorder.is_some() {
+            let lines = Recorder::console(self.summary.entries, bytes);
+            self.record(&lines);
+        }
         if self.raw_console {
             let written = self.out.write_all(bytes).and_then(|()| self.out.flush());
             self.keep(Sink::Text, written);
@@ -409,6 +445,10 @@ impl<W: Write> Observer for Report<W> {
         if let Some(trace) = &mut self.trace {
             let written = trace.entry(entry, &judgement);
             self.keep(Sink::Trace, written);
+        }
+        if let Some(recorder) = &mut self.recorder {
+            let lines = recorder.entry(entry, &judgement);
+            self.record(&lines);
         }
         if !self.quiet {
             if !std::mem::replace(&mut self.headed, true) {
@@ -446,6 +486,10 @@ impl<W: Write> Observer for Report<W> {
         if let Some(trace) = &mut self.trace {
             let written = trace.leave(returning, &judgement);
             self.keep(Sink::Trace, written);
+        }
+        if let Some(recorder) = &mut self.recorder {
+            let lines = recorder.leave();
+            self.record(&lines);
         }
         if self.returns && !self.quiet {
             let eip = returning.frame.get(Word::Eip).unwrap_or(0);
