@@ -3,7 +3,7 @@
 use crate::host::host;
 use crate::seen::{Recorder, Seen};
 use esp0::boot::{self, KernelFile, ModuleFile};
-use esp0::check::Objects;
+use esp0::check::{Checker, Judge, Objects};
 use esp0::devices::Devices;
 use esp0::guests;
 use esp0::machine::Machine;
@@ -131,8 +131,9 @@ impl Experiment {
     /// If the guest cannot be loaded, or KVM refuses something.
     pub fn run(&self) -> Seen {
         let mut run = self.start();
-        let mut recorder = Recorder::new(&host().backend, Objects::of_elf32(&self.kernel));
-        let end = run.run(&mut recorder).expect("KVM runs the guest");
+        let checker = Checker::new(&host().backend).with_objects(Objects::of_elf32(&self.kernel));
+        let mut recorder = Recorder::default();
+        let end = Judge::new(checker).follow(&mut run, &mut recorder).expect("KVM runs the guest");
         recorder.finish(end, &run)
     }
 

@@ -1,14 +1,13 @@
 //! All that was seen while a guest ran, and the questions that tests ask of it.
 
 use crate::words::frames;
-use esp0::check::{Checker, Finding, Judgement, Objects};
+use esp0::check::{Finding, Judged, Judgement, Sink};
 use esp0::entry::{Entry, Return, Returned, TaskSwitch};
-use esp0::host::Backend;
-use esp0::machine::{LinearMemory, Machine};
+use esp0::machine::Machine;
 use esp0::probe::Census;
-use esp0::run::{Counters, End, Ending, Observer, Run, StackLoad, Stop};
+use esp0::run::{Counters, End, Ending, Run, StackLoad};
 use esp0::trace::{Colour, FindingText, event_name};
-use ia32::{State, Word};
+use ia32::Word;
 use std::fmt::Write;
 
 /// An entry, a return or a task switch by hardware, and what the rules said of it.
@@ -37,24 +36,14 @@ impl Event {
 }
 
 /// Keeps everything.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Recorder {
-    checker: Checker,
     events: Vec<Event>,
     stack_loads: Vec<StackLoad>,
     console: Vec<u8>,
 }
 
 impl Recorder {
-    pub(crate) fn new(backend: &Backend, objects: Objects) -> Self {
-        Recorder {
-            checker: Checker::new(backend).with_objects(objects),
-            events: Vec::new(),
-            stack_loads: Vec::new(),
-            console: Vec::new(),
-        }
-    }
-
     pub(crate) fn finish(self, end: End, run: &Run) -> Seen {
         Seen {
             events: self.events,
@@ -67,42 +56,17 @@ impl Recorder {
     }
 }
 
-impl Observer for Recorder {
-    fn look(&mut self, machine: &Machine, state: &State, stop: Stop<'_>) {
-        let linear = LinearMemory { memory: &machine.memory, paging: state.into() };
-        match stop {
-            Stop::Entry(entry) => self.checker.look_at_entry(&linear, entry),
-            Stop::Return(returning) => self.checker.look_at_return(&linear, returning),
-            _ => {}
-        }
-    }
-
-    fn console(&mut self, bytes: &[u8]) {
-        self.console.extend_from_slice(bytes);
-    }
-
-    fn entry(&mut self, entry: &Entry) {
-        let judgement = self.checker.entry(entry);
-        self.events.push(Event::Entry(Box::new(entry.clone()), judgement));
-    }
-
-    fn leave(&mut self, returning: &Return) {
-        let judgement = self.checker.leave(returning);
-        self.events.push(Event::Return(Box::new(returning.clone()), judgement));
-    }
-
-    fn returned(&mut self, returned: &Returned) {
-        let judgement = self.checker.returned(returned);
-        self.events.push(Event::Returned(Box::new(returned.clone()), judgement));
-    }
-
-    fn stack_load(&mut self, load: &StackLoad) {
-        self.stack_loads.push(*load);
-    }
-
-    fn switch(&mut self, switch: &TaskSwitch) {
-        let judgement = self.checker.switch(switch);
-        self.events.push(Event::Switch(Box::new(switch.clone()), judgement));
+impl Sink for Recorder {
+    fn take(&mut self, _machine: &Machine, judged: &Judged) {
+        self.events.push(match judged.clone() {
+            Judged::Entry(entry, judgement) => Event::Entry(Box::new(entry), judgement),
+            Judged::Return(returning, judgement) => Event::Return(Box::new(returning), judgement),
+            Judged::Returned(returned, judgement) => Event::Returned(returned, judgement),
+            Judged::Switch(switch, judgement) => Event::Switch(switch, judgement),
+            Judged::StackLoad(load) => return self.stack_loads.push(*load),
+            Judged::Console(bytes) => return self.console.extend(bytes),
+            _ => return,
+        });
     }
 }
 

@@ -7,7 +7,7 @@
 //! paging, in two forms: with the two-byte no-op for probes, and without.
 
 use esp0::boot::{self, EntryState, KernelFile, Loader, ModuleFile, Start};
-use esp0::check::Checker;
+use esp0::check::{Checker, Judge};
 use esp0::devices::Devices;
 use esp0::entry::{Entry, Return};
 use esp0::guests;
@@ -15,7 +15,8 @@ use esp0::host::Backend;
 use esp0::machine::{Exit, Machine};
 use esp0::probe::{Choice, DebugRegisters};
 use esp0::run::{ClockChoice, Ending, Observer, Options, Run, flat_protected_mode};
-use esp0::trace::{Colour, Frames, Header, JsonLines, Report};
+use esp0::trace::schema::HeaderRecord;
+use esp0::trace::{JsonLines, Report, Style};
 use ia32::{Eflags, Gate, GateKind, Segment, Selector, State, TableRegister};
 use rustix::time::{ClockId, clock_gettime};
 use std::fs::File;
@@ -133,20 +134,19 @@ fn stop(no_ops: bool, choice: Choice, backend: &Backend, traced: bool) -> f64 {
     let timed = |calls: u32| {
         let trace = traced.then(|| {
             let file = File::create("/dev/shm/esp0-bench.jsonl").expect("a file in memory");
-            let header =
-                Header { backend, clock: "real", kernel: "bench", command_line: "", memory: RAM };
-            JsonLines::new(file, &header).expect("a header")
+            JsonLines::new(file, HeaderRecord::new()).expect("a header")
         });
-        let mut report = Report::new(io::sink(), Checker::new(backend))
+        let mut judge = Judge::new(Checker::new(backend));
+        let mut report = Report::new(io::sink(), HeaderRecord::new())
             .with_trace(trace)
-            .with_style(Colour::default(), Frames::None, true, false);
+            .with_style(Style { quiet: true, ..Style::default() });
         let mut run = loop_guest(no_ops, choice, calls);
         let start = Instant::now();
-        let end = run.run(&mut report).expect("KVM");
+        let end = judge.follow(&mut run, &mut report).expect("KVM");
         let time = start.elapsed().as_nanos() as f64;
         assert_eq!(end.ending, Ending::PoweredOff);
-        assert_eq!(report.summary().findings, 0);
-        assert_eq!(report.summary().entries, u64::from(calls) + 1);
+        assert_eq!(judge.tally().findings, 0);
+        assert_eq!(judge.tally().entries, u64::from(calls) + 1);
         time
     };
     timed(FEW);

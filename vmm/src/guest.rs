@@ -17,16 +17,16 @@
 //! beside what came.
 
 use crate::boot::{self, BootError, KernelFile, ModuleFile};
-use crate::check::{Checker, Finding, Judgement, Objects};
+pub use crate::check::Judged;
+use crate::check::{Checker, Finding, Judge, Judgement, Objects};
 use crate::devices::Devices;
-use crate::entry::{Entry, Return, TaskSwitch};
+use crate::entry::Entry;
 use crate::host::Backend;
 use crate::host::doctor::{Problem, quick};
 use crate::machine::{Machine, MachineError};
 use crate::probe::Choice;
 use crate::run::{
-    Checkpoint as RunCheckpoint, ClockChoice, Counters, End, Ending, Event, Options, Run,
-    entry_state,
+    Checkpoint as RunCheckpoint, ClockChoice, Counters, End, Ending, Options, Run, entry_state,
 };
 use crate::symbols::Symbols;
 use crate::trace::{Colour, FindingText, event_name, task_name};
@@ -201,7 +201,7 @@ impl Setup {
             symbols: boot.image.symbols,
             names: Symbols::none().with_kernel(self.kernel),
             known: Known {
-                checker: Checker::new(&backend).with_objects(objects),
+                judge: Judge::new(Checker::new(&backend).with_objects(objects)),
                 findings: Vec::new(),
                 notes: Vec::new(),
                 console: Vec::new(),
@@ -224,7 +224,7 @@ pub struct Found {
 /// What has been seen so far; part of a checkpoint.
 #[derive(Clone, Debug)]
 struct Known {
-    checker: Checker,
+    judge: Judge,
     findings: Vec<Found>,
     notes: Vec<Found>,
     console: Vec<u8>,
@@ -246,23 +246,6 @@ pub struct Guest {
     names: Symbols,
     backend: Backend,
     known: Known,
-}
-
-/// What the guest came to, with what the rules say of it.
-#[derive(Clone, Debug)]
-pub enum Judged {
-    /// An entry.
-    Entry(Entry, Judgement),
-    /// A return that is about to happen.
-    Return(Return, Judgement),
-    /// A task switch by hardware.
-    Switch(Box<TaskSwitch>, Judgement),
-    /// The guest wrote to its console.
-    Console(Vec<u8>),
-    /// The guest stands at an address at which it was to stop.
-    Reached(Box<State>),
-    /// The guest ended.
-    End(End),
 }
 
 impl Guest {
@@ -298,11 +281,10 @@ impl Guest {
     /// [`GuestError::Machine`] if KVM refuses something.
     pub fn next_event(&mut self) -> Result<Judged, GuestError> {
         loop {
-            match self.run.next_event()? {
-                Event::Entry(entry) => {
-                    let linear = self.run.machine().linear();
-                    self.known.checker.look_at_entry(&linear, &entry);
-                    let judgement = self.known.checker.entry(&entry);
+            let event = self.run.next_event()?;
+            let judged = self.known.judge.judge(self.run.machine(), event);
+            match &judged {
+                Judged::Entry(entry, judgement) => {
                     let place = format!(
                         "#{} {} in {} (EIP {:08x})",
                         entry.sequence,
@@ -310,36 +292,26 @@ impl Guest {
                         task_name(judgement.task),
                         entry.frame.get(Word::Eip).unwrap_or(0),
                     );
-                    self.keep(&place, &judgement);
-                    return Ok(Judged::Entry(entry, judgement));
+                    self.known.keep(&place, judgement);
                 }
-                Event::Return(returning) => {
-                    let linear = self.run.machine().linear();
-                    self.known.checker.look_at_return(&linear, &returning);
-                    let judgement = self.known.checker.leave(&returning);
-                    self.keep(&format!("IRET after #{}", returning.after_sequence), &judgement);
-                    return Ok(Judged::Return(returning, judgement));
+                Judged::Return(returning, judgement) => {
+                    self.known
+                        .keep(&format!("IRET after #{}", returning.after_sequence), judgement);
                 }
-                Event::Returned(returned) => {
-                    let judgement = self.known.checker.returned(&returned);
-                    self.keep(&format!("IRET after #{}", returned.after_sequence), &judgement);
+                Judged::Returned(returned, judgement) => {
+                    self.known.keep(&format!("IRET after #{}", returned.after_sequence), judgement);
+                    continue;
                 }
-                Event::Switch(switch) => {
-                    let judgement = self.known.checker.switch(&switch);
-                    self.keep(&format!("the switch after #{}", switch.after_sequence), &judgement);
-                    return Ok(Judged::Switch(switch, judgement));
+                Judged::Switch(switch, judgement) => {
+                    let place = format!("the switch after #{}", switch.after_sequence);
+                    self.known.keep(&place, judgement);
                 }
-                Event::Console(bytes) => {
-                    self.known.console.extend_from_slice(&bytes);
-                    return Ok(Judged::Console(bytes));
-                }
-                Event::Reached(state) => return Ok(Judged::Reached(state)),
-                Event::StackLoad(_) | Event::Resumed(_) | Event::Step(_) => {}
-                Event::End(end) => {
-                    self.known.end = Some(end.clone());
-                    return Ok(Judged::End(end));
-                }
+                Judged::Console(bytes) => self.known.console.extend_from_slice(bytes),
+                Judged::Reached(_) => {}
+                Judged::StackLoad(_) | Judged::Resumed(_) | Judged::Step(_) => continue,
+                Judged::End(end) => self.known.end = Some(end.clone()),
             }
+            return Ok(judged);
         }
     }
 
@@ -596,10 +568,15 @@ impl Guest {
         }
         panic!("{} findings\n{text}", self.known.findings.len());
     }
+}
 
+impl Known {
     fn keep(&mut self, place: &str, judgement: &Judgement) {
+        if judgement.is_unremarkable() {
+            return;
+        }
         let found = |finding: &Finding| Found { place: place.to_owned(), finding: finding.clone() };
-        self.known.findings.extend(judgement.findings.iter().map(found));
-        self.known.notes.extend(judgement.notes.iter().map(found));
+        self.findings.extend(judgement.findings.iter().map(found));
+        self.notes.extend(judgement.notes.iter().map(found));
     }
 }

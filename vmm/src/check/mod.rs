@@ -11,10 +11,13 @@ pub mod diagnosis;
 mod finding;
 mod glance;
 mod history;
+mod judge;
 mod known;
 mod objects;
+mod tally;
 #[cfg(test)]
 mod tests;
+mod verdict;
 mod rules {
     //! One file a rule.
     pub(super) mod direction_flag;
@@ -42,7 +45,10 @@ mod rules {
 
 pub use finding::{Aspect, ChangedWord, Degree, Difference, Finding, Findings, Mismatch, Subject};
 pub use history::{History, LiveFrame, Pair, StackUse, TaskId};
+pub use judge::{Conclusion, Judge, Judged, Sink};
 pub use objects::{Object, Objects};
+pub use tally::{EventKind, Tally};
+pub use verdict::{Grounds, Verdict, verdict};
 
 use crate::entry::{Entry, Return, Returned, TaskSwitch};
 use crate::host::{Backend, Deviation};

@@ -7,11 +7,10 @@ use super::memory::kernel_pages;
 use super::scenario::{Ends, PointerCall, Scenario};
 use super::stacks::{Change, Stacks};
 use super::steps::{Steps, Trail};
-use crate::check::{Checker, Finding, TaskId};
+use crate::check::{Finding, Judged, Sink, TaskId};
 use crate::entry::{Entry, Frame, InnerStack, Return, TaskSwitch, TssWords};
-use crate::host::Backend;
 use crate::machine::{Access, LinearMemory, Machine};
-use crate::run::{End, Observer, StackLoad, Stop};
+use crate::run::{End, StackLoad};
 use ia32::{State, TableRegister};
 
 /// How many bytes below ESP0 are kept: the longest frame is 24 bytes long.
@@ -205,7 +204,6 @@ impl Moment {
 /// Makes a recording while the guest runs.
 #[derive(Debug)]
 pub struct Recorder {
-    checker: Checker,
     moments: Vec<Moment>,
     stack_loads: Vec<StackLoad>,
     stacks: Stacks,
@@ -216,10 +214,9 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// For a run on `backend`.
-    pub fn new(backend: &Backend, scenario: &Scenario) -> Self {
+    /// For a run of `scenario`.
+    pub fn new(scenario: &Scenario) -> Self {
         Recorder {
-            checker: Checker::new(backend),
             moments: Vec::new(),
             stack_loads: Vec::new(),
             stacks: Stacks::default(),
@@ -259,12 +256,12 @@ impl Recorder {
         }
     }
 
-    fn add(&mut self, event: Event, judgement: crate::check::Judgement) {
+    fn add(&mut self, event: Event, judgement: &crate::check::Judgement) {
         self.moments.push(Moment {
             event,
             task: judgement.task,
             deviations: judgement.deviations.iter().map(|deviation| deviation.name).collect(),
-            findings: judgement.findings,
+            findings: judgement.findings.clone(),
             sight: std::mem::take(&mut self.sight),
             resumed: None,
         });
@@ -363,67 +360,62 @@ fn pages_below(linear: &LinearMemory<'_>, esp: u32) -> u32 {
     (1..=64).take_while(|number| usable(linear, page(*number))).count() as u32
 }
 
-impl Observer for Recorder {
-    fn console(&mut self, _bytes: &[u8]) {
-        // What the guest says is no evidence.
-    }
-
-    fn look(&mut self, machine: &Machine, state: &State, stop: Stop<'_>) {
-        let linear = machine.linear();
-        match stop {
-            Stop::Step { before, code } => {
-                self.steps.add(&linear, before, state, code, &mut self.stacks);
+impl Sink for Recorder {
+    fn take(&mut self, machine: &Machine, judged: &Judged) {
+        match judged {
+            // What the guest says is no evidence.
+            Judged::Console(_) | Judged::Reached(_) | Judged::Returned(..) | Judged::End(_) => {}
+            Judged::Step(step) => {
+                let linear = machine.linear();
+                self.steps.add(&linear, &step.before, &step.after, step.code(), &mut self.stacks);
             }
-            Stop::Resumed => {
+            Judged::Resumed(state) => {
                 if let Some(moment) = self.moments.last_mut() {
-                    moment.resumed = Some(Box::new(*state));
+                    moment.resumed = Some(state.clone());
                 }
             }
-            Stop::Entry(entry) => {
-                self.checker.look_at_entry(&linear, entry);
-                self.sight = self.sight(machine, state);
-                self.sight.code = entry.code.linear.and_then(|at| code_at(&linear, at));
-                if entry.origin.ring == 3 {
-                    let esp = entry.ldt_stack.or(entry.frame.get(ia32::Word::Esp));
-                    self.sight.user_pages_below = esp.map_or(0, |esp| pages_below(&linear, esp));
-                    self.sight.bad_stack = esp.filter(|esp| bad_stack(&linear, entry, *esp));
-                    self.sight.bad_pointer = self.bad_pointer(&linear, entry);
-                    let words = [ia32::Word::Eip, ia32::Word::Cs, ia32::Word::Eflags];
-                    let words = words.map(|word| entry.frame.get(word).unwrap_or(0));
-                    self.last_frame = Some(words);
-                }
+            Judged::Entry(entry, judgement) => {
+                self.look_at_entry(machine, entry);
+                self.add(Event::Entry(Box::new(entry.clone())), judgement);
             }
-            Stop::Return(returning) => {
-                self.checker.look_at_return(&linear, returning);
-                self.sight = self.sight(machine, state);
-                let eip = returning.frame.get(ia32::Word::Eip).unwrap_or(0);
-                self.sight.code = code_at(&linear, eip);
-                let esp = returning.frame.get(ia32::Word::Esp);
-                self.sight.user_pages_below = esp.map_or(0, |esp| pages_below(&linear, esp));
-                if let Some(words) = self.last_frame.filter(|_| returning.ring() == 3) {
-                    self.sight.saved_contexts = self.find_context(&linear, &self.sight, words);
-                }
+            Judged::Return(returning, judgement) => {
+                self.look_at_return(machine, returning);
+                self.add(Event::Return(Box::new(returning.clone())), judgement);
             }
-            Stop::Switch(_) => self.sight = self.sight(machine, state),
+            Judged::Switch(switch, judgement) => {
+                self.sight = self.sight(machine, &switch.after);
+                self.add(Event::Switch(switch.clone()), judgement);
+            }
+            Judged::StackLoad(load) => self.stack_loads.push(**load),
+        }
+    }
+}
+
+impl Recorder {
+    fn look_at_entry(&mut self, machine: &Machine, entry: &Entry) {
+        let linear = machine.linear();
+        self.sight = self.sight(machine, &entry.after);
+        self.sight.code = entry.code.linear.and_then(|at| code_at(&linear, at));
+        if entry.origin.ring == 3 {
+            let esp = entry.ldt_stack.or(entry.frame.get(ia32::Word::Esp));
+            self.sight.user_pages_below = esp.map_or(0, |esp| pages_below(&linear, esp));
+            self.sight.bad_stack = esp.filter(|esp| bad_stack(&linear, entry, *esp));
+            self.sight.bad_pointer = self.bad_pointer(&linear, entry);
+            let words = [ia32::Word::Eip, ia32::Word::Cs, ia32::Word::Eflags];
+            let words = words.map(|word| entry.frame.get(word).unwrap_or(0));
+            self.last_frame = Some(words);
         }
     }
 
-    fn entry(&mut self, entry: &Entry) {
-        let judgement = self.checker.entry(entry);
-        self.add(Event::Entry(Box::new(entry.clone())), judgement);
-    }
-
-    fn leave(&mut self, returning: &Return) {
-        let judgement = self.checker.leave(returning);
-        self.add(Event::Return(Box::new(returning.clone())), judgement);
-    }
-
-    fn stack_load(&mut self, load: &StackLoad) {
-        self.stack_loads.push(*load);
-    }
-
-    fn switch(&mut self, switch: &TaskSwitch) {
-        let judgement = self.checker.switch(switch);
-        self.add(Event::Switch(Box::new(switch.clone())), judgement);
+    fn look_at_return(&mut self, machine: &Machine, returning: &Return) {
+        let linear = machine.linear();
+        self.sight = self.sight(machine, &returning.state);
+        let eip = returning.frame.get(ia32::Word::Eip).unwrap_or(0);
+        self.sight.code = code_at(&linear, eip);
+        let esp = returning.frame.get(ia32::Word::Esp);
+        self.sight.user_pages_below = esp.map_or(0, |esp| pages_below(&linear, esp));
+        if let Some(words) = self.last_frame.filter(|_| returning.ring() == 3) {
+            self.sight.saved_contexts = self.find_context(&linear, &self.sight, words);
+        }
     }
 }

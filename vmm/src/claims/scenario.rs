@@ -4,6 +4,7 @@ use super::recording::{Recorder, Recording};
 use super::table::Row;
 use super::{Claim, Doubt, Twin};
 use crate::boot::{self, KernelFile, ModuleFile};
+use crate::check::{Checker, Judge};
 use crate::devices::Devices;
 use crate::guests;
 use crate::host::Backend;
@@ -201,8 +202,9 @@ pub fn run(scenario: &Scenario, plant: Option<&str>, host: &Host) -> Result<Reco
     if scenario.follow {
         run.follow(Follow::Kernel);
     }
-    let mut recorder = Recorder::new(&host.backend, scenario);
-    let end = run.run(&mut recorder)?;
+    let mut recorder = Recorder::new(scenario);
+    let mut judge = Judge::new(Checker::new(&host.backend));
+    let end = judge.follow(&mut run, &mut recorder)?;
     if end.ending == Ending::Stopped {
         return Err(Failure::Stopped);
     }

@@ -2,6 +2,7 @@
 
 use super::{CLAIMS, Claim, Doubt, Judgement, Status};
 use crate::host::Backend;
+use serde::Serialize;
 use std::fmt::Write;
 
 /// What one kernel showed of one claim.
@@ -93,45 +94,47 @@ impl Table {
 
     /// As one JSON object.
     pub fn json(&self) -> String {
-        let mut text = String::from("{\n  \"format\": \"esp0-claims\",\n  \"version\": 1,\n");
-        let _ = writeln!(text, "  \"authority\": {},", string(&self.backend.authority.to_string()));
-        let _ = writeln!(text, "  \"backend\": {},", string(&self.backend.to_string()));
-        text += "  \"claims\": [";
-        for (index, row) in self.rows.iter().enumerate() {
-            let _ = write!(
-                text,
-                "{}\n    {{\"id\": {}, \"claim\": {}, \"kernel\": {}, \"status\": {}, \"evidence\": \
-                 {}",
-                if index == 0 { "" } else { "," },
-                string(row.claim.id),
-                string(row.claim.sentence),
-                string(row.kernel),
-                string(row.status.name()),
-                string(&row.evidence)
-            );
-            if let Some(broken) = &row.broken {
-                let _ = write!(text, ", \"broken\": {}", string(broken));
-            }
-            text.push('}');
-        }
-        text += "\n  ]\n}\n";
+        let document = Document {
+            format: "esp0-claims",
+            version: 1,
+            authority: self.backend.authority.to_string(),
+            backend: self.backend.to_string(),
+            claims: (self.rows.iter())
+                .map(|row| Entry {
+                    id: row.claim.id,
+                    claim: row.claim.sentence,
+                    kernel: row.kernel,
+                    status: row.status.name(),
+                    evidence: &row.evidence,
+                    broken: row.broken.as_deref(),
+                })
+                .collect(),
+        };
+        let mut text =
+            serde_json::to_string_pretty(&document).expect("the fields of a claim are all of JSON");
+        text.push('\n');
         text
     }
 }
 
-/// A JSON string.
-fn string(text: &str) -> String {
-    let mut quoted = String::from('"');
-    for character in text.chars() {
-        match character {
-            '"' | '\\' => quoted.extend(['\\', character]),
-            '\n' => quoted += "\\n",
-            control if control < ' ' => {
-                let _ = write!(quoted, "\\u{:04x}", control as u32);
-            }
-            other => quoted.push(other),
-        }
-    }
-    quoted.push('"');
-    quoted
+/// The table as JSON has it.
+#[derive(Serialize)]
+struct Document<'a> {
+    format: &'static str,
+    version: u32,
+    authority: String,
+    backend: String,
+    claims: Vec<Entry<'a>>,
+}
+
+/// What one kernel showed of one claim.
+#[derive(Serialize)]
+struct Entry<'a> {
+    id: &'a str,
+    claim: &'a str,
+    kernel: &'a str,
+    status: &'a str,
+    evidence: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    broken: Option<&'a str>,
 }

@@ -4,9 +4,9 @@
 //! something to say, and the guest's ending is a test too. There is always one that can fail, so a run
 //! that saw nothing does not look like one that was not started.
 
-use esp0::check::Degree;
+use esp0::check::{Degree, Verdict};
 use esp0::symbols::Symbols;
-use esp0::trace::{Colour, FindingKind, FindingText, Told, Verdict};
+use esp0::trace::{Colour, FindingKind, FindingText, Told};
 use quick_xml::Writer;
 use quick_xml::events::{BytesText, Event};
 use std::io;

@@ -18,9 +18,10 @@ mod qemu;
 mod run;
 mod standard;
 mod terminal;
+mod trace;
 mod writers;
 
-use arguments::{Arguments, Command, TraceCommand};
+use arguments::{Arguments, Command};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches};
 use failure::Failure;
@@ -66,9 +67,7 @@ fn command(words: Vec<OsString>) -> Result<u8, Failure> {
         Some(Command::Explain { trace, entry, returning }) => {
             explain::explain(&trace, entry, returning)
         }
-        Some(Command::Trace { command: TraceCommand::Report { trace, output } }) => {
-            page::report(&trace, &output)
-        }
+        Some(Command::Trace { command }) => trace::trace(command),
         Some(Command::Conform(options)) => conform::conform(&options),
         Some(Command::Claims { options }) => claims::claims(&options),
         Some(Command::Doctor { color }) => doctor::doctor(color),

@@ -7,14 +7,15 @@ use super::OK;
 use super::failure::Failure;
 use super::files::{Destination, identity_of, standard_output};
 use esp0::check::ChangedWord;
+use esp0::check::Verdict;
 use esp0::machine::StopRequest;
 use esp0::report::{Sources, read};
 use esp0::symbols::{Annotator, Symbols};
-use esp0::trace::{Told, Verdict};
+use esp0::trace::{Told, TraceReader};
 use rustix::fs::{Mode, OFlags};
 use serde_json::{Map, Value, json};
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Seek as _};
+use std::io::{self, BufWriter, Seek as _};
 use std::path::Path;
 
 /// A page that is going to be written when the run is over.
@@ -95,7 +96,8 @@ impl PageFile {
             "verdict_line": shown.line,
             "told": causes.told(),
         });
-        let page = read(BufReader::new(&self.trace)).map_err(|error| fail(&error))?.with_run(run);
+        let trace = TraceReader::of_file(self.trace, false).map_err(|error| fail(&error))?;
+        let page = read(trace).map_err(|error| fail(&error))?.with_run(run);
         page.write(&mut BufWriter::new(&mut self.out))
             .map_err(|error| unwritten(&self.name, &error))
     }
@@ -134,7 +136,6 @@ impl Causes<'_> {
                 let parts = parts.chain([finding.got.as_str(), finding.sentence.as_str()]);
                 texts.insert("where".into(), sources.named_in(parts, symbols).into());
                 texts.insert("writer".into(), json!(writer));
-                texts.insert("word".into(), json!(finding.difference.map(|one| one.word.name())));
                 Value::Object(texts)
             })
             .collect()
@@ -160,12 +161,14 @@ pub(super) fn report(trace: &Path, page: &Path) -> Result<u8, Failure> {
     let fail =
         |error: &dyn std::fmt::Display| Failure::Input(format!("{}: {error}", trace.display()));
     let file = File::open(trace).map_err(|error| fail(&error))?;
+    let compressed = trace.extension().is_some_and(|extension| extension == "zst");
     let destination = Destination::open(page, "page", None, &StopRequest::default())?;
     let mut taken: Vec<_> = standard_output().into_iter().collect();
     taken.extend(identity_of(&file, "the trace"));
     destination.differs_from("page", &taken)?;
     let name = page.display().to_string();
-    let page = read(BufReader::new(file)).map_err(|error| fail(&error))?;
+    let trace = TraceReader::of_file(file, compressed).map_err(|error| fail(&error))?;
+    let page = read(trace).map_err(|error| fail(&error))?;
     let out = destination.begin().map_err(|error| unwritten(&name, &error))?;
     page.write(&mut BufWriter::new(out)).map_err(|error| unwritten(&name, &error))?;
     Ok(OK)

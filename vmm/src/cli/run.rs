@@ -12,8 +12,8 @@ use super::terminal::{RawTerminal, Typed};
 use super::writers::Again;
 use super::{FINDINGS, GUEST_FAILED, INTERRUPTED, OK, UNWRITTEN, colour, dialogue};
 use esp0::boot::{Boot, Start};
-use esp0::check::Checker;
 use esp0::check::diagnosis::Aftermath;
+use esp0::check::{Checker, Judge, Verdict};
 use esp0::devices::Devices;
 use esp0::host::Backend;
 use esp0::host::doctor;
@@ -25,7 +25,10 @@ use esp0::run::{
 };
 use esp0::sandbox::{self, Files, Phase};
 use esp0::symbols::Symbols;
-use esp0::trace::{Colour, Header, JsonLines, Report, Sink, Verdict, registers, visible_text};
+use esp0::trace::schema::HeaderRecord;
+use esp0::trace::{
+    Colour, JsonLines, Output as Sink, Report, Style, TraceOutput, registers, visible_text,
+};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, LineWriter, Write};
@@ -87,9 +90,10 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     machine.vcpu.set_state(&entry_state(&boot.entry));
     let symbols = input.symbols(&boot);
     let Destinations { trace, console, junit, page } = destinations;
-    let (page, source) =
+    let header = header(options, &input, &backend, clock);
+    let (page, of_page) =
         page.map(|page| PageFile::begin(page, trace.as_ref())).transpose()?.unzip();
-    let trace = begin_trace(trace, source.flatten(), options, &input, &backend, clock)?;
+    let trace = begin_trace(trace, of_page.flatten(), &header)?;
     let console = console.map(|file| {
         let path = file.path().display().to_string();
         file.begin().map_err(|error| unwritable("raw console", &path, &error))
@@ -112,29 +116,30 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         Box::new(BufWriter::new(out))
     };
     let checker = Checker::new(&backend).with_objects(input.objects());
+    let mut judge = Judge::new(checker)
+        .with_strictness(options.strict)
+        .with_enough(options.max_findings.or(options.stop_on_finding.then_some(1)))
+        .without_probes(Choice::from(options.probe) == Choice::None);
     let recorder = page.as_ref().map(|_| {
         let sources = Sources::of(&symbols, input.built);
         Recorder::new(symbols.clone(), sources)
     });
-    let mut report = Report::new(out, checker)
+    let mut report = Report::new(out, header)
         .with_trace(trace)
         .with_recorder(recorder)
         .with_console_file(console)
         .with_columns(columns)
-        .with_style(
+        .with_style(Style {
             colour,
-            options.frames.into(),
-            options.quiet || options.interactive,
-            options.verbose > 1,
-        )
-        .with_symbols(symbols.clone())
-        .with_strictness(options.strict)
-        .with_enough(options.max_findings.or(options.stop_on_finding.then_some(1)));
-    report.summary().exact = options.exact;
+            frames: options.frames.into(),
+            quiet: options.quiet || options.interactive,
+            returns: options.verbose > 1,
+            all: options.all,
+        })
+        .with_symbols(symbols.clone());
     if options.interactive {
         report = report.with_raw_console();
     }
-    report.summary().unprobed = Choice::from(options.probe) == Choice::None;
     if options.verbose > 0 {
         report.print(&loaded(&boot));
     }
@@ -166,14 +171,14 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     if options.interactive {
         boxed(Phase::Run)?;
     }
-    let end = match run.run(&mut report) {
+    let end = match judge.follow(&mut run, &mut report) {
         Ok(end) => end,
         Err(error) => {
             // What was found before is found.
             report.finish();
             let failure = Failure::Machine(error);
             tell(&failure.to_string());
-            let findings = report.summary().findings;
+            let findings = judge.tally().findings;
             return Ok(if findings > 0 { FINDINGS } else { failure.status() });
         }
     };
@@ -184,23 +189,21 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         let line = line.map_or(String::new(), |line| format!(", {}:{}", line.file, line.number));
         Some(format!("{}{line}", place.short()))
     };
-    if let Some(recorder) = report.recorder() {
-        let lines = recorder.finish(run.machine(), run.probes());
-        report.record(&lines);
-    }
-    report.conclude(&Aftermath {
+    report.record_last(run.machine(), run.probes());
+    judge.awaited_in_vain(run.dialogue().and_then(Dialogue::awaits).map(str::to_owned));
+    let aftermath = Aftermath {
         end: &end,
         memory: &run.machine().memory,
         devices: run.devices(),
         probes: run.probes(),
         processor: processor(),
         names: &names,
-    });
+    };
+    report.conclude(&mut judge, &aftermath, &run.probes().census());
     report.finish();
 
-    report.summary().unmet = run.dialogue().and_then(Dialogue::awaits).map(str::to_owned);
-    let verdict = report.summary().verdict(&end.ending);
-    let ending = report.summary().end(&end.ending);
+    let verdict = judge.verdict(&end.ending);
+    let ending = report.ending();
     if verdict == Verdict::GuestFailed {
         let text = failure(&ending, &end, &symbols, &report.recent(), colour);
         report.print(&text);
@@ -209,11 +212,9 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         let text = counted(&run);
         report.print(&text);
     }
-    let census = run.probes().census();
     let mut text = String::new();
     if !options.quiet && !options.interactive {
-        // The summary reads what the checker remembers.
-        text = report.render_summary(&end.ending, &backend, &census);
+        text = report.summary();
         text.insert(0, '\n');
         match withdrawn {
             None => text += "sandbox      off, as asked for (--no-sandbox)\n",
@@ -230,11 +231,11 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     }
     report.print(&text);
     let shown = page.as_ref().map(|_| Shown {
-        summary: report.render_summary(&end.ending, &backend, &census),
+        summary: report.plain_summary(),
         screen: machine::screen(&run),
         unanswered: machine::unanswered(run.devices().unanswered(), &boot),
         verdict,
-        line: report.summary().verdict_line(&end.ending, &backend),
+        line: report.verdict_line(),
     });
     let mut text = String::new();
     let mut writers = Vec::new();
@@ -267,7 +268,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         }
     }
     boxed(Phase::Report)?;
-    let last = report.summary().verdict_line(&end.ending, &backend);
+    let last = report.verdict_line();
     let _ = writeln!(text, "{last}");
     report.print(&text);
     let written = junit.map_or(Ok(()), |(mut file, name)| {
@@ -279,10 +280,9 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     });
     let written = written.and_then(|()| {
         let (Some(page), Some(shown)) = (page, shown) else { return Ok(()) };
-        let sources = report.recorder().map(|recorder| recorder.sources().clone());
-        let sources = sources.unwrap_or_default();
-        let told = report.told();
-        let causes = Causes { told, symbols: &symbols, sources: &sources, writers: &writers };
+        let none = Sources::default();
+        let sources = report.recorder().map_or(&none, Recorder::sources);
+        let causes = Causes { told: report.told(), symbols: &symbols, sources, writers: &writers };
         page.write(shown, &causes)
     });
     let status = match verdict {
@@ -291,7 +291,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         Verdict::Findings => FINDINGS,
         Verdict::GuestFailed | Verdict::NoEntries => GUEST_FAILED,
     };
-    let status = tell_what_was_lost(&report, options, &last, status);
+    let status = tell_what_was_lost(&mut report, options, &last, status);
     // A report that is not whole makes nothing right, and nobody innocent.
     let Err(failure) = written else { return Ok(status) };
     tell(&failure.to_string());
@@ -309,7 +309,7 @@ fn devices(size: u64, options: &RunOptions) -> Devices {
 /// Says which outputs are not whole. Who was found guilty stays so; a run of which a part was lost is not called
 /// right.
 fn tell_what_was_lost<W: Write>(
-    report: &Report<W>,
+    report: &mut Report<W>,
     options: &RunOptions,
     verdict: &str,
     status: u8,
@@ -318,7 +318,7 @@ fn tell_what_was_lost<W: Write>(
         path.as_deref().map_or(String::new(), |path| path.display().to_string())
     };
     for lost in report.lost() {
-        tell(&match lost.sink {
+        tell(&match lost.output {
             Sink::Text => format!("the output cannot be written: {lost}; {verdict}"),
             Sink::Trace => format!("the trace {} is not whole: {lost}", name(&options.trace)),
             Sink::Console => {
@@ -366,31 +366,42 @@ fn unwritable(what: &str, name: &str, error: &io::Error) -> Failure {
     Failure::Input(format!("the {what} {name} cannot be written: {error}"))
 }
 
-fn begin_trace(
-    trace: Option<Destination>,
-    of_page: Option<File>,
+fn header(
     options: &RunOptions,
     input: &Input,
     backend: &Backend,
     clock: ClockChoice,
-) -> Result<Option<JsonLines>, Failure> {
-    let header = Header {
-        backend,
+) -> HeaderRecord {
+    HeaderRecord {
+        authority: backend.authority.to_string(),
+        backend: backend.to_string(),
         clock: match clock {
             ClockChoice::Real => "real",
             ClockChoice::Deterministic { .. } => "deterministic",
-        },
-        kernel: &input.kernel,
-        command_line: &options.cmdline,
+        }
+        .into(),
+        kernel: input.kernel.clone(),
+        command_line: options.cmdline.clone(),
         memory: options.mem << 20,
-    };
-    let (name, file) = match (trace, of_page) {
-        (Some(trace), _) => (trace.path().display().to_string(), trace.begin()),
+        exact: options.exact,
+        ..HeaderRecord::new()
+    }
+}
+
+fn begin_trace(
+    trace: Option<Destination>,
+    of_page: Option<File>,
+    header: &HeaderRecord,
+) -> Result<Option<JsonLines>, Failure> {
+    let (path, file) = match (trace, of_page) {
+        (Some(trace), _) => (trace.path().to_owned(), trace.begin()),
         (None, Some(file)) => ("of the page".into(), Ok(file)),
         (None, None) => return Ok(None),
     };
-    let begun = file.and_then(|file| JsonLines::new(file, &header));
-    begun.map(Some).map_err(|error| unwritable("trace", &name, &error))
+    let begun = file
+        .and_then(|file| TraceOutput::by_name(file, &path))
+        .and_then(|output| JsonLines::to(output, header.clone()));
+    begun.map(Some).map_err(|error| unwritable("trace", &path.display().to_string(), &error))
 }
 
 /// What was loaded, for `-v`.

@@ -79,6 +79,8 @@ pub struct TaskSwitch {
     pub stored: TssWords,
     /// TR at the next exit.
     pub tr: Selector,
+    /// The whole state there.
+    pub after: State,
 }
 
 impl TaskSwitch {
@@ -154,6 +156,7 @@ pub(crate) fn capture_switch(
         kernel_stack: Frame::read(&linear, top.wrapping_sub(shape.size()), shape),
         stored: old,
         tr: state.tr.selector(),
+        after: state,
     });
     Some(PendingSwitch { switch, old_tss, at: [state.instruction_address(), jump] })
 }
@@ -176,6 +179,7 @@ impl PendingSwitch {
             self.switch.stored = stored;
         }
         self.switch.tr = state.tr.selector();
+        self.switch.after = *state;
         Ok(*self.switch)
     }
 }

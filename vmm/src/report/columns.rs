@@ -26,6 +26,19 @@ impl Column {
         self.0[row] = value.into();
     }
 
+    /// This column, and where it has 0 another's number behind `offset`, if that has one.
+    pub(super) fn or(&self, other: &Column, offset: u64) -> Column {
+        let rows = self.0.iter().zip(&other.0);
+        Column(
+            rows.map(|(own, other)| match (*own, *other) {
+                (0, 0) => 0,
+                (0, other) => offset + other,
+                (own, _) => own,
+            })
+            .collect(),
+        )
+    }
+
     /// The column as the page reads it.
     pub(super) fn pack(&self) -> Value {
         let first = self.0.first().copied().unwrap_or(0);

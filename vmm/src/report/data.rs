@@ -5,8 +5,9 @@
 
 use super::columns::Column;
 use super::findings::Causes;
-use super::record::{Record, Records, ReportError, hex};
-use crate::trace::account_of;
+use super::record::{self, Record, ReportError, hex};
+use crate::trace::schema::ExactRecord;
+use crate::trace::{TraceReader, account_of};
 use rustc_hash::FxHashMap;
 use serde_json::{Map, Value, json};
 use std::io::BufRead;
@@ -86,6 +87,7 @@ pub(super) struct Data {
     /// The entry whose frame a return pops, by its stop from 1; 0 if none was seen.
     pops: Column,
     return_place: Column,
+    return_named: Column,
     rows: Rows,
     /// Where the frames lie that were pushed and not popped.
     live: FxHashMap<(u64, u64), usize>,
@@ -101,15 +103,27 @@ pub(super) struct Data {
     accounts: Map<String, Value>,
     accounts_bytes: usize,
     places: Vec<Value>,
+    /// Names that the trace itself has, which stand behind those places; by use, address and task the one that
+    /// holds, and for each entry which it has if there is no code of it.
+    names_of: Vec<Value>,
+    holding: FxHashMap<(bool, u64, u64), u64>,
+    named: [Column; 2],
+    tops: Map<String, Value>,
     console: Vec<(u64, String)>,
     console_bytes: usize,
     console_dropped: bool,
     /// CR0 and CR4 are written when they change.
     control: Vec<Value>,
     ending: Option<String>,
+    /// What the run came to.
+    end: Value,
+    /// The trace has no end.
+    cut: bool,
     run: Value,
     names: Value,
     unread: FxHashMap<String, u64>,
+    /// Words of frames that lie in pages that are not mapped, by stop.
+    unread_words: Map<String, Value>,
 }
 
 /// Rows so far.
@@ -122,35 +136,16 @@ struct Rows {
 
 impl Data {
     /// Reads a trace to its end.
-    pub(super) fn read(input: impl BufRead) -> Result<Self, ReportError> {
-        let mut data = Data::default();
-        let mut records = Records::new(input);
-        while let Some(record) = records.next()? {
+    pub(super) fn read<R: BufRead>(mut trace: TraceReader<R>) -> Result<Self, ReportError> {
+        let mut data = Data { header: record::header(&trace), ..Data::default() };
+        while let Some(record) = record::next(&mut trace)? {
             data.take(record)?;
         }
-        if data.header.is_null() {
-            return Err(ReportError::Malformed { line: 1, reason: "there is no header".into() });
-        }
-        if records.cut {
-            data.ending.get_or_insert_with(|| "the trace ends in the middle of a line".into());
-        }
+        data.cut = !trace.is_whole();
         Ok(data)
     }
 
     fn take(&mut self, record: Record) -> Result<(), ReportError> {
-        if self.header.is_null() {
-            if record.kind() != "header" || record.text("format") != "esp0-trace" {
-                return Err(record.malformed("a trace begins with its header"));
-            }
-            if record.count("version") != 1 {
-                let version = record.get("version").to_string();
-                return Err(
-                    record.malformed(format!("version {version} of the trace is not known"))
-                );
-            }
-            self.header = record.into_value();
-            return Ok(());
-        }
         match record.kind() {
             "entry" => self.entry(&record)?,
             "return" => self.leave(&record)?,
@@ -165,13 +160,16 @@ impl Data {
             "detail" => self.detail(record),
             "code" => self.places.push(record.into_value()),
             "names" => self.names = record.get("names").clone(),
+            "place" => self.name(&record),
             "console" => {
-                let after = record.count("after");
-                self.console(after, record.text("text"));
+                let bytes = unhex(record.text("bytes"));
+                self.console(&String::from_utf8_lossy(&bytes));
+                self.console(record.text("text"));
             }
             "end" => {
                 self.ending = Some(record.text("ending").to_owned());
                 self.judge(&record, None, "end");
+                self.end = record.into_value();
             }
             other => *self.unread.entry(other.to_owned()).or_default() += 1,
         }
@@ -194,15 +192,18 @@ impl Data {
                 if name == "time" { record.count(name) } else { hex(&frame[name]).unwrap_or(0) };
             column.push(value);
         }
+        let unread: Vec<&str> =
+            COMMON.into_iter().filter(|name| frame.get(name).is_some_and(Value::is_null)).collect();
+        if !unread.is_empty() {
+            self.unread_words.insert(self.rows.stops.to_string(), json!(unread));
+        }
         self.rows.stops += 1;
         Ok(self.rows.stops - 1)
     }
 
     fn entry(&mut self, record: &Record) -> Result<(), ReportError> {
         let row = self.stop(Stop::Entry, record, "sequence")?;
-        let vector =
-            record.hex("vector").ok_or_else(|| record.malformed("an entry has no vector"))?;
-        let event = (vector, record.text("kind").to_owned());
+        let event = (record.hex("vector"), record.text("kind").to_owned());
         let next = self.events.len() as u64;
         let index = *self.known_events.entry(event.clone()).or_insert(next);
         if index == next {
@@ -210,13 +211,13 @@ impl Data {
         }
         self.event.push(index);
         for (column, (name, _)) in self.of_entry.iter_mut().zip(OF_ENTRY) {
-            column.push(record.hex(name).unwrap_or(0));
+            column.push(record.hex(name));
         }
-        let gate = record.hex("gate").unwrap_or(0);
+        let gate = record.hex("gate");
         self.gate[0].push(gate & 0xffff_ffff);
         self.gate[1].push(gate >> 32);
         let frame = record.get("frame");
-        let has = |name: &str| !frame[name].is_null();
+        let has = |name: &str| frame.get(name).is_some();
         let shape = u64::from(has("error_code"))
             | u64::from(has("ss")) << 1
             | u64::from(frame["word_size"].as_u64() == Some(2)) << 2
@@ -225,6 +226,11 @@ impl Data {
         self.error_code.push(hex(&frame["error_code"]).unwrap_or(0));
         self.place.push(0u64);
         self.handler.push(0u64);
+        let task = record.count("task");
+        let eip = hex(&frame["eip"]).unwrap_or(0);
+        let handler = (gate >> 32 & 0xffff_0000) | (gate & 0xffff);
+        self.named[0].push(self.holding.get(&(true, eip, task)).copied().unwrap_or(0));
+        self.named[1].push(self.holding.get(&(false, handler, 0)).copied().unwrap_or(0));
         let sequence = record.count("sequence");
         self.entry_at.insert(sequence, self.rows.entries);
         self.rows.entries += 1;
@@ -245,6 +251,8 @@ impl Data {
         let pops = self.live.remove(&(record.count("task"), address)).unwrap_or(0);
         self.pops.push(pops as u64);
         self.return_place.push(0u64);
+        let name = self.holding.get(&(false, record.hex("at"), 0)).copied().unwrap_or(0);
+        self.return_named.push(name);
         self.return_at.insert(record.count("after"), row);
         self.rows.returns += 1;
         self.judge(record, Some(row), "return");
@@ -265,7 +273,7 @@ impl Data {
     fn judge(&mut self, record: &Record, stop: Option<usize>, at: &'static str) {
         let list = |name: &str| record.get(name).as_array().map_or(&[][..], |list| list);
         let mut judged = Judged::Right;
-        for deviation in list("deviations") {
+        for deviation in list("deviations").iter().filter(|one| one.is_string()) {
             let name = deviation.as_str().unwrap_or_default().to_owned();
             *self.deviations.entry(name).or_default() += 1;
             judged = judged.max(Judged::Deviates);
@@ -292,7 +300,8 @@ impl Data {
         if exact.is_null() || self.accounts_bytes > ACCOUNTS {
             return;
         }
-        if let Some(text) = account_of(exact) {
+        let exact = serde_json::from_value::<ExactRecord>(exact.clone()).ok();
+        if let Some(text) = exact.and_then(|exact| account_of(&exact)) {
             self.accounts_bytes += text.len();
             self.accounts.insert(name, text.into());
         }
@@ -323,7 +332,57 @@ impl Data {
         }
     }
 
-    fn console(&mut self, after: u64, text: &str) {
+    /// The name of an address, which holds until the next one.
+    fn name(&mut self, place: &Record) {
+        let mut name = match place.text("program") {
+            "" => String::new(),
+            program => format!("{program}: "),
+        };
+        name.push_str(&format!("{}+{}", place.text("symbol"), place.count("offset")));
+        if !place.text("file").is_empty() {
+            name.push_str(&format!(" ({}:{})", place.text("file"), place.count("line")));
+        }
+        let known = !place.text("symbol").is_empty();
+        match place.text("use") {
+            "top" if known => {
+                self.tops.insert(place.text("address").into(), name.into());
+            }
+            "interrupted" | "code" => {
+                let interrupted = place.text("use") == "interrupted";
+                let task = if interrupted { place.count("task") } else { 0 };
+                let key = (interrupted, place.hex("address"), task);
+                self.names_of.push(json!({ "name": name, "at": place.text("address") }));
+                let number = if known { self.names_of.len() as u64 } else { 0 };
+                self.holding.insert(key, number);
+            }
+            _ => {}
+        }
+    }
+
+    /// The places of entries, those of the trace's own names behind those with code.
+    fn places(&self) -> [Column; 3] {
+        let codes = self.places.len() as u64;
+        let merged = |code: &Column, named: &Column| code.or(named, codes);
+        [
+            merged(&self.place, &self.named[0]),
+            merged(&self.handler, &self.named[1]),
+            merged(&self.return_place, &self.return_named),
+        ]
+    }
+
+    /// The end without what stands elsewhere.
+    fn end_of_run(&self) -> Value {
+        let mut end = self.end.clone();
+        if let Some(end) = end.as_object_mut() {
+            for name in ["type", "findings", "notes"] {
+                end.remove(name);
+            }
+        }
+        end
+    }
+
+    fn console(&mut self, text: &str) {
+        let after = self.rows.entries as u64;
         self.console_bytes += text.len();
         match self.console.last_mut() {
             Some((last, line)) if *last == after => line.push_str(text),
@@ -379,21 +438,23 @@ impl Data {
             stops.insert(name.into(), column.pack());
         }
         let mut entries = Map::new();
+        let [place, handler, return_place] = self.places();
+        let places: Vec<&Value> = self.places.iter().chain(&self.names_of).collect();
         for (name, column) in [
             ("event", &self.event),
             ("gateLow", &self.gate[0]),
             ("gateHigh", &self.gate[1]),
             ("shape", &self.shape),
             ("error", &self.error_code),
-            ("place", &self.place),
-            ("handler", &self.handler),
+            ("place", &place),
+            ("handler", &handler),
         ] {
             entries.insert(name.into(), column.pack());
         }
         for ((_, name), column) in OF_ENTRY.into_iter().zip(&self.of_entry) {
             entries.insert(name.into(), column.pack());
         }
-        let returns = json!({ "pops": self.pops.pack(), "place": self.return_place.pack() });
+        let returns = json!({ "pops": self.pops.pack(), "place": return_place.pack() });
         let events: Vec<Value> = self
             .events
             .iter()
@@ -415,17 +476,27 @@ impl Data {
             "details": self.details,
             "returnDetails": self.return_details,
             "accounts": self.accounts,
-            "places": self.places,
+            "places": places,
+            "tops": self.tops,
             "console": self.console,
             "consoleDropped": self.console_dropped,
             "control": self.control,
             "ending": self.ending,
+            "end": self.end_of_run(),
+            "cut": self.cut,
             "run": self.run,
             "names": self.names,
             "verdict": self.verdict(),
             "unread": self.unread,
+            "unreadWords": self.unread_words,
         })
     }
+}
+
+/// Bytes that are written as two digits each.
+fn unhex(digits: &str) -> Vec<u8> {
+    let pairs = digits.as_bytes().as_chunks::<2>().0.iter();
+    pairs.filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
 /// What is in columns already.

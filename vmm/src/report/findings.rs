@@ -27,13 +27,27 @@ impl Cause {
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.told[name].as_str().or_else(|| self.finding[name].as_str())
     }
+
+    /// The same, with the names that the trace has for its addresses.
+    fn named(&self, name: &str) -> Option<String> {
+        let mut text = self.text(name)?.to_owned();
+        if self.told.is_null()
+            && let Some(names) = self.finding["names"].as_object()
+        {
+            for (address, name) in names {
+                let name = format!("{address} ({})", name.as_str().unwrap_or_default());
+                text = text.replacen(address.as_str(), &name, 1);
+            }
+        }
+        Some(text)
+    }
 }
 
 /// All causes in the order in which they were first seen.
 #[derive(Debug, Default)]
 pub(super) struct Causes {
     causes: Vec<Cause>,
-    known: FxHashMap<(String, bool, String), usize>,
+    known: FxHashMap<(String, bool, String, String), usize>,
     findings: u64,
     beyond: u64,
 }
@@ -50,7 +64,12 @@ impl Causes {
     ) {
         self.findings += u64::from(!note);
         let text = |name: &str| finding[name].as_str().unwrap_or_default();
-        let key = (text("rule").to_owned(), note, without_numbers(text("sentence")));
+        let key = (
+            text("rule").to_owned(),
+            note,
+            without_numbers(text("sentence")),
+            text("at").to_owned(),
+        );
         if let Some(index) = self.known.get(&key) {
             let cause = &mut self.causes[*index];
             cause.count += 1;
@@ -110,16 +129,15 @@ impl Causes {
                     "rule": cause.finding["rule"],
                     "subject": cause.finding["subject"],
                     "note": cause.note,
-                    "sentence": cause.text("sentence"),
-                    "expected": cause.text("expected"),
-                    "got": cause.text("got"),
-                    "reason": cause.text("reason"),
-                    "advice": cause.text("advice"),
-                    "place": cause.told["place"],
+                    "sentence": cause.named("sentence"),
+                    "expected": cause.named("expected"),
+                    "got": cause.named("got"),
+                    "reason": cause.named("reason"),
+                    "advice": cause.named("advice"),
+                    "place": cause.text("place"),
                     "where": cause.told["where"],
                     "writer": cause.told["writer"],
-                    "changed": cause.told["changed"],
-                    "word": cause.told["word"],
+                    "word": cause.finding["difference"]["word"],
                     "at": cause.at,
                     "first": cause.first,
                     "last": cause.last,

@@ -29,6 +29,7 @@ pub use record::ReportError;
 pub use recorder::Recorder;
 pub use source::Sources;
 
+use crate::trace::TraceReader;
 use data::Data;
 use std::io::{self, BufRead, Write};
 
@@ -39,8 +40,8 @@ pub struct Page(Data);
 /// Reads a trace.
 ///
 /// # Errors
-/// [`ReportError`] if it cannot be read, or is none.
-pub fn read(trace: impl BufRead) -> Result<Page, ReportError> {
+/// [`ReportError`] if it cannot be read, or is too long.
+pub fn read<R: BufRead>(trace: TraceReader<R>) -> Result<Page, ReportError> {
     Data::read(trace).map(Page)
 }
 

@@ -1,26 +1,16 @@
-//! The lines of a trace, as a page wants them.
+//! The lines of a trace, as a page wants them: most of what it shows goes into it as it is.
 
+use crate::trace::{ReadError, TraceReader};
 use serde_json::Value;
-use std::io::{self, BufRead, Read as _};
+use std::io::BufRead;
 use thiserror::Error;
-
-/// A line of a trace is no longer than this: who gives another file is told so before it fills the memory.
-const LONGEST: u64 = 64 << 20;
 
 /// Why there is no page.
 #[derive(Debug, Error)]
 pub enum ReportError {
     /// The trace cannot be read.
-    #[error("the trace cannot be read: {0}")]
-    Read(io::Error),
-    /// It is no trace.
-    #[error("line {line} is no line of an esp0 trace ({reason})")]
-    Malformed {
-        /// Counted from 1.
-        line: usize,
-        /// What is wrong with it.
-        reason: String,
-    },
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// It has more stops than a page can show.
     #[error("the trace has more than {0} entries and returns, which is more than a page can show")]
     TooLong(usize),
@@ -28,43 +18,35 @@ pub enum ReportError {
 
 /// One line.
 #[derive(Debug)]
-pub(super) struct Record {
-    /// Counted from 1.
-    pub(super) line: usize,
-    value: Value,
-}
+pub(super) struct Record(Value);
 
 impl Record {
     /// Its type.
     pub(super) fn kind(&self) -> &str {
-        self.value["type"].as_str().unwrap_or_default()
+        self.text("type")
     }
 
     /// A member of any form.
     pub(super) fn get(&self, name: &str) -> &Value {
-        &self.value[name]
+        &self.0[name]
     }
 
     pub(super) fn into_value(self) -> Value {
-        self.value
+        self.0
     }
 
     /// A plain number; 0 where there is none.
     pub(super) fn count(&self, name: &str) -> u64 {
-        self.value[name].as_u64().unwrap_or(0)
+        self.0[name].as_u64().unwrap_or(0)
     }
 
-    /// Hexadecimal digits, which may be missing.
-    pub(super) fn hex(&self, name: &str) -> Option<u64> {
-        hex(&self.value[name])
+    /// Hexadecimal digits; 0 where there are none.
+    pub(super) fn hex(&self, name: &str) -> u64 {
+        hex(&self.0[name]).unwrap_or(0)
     }
 
     pub(super) fn text(&self, name: &str) -> &str {
-        self.value[name].as_str().unwrap_or_default()
-    }
-
-    pub(super) fn malformed(&self, reason: impl Into<String>) -> ReportError {
-        ReportError::Malformed { line: self.line, reason: reason.into() }
+        self.0[name].as_str().unwrap_or_default()
     }
 }
 
@@ -73,51 +55,17 @@ pub(super) fn hex(value: &Value) -> Option<u64> {
     u64::from_str_radix(value.as_str()?, 16).ok()
 }
 
-/// Reads the lines one after the other. What ends in the middle of a line was cut off there, which is told
-/// and no error: the run that wrote it may have been killed.
-#[derive(Debug)]
-pub(super) struct Records<R> {
-    input: R,
-    line: usize,
-    /// The last line was not whole.
-    pub(super) cut: bool,
+/// The header of a trace.
+pub(super) fn header<R: BufRead>(trace: &TraceReader<R>) -> Value {
+    serde_json::from_slice(trace.header_line()).unwrap_or_default()
 }
 
-impl<R: BufRead> Records<R> {
-    pub(super) fn new(input: R) -> Self {
-        Records { input, line: 0, cut: false }
-    }
-
-    pub(super) fn next(&mut self) -> Result<Option<Record>, ReportError> {
-        let mut text = Vec::new();
-        loop {
-            text.clear();
-            let mut limited = (&mut self.input).take(LONGEST);
-            let read = limited.read_until(b'\n', &mut text).map_err(ReportError::Read)?;
-            if read == 0 {
-                return Ok(None);
-            }
-            self.line += 1;
-            let whole = text.ends_with(b"\n");
-            let malformed = |reason: String| ReportError::Malformed { line: self.line, reason };
-            if !whole && read as u64 == LONGEST {
-                return Err(malformed("it is too long".into()));
-            }
-            if text.trim_ascii().is_empty() {
-                continue;
-            }
-            let value = match serde_json::from_slice::<Value>(&text) {
-                Ok(value) => value,
-                Err(_) if !whole && self.line > 1 => {
-                    self.cut = true;
-                    return Ok(None);
-                }
-                Err(error) => return Err(malformed(error.to_string())),
-            };
-            if !value["type"].is_string() {
-                return Err(malformed("it has no type".into()));
-            }
-            return Ok(Some(Record { line: self.line, value }));
-        }
+/// The next line, of whatever type.
+pub(super) fn next<R: BufRead>(trace: &mut TraceReader<R>) -> Result<Option<Record>, ReadError> {
+    let line = trace.line();
+    let Some(text) = trace.next_line()? else { return Ok(None) };
+    match serde_json::from_slice(text) {
+        Ok(value) => Ok(Some(Record(value))),
+        Err(error) => Err(ReadError::Malformed { line: line + 1, reason: error.to_string() }),
     }
 }

@@ -18,7 +18,7 @@
 
 use super::code::{self, CodeSource, Seen};
 use super::source::Sources;
-use crate::check::Judgement;
+use crate::check::{Judged, Judgement};
 use crate::entry::{Entry, Return};
 use crate::machine::{LinearMemory, Machine};
 use crate::probe::Probes;
@@ -137,8 +137,22 @@ impl Recorder {
         }
     }
 
-    /// Looks at an entry, before it is judged.
-    pub fn look_at_entry(&mut self, machine: &Machine, entry: &Entry) {
+    /// Looks at an entry or a return; its line.
+    pub fn look(&mut self, machine: &Machine, judged: &Judged) -> Vec<u8> {
+        match judged {
+            Judged::Entry(entry, judgement) => {
+                self.look_at_entry(machine, entry);
+                self.entry(entry, judgement)
+            }
+            Judged::Return(returning, _) => {
+                self.look_at_return(machine, returning);
+                self.leave()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn look_at_entry(&mut self, machine: &Machine, entry: &Entry) {
         let state = &entry.after;
         let linear = LinearMemory { memory: &machine.memory, paging: state.into() };
         let base = state.ss().base;
@@ -155,8 +169,8 @@ impl Recorder {
         self.captured = Some(Captured { sequence: entry.sequence, stack, user, place, handler });
     }
 
-    /// The line of an entry that was looked at and judged.
-    pub fn entry(&mut self, entry: &Entry, judgement: &Judgement) -> Vec<u8> {
+    /// The line of an entry that was looked at.
+    fn entry(&mut self, entry: &Entry, judgement: &Judgement) -> Vec<u8> {
         let Some(captured) = self.captured.take() else { return Vec::new() };
         let Captured { sequence, stack, user, place, handler } = captured;
         if sequence != entry.sequence {
@@ -208,8 +222,7 @@ impl Recorder {
         line
     }
 
-    /// Looks at a return, before it is judged.
-    pub fn look_at_return(&mut self, machine: &Machine, returning: &Return) {
+    fn look_at_return(&mut self, machine: &Machine, returning: &Return) {
         let state = &returning.state;
         let place = self.place(Seen::kernel(state.eip, state.cs().base, state));
         let address = returning.frame.address;
@@ -234,7 +247,7 @@ impl Recorder {
     }
 
     /// The line of a return that was looked at.
-    pub fn leave(&mut self) -> Vec<u8> {
+    fn leave(&mut self) -> Vec<u8> {
         let number = self.returns;
         self.returns += 1;
         let Some((place, changed)) = self.returning.take() else { return Vec::new() };
@@ -288,12 +301,6 @@ impl Recorder {
     /// The source that was found.
     pub fn sources(&self) -> &Sources {
         &self.sources
-    }
-
-    /// The line for what the guest wrote to its console after an entry.
-    pub fn console(after: u64, bytes: &[u8]) -> Vec<u8> {
-        let text = String::from_utf8_lossy(bytes);
-        written(&json!({ "type": "console", "after": after, "text": text }))
     }
 
     fn interrupted(&mut self, linear: &LinearMemory<'_>, entry: &Entry) -> Option<usize> {

@@ -341,7 +341,7 @@ impl Run {
     }
 
     /// The run is over, for nobody wants more of it.
-    fn end_with_enough(&mut self) {
+    pub(crate) fn end_with_enough(&mut self) {
         if !matches!(self.phase, Phase::Ending(_) | Phase::Ended(_)) {
             self.phase = Phase::Ending(Ending::Enough);
         }

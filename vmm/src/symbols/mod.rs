@@ -29,7 +29,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use annotate::Annotator;
+pub use annotate::{Annotator, names_in};
 pub use place::{Place, SourceLine};
 
 use elf::Elf;

@@ -3,7 +3,7 @@
 use anstyle::{AnsiColor, Style};
 
 /// The styles in use, or none of them.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Colour {
     on: bool,
 }

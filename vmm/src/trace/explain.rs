@@ -1,12 +1,11 @@
 //! An entry or a return of a trace, explained by the model from the file alone.
 
-use super::exact::from_json;
-use super::jsonl::VERSION;
+use super::schema::{ExactRecord, Record};
+use super::{ReadError, TraceReader};
 use crate::entry::{Account, Exact};
 use ia32::explain;
-use serde_json::Value;
 use std::fmt::Write as _;
-use std::io::{self, BufRead, Read as _};
+use std::io::BufRead;
 use thiserror::Error;
 
 /// Which line of a trace.
@@ -21,16 +20,16 @@ pub enum Line {
 /// Why nothing can be explained.
 #[derive(Debug, Error)]
 pub enum ExplainError {
-    /// The file cannot be read.
-    #[error("the trace cannot be read: {0}")]
-    Read(#[from] io::Error),
-    /// It is no trace.
-    #[error("line {line} is no line of an esp0 trace ({reason})")]
+    /// The trace cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// What the model needs is there, and does not fit together.
+    #[error("line {line} is no line of an esp0 trace (its {field} cannot be read)")]
     Malformed {
         /// Counted from 1.
         line: usize,
-        /// What is wrong with it.
-        reason: String,
+        /// What is wrong.
+        field: &'static str,
     },
     /// The trace has no such line.
     #[error("the trace has {0}")]
@@ -40,58 +39,38 @@ pub enum ExplainError {
     NotExact(u64),
 }
 
-/// Longer than any line of a trace.
-const LONGEST: usize = 16 << 20;
-
-/// Explains one line of the trace that `input` reads.
+/// Explains one line of a trace.
 ///
 /// # Errors
-/// [`ExplainError`] if it cannot be read, is no trace, or has no such line with what the model
-/// needs.
-pub fn explain_line(mut input: impl BufRead, line: Line) -> Result<String, ExplainError> {
+/// [`ExplainError`] if it cannot be read, or has no such line with what the model needs.
+pub fn explain_line<R: BufRead>(
+    mut trace: TraceReader<R>,
+    line: Line,
+) -> Result<String, ExplainError> {
     let (mut last, mut returns) = (0, false);
-    for index in 0.. {
-        let malformed = |reason: String| ExplainError::Malformed { line: index + 1, reason };
-        let mut text = Vec::new();
-        if (&mut input).take(LONGEST as u64 + 1).read_until(b'\n', &mut text)? == 0 {
-            break;
-        }
-        if text.len() > LONGEST {
-            return Err(malformed(format!("it is longer than {} MiB", LONGEST >> 20)));
-        }
-        let value: Value =
-            serde_json::from_slice(&text).map_err(|error| malformed(error.to_string()))?;
-        if index == 0 {
-            if value["format"].as_str() != Some("esp0-trace") {
-                return Err(malformed("it has no header".into()));
+    while let Some(record) = trace.next_record()? {
+        let (exact, number) = match (&record, line) {
+            (Record::Entry(entry), Line::Entry(number)) if entry.sequence == number => {
+                (&entry.exact, number)
             }
-            if value["version"].as_u64() != Some(VERSION.into()) {
-                let version = &value["version"];
-                return Err(malformed(format!(
-                    "its version is {version}, and this esp0 reads version {VERSION}"
-                )));
+            (Record::Returned(returned), Line::Return(number)) if returned.after == number => {
+                (&returned.exact, number)
             }
-        }
-        let (found, number) = match (value["type"].as_str(), line) {
-            (Some("entry"), Line::Entry(number)) => (value["sequence"] == number, number),
-            (Some("returned"), Line::Return(number)) => (value["after"] == number, number),
-            _ => (false, 0),
+            (Record::Entry(entry), _) => {
+                last = entry.sequence;
+                continue;
+            }
+            (Record::Return(returning), Line::Return(number)) => {
+                returns |= returning.after == number;
+                continue;
+            }
+            _ => continue,
         };
-        if let (Some("return"), Line::Return(number)) = (value["type"].as_str(), line) {
-            returns |= value["after"] == number;
-        }
-        if let Some(sequence) = value["sequence"].as_u64() {
-            last = sequence;
-        }
-        if found {
-            let exact = &value["exact"];
-            if exact.is_null() {
-                return Err(ExplainError::NotExact(number));
-            }
-            let exact = from_json(exact)
-                .map_err(|field| malformed(format!("its {field} cannot be read")))?;
-            return Ok(text_of(&exact));
-        }
+        let Some(exact) = exact else { return Err(ExplainError::NotExact(number)) };
+        let exact = exact
+            .to_exact()
+            .map_err(|field| ExplainError::Malformed { line: trace.line(), field })?;
+        return Ok(text_of(&exact));
     }
     Err(ExplainError::Missing(match line {
         Line::Entry(number) => format!("no entry #{number}: the last is #{last}"),
@@ -103,8 +82,8 @@ pub fn explain_line(mut input: impl BufRead, line: Line) -> Result<String, Expla
 }
 
 /// The model's account of an entry or a return of exact mode, as the trace has it; none if it cannot be read.
-pub(crate) fn account_of(exact: &Value) -> Option<String> {
-    from_json(exact).ok().map(|exact| text_of(&exact))
+pub(crate) fn account_of(exact: &ExactRecord) -> Option<String> {
+    exact.to_exact().ok().map(|exact| text_of(&exact))
 }
 
 /// The model's account, and what was seen beside it.
@@ -144,27 +123,32 @@ fn text_of(exact: &Exact) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::schema::{EntryRecord, HeaderRecord, samples};
     use super::*;
 
-    const HEADER: &str = r#"{"type":"header","format":"esp0-trace","version":1}"#;
+    fn entries(sequences: &[u64]) -> Vec<u8> {
+        let header = Record::Header(HeaderRecord::new());
+        let (entry, _) = samples::some_entry([1; 40], [0, 0], 1);
+        let mut bytes = header.to_line();
+        for sequence in sequences {
+            let record = EntryRecord { sequence: *sequence, ..EntryRecord::new(&entry, 1) };
+            bytes.extend(Record::Entry(Box::new(record)).to_line());
+        }
+        bytes
+    }
 
-    fn error(text: &str, line: Line) -> String {
-        explain_line(text.as_bytes(), line).unwrap_err().to_string()
+    fn error(bytes: &[u8], line: Line) -> String {
+        let reader = TraceReader::new(bytes).unwrap();
+        explain_line(reader, line).unwrap_err().to_string()
     }
 
     #[test]
     fn what_cannot_be_explained_is_said() {
-        let entry = format!("{HEADER}\n{{\"type\":\"entry\",\"sequence\":3}}\n");
-        assert!(error(&entry, Line::Entry(3)).contains("trace with --exact"));
-        assert_eq!(error(&entry, Line::Entry(9)), "the trace has no entry #9: the last is #3");
-        assert_eq!(error(&entry, Line::Return(3)), "the trace has no return after #3");
-        assert!(error("ELF\n", Line::Entry(1)).starts_with("line 1 is no line of an esp0 trace"));
-        assert!(error("{}\n", Line::Entry(1)).contains("it has no header"));
-        let later = HEADER.replace("\"version\":1", "\"version\":99");
-        assert!(error(&later, Line::Entry(1)).contains("its version is 99, and this esp0 reads"));
-        let endless = " ".repeat(LONGEST + 2);
-        assert!(error(&endless, Line::Entry(1)).contains("it is longer than 16 MiB"));
-        let broken = format!("{HEADER}\n{{\"type\":\"entry\",\"sequence\":3,\"exact\":{{}}}}\n");
-        assert!(error(&broken, Line::Entry(3)).contains("line 2"));
+        let trace = entries(&[2, 3]);
+        assert!(error(&trace, Line::Entry(3)).contains("trace with --exact"));
+        assert_eq!(error(&trace, Line::Entry(9)), "the trace has no entry #9: the last is #3");
+        assert_eq!(error(&trace, Line::Return(3)), "the trace has no return after #3");
+        let broken = [&trace, &b"{\"type\":\"entry\",\"sequence\":4}\n"[..]].concat();
+        assert!(error(&broken, Line::Entry(4)).starts_with("line 4 is no line of an esp0 trace"));
     }
 }

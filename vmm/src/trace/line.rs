@@ -4,14 +4,14 @@
 //!     #  task    event          ring  user SS:ESP     kernel SS:ESP   SS   ESP      EFLAGS   CS   EIP      code      verdict
 //!     1  task 1  external 0x20  3→0   0023:bfffef8c → 0010:f0007fec   0023 bfffef8c 00010202 001b 0804808e           ok  spin+14 (user.c:9)
 //! ```
+//! Lines are made of the records of a trace, so a run and the trace of it look the same.
 
 use super::Colour;
-use crate::check::{Degree, Finding, Judgement, TaskId};
-use crate::entry::{Entry, Kind, TaskSwitch, TssWords};
-use crate::run::StackLoad;
-use crate::symbols::{Annotator, Symbols};
-use ia32::{State, Vector, Word};
-use std::fmt::{self, Write};
+use super::schema::{EntryRecord, FindingRecord, ReturnRecord, StackRecord, SwitchRecord};
+use crate::check::TaskId;
+use crate::entry::Kind;
+use ia32::{Vector, Word};
+use std::fmt::Write;
 
 /// `int 0x80`, `#PF`, `external 0x20`: what happened.
 pub fn event_name(kind: Kind, vector: Vector) -> String {
@@ -23,7 +23,12 @@ pub fn event_name(kind: Kind, vector: Vector) -> String {
 
 /// `task 1`, or `-` where the stack is nobody's that is known.
 pub fn task_name(task: Option<TaskId>) -> String {
-    task.map_or("-".into(), |task| format!("task {}", task.0))
+    numbered(task.map_or(0, |task| task.0))
+}
+
+/// The same of a number in a trace.
+pub(super) fn numbered(task: u32) -> String {
+    if task == 0 { "-".into() } else { format!("task {task}") }
 }
 
 /// The heading above the lines.
@@ -33,15 +38,9 @@ pub(super) fn heading() -> &'static str {
 }
 
 /// The line of an entry, with the interrupted instruction's name.
-pub(super) fn line(
-    entry: &Entry,
-    judgement: &Judgement,
-    name: Option<&str>,
-    colour: Colour,
-) -> String {
+pub(super) fn entry_line(entry: &EntryRecord, name: Option<&str>, colour: Colour) -> String {
     let mut text = String::with_capacity(160);
     let frame = &entry.frame;
-    let after = &entry.after;
     let user = match (frame.get(Word::Ss), frame.get(Word::Esp)) {
         (Some(ss), Some(esp)) => format!("{:04x}:{esp:08x}", ss & 0xffff),
         _ => String::new(),
@@ -50,20 +49,19 @@ pub(super) fn line(
         text,
         "{:>6}  {:<7} {:<14} {}→{}{}  {user:<13} {} {:04x}:{:08x} ",
         entry.sequence,
-        task_name(judgement.task),
-        event_name(entry.kind, entry.vector),
-        entry.origin.ring,
-        after.cpl(),
-        if entry.origin.virtual_8086 { 'v' } else { ' ' },
+        numbered(entry.task),
+        event_name(entry.kind, entry.vector()),
+        entry.from_ring,
+        entry.to_ring,
+        if entry.origin == super::schema::OriginName::Virtual8086 { 'v' } else { ' ' },
         if user.is_empty() { ' ' } else { '→' },
-        after.ss().selector,
-        after.general.esp,
+        entry.ss,
+        entry.esp,
     );
     let changed = |word| {
-        judgement
-            .findings
-            .iter()
-            .any(|finding| finding.difference.is_some_and(|difference| difference.word == word))
+        let differs =
+            |finding: &FindingRecord| finding.difference.is_some_and(|it| it.word == word);
+        entry.findings.iter().any(differs)
     };
     for (word, digits) in [
         (Word::Ss, 4),
@@ -75,24 +73,20 @@ pub(super) fn line(
     ] {
         let value = match frame.get(word) {
             Some(value) => format!("{value:0digits$x}"),
-            None if frame.shape.words().contains(&word) => "?".repeat(digits),
+            None if frame.has(word) => "?".repeat(digits),
             None => " ".repeat(digits),
         };
         let value = if changed(word) { colour.bad(&value) } else { value };
         let _ = write!(text, " {value}");
     }
     text.push_str("  ");
-    text.push_str(&verdict(judgement, colour));
-    if let (Some(stack), Some(esp)) = (entry.ldt_stack, frame.get(Word::Esp)) {
+    text.push_str(&verdict(&entry.findings, colour));
+    if let (Some(ldtr), Some(stack), Some(esp)) =
+        (entry.ldtr, entry.linear_stack, frame.get(Word::Esp))
+    {
         let base = stack.wrapping_sub(esp);
-        let _ = write!(
-            text,
-            "  {}",
-            colour.dim(&format!(
-                "TR {:04x} LDT {:04x} base {base:08x}",
-                after.tr.selector, after.ldtr.selector
-            ))
-        );
+        let from = format!("TR {:04x} LDT {ldtr:04x} base {base:08x}", entry.tr);
+        let _ = write!(text, "  {}", colour.dim(&from));
     }
     if let Some(name) = name {
         let _ = write!(text, "  {}", colour.dim(name));
@@ -100,103 +94,72 @@ pub(super) fn line(
     text
 }
 
+/// The line of a return, for whoever wants them too.
+pub(super) fn return_line(returning: &ReturnRecord, colour: Colour) -> String {
+    let frame = &returning.frame;
+    let eip = frame.get(Word::Eip).unwrap_or(0);
+    let mut text = format!(
+        "        {:<7} iret           {}→{}   to EIP {eip:08x}",
+        numbered(returning.task),
+        returning.from_ring,
+        returning.to_ring,
+    );
+    if let (Some(cs), Some(ss), Some(esp)) =
+        (frame.get(Word::Cs), frame.get(Word::Ss), frame.get(Word::Esp))
+    {
+        let _ = write!(text, " of CS {:04x}, on {:04x}:{esp:08x}", cs & 0xffff, ss & 0xffff);
+    }
+    colour.dim(&text)
+}
+
 /// The line of a task switch by hardware: from the stack that is left to the one that is taken.
-pub(super) fn switch_line(switch: &TaskSwitch, judgement: &Judgement, colour: Colour) -> String {
-    let (before, new) = (&switch.before, &switch.new);
+pub(super) fn switch_line(switch: &SwitchRecord, colour: Colour) -> String {
+    let (before, new) = (&switch.before, &switch.loaded);
     let base = |base: Option<u32>| base.map_or("????????".into(), |base| format!("{base:08x}"));
     format!(
         "        {:<7} {:<14} {}→{}   {:04x}:{:08x} → {:04x}:{:08x}  \
          TR {:04x}→{:04x} LDT {:04x}→{:04x} base {}  CS:EIP {:04x}:{:08x}  ESP0 {:08x} kept  {}",
-        task_name(judgement.task),
-        format!("jmp far {:04x}", switch.selector.0),
-        before.cpl(),
-        switch.ring(),
-        before.ss().selector,
-        before.general.esp,
-        new.selector(TssWords::SS).0,
-        new.0[TssWords::ESP],
-        before.tr.selector,
-        switch.tr.0,
-        before.ldtr.selector,
-        new.selector(TssWords::LDT).0,
+        numbered(switch.task),
+        format!("jmp far {:04x}", switch.selector),
+        switch.from_ring,
+        switch.to_ring,
+        before.ss,
+        before.esp,
+        new.ss,
+        new.esp,
+        switch.tr[0],
+        switch.tr[1],
+        before.ldtr,
+        new.ldtr,
         base(switch.code_base),
-        new.selector(TssWords::CS).0,
-        new.0[TssWords::EIP],
-        switch.stored.0[TssWords::ESP0],
-        verdict(judgement, colour),
+        new.cs,
+        new.eip,
+        switch.left.esp0,
+        verdict(&switch.findings, colour),
     )
 }
 
 /// The line of a stack that was loaded before there were probes.
-pub(super) fn stack_line(load: &StackLoad) -> String {
+pub(super) fn stack_line(load: &StackRecord) -> String {
     let (before, after) = (&load.before, &load.after);
-    let stack =
-        |state: &State| format!("{:04x}:{:08x}", state.ss().selector, state.stack_pointer());
     format!(
-        "        -       {:<14} {}   {} → {}  linear {:08x}, {}",
-        load.instruction(),
+        "        -       {:<14} {}   {:04x}:{:08x} → {:04x}:{:08x}  linear {:08x}, {}",
+        load.instruction,
         if after.protected() { "0→0" } else { "   " },
-        stack(before),
-        stack(after),
-        after.stack_address(),
+        before.ss,
+        before.esp,
+        after.ss,
+        after.esp,
+        after.linear,
         if after.protected() { "protected mode" } else { "real mode" },
     )
 }
 
-fn verdict(judgement: &Judgement, colour: Colour) -> String {
-    if !judgement.findings.is_empty() {
-        let rules: Vec<&str> = judgement.findings.iter().map(|finding| finding.rule).collect();
-        return colour.bad(&rules.join(", "));
-    }
-    if judgement.deviations.is_empty() {
+/// What the rules said. A known deviation of the machine below says nothing of the guest: the summary has it.
+fn verdict(findings: &[FindingRecord], colour: Colour) -> String {
+    if findings.is_empty() {
         return colour.good("ok");
     }
-    let names: Vec<&str> = judgement.deviations.iter().map(|deviation| deviation.name).collect();
-    format!("{} {}", colour.good("ok"), colour.odd(&format!("({})", names.join(", "))))
-}
-
-/// A finding for people: what, where, expected, got, and the likely reason.
-#[derive(Debug)]
-pub struct FindingText<'a> {
-    /// The finding.
-    pub finding: &'a Finding,
-    /// Where: `#214 int 0x80 in task 3, at write+9 (user.c:41)`.
-    pub place: String,
-    /// With colour or without.
-    pub colour: Colour,
-    /// What the addresses in it are, if that is known.
-    pub symbols: Option<&'a Symbols>,
-}
-
-/// ```text
-/// #214 int 0x80 in task 3, at write+9 (user.c:41): entered on the stack of suspended task 1
-///      expected  SS:ESP 0010:c0106fec (kstack3+4076)  (ESP0 of task 3)
-///      got       SS:ESP 0010:c0104fec (kstack1+4076)  overwrites EIP CS EFLAGS ESP SS of #198
-///      TSS.ESP0 has been c0105000 (kstack1+4096) since #190: …
-/// ```
-impl fmt::Display for FindingText<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let finding = self.finding;
-        let none = Symbols::none();
-        let mut names = Annotator::new(self.symbols.unwrap_or(&none));
-        let mut named = |text| names.annotate(text).into_owned();
-        let first = format!("{}: {}", self.place, named(&finding.sentence));
-        match finding.degree {
-            Degree::Fault => writeln!(f, "{}", self.colour.bad(&first))?,
-            Degree::Note => writeln!(f, "{}", self.colour.odd(&format!("note: {first}")))?,
-        }
-        writeln!(f, "     expected  {}", named(&finding.expected))?;
-        writeln!(f, "     got       {}", named(&finding.got))?;
-        if let Some(reason) = &finding.reason {
-            writeln!(f, "     {}", named(reason))?;
-        }
-        if let Some(advice) = &finding.advice {
-            writeln!(f, "     what to do: {}", named(advice))?;
-        }
-        write!(
-            f,
-            "     {}",
-            self.colour.dim(&format!("rule {}, about the {}", finding.rule, finding.subject))
-        )
-    }
+    let rules: Vec<&str> = findings.iter().map(|finding| finding.rule.as_str()).collect();
+    colour.bad(&rules.join(", "))
 }

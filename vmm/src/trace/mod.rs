@@ -1,29 +1,55 @@
-//! Writes down what was seen and what the rules said. Sinks never influence what is checked.
+//! Writes down what was seen and what the rules said, and reads it again.
+//!
+//! ```text
+//!  Judged ──► Report ─┬─► Terminal      lines, drawings, findings, summary
+//!             (sink)  ├─► JsonLines     the trace
+//!                     └─► raw console
+//!  a trace ──► TraceReader ──► show (the same Terminal), stats, diff, Perfetto, explain, report page
+//! ```
+//! The records in [`schema`] are the one form of what is told: lines and drawings are made of them, live and out of a
+//! file. Sinks never influence what is checked.
 
 mod colour;
 mod console;
-mod exact;
+mod described;
+mod diff;
 mod explain;
+mod finding_text;
 mod jsonl;
 mod line;
 mod names;
+mod perfetto;
 mod picture;
+mod places;
+mod reader;
 mod registers;
 mod report;
+pub mod schema;
+mod show;
+mod stats;
 mod summary;
+mod terminal;
 mod told;
 mod visible;
 mod wrap;
 
 pub use colour::Colour;
+pub use diff::{Aspects, Difference, diff};
 pub(crate) use explain::account_of;
 pub use explain::{ExplainError, Line, explain_line};
-pub use jsonl::{Header, JsonLines};
-pub use line::{FindingText, event_name, task_name};
-pub use picture::picture;
+pub use finding_text::FindingText;
+pub use jsonl::{JsonLines, Output as TraceOutput};
+pub use line::{event_name, task_name};
+pub use perfetto::{ConvertError, to_perfetto};
+pub use picture::{FrameNames, picture};
+pub use places::KnownPlaces;
+pub use reader::{ReadError, TraceReader};
 pub use registers::registers;
-pub use report::{Frames, Lost, Report, Sink};
-pub use summary::{Summary, Verdict};
+pub use report::{Lost, Output, Report};
+pub use show::{Shown, show};
+pub use stats::{Stats, stats};
+pub use summary::{ending_in_words, verdict_line};
+pub use terminal::{Frames, Style};
 pub(crate) use told::without_numbers;
 pub use told::{FindingKind, Told};
 pub use visible::{visible, visible_text};

@@ -22,7 +22,14 @@ struct Key {
 #[derive(Debug, Default)]
 pub(super) struct Names {
     symbols: Symbols,
-    found: FxHashMap<Key, Option<Arc<str>>>,
+    found: FxHashMap<Key, Option<Arc<Named>>>,
+}
+
+/// A place, and the text of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Named {
+    pub(super) place: Place,
+    pub(super) text: String,
 }
 
 impl Names {
@@ -35,7 +42,7 @@ impl Names {
     }
 
     /// The instruction that was interrupted, as a name; looked up once for each.
-    pub(super) fn of_entry(&mut self, entry: &Entry) -> Option<Arc<str>> {
+    pub(super) fn of_entry(&mut self, entry: &Entry) -> Option<Arc<Named>> {
         if self.symbols.is_empty() {
             return None;
         }
@@ -51,9 +58,15 @@ impl Names {
         if self.found.len() == KEPT {
             self.found.clear();
         }
-        let name = interrupted(&self.symbols, entry).map(|place| place.to_string().into());
+        let name = interrupted(&self.symbols, entry)
+            .map(|place| Arc::new(Named { text: place.to_string(), place }));
         self.found.insert(key, name.clone());
         name
+    }
+
+    /// What ends at a linear address.
+    pub(super) fn of_top(&self, address: u32) -> Option<String> {
+        self.symbols.describe_top(address).map(|place| place.short())
     }
 
     /// The kernel's own instruction.

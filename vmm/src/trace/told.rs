@@ -5,6 +5,7 @@
 //! subject, numbers aside, at the same instruction of the kernel: the handler that was entered, or the
 //! IRET. Numbers are left out because the tasks, stacks and entries change while the cause stays.
 
+use super::schema::FindingRecord;
 use crate::check::{Degree, Finding, Subject};
 use rustc_hash::FxHashMap;
 use std::fmt::Write;
@@ -15,9 +16,13 @@ const MOST: usize = 100;
 
 /// Findings of one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FindingKind {
+pub struct FindingKind<F = Finding> {
     /// The first, as it was found.
-    pub finding: Finding,
+    pub finding: F,
+    /// How much it matters.
+    pub degree: Degree,
+    /// What it says.
+    pub sentence: String,
     /// Where the first was.
     pub place: String,
     /// How many there were.
@@ -28,7 +33,7 @@ pub struct FindingKind {
     pub last: u64,
 }
 
-impl FindingKind {
+impl<F> FindingKind<F> {
     /// How often and when: `seen 49 times, #3 to #5,869`; nothing if once.
     pub fn times(&self) -> Option<String> {
         let (first, last) = (grouped(self.first), grouped(self.last));
@@ -40,21 +45,55 @@ impl FindingKind {
     }
 }
 
+/// What tells the rule and subject of findings apart, where they are, and what they say, numbers aside.
+type Key = (bool, u32, String);
+
 /// All kinds in the order in which they were first seen.
-#[derive(Debug, Default)]
-pub struct Told {
-    kinds: Vec<FindingKind>,
-    known: FxHashMap<(&'static str, bool, u32, String), usize>,
+#[derive(Debug)]
+pub struct Told<F = Finding> {
+    kinds: Vec<FindingKind<F>>,
+    known: FxHashMap<Key, usize>,
     /// Findings of kinds for which there was no room.
     beyond: u64,
+}
+
+impl<F> Default for Told<F> {
+    fn default() -> Self {
+        Told { kinds: Vec::new(), known: FxHashMap::default(), beyond: 0 }
+    }
 }
 
 impl Told {
     /// Counts a finding that was made at entry `sequence`, by the kernel's instruction `at`; whether it
     /// is the first of its kind and to be told.
     pub fn tell(&mut self, finding: &Finding, place: &str, at: u32, sequence: u64) -> bool {
-        let processor = finding.subject == Subject::Processor;
-        let key = (finding.rule, processor, at, without_numbers(&finding.sentence));
+        let key = key(finding.rule, finding.subject, at, &finding.sentence);
+        let (sentence, degree) = (&finding.sentence, finding.degree);
+        self.count(key, sequence, || (finding.clone(), degree, sentence.clone(), place.into()))
+    }
+}
+
+impl Told<FindingRecord> {
+    /// The same of a finding in a trace.
+    pub fn tell_record(&mut self, finding: &FindingRecord, degree: Degree, sequence: u64) -> bool {
+        let FindingRecord { rule, subject, at, sentence, place, .. } = finding;
+        let key = key(rule, *subject, *at, sentence);
+        self.count(key, sequence, || (finding.clone(), degree, sentence.clone(), place.clone()))
+    }
+}
+
+fn key(rule: &str, subject: Subject, at: u32, sentence: &str) -> Key {
+    let what = format!("{rule} {}", without_numbers(sentence));
+    (subject == Subject::Processor, at, what)
+}
+
+impl<F> Told<F> {
+    fn count(
+        &mut self,
+        key: Key,
+        sequence: u64,
+        new: impl FnOnce() -> (F, Degree, String, String),
+    ) -> bool {
         if let Some(index) = self.known.get(&key) {
             let kind = &mut self.kinds[*index];
             kind.count += 1;
@@ -66,9 +105,12 @@ impl Told {
             return false;
         }
         self.known.insert(key, self.kinds.len());
+        let (finding, degree, sentence, place) = new();
         self.kinds.push(FindingKind {
-            finding: finding.clone(),
-            place: place.into(),
+            finding,
+            degree,
+            sentence,
+            place,
             count: 1,
             first: sequence,
             last: sequence,
@@ -77,13 +119,13 @@ impl Told {
     }
 
     /// The kinds.
-    pub fn kinds(&self) -> &[FindingKind] {
+    pub fn kinds(&self) -> &[FindingKind<F>] {
         &self.kinds
     }
 
     /// The kinds of one degree.
-    pub fn of(&self, degree: Degree) -> impl Iterator<Item = &FindingKind> {
-        self.kinds.iter().filter(move |kind| kind.finding.degree == degree)
+    pub fn of(&self, degree: Degree) -> impl Iterator<Item = &FindingKind<F>> {
+        self.kinds.iter().filter(move |kind| kind.degree == degree)
     }
 
     /// How many findings were of further kinds, which are counted only.

@@ -117,11 +117,13 @@ struct Closed {
 }
 
 /// What is kept during a run for its end.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Diagnosis {
     /// The last exceptions; the slot of one is its count modulo [`KEPT`].
     faults: [Option<Box<Fault>>; KEPT],
     counted: usize,
+    /// The last entry that was the refusal of an IRET of which something was found.
+    refused_at: Option<u64>,
     /// The last entry of all.
     last_entry: Option<(u64, Kind, Vector)>,
     /// When it was, by the wall clock: only a time-out asks for it.
@@ -205,6 +207,12 @@ impl Diagnosis {
         }
     }
 
+    /// Why the kernel stopped itself has been told, if it stops itself after this entry: it was the refusal of an
+    /// IRET that something was found of.
+    pub fn told_why(&mut self, sequence: u64) {
+        self.refused_at = Some(sequence);
+    }
+
     /// Nothing has been entered for so long that what the guest does now is what it goes on doing, and not
     /// the middle of a handler.
     fn is_settled(&self) -> bool {
@@ -233,6 +241,10 @@ impl Diagnosis {
             None => found.extend(ending::stopped_after_an_exception(self, aftermath)),
         }
         let told = found.iter().any(|(_, finding)| finding.rule == ending::RULE);
+        let last = self.last_entry.map(|(sequence, ..)| sequence);
+        if self.refused_at.is_some() && self.refused_at == last {
+            found.retain(|(_, finding)| finding.rule != ending::RULE);
+        }
         found.extend(self.used.exceptions_vector(aftermath).filter(|_| !told));
         found.extend(self.used.no_iret(aftermath));
         found.extend(waiting::what_waits(self, aftermath));

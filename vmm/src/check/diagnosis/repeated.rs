@@ -10,7 +10,7 @@ use ia32::Vector;
 const MANY: u64 = 32;
 
 /// The same exception at the same instruction, again and again, while nothing else but interrupts came.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Repeated {
     /// Vector, EIP, error code, CR2, ring.
     what: Option<(Vector, u32, u32, u32, u8)>,

@@ -26,7 +26,7 @@ struct Vectored {
 }
 
 /// The vectors that were entered, in the order of their first entries.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Used(Vec<Vectored>);
 
 impl Used {

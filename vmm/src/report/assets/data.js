@@ -128,6 +128,7 @@ function entryAt(row) {
   for (const name of ['time', 'address', 'ss', 'esp', 'eflags', 'cs', 'eip']) one[name] = stops(name)[stop];
   for (const name of ['after', 'ssAfter', 'espAfter', 'ss0', 'esp0', 'eax', 'ecx', 'edx', 'ebx', 'ebp', 'esi', 'edi',
     'ds', 'es', 'fs', 'gs', 'tr', 'cr2', 'cr3']) one[name] = entries(name)[row];
+  for (const name of run.unreadWords[stop] ?? []) one[name] = null;
   const returning = returnOf(stop);
   one.returning = returning < 0 ? null : returnAt(returning);
   return one;
@@ -149,6 +150,7 @@ function returnAt(row) {
     pops: returns('pops')[row] - 1,
   };
   for (const name of ['address', 'ss', 'esp', 'eflags', 'cs', 'eip']) one[name] = stops(name)[stop];
+  for (const name of run.unreadWords[stop] ?? []) one[name] = null;
   return one;
 }
 

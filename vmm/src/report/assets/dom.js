@@ -36,7 +36,7 @@ function say(text) {
   byId('said').textContent = text;
 }
 
-const hex = (value, digits = 8) => (value >>> 0).toString(16).padStart(digits, '0');
+const hex = (value, digits = 8) => (value === null ? '?'.repeat(digits) : (value >>> 0).toString(16).padStart(digits, '0'));
 const hex4 = (value) => hex(value & 0xffff, 4);
 const grouped = (number) => String(number).replace(/\B(?=(\d{3})+$)/g, ',');
 const plural = (count, one, many = `${one}s`) => `${grouped(count)} ${count === 1 ? one : many}`;

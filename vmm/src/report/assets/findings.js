@@ -12,7 +12,7 @@ function buildFindings(into) {
   if (beyond > 0) into.append(el('p', { class: 'hint' }, `${grouped(beyond)} more, of further kinds, were only counted.`));
 }
 
-const good = () => run.causes.findings === 0 && (run.run === null || ['ok', 'unchecked'].includes(run.run?.verdict ?? 'ok'));
+const good = () => run.causes.findings === 0 && (['ok', 'unchecked'].includes(run.run?.verdict ?? run.end?.verdict ?? (run.cut ? 'cut' : 'ok')));
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 function causeCard(cause, index) {

@@ -4,7 +4,7 @@ function buildTop() {
   const { header } = run;
   byId('kernel').textContent = header.kernel.split('/').pop();
   byId('kernel').title = header.kernel;
-  const verdict = run.run?.verdict ?? (run.causes.findings > 0 ? 'findings' : run.ending ? 'ok' : 'no end');
+  const verdict = run.run?.verdict ?? run.end?.verdict ?? (run.causes.findings > 0 ? 'findings' : 'no end');
   const words = { ok: 'ok', findings: plural(run.causes.findings, 'finding'), 'guest-failed': 'the guest failed', 'no-entries': 'no entries', unchecked: 'unchecked', interrupted: 'interrupted' };
   const chip = byId('verdict');
   const extra = verdict === 'guest-failed' && run.causes.findings > 0 ? `, ${plural(run.causes.findings, 'finding')}` : '';
@@ -53,7 +53,7 @@ function buildStacks(into) {
     const used = top === undefined ? null : top - one.lowest;
     return el('tr', {}, el('th', { scope: 'row' }, el('button', { type: 'button', class: 'link', onclick: () => search.set(`task ${name}`) }, taskName(name))),
       el('td', { class: 'mono' }, top === undefined ? '–' : hex(top), tops.length > 1 ? ` and ${tops.length - 1} more` : ''),
-      el('td', {}, run.run?.tops?.[hex(top ?? 0)] ?? ''),
+      el('td', {}, run.end?.stacks?.find((stack) => stack.esp0 === hex(top ?? 0))?.name ?? run.tops[hex(top ?? 0)] ?? ''),
       el('td', { class: 'mono' }, hex(one.lowest)),
       el('td', { class: 'number' }, used === null || used < 0 || used > 0x10000 ? '–' : bytes(used)),
       el('td', { class: 'number' }, grouped(one.entries)), el('td', { class: 'number' }, grouped(one.nested)));
@@ -91,7 +91,7 @@ function buildOutput(into) {
   if (console) into.append(...block('Console', console, run.consoleDropped ? 'Its last MiB.' : '').filter(Boolean));
   if (run.run?.screen?.length > 0) into.append(...block('Screen at the end', run.run.screen.join('\n')).filter(Boolean));
   if (!console && !run.run?.screen?.length) {
-    into.append(el('p', { class: 'empty' }, run.run ? 'It wrote nothing to a serial port, the debug port or the text screen.' : 'This trace has no console and no screen: it was written without a report.'));
+    into.append(el('p', { class: 'empty' }, 'It wrote nothing to a serial port or the debug port' + (run.run ? ', and nothing stands on the text screen.' : '; its text screen is not in the trace.')));
   }
 }
 
@@ -105,7 +105,7 @@ function buildAuthority(into) {
   const item = (name, value) => value !== undefined && value !== '' && el('div', {}, el('dt', {}, name), el('dd', {}, value));
   into.append(el('p', {}, el('strong', {}, header.authority), ` ${says[header.authority] ?? ''}`),
     el('dl', { class: 'facts' }, item('behind /dev/kvm', header.backend), item('clock', header.clock === 'deterministic' ? 'deterministic: the same run, the same trace' : header.clock), item('kernel', header.kernel),
-      item('command line', header.command_line), item('memory', header.memory === undefined ? undefined : `${grouped(header.memory / 1048576)} MiB`), item('end', run.ending ?? 'none: the run was cut off')),
+      item('command line', header.command_line), item('memory', header.memory === undefined ? undefined : `${grouped(header.memory / 1048576)} MiB`), item('end', run.ending ?? 'none: the trace was cut off')),
     Object.keys(run.unread).length > 0 && el('p', { class: 'hint' }, `This page does not know ${Object.entries(run.unread).map(([name, count]) => `${count} lines of type ${name}`).join(', ')}.`) || '');
 }
 

@@ -1,0 +1,282 @@
+//! The one place where events are judged.
+//!
+//! ```text
+//!  Run::next_event ──► Judge::judge ──► Judged ──┬─► terminal
+//!                        │ looks at memory,      ├─► trace
+//!                        │ asks the rules,       ├─► recorders
+//!                        │ remembers, counts     └─► whatever comes later
+//!                        └─► at the end: what the run as a whole has to answer for, and the verdict
+//! ```
+//! An event is judged once, and whoever wants to know of it is handed the event and the judgement by value. A
+//! [`Sink`] cannot change either, nor the guest, so sinks can stand side by side in any number.
+
+use super::diagnosis::{Aftermath, Diagnosis};
+use super::verdict::{Grounds, Verdict, verdict};
+use super::{Checker, Degree, Finding, History, Judgement, Tally};
+use crate::entry::{Entry, Return, Returned, TaskSwitch};
+use crate::machine::{LinearMemory, Machine, MachineError};
+use crate::run::{End, Ending, Event, Run, StackLoad, Step, Stop};
+use ia32::State;
+
+/// What happened, with what the rules say of it.
+#[derive(Clone, Debug)]
+pub enum Judged {
+    /// An entry.
+    Entry(Entry, Judgement),
+    /// A return that is about to happen.
+    Return(Return, Judgement),
+    /// A return that has happened; in exact mode.
+    Returned(Box<Returned>, Judgement),
+    /// A task switch by hardware.
+    Switch(Box<TaskSwitch>, Judgement),
+    /// A stack was loaded before there were probes.
+    StackLoad(Box<StackLoad>),
+    /// The guest wrote to its console.
+    Console(Vec<u8>),
+    /// The guest stands at an address at which it was to stop.
+    Reached(Box<State>),
+    /// The guest is in ring 3, right after an IRET, and has executed nothing there.
+    Resumed(Box<State>),
+    /// One instruction of ring 0, where the kernel is followed.
+    Step(Box<Step>),
+    /// The guest ended.
+    End(End),
+}
+
+/// Takes judged events, one after the other.
+pub trait Sink {
+    /// This happened, and the guest stands still: its memory can be read, and nothing be changed.
+    fn take(&mut self, machine: &Machine, judged: &Judged);
+}
+
+/// Two of them, side by side.
+impl<A: Sink, B: Sink> Sink for (A, B) {
+    #[inline]
+    fn take(&mut self, machine: &Machine, judged: &Judged) {
+        self.0.take(machine, judged);
+        self.1.take(machine, judged);
+    }
+}
+
+impl<S: Sink> Sink for &mut S {
+    #[inline]
+    fn take(&mut self, machine: &Machine, judged: &Judged) {
+        (**self).take(machine, judged);
+    }
+}
+
+impl<S: Sink> Sink for Option<S> {
+    #[inline]
+    fn take(&mut self, machine: &Machine, judged: &Judged) {
+        if let Some(sink) = self {
+            sink.take(machine, judged);
+        }
+    }
+}
+
+/// A finding about the run as a whole, and where it belongs.
+#[derive(Clone, Debug)]
+pub struct Conclusion {
+    /// Where, in words.
+    pub place: String,
+    /// What.
+    pub finding: Finding,
+}
+
+/// Judges events, counts, and decides.
+#[derive(Clone, Debug)]
+pub struct Judge {
+    checker: Checker,
+    diagnosis: Diagnosis,
+    tally: Tally,
+    /// Notes count as findings.
+    strict: bool,
+    /// The run ends with so many findings.
+    enough: Option<u64>,
+    /// The guest ran without probes.
+    unprobed: bool,
+    /// What the console was expected to say and never did.
+    unmet: Option<String>,
+}
+
+impl Judge {
+    /// With these rules.
+    pub fn new(checker: Checker) -> Self {
+        Judge {
+            checker,
+            diagnosis: Diagnosis::default(),
+            tally: Tally::default(),
+            strict: false,
+            enough: None,
+            unprobed: false,
+            unmet: None,
+        }
+    }
+
+    /// Notes count as findings.
+    #[must_use]
+    pub fn with_strictness(mut self, strict: bool) -> Self {
+        self.strict = strict;
+        self
+    }
+
+    /// The run ends when there are so many findings.
+    #[must_use]
+    pub fn with_enough(mut self, findings: Option<u64>) -> Self {
+        self.enough = findings;
+        self
+    }
+
+    /// The guest is run without probes: nothing is going to be seen.
+    #[must_use]
+    pub fn without_probes(mut self, unprobed: bool) -> Self {
+        self.unprobed = unprobed;
+        self
+    }
+
+    /// Judges an event, the guest standing still after it.
+    #[inline]
+    pub fn judge(&mut self, machine: &Machine, event: Event) -> Judged {
+        match event {
+            Event::Entry(entry) => {
+                let judgement = self.entry(machine, &entry);
+                Judged::Entry(entry, judgement)
+            }
+            Event::Return(returning) => {
+                let judgement = self.leave(machine, &returning);
+                Judged::Return(returning, judgement)
+            }
+            Event::Returned(returned) => {
+                let mut judgement = self.checker.returned(&returned);
+                self.weigh(&mut judgement);
+                self.tally.returned(&returned, &judgement);
+                Judged::Returned(returned, judgement)
+            }
+            Event::Switch(switch) => {
+                let mut judgement = self.checker.switch(&switch);
+                self.weigh(&mut judgement);
+                self.tally.switch(&judgement);
+                Judged::Switch(switch, judgement)
+            }
+            Event::StackLoad(load) => Judged::StackLoad(load),
+            Event::Console(bytes) => Judged::Console(bytes),
+            Event::Reached(state) => Judged::Reached(state),
+            Event::Resumed(state) => Judged::Resumed(state),
+            Event::Step(step) => Judged::Step(step),
+            Event::End(end) => Judged::End(end),
+        }
+    }
+
+    #[inline]
+    fn entry(&mut self, machine: &Machine, entry: &Entry) -> Judgement {
+        let linear = LinearMemory { memory: &machine.memory, paging: (&entry.after).into() };
+        self.checker.look_at_entry(&linear, entry);
+        self.diagnosis.look(machine, &entry.after, Stop::Entry(entry));
+        let mut judgement = self.checker.entry(entry);
+        self.weigh(&mut judgement);
+        self.tally.entry(entry, &judgement);
+        if judgement.refuses_return && self.tally.findings > 0 {
+            self.diagnosis.told_why(entry.sequence);
+        }
+        judgement
+    }
+
+    #[inline]
+    fn leave(&mut self, machine: &Machine, returning: &Return) -> Judgement {
+        let state = &returning.state;
+        let linear = LinearMemory { memory: &machine.memory, paging: state.into() };
+        self.checker.look_at_return(&linear, returning);
+        self.diagnosis.look(machine, state, Stop::Return(returning));
+        let mut judgement = self.checker.leave(returning);
+        self.weigh(&mut judgement);
+        self.tally.leave(&judgement);
+        judgement
+    }
+
+    /// Lets the guest run to its end; `sink` takes each event.
+    ///
+    /// # Errors
+    /// [`MachineError`] if KVM refuses something.
+    pub fn follow(&mut self, run: &mut Run, sink: &mut impl Sink) -> Result<End, MachineError> {
+        loop {
+            if self.has_enough() {
+                run.end_with_enough();
+            }
+            let event = run.next_event()?;
+            let judged = self.judge(run.machine(), event);
+            sink.take(run.machine(), &judged);
+            if let Judged::End(end) = judged {
+                return Ok(end);
+            }
+        }
+    }
+
+    /// What the run as a whole has to answer for, now that it is over.
+    pub fn conclude(&mut self, aftermath: &Aftermath<'_>) -> Vec<Conclusion> {
+        let placed = self.diagnosis.conclude(aftermath, self.checker.history());
+        let mut conclusions = Vec::with_capacity(placed.len());
+        for (place, mut finding) in placed {
+            if self.strict {
+                finding.degree = Degree::Fault;
+            }
+            let mut judgement = Judgement::default();
+            match finding.degree {
+                Degree::Fault => judgement.findings.push(finding.clone()),
+                Degree::Note => judgement.notes.push(finding.clone()),
+            }
+            self.tally.judged(&judgement);
+            conclusions.push(Conclusion { place, finding });
+        }
+        conclusions
+    }
+
+    /// Notes are findings to whoever is strict.
+    #[inline]
+    fn weigh(&self, judgement: &mut Judgement) {
+        if self.strict && !judgement.notes.is_empty() {
+            let notes = judgement.notes.drain(..);
+            judgement.findings.extend(notes.map(|mut note| {
+                note.degree = Degree::Fault;
+                note
+            }));
+        }
+    }
+
+    /// There are as many findings as were asked for.
+    #[inline]
+    pub fn has_enough(&self) -> bool {
+        self.enough.is_some_and(|enough| self.tally.findings >= enough)
+    }
+
+    /// The console was expected to say this, and never did.
+    pub fn awaited_in_vain(&mut self, text: Option<String>) {
+        self.unmet = text;
+    }
+
+    /// What the console never said.
+    pub fn unmet(&self) -> Option<&str> {
+        self.unmet.as_deref()
+    }
+
+    /// The verdict on a run that ended so.
+    pub fn verdict(&self, ending: &Ending) -> Verdict {
+        let Tally { entries, findings, .. } = self.tally;
+        let (unmet, unprobed) = (self.unmet.is_some(), self.unprobed);
+        verdict(ending, Grounds { entries, findings, unmet, unprobed })
+    }
+
+    /// What was counted.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// The rules.
+    pub fn checker(&self) -> &Checker {
+        &self.checker
+    }
+
+    /// What has been seen so far.
+    pub fn history(&self) -> &History {
+        self.checker.history()
+    }
+}
