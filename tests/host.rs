@@ -1,7 +1,7 @@
 //! What the KVM below can do, found out once for all tests.
 
+use esp0::doctor::quick;
 use esp0::host::Backend;
-use esp0::host::doctor::quick;
 use esp0::machine::Machine;
 use esp0::probe::DebugRegisters;
 use std::sync::LazyLock;

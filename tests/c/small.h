@@ -1,5 +1,5 @@
 /* What the small kernels here share. They are built by tests/compiled.rs, one for each NAME in a file's
- * `#ifdef NAME`, and run on KVM by tests/kvm/stacks.rs. Port 0xe9 is the console, port 0xf4 ends the run. */
+ * `#ifdef NAME`, and run on KVM by tests/kvm. Port 0xe9 is the console, port 0xf4 ends the run. */
 #include <stdint.h>
 
 enum { KERNEL_CODE = 0x08, KERNEL_DATA = 0x10, USER_CODE = 0x1b, USER_DATA = 0x23, TSS = 0x28 };

@@ -19,6 +19,7 @@ mod plants;
 mod processor;
 mod program;
 mod repeating;
+mod rewritten;
 mod stacks;
 mod telling;
 mod userland;

@@ -46,6 +46,12 @@ const fn fault(taken: Taken, rule: &'static str, change: Change, says: [&'static
     Fault { taken, change, rule, says }
 }
 
+/// The state before was not seen.
+fn unseen(entry: &mut Entry) {
+    entry.before = None;
+    entry.expected = None;
+}
+
 const FRAME_SIZE: &str = "frame_size";
 const STACK_POINTER: &str = "stack_pointer";
 const PUSHED_WORDS: &str = "pushed_words";
@@ -104,13 +110,13 @@ const FAULTS: [Fault; 46] = [
     fault(PAGE_FAULT, PUSHED_WORDS, |e| flip(e, Word::Eflags, Eflags::RF.0),
         ["the EFLAGS that #PF pushed is not the one before it (RF)", "EFLAGS 0001", "EFLAGS 0000"]),
     // The same where the state before was not seen: what the manual says of any frame.
-    fault(CALL, PUSHED_WORDS, |e| { e.before = None; flip(e, Word::Eflags, 1 << 15) },
+    fault(CALL, PUSHED_WORDS, |e| { unseen(e); flip(e, Word::Eflags, 1 << 15) },
         ["the EFLAGS that vector 0x80 pushed is not the one before it", "EFLAGS 00000", "EFLAGS 00008"]),
-    fault(CALL, PUSHED_WORDS, |e| { e.before = None; flip(e, Word::Eflags, Eflags::FIXED.0) },
+    fault(CALL, PUSHED_WORDS, |e| { unseen(e); flip(e, Word::Eflags, Eflags::FIXED.0) },
         ["the EFLAGS that vector 0x80 pushed is not the one before it", "EFLAGS 00000", "EFLAGS 00000"]),
-    fault(CALL, PUSHED_WORDS, |e| { e.before = None; flip(e, Word::Cs, 1) },
+    fault(CALL, PUSHED_WORDS, |e| { unseen(e); flip(e, Word::Cs, 1) },
         ["the CS that vector 0x80 pushed is not the one before it", "CS 0000001b", "CS 0000001a"]),
-    fault(CALL, PUSHED_WORDS, |e| { e.before = None; flip(e, Word::Ss, 3) },
+    fault(CALL, PUSHED_WORDS, |e| { unseen(e); flip(e, Word::Ss, 3) },
         ["the SS that vector 0x80 pushed is not the one before it", "SS 00000023", "SS 00000020"]),
     fault(CALL, PUSHED_WORDS, |e| e.frame = nowhere(e),
         ["the pushed words lie in memory that cannot be read", "5 words at f0", "a page that is not mapped"]),
@@ -127,7 +133,7 @@ const FAULTS: [Fault; 46] = [
         ["the flags behind the interrupt gate of vector 0x20 are wrong: DF", "EFLAGS 00000", "EFLAGS 00000"]),
     fault(TIMER, FLAGS_AFTER, |e| flag_after(e, Eflags::AC),
         ["the flags behind the interrupt gate of vector 0x20 are wrong: AC", "EFLAGS 00000", "EFLAGS 00040"]),
-    fault(PAGE_FAULT, FLAGS_AFTER, |e| { e.before = None; flag_after(e, Eflags::CF) },
+    fault(PAGE_FAULT, FLAGS_AFTER, |e| { unseen(e); flag_after(e, Eflags::CF) },
         ["the flags behind the interrupt gate of #PF are wrong: CF", "EFLAGS 00000", "EFLAGS 00000"]),
     // Registers that delivery has no business with.
     fault(CALL, REGISTERS_KEPT, |e| e.after.general.eax ^= 1,
@@ -200,7 +206,7 @@ fn the_entries_as_they_were_have_no_finding() {
         let (index, mut entry) = take(taken);
         let judgement = judge(index, &entry, &silicon());
         assert!(judgement.is_ok(), "{taken:?}: {:#?}\n{}", judgement.findings, frames(&entry));
-        entry.before = None;
+        unseen(&mut entry);
         let judgement = judge(index, &entry, &silicon());
         assert!(judgement.is_ok(), "{taken:?} without a state before: {:#?}", judgement.findings);
     }
@@ -216,7 +222,7 @@ fn what_the_manual_leaves_open_is_not_judged() {
         (PAGE_FAULT, |e| flip(e, Word::ErrorCode, 2)),
         // RF where nothing is known of it.
         (TIMER, |e| {
-            e.before = None;
+            unseen(e);
             flip(e, Word::Eflags, Eflags::RF.0);
         }),
     ];

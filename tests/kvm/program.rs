@@ -5,7 +5,7 @@ use tests::{Output, esp0, host};
 
 #[test]
 fn the_default_run_ends_with_the_verdict() {
-    let output = esp0(&[]);
+    let output = esp0(&["--all"]);
     output.assert_status(0);
     let counts = verdict(&output, "ok");
     assert!(counts.entries > 50, "{}", output.last_line());
@@ -20,6 +20,91 @@ fn the_default_run_ends_with_the_verdict() {
         .filter_map(|line| line.split_whitespace().next()?.parse().ok())
         .collect();
     assert_eq!(numbers, (1..=counts.entries).collect::<Vec<_>>(), "{}", output.stdout);
+}
+
+#[test]
+fn ordinary_entries_are_folded_and_the_run_fits_two_screens() {
+    let output = esp0(&[]);
+    output.assert_status(0);
+    let counts = verdict(&output, "ok");
+    let lines = output.stdout.lines().count();
+    assert!(lines <= 80, "{lines} lines\n{}", output.stdout);
+    for text in [" × external 0x20", " × int 0x80", "back behind int 0x80: pops at", "a switch: #"]
+    {
+        assert!(output.stdout.contains(text), "expected {text:?}\n{}", output.stdout);
+    }
+    // No entry is left out: those that have no line of their own stand between two numbers.
+    let mut next = 1;
+    let (entries, _) = output.stdout.split_once("\nentries ").expect("a summary");
+    for line in entries.lines().filter(|line| line.starts_with(' ')) {
+        let mut words = line.split_whitespace();
+        let Some(first) = words.next().and_then(|word| word.parse::<u64>().ok()) else { continue };
+        assert_eq!(first, next, "{line}");
+        let last = match (words.next(), words.next()) {
+            (Some("…"), Some(last)) => last.parse().expect("a number"),
+            _ => first,
+        };
+        next = last + 1;
+    }
+    assert_eq!(next - 1, counts.entries, "{}", output.stdout);
+}
+
+#[test]
+fn a_trace_is_shown_as_its_run_was() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    for (name, arguments, status) in [
+        ("plain.jsonl", &["--module", "writer 2", "--module", "fault"][..], 0),
+        ("packed.jsonl.zst", &["--guest", "broken", "--cmdline", "plant=esp0_not_updated"], 1),
+        ("real-mode.jsonl", &["--guest", "classic", "-vv"], 0),
+    ] {
+        let path = folder.path().join(name);
+        let path = path.to_str().expect("text");
+        let run = esp0(&[&["--trace", path, "--color", "always"][..], arguments].concat());
+        run.assert_status(status);
+        let verbose: &[&str] = if arguments.contains(&"-vv") { &["-v"] } else { &[] };
+        let show = [&["trace", "show", path, "--color", "always"][..], verbose].concat();
+        let shown = esp0(&show);
+        shown.assert_status(0);
+        // What a run says beside its trace: what was loaded, the screen, devices that nobody answered for.
+        let mut rest = run.stdout.lines();
+        for line in shown.stdout.lines() {
+            assert!(rest.any(|other| other == line), "{name}: no {line:?} in\n{}", run.stdout);
+        }
+    }
+}
+
+#[test]
+fn traces_are_counted_compared_and_converted() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let path = |name: &str| folder.path().join(name).to_str().expect("text").to_owned();
+    let (one, other, packed) = (path("one.jsonl"), path("other.jsonl"), path("one.jsonl.zst"));
+    esp0(&["--guest", "broken", "--trace", &one]).assert_status(0);
+    let plant = ["--guest", "broken", "--cmdline", "plant=esp0_not_updated", "--trace", &other];
+    esp0(&plant).assert_status(1);
+    let convert = |to: &str, file: &str| esp0(&["trace", "convert", &one, "--to", to, file]);
+    convert("jsonl", &packed).assert_status(0);
+    esp0(&["trace", "diff", "--values", &one, &packed]).assert_status(0);
+    let unpacked = path("unpacked.jsonl");
+    esp0(&["trace", "convert", &packed, "--to", "jsonl", &unpacked]).assert_status(0);
+    assert_eq!(fs::read(&one).expect("a trace"), fs::read(&unpacked).expect("the same"));
+    let differs = esp0(&["trace", "diff", &one, &other]);
+    differs.assert_status(1);
+    for text in ["the first divergence: line ", "> verdict", "suspended_stack", "SS0:ESP0"] {
+        assert!(differs.stdout.contains(text), "expected {text:?}\n{}", differs.stdout);
+    }
+    let stats = esp0(&["trace", "stats", &one]);
+    stats.assert_status(0);
+    assert!(stats.stdout.contains("external 0x20 from ring 3"), "{}", stats.stdout);
+    let perfetto = path("one.pftrace");
+    convert("perfetto", &perfetto).assert_status(0);
+    assert!(fs::metadata(&perfetto).expect("a file").len() > 1000);
+    // A trace that was cut off is told as far as it goes.
+    let whole = fs::read(&one).expect("a trace");
+    fs::write(&other, &whole[..whole.len() - 20]).expect("a shorter one");
+    let cut = esp0(&["trace", "show", &other]);
+    cut.assert_status(2);
+    assert!(cut.stderr.contains("the trace was cut off"), "{}", cut.stderr);
+    esp0(&["trace", "diff", &one, "/dev/null"]).assert_status(2);
 }
 
 #[test]

@@ -20,9 +20,9 @@ use crate::boot::{self, BootError, KernelFile, ModuleFile};
 pub use crate::check::Judged;
 use crate::check::{Checker, Finding, Judge, Judgement, Objects};
 use crate::devices::Devices;
+use crate::doctor::{Problem, quick};
 use crate::entry::Entry;
 use crate::host::Backend;
-use crate::host::doctor::{Problem, quick};
 use crate::machine::{Machine, MachineError};
 use crate::probe::Choice;
 use crate::run::{

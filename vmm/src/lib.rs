@@ -18,11 +18,13 @@ pub mod check;
 pub mod claims;
 pub mod conform;
 pub mod devices;
+pub mod doctor;
 pub mod entry;
 pub mod guest;
 #[cfg(feature = "program")]
 pub mod guests;
 pub mod host;
+pub mod instruction;
 pub mod machine;
 pub mod probe;
 pub mod report;

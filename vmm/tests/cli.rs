@@ -1,8 +1,8 @@
 //! What the program says to bad input, and where there is no KVM. Needs none: bad input is bad with
 //! KVM or without.
 
+use esp0::doctor::quick;
 use esp0::guests;
-use esp0::host::doctor::quick;
 use esp0::machine::Machine;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -14,12 +14,14 @@
 
 use super::history::{ABOVE, History, LiveFrame};
 use crate::entry::{Entry, Kind, Return};
-use crate::machine::{LinearMemory, Memory, processor};
+use crate::host::processor;
+use crate::instruction::decode_32_into;
+use crate::machine::{LinearMemory, Memory};
 use ia32::{
     Branch, Descriptor, Eflags, Fault, OperandSize, Outcome, Selector, State, TssWidth, Word,
     attempt,
 };
-use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic};
+use iced_x86::{FlowControl, Instruction, Mnemonic};
 use std::collections::BTreeSet;
 
 /// Instructions that are looked at behind a handler, at most.
@@ -323,8 +325,7 @@ fn string_instruction(linear: &LinearMemory<'_>, handler: u32) -> Option<u32> {
                 at = at.wrapping_add(1);
                 continue;
             }
-            Decoder::with_ip(32, &bytes[..count], u64::from(at), DecoderOptions::NONE)
-                .decode_out(&mut instruction);
+            decode_32_into(&bytes[..count], at, &mut instruction);
             if instruction.is_invalid() || instruction.mnemonic() == Mnemonic::Cld {
                 break;
             }

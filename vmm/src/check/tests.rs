@@ -124,6 +124,7 @@ impl Desk {
             inner_stack: Some(InnerStack { ss: 0x10, esp: top }),
             frame,
             code: CodeBytes { linear: frame.get(Word::Eip), ..CodeBytes::default() },
+            expected: None,
             exact: None,
             ldt_stack: None,
         };

@@ -1,12 +1,12 @@
 //! What the kernel does, instruction by instruction, where a scenario has it followed.
 
 use super::stacks::{Change, Stacks};
-use crate::entry::register_value;
+use crate::instruction::decode_32;
+use crate::instruction::operands::register_value;
 use crate::machine::LinearMemory;
 use ia32::State;
 use iced_x86::{
-    Decoder, DecoderOptions, Instruction, InstructionInfoFactory, InstructionInfoOptions, OpAccess,
-    OpKind, Register,
+    Instruction, InstructionInfoFactory, InstructionInfoOptions, OpAccess, OpKind, Register,
 };
 
 /// ESP went from one kernel stack to another.
@@ -87,8 +87,7 @@ impl Steps {
         stacks: &mut Stacks,
     ) {
         let at = before.instruction_address();
-        let instruction =
-            Decoder::with_ip(32, code, u64::from(before.eip), DecoderOptions::NONE).decode();
+        let instruction = decode_32(code, before.eip);
         self.trail.steps += 1;
         let (from, to) = (before.stack_address(), after.stack_address());
         if after.cpl() == 0 {

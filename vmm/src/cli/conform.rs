@@ -6,7 +6,7 @@ use super::files::{self, Destination, FileId};
 use super::output::Output;
 use super::{FINDINGS, INTERRUPTED, NO_KVM, OK, UNWRITTEN};
 use esp0::conform::{self, Case, Known, Plan, Refused, Summary};
-use esp0::host::doctor;
+use esp0::doctor;
 use esp0::host::{Backend, Deviation};
 use esp0::machine::{Machine, StopRequest};
 use ia32::Branch;

@@ -4,7 +4,7 @@ use super::arguments::Color;
 use super::failure::{Failure, no_machine, with_output};
 use super::output::Output;
 use super::{OK, colour};
-use esp0::host::doctor::{self, Problem};
+use esp0::doctor::{self, Problem};
 use std::io::Write;
 
 pub(super) fn doctor(color: Color) -> Result<u8, Failure> {

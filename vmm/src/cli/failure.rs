@@ -1,7 +1,7 @@
 //! Why the program could not do what it was asked to, in one sentence.
 
 use esp0::boot::BootError;
-use esp0::host::doctor::Problem;
+use esp0::doctor::Problem;
 use esp0::machine::MachineError;
 use esp0::sandbox::SandboxError;
 use esp0::trace::visible_text;

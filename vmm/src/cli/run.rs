@@ -15,9 +15,9 @@ use esp0::boot::{Boot, Start};
 use esp0::check::diagnosis::Aftermath;
 use esp0::check::{Checker, Judge, Verdict};
 use esp0::devices::Devices;
+use esp0::doctor;
 use esp0::host::Backend;
-use esp0::host::doctor;
-use esp0::machine::{Machine, StopRequest, processor};
+use esp0::machine::{Machine, StopRequest};
 use esp0::probe::Choice;
 use esp0::report::{Recorder, Sources};
 use esp0::run::{
@@ -196,7 +196,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         memory: &run.machine().memory,
         devices: run.devices(),
         probes: run.probes(),
-        processor: processor(),
+        processor: run.machine().processor(),
         names: &names,
     };
     report.conclude(&mut judge, &aftermath, &run.probes().census());

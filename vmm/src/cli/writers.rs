@@ -2,11 +2,11 @@
 
 use super::machine::Name;
 use esp0::check::ChangedWord;
+use esp0::instruction;
 use esp0::machine::{Machine, MachineError, VcpuImage};
 use esp0::run::Run;
 use esp0::trace::Told;
 use esp0::writer::{Question, Writer, who_wrote};
-use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter};
 
 /// Findings whose writers are looked for: each costs two runs.
 const MOST: usize = 3;
@@ -74,10 +74,7 @@ impl Again<'_> {
         match writer {
             Writer::Instruction { before, code, after_entry, old } => {
                 let at = before.instruction_address();
-                let mut decoder =
-                    Decoder::with_ip(32, code, u64::from(before.eip), DecoderOptions::NONE);
-                let mut instruction = String::new();
-                IntelFormatter::new().format(&decoder.decode(), &mut instruction);
+                let instruction = instruction::text(code, before.eip);
                 format!(
                     "{address:08x} was written by `{instruction}` at {}, in ring {}, after #{after_entry}: \
                      {old:08x} before, {value:08x} after",

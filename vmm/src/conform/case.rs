@@ -10,7 +10,8 @@ use super::field::Field;
 use super::layout::RAM;
 use super::start::{STARTS, Start};
 use super::via::Via;
-use ia32::{Eflags, Segment, State};
+use crate::host::granular;
+use ia32::{Eflags, State};
 use std::fmt;
 use std::str::FromStr;
 
@@ -54,19 +55,13 @@ impl Case {
             Via::Fetch => state.cr2 = state.cs().base.wrapping_add(state.eip),
             _ => {}
         }
-        let granularity = |segment: &mut Segment| segment.attributes = granular(segment);
-        state.segments.iter_mut().chain([&mut state.tr, &mut state.ldtr]).for_each(granularity);
+        let registers = state.segments.iter_mut().chain([&mut state.tr, &mut state.ldtr]);
+        registers.for_each(|segment| segment.attributes = granular(segment));
         if let Some(eax) = self.via.instruction(&state).and_then(|instruction| instruction.eax) {
             state.general.eax = eax;
         }
         state
     }
-}
-
-/// The attributes with G as kvm_amd reports it: set where the limit needs it.
-pub(super) fn granular(segment: &Segment) -> u16 {
-    const G: u16 = 1 << 15;
-    if segment.limit > 0xf_ffff { segment.attributes | G } else { segment.attributes & !G }
 }
 
 impl fmt::Display for Case {

@@ -26,10 +26,9 @@ use super::mismatch::Mismatch;
 use super::start::Start;
 use super::via::{Via, has_error_code};
 use super::world::{Expectation, World};
-use crate::host::{Authority, Backend};
+use crate::host::{Authority, Backend, processor};
 use crate::machine::{Exit, Machine, MachineError, Patience};
-use ia32::{Branch, Path, Processor, State, Vendor, explain};
-use std::arch::x86_64::__cpuid;
+use ia32::{Branch, Path, Processor, State, explain};
 use std::time::{Duration, Instant};
 
 /// How many cases run under one setting of the alarm.
@@ -104,7 +103,7 @@ impl Lab {
     /// As `Lab::new`.
     pub fn on(backend: &Backend) -> Result<Self, MachineError> {
         let known = KnownDeviations::of(backend);
-        Lab::new(processor_of(backend), backend.authority == Authority::Silicon, known)
+        Lab::new(processor(), backend.authority == Authority::Silicon, known)
     }
 
     /// The branches of the model that a case takes, if it can be run.
@@ -345,17 +344,5 @@ impl Lab {
         self.machine.vcpu.set_state(&resting);
         self.run_patiently()?;
         Ok(())
-    }
-}
-
-/// The model's parameters for what stands behind /dev/kvm, whose guests see the same processor.
-fn processor_of(backend: &Backend) -> Processor {
-    let vendor = if backend.module == "kvm_intel" { Vendor::Intel } else { Vendor::Amd };
-    Processor {
-        vendor,
-        physical_bits: __cpuid(0x8000_0008).eax as u8,
-        pse36: __cpuid(1).edx & (1 << 17) != 0,
-        // QEMU reads the reserved half of SSn too.
-        inner_stack_bytes: if backend.authority == Authority::Tcg { 8 } else { 6 },
     }
 }

@@ -1,7 +1,7 @@
 //! What was found beside what was expected.
 
-use super::case::granular;
 use super::world::Expectation;
+use crate::host::{processor, reported};
 use crate::machine::Exit;
 use ia32::{Difference, End, Owner, State};
 use std::fmt;
@@ -78,26 +78,12 @@ impl Mismatch {
 /// The fields in which a state differs from the one expected.
 pub(super) fn fields(expectation: &Expectation, got: &State) -> Vec<Difference> {
     let last = expectation.last();
-    let (expected, got) = (normal(&last.state), normal(got));
+    let vendor = processor().vendor;
+    let (expected, got) = (reported(&last.state, vendor), reported(got, vendor));
     if expected == got {
         return Vec::new();
     }
     last.undefined.differences(&expected, &got).collect()
-}
-
-/// What KVM does not keep is left out: kvm_amd derives G from the limit, and has the accessed bit of a
-/// segment register always set.
-fn normal(state: &State) -> State {
-    let mut state = *state;
-    for segment in state.segments.iter_mut().chain([&mut state.tr, &mut state.ldtr]) {
-        segment.attributes = granular(segment);
-    }
-    for segment in &mut state.segments {
-        if segment.present() {
-            segment.attributes |= 1;
-        }
-    }
-    state
 }
 
 /// Whether the exit is the one that the model's end leads to.

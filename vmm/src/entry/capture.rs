@@ -1,12 +1,13 @@
 //! From a stop to a value.
 
 use super::event::{CodeBytes, Kind, classify, linear_eip};
-use super::operand::register_value;
 use super::{Entry, Frame, InnerStack, Origin, OriginSource, Return};
+use crate::instruction::operands::register_value;
+use crate::instruction::{LONGEST, decode_32, iret};
 use crate::machine::{LinearMemory, Machine};
 use crate::probe::{Iret, Probes};
 use ia32::{Eflags, FrameShape, Gate, Selector, State, Table, TssWidth, Vector, Word};
-use iced_x86::{Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic};
+use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic};
 
 /// What is known of a stop beside the stop itself.
 #[derive(Debug, Default)]
@@ -122,6 +123,7 @@ pub fn capture_entry(
         inner_stack,
         frame,
         code,
+        expected: None,
         exact: None,
         ldt_stack,
     })
@@ -212,9 +214,9 @@ fn refuses_iret(
         return false;
     }
     let Some(eip) = linear_eip(linear, state, &frame) else { return false };
-    let mut code = [0; 2];
+    let mut code = [0; LONGEST];
     let count = probes.read_code(linear, eip, &mut code);
-    matches!(code[..count], [0xcf, ..] | [0x66, 0xcf])
+    iret(&code[..count], state).is_some()
 }
 
 /// How well a vector explains what is on the stack, where several lead to one place: the instruction
@@ -232,10 +234,9 @@ fn fits(vector: Vector, probes: &Probes, linear: &LinearMemory<'_>, state: &Stat
         return false;
     }
     let at = code.base().wrapping_add(eip);
-    let mut bytes = [0; 15];
+    let mut bytes = [0; LONGEST];
     let count = probes.read_code(linear, at, &mut bytes);
-    let mut decoder = Decoder::with_ip(32, &bytes[..count], u64::from(at), DecoderOptions::NONE);
-    let instruction = decoder.decode();
+    let instruction = decode_32(&bytes[..count], at);
     let mut behind = [0; 1];
     let last =
         (probes.read_code(linear, at.wrapping_sub(1), &mut behind) == 1).then_some(behind[0]);

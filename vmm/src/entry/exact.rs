@@ -4,10 +4,10 @@
 //! bytes are kept that the model reads and those that it writes; of memory after, every byte that
 //! differs. So the event can be judged, and explained, from these values alone.
 
+use crate::instruction::operands::{Operand, across, operands};
 use crate::machine::ChangedByte;
 use ia32::paging::{self, PageFault, Paging, Privilege};
 use ia32::{End, Memory, Operation, Outcome, Processor, State, take};
-use iced_x86::{Decoder, DecoderOptions, InstructionInfoFactory, OpAccess, Register};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
@@ -129,7 +129,12 @@ impl Exact {
         changed: Vec<ChangedByte>,
         code: &[u8],
     ) -> Self {
-        let (mut touched, all_touched) = operands(&before, code);
+        let (operands, all_touched) = operands(code, &before);
+        let touch = |operand: Operand| {
+            let Operand { linear, read, write } = operand;
+            Touch { linear, read, write, after: false }
+        };
+        let mut touched: Vec<Touch> = operands.into_iter().map(touch).collect();
         let fetch = |linear, after| Touch { linear, read: true, write: false, after };
         let at = before.instruction_address();
         touched.push(fetch(at, false));
@@ -222,63 +227,6 @@ impl Exact {
     }
 }
 
-/// Where `size` bytes at `linear` begin in a second page, if they reach one.
-fn across(linear: u32, size: u32) -> Option<u32> {
-    let last = linear.wrapping_add(size.max(1) - 1);
-    (linear >> 12 != last >> 12).then_some(last & !0xfff)
-}
-
-/// The memory operands of the instruction that `code` begins with, and whether those are all that
-/// it reaches: descriptors that it loads are not among them.
-pub(crate) fn operands(before: &State, code: &[u8]) -> (Vec<Touch>, bool) {
-    let address = before.instruction_address();
-    let bitness = if before.cs().big() && !before.virtual_8086() { 32 } else { 16 };
-    let mut decoder = Decoder::with_ip(bitness, code, u64::from(address), DecoderOptions::NONE);
-    let instruction = decoder.decode();
-    if instruction.is_invalid() {
-        return (Vec::new(), false);
-    }
-    let general = before.general.to_array();
-    let value = |register: Register, _: usize, _: usize| -> Option<u64> {
-        let value = match register {
-            register if register.is_segment_register() => before.segments[register.number()].base,
-            register if register.is_gpr32() => general[register.number()],
-            register if register.is_gpr16() => general[register.number()] & 0xffff,
-            Register::AL => general[0] & 0xff,
-            _ => return None,
-        };
-        Some(u64::from(value))
-    };
-    let mut factory = InstructionInfoFactory::new();
-    let info = factory.info(&instruction);
-    let loads_descriptor = info.used_registers().iter().any(|used| {
-        used.register().is_segment_register()
-            && !matches!(used.access(), OpAccess::Read | OpAccess::CondRead)
-    });
-    let mut all = !loads_descriptor && !instruction.is_privileged();
-    let mut touched = Vec::new();
-    for memory in info.used_memory() {
-        let Some(first) = memory.virtual_address(0, value) else {
-            all = false;
-            continue;
-        };
-        let (read, write) = match memory.access() {
-            OpAccess::Read | OpAccess::CondRead => (true, false),
-            OpAccess::Write | OpAccess::CondWrite => (false, true),
-            OpAccess::ReadWrite | OpAccess::ReadCondWrite => (true, true),
-            // No access: LEA, INVLPG.
-            _ => continue,
-        };
-        let size = memory.memory_size().size() as u32;
-        all &= size != 0;
-        let first = first as u32;
-        for linear in [Some(first), across(first, size)].into_iter().flatten() {
-            touched.push(Touch { linear, read, write, after: false });
-        }
-    }
-    (touched, all)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,7 +238,6 @@ mod tests {
         state.segments = [segment; 6];
         state.segments[1].attributes = 0xc09b;
         state.general.esp = 0x100;
-        state.general.ebx = 0x40;
         state
     }
 
@@ -320,22 +267,5 @@ mod tests {
         assert!(exact.memory.runs().len() < 6);
         // Memory as it was stands for what did not change.
         assert_eq!((exact.after(0xfc), exact.after(0x1ff)), (Some(0), None));
-    }
-
-    #[test]
-    fn the_operands_of_an_instruction_are_found() {
-        let touch = |linear, read| Touch { linear, read, write: true, after: false };
-        // add [ebx+4], eax
-        assert_eq!(operands(&flat(), &[0x01, 0x43, 0x04]), (vec![touch(0x44, true)], true));
-        // push eax
-        assert_eq!(operands(&flat(), &[0x50]), (vec![touch(0xfc, false)], true));
-        // mov [ebx], eax, into two pages
-        let mut state = flat();
-        state.general.ebx = 0x1ffe;
-        let both = vec![touch(0x1ffe, false), touch(0x2000, false)];
-        assert_eq!(operands(&state, &[0x89, 0x03]), (both, true));
-        // mov ds, ax reads a descriptor.
-        assert_eq!(operands(&flat(), &[0x8e, 0xd8]), (vec![], false));
-        assert_eq!(operands(&flat(), &[0x90]), (vec![], true));
     }
 }

@@ -7,9 +7,10 @@
 
 use super::walk::Walk;
 use super::{CodeBytes, Entry, Frame, Kind};
-use crate::machine::{LinearMemory, Machine, Memory, processor};
-use ia32::{Branch, Iret, OperandSize, Operation, Selector, State, Table, Vector, Word, attempt};
-use iced_x86::{Decoder, DecoderOptions, Instruction};
+use crate::instruction::{iret, valid_32};
+use crate::machine::{LinearMemory, Machine, Memory};
+use ia32::{Branch, Operation, Selector, State, Table, Vector, Word, attempt};
+use iced_x86::Instruction;
 
 /// What the error code of an exception names, as it was then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,17 +99,13 @@ fn read(machine: &Machine, entry: &Entry) -> Fault {
     }
     let esp = fault.stack_pointer();
     fault.stack = [esp.wrapping_sub(4), esp, esp.wrapping_add(4)].map(|at| linear.read_u32(at));
-    let iret = match *entry.code.instruction() {
-        [0xcf, ..] => Some(Iret::BITS32),
-        [0x66, 0xcf, ..] => Some(Iret { size: OperandSize::Bits16, length: 2 }),
-        _ => None,
-    };
+    let iret = iret(entry.code.instruction(), &after);
     if let Some(iret) = iret.filter(|_| fault.ring == after.cpl() && entry.vector != Vector::PF) {
         let outcome = attempt(
             &fault.interrupted(),
             &Ram(&machine.memory),
             Operation::Iret(iret),
-            &processor(),
+            &machine.processor(),
         );
         fault.refused = outcome.fault().map(|fault| fault.branch);
     }
@@ -178,15 +175,8 @@ impl Fault {
 
     /// The instruction at the pushed EIP; none if it cannot be read, or is none.
     pub fn instruction(&self) -> Option<Instruction> {
-        decode(self.code.instruction(), self.eip())
+        valid_32(self.code.instruction(), self.eip())
     }
-}
-
-/// The instruction that `code` begins with, in 32-bit code.
-pub(crate) fn decode(code: &[u8], eip: u32) -> Option<Instruction> {
-    let mut decoder = Decoder::with_ip(32, code, u64::from(eip), DecoderOptions::NONE);
-    let instruction = decoder.decode();
-    (!instruction.is_invalid()).then_some(instruction)
 }
 
 /// Guest memory as the model reads it: all ones where there is no RAM.

@@ -7,22 +7,20 @@
 mod capture;
 mod event;
 mod exact;
+mod expected;
 mod fault;
 mod frame;
-mod operand;
 mod switch;
 mod walk;
 
 pub(crate) use capture::event_arrived;
 pub use capture::{Scene, capture_entry, capture_return};
 pub use event::{CodeBytes, Kind};
-pub(crate) use exact::operands;
 pub use exact::{Account, Exact, KnownBytes, Touch};
+pub use expected::Expected;
 pub use fault::{Fault, Named, capture_fault};
-pub(crate) use fault::{Ram, decode, named};
+pub(crate) use fault::{Ram, named};
 pub use frame::Frame;
-#[cfg(feature = "program")]
-pub(crate) use operand::register_value;
 pub(crate) use switch::{PendingSwitch, capture_switch};
 pub use switch::{TaskSwitch, TssWords};
 pub use walk::{Denied, Level, Reach, Walk};
@@ -86,6 +84,9 @@ pub struct Entry {
     pub frame: Frame,
     /// The guest's code around the pushed EIP.
     pub code: CodeBytes,
+    /// What the model says that must come of it, where the state before was seen: in all modes but the exact
+    /// one.
+    pub expected: Option<Box<Expected>>,
     /// The whole of what went into the event and came out of it, where that was seen: in exact mode.
     pub exact: Option<Box<Exact>>,
     /// Linear address of the pushed SS:ESP, where SS selects from the LDT and so does not tell by

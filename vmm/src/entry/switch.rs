@@ -4,12 +4,13 @@
 //! and TR names the new TSS (SDM vol. 3A, "Task switching"). No gate is involved and nothing is
 //! pushed. It is captured in two parts: in front of the jump, and at the next exit, when it is done.
 
-use super::operand::register_value;
 use super::{Frame, InnerStack};
+use crate::instruction::decode_32;
+use crate::instruction::operands::register_value;
 use crate::machine::{LinearMemory, Machine};
 use crate::probe::Probes;
 use ia32::{Descriptor, DescriptorKind, FrameShape, Selector, State};
-use iced_x86::{Code, Decoder, DecoderOptions, Instruction, OpKind};
+use iced_x86::{Code, Instruction, OpKind};
 
 /// The 26 words of a 32-bit TSS (SDM vol. 3A, "32-bit task-state segment").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,8 +119,7 @@ pub(crate) fn capture_switch(
     let mut code = [0; 15];
     let count = probes.read_code(&linear, jump, &mut code);
     let eip = jump.wrapping_sub(state.cs().base);
-    let instruction =
-        Decoder::with_ip(32, &code[..count], u64::from(eip), DecoderOptions::NONE).decode();
+    let instruction = decode_32(&code[..count], eip);
     let selector = far_selector(&instruction, &state, &linear)?;
     let descriptor = linear.descriptor(&state, selector)?;
     if !matches!(descriptor.kind(), DescriptorKind::Tss { wide: true, .. }) {

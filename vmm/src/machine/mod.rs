@@ -13,7 +13,6 @@ mod kick;
 mod memory;
 mod paging;
 mod patience;
-mod processor;
 mod registers;
 mod shadow;
 mod vcpu;
@@ -26,11 +25,12 @@ pub use kick::StopRequest;
 pub use memory::Memory;
 pub use paging::{Access, LinearMemory, Paging};
 pub use patience::Patience;
-pub use processor::processor;
 pub use shadow::ChangedByte;
 use shadow::Shadow;
 pub use vcpu::{Exit, Snapshot, Vcpu, VcpuImage};
 
+use crate::host;
+use ia32::Processor;
 use kvm_bindings::{
     KVM_CAP_EXIT_ON_EMULATION_FAILURE, KVM_CAP_X86_USER_SPACE_MSR, KVM_MSR_EXIT_REASON_UNKNOWN,
     kvm_enable_cap,
@@ -113,6 +113,9 @@ pub struct Machine {
     shadow: Option<Shadow>,
     /// Memory as it was at the last checkpoint, once one was taken.
     tracker: Option<Tracker>,
+    /// What executes the guest. It is found out when the machine is made: a sandbox may take away later what
+    /// tells.
+    processor: Processor,
 }
 
 impl Machine {
@@ -140,7 +143,12 @@ impl Machine {
         }
         let memory = Memory::new(&vm, memory_size)?;
         let vcpu = Vcpu::new(&kvm, &vm)?;
-        Ok(Machine { vcpu, memory, vm, shadow: None, tracker: None })
+        Ok(Machine { vcpu, memory, vm, shadow: None, tracker: None, processor: host::processor() })
+    }
+
+    /// What the model has to know of the processor that executes the guest.
+    pub fn processor(&self) -> Processor {
+        self.processor
     }
 
     /// Guest memory by linear address, as the vCPU's paging maps it now.

@@ -10,7 +10,8 @@
 //! A sweep over all executable bytes was rejected: `CF` is also a common byte of operands, and a
 //! patch there would corrupt the guest.
 
-use iced_x86::{Code as Opcode, Decoder, DecoderOptions, FlowControl, Instruction, OpKind};
+use crate::instruction::{LONGEST, decode_32_into};
+use iced_x86::{Code as Opcode, FlowControl, Instruction, OpKind};
 use rustc_hash::FxHashSet;
 
 /// Instructions that one exploration looks at, at most. A kernel that is larger than that is
@@ -104,6 +105,13 @@ impl Code {
         }
     }
 
+    /// The code from `address` on, to the end of its page, is another by now: it can be explored again.
+    pub(super) fn forget(&mut self, address: u32) {
+        for at in address..=address | 0xfff {
+            self.seen.remove(&at);
+        }
+    }
+
     /// Follows the instructions from `root` on to the end of their run; none if it was seen before.
     fn walk(
         &mut self,
@@ -128,8 +136,7 @@ impl Code {
             *budget -= 1;
             run.seen.push(at);
             let bytes = window.at(at, read);
-            Decoder::with_ip(32, bytes, u64::from(at), DecoderOptions::NONE)
-                .decode_out(&mut instruction);
+            decode_32_into(bytes, at, &mut instruction);
             // Two zero bytes decode too, but no compiler emits `add [eax], al`: this is data.
             if instruction.is_invalid() || bytes.starts_with(&[0, 0]) {
                 break;
@@ -169,9 +176,6 @@ impl Code {
     }
 }
 
-/// Longest instruction, in bytes (SDM vol. 2A, "Instruction format").
-const LONGEST_INSTRUCTION: usize = 15;
-
 /// The guest's code around the instruction that is looked at. Reading it piece by piece would walk the
 /// page tables for each instruction.
 #[derive(Clone, Debug)]
@@ -191,12 +195,12 @@ impl Window {
     /// The bytes of the instruction at `address`; fewer than the longest has where no more are mapped.
     fn at(&mut self, address: u32, read: &impl Fn(u32, &mut [u8]) -> usize) -> &[u8] {
         let offset = address.wrapping_sub(self.start) as usize;
-        if offset + LONGEST_INSTRUCTION > self.length {
+        if offset + LONGEST > self.length {
             self.start = address;
             self.length = read(address, &mut self.bytes[..]);
-            return &self.bytes[..self.length.min(LONGEST_INSTRUCTION)];
+            return &self.bytes[..self.length.min(LONGEST)];
         }
-        &self.bytes[offset..offset + LONGEST_INSTRUCTION]
+        &self.bytes[offset..offset + LONGEST]
     }
 }
 

@@ -11,7 +11,8 @@
 //! ```
 //! The guest may change its IDT at any time. The table is compared at each stop, and sites follow.
 //! A gate that is written and used between two stops is missed; that its return is seen without an
-//! entry tells so.
+//! entry tells so. It may also write over a patch, as a kernel does that fills in what this processor
+//! has: patches are compared with memory where an entry was missed, and now and then.
 
 mod breakpoint;
 mod code;
@@ -26,12 +27,11 @@ pub use code::{Code, Iret};
 pub use idt::Idt;
 pub(crate) use patch::NO_OP_LENGTH;
 pub use site::Site;
-pub(crate) use step::{loads_trap_flag, raised_event};
 
 use crate::machine::{Exit, LinearMemory, Machine, MachineError, Paging};
 use breakpoint::Breakpoints;
 use ia32::State;
-use patch::Patches;
+use patch::{Fate, Patches, WrittenOver};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// How sites are to be probed.
@@ -78,6 +78,15 @@ trait Means {
     fn pass(&mut self, machine: &mut Machine, site: &Site) -> Result<Passed, MachineError>;
 }
 
+/// What proves that an entry was missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missed {
+    /// An interrupt with this vector was injected, and no probe stopped at it.
+    Interrupt(u8),
+    /// The guest came to the IRET at this linear address in an inner ring, from a return to an outer one.
+    BeforeReturn(u32),
+}
+
 /// How often each means is in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Census {
@@ -87,9 +96,15 @@ pub struct Census {
     pub patched_no_ops: usize,
     /// Patches that displace an instruction.
     pub patched_instructions: usize,
-    /// Sites in pages that are not mapped now.
+    /// Sites in pages that are not mapped now, or hold something else by now.
     pub unreachable: usize,
+    /// Entries that are known to have been missed: an interrupt that was injected, or a return to an
+    /// outer ring after another, without an entry between.
+    pub missed_entries: u64,
 }
+
+/// The patches are compared with memory at each so many looks at the IDT.
+const LOOKS: u32 = 1024;
 
 /// All probes of a guest.
 #[derive(Clone, Debug)]
@@ -103,6 +118,9 @@ pub struct Probes {
     address_spaces: FxHashSet<Paging>,
     last_paging: Option<Paging>,
     exposed: Vec<u32>,
+    /// Looks at the IDT since the patches were compared with memory.
+    looks: u32,
+    missed_entries: u64,
 }
 
 impl Probes {
@@ -123,6 +141,8 @@ impl Probes {
             address_spaces: FxHashSet::default(),
             last_paging: None,
             exposed: Vec::new(),
+            looks: 0,
+            missed_entries: 0,
         }
     }
 
@@ -168,6 +188,10 @@ impl Probes {
         if changed {
             self.follow_gates(machine)?;
         }
+        self.looks += 1;
+        if self.looks == LOOKS {
+            self.renew(machine)?;
+        }
         let paging = Paging::from(state);
         if self.last_paging != Some(paging) {
             self.last_paging = Some(paging);
@@ -179,6 +203,76 @@ impl Probes {
             self.cover(machine, state)?;
         }
         Ok(())
+    }
+
+    /// An entry is known to have been missed: the guest may have written over its probe.
+    ///
+    /// # Errors
+    /// [`MachineError`] if a probe cannot be set.
+    #[cold]
+    pub fn missed_entry(
+        &mut self,
+        machine: &mut Machine,
+        missed: Missed,
+    ) -> Result<(), MachineError> {
+        self.missed_entries += 1;
+        self.renew(machine)?;
+        let overwritten = self.sites.values().filter(|site| site.overwritten);
+        // What has just been executed is code, whatever was there before.
+        let proved: Vec<u32> = match missed {
+            Missed::Interrupt(vector) => overwritten
+                .filter(|site| site.vectors.contains(&vector))
+                .map(|site| site.address)
+                .collect(),
+            Missed::BeforeReturn(iret) => overwritten
+                .filter(|site| !site.vectors.is_empty() && self.leads_to(machine, site, iret))
+                .map(|site| site.address)
+                .collect(),
+        };
+        for address in proved {
+            self.renew_site(machine, address)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the code that is at `site` now comes to the IRET at `iret`.
+    fn leads_to(&self, machine: &Machine, site: &Site, iret: u32) -> bool {
+        let linear = machine.linear();
+        let read = |address, bytes: &mut [u8]| self.patches.read(&linear, address, bytes);
+        let found = Code::default().explore(&[site.address], read);
+        found.irets.iter().any(|found| found.address == iret)
+    }
+
+    /// Patches that the guest has written over are made anew where there is code that they are for.
+    #[cold]
+    fn renew(&mut self, machine: &mut Machine) -> Result<(), MachineError> {
+        self.looks = 0;
+        for WrittenOver { linear, fate } in self.patches.written_over(machine) {
+            let Some(site) = self.sites.get_mut(&linear) else { continue };
+            site.placed = false;
+            match fate {
+                Fate::Altered | Fate::Arrived => self.renew_site(machine, linear)?,
+                // A patch there might change the guest's data.
+                Fate::Gone => site.overwritten = true,
+            }
+        }
+        Ok(())
+    }
+
+    /// There is other code than before at the site at `address`: it is explored and probed like a new one.
+    fn renew_site(&mut self, machine: &mut Machine, address: u32) -> Result<(), MachineError> {
+        if let Some(site) = self.sites.get_mut(&address) {
+            site.overwritten = false;
+            site.iret = None;
+            site.loads_idt = false;
+            site.far_jump = None;
+        }
+        self.code.forget(address);
+        self.explore(machine, &[address]);
+        if self.sites.get(&address).is_some_and(Site::is_empty) {
+            self.sites.remove(&address);
+        }
+        self.place_all(machine)
     }
 
     /// New gates get sites; sites whose gates are gone lose their probes.
@@ -233,7 +327,9 @@ impl Probes {
         let mut waiting: Vec<u32> = self
             .sites
             .values()
-            .filter(|site| !site.placed && !self.exposed.contains(&site.address))
+            .filter(|site| {
+                !site.placed && !site.overwritten && !self.exposed.contains(&site.address)
+            })
             .map(|site| site.address)
             .collect();
         waiting.sort_by_key(|address| (std::cmp::Reverse(self.sites[address].weight()), *address));
@@ -292,6 +388,23 @@ impl Probes {
             Exit::Halt | Exit::PortWrite { .. } => self.patches.recognise(machine, exit),
             _ => None,
         }
+    }
+
+    /// The site at which the guest stopped by the HLT before its EIP, which no probe was set for, if it has
+    /// copied one there with its code.
+    ///
+    /// # Errors
+    /// [`MachineError`] if a probe cannot be set.
+    #[cold]
+    pub fn adopt(&mut self, machine: &mut Machine) -> Result<Option<u32>, MachineError> {
+        let address = machine.vcpu.instruction_address().wrapping_sub(1);
+        if self.choice == Choice::None || !self.patches.adopt(machine, address) {
+            return Ok(None);
+        }
+        self.code.forget(address);
+        self.explore(machine, &[address]);
+        self.site(address).placed = true;
+        Ok(Some(address))
     }
 
     /// The site at `address`, if it is one (still).
@@ -456,7 +569,7 @@ impl Probes {
 
     /// How many sites each means serves.
     pub fn census(&self) -> Census {
-        let mut census = Census::default();
+        let mut census = Census { missed_entries: self.missed_entries, ..Census::default() };
         for site in self.sites.values() {
             if self.breakpoints.holds(site.address) {
                 census.breakpoints += 1;

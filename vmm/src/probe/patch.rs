@@ -10,12 +10,17 @@
 //! (a higher-half kernel runs its first instructions at the low one).
 //!
 //! INT3 was rejected: it would push a frame of its own wherever KVM does not intercept #BP.
+//!
+//! A guest may write over a patch without knowing: it fills in instructions that this processor has, or
+//! gives the page to something else. What it wrote is its own and stays. [`Patches::written_over`] names
+//! such patches, and what became of the code that was patched. Or it copies code with a patch in it, as it
+//! does with a table of vectors: the HLT is recognised where it is executed by the code around it.
 
 use super::displaced::execute;
 use super::step::step_over;
 use super::{Means, Passed, Site};
 use crate::machine::{Exit, LinearMemory, Machine, MachineError};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// `xchg ax, ax`: what a kernel leaves where a probe may go.
 pub(super) const NO_OP: [u8; 2] = [0x66, 0x90];
@@ -28,6 +33,14 @@ const PORT: u8 = 0xe5;
 const OUT: [u8; 2] = [0xe6, PORT];
 const HLT: u8 = 0xf4;
 
+/// Bytes of code that are remembered of where a patch was made: so many before it, and from it on.
+const BEFORE: usize = 8;
+const FROM: usize = 16;
+const REMEMBERED: usize = BEFORE + FROM;
+/// So many bytes in a row have to be the same for code to be taken for the same: what is filled in at a
+/// handler's start is an instruction or two.
+const SAME: usize = 8;
+
 #[derive(Clone, Copy, Debug)]
 struct Patch {
     /// The address that the site is known by.
@@ -36,6 +49,64 @@ struct Patch {
     original: u8,
     /// `out` over a no-op rather than `hlt` over an instruction.
     no_op: bool,
+    /// The code around it, as it was without patches; as much of it as the page holds.
+    code: Code,
+}
+
+/// Bytes around a patch: [`BEFORE`] of them, and [`FROM`] from its first on.
+type Code = [u8; REMEMBERED];
+
+impl Patch {
+    /// The byte that is the patch's own.
+    fn byte(&self) -> u8 {
+        if self.no_op { OUT[0] } else { HLT }
+    }
+
+    /// What became of the code, which is `now` there.
+    fn fate(&self, now: &Code) -> Fate {
+        if self.code[BEFORE..].starts_with(&NO_CODE) {
+            Fate::Arrived
+        } else if is_same(&self.code[REMEMBERED - SAME..], &now[REMEMBERED - SAME..]) {
+            Fate::Altered
+        } else {
+            Fate::Gone
+        }
+    }
+
+    /// `now`, around a byte that is this patch's, is a copy of the code that it was made in.
+    fn is_copied(&self, now: &Code) -> bool {
+        let after = BEFORE + 1..BEFORE + 1 + SAME;
+        is_same(&self.code[..BEFORE], &now[..BEFORE])
+            || is_same(&self.code[after.clone()], &now[after])
+    }
+}
+
+/// The same code, and not the same filling.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    one == other && one.iter().any(|byte| *byte != one[0])
+}
+
+/// Two zero bytes decode, but no compiler emits `add [eax], al`.
+const NO_CODE: [u8; 2] = [0, 0];
+
+/// What became of the code where the guest has written over a patch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is the same but for its first instruction or two.
+    Altered,
+    /// There was none yet.
+    Arrived,
+    /// Something else is there now; whether it is code, nobody knows.
+    Gone,
+}
+
+/// A patch that the guest has written over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct WrittenOver {
+    /// The address that its site is known by.
+    pub(super) linear: u32,
+    /// What became of the code there.
+    pub(super) fate: Fate,
 }
 
 /// The patches in guest memory.
@@ -45,6 +116,8 @@ pub(super) struct Patches {
     patches: FxHashMap<u64, Patch>,
     /// Linear addresses at which a stop needs no translation.
     linear: FxHashMap<u32, u64>,
+    /// Physical addresses of HLTs that are the guest's own.
+    own: FxHashSet<u64>,
 }
 
 impl Patches {
@@ -86,6 +159,68 @@ impl Patches {
         count
     }
 
+    /// The code at `physical` as the guest's own program has it, within the page.
+    fn code_at(&self, machine: &Machine, physical: u64) -> Code {
+        let mut code = [0; REMEMBERED];
+        let offset = (physical & 0xfff) as usize;
+        let (before, from) = (BEFORE.min(offset), FROM.min(0x1000 - offset));
+        let there = &mut code[BEFORE - before..BEFORE + from];
+        let start = physical - before as u64;
+        let _ = machine.memory.read(start, there);
+        for (address, byte) in (start..).zip(there) {
+            if let Some(patch) = self.patches.get(&address)
+                && *byte == patch.byte()
+            {
+                *byte = patch.original;
+            }
+        }
+        code
+    }
+
+    /// The guest stopped at a HLT at `address` that is no patch known here. If it copied that with the code
+    /// that was patched, it has a patch there now.
+    pub(super) fn adopt(&mut self, machine: &Machine, address: u32) -> bool {
+        let Some(physical) = self.physical(machine, address) else { return false };
+        if self.own.contains(&physical) {
+            return false;
+        }
+        let code = self.code_at(machine, physical);
+        let copied = self.patches.values().find(|patch| !patch.no_op && patch.is_copied(&code));
+        let Some(original) = copied.map(|patch| patch.original) else {
+            self.own.insert(physical);
+            return false;
+        };
+        let mut code = code;
+        code[BEFORE] = original;
+        self.patches.insert(physical, Patch { linear: address, original, no_op: false, code });
+        self.linear.insert(address, physical);
+        true
+    }
+
+    /// The patches whose byte in memory is not theirs any more. They are forgotten.
+    pub(super) fn written_over(&mut self, machine: &Machine) -> Vec<WrittenOver> {
+        let is_gone = |physical: &u64, patch: &Patch| {
+            let mut byte = [0];
+            machine.memory.read(*physical, &mut byte).is_none() || byte[0] != patch.byte()
+        };
+        let gone: Vec<(u64, Patch)> = self
+            .patches
+            .iter()
+            .filter(|(physical, patch)| is_gone(physical, patch))
+            .map(|(physical, patch)| (*physical, *patch))
+            .collect();
+        for (physical, _) in &gone {
+            self.patches.remove(physical);
+        }
+        self.linear.retain(|_, physical| self.patches.contains_key(physical));
+        gone.into_iter()
+            .map(|(physical, patch)| WrittenOver {
+                linear: patch.linear,
+                fate: patch.fate(&self.code_at(machine, physical)),
+            })
+            .collect()
+    }
+
     fn physical(&self, machine: &Machine, address: u32) -> Option<u64> {
         machine.linear().paging.translate(&machine.memory, address)
     }
@@ -108,7 +243,8 @@ impl Means for Patches {
             return Ok(false);
         }
         let no_op = bytes == NO_OP && site.address & 0xfff != 0xfff;
-        let patch = Patch { linear: site.address, original: bytes[0], no_op };
+        let code = self.code_at(machine, physical);
+        let patch = Patch { linear: site.address, original: bytes[0], no_op, code };
         if no_op {
             Self::write(machine, physical, &OUT);
         } else {
@@ -122,6 +258,11 @@ impl Means for Patches {
     fn remove(&mut self, machine: &mut Machine, address: u32) -> Result<(), MachineError> {
         let Some(physical) = self.linear.remove(&address) else { return Ok(()) };
         if let Some(patch) = self.patches.remove(&physical) {
+            let mut byte = [0];
+            if machine.memory.read(physical, &mut byte).is_none() || byte[0] != patch.byte() {
+                // The guest has written something of its own there.
+                return Ok(());
+            }
             if patch.no_op {
                 Self::write(machine, physical, &NO_OP);
             } else {

@@ -26,6 +26,8 @@ pub struct Site {
     pub(super) no_op: bool,
     /// A probe is set.
     pub(super) placed: bool,
+    /// The guest has put something else in the place of the code here.
+    pub(super) overwritten: bool,
 }
 
 impl Site {
@@ -40,6 +42,7 @@ impl Site {
             asked: false,
             no_op: false,
             placed: false,
+            overwritten: false,
         }
     }
 

@@ -2,10 +2,10 @@
 //! stepped, elsewhere it runs.
 
 use super::departure::Departure;
-use super::stepping::{Stepping, classify};
 use super::{Event, Follow, Pace, Run, Step, Turn};
+use crate::instruction::effect::raised_event;
+use crate::instruction::stepping::{Stepping, classify, loads_trap_flag};
 use crate::machine::{Exit, MachineError};
-use crate::probe::{loads_trap_flag, raised_event};
 use ia32::{Eflags, State};
 
 impl Run {

@@ -23,16 +23,18 @@
 //! afterwards, and the #DB injected.
 
 use super::departure::{Cause, Departure};
-use super::stepping::{Stepping, classify, is_quiet};
+use super::operation::{address_of_page_fault, operation};
 use super::{Event as RunEvent, Outward, Pace, Phase, Run, Turn};
-use crate::entry::{Entry, Exact, Kind, PendingSwitch, Returned, capture_return};
+use crate::entry::{Entry, Exact, PendingSwitch, Returned, capture_return};
+use crate::instruction::effect::raised;
+use crate::instruction::stepping::{
+    Stepping, classify, does_nothing, is_far_jump, is_quiet, loads_trap_flag, may_be_emulated,
+};
+use crate::instruction::{self, LONGEST};
 use crate::machine::{ChangedByte, Exit, MachineError};
-use crate::probe::{Iret, loads_trap_flag, raised_event};
-use ia32::{Class, Eflags, Event, OperandSize, Operation, State, Vector, Word};
-use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Register};
+use crate::probe::Iret;
+use ia32::{Eflags, OperandSize, State};
 
-/// SDM vol. 2, "Instruction format".
-const LONGEST_INSTRUCTION: u32 = 15;
 const PAGE: u32 = 4096;
 
 /// What exact mode has to remember.
@@ -114,7 +116,7 @@ impl Run {
             return self.run_to_exit();
         }
         let at = state.instruction_address();
-        let mut bytes = [0; LONGEST_INSTRUCTION as usize];
+        let mut bytes = [0; LONGEST];
         let count = self.probes.read_code(&self.machine.linear(), at, &mut bytes);
         if count == 0 && self.is_lost(&state) {
             return Ok(None);
@@ -122,7 +124,7 @@ impl Run {
         let code = &bytes[..count];
         let at_site = self.probes.is_site(at);
         // What ring 3 does by IRET is no return of the kernel's.
-        let iret = iret(&state, code, at).filter(|_| state.cpl() < 3 && !at_site);
+        let iret = iret(code, &state).filter(|_| state.cpl() < 3 && !at_site);
         let told = self.exact().is_some_and(|exact| std::mem::take(&mut exact.told_return));
         if let (Some(iret), false) = (&iret, told) {
             return Ok(Some(self.tell_return(iret, state)));
@@ -173,7 +175,7 @@ impl Run {
                 if let Some(exact) = self.exact() {
                     exact.repeating = after.eip == state.eip && after.general != state.general;
                     // Its own fetch marks no page as accessed that has just been fetched from.
-                    let pages = [at, at.wrapping_add(LONGEST_INSTRUCTION)].map(|at| at / PAGE);
+                    let pages = [at, at.wrapping_add(LONGEST as u32)].map(|at| at / PAGE);
                     let wide = state.cs().big() && !state.virtual_8086();
                     exact.quiet =
                         !own_step && pages.map(Some) == [exact.page; 2] && is_quiet(code, wide);
@@ -272,17 +274,12 @@ impl Run {
         let mut before = *before;
         let Some(exact) = self.exact() else { return };
         let repeating = std::mem::take(&mut exact.repeating);
-        let Some(operation) = operation(cause, &before, entry, repeating) else { return };
-        if entry.vector == Vector::PF
-            && matches!(operation, Operation::Event(Event { kind: ia32::Kind::Fault, .. }))
-        {
-            // It is raised by the access, and delivered as it stands.
-            before.cr2 = entry.after.cr2;
-        }
         let code: &[u8] = match cause {
             Cause::Instruction(code) => code,
             Cause::Interrupt(_) | Cause::OwnStep => &[],
         };
+        let Some(operation) = operation(cause, code, &before, entry, repeating) else { return };
+        before.cr2 = address_of_page_fault(entry, &operation).unwrap_or(before.cr2);
         entry.exact = Some(Box::new(Exact::record(
             operation,
             before,
@@ -342,158 +339,9 @@ impl ExactState {
     }
 }
 
-/// What the model is to be asked; none if this is nothing that it covers.
-fn operation(cause: &Cause, before: &State, entry: &Entry, repeating: bool) -> Option<Operation> {
-    let code = match cause {
-        Cause::Interrupt(vector) => {
-            return Some(Event { repeating, ..Event::external(vector.0) }.into());
-        }
-        Cause::OwnStep => return Some(Event::trap(Vector::DB).into()),
-        Cause::Instruction(code) => code,
-    };
-    let bitness = if before.cs().big() && !before.virtual_8086() { 32 } else { 16 };
-    let mut decoder = Decoder::with_ip(bitness, code, 0, DecoderOptions::NONE);
-    let instruction = decoder.decode();
-    let length = instruction.len() as u8;
-    let software = |event: Event| {
-        let ia32::Kind::Software { instruction, .. } = event.kind else { return event };
-        Event { kind: ia32::Kind::Software { instruction, length }, ..event }
-    };
-    match instruction.code() {
-        Code::Int_imm8 => return Some(software(Event::int(instruction.immediate8())).into()),
-        Code::Int3 => return Some(software(Event::int3()).into()),
-        Code::Into => return Some(software(Event::into()).into()),
-        Code::Int1 => {
-            let kind = ia32::Kind::Icebp { length };
-            return Some(Event { kind, ..Event::icebp() }.into());
-        }
-        Code::Iretd => {
-            return Some(ia32::Iret { size: OperandSize::Bits32, length }.into());
-        }
-        Code::Iretw => {
-            return Some(ia32::Iret { size: OperandSize::Bits16, length }.into());
-        }
-        _ => {}
-    }
-    // An exception by an instruction. What decides its error code is not modelled: the one that
-    // was pushed is taken, and delivery judged.
-    if entry.kind != Kind::Fault || entry.vector.class() != Class::Fault {
-        return None;
-    }
-    Some(Event::fault(entry.vector, entry.frame.get(Word::ErrorCode)).into())
-}
-
-/// Whether the instruction that was stepped from `before` to `after` raised an event.
-///
-/// Beside what [`raised_event`] can tell: an instruction that is no branch goes on to the next one,
-/// or begins again if it is repeated. After a load of SS the processor may do a second one.
-fn raised(before: &State, after: &State, code: &[u8]) -> bool {
-    if raised_event(before, after, code) {
-        return true;
-    }
-    let at = before.instruction_address();
-    let bitness = if before.cs().big() && !before.virtual_8086() { 32 } else { 16 };
-    let mut decoder = Decoder::with_ip(bitness, code, u64::from(at), DecoderOptions::NONE);
-    let instruction = decoder.decode();
-    let loads_ss =
-        (0..instruction.op_count()).any(|operand| instruction.op_register(operand) == Register::SS);
-    let goes_on = instruction.flow_control() == FlowControl::Next && !loads_ss;
-    let now = after.instruction_address();
-    goes_on && now != at && now != at.wrapping_add(instruction.len() as u32)
-}
-
-/// JMP far, by an operand or through memory.
-fn is_far_jump(code: &[u8]) -> bool {
-    let decoded = Decoder::with_ip(32, code, 0, DecoderOptions::NONE).decode();
-    matches!(
-        decoded.code(),
-        Code::Jmp_ptr1632 | Code::Jmp_ptr1616 | Code::Jmp_m1632 | Code::Jmp_m1616
-    )
-}
-
-/// INTO with OF clear, and a repeated INS or OUTS with nothing left to do, which is how KVM ends one:
-/// they leave the VM in no way.
-fn does_nothing(state: &State, code: &[u8]) -> bool {
-    let decoded = Decoder::with_ip(32, code, 0, DecoderOptions::NONE).decode();
-    match decoded.code() {
-        Code::Into => !state.eflags.contains(Eflags::OF),
-        _ => decoded.is_string_instruction() && decoded.has_rep_prefix() && state.general.ecx == 0,
-    }
-}
-
-/// Whether `code` is one of the system instructions, which KVM may execute in the processor's stead.
-fn may_be_emulated(code: &[u8]) -> bool {
-    matches!(code, [0x0f, 0x00..=0x0f | 0x20..=0x23 | 0x30..=0x37 | 0xa2, ..])
-}
-
-/// The IRET that `code` begins with, whatever prefixes it has.
-fn iret(state: &State, code: &[u8], address: u32) -> Option<Iret> {
-    if classify(code) != Stepping::LoadsFlags {
-        return None;
-    }
-    let bitness = if state.cs().big() && !state.virtual_8086() { 32 } else { 16 };
-    let decoded = Decoder::with_ip(bitness, code, 0, DecoderOptions::NONE).decode();
-    let word_size = match decoded.code() {
-        Code::Iretd => 4,
-        Code::Iretw => 2,
-        _ => return None,
-    };
-    Some(Iret { address, probe_address: address, word_size, length: decoded.len() as u8 })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(eip: u32, esp: u32) -> State {
-        let mut state = State { cr0: 1, eip, ..State::default() };
-        state.segments[1].attributes = 0xc09b;
-        state.segments[2].attributes = 0xc093;
-        state.general.esp = esp;
-        state
-    }
-
-    #[test]
-    fn a_fault_through_a_16_bit_gate_is_told_by_where_it_leads() {
-        // add eax, ebx: six bytes have been pushed.
-        let add = [0x01, 0xd8];
-        assert!(raised(&at(0x1000, 0x8000), &at(0x2001, 0x7ffa), &add));
-        assert!(!raised(&at(0x1000, 0x8000), &at(0x1002, 0x8000), &add));
-    }
-
-    #[test]
-    fn jumps_and_repetitions_raise_nothing() {
-        assert!(!raised(&at(0x1000, 0x8000), &at(0x2000, 0x8000), &[0xeb, 0x7f]));
-        assert!(!raised(&at(0x1000, 0x8000), &at(0x2000, 0x8004), &[0xc3]));
-        assert!(!raised(&at(0x1000, 0x8000), &at(0x1000, 0x8000), &[0xf3, 0xa5]));
-        // mov ss, ax; and the instruction behind it.
-        assert!(!raised(&at(0x1000, 0x8000), &at(0x1005, 0x9000), &[0x8e, 0xd0]));
-    }
-
-    #[test]
-    fn what_does_nothing_leaves_no_vm() {
-        let mut state = at(0x1000, 0x8000);
-        assert!(does_nothing(&state, &[0xf3, 0x6e]) && does_nothing(&state, &[0xce]));
-        assert!(!does_nothing(&state, &[0x6e]) && !does_nothing(&state, &[0xe6, 0xe9]));
-        state.general.ecx = 1;
-        state.eflags = Eflags::OF;
-        assert!(!does_nothing(&state, &[0xf3, 0x6e]) && !does_nothing(&state, &[0xce]));
-    }
-
-    #[test]
-    fn an_iret_is_known_with_its_operand_size() {
-        let state = at(0x1000, 0x8000);
-        let found = |code: &[u8]| iret(&state, code, 0x1000).map(|i| (i.word_size, i.length));
-        assert_eq!(found(&[0xcf]), Some((4, 1)));
-        assert_eq!(found(&[0x66, 0xcf]), Some((2, 2)));
-        // Prefixes that mean nothing to it: segments, repetition, address size.
-        assert_eq!(found(&[0x3e, 0xcf]), Some((4, 2)));
-        assert_eq!(found(&[0x3e, 0x2e, 0x66, 0xcf]), Some((2, 4)));
-        assert_eq!(found(&[0xf3, 0x67, 0xcf]), Some((4, 3)));
-        // With LOCK it is no instruction, and what is cut off is none yet.
-        assert_eq!(found(&[0xf0, 0xcf]), None);
-        assert_eq!(found(&[0x3e]), None);
-        assert_eq!(found(&[0x9d]), None);
-        assert_eq!(found(&[0xc3]), None);
-    }
+/// The IRET that `code` begins with.
+fn iret(code: &[u8], state: &State) -> Option<Iret> {
+    let ia32::Iret { size, length } = instruction::iret(code, state)?;
+    let address = state.instruction_address();
+    Some(Iret { address, probe_address: address, word_size: size.bytes(), length })
 }

@@ -1,9 +1,11 @@
 //! What is done at an exit.
 
-use super::departure::Departure;
+use super::departure::{Cause, Departure};
 use super::{Ending, Event, Pace, Phase, Run, Turn};
 use crate::devices::{AccessSize, Effect};
 use crate::machine::Exit;
+use crate::probe::{Choice, Missed};
+use ia32::Vector;
 
 impl Run {
     /// The vCPU has left the guest.
@@ -25,6 +27,11 @@ impl Run {
         if let Some(address) = self.probes.hit(&mut self.machine, &exit) {
             return self.stopped_at(address, &exit);
         }
+        if exit == Exit::Halt
+            && let Some(address) = self.probes.adopt(&mut self.machine)?
+        {
+            return self.stopped_at(address, &exit);
+        }
         if exit == Exit::Interrupted {
             // The next turn finds out what it was.
             return Ok(None);
@@ -40,6 +47,9 @@ impl Run {
         if !matches!(exit, Exit::Shutdown | Exit::InternalError { .. })
             || !self.departure.as_ref().is_some_and(Departure::is_interrupt)
         {
+            if let Some(vector) = self.delivered_unseen() {
+                self.probes.missed_entry(&mut self.machine, Missed::Interrupt(vector.0))?;
+            }
             self.forget_departure();
         }
         if exit != Exit::Shutdown {
@@ -148,6 +158,15 @@ impl Run {
         self.departure = None;
         if let Pace::Exact(exact) = &mut self.pace {
             exact.forget();
+        }
+    }
+
+    /// The interrupt that was injected has been delivered, and did not stop at a probe of its gate.
+    fn delivered_unseen(&self) -> Option<Vector> {
+        let probed = self.probes.choice() != Choice::None && self.probes.idt().is_loaded();
+        match &self.departure {
+            Some(Departure { cause: Cause::Interrupt(vector), .. }) if probed => Some(*vector),
+            _ => None,
         }
     }
 

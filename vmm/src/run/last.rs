@@ -16,9 +16,9 @@
 
 use super::Run;
 use super::departure::{Cause, Departure};
-use super::stepping::{Stepping, classify};
+use crate::instruction::effect::raised_event;
+use crate::instruction::stepping::{Stepping, classify};
 use crate::machine::{Exit, MachineError, Snapshot};
-use crate::probe::raised_event;
 use ia32::{State, Vector};
 use std::time::{Duration, Instant};
 

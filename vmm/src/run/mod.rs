@@ -30,11 +30,11 @@ mod exits;
 mod input;
 mod last;
 mod observe;
+mod operation;
 mod probed;
 mod progress;
 mod real_mode;
 mod start;
-mod stepping;
 mod wait;
 
 pub use checkpoint::Checkpoint;
@@ -50,7 +50,7 @@ pub use start::{entry_state, flat_protected_mode, real_mode};
 
 use crate::devices::Devices;
 use crate::entry::PendingSwitch;
-use crate::machine::{Exit, Machine, MachineError, StopRequest, processor};
+use crate::machine::{Exit, Machine, MachineError, StopRequest};
 use crate::probe::{Choice, DebugRegisters, Probes};
 use clock::Clock;
 use departure::Departure;
@@ -196,6 +196,7 @@ impl Run {
     pub fn new(machine: Machine, devices: Devices, options: &Options) -> Self {
         let clock = Clock::new(options.clock);
         let due = devices.next_deadline();
+        let processor = machine.processor();
         let pace = match (clock.is_deterministic(), options.exact) {
             (true, true) => Pace::Exact(Box::default()),
             (true, false) => Pace::Counted { follow: Follow::Nothing },
@@ -223,7 +224,7 @@ impl Run {
             sequence: 0,
             last_state: State::default(),
             progress: Progress::default(),
-            processor: processor(),
+            processor,
         }
     }
 

@@ -1,12 +1,14 @@
 //! The guest has stopped at a probe: entry, return, or task switch; then it passes.
 
 use super::departure::{Cause, Departure};
+use super::operation::expected;
 use super::{Event, Follow, Outward, Pace, Phase, Run, Step, Turn};
 use crate::entry::{
-    PendingSwitch, Scene, TaskSwitch, capture_entry, capture_return, capture_switch, event_arrived,
+    Entry, Expected, PendingSwitch, Scene, TaskSwitch, capture_entry, capture_return,
+    capture_switch, event_arrived,
 };
-use crate::machine::Exit;
-use crate::probe::{NO_OP_LENGTH, Passed};
+use crate::machine::{Exit, LinearMemory};
+use crate::probe::{Missed, NO_OP_LENGTH, Passed};
 use ia32::State;
 
 /// The vCPU stands at a probe.
@@ -93,7 +95,7 @@ impl Run {
         }
         if stop.next == Untold::Return {
             stop.next = Untold::Reached;
-            if let Some(event) = self.return_at(&stop) {
+            if let Some(event) = self.return_at(&stop)? {
                 self.phase = Phase::AtProbe(stop);
                 return Ok(Some(event));
             }
@@ -160,28 +162,45 @@ impl Run {
         }
         let entry = capture_entry(&self.machine, &self.probes, &site.vectors, stop.state, scene);
         let Some(mut entry) = entry else { return Ok(None) };
-        if let (Some(cause), Some(changed)) = (cause, changed) {
-            self.complete(&mut entry, &cause, changed);
+        match (cause, changed) {
+            (Some(cause), Some(changed)) => self.complete(&mut entry, &cause, changed),
+            (Some(cause), None) => entry.expected = self.expected(&entry, &cause).map(Box::new),
+            (None, _) => {}
         }
         self.sequence += 1;
         self.outward = Outward::default();
         Ok(Some(Event::Entry(entry)))
     }
 
+    /// What the model says that `entry` must be, which `cause` led to.
+    fn expected(&self, entry: &Entry, cause: &Cause) -> Option<Expected> {
+        let before = entry.before.as_ref()?;
+        let mut code = [0; 15];
+        let linear = LinearMemory { memory: &self.machine.memory, paging: (&**before).into() };
+        let count = self.probes.read_code(&linear, before.instruction_address(), &mut code);
+        expected(entry, cause, &code[..count], &self.machine.memory, &self.processor)
+    }
+
     /// The return that a stop shows, if an IRET stands there. In exact mode each IRET is told at its own
     /// boundary.
     #[inline]
-    fn return_at(&mut self, stop: &AtProbe) -> Option<Event> {
-        let iret = self.probes.site_at(stop.address)?.iret?;
+    fn return_at(&mut self, stop: &AtProbe) -> Turn {
+        let Some(iret) = self.probes.site_at(stop.address).and_then(|site| site.iret) else {
+            return Ok(None);
+        };
         if self.is_exact() {
-            return None;
+            return Ok(None);
+        }
+        if self.outward.ring.is_some_and(|ring| ring != 0) {
+            // Ring 0 was come back to from there, and nobody saw how.
+            self.probes.missed_entry(&mut self.machine, Missed::BeforeReturn(iret.address))?;
         }
         let time = self.clock.instructions();
         let returning = capture_return(&self.machine, &iret, stop.state, self.sequence, time);
         let ring = returning.ring();
         let untold = self.clock.is_deterministic() && ring != 0;
         self.outward = Outward { ring: Some(ring), untold };
-        Some(Event::Return(returning))
+        Ok(Some(Event::Return(returning)))
     }
 
     /// Lets the instruction under the probe at `address` happen. It is told where everything is.

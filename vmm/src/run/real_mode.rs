@@ -6,9 +6,10 @@
 //! probes do. Each stack that it takes on the way is told.
 
 use super::{Ending, Event, Phase, Run, Turn};
+use crate::instruction::decode;
 use crate::machine::Exit;
 use ia32::State;
-use iced_x86::{Decoder, DecoderOptions, Register};
+use iced_x86::Register;
 
 /// Instructions that are stepped at most. Then the guest runs on, and its LIDT may be missed.
 pub(super) const LIMIT: u32 = 1_000_000;
@@ -28,8 +29,7 @@ pub struct StackLoad {
 impl StackLoad {
     /// The instruction, as far as it says what was loaded from: `mov ss`, `lss`.
     pub fn instruction(&self) -> String {
-        let bits = if self.before.cs().big() { 32 } else { 16 };
-        let instruction = Decoder::new(bits, &self.code, DecoderOptions::NONE).decode();
+        let instruction = decode(&self.code, &self.before);
         let name = format!("{:?}", instruction.mnemonic()).to_lowercase();
         match instruction.op0_register() {
             Register::None => name,

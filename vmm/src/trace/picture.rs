@@ -21,7 +21,6 @@ pub struct FrameNames {
 ///
 /// ```text
 ///        int 0x80: ring 3 → ring 0 through an interrupt gate of DPL 3
-///
 ///          ESP0 ──►  f0008000  ┌──────────────────┐  = kstack+4096
 ///                    f0007ffc  │ SS      00000023 │  ring 3
 ///                    f0007ff8  │ ESP     bfffef80 │  the user's stack
@@ -56,7 +55,7 @@ pub fn picture(entry: &EntryRecord, names: &FrameNames) -> String {
     let stack = names.top.as_ref().map_or(String::new(), |name| format!("  = {name}"));
     let _ = writeln!(
         text,
-        "\n         {top:<4} {arrow}  {:08x}  ┌──────────────────┐{stack}",
+        "         {top:<4} {arrow}  {:08x}  ┌──────────────────┐{stack}",
         frame.end()
     );
     for (index, (word, value)) in frame.words.iter().enumerate().rev() {

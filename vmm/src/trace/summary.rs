@@ -98,14 +98,13 @@ fn returns(rows: &mut Rows, end: &EndRecord, authority: &str) {
         }
     };
     rows.add("returns", format!("{:<8} {unpopped}", counts.returns).trim_end());
-    // A frame made by hand for a new task is one return without an entry; many are entries that were missed.
-    let unseen = counts.returns.saturating_sub(counts.entries);
-    if unseen > 16 && unseen > counts.entries / 2 {
+    if counts.unseen > 0 {
         rows.add(
             "unseen",
             &format!(
-                "{unseen:<8} entries or so: that many more returns than entries were seen, and what was not \
-                 seen is not judged"
+                "{:<8} entries at least: interrupts that no probe stopped at, returns to an outer ring \
+                 without an entry before. What was not seen is not judged",
+                counts.unseen
             ),
         );
     }

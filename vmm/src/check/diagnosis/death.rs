@@ -10,7 +10,9 @@
 
 use super::{Aftermath, Placed, descriptor, fault};
 use crate::check::{Finding, History, Subject};
-use crate::entry::{Named, Ram, Reach, Walk, decode, named, operands};
+use crate::entry::{Named, Ram, Reach, Walk, named};
+use crate::instruction::operands::operands;
+use crate::instruction::valid_32;
 use crate::run::{Ending, LastEvent};
 use ia32::paging::{self, Paging, Privilege};
 use ia32::{
@@ -108,7 +110,7 @@ fn with_code(vector: Vector, code: Option<u32>) -> String {
 }
 
 fn written(code: &[u8], state: &State) -> String {
-    match decode(code, state.eip) {
+    match valid_32(code, state.eip) {
         Some(instruction) => format!("`{}`", fault::text(&instruction)),
         None => format!("EIP {:08x}", state.eip),
     }
@@ -186,10 +188,10 @@ fn candidates(
     };
     let at = state.instruction_address();
     reach(at, false);
-    for touch in operands(state, code).0 {
+    for touch in operands(code, state).0 {
         reach(touch.linear, touch.write);
     }
-    let instruction = decode(code, state.eip);
+    let instruction = valid_32(code, state.eip);
     let mnemonic = instruction.as_ref().map(Instruction::mnemonic);
     if instruction.is_none() || mnemonic == Some(Mnemonic::Ud2) {
         found.push((Vector::UD, None, None));

@@ -4,8 +4,9 @@
 use super::{Aftermath, Placed};
 use crate::check::{Finding, Subject};
 use crate::entry::{Entry, Kind};
+use crate::instruction::decode_32;
 use ia32::Vector;
-use iced_x86::{Decoder, DecoderOptions, FlowControl, Mnemonic};
+use iced_x86::{FlowControl, Mnemonic};
 use std::collections::BTreeSet;
 
 /// How many instructions of a handler are looked at.
@@ -120,7 +121,7 @@ fn ends_in_ret(aftermath: &Aftermath<'_>, start: u32) -> bool {
             continue;
         }
         let code = aftermath.code(state, at);
-        let instruction = Decoder::with_ip(32, &code, u64::from(at), DecoderOptions::NONE).decode();
+        let instruction = decode_32(&code, at);
         if instruction.is_invalid() || seen.len() > LOOKED_AT {
             return false;
         }

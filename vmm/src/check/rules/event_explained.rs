@@ -1,7 +1,8 @@
 use crate::check::{Finding, Findings, History, Subject};
 use crate::entry::{Entry, Kind};
+use crate::instruction::decode_32;
+use crate::instruction::raises::can_raise;
 use ia32::{Vector, Word};
-use iced_x86::{Decoder, DecoderOptions, Mnemonic};
 
 /// Every entry has a cause that can be seen: `int n` right before EIP, an interrupt that was
 /// injected, or an instruction at EIP that can raise the fault.
@@ -39,17 +40,8 @@ fn instruction_can_fault(entry: &Entry, findings: &mut Findings) {
     if bytes.is_empty() {
         return;
     }
-    let mut decoder = Decoder::with_ip(32, bytes, u64::from(eip), DecoderOptions::NONE);
-    let instruction = decoder.decode();
-    let mnemonic = instruction.mnemonic();
-    let can = match entry.vector {
-        Vector::DE => matches!(mnemonic, Mnemonic::Div | Mnemonic::Idiv | Mnemonic::Aam),
-        // Which encodings are undefined depends on the processor's model.
-        Vector::UD => true,
-        // #BR, #NM, #TS, #NP, #SS, #GP, #PF and the rest: by anything that decodes.
-        _ => !instruction.is_invalid(),
-    };
-    if can {
+    let instruction = decode_32(bytes, eip);
+    if can_raise(&instruction, entry.vector) {
         return;
     }
     findings.add(Finding::new(

@@ -19,21 +19,13 @@ const KEPT: Eflags = Eflags(
 /// SDM vol. 3A, "Flag usage by exception- or interrupt-handler procedure".
 #[inline]
 pub(crate) fn flags_after_entry(entry: &Entry, _: &History, findings: &mut Findings) {
-    let before = match &entry.before {
-        Some(before) => before.eflags,
-        None => match entry.frame.get(Word::Eflags) {
-            // A 16-bit frame has lost the upper half: take it from the flags after.
-            Some(pushed) if entry.frame.shape.word_size == 2 => {
-                Eflags(pushed | entry.after.eflags.0 & 0xffff_0000)
-            }
-            Some(pushed) => Eflags(pushed),
+    let expected = match &entry.expected {
+        Some(model) => model.state().eflags,
+        None => match after_what_was_pushed(entry) {
+            Some(expected) => expected,
             None => return,
         },
     };
-    let mut expected = before & KEPT | Eflags::FIXED;
-    if !entry.gate.kind.clears_if() {
-        expected = expected | (before & Eflags::IF);
-    }
     if entry.after.eflags == expected {
         return;
     }
@@ -49,4 +41,15 @@ pub(crate) fn flags_after_entry(entry: &Entry, _: &History, findings: &mut Findi
         format!("EFLAGS {:08x}", expected.0),
         format!("EFLAGS {:08x}", entry.after.eflags.0),
     ));
+}
+
+/// The flags that delivery leaves of those in the frame; none if they cannot be read.
+fn after_what_was_pushed(entry: &Entry) -> Option<Eflags> {
+    let mut pushed = Eflags(entry.frame.get(Word::Eflags)?);
+    if entry.frame.shape.word_size == 2 {
+        // A 16-bit frame has lost the upper half: take it from the flags after.
+        pushed = Eflags(pushed.0 | entry.after.eflags.0 & 0xffff_0000);
+    }
+    let expected = pushed & KEPT | Eflags::FIXED;
+    Some(if entry.gate.kind.clears_if() { expected } else { expected | (pushed & Eflags::IF) })
 }

@@ -1,6 +1,7 @@
 use crate::check::{Aspect, Finding, Findings, History, Subject};
 use crate::entry::{Account, Entry, Exact, Returned};
-use ia32::{End, Event, Kind, Operation, Outcome, Owner, State, Vector, Vendor, Write};
+use crate::host::reported;
+use ia32::{End, Event, Kind, Operation, Outcome, Owner, State, Vector, Write};
 use std::collections::{BTreeMap, BTreeSet};
 
 const RULE: &str = "model";
@@ -49,7 +50,8 @@ fn judge(exact: &Exact, after: &State, what: &str, findings: &mut Findings) {
         ));
         return;
     }
-    let (expected, got) = (as_reported(exact, &outcome.state), as_reported(exact, after));
+    let vendor = exact.processor.vendor;
+    let (expected, got) = (reported(&outcome.state, vendor), reported(after, vendor));
     for difference in outcome.undefined.differences(&expected, &got) {
         let field = difference.field;
         findings.add(
@@ -94,26 +96,6 @@ fn page_fault(exact: &Exact, findings: &mut Findings) {
         if expected.is_empty() { "none".into() } else { expected.join(", or ") },
         text(address, code),
     ));
-}
-
-/// A state as KVM reports it. On AMD it derives G from the limit, and shows the accessed bit of data
-/// segments as set (Linux, arch/x86/kvm/svm/svm.c, svm_get_segment).
-fn as_reported(exact: &Exact, state: &State) -> State {
-    const ACCESSED: u16 = 1;
-    const GRANULARITY: u16 = 1 << 15;
-    let mut state = *state;
-    if exact.processor.vendor == Vendor::Amd {
-        for (index, segment) in state.segments.iter_mut().enumerate() {
-            let large = segment.limit > 0xf_ffff;
-            segment.attributes =
-                segment.attributes & !GRANULARITY | if large { GRANULARITY } else { 0 };
-            // All but CS and SS.
-            if index != 1 && index != 2 && segment.present() {
-                segment.attributes |= ACCESSED;
-            }
-        }
-    }
-    state
 }
 
 /// Holds each byte that changed, or that the model writes, against what it may be.

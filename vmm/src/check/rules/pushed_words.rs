@@ -1,13 +1,13 @@
 use crate::check::{Finding, Findings, History, Subject};
-use crate::entry::{Entry, Kind};
-use ia32::{Eflags, State, Word};
+use crate::entry::{Entry, Expected, Kind};
+use ia32::{Eflags, Word};
 
 /// Each pushed word is the register as it was before the event.
 ///
 /// SDM vol. 3A, "Exception- or interrupt-handler procedures"; for EFLAGS.RF vol. 3B,
-/// "Instruction-breakpoint exception condition". Where the state before was seen, each word is
-/// compared with it. Where not, with all that the architecture says of it: ring bits, flags that are
-/// always 0 or 1, IF of an interrupted program, the place of EIP.
+/// "Instruction-breakpoint exception condition". Where the state before was seen, each word is what the
+/// model says. Where not, it is held against all that the architecture says of it: ring bits, flags that
+/// are always 0 or 1, RF.
 #[inline]
 pub(crate) fn pushed_words_are_the_state_before(
     entry: &Entry,
@@ -24,68 +24,29 @@ pub(crate) fn pushed_words_are_the_state_before(
         ));
         return;
     }
-    match &entry.before {
-        Some(before) => against_the_state_before(entry, before, findings),
+    match &entry.expected {
+        Some(model) => against_the_model(entry, model, findings),
         None => against_the_architecture(entry, findings),
     }
 }
 
-/// RF as it must be pushed; none where the manual leaves it open.
-fn resume_flag(entry: &Entry, before: Option<&State>) -> Option<bool> {
-    match entry.kind {
+/// RF as it must be pushed, whatever the state before; none where that decides.
+fn resume_flag(kind: Kind) -> Option<bool> {
+    match kind {
         Kind::Fault => Some(true),
         Kind::Software => Some(false),
-        // The current value, unless a repeated string instruction is interrupted half-way.
-        Kind::External | Kind::Nmi | Kind::Trap => {
-            before.map(|before| before.eflags.contains(Eflags::RF))
-        }
-        Kind::Abort | Kind::Unexplained => None,
+        Kind::External | Kind::Nmi | Kind::Trap | Kind::Abort | Kind::Unexplained => None,
     }
 }
 
-fn against_the_state_before(entry: &Entry, before: &State, findings: &mut Findings) {
+fn against_the_model(entry: &Entry, model: &Expected, findings: &mut Findings) {
     let narrow = if entry.frame.shape.word_size == 2 { 0xffff } else { u32::MAX };
-    let mut eflags = before.eflags;
-    let mut eflags_mask = narrow;
-    match resume_flag(entry, Some(before)) {
-        Some(true) => eflags = eflags | Eflags::RF,
-        Some(false) => eflags = eflags.without(Eflags::RF),
-        None => eflags_mask &= !Eflags::RF.0,
-    }
     for (word, got) in entry.frame.words() {
-        let Some(got) = got else { continue };
-        // Upper halves of selectors are undefined in the manual.
-        let (expected, mask) = match word {
-            Word::ErrorCode => continue,
-            Word::Eip => match eip_after(entry, before) {
-                Some(eip) => (eip, narrow),
-                None => continue,
-            },
-            Word::Cs => (u32::from(before.cs().selector), 0xffff),
-            Word::Eflags => (eflags.0, eflags_mask),
-            Word::Esp => (before.general.esp, narrow),
-            Word::Ss => (u32::from(before.ss().selector), 0xffff),
-            Word::Es => (u32::from(before.segments[0].selector), 0xffff),
-            Word::Ds => (u32::from(before.segments[3].selector), 0xffff),
-            Word::Fs => (u32::from(before.segments[4].selector), 0xffff),
-            Word::Gs => (u32::from(before.segments[5].selector), 0xffff),
-        };
-        if (expected ^ got) & mask != 0 {
+        let (Some(got), Some((expected, defined))) = (got, model.word(word)) else { continue };
+        let mask = defined & narrow;
+        if (expected ^ got) & mask != 0 && word != Word::ErrorCode {
             findings.add(differs(entry, word, expected & mask, got & mask));
         }
-    }
-}
-
-/// The EIP that must be pushed when the state before the instruction was seen: a fault or an
-/// interrupt points at the next instruction to be executed, INT n and traps behind themselves.
-fn eip_after(entry: &Entry, before: &State) -> Option<u32> {
-    match entry.kind {
-        Kind::External | Kind::Nmi | Kind::Fault => Some(before.eip),
-        Kind::Software => Some(before.eip.wrapping_add(2)),
-        Kind::Trap if entry.code.is_behind_one_byte_trap(entry.vector) => {
-            Some(before.eip.wrapping_add(1))
-        }
-        Kind::Trap | Kind::Abort | Kind::Unexplained => None,
     }
 }
 
@@ -97,7 +58,7 @@ fn against_the_architecture(entry: &Entry, findings: &mut Findings) {
         if frame.shape.word_size == 2 {
             expected = Eflags(expected.0 & 0xffff);
         }
-        match resume_flag(entry, None).filter(|_| frame.shape.word_size == 4) {
+        match resume_flag(entry.kind).filter(|_| frame.shape.word_size == 4) {
             Some(true) => expected = expected | Eflags::RF,
             Some(false) => expected = expected.without(Eflags::RF),
             None => {}

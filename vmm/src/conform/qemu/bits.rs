@@ -5,7 +5,7 @@ use super::{accessed_bit_faults, eflags_byte, in_task, recogniser, rf};
 use crate::conform::deviation::{Part, Recogniser};
 use crate::conform::layout::*;
 use crate::conform::via::Via;
-use ia32::{Branch, Eflags, Owner, Vector, Word};
+use ia32::{Branch, Difference, Eflags, Owner, Vector, Word};
 
 /// The processor does the same with other bits.
 pub(super) const BITS: &[Recogniser] = &[
@@ -36,6 +36,12 @@ pub(super) const BITS: &[Recogniser] = &[
                 }
                 _ => false,
             },
+            Part::Field(Difference {
+                field: "CS attributes" | "SS attributes",
+                expected,
+                got,
+                ..
+            }) => expected ^ got == 1 && got & 1 == 0,
             _ => false,
         };
         bit || accessed_bit_faults(seen)

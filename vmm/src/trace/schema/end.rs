@@ -59,6 +59,8 @@ pub struct Counts {
     pub refused: u64,
     /// Returns to ring 3 that were not seen.
     pub missed: u64,
+    /// Entries, at least, that were not seen.
+    pub unseen: u64,
     /// Findings in all.
     pub findings: u64,
     /// Notes in all.
@@ -155,6 +157,7 @@ impl EndRecord {
                 live: history.live().len() as u64,
                 refused: history.refused_returns(),
                 missed: history.missed_returns(),
+                unseen: census.missed_entries,
                 findings: tally.findings,
                 notes: tally.notes,
                 exact_entries: tally.exact_entries,

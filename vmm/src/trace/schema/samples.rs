@@ -31,7 +31,7 @@ fn some_state(words: &[u32]) -> State {
 /// A frame of any shape; some of them lie in part in a page that is not there.
 fn some_frame(words: &[u32]) -> Frame {
     let memory = Memory::detached(0x2000).unwrap();
-    let cut = words[0] % 7 == 0;
+    let cut = words[0].is_multiple_of(7);
     let address = if cut { 0x1ff8 } else { 0x1000 };
     for (n, word) in words[1..11].iter().enumerate() {
         let _ = memory.write(address + n as u64 * 4, &word.to_le_bytes());
@@ -88,6 +88,7 @@ pub(crate) fn some_entry(words: [u32; 40], counts: [u64; 2], task: u32) -> (Entr
             linear: (flags & 0x4000 != 0).then_some(words[37]),
             ..CodeBytes::default()
         },
+        expected: None,
         exact: None,
         ldt_stack: (flags & 0x8000 != 0).then_some(words[38]),
     };

@@ -136,7 +136,7 @@ impl<W: Write> Terminal<W> {
         self.say(&text);
         if draws {
             let drawn = picture(entry, &names());
-            self.say(&format!("\n{drawn}"));
+            self.say(&drawn);
         }
     }
 

@@ -27,7 +27,7 @@ pub use report::Report;
 pub use trial::{Listing, Need, Outcome, Trial, TrialResult};
 pub use wrong::Wrong;
 
-use super::Backend;
+use crate::host::Backend;
 use crate::machine::Machine;
 use lab::Lab;
 use trial::Guest;

@@ -4,11 +4,14 @@
 //! it, and one that enters a handler pushes a frame that must not be judged. All three are told by
 //! their first bytes.
 
-use iced_x86::{Decoder, DecoderOptions, Mnemonic, OpKind};
+use super::{decode_32, decode_as, has_operand_size_prefix, is_prefix, opcode};
+use crate::machine::LinearMemory;
+use ia32::{Eflags, State};
+use iced_x86::{Code, Mnemonic, OpKind};
 
 /// How an instruction gets on with single-stepping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stepping {
+pub(crate) enum Stepping {
     /// It can be stepped.
     Plain,
     /// It can be stepped, and loads EFLAGS: stepping has to be set anew.
@@ -28,10 +31,8 @@ pub(super) enum Stepping {
 }
 
 /// Looks at the first bytes of an instruction.
-pub(super) fn classify(code: &[u8]) -> Stepping {
-    let mut bytes = code.iter().copied().skip_while(|byte| {
-        matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3)
-    });
+pub(crate) fn classify(code: &[u8]) -> Stepping {
+    let mut bytes = code.iter().copied().skip_while(|byte| is_prefix(*byte));
     match (bytes.next(), bytes.next()) {
         (Some(0x9c), _) => Stepping::PushesFlags,
         // POPF, IRET.
@@ -53,9 +54,8 @@ pub(super) fn classify(code: &[u8]) -> Stepping {
 /// Whether an instruction reads and writes registers only, and no descriptor, table or control
 /// register: apart from its own fetch it has nothing to do with memory. `wide`: its code segment has 32
 /// bits.
-pub(super) fn is_quiet(code: &[u8], wide: bool) -> bool {
-    let bitness = if wide { 32 } else { 16 };
-    let instruction = Decoder::new(bitness, code, DecoderOptions::NONE).decode();
+pub(crate) fn is_quiet(code: &[u8], wide: bool) -> bool {
+    let instruction = decode_as(if wide { 32 } else { 16 }, code, 0);
     let mnemonic = instruction.mnemonic();
     if mnemonic == Mnemonic::Lea {
         return true;
@@ -96,9 +96,83 @@ pub(super) fn is_quiet(code: &[u8], wide: bool) -> bool {
     (calculates || jumps) && (0..instruction.op_count()).all(general)
 }
 
+/// Whether `code` is a POPF or an IRET that sets TF. While KVM steps, such a TF is taken for KVM's own
+/// and lost.
+pub(crate) fn loads_trap_flag(state: &State, linear: &LinearMemory<'_>, code: &[u8]) -> bool {
+    let word = if has_operand_size_prefix(code) == state.cs().big() { 2 } else { 4 };
+    let offset = match opcode(code) {
+        Some(0x9d) => 0,
+        Some(0xcf) => 2 * word,
+        _ => return false,
+    };
+    let mut flags = [0; 2];
+    linear.read(state.stack_address().wrapping_add(offset), &mut flags).is_some()
+        && Eflags(u16::from_le_bytes(flags).into()).contains(Eflags::TF)
+}
+
+/// JMP far, by an operand or through memory.
+pub(crate) fn is_far_jump(code: &[u8]) -> bool {
+    let decoded = decode_32(code, 0);
+    matches!(
+        decoded.code(),
+        Code::Jmp_ptr1632 | Code::Jmp_ptr1616 | Code::Jmp_m1632 | Code::Jmp_m1616
+    )
+}
+
+/// INTO with OF clear, and a repeated INS or OUTS with nothing left to do, which is how KVM ends one:
+/// they leave the VM in no way.
+pub(crate) fn does_nothing(state: &State, code: &[u8]) -> bool {
+    let decoded = decode_32(code, 0);
+    match decoded.code() {
+        Code::Into => !state.eflags.contains(Eflags::OF),
+        _ => decoded.is_string_instruction() && decoded.has_rep_prefix() && state.general.ecx == 0,
+    }
+}
+
+/// Whether `code` is one of the system instructions, which KVM may execute in the processor's stead.
+pub(crate) fn may_be_emulated(code: &[u8]) -> bool {
+    matches!(code, [0x0f, 0x00..=0x0f | 0x20..=0x23 | 0x30..=0x37 | 0xa2, ..])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::Memory;
+
+    fn at(eip: u32, esp: u32) -> State {
+        let mut state = State { cr0: 1, eip, ..State::default() };
+        state.segments[1].attributes = 0xc09b;
+        state.segments[2].attributes = 0xc093;
+        state.general.esp = esp;
+        state
+    }
+
+    #[test]
+    fn an_iret_or_popf_that_sets_tf_is_told_by_the_word_it_pops() {
+        let memory = Memory::detached(0x9000).unwrap();
+        let mut state = at(0x1000, 0x8000);
+        state.segments[1].attributes = 0xc09b;
+        let linear = LinearMemory { memory: &memory, paging: (&state).into() };
+        linear.write(0x8008, &0x302_u32.to_le_bytes()).unwrap();
+        assert!(loads_trap_flag(&state, &linear, &[0xcf]));
+        assert!(!loads_trap_flag(&state, &linear, &[0x66, 0xcf]));
+        assert!(loads_trap_flag(&state, &linear, &[0x3e, 0x2e, 0xcf]));
+        assert!(!loads_trap_flag(&state, &linear, &[0x9d]));
+        state.general.esp = 0x8008;
+        assert!(
+            loads_trap_flag(&state, &linear, &[0x9d]) && !loads_trap_flag(&state, &linear, &[0x90])
+        );
+    }
+
+    #[test]
+    fn what_does_nothing_leaves_no_vm() {
+        let mut state = at(0x1000, 0x8000);
+        assert!(does_nothing(&state, &[0xf3, 0x6e]) && does_nothing(&state, &[0xce]));
+        assert!(!does_nothing(&state, &[0x6e]) && !does_nothing(&state, &[0xe6, 0xe9]));
+        state.general.ecx = 1;
+        state.eflags = Eflags::OF;
+        assert!(!does_nothing(&state, &[0xf3, 0x6e]) && !does_nothing(&state, &[0xce]));
+    }
 
     #[test]
     fn what_may_touch_memory_is_not_quiet() {

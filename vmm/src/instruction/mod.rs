@@ -1,0 +1,119 @@
+//! What is known of a guest's instructions: one decode, and one answer to each question.
+//!
+//! ```text
+//!              ┌─► stepping   is it stepped, and how; does it leave the VM
+//!  bytes ─► decode ─► operands   what of memory does it touch
+//!              ├─► raises     which exceptions may it raise
+//!              └─► effect     has it raised one, as seen by the state after it
+//! ```
+//! Decoding itself is iced-x86's. Which of its modes holds is decided here alone.
+
+pub(crate) mod effect;
+pub(crate) mod operands;
+pub(crate) mod raises;
+pub(crate) mod stepping;
+
+use ia32::{Iret, OperandSize, State};
+use iced_x86::{Code, Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter};
+
+/// Longest instruction, in bytes (SDM vol. 2A, "Instruction format").
+pub(crate) const LONGEST: usize = 15;
+
+/// The instruction that `code` begins with, the processor standing in front of it in `state`. It may be
+/// an invalid one.
+pub(crate) fn decode(code: &[u8], state: &State) -> Instruction {
+    let wide = state.cs().big() && !state.virtual_8086();
+    decode_as(if wide { 32 } else { 16 }, code, state.instruction_address())
+}
+
+/// The instruction that `code` begins with, as 32-bit code at `address`.
+pub(crate) fn decode_32(code: &[u8], address: u32) -> Instruction {
+    decode_as(32, code, address)
+}
+
+/// The same; none if it is invalid.
+pub(crate) fn valid_32(code: &[u8], address: u32) -> Option<Instruction> {
+    Some(decode_32(code, address)).filter(|instruction| !instruction.is_invalid())
+}
+
+/// The same into `instruction`, which saves copying where much is decoded.
+pub(crate) fn decode_32_into(code: &[u8], address: u32, instruction: &mut Instruction) {
+    Decoder::with_ip(32, code, u64::from(address), DecoderOptions::NONE).decode_out(instruction);
+}
+
+fn decode_as(bitness: u32, code: &[u8], address: u32) -> Instruction {
+    Decoder::with_ip(bitness, code, u64::from(address), DecoderOptions::NONE).decode()
+}
+
+/// The instruction that `code` begins with, as 32-bit code at `eip`, in Intel's notation.
+pub fn text(code: &[u8], eip: u32) -> String {
+    let mut text = String::new();
+    IntelFormatter::new().format(&decode_32(code, eip), &mut text);
+    text
+}
+
+/// The IRET that `code` begins with in the mode of `state`, whatever prefixes it has.
+pub(crate) fn iret(code: &[u8], state: &State) -> Option<Iret> {
+    // Nothing else is looked at closely: this is asked of every instruction.
+    if opcode(code) != Some(0xcf) {
+        return None;
+    }
+    let instruction = decode(code, state);
+    let size = match instruction.code() {
+        Code::Iretd => OperandSize::Bits32,
+        Code::Iretw => OperandSize::Bits16,
+        _ => return None,
+    };
+    Some(Iret { size, length: instruction.len() as u8 })
+}
+
+/// The first byte after the prefixes.
+pub(crate) fn opcode(code: &[u8]) -> Option<u8> {
+    code.iter().copied().find(|byte| !is_prefix(*byte))
+}
+
+/// Whether the operand size is not the code segment's own.
+pub(crate) fn has_operand_size_prefix(code: &[u8]) -> bool {
+    code.iter().take_while(|byte| is_prefix(**byte)).any(|byte| *byte == 0x66)
+}
+
+/// Segments, operand size, address size, LOCK, repetition (SDM vol. 2A, "Instruction prefixes").
+pub(crate) const fn is_prefix(byte: u8) -> bool {
+    matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wide() -> State {
+        let mut state = State { cr0: 1, eip: 0x1000, ..State::default() };
+        state.segments[1].attributes = 0xc09b;
+        state
+    }
+
+    #[test]
+    fn an_iret_is_known_with_its_operand_size() {
+        let found = |code: &[u8]| iret(code, &wide()).map(|iret| (iret.size.bytes(), iret.length));
+        assert_eq!(found(&[0xcf]), Some((4, 1)));
+        assert_eq!(found(&[0x66, 0xcf]), Some((2, 2)));
+        // Prefixes that mean nothing to it: segments, repetition, address size.
+        assert_eq!(found(&[0x3e, 0xcf]), Some((4, 2)));
+        assert_eq!(found(&[0x3e, 0x2e, 0x66, 0xcf]), Some((2, 4)));
+        assert_eq!(found(&[0xf3, 0x67, 0xcf]), Some((4, 3)));
+        // With LOCK it is no instruction, and what is cut off is none yet.
+        assert_eq!(found(&[0xf0, 0xcf]), None);
+        assert_eq!(found(&[0x3e]), None);
+        assert_eq!(found(&[0x9d]), None);
+        assert_eq!(found(&[0xc3]), None);
+    }
+
+    #[test]
+    fn the_same_bytes_are_another_instruction_in_16_bit_code() {
+        let mut state = wide();
+        assert_eq!(decode(&[0xb8, 1, 0, 0, 0], &state).len(), 5);
+        state.segments[1].attributes = 0x9b;
+        assert_eq!(decode(&[0xb8, 1, 0, 0, 0], &state).len(), 3);
+        assert_eq!(iret(&[0xcf], &state).map(|iret| iret.size), Some(OperandSize::Bits16));
+    }
+}
