@@ -67,10 +67,12 @@ def hostile(source, path):
             record["name"] = HOSTILE
             record["code"] = [[at, raw, HOSTILE] for at, raw, _ in record["code"]]
             record["source"] = {"path": HOSTILE, "line": 2, "first": 1, "lines": [HOSTILE] * 3, "newer": True}
+        if record["type"] == "place":
+            record["symbol"] = record["program"] = record["file"] = HOSTILE
         for finding in record.get("findings") or []:
-            for name in ("sentence", "expected", "got", "reason", "advice"):
+            for name in ("place", "sentence", "expected", "got", "reason", "advice"):
                 finding[name] = HOSTILE
         if record["type"] == "end":
             record["ending"] = HOSTILE
-    records.insert(1, {"type": "console", "after": 0, "text": HOSTILE})
+    records.insert(1, {"type": "console", "text": HOSTILE})
     write(path, records)
