@@ -164,10 +164,10 @@ function stackDrawing(one, moment, width) {
   const parts = [];
   // The kernel stack, magnified.
   const bar = narrow ? Math.min(64, width * 0.16) : 64;
-  const barLabels = narrow ? 0 : 114;
+  const barLabels = narrow ? 0 : 128;
   const userWidth = narrow ? 0 : ADDRESS + 92;
-  const tssWidth = narrow ? 0 : 136;
-  const x = narrow ? ADDRESS : userWidth + tssWidth + ADDRESS + 34;
+  const tssWidth = narrow ? 0 : 146;
+  const x = narrow ? ADDRESS : userWidth + tssWidth + ADDRESS + 32;
   const barX = width - bar - barLabels - 2;
   const box = barX - (narrow ? 24 : 40) - x;
   parts.push(label(x + box / 2, top - 28, 'kernel stack', 'strong', 'middle'),
