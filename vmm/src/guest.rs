@@ -164,7 +164,7 @@ impl Setup {
     /// [`GuestError`] if there is no usable KVM, the image cannot be booted, or what was asked for contradicts
     /// itself.
     pub fn boot(self) -> Result<Guest, GuestError> {
-        if self.exact && self.clock == ClockChoice::Real {
+        if self.exact && self.clock.is_real() {
             return Err(GuestError::Contradiction(
                 "exact mode steps the guest, so it needs the deterministic clock",
             ));

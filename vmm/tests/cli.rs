@@ -316,8 +316,13 @@ fn misuse_is_named() {
     assert_misused(&["--max-findings", "0"], &["--max-findings"]);
     assert_misused(&["--stop-on-finding", "--max-findings", "2"], &["cannot be used with"]);
     assert_misused(&["--until", "a", "--dialogue", "b"], &["cannot be used with"]);
-    for clock in ["fast", "deterministic:", "deterministic:0", "deterministic:x", "real:1", ""] {
+    let wrong =
+        ["fast", "deterministic:", "deterministic:0", "deterministic:x", "real:0", "real:x", ""];
+    for clock in wrong {
         assert_misused(&["--clock", clock], &["--clock"]);
+    }
+    for cpu in ["386", "486,sep", "host,-x", ""] {
+        assert_misused(&["--cpu", cpu], &["--cpu"]);
     }
     for timeout in ["0", "-1", "soon", "inf", "nan", "1e300", ""] {
         assert_misused(&[&format!("--timeout={timeout}")], &["--timeout"]);
@@ -556,4 +561,59 @@ fn with(mut file: Vec<u8>, offset: usize, byte: u8) -> Vec<u8> {
     assert_ne!(file[offset], byte, "nothing would change");
     file[offset] = byte;
     file
+}
+
+#[test]
+fn images_that_cannot_be_in_a_drive_are_refused() {
+    let files = Files::new();
+    let kernel = files.with("kernel.elf", guests::GUESTS[0].kernel);
+    let odd = files.with("odd.img", &[0; 1000]);
+    let empty = files.with("empty.img", &[]);
+    let disk = files.with("disk.img", &[0; 1024]);
+    let mut iso = vec![0; 2048 * 18];
+    iso[16 * 2048..][..6].copy_from_slice(b"\x01CD001");
+    iso[16 * 2048 + 80] = 20;
+    let cut = files.with("cut.iso", &iso);
+    let (kernel, disk) = (text(&kernel), text(&disk));
+    let run = |options: &[&str], says: &[&str]| {
+        assert_refused(&[&["run", kernel][..], options].concat(), says);
+    };
+    run(&["--disk", text(&odd)], &["has 1000 bytes", "sectors of 512 bytes"]);
+    run(&["--disk", text(&empty)], &["has 0 bytes"]);
+    run(&["--cdrom", text(&cut)], &["has 36864 bytes", "it has 40960", "cut off"]);
+    run(&["--disk", "/dev/null"], &["/dev/null is no file"]);
+    run(&["--disk", "not-there.img"], &["the disk not-there.img cannot be read"]);
+    run(&["--disk", ",rw"], &["--disk needs a file"]);
+    run(&["--disk", &format!("{disk},ro,rw")], &["either ro or rw"]);
+    run(&["--disk", &format!("{disk},index=4")], &["from 0 to 3"]);
+    let second = format!("{disk},index=1");
+    run(&["--disk", &second, "--disk", &second], &["wants place 1, which another drive has"]);
+    run(&["--disk", disk, "--disk", &format!("{disk},rw")], &["is in another drive already"]);
+    run(&["--disk", disk].repeat(5), &["finds no place: there are 4 drives"]);
+    run(&["--bios", disk], &["is for an image of a disk or a CD"]);
+    // What is read is not written over.
+    run(&["--disk", disk, "--trace", disk], &["is the same file as the disk"]);
+}
+
+#[test]
+fn an_image_is_booted_by_a_bios_on_the_real_clock_with_what_it_holds() {
+    let files = Files::new();
+    let mut disk = vec![0; 1024];
+    disk[0x1FE..0x200].copy_from_slice(&[0x55, 0xAA]);
+    let disk = files.with("disk.img", &disk);
+    let mut bios = vec![0; 0x1_0000];
+    let nothing = files.with("nothing.bin", &bios);
+    let short = files.with("short.bin", &[0; 100]);
+    bios[0xFFF0] = 0xEA;
+    let bios = files.with("bios.bin", &bios);
+    let (disk, bios) = (text(&disk), text(&bios));
+    let run = |bios: &str, options: &[&str], says: &[&str]| {
+        assert_refused(&[&["run", disk, "--bios", bios][..], options].concat(), says);
+    };
+    run("not-there.bin", &[], &["not-there.bin cannot be read"]);
+    run(text(&short), &[], &["has 100 bytes, and a BIOS has 64, 128, 192 or 256 KiB"]);
+    run(text(&nothing), &[], &["does not begin with a jump"]);
+    run(bios, &["--cmdline", "x"], &["--cmdline are for kernels"]);
+    run(bios, &["--exact"], &["runs on the real clock"]);
+    run(bios, &["--clock", "deterministic"], &["runs on the real clock"]);
 }

@@ -1,4 +1,32 @@
-//! Files that esp0 knows and cannot boot: named as what they are.
+//! Images of disks, CDs and floppies: told apart from kernels, and named as what they are. A BIOS boots them.
+
+use super::{linux, multiboot, multiboot2};
+
+/// Bytes from a file's beginning that are enough to tell.
+pub const HEAD: usize = 0x9000;
+
+/// What kind of drive an image belongs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drive {
+    /// A CD drive.
+    Cdrom,
+    /// A disk.
+    Disk,
+}
+
+/// The drive that a file belongs in whose first bytes are `head`; none if it is a kernel, or no image.
+pub fn drive(head: &[u8]) -> Option<Drive> {
+    let elf = head.starts_with(b"\x7fELF");
+    // A disk may hold a kernel whose header lies early enough to be found; one that says where all of the file
+    // goes is the kernel itself.
+    let carries_addresses = multiboot::find(head).is_ok_and(|header| header.addresses.is_some())
+        || multiboot2::find(head).is_ok_and(|header| header.addresses.is_some());
+    if elf || carries_addresses || linux::is_bzimage(head) {
+        return None;
+    }
+    let what = name(head)?;
+    Some(if what.contains("CD") { Drive::Cdrom } else { Drive::Disk })
+}
 
 /// What a file is, if it is an image of a disk, CD or floppy.
 pub fn name(bytes: &[u8]) -> Option<&'static str> {
@@ -25,6 +53,31 @@ pub fn name(bytes: &[u8]) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_image_belongs_in_a_drive_and_a_kernel_does_not() {
+        let mut iso = vec![0; HEAD];
+        iso[0x8001..0x8006].copy_from_slice(b"CD001");
+        assert_eq!(drive(&iso), Some(Drive::Cdrom));
+        let mut disk = vec![0; 512];
+        disk[0x1FE..0x200].copy_from_slice(&[0x55, 0xAA]);
+        assert_eq!(drive(&disk), Some(Drive::Disk));
+        // A disk with a kernel behind its boot sector, and a kernel that says where it goes.
+        let header = |flags: u32| {
+            let sum = 0u32.wrapping_sub(0x1BAD_B002 + flags);
+            [0x1BAD_B002, flags, sum].map(u32::to_le_bytes).concat()
+        };
+        disk.extend(header(0));
+        assert_eq!(drive(&disk), Some(Drive::Disk));
+        disk.truncate(512);
+        disk.extend(header(1 << 16));
+        disk.extend([0x10_0000u32, 0x10_0000, 0, 0, 0x10_0000].map(u32::to_le_bytes).concat());
+        disk.resize(4096, 0);
+        assert_eq!(drive(&disk), None);
+        disk[..4].copy_from_slice(b"\x7fELF");
+        assert_eq!(drive(&disk), None);
+        assert_eq!(drive(b"text"), None);
+    }
 
     #[test]
     fn images_are_told_apart() {

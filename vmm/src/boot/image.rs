@@ -13,6 +13,8 @@ pub enum Format {
     Flat,
     /// Linux's bzImage.
     Linux,
+    /// A BIOS, which finds and loads what there is to boot.
+    Firmware,
 }
 
 /// By which protocol a kernel is booted.

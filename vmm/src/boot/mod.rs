@@ -39,6 +39,7 @@ pub mod area;
 pub mod bios;
 pub mod command_line;
 pub mod elf32;
+pub mod firmware;
 pub mod flat;
 pub mod foreign;
 pub mod image;
@@ -158,7 +159,7 @@ pub enum BootError {
     },
     /// The file is an image of a disk.
     #[error(
-        "{name} is {what}; esp0 has no BIOS to boot it with: give it the kernel itself, an ELF32 file with a Multiboot header or a Linux bzImage"
+        "{name} is {what}, which a BIOS boots and not this loader: give it the kernel itself, an ELF32 file with a Multiboot header or a Linux bzImage"
     )]
     DiskImage {
         /// The file.
@@ -225,7 +226,7 @@ pub fn load<M: GuestMemoryBackend>(
     let behind = placed.iter().map(|module| module.physical.end.into()).max().unwrap_or(0);
     let sections = match image.format {
         Format::Elf32 => Sections::of(kernel.bytes, &image, behind.max(1 << 20), memory_end),
-        Format::Flat | Format::Linux => None,
+        Format::Flat | Format::Linux | Format::Firmware => None,
     };
     let place = area.information();
     let information = match protocol {

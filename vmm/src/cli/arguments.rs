@@ -1,7 +1,9 @@
 //! The command line.
 
+use super::drives::DriveOptions;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use esp0::boot::Loader;
+use esp0::machine::Model;
 use esp0::probe::Choice;
 use esp0::run::{ClockChoice, DialogueStep};
 use esp0::trace::Frames;
@@ -29,7 +31,8 @@ pub(super) struct Arguments {
 pub(super) enum Command {
     /// Boot a kernel and check its entries
     Run {
-        /// An ELF32 kernel with a Multiboot header, or a Linux bzImage [default: a guest that esp0 carries]
+        /// An ELF32 kernel with a Multiboot header, a Linux bzImage, or an image of a disk or a CD that a BIOS
+        /// boots [default: a guest that esp0 carries]
         #[arg(conflicts_with = "guest")]
         kernel: Option<PathBuf>,
         #[command(flatten)]
@@ -193,6 +196,14 @@ pub(super) struct RunOptions {
     #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(2..=3072))]
     pub(super) mem: u64,
 
+    /// The processor that CPUID tells of: `486`, `pentium`, `pentium3`, or `host`, this machine's own; behind it
+    /// features to be left out, by Linux's names: `pentium3,-sep,-apic`. Instructions that it lacks still work
+    #[arg(long, value_name = "MODEL[,-FEATURE…]", default_value = "host")]
+    pub(super) cpu: Model,
+
+    #[command(flatten)]
+    pub(super) drives: DriveOptions,
+
     /// Write every entry and return to this file, as JSON Lines
     #[arg(long, value_name = "FILE")]
     pub(super) trace: Option<PathBuf>,
@@ -267,7 +278,8 @@ pub(super) struct RunOptions {
     pub(super) junit: Option<PathBuf>,
 
     /// What the guest's timer runs on: `real`, or `deterministic`, which counts instructions and can
-    /// be repeated to the byte; `deterministic:N` takes N nanoseconds for an instruction (40000)
+    /// be repeated to the byte; `deterministic:N` takes N nanoseconds for an instruction (40000), `real:N` goes N
+    /// times slower while the guest runs, for a kernel that has too little time between two ticks
     /// [default: deterministic for the guests that esp0 carries, else real]
     #[arg(long, value_name = "CLOCK", value_parser = clock)]
     pub(super) clock: Option<ClockChoice>,
@@ -468,7 +480,16 @@ fn clock(text: &str) -> Result<ClockChoice, String> {
                 nanoseconds_per_instruction,
             })
             .ok_or_else(|| "nanoseconds must be a number from 1 to 1000000000".into()),
-        _ => Err("it is `real`, `deterministic`, or `deterministic:NANOSECONDS`".into()),
+        Some(("real", number)) => number
+            .parse()
+            .ok()
+            .filter(|factor| (1..=1_000_000).contains(factor))
+            .map(|factor| ClockChoice::Slowed { factor })
+            .ok_or_else(|| "the factor must be a number from 1 to 1000000".into()),
+        _ => {
+            Err("it is `real`, `real:FACTOR`, `deterministic`, or `deterministic:NANOSECONDS`"
+                .into())
+        }
     }
 }
 
@@ -485,6 +506,8 @@ mod tests {
     #[test]
     fn clocks_and_times_are_read() {
         assert_eq!(clock("real"), Ok(ClockChoice::Real));
+        assert_eq!(clock("real:20"), Ok(ClockChoice::Slowed { factor: 20 }));
+        assert!(clock("real:0").is_err() && clock("real:x").is_err());
         assert_eq!(
             clock("deterministic:7"),
             Ok(ClockChoice::Deterministic { nanoseconds_per_instruction: 7 })

@@ -20,7 +20,7 @@ pub(super) struct FileId {
 
 impl FileId {
     /// A file with contents of its own; none for devices and pipes.
-    fn of(metadata: &Metadata) -> Option<Self> {
+    pub(super) fn of(metadata: &Metadata) -> Option<Self> {
         let id = FileId { device: metadata.dev(), inode: metadata.ino() };
         metadata.is_file().then_some(id)
     }

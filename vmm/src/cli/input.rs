@@ -1,6 +1,7 @@
 //! The kernel and the modules that a run is to boot.
 
 use super::arguments::RunOptions;
+use super::drives::Drives;
 use super::failure::Failure;
 use super::files::{FileId, read};
 use esp0::boot::{self, Boot, KernelFile, ModuleFile};
@@ -21,6 +22,8 @@ pub(super) struct Input {
     modules: Vec<Module>,
     command_line: String,
     symbols: Vec<(String, Vec<u8>)>,
+    /// The BIOS, with its name, if the kernel is an image that one boots.
+    firmware: Option<(String, Vec<u8>)>,
     /// The kernel is one that esp0 carries.
     pub(super) carried: bool,
     /// When the kernel's file was written; none for one that esp0 carries.
@@ -39,12 +42,28 @@ struct Module {
 
 impl Input {
     /// Reads what the options name.
-    pub(super) fn read(kernel: Option<&Path>, options: &RunOptions) -> Result<Self, Failure> {
+    pub(super) fn read(
+        kernel: Option<&Path>,
+        options: &RunOptions,
+        drives: &Drives,
+    ) -> Result<Self, Failure> {
+        let firmware = drives.firmware.as_ref();
+        if firmware.is_some()
+            && (!options.modules.is_empty()
+                || options.initrd.is_some()
+                || !options.cmdline.is_empty())
+        {
+            return Err(Failure::Input(
+                "an image of a disk or a CD has its own modules and command lines: --module, --initrd and --cmdline \
+                 are for kernels"
+                    .into(),
+            ));
+        }
         let mut modules = Vec::new();
         for command in &options.modules {
             modules.push(module(command)?);
         }
-        let mut files = Vec::new();
+        let mut files = drives.files.clone();
         if let Some(path) = &options.initrd {
             let name = path.display().to_string();
             let (bytes, id) = read(path)?;
@@ -52,6 +71,8 @@ impl Input {
         }
         let built = kernel.and_then(|path| std::fs::metadata(path).ok()?.modified().ok());
         let (kernel, bytes, carried) = match kernel {
+            // It stays in its drive.
+            Some(path) if firmware.is_some() => (path.display().to_string(), Cow::default(), false),
             Some(path) => {
                 let (bytes, id) = read(path)?;
                 files.extend(id.map(|id| (id, "the kernel".to_owned())));
@@ -86,7 +107,8 @@ impl Input {
             symbols.push((name, bytes));
         }
         let command_line = options.cmdline.clone();
-        Ok(Input { kernel, bytes, modules, command_line, symbols, carried, built, files })
+        let firmware = firmware.map(|firmware| (firmware.name.clone(), firmware.bios.clone()));
+        Ok(Input { kernel, bytes, modules, command_line, symbols, firmware, carried, built, files })
     }
 
     /// Where the kernel's variables lie.
@@ -96,6 +118,10 @@ impl Input {
 
     /// Loads the kernel and its modules.
     pub(super) fn load(&self, memory: &Memory) -> Result<Boot, Failure> {
+        if let Some((name, bios)) = &self.firmware {
+            return boot::firmware::load(memory.all(), bios)
+                .map_err(|error| Failure::Input(format!("the BIOS {name} {error}")));
+        }
         let kernel = KernelFile { name: &self.kernel, bytes: &self.bytes };
         let modules: Vec<ModuleFile<'_>> = self
             .modules

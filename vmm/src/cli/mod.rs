@@ -5,6 +5,7 @@ mod claims;
 mod conform;
 mod dialogue;
 mod doctor;
+mod drives;
 mod explain;
 mod failure;
 mod files;

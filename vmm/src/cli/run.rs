@@ -1,6 +1,7 @@
 //! `esp0 run`: boots a kernel, checks its entries, prints the verdict.
 
 use super::arguments::RunOptions;
+use super::drives::Drives;
 use super::failure::{Failure, no_machine, tell};
 use super::files::{Destination, standard_output};
 use super::input::Input;
@@ -39,7 +40,7 @@ use std::time::{Duration, Instant};
 const LOOK_FOR_WRITER: Duration = Duration::from_secs(60);
 
 pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Failure> {
-    if options.exact && options.clock == Some(ClockChoice::Real) {
+    if options.exact && options.clock.is_some_and(ClockChoice::is_real) {
         return Err(Failure::Input(
             "--exact needs the deterministic clock: it steps the guest".into(),
         ));
@@ -54,18 +55,26 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         None => options.steps.clone(),
     };
     let until = options.timeout.map(|timeout| Instant::now() + timeout);
-    let input = Input::read(kernel, options)?;
+    let drives = Drives::open(kernel, &options.drives)?;
+    let input = Input::read(kernel, options, &drives)?;
     let stop = StopRequest::default();
     stop.on_signals()?;
     let destinations = Destinations::open(options, &input, until, &stop)?;
     let size = options.mem << 20;
+    let firmware = drives.firmware.is_some();
+    let steps_it = options.exact || options.clock.is_some_and(|clock| !clock.is_real());
+    if firmware && steps_it {
+        return Err(Failure::Input(
+            "what a BIOS boots runs on the real clock: --clock deterministic and --exact are for kernels".into(),
+        ));
+    }
     let deterministic = options.exact || (input.carried && !options.interactive);
     let clock = options.clock.unwrap_or(if deterministic {
         ClockChoice::DETERMINISTIC
     } else {
         ClockChoice::Real
     });
-    let mut machine = match Machine::new(size) {
+    let mut machine = match Machine::with_model(size, &options.cpu) {
         Ok(machine) => machine,
         Err(error) => {
             // Bad input is bad with KVM or without.
@@ -156,7 +165,11 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         timeout: options.timeout,
         exact: options.exact,
     };
-    let mut run = Run::new(machine, devices(size, options), &how).with_stop_request(stop.clone());
+    let devices = || drives.attach(devices(size, options));
+    let mut run = Run::new(machine, devices(), &how).with_stop_request(stop.clone());
+    if firmware {
+        run = run.behind_firmware();
+    }
     let terminal = options.interactive.then(RawTerminal::new);
     if options.interactive {
         run = run.with_input(TypedInput::new(Typed::new(io::stdin(), stop.clone())));
@@ -183,6 +196,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         }
     };
     drop(terminal);
+    let written_back = drives.write_back(run.devices());
     let names = |address: u32| {
         let place = symbols.describe(address)?;
         let line = place.line.as_ref();
@@ -240,7 +254,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let mut text = String::new();
     let mut writers = Vec::new();
     if report.told().kinds().iter().any(|kind| kind.finding.changed.is_some()) {
-        if clock == ClockChoice::Real {
+        if clock.is_real() {
             text += "who wrote that word is found by running again, and on the real clock no run is like another: \
                      --clock deterministic\n";
         } else if end.ending != Ending::Stopped {
@@ -253,7 +267,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
             };
             let start = |machine: Machine| {
                 let how = Options { timeout: Some(LOOK_FOR_WRITER), exact: false, ..how.clone() };
-                let run = Run::new(machine, devices(size, options), &how);
+                let run = Run::new(machine, devices(), &how);
                 let run = run.with_stop_request(stop.clone());
                 match &dialogue {
                     Some(dialogue) => run.with_dialogue(dialogue.clone()),
@@ -292,8 +306,8 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         Verdict::GuestFailed | Verdict::NoEntries => GUEST_FAILED,
     };
     let status = tell_what_was_lost(&mut report, options, &last, status);
-    // A report that is not whole makes nothing right, and nobody innocent.
-    let Err(failure) = written else { return Ok(status) };
+    // A report or a disk that is not whole makes nothing right, and nobody innocent.
+    let Err(failure) = written.and(written_back) else { return Ok(status) };
     tell(&failure.to_string());
     Ok(if status == OK { UNWRITTEN } else { status })
 }
@@ -376,7 +390,7 @@ fn header(
         authority: backend.authority.to_string(),
         backend: backend.to_string(),
         clock: match clock {
-            ClockChoice::Real => "real",
+            ClockChoice::Real | ClockChoice::Slowed { .. } => "real",
             ClockChoice::Deterministic { .. } => "deterministic",
         }
         .into(),

@@ -6,7 +6,7 @@
 //! ([`Wide`]), whatever else lies at the ports beside it: a double word for 0xCF8 never reaches 0xCF9.
 
 use super::pic::Controller;
-use super::{io_apic, local_apic, power};
+use super::{ide, io_apic, local_apic, power};
 
 /// How many bytes one `in` or `out` moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +103,8 @@ pub enum Register {
     Delay,
     /// A VGA register.
     Vga(u16),
+    /// A register of an IDE channel.
+    Ide(usize, u8),
     /// The first parallel port's register 0–2.
     Parallel(u8),
     /// A20 and fast reset: system control port A.
@@ -133,6 +135,10 @@ impl Register {
             0x92 => Self::FastA20,
             0xA0 | 0xA1 => Self::Pic(Controller::Slave, (port & 1) as u8),
             0xE9 => Self::DebugConsole,
+            0x171..=0x177 => Self::Ide(1, (port - 0x170) as u8),
+            0x1F1..=0x1F7 => Self::Ide(0, (port - 0x1F0) as u8),
+            0x376 => Self::Ide(1, ide::CONTROL),
+            0x3F6 => Self::Ide(0, ide::CONTROL),
             0x378..=0x37A => Self::Parallel((port - 0x378) as u8),
             0x3C0..=0x3DA => Self::Vga(port),
             0x3F8..=0x3FF => Self::Serial((port - 0x3F8) as u8),
@@ -154,6 +160,8 @@ pub enum Wide {
     PciAddress,
     /// PCI configuration data, so many bytes behind 0xCFC.
     PciData(u16),
+    /// Data of an IDE channel, in pieces of any size.
+    IdeData(usize),
     /// The selector of the firmware configuration: a word.
     FirmwareSelector,
     /// A register of ACPI's fixed hardware: a word or a double word.
@@ -165,6 +173,8 @@ impl Wide {
     pub fn at(port: u16, size: AccessSize) -> Option<Self> {
         match port {
             0xF4 => Some(Self::Exit),
+            0x170 => Some(Self::IdeData(1)),
+            0x1F0 => Some(Self::IdeData(0)),
             0x510 if size == AccessSize::Word => Some(Self::FirmwareSelector),
             0xCF8 if size == AccessSize::Doubleword => Some(Self::PciAddress),
             0xCFC..=0xCFF => Some(Self::PciData(port - 0xCFC)),

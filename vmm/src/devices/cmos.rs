@@ -30,6 +30,15 @@ const SECOND: u64 = 1_000_000_000;
 /// The bit says that an update comes within so long ("Update Cycle").
 const WARNING: u64 = 244_000;
 
+/// What a BIOS is to boot from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BootFrom {
+    /// The first disk.
+    Disk,
+    /// The first CD.
+    Cdrom,
+}
+
 /// The index register, the memory and the clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cmos {
@@ -60,6 +69,15 @@ impl Cmos {
         put(0x30, above(1 << 20) / 1024);
         put(0x34, above(16 << 20) / 0x1_0000); // Above 16 MiB, in 64 KiB.
         Self { index: 0, bytes, now: 0, periodic: 1, second: 0 }
+    }
+
+    /// Says what to boot from, in the registers that Bochs's BIOS and SeaBIOS read: first 2 for a disk and 3 for
+    /// a CD, then the other.
+    pub fn boot_from(&mut self, from: BootFrom) {
+        self.bytes[0x3D] = match from {
+            BootFrom::Disk => 0x32,
+            BootFrom::Cdrom => 0x23,
+        };
     }
 
     /// Writes port 0x70: the index; bit 7 masks the NMI, of which there is none.

@@ -6,7 +6,7 @@
 //!                 └─► pit ─ IRQ 0 ┐          ┌─► 8259s ──► LINT0 ┐
 //!       now ────────► serial  4   ├─► lines ─┤                   ├─► interrupt_pending,
 //!                     keyboard 1  │          └─► I/O APIC ─► local APIC   acknowledge_interrupt
-//!                     clock   8 … ┘                            ▲
+//!                clock 8, IDE 14… ┘                            ▲
 //!       now ───────────────────────────────── its timer ───────┘
 //! ```
 //! Nothing here has a thread, a callback, a wall clock or KVM in it: the same accesses at the same times
@@ -31,6 +31,7 @@ pub mod exit_port;
 pub mod firmware_configuration;
 pub mod i8254;
 pub mod i8259;
+pub mod ide;
 pub mod io_apic;
 pub mod keyboard_controller;
 pub mod local_apic;
@@ -47,6 +48,7 @@ pub mod unanswered;
 pub mod vga;
 
 pub use bus::{AccessSize, Effect, ResetLine};
+pub use cmos::BootFrom;
 pub use device::Device;
 pub use unanswered::{Place, Tally, Unanswered};
 
@@ -54,6 +56,7 @@ use bus::{Page, Register, Wide};
 use cmos::Cmos;
 use exit_port::ExitPort;
 use firmware_configuration::FirmwareConfiguration;
+use ide::Ide;
 use io_apic::IoApic;
 use keyboard_controller::KeyboardController;
 use local_apic::{Consequence, LocalApic};
@@ -63,6 +66,7 @@ use pic::Pic;
 use pit::Pit;
 use power::Power;
 use serial::SerialPort;
+use std::sync::Arc;
 use system_control::SystemControl;
 use vga::Vga;
 
@@ -82,6 +86,7 @@ pub struct Devices {
     system: SystemControl,
     vga: Vga,
     pci: Pci,
+    ide: Ide,
     parallel: ParallelPort,
     power: Power,
     firmware: FirmwareConfiguration,
@@ -116,6 +121,7 @@ impl Devices {
             system: SystemControl::default(),
             vga: Vga::default(),
             pci: Pci::default(),
+            ide: Ide::default(),
             parallel: ParallelPort::default(),
             power: Power::default(),
             firmware: FirmwareConfiguration::new(memory_size),
@@ -133,6 +139,31 @@ impl Devices {
     #[must_use]
     pub fn with_good_exits(mut self, statuses: &[u32]) -> Self {
         self.exit_port.declare_good(statuses);
+        self
+    }
+
+    /// With these drives, of which there are at most [`ide::DRIVES`], each at its number; none is a place that
+    /// stays empty.
+    #[must_use]
+    pub fn with_drives(mut self, units: impl IntoIterator<Item = Option<ide::Unit>>) -> Self {
+        self.ide = Ide::new(units);
+        if self.ide.is_there() {
+            self.pci.attach_ide();
+        }
+        self
+    }
+
+    /// With what a BIOS asks for: these files, by the names that it looks for, and where to boot from.
+    #[must_use]
+    pub fn with_firmware(mut self, files: &[(&str, Arc<[u8]>)], from: BootFrom) -> Self {
+        self.pci.expect_firmware();
+        self.pci.attach_ide();
+        for (name, bytes) in files {
+            self.firmware.add_file(name, Arc::clone(bytes));
+        }
+        self.cmos.boot_from(from);
+        // The BIOS programs the timer by itself.
+        self.quiet_until = 0;
         self
     }
 
@@ -159,6 +190,7 @@ impl Devices {
         self.cmos.advance_to(now);
         self.vga.advance_to(now);
         self.power.advance_to(now);
+        self.ide.advance_to(now);
         self.drive_lines();
         edges
     }
@@ -169,7 +201,7 @@ impl Devices {
         let is_open = |irq| self.is_open(irq);
         let timer = is_open(TIMER_IRQ).then(|| self.pit.next_edge()).flatten();
         let timer = timer.map(|edge| edge.max(self.quiet_until));
-        let devices: [&dyn Device; 2] = [&self.local_apic, &self.cmos];
+        let devices: [&dyn Device; 3] = [&self.local_apic, &self.cmos, &self.ide];
         devices.into_iter().filter_map(|device| device.deadline(&is_open)).chain(timer).min()
     }
 
@@ -209,6 +241,12 @@ impl Devices {
     pub fn port_read_string(&mut self, port: u16, size: AccessSize, data: &mut [u8], now: u64) {
         self.advance_to(now);
         for access in data.chunks_mut(size.bytes()) {
+            if let Some(Wide::IdeData(channel)) = Wide::at(port, size) {
+                if self.ide.read_data(channel, access).is_none() {
+                    self.unanswered.read(Place::Port(port), self.instruction);
+                }
+                continue;
+            }
             if let Some(register) = Wide::at(port, size) {
                 let value = self.read_wide(register, size).to_le_bytes();
                 access.copy_from_slice(&value[..access.len()]);
@@ -339,6 +377,11 @@ impl Devices {
         &self.pic
     }
 
+    /// The disks and CDs.
+    pub fn ide(&self) -> &Ide {
+        &self.ide
+    }
+
     /// The VGA, for whoever shows the screen.
     pub fn vga(&self) -> &Vga {
         &self.vga
@@ -348,6 +391,8 @@ impl Devices {
         match register {
             // Write-only.
             Wide::Exit | Wide::FirmwareSelector => size.mask(),
+            // Read where the bytes are.
+            Wide::IdeData(_) => size.mask(),
             Wide::PciAddress => self.pci.address(),
             Wide::PciData(offset) => self.pci.read(offset, size),
             Wide::Power(port) => self.power.read(port) & size.mask(),
@@ -360,6 +405,11 @@ impl Devices {
             value[..bytes.len()].copy_from_slice(bytes);
             let value = u32::from_le_bytes(value);
             match register {
+                Wide::IdeData(channel) => {
+                    if self.ide.write_data(channel, bytes).is_none() {
+                        self.unanswered.written(Place::Port(port), self.instruction);
+                    }
+                }
                 Wide::Exit => return self.exit_port.write(value),
                 Wide::FirmwareSelector => self.firmware.select(value as u16),
                 Wide::PciAddress => self.pci.select(value),
@@ -423,6 +473,7 @@ impl Devices {
             Register::FastA20 => self.system.read_fast_a20(),
             Register::DebugConsole => debug_console::PRESENT,
             Register::Vga(port) => return self.vga.read(port),
+            Register::Ide(channel, register) => return self.ide.read(channel, register),
             Register::Parallel(register) => self.parallel.read(register),
             Register::FirmwareData => self.firmware.read(),
             Register::Serial(register) => self.serial.read(register),
@@ -448,6 +499,7 @@ impl Devices {
             Register::FastA20 => return Some(self.system.write_fast_a20(value)),
             Register::DebugConsole => self.console.push(value),
             Register::Vga(port) => self.vga.write(port, value)?,
+            Register::Ide(channel, register) => self.ide.write(channel, register, value)?,
             Register::Parallel(register) => self.parallel.write(register, value),
             Register::Serial(register) => {
                 if self.serial.write(register, value) {
@@ -466,7 +518,7 @@ impl Devices {
         let mut set = |irq: u8, high: bool| levels[usize::from(irq)] = Some(high);
         set(TIMER_IRQ, self.quiet_until == 0 && self.pit.interrupt_line());
         set(serial::IRQ, self.serial.interrupt_line());
-        let devices: [&dyn Device; 2] = [&self.keyboard, &self.cmos];
+        let devices: [&dyn Device; 3] = [&self.keyboard, &self.cmos, &self.ide];
         for device in devices {
             device.drive(&mut set);
         }

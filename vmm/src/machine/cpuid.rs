@@ -4,6 +4,7 @@
 //! kernel or another device that is not there. A kernel believes these bits: it switches to x2APIC mode and
 //! gets #GP. So each bit whose device is missing is cleared, by a table.
 
+use super::model::Model;
 use kvm_bindings::{CpuId, kvm_cpuid_entry2};
 
 /// A register of a leaf.
@@ -34,12 +35,13 @@ const PRESENT: [(u32, Register, u8, &str); 1] = [(1, Edx, 9, "a local APIC")];
 const MISSING_LEAVES: [u32; 5] = [0x5, 0xA, 0xB, 0x1F, 0x8000_000A];
 const HYPERVISOR_LEAVES: std::ops::Range<u32> = 0x4000_0000..0x5000_0000;
 
-/// The leaves of `supported` without what this machine lacks.
+/// What CPUID tells of this `model`: the leaves of `supported` without what this machine lacks.
 ///
 /// # Errors
 /// If there are more leaves than KVM takes, which cannot be.
 pub(super) fn without_missing_devices(
     supported: &CpuId,
+    model: &Model,
 ) -> Result<CpuId, vmm_sys_util::fam::Error> {
     let leaves: Vec<kvm_cpuid_entry2> = supported
         .as_slice()
@@ -47,7 +49,7 @@ pub(super) fn without_missing_devices(
         .filter(|leaf| !HYPERVISOR_LEAVES.contains(&leaf.function))
         .map(|leaf| adjusted(*leaf))
         .collect();
-    CpuId::from_entries(&leaves)
+    CpuId::from_entries(&model.leaves(&leaves))
 }
 
 fn adjusted(mut leaf: kvm_cpuid_entry2) -> kvm_cpuid_entry2 {
@@ -92,7 +94,9 @@ mod tests {
             ..kvm_cpuid_entry2::default()
         };
         let leaves = [0, 1, 0xB, 0x4000_0000, 0x8000_0001].map(all);
-        let cpuid = without_missing_devices(&CpuId::from_entries(&leaves).unwrap()).unwrap();
+        let cpuid =
+            without_missing_devices(&CpuId::from_entries(&leaves).unwrap(), &Model::default());
+        let cpuid = cpuid.unwrap();
         let leaf = |function| cpuid.as_slice().iter().find(|leaf| leaf.function == function);
         let features = leaf(1).unwrap();
         assert_eq!(features.ecx & (1 << 21 | 1 << 24 | 1 << 31 | 1 << 3), 0);

@@ -11,6 +11,7 @@ mod exit_text;
 mod image;
 mod kick;
 mod memory;
+mod model;
 mod paging;
 mod patience;
 mod registers;
@@ -23,6 +24,7 @@ pub use image::MemoryImage;
 use kick::Alarm;
 pub use kick::StopRequest;
 pub use memory::Memory;
+pub use model::{Model, ModelError};
 pub use paging::{Access, LinearMemory, Paging};
 pub use patience::Patience;
 pub use shadow::ChangedByte;
@@ -125,6 +127,14 @@ impl Machine {
     /// # Errors
     /// [`MachineError`] if /dev/kvm cannot be opened, lacks a capability, or refuses an ioctl.
     pub fn new(memory_size: u64) -> Result<Self, MachineError> {
+        Self::with_model(memory_size, &Model::default())
+    }
+
+    /// The same, its vCPU being of this model.
+    ///
+    /// # Errors
+    /// As [`Machine::new`].
+    pub fn with_model(memory_size: u64, model: &Model) -> Result<Self, MachineError> {
         let kvm = Kvm::new().map_err(MachineError::Open)?;
         for (capability, name) in [
             (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
@@ -142,7 +152,7 @@ impl Machine {
             vm.set_tss_address(0xfffb_d000).map_err(ioctl("place the TSS for real mode"))?;
         }
         let memory = Memory::new(&vm, memory_size)?;
-        let vcpu = Vcpu::new(&kvm, &vm)?;
+        let vcpu = Vcpu::new(&kvm, &vm, model)?;
         Ok(Machine { vcpu, memory, vm, shadow: None, tracker: None, processor: host::processor() })
     }
 

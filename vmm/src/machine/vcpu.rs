@@ -5,6 +5,7 @@
 //! After an exit for port I/O the state is that *before* the instruction has ended: KVM completes
 //! it when the vCPU runs next. [`Vcpu::finish_instruction`] completes it without going on.
 
+use super::model::Model;
 use super::registers::{Packing, kvm_events_from, kvm_regs_from, kvm_sregs_from, state};
 use super::{Alarm, MachineError, Paging, ioctl, kick};
 use ia32::{Eflags, State, Vector};
@@ -192,12 +193,12 @@ impl Drop for Vcpu {
 }
 
 impl Vcpu {
-    pub(super) fn new(kvm: &Kvm, vm: &VmFd) -> Result<Self, MachineError> {
+    pub(super) fn new(kvm: &Kvm, vm: &VmFd, model: &Model) -> Result<Self, MachineError> {
         let fd = vm.create_vcpu(0).map_err(ioctl("create a vCPU"))?;
         let cpuid = kvm
             .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
             .map_err(ioctl("tell which CPUID leaves it supports"))?;
-        let cpuid = super::cpuid::without_missing_devices(&cpuid)
+        let cpuid = super::cpuid::without_missing_devices(&cpuid, model)
             .map_err(|_| MachineError::Missing("room for the CPUID leaves"))?;
         fd.set_cpuid2(&cpuid).map_err(ioctl("take the CPUID leaves"))?;
         let mut vcpu = Vcpu {

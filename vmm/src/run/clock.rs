@@ -2,7 +2,9 @@
 //!
 //! The real clock is the time that the guest ran, or waited. While esp0 looks at a stop it stands still:
 //! else a timer would go on meanwhile, and where stops are dear its interrupts would nest until the stack
-//! overflows.
+//! overflows. It can be slowed by a factor: under emulation a tick of 2 ms leaves a kernel no time to start its
+//! first process, which it has on any real machine. While the guest waits in HLT nothing is gained by that,
+//! and its time goes on as fast as ours.
 //!
 //! The deterministic clock counts instructions: one for each instruction boundary at which an
 //! external interrupt could have been taken, and one for each access to a device. Between
@@ -16,6 +18,11 @@ use std::time::{Duration, Instant};
 pub enum ClockChoice {
     /// The time that the guest ran.
     Real,
+    /// The time that the guest ran, divided.
+    Slowed {
+        /// By how much.
+        factor: u32,
+    },
     /// Counted instructions.
     Deterministic {
         /// How long an instruction takes, in nanoseconds of the guest's time.
@@ -28,6 +35,11 @@ impl ClockChoice {
     /// short program, and each of its instructions is stepped.
     pub const DETERMINISTIC: ClockChoice =
         ClockChoice::Deterministic { nanoseconds_per_instruction: 40_000 };
+
+    /// Time passes by itself, slowed or not.
+    pub fn is_real(self) -> bool {
+        !matches!(self, ClockChoice::Deterministic { .. })
+    }
 }
 
 /// The guest's time. A copy of it goes on by itself.
@@ -40,10 +52,23 @@ pub(super) enum Clock {
 }
 
 /// The time that the guest ran.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Stopwatch {
     /// Nanoseconds up to the last stop.
     ran: u64,
+    /// So many nanoseconds of ours are one of the guest's while it runs.
+    factor: u32,
+    /// What is left of one.
+    rest: u64,
+}
+
+impl Stopwatch {
+    fn ran_for(&mut self, nanoseconds: u64) {
+        let factor = u64::from(self.factor);
+        let all = self.rest + nanoseconds;
+        self.ran += all / factor;
+        self.rest = all % factor;
+    }
 }
 
 /// Counted instructions, and the time that the guest waited in HLT.
@@ -57,7 +82,10 @@ pub(super) struct Counter {
 impl Clock {
     pub(super) fn new(choice: ClockChoice) -> Self {
         match choice {
-            ClockChoice::Real => Clock::Real(Stopwatch::default()),
+            ClockChoice::Real => Clock::Real(Stopwatch { ran: 0, factor: 1, rest: 0 }),
+            ClockChoice::Slowed { factor } => {
+                Clock::Real(Stopwatch { ran: 0, factor: factor.max(1), rest: 0 })
+            }
             ClockChoice::Deterministic { nanoseconds_per_instruction } => {
                 Clock::Counted(Counter { nanoseconds_per_instruction, instructions: 0, idle: 0 })
             }
@@ -96,12 +124,29 @@ impl Clock {
         }
     }
 
-    /// The guest ran, or waited, since `begun`.
+    /// The guest ran since `begun`.
     #[inline]
     pub(super) fn passed_since(&mut self, begun: Instant) {
         if let Clock::Real(watch) = self {
+            watch.ran_for(begun.elapsed().as_nanos() as u64);
+        }
+    }
+
+    /// The guest waited since `begun`.
+    pub(super) fn waited_since(&mut self, begun: Instant) {
+        if let Clock::Real(watch) = self {
             watch.ran += begun.elapsed().as_nanos() as u64;
         }
+    }
+
+    /// How long the guest has to run for its time to be `deadline`.
+    #[inline]
+    pub(super) fn to_run_until(&self, deadline: u64) -> Duration {
+        let factor = match self {
+            Clock::Real(watch) => watch.factor,
+            Clock::Counted(_) => 1,
+        };
+        Duration::from_nanos(deadline.saturating_sub(self.now()).saturating_mul(factor.into()))
     }
 
     /// The guest waits: time goes on to `deadline`.
@@ -111,7 +156,7 @@ impl Clock {
             Clock::Real(_) => {
                 let begun = Instant::now();
                 std::thread::sleep(Duration::from_nanos(wait));
-                self.passed_since(begun);
+                self.waited_since(begun);
             }
             Clock::Counted(count) => count.idle += wait,
         }
@@ -133,6 +178,17 @@ mod tests {
         clock.wait_until(1000);
         clock.wait_until(500);
         assert_eq!((clock.now(), clock.instructions()), (1000, 2));
+    }
+
+    #[test]
+    fn a_slowed_clock_is_slow_while_the_guest_runs_and_not_while_it_waits() {
+        let mut clock = Clock::new(ClockChoice::Slowed { factor: 1000 });
+        clock.passed_since(Instant::now() - Duration::from_secs(1));
+        let ran = clock.now();
+        assert!((1_000_000..100_000_000).contains(&ran), "{ran}");
+        assert_eq!(clock.to_run_until(ran + 5), Duration::from_nanos(5000));
+        clock.wait_until(ran + 1_000_000);
+        assert!(clock.now() >= ran + 1_000_000);
     }
 
     #[test]

@@ -34,6 +34,10 @@ impl Run {
         }
         if exit == Exit::Interrupted {
             // The next turn finds out what it was.
+            if self.looks_for_idt() {
+                let state = self.machine.vcpu.state();
+                self.probes.follow(&mut self.machine, &state)?;
+            }
             return Ok(None);
         }
         if exit == Exit::InterruptWindow && self.comes_too_early() {

@@ -128,6 +128,8 @@ pub struct Run {
     /// Whether it gets anywhere.
     progress: Progress,
     processor: Processor,
+    /// It begins with a BIOS, and whoever comes behind it is watched from its first IDT on.
+    firmware: bool,
 }
 
 /// How the guest goes on from a boundary.
@@ -225,7 +227,16 @@ impl Run {
             last_state: State::default(),
             progress: Progress::default(),
             processor,
+            firmware: false,
         }
+    }
+
+    /// The guest begins with a BIOS: real mode is not stepped, and nothing is probed before somebody has
+    /// loaded an IDT in protected mode. It is for the real clock.
+    #[must_use]
+    pub fn behind_firmware(mut self) -> Self {
+        self.firmware = true;
+        self
     }
 
     /// Tells these instructions from now on. It is for the deterministic clock, on which it changes nothing:
@@ -317,6 +328,9 @@ impl Run {
     fn start(&mut self) -> Turn {
         let entry = self.machine.vcpu.state();
         self.last_state = entry;
+        if self.firmware {
+            return Ok(None);
+        }
         if !entry.protected() && self.probes.choice() != Choice::None {
             self.phase = Phase::RealMode(real_mode::LIMIT);
             return Ok(None);

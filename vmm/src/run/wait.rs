@@ -5,6 +5,9 @@ use crate::machine::MachineError;
 use ia32::Eflags;
 use std::time::{Duration, Instant};
 
+/// How often whoever comes behind a BIOS is looked at, until it has an IDT.
+const LOOK_FOR_IDT: Duration = Duration::from_millis(5);
+
 /// The alarm of a run: it goes off when the timer is due on the real clock, or when the time allowed is up.
 #[derive(Debug)]
 pub(super) struct Alarm {
@@ -37,6 +40,12 @@ impl Alarm {
 }
 
 impl Run {
+    /// Nobody behind the BIOS has loaded an IDT so far.
+    #[inline]
+    pub(super) fn looks_for_idt(&self) -> bool {
+        self.firmware && !self.probes.idt().is_loaded()
+    }
+
     /// The alarm goes off when the timer is due, or when the time allowed is up. The guest's time stands
     /// still at stops, so the timer may be due later than the alarm: it is set again then.
     #[inline]
@@ -46,9 +55,10 @@ impl Run {
             return Ok(());
         }
         self.alarm.set_for = Some(deadline.unwrap_or(u64::MAX));
-        let timer = deadline.map(|at| Duration::from_nanos(at.saturating_sub(self.clock.now())));
+        let timer = deadline.map(|at| self.clock.to_run_until(at));
         let typed = self.input.as_ref().filter(|input| !input.ended()).map(|_| input::LATENCY);
-        let look = Some(progress::LOOK);
+        let look = if self.looks_for_idt() { LOOK_FOR_IDT } else { progress::LOOK };
+        let look = Some(look);
         let delay = [timer, self.alarm.patience(), typed, look].into_iter().flatten().min();
         self.machine.vcpu.set_alarm(delay)
     }
@@ -114,7 +124,7 @@ impl Run {
                 None if self.due.is_none() => return Some(Ending::Halted),
                 None => std::thread::sleep(time),
             }
-            self.clock.passed_since(begun);
+            self.clock.waited_since(begun);
             if self.due.is_some_and(|due| self.clock.now() >= due) {
                 self.devices.advance_to(self.clock.now());
                 self.due = self.devices.next_deadline();

@@ -1,0 +1,81 @@
+//! Disks and CDs: drivers in C find them, read them, write them; and the files on this side.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+use tests::{Output, compiled, esp0};
+
+/// A folder with a kernel and images.
+struct Bench {
+    folder: TempDir,
+    kernel: PathBuf,
+}
+
+impl Bench {
+    /// With the kernel of `tests/c/drives.c` of this name; none where there is no compiler for it.
+    fn new(name: &str) -> Option<Self> {
+        let bytes = compiled("drives", name)?;
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let kernel = folder.path().join("kernel.elf");
+        fs::write(&kernel, bytes).expect("the kernel can be written");
+        Some(Bench { folder, kernel })
+    }
+
+    /// An image of so many sectors, with this text in one of them.
+    fn image(&self, name: &str, sectors: usize, size: usize, sector: usize, text: &str) -> PathBuf {
+        let mut bytes = vec![0; sectors * size];
+        bytes[sector * size..][..text.len()].copy_from_slice(text.as_bytes());
+        let path = self.folder.path().join(name);
+        fs::write(&path, bytes).expect("the image can be written");
+        path
+    }
+
+    fn run(&self, options: &[&str]) -> Output {
+        let kernel = self.kernel.to_str().expect("its name is text");
+        esp0(&[&["run", kernel, "--timeout", "60", "--frames", "none"], options].concat())
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("its name is text")
+}
+
+#[test]
+fn a_driver_that_waits_for_interrupts_moves_sectors_from_disk_to_disk_on_both_clocks() {
+    let Some(bench) = Bench::new("BY_INTERRUPT") else { return };
+    let first = bench.image("first.img", 40, 512, 3, "from the first disk\n");
+    let second = bench.image("second.img", 8, 512, 0, "");
+    for clock in ["real", "deterministic"] {
+        let disks = ["--disk", text(&first), "--disk", text(&second), "--clock", clock];
+        let output = bench.run(&disks);
+        output.assert_status(0);
+        let said = output.stdout.matches("from the first disk").count();
+        assert_eq!(said, 2, "{}", output.stdout);
+        assert!(output.stdout.contains("0x2e"), "entered by IRQ 14\n{}", output.stdout);
+        assert_eq!(fs::read(&second).unwrap(), vec![0; 8 * 512], "what is written is forgotten");
+    }
+}
+
+#[test]
+fn a_file_gets_what_was_written_at_the_end_and_only_if_that_was_said() {
+    let Some(bench) = Bench::new("BY_POLLING") else { return };
+    let disk = bench.image("disk.img", 5, 512, 0, "as it was");
+    for (how, says, begins) in [
+        (",ro", "5pe-", &b"as it was"[..]),
+        ("", "5we-", b"as it was"),
+        (",index=0,rw", "5we-", b"it was written"),
+    ] {
+        let output = bench.run(&["--disk", &format!("{}{how}", text(&disk))]);
+        assert!(output.stdout.contains(says), "{how}\n{}", output.stdout);
+        let bytes = fs::read(&disk).unwrap();
+        assert!(bytes.starts_with(begins) && bytes.len() == 5 * 512, "{how}");
+    }
+}
+
+#[test]
+fn a_disc_in_the_drive_is_read_by_packets() {
+    let Some(bench) = Bench::new("CDROM") else { return };
+    let disc = bench.image("disc.iso", 20, 2048, 16, "\u{1}CD001");
+    let output = bench.run(&["--cdrom", text(&disc)]);
+    assert!(output.stdout.contains("CD001."), "{}", output.stdout);
+}

@@ -1,0 +1,87 @@
+//! Images that a BIOS boots: a boot sector that goes to protected mode is watched from its IDT on.
+
+use iced_x86::IcedError;
+use iced_x86::code_asm::{CodeAssembler, al, ax, ds, dword_ptr, eax, ecx, edi, es, esp, ss};
+use std::fs;
+use std::path::Path;
+use tests::kernels::assemble;
+use tests::{Output, esp0};
+
+/// Where a BIOS loads a boot sector.
+const SECTOR: u32 = 0x7C00;
+/// Where its 32-bit code begins, behind [`TO_PROTECTED_MODE`].
+const PROTECTED: u32 = SECTOR + TO_PROTECTED_MODE.len() as u32;
+const HANDLER: u32 = 0x7D40;
+/// GDTR, IDTR, and the GDT behind them.
+const TABLES: u32 = 0x7D00;
+const IDT: u32 = 0x6000;
+
+/// CLI; DS=0; LGDT; CR0.PE; a far jump to 32-bit code.
+const TO_PROTECTED_MODE: [u8; 23] = [
+    0xFA, 0x31, 0xC0, 0x8E, 0xD8, 0x0F, 0x01, 0x16, 0x00, 0x7D, 0x0F, 0x20, 0xC0, 0x0C, 0x01, 0x0F,
+    0x22, 0xC0, 0xEA, 0x17, 0x7C, 0x08, 0x00,
+];
+
+/// Loads an IDT with one gate, tells a device, and enters by the gate.
+fn kernel(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    a.mov(ax, 0x10)?;
+    a.mov(ds, ax)?;
+    a.mov(es, ax)?;
+    a.mov(ss, ax)?;
+    a.mov(esp, 0x7000)?;
+    a.mov(edi, IDT)?;
+    a.mov(ecx, 0x102)?;
+    a.xor(eax, eax)?;
+    a.cld()?;
+    a.rep().stosd()?;
+    a.mov(dword_ptr(IDT + 0x400), 0x8 << 16 | HANDLER)?;
+    a.mov(dword_ptr(IDT + 0x404), 0x8E00)?;
+    a.lidt(dword_ptr(TABLES + 8))?;
+    a.out(0x80, al)?;
+    a.int(0x80)?;
+    a.int(0x80)?;
+    a.xor(eax, eax)?;
+    a.out(0xF4, al)
+}
+
+/// A disk of one sector.
+fn boot_sector() -> Vec<u8> {
+    let mut sector = vec![0; 512];
+    let mut put = |address: u32, bytes: &[u8]| {
+        sector[(address - SECTOR) as usize..][..bytes.len()].copy_from_slice(bytes);
+    };
+    put(SECTOR, &TO_PROTECTED_MODE);
+    put(PROTECTED, &assemble(PROTECTED, kernel));
+    put(HANDLER, &assemble(HANDLER, |a| a.iretd()));
+    let register = |limit: u16, base: u32| [&limit.to_le_bytes()[..], &base.to_le_bytes()].concat();
+    put(TABLES, &register(23, TABLES + 0x10));
+    put(TABLES + 8, &register(0x407, IDT));
+    let segments = [0u64, 0x00cf_9a00_0000_ffff, 0x00cf_9200_0000_ffff];
+    put(TABLES + 0x10, &segments.map(u64::to_le_bytes).concat());
+    put(SECTOR + 510, &[0x55, 0xAA]);
+    sector
+}
+
+/// The program's output for an image with this boot sector; none, with the reason printed, without a BIOS.
+fn boot(image: &[u8], options: &[&str]) -> Option<Output> {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let path = folder.path().join("disk.img");
+    fs::write(&path, image).expect("the image can be written");
+    let path = Path::to_str(&path).expect("its name is text");
+    let output = esp0(&[&["run", path, "--timeout", "120", "--frames", "none"], options].concat());
+    if output.status == Some(2) && output.stderr.contains("booted by a BIOS") {
+        println!("skipped: {}", output.stderr);
+        return None;
+    }
+    Some(output)
+}
+
+#[test]
+fn a_boot_sector_is_booted_and_its_entries_are_judged_from_its_idt_on() {
+    let Some(output) = boot(&boot_sector(), &[]) else { return };
+    output.assert_status(0);
+    let text = &output.stdout;
+    assert!(output.last_line().contains("verdict: ok entries=2"), "{text}");
+    assert!(text.contains("int 0x80 from ring 0"), "{text}");
+    assert!(text.contains("SeaBIOS"), "the screen shows who booted it\n{text}");
+}

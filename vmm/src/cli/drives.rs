@@ -1,0 +1,332 @@
+//! Disks, CDs and the BIOS that boots from them.
+
+use super::failure::Failure;
+use super::files::{self, FileId};
+use clap::Args;
+use esp0::boot::firmware;
+use esp0::boot::foreign::{self, Drive};
+use esp0::devices::ide::{Cdrom, DRIVES, Disk, Medium, Unit, cdrom, disk};
+use esp0::devices::{BootFrom, Devices};
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Where the first CD goes: the second channel's first place, as on most PCs.
+const USUAL_CDROM: usize = 2;
+
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct DriveOptions {
+    /// A disk on the IDE channels, of sectors of 512 bytes; may be repeated, up to four drives. What the guest
+    /// writes is forgotten at the end; with `,rw` the file gets it then, with `,ro` the drive refuses it.
+    /// `,index=N` gives it the place N, 0 to 3; else it takes the first that is free
+    #[arg(long = "disk", value_name = "FILE[,ro|,rw][,index=N]")]
+    disks: Vec<String>,
+
+    /// A CD in a drive on the second IDE channel
+    #[arg(long, value_name = "FILE")]
+    cdrom: Option<PathBuf>,
+
+    /// The BIOS that boots a disk or a CD [default: SeaBIOS, where scripts/setup --bios put it, or where the
+    /// distribution's packages seabios and qemu do]
+    #[arg(long, value_name = "FILE")]
+    bios: Option<PathBuf>,
+}
+
+/// A file in a drive.
+struct Placed {
+    place: usize,
+    name: String,
+    unit: Unit,
+    /// The file is to have at the end what the guest has written.
+    written: bool,
+}
+
+/// What is in the drives, and the BIOS if one is to boot it.
+pub(super) struct Drives {
+    placed: Vec<Placed>,
+    /// The files that were opened, and what they are.
+    pub(super) files: Vec<(FileId, String)>,
+    /// The BIOS, if the image in this drive is to be booted.
+    pub(super) firmware: Option<Firmware>,
+}
+
+/// A BIOS, and what it is to find.
+pub(super) struct Firmware {
+    pub(super) name: String,
+    pub(super) bios: Vec<u8>,
+    video: Arc<[u8]>,
+    from: BootFrom,
+}
+
+impl Drives {
+    /// Opens what the options name; and `kernel`, if it is no kernel but an image to be booted.
+    pub(super) fn open(kernel: Option<&Path>, options: &DriveOptions) -> Result<Self, Failure> {
+        let mut drives = Drives { placed: Vec::new(), files: Vec::new(), firmware: None };
+        let image = kernel.map(|path| Ok::<_, Failure>((path, drive_of(path)?))).transpose()?;
+        let boots = match image {
+            Some((path, Some(Drive::Disk))) => {
+                drives.disk(path, Access::Apart, Some(0))?;
+                Some(BootFrom::Disk)
+            }
+            Some((path, Some(Drive::Cdrom))) => {
+                drives.cdrom(path)?;
+                Some(BootFrom::Cdrom)
+            }
+            _ => None,
+        };
+        for text in &options.disks {
+            let (path, access, index) = disk_argument(text)?;
+            drives.disk(Path::new(path), access, index)?;
+        }
+        if let Some(path) = &options.cdrom {
+            drives.cdrom(path)?;
+        }
+        if let Some(from) = boots {
+            drives.firmware = Some(Firmware::find(options.bios.as_deref(), from)?);
+        } else if let Some(path) = &options.bios {
+            return Err(Failure::Input(format!(
+                "--bios {} is for an image of a disk or a CD, and what is to be booted here is a kernel",
+                path.display()
+            )));
+        }
+        Ok(drives)
+    }
+
+    fn disk(&mut self, path: &Path, access: Access, index: Option<usize>) -> Result<(), Failure> {
+        let medium = self.medium(path, access == Access::Written, disk::SECTOR, "disk")?;
+        let unit = Disk::new(medium);
+        let unit = if access == Access::ReadOnly { unit.read_only() } else { unit };
+        let place = match index {
+            Some(index) => self.is_free(index).then_some(index),
+            None => (0..DRIVES).find(|place| self.is_free(*place)),
+        };
+        self.put(place, index, path, Unit::Disk(unit), access == Access::Written)
+    }
+
+    fn cdrom(&mut self, path: &Path) -> Result<(), Failure> {
+        let medium = self.medium(path, false, cdrom::SECTOR, "CD")?;
+        let mut places = [USUAL_CDROM, 3, 1, 0].into_iter();
+        let place = places.find(|place| self.is_free(*place));
+        self.put(place, None, path, Unit::Cdrom(Cdrom::new(medium)), false)
+    }
+
+    fn is_free(&self, place: usize) -> bool {
+        self.placed.iter().all(|placed| placed.place != place)
+    }
+
+    fn put(
+        &mut self,
+        place: Option<usize>,
+        wanted: Option<usize>,
+        path: &Path,
+        unit: Unit,
+        written: bool,
+    ) -> Result<(), Failure> {
+        let name = path.display().to_string();
+        let Some(place) = place else {
+            return Err(Failure::Input(match wanted {
+                Some(index) => format!("{name} wants place {index}, which another drive has"),
+                None => {
+                    format!("{name} finds no place: there are {DRIVES} drives, and all are taken")
+                }
+            }));
+        };
+        self.placed.push(Placed { place, name, unit, written });
+        Ok(())
+    }
+
+    /// Opens an image of whole sectors.
+    fn medium(
+        &mut self,
+        path: &Path,
+        write: bool,
+        sector: u64,
+        what: &str,
+    ) -> Result<Medium, Failure> {
+        let name = path.display();
+        let fail = |error: std::io::Error| {
+            let how = if write { "opened for writing" } else { "read" };
+            Failure::Input(format!("the {what} {name} cannot be {how}: {error}"))
+        };
+        let file = OpenOptions::new().read(true).write(write).open(path).map_err(fail)?;
+        let metadata = file.metadata().map_err(fail)?;
+        if !metadata.is_file() {
+            return Err(Failure::Input(format!("the {what} {name} is no file")));
+        }
+        let size = metadata.len();
+        if size == 0 || !size.is_multiple_of(sector) {
+            return Err(Failure::Input(format!(
+                "the {what} {name} has {size} bytes, which is no whole number of sectors of {sector} bytes: it was cut off, or needs padding"
+            )));
+        }
+        if what == "CD" {
+            // ECMA-119, 8.4: the primary volume descriptor says how many sectors there are to be.
+            let mut descriptor = [0; 84];
+            let read = file.read_exact_at(&mut descriptor, 16 * sector);
+            let [.., a, b, c, d] = descriptor;
+            let told = u64::from(u32::from_le_bytes([a, b, c, d])) * sector;
+            if read.is_ok() && descriptor.get(1..6) == Some(b"CD001") && told > size {
+                return Err(Failure::Input(format!(
+                    "the CD {name} has {size} bytes and says of itself that it has {told}: it was cut off"
+                )));
+            }
+        }
+        if let Some(id) = FileId::of(&metadata) {
+            if write && self.files.iter().any(|(other, _)| *other == id) {
+                return Err(Failure::Input(format!(
+                    "the {what} {name} is in another drive already, so it cannot be written"
+                )));
+            }
+            self.files.push((id, format!("the {what} {name}")));
+        }
+        Ok(Medium::of_file(file, size))
+    }
+
+    /// Puts the drives into a machine, and with them what its BIOS wants.
+    pub(super) fn attach(&self, devices: Devices) -> Devices {
+        let mut units = [const { None }; DRIVES];
+        for placed in &self.placed {
+            units[placed.place] = Some(placed.unit.clone());
+        }
+        let devices = devices.with_drives(units);
+        match &self.firmware {
+            Some(firmware) => {
+                let video = ("vgaroms/vgabios.bin", Arc::clone(&firmware.video));
+                devices.with_firmware(&[video], firmware.from)
+            }
+            None => devices,
+        }
+    }
+
+    /// Gives those files what the guest has written that are to have it.
+    pub(super) fn write_back(&self, devices: &Devices) -> Result<(), Failure> {
+        for (place, drive) in devices.ide().drives() {
+            let placed = self.placed.iter().find(|placed| placed.place == place && placed.written);
+            let (Some(placed), Unit::Disk(disk)) = (placed, drive.unit()) else { continue };
+            disk.medium().write_back().map_err(|error| {
+                let name = &placed.name;
+                Failure::Input(format!("the disk {name} cannot be written: {error}"))
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// What happens to what the guest writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    Apart,
+    ReadOnly,
+    Written,
+}
+
+/// The file, and what stands behind it.
+fn disk_argument(text: &str) -> Result<(&str, Access, Option<usize>), Failure> {
+    let (mut path, mut access, mut index) = (text, None, None);
+    // A name may have commas.
+    while let Some((front, word)) = path.rsplit_once(',') {
+        let named = match word {
+            "ro" => Access::ReadOnly,
+            "rw" => Access::Written,
+            _ => match word.strip_prefix("index=") {
+                Some(number) => {
+                    index = Some(
+                        number.parse().ok().filter(|number| *number < DRIVES).ok_or_else(|| {
+                            Failure::Input(format!("--disk {text}: index is a number from 0 to 3"))
+                        })?,
+                    );
+                    path = front;
+                    continue;
+                }
+                None => break,
+            },
+        };
+        if access.replace(named).is_some_and(|other| other != named) {
+            return Err(Failure::Input(format!("--disk {text}: it is either ro or rw")));
+        }
+        path = front;
+    }
+    if path.is_empty() {
+        return Err(Failure::Input("--disk needs a file".into()));
+    }
+    Ok((path, access.unwrap_or(Access::Apart), index))
+}
+
+/// The drive that this file belongs in, if it is no kernel.
+fn drive_of(path: &Path) -> Result<Option<Drive>, Failure> {
+    // Whoever reads the kernel says what is wrong with it.
+    let Ok(file) = File::open(path) else { return Ok(None) };
+    let Ok(metadata) = file.metadata() else { return Ok(None) };
+    if !metadata.is_file() {
+        return Ok(None);
+    }
+    let mut head = vec![0; foreign::HEAD.min(metadata.len() as usize)];
+    if file.read_exact_at(&mut head, 0).is_err() {
+        return Ok(None);
+    }
+    Ok(foreign::drive(&head))
+}
+
+impl Firmware {
+    /// The BIOS at `path`, or else where packages put one; and the VGA's beside it.
+    fn find(path: Option<&Path>, from: BootFrom) -> Result<Self, Failure> {
+        let found = |folder: &PathBuf| {
+            let names = ["bios.bin", "bios-256k.bin"];
+            names.iter().map(|name| folder.join(name)).find(|path| path.is_file())
+        };
+        let path = match path {
+            Some(path) => path.to_owned(),
+            None => folders().iter().find_map(found).ok_or_else(|| {
+                Failure::Input(
+                    "an image of a disk or a CD is booted by a BIOS, and there is none: install the package seabios, \
+                     or fetch it by scripts/setup --bios, or name one by --bios FILE"
+                        .into(),
+                )
+            })?,
+        };
+        let (bios, _) = files::read(&path)?;
+        let name = path.display().to_string();
+        firmware::check(&bios)
+            .map_err(|error| Failure::Input(format!("the BIOS {name} {error}")))?;
+        let beside = path.parent().map(Path::to_owned);
+        let video = beside
+            .iter()
+            .chain(&folders())
+            .flat_map(|folder| ["vgabios-isavga.bin", "vgabios.bin"].map(|name| folder.join(name)))
+            .find(|path| path.is_file());
+        let video = match video {
+            Some(path) => files::read(&path)?.0,
+            // Text is printed to the serial port alone.
+            None => Vec::new(),
+        };
+        Ok(Firmware { name, bios, video: video.into(), from })
+    }
+}
+
+/// Where a BIOS may be, in order.
+fn folders() -> Vec<PathBuf> {
+    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or(home);
+    let mut folders = Vec::new();
+    if let Some(cache) = cache {
+        folders.push(cache.join("esp0/seabios"));
+        folders.push(cache.join("esp0/qemu/usr/share/seabios"));
+    }
+    folders.extend(["/usr/share/seabios", "/usr/share/qemu"].map(PathBuf::from));
+    folders
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_behind_a_disks_name_is_read_from_the_end() {
+        let read = |text| disk_argument(text).map_err(|error| error.to_string());
+        assert_eq!(read("a.img"), Ok(("a.img", Access::Apart, None)));
+        assert_eq!(read("a,b.img,ro"), Ok(("a,b.img", Access::ReadOnly, None)));
+        assert_eq!(read("a,index=3,rw"), Ok(("a", Access::Written, Some(3))));
+        assert!(read("a,ro,rw").is_err() && read("a,index=4").is_err() && read(",rw").is_err());
+    }
+}

@@ -1,0 +1,261 @@
+//! The commands of a disk, by programmed input and output.
+//!
+//! Sources: ATA/ATAPI-6 (T13/1410D), section 8 ("Command descriptions"); older commands that kernels give
+//! still, from ATA-1 (X3.221). There is no DMA, and IDENTIFY says so.
+//! ```text
+//!  20 24 29 C4  read      30 34 39 C5  write     40 42  verify     C6  set multiple     EC  identify
+//!  10 70  seek            91  geometry           E0–E6  power      E7 EA  flush         EF  features
+//! ```
+
+use super::drive::{ABORTED, NOT_FOUND, PROTECTED, Reply, UNCORRECTABLE};
+use super::identify;
+use super::medium::Medium;
+use super::registers::{COUNT, DEVICE, FEATURES, HIGH, LOW, MIDDLE, Registers};
+
+/// Bytes of a sector.
+pub const SECTOR: u64 = 512;
+/// Sectors that READ MULTIPLE moves in one block at most.
+pub const MOST_IN_A_BLOCK: u8 = 16;
+
+/// How a disk is divided for those who count cylinders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Geometry {
+    /// Heads.
+    pub heads: u32,
+    /// Sectors a track.
+    pub sectors: u32,
+}
+
+impl Geometry {
+    /// What every disk of more than 504 MiB says.
+    pub const DEFAULT: Geometry = Geometry { heads: 16, sectors: 63 };
+
+    /// Cylinders of a disk of so many sectors, as far as the number goes (ATA-6, 6.2.1).
+    pub fn cylinders(self, sectors: u64) -> u16 {
+        let cylinders = sectors / u64::from(self.heads * self.sectors).max(1);
+        cylinders.clamp(1, 16_383) as u16
+    }
+}
+
+/// Sectors that are still to be moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Transfer {
+    next: u64,
+    left: u32,
+    /// Sectors in a block.
+    block: u32,
+    /// Sectors of the block that is being moved.
+    moving: u32,
+    wide: bool,
+}
+
+/// A disk.
+#[derive(Debug, Clone)]
+pub struct Disk {
+    medium: Medium,
+    read_only: bool,
+    geometry: Geometry,
+    /// Sectors in a block of READ MULTIPLE, once that was set.
+    multiple: u8,
+    transfer: Option<Transfer>,
+}
+
+impl Disk {
+    /// A disk that holds this.
+    pub fn new(medium: Medium) -> Self {
+        let geometry = Geometry::DEFAULT;
+        Self { medium, read_only: false, geometry, multiple: 0, transfer: None }
+    }
+
+    /// It refuses to be written.
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
+        self
+    }
+
+    /// What it holds.
+    pub fn medium(&self) -> &Medium {
+        &self.medium
+    }
+
+    /// Its sectors.
+    pub fn sectors(&self) -> u64 {
+        self.medium.size() / SECTOR
+    }
+
+    /// What was under way is not any more.
+    pub fn reset(&mut self) {
+        (self.transfer, self.multiple, self.geometry) = (None, 0, Geometry::DEFAULT);
+    }
+
+    /// A command.
+    pub fn command(&mut self, code: u8, registers: &mut Registers) -> Reply {
+        self.transfer = None;
+        let multiple = u32::from(self.multiple);
+        match code {
+            // NOP aborts always.
+            0x00 => Reply::Failed(ABORTED),
+            0x20 | 0x21 => self.read(registers, false, 1),
+            0x24 => self.read(registers, true, 1),
+            0x29 if multiple > 0 => self.read(registers, true, multiple),
+            0xC4 if multiple > 0 => self.read(registers, false, multiple),
+            0x30 | 0x31 | 0x3C => self.write(registers, false, 1),
+            0x34 => self.write(registers, true, 1),
+            0x39 if multiple > 0 => self.write(registers, true, multiple),
+            0xC5 if multiple > 0 => self.write(registers, false, multiple),
+            0x40 | 0x41 => self.verify(registers, false),
+            0x42 => self.verify(registers, true),
+            // Recalibrate and seek: the head is wherever it is wanted. Power modes: it never sleeps. Flush:
+            // there is no cache.
+            0x10..=0x1F | 0x70..=0x7F | 0xE0..=0xE3 | 0xE6 | 0x94..=0x97 | 0xE7 | 0xEA => {
+                Reply::Done
+            }
+            0xE5 | 0x98 => {
+                registers.set(COUNT, 0xFF); // Active.
+                Reply::Done
+            }
+            0x91 => {
+                let heads = u32::from(registers.get(DEVICE) & 0xF) + 1;
+                self.geometry = Geometry { heads, sectors: registers.get(COUNT).into() };
+                Reply::Done
+            }
+            0xC6 => self.set_multiple(registers.get(COUNT)),
+            0xEC => Reply::Send(identify::disk(self.sectors(), self.geometry, self.multiple)),
+            0xEF => set_features(registers),
+            _ => Reply::Failed(ABORTED),
+        }
+    }
+
+    /// The host has read a block.
+    pub fn sent(&mut self, registers: &mut Registers) -> Reply {
+        match self.moved(registers) {
+            Some(()) => self.send(registers),
+            None => Reply::Quiet,
+        }
+    }
+
+    /// The host has filled a block.
+    pub fn taken(&mut self, bytes: &[u8], registers: &mut Registers) -> Reply {
+        let Some(transfer) = self.transfer else { return Reply::Quiet };
+        if self.medium.write(transfer.next * SECTOR, bytes).is_err() {
+            return self.fail(UNCORRECTABLE, registers);
+        }
+        match self.moved(registers) {
+            Some(()) => Reply::TakeMore(self.block()),
+            None => Reply::Done,
+        }
+    }
+
+    fn read(&mut self, registers: &mut Registers, wide: bool, block: u32) -> Reply {
+        match self.begin(registers, wide, block) {
+            Ok(()) => self.send(registers),
+            Err(reply) => reply,
+        }
+    }
+
+    fn write(&mut self, registers: &mut Registers, wide: bool, block: u32) -> Reply {
+        if self.read_only {
+            return Reply::Failed(PROTECTED | ABORTED);
+        }
+        match self.begin(registers, wide, block) {
+            Ok(()) => Reply::Take(self.block()),
+            Err(reply) => reply,
+        }
+    }
+
+    fn verify(&mut self, registers: &mut Registers, wide: bool) -> Reply {
+        match self.begin(registers, wide, 1) {
+            Ok(()) => {
+                self.transfer = None;
+                Reply::Done
+            }
+            Err(reply) => reply,
+        }
+    }
+
+    /// Begins to move sectors, if they are there. Those before the end are not moved for those behind it.
+    fn begin(&mut self, registers: &Registers, wide: bool, block: u32) -> Result<(), Reply> {
+        let Geometry { heads, sectors } = self.geometry;
+        let next = registers.address(wide, heads, sectors).ok_or(Reply::Failed(NOT_FOUND))?;
+        let left = registers.sectors(wide);
+        if next + u64::from(left) > self.sectors() {
+            return Err(Reply::Failed(NOT_FOUND));
+        }
+        self.transfer = Some(Transfer { next, left, block, moving: block.min(left), wide });
+        Ok(())
+    }
+
+    /// Bytes of the block that is being moved.
+    fn block(&self) -> usize {
+        self.transfer.map_or(0, |transfer| transfer.moving as usize * SECTOR as usize)
+    }
+
+    fn send(&mut self, registers: &mut Registers) -> Reply {
+        let Some(transfer) = self.transfer else { return Reply::Quiet };
+        let mut bytes = vec![0; self.block()];
+        match self.medium.read(transfer.next * SECTOR, &mut bytes) {
+            Ok(()) => Reply::Send(bytes),
+            Err(_) => self.fail(UNCORRECTABLE, registers),
+        }
+    }
+
+    /// A block has been moved: the next one, if there is one.
+    fn moved(&mut self, registers: &mut Registers) -> Option<()> {
+        let transfer = self.transfer.as_mut()?;
+        transfer.next += u64::from(transfer.moving);
+        transfer.left -= transfer.moving;
+        transfer.moving = transfer.block.min(transfer.left);
+        registers.set(COUNT, transfer.left as u8);
+        if transfer.left == 0 {
+            self.show(registers, -1);
+            self.transfer = None;
+            return None;
+        }
+        Some(())
+    }
+
+    fn fail(&mut self, bits: u8, registers: &mut Registers) -> Reply {
+        self.show(registers, 0);
+        self.transfer = None;
+        Reply::Failed(bits)
+    }
+
+    /// Where the transfer stands, by number.
+    fn show(&self, registers: &mut Registers, offset: i64) {
+        let Some(transfer) = self.transfer else { return };
+        let at = transfer.next.saturating_add_signed(offset);
+        let by_number = transfer.wide || registers.get(DEVICE) & 0x40 != 0;
+        if !by_number {
+            return;
+        }
+        registers.set(LOW, at as u8);
+        registers.set(MIDDLE, (at >> 8) as u8);
+        registers.set(HIGH, (at >> 16) as u8);
+        if !transfer.wide {
+            let device = registers.get(DEVICE) & 0xF0 | (at >> 24) as u8 & 0xF;
+            registers.set(DEVICE, device);
+        }
+    }
+
+    fn set_multiple(&mut self, count: u8) -> Reply {
+        let valid = count == 0 || count.is_power_of_two() && count <= MOST_IN_A_BLOCK;
+        if !valid {
+            return Reply::Failed(ABORTED);
+        }
+        self.multiple = count;
+        Reply::Done
+    }
+}
+
+/// SET FEATURES: what can be said to a drive with neither cache nor DMA.
+fn set_features(registers: &Registers) -> Reply {
+    const TRANSFER_MODE: u8 = 0x03;
+    match registers.get(FEATURES) {
+        // Write cache, read look-ahead, defaults after a reset: on and off.
+        0x02 | 0x82 | 0x55 | 0xAA | 0x66 | 0xCC => Reply::Done,
+        // PIO, the default mode or 0 to 4.
+        TRANSFER_MODE if matches!(registers.get(COUNT), 0x00 | 0x01 | 0x08..=0x0C) => Reply::Done,
+        _ => Reply::Failed(ABORTED),
+    }
+}

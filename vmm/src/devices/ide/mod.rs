@@ -1,0 +1,189 @@
+//! Disks and CDs on two IDE channels, by programmed input and output, on IRQ 14 and 15.
+//!
+//! ```text
+//!  1F0–1F7, 3F6 ─► channel 0 ─┬─► drive 0        170–177, 376 ─► channel 1 ─┬─► drive 0
+//!                   IRQ 14    └─► drive 1                        IRQ 15     └─► drive 1
+//! ```
+//! Both drives of a channel hear each write to the command block, and the one that bit 4 of 1F6 selects
+//! answers. 3F6 reads as the status without a look at the interrupt; written, it resets both (bit 2), holds
+//! the interrupt back (bit 1), or lets the earlier byte of a register be read (bit 7). A channel without a
+//! drive is not there at all.
+//!
+//! Source: ATA/ATAPI-6 (T13/1410D), sections 7 and 9; "Device 0 responses for device 1" for one that is alone.
+
+pub mod cdrom;
+pub mod disk;
+pub mod drive;
+pub mod identify;
+pub mod medium;
+pub mod registers;
+
+pub use cdrom::Cdrom;
+pub use disk::Disk;
+pub use drive::{Drive, Unit};
+pub use medium::Medium;
+
+use super::device::Device;
+use registers::{COMMAND, DEVICE};
+
+/// The interrupt lines of the channels.
+pub const IRQS: [u8; 2] = [14, 15];
+/// Drives that there can be.
+pub const DRIVES: usize = 4;
+/// The register beside the command block, 3F6.
+pub const CONTROL: u8 = 8;
+
+const RESET: u8 = 0x04;
+const NO_INTERRUPT: u8 = 0x02;
+const EARLIER: u8 = 0x80;
+
+/// A cable with two drives at most.
+#[derive(Debug, Clone, Default)]
+struct Channel {
+    drives: [Option<Drive>; 2],
+    selected: usize,
+    control: u8,
+}
+
+impl Channel {
+    fn is_there(&self) -> bool {
+        self.drives.iter().any(Option::is_some)
+    }
+
+    fn selected(&mut self) -> Option<&mut Drive> {
+        self.drives[self.selected].as_mut()
+    }
+
+    fn read(&mut self, register: u8) -> u8 {
+        let earlier = self.control & EARLIER != 0;
+        let Some(drive) = self.selected() else {
+            // The drive that is there answers for the other one, with 0 for a status.
+            return 0;
+        };
+        match register {
+            CONTROL => drive.status(),
+            register => drive.read(register, earlier),
+        }
+    }
+
+    fn write(&mut self, register: u8, value: u8) {
+        match register {
+            CONTROL => {
+                let before = std::mem::replace(&mut self.control, value);
+                if value & RESET != 0 && before & RESET == 0 {
+                    self.drives.iter_mut().flatten().for_each(Drive::reset);
+                    self.selected = 0;
+                }
+            }
+            // EXECUTE DEVICE DIAGNOSTIC is for both.
+            COMMAND if value == 0x90 => {
+                self.drives.iter_mut().flatten().for_each(Drive::diagnose);
+                self.selected = 0;
+            }
+            COMMAND => {
+                if let Some(drive) = self.selected() {
+                    drive.command(value);
+                }
+            }
+            register => {
+                // A write lets the earlier bytes rest.
+                self.control &= !EARLIER;
+                if register == DEVICE {
+                    self.selected = usize::from(value >> 4 & 1);
+                }
+                for drive in self.drives.iter_mut().flatten() {
+                    drive.write(register, value);
+                }
+            }
+        }
+    }
+
+    fn interrupts(&self) -> bool {
+        let drive = self.drives[self.selected].as_ref();
+        self.control & NO_INTERRUPT == 0 && drive.is_some_and(Drive::interrupts)
+    }
+}
+
+/// Both channels.
+#[derive(Debug, Clone, Default)]
+pub struct Ide {
+    channels: [Channel; 2],
+}
+
+impl Ide {
+    /// These drives: 0 and 1 are on the first channel, 2 and 3 on the second. Those behind the fourth have no
+    /// place.
+    pub fn new(units: impl IntoIterator<Item = Option<Unit>>) -> Self {
+        let mut ide = Self::default();
+        for (index, unit) in units.into_iter().enumerate().take(DRIVES) {
+            ide.channels[index / 2].drives[index % 2] = unit.map(Drive::new);
+        }
+        ide
+    }
+
+    /// Whether any drive is there.
+    pub fn is_there(&self) -> bool {
+        self.channels.iter().any(Channel::is_there)
+    }
+
+    /// The drives that are there, by number.
+    pub fn drives(&self) -> impl Iterator<Item = (usize, &Drive)> {
+        let all = self.channels.iter().flat_map(|channel| &channel.drives).enumerate();
+        all.filter_map(|(index, drive)| Some((index, drive.as_ref()?)))
+    }
+
+    /// Reads a register of a channel; none if nothing is on it.
+    pub fn read(&mut self, channel: usize, register: u8) -> Option<u8> {
+        let channel = &mut self.channels[channel];
+        channel.is_there().then(|| channel.read(register))
+    }
+
+    /// Writes a register of a channel; none if nothing is on it.
+    pub fn write(&mut self, channel: usize, register: u8, value: u8) -> Option<()> {
+        let channel = &mut self.channels[channel];
+        channel.is_there().then(|| channel.write(register, value))
+    }
+
+    /// Reads data; none if nothing is on the channel.
+    pub fn read_data(&mut self, channel: usize, bytes: &mut [u8]) -> Option<()> {
+        let channel = &mut self.channels[channel];
+        bytes.fill(0xFF);
+        if let Some(drive) = channel.selected() {
+            drive.read_data(bytes);
+        }
+        channel.is_there().then_some(())
+    }
+
+    /// Writes data; none if nothing is on the channel.
+    pub fn write_data(&mut self, channel: usize, bytes: &[u8]) -> Option<()> {
+        let channel = &mut self.channels[channel];
+        if let Some(drive) = channel.selected() {
+            drive.write_data(bytes);
+        }
+        channel.is_there().then_some(())
+    }
+}
+
+impl Device for Ide {
+    fn advance_to(&mut self, now: u64) {
+        let drives = self.channels.iter_mut().flat_map(|channel| &mut channel.drives);
+        drives.flatten().for_each(|drive| drive.advance_to(now));
+    }
+
+    fn deadline(&self, is_open: &dyn Fn(u8) -> bool) -> Option<u64> {
+        let channels = self.channels.iter().zip(IRQS);
+        let heard = channels
+            .filter(|(channel, irq)| channel.control & NO_INTERRUPT == 0 && is_open(*irq))
+            .flat_map(|(channel, _)| channel.drives.iter().flatten());
+        heard.filter_map(Drive::deadline).min()
+    }
+
+    fn drive(&self, line: &mut dyn FnMut(u8, bool)) {
+        for (channel, irq) in self.channels.iter().zip(IRQS) {
+            line(irq, channel.interrupts());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
