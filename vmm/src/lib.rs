@@ -29,6 +29,7 @@ pub mod host;
 pub mod instruction;
 pub mod machine;
 pub mod probe;
+pub mod report;
 pub mod run;
 #[cfg(feature = "program")]
 pub mod sandbox;

@@ -131,6 +131,14 @@ pub(super) enum TraceCommand {
         #[arg(long, value_name = "WHEN", default_value = "auto")]
         color: Color,
     },
+    /// Make a page of a trace, for a browser: findings, timeline, every entry with its stacks
+    Report {
+        /// The trace; one that a run with --report wrote holds stacks and code too
+        file: PathBuf,
+        /// The page
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
     /// Count what a trace holds: by event, handler and task, with depth of the stacks
     Stats {
         /// The trace
@@ -220,6 +228,10 @@ pub(super) struct RunOptions {
     /// Write every entry and return to this file, as JSON Lines
     #[arg(long, value_name = "FILE")]
     pub(super) trace: Option<PathBuf>,
+
+    /// Write a page of the run to this file, for a browser: findings, timeline, every entry with its stacks
+    #[arg(long, value_name = "FILE")]
+    pub(super) report: Option<PathBuf>,
 
     /// Write what the guest prints to this file, byte for byte: on the output what would move a cursor is
     /// shown as its number

@@ -118,6 +118,11 @@ impl Drop for Destination {
     }
 }
 
+/// An open file, for [`Destination::differs_from`].
+pub(super) fn identity_of(file: &File, what: &str) -> Option<(FileId, String)> {
+    Some((FileId::of(&file.metadata().ok()?)?, what.to_owned()))
+}
+
 /// Standard output, if it is a file.
 pub(super) fn standard_output() -> Option<(FileId, String)> {
     let id = FileId::of(&fs::metadata("/proc/self/fd/1").ok()?)?;

@@ -11,6 +11,7 @@ use esp0::machine::Memory;
 use esp0::symbols::{Symbols, linked_entry};
 use std::borrow::Cow;
 use std::path::Path;
+use std::time::SystemTime;
 
 /// Files in memory, ready to be loaded.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(super) struct Input {
     firmware: Option<(String, Vec<u8>)>,
     /// The kernel is one that esp0 carries.
     pub(super) carried: bool,
+    /// When the kernel's file was written; none for one that esp0 carries.
+    pub(super) built: Option<SystemTime>,
     /// The files that were read, and what they are.
     pub(super) files: Vec<(FileId, String)>,
 }
@@ -66,6 +69,7 @@ impl Input {
             let (bytes, id) = read(path)?;
             modules.push(Module { name, command: String::new(), bytes: bytes.into(), file: id });
         }
+        let built = kernel.and_then(|path| std::fs::metadata(path).ok()?.modified().ok());
         let (kernel, bytes, carried) = match kernel {
             // It stays in its drive.
             Some(path) if firmware.is_some() => (path.display().to_string(), Cow::default(), false),
@@ -104,7 +108,7 @@ impl Input {
         }
         let command_line = options.cmdline.clone();
         let firmware = firmware.map(|firmware| (firmware.name.clone(), firmware.bios.clone()));
-        Ok(Input { kernel, bytes, modules, command_line, symbols, firmware, carried, files })
+        Ok(Input { kernel, bytes, modules, command_line, symbols, firmware, carried, built, files })
     }
 
     /// Where the kernel's variables lie.

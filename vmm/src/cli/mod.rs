@@ -14,6 +14,7 @@ mod input;
 mod junit;
 mod machine;
 mod output;
+mod page;
 mod pages;
 mod qemu;
 mod run;

@@ -8,6 +8,7 @@ use super::input::Input;
 use super::junit::Suite;
 use super::machine;
 use super::output::Output;
+use super::page::{Causes, PageFile, Shown};
 use super::terminal::{RawTerminal, Typed};
 use super::writers::Again;
 use super::{FINDINGS, GUEST_FAILED, INTERRUPTED, OK, UNWRITTEN, colour, dialogue};
@@ -20,6 +21,7 @@ use esp0::gdb::{self, Listener};
 use esp0::host::Backend;
 use esp0::machine::{Machine, StopRequest};
 use esp0::probe::Choice;
+use esp0::report::{Recorder, Sources};
 use esp0::run::{
     ClockChoice, Dialogue, End, Ending, Input as TypedInput, Options, Run, entry_state,
 };
@@ -30,6 +32,7 @@ use esp0::trace::{
     Colour, JsonLines, Output as Sink, Report, Style, TraceOutput, registers, visible_text,
 };
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, LineWriter, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -103,9 +106,11 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let vcpu = machine.vcpu.image()?;
     machine.vcpu.set_state(&entry_state(&boot.entry));
     let symbols = input.symbols(&boot);
-    let Destinations { trace, console, junit } = destinations;
+    let Destinations { trace, console, junit, page } = destinations;
     let header = header(options, &input, &backend, clock);
-    let trace = begin_trace(trace, &header)?;
+    let (page, of_page) =
+        page.map(|page| PageFile::begin(page, trace.as_ref())).transpose()?.unzip();
+    let trace = begin_trace(trace, of_page.flatten(), &header)?;
     let console = console.map(|file| {
         let path = file.path().display().to_string();
         file.begin().map_err(|error| unwritable("raw console", &path, &error))
@@ -132,8 +137,13 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         .with_strictness(options.strict)
         .with_enough(options.max_findings.or(options.stop_on_finding.then_some(1)))
         .without_probes(Choice::from(options.probe) == Choice::None);
+    let recorder = page.as_ref().map(|_| {
+        let sources = Sources::of(&symbols, input.built);
+        Recorder::new(symbols.clone(), sources)
+    });
     let mut report = Report::new(out, header)
         .with_trace(trace)
+        .with_recorder(recorder)
         .with_console_file(console)
         .with_columns(columns)
         .with_style(Style {
@@ -209,6 +219,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         let line = line.map_or(String::new(), |line| format!(", {}:{}", line.file, line.number));
         Some(format!("{}{line}", place.short()))
     };
+    report.record_last(run.machine(), run.probes());
     judge.awaited_in_vain(run.dialogue().and_then(Dialogue::awaits).map(str::to_owned));
     let aftermath = Aftermath {
         end: &end,
@@ -249,7 +260,15 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         text.insert_str(0, &machine::screen(&run));
     }
     report.print(&text);
+    let shown = page.as_ref().map(|_| Shown {
+        summary: report.plain_summary(),
+        screen: machine::screen(&run),
+        unanswered: machine::unanswered(run.devices().unanswered(), &boot),
+        verdict,
+        line: report.verdict_line(),
+    });
     let mut text = String::new();
+    let mut writers = Vec::new();
     if report.told().kinds().iter().any(|kind| kind.finding.changed.is_some()) {
         if clock.is_real() {
             text += "who wrote that word is found by running again, and on the real clock no run is like another: \
@@ -272,7 +291,10 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
                 }
             };
             let again = Again { vcpu: &vcpu, load: &load, start: &start, names: &names };
-            text = again.tell(report.told(), run.into_machine());
+            writers = again.tell(report.told(), run.into_machine());
+            for (_, sentence) in &writers {
+                let _ = writeln!(text, "{sentence}");
+            }
         }
     }
     boxed(Phase::Report)?;
@@ -285,6 +307,13 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         let xml = suite.xml();
         xml.and_then(|xml| file.write_all(&xml))
             .map_err(|error| unwritable("report", &name, &error))
+    });
+    let written = written.and_then(|()| {
+        let (Some(page), Some(shown)) = (page, shown) else { return Ok(()) };
+        let none = Sources::default();
+        let sources = report.recorder().map_or(&none, Recorder::sources);
+        let causes = Causes { told: report.told(), symbols: &symbols, sources, writers: &writers };
+        page.write(shown, &causes)
     });
     let status = match verdict {
         Verdict::Interrupted => INTERRUPTED,
@@ -343,6 +372,7 @@ struct Destinations {
     trace: Option<Destination>,
     console: Option<Destination>,
     junit: Option<Destination>,
+    page: Option<Destination>,
 }
 
 impl Destinations {
@@ -365,7 +395,8 @@ impl Destinations {
         let trace = open(&options.trace, "trace")?;
         let console = open(&options.raw_console, "raw console")?;
         let junit = open(&options.junit, "report")?;
-        Ok(Destinations { trace, console, junit })
+        let page = open(&options.report, "page")?;
+        Ok(Destinations { trace, console, junit, page })
     }
 }
 
@@ -397,12 +428,15 @@ fn header(
 
 fn begin_trace(
     trace: Option<Destination>,
+    of_page: Option<File>,
     header: &HeaderRecord,
 ) -> Result<Option<JsonLines>, Failure> {
-    let Some(trace) = trace else { return Ok(None) };
-    let path = trace.path().to_owned();
-    let begun = trace
-        .begin()
+    let (path, file) = match (trace, of_page) {
+        (Some(trace), _) => (trace.path().to_owned(), trace.begin()),
+        (None, Some(file)) => ("of the page".into(), Ok(file)),
+        (None, None) => return Ok(None),
+    };
+    let begun = file
         .and_then(|file| TraceOutput::by_name(file, &path))
         .and_then(|output| JsonLines::to(output, header.clone()));
     begun.map(Some).map_err(|error| unwritable("trace", &path.display().to_string(), &error))

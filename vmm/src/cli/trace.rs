@@ -33,6 +33,7 @@ pub(super) fn trace(command: TraceCommand) -> Result<u8, Failure> {
         TraceCommand::Diff { file, other, values, without_interrupts } => {
             diff_files([&file, &other], Aspects { values, without_interrupts })
         }
+        TraceCommand::Report { file, output } => super::page::report(&file, &output),
         TraceCommand::Convert { file, to, output } => convert(&file, to, &output),
     }
 }

@@ -7,7 +7,6 @@ use esp0::machine::{Machine, MachineError, VcpuImage};
 use esp0::run::Run;
 use esp0::trace::Told;
 use esp0::writer::{Question, Writer, who_wrote};
-use std::fmt::Write as _;
 
 /// Findings whose writers are looked for: each costs two runs.
 const MOST: usize = 3;
@@ -25,9 +24,9 @@ pub(super) struct Again<'a> {
 }
 
 impl Again<'_> {
-    /// A paragraph for each word that was changed: who wrote it.
-    pub(super) fn tell(&self, told: &Told, mut machine: Machine) -> String {
-        let mut text = String::new();
+    /// A sentence for each word that was changed: who wrote it.
+    pub(super) fn tell(&self, told: &Told, mut machine: Machine) -> Vec<(ChangedWord, String)> {
+        let mut all = Vec::new();
         let mut asked = 0;
         for kind in told.kinds() {
             let Some(word) = kind.finding.changed else { continue };
@@ -40,8 +39,9 @@ impl Again<'_> {
             let mut run = match self.restart(machine) {
                 Ok(run) => run,
                 Err(error) => {
-                    let _ = writeln!(text, "who wrote {:08x} is not known: {error}", word.address);
-                    return text;
+                    let answer = format!("who wrote {:08x} is not known: {error}", word.address);
+                    all.push((word, answer));
+                    return all;
                 }
             };
             let answer = match who_wrote(&mut run, question) {
@@ -52,10 +52,10 @@ impl Again<'_> {
                 ),
                 Err(error) => format!("who wrote {:08x} is not known: {error}", word.address),
             };
-            let _ = writeln!(text, "{answer}");
+            all.push((word, answer));
             machine = run.into_machine();
         }
-        text
+        all
     }
 
     fn restart(&self, mut machine: Machine) -> Result<Run, MachineError> {

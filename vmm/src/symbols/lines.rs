@@ -46,8 +46,25 @@ impl Lines {
             Some(location) => location,
             None => context.find_location(address).ok()??,
         };
-        let file = Path::new(location.file?).file_name()?.to_str()?;
+        let path = location.file?;
+        let file = Path::new(path).file_name()?.to_str()?;
         let number = location.line.filter(|line| *line > 0)?;
-        Some(SourceLine { file: readable(file), number })
+        Some(SourceLine { file: readable(file), path: Some(path.into()), number })
+    }
+
+    /// The paths of all source files that any code comes from.
+    pub(super) fn files(&self) -> Vec<Arc<str>> {
+        let Some(context) = self.0.as_ref() else { return Vec::new() };
+        let Ok(all) = context.find_location_range(0, u64::from(u32::MAX)) else {
+            return Vec::new();
+        };
+        let mut files: Vec<Arc<str>> = Vec::new();
+        let mut known = std::collections::HashSet::new();
+        for (_, _, location) in all {
+            if let Some(file) = location.file.filter(|file| known.insert(*file)) {
+                files.push(file.into());
+            }
+        }
+        files
     }
 }

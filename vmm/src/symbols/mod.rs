@@ -73,11 +73,14 @@ impl File {
     }
 
     fn line(&self, address: u32) -> Option<SourceLine> {
-        let lines = self.lines.get_or_init(|| {
-            Mutex::new(Elf::parse(&self.bytes).map_or_else(Lines::default, Lines::of))
-        });
         // A poisoned lock is one more way of having no lines.
-        lines.lock().ok()?.find(address)
+        self.lines().lock().ok()?.find(address)
+    }
+
+    fn lines(&self) -> &Mutex<Lines> {
+        self.lines.get_or_init(|| {
+            Mutex::new(Elf::parse(&self.bytes).map_or_else(Lines::default, Lines::of))
+        })
     }
 
     /// What the file holds is what was seen, as far as it holds something there.
@@ -142,6 +145,17 @@ impl Symbols {
     /// How many symbols were read, for whoever wants to know whether a file has some.
     pub fn count(&self) -> usize {
         self.0.iter().map(|file| file.table().len()).sum()
+    }
+
+    /// The paths of the source files that the guest's code comes from, as its compilers were given them.
+    pub fn source_files(&self) -> Vec<Arc<str>> {
+        let mut all: Vec<Arc<str>> = Vec::new();
+        for file in &self.0 {
+            all.extend(file.lines().lock().map_or_else(|_| Vec::new(), |lines| lines.files()));
+        }
+        all.sort();
+        all.dedup();
+        all
     }
 
     /// The function or object at an address.

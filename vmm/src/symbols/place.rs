@@ -8,6 +8,8 @@ use std::sync::Arc;
 pub struct SourceLine {
     /// The file's name without its folders.
     pub file: Arc<str>,
+    /// Its whole path, as the compiler was given it.
+    pub path: Option<Arc<str>>,
     /// The line, from 1.
     pub number: u32,
 }

@@ -1,6 +1,6 @@
 //! An entry or a return of a trace, explained by the model from the file alone.
 
-use super::schema::Record;
+use super::schema::{ExactRecord, Record};
 use super::{ReadError, TraceReader};
 use crate::entry::{Account, Exact};
 use ia32::explain;
@@ -79,6 +79,11 @@ pub fn explain_line<R: BufRead>(
         }
         Line::Return(number) => format!("no return after #{number}"),
     }))
+}
+
+/// The model's account of an entry or a return of exact mode, as the trace has it; none if it cannot be read.
+pub(crate) fn account_of(exact: &ExactRecord) -> Option<String> {
+    exact.to_exact().ok().map(|exact| text_of(&exact))
 }
 
 /// The model's account, and what was seen beside it.

@@ -35,6 +35,7 @@ mod wrap;
 
 pub use colour::Colour;
 pub use diff::{Aspects, Difference, diff};
+pub(crate) use explain::account_of;
 pub use explain::{ExplainError, Line, explain_line};
 pub use finding_text::FindingText;
 pub use jsonl::{JsonLines, Output as TraceOutput};
@@ -49,5 +50,6 @@ pub use show::{Shown, show};
 pub use stats::{Stats, stats};
 pub use summary::{ending_in_words, verdict_line};
 pub use terminal::{Frames, Style};
+pub(crate) use told::without_numbers;
 pub use told::{FindingKind, Told};
 pub use visible::{visible, visible_text};

@@ -43,10 +43,18 @@ impl TraceReader<Box<dyn BufRead>> {
     /// # Errors
     /// [`ReadError`] if it cannot be opened or has no header of this version.
     pub fn open(path: &Path) -> Result<Self, ReadError> {
-        let mut file = BufReader::new(File::open(path)?);
+        Self::of_file(File::open(path)?, is_compressed(path))
+    }
+
+    /// The trace in an open file; compressed if its first bytes say so, or it has to be.
+    ///
+    /// # Errors
+    /// [`ReadError`] if it cannot be read or has no header of this version.
+    pub fn of_file(file: File, compressed: bool) -> Result<Self, ReadError> {
+        let mut file = BufReader::new(file);
         /// RFC 8878, section 3.1.1: Magic_Number.
         const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-        let compressed = is_compressed(path) || file.fill_buf()?.starts_with(&MAGIC);
+        let compressed = compressed || file.fill_buf()?.starts_with(&MAGIC);
         let input: Box<dyn BufRead> = if compressed { decompressed(file)? } else { Box::new(file) };
         Self::new(input)
     }

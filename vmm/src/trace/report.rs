@@ -13,12 +13,13 @@ use super::schema::{
 };
 use super::summary::{ending_in_words, summary, verdict_line};
 use super::terminal::Terminal;
-use super::{FrameNames, JsonLines, Style, Told};
+use super::{Colour, FrameNames, JsonLines, Style, Told};
 use crate::check::diagnosis::Aftermath;
 use crate::check::{Degree, Judge, Judged, Judgement, Sink};
 use crate::entry::{Entry, Return, Returned, TaskSwitch};
 use crate::machine::Machine;
-use crate::probe::Census;
+use crate::probe::{Census, Probes};
+use crate::report::Recorder;
 use crate::symbols::Symbols;
 use ia32::Word;
 use std::fmt;
@@ -33,6 +34,8 @@ pub struct Report<W: Write> {
     header: HeaderRecord,
     terminal: Terminal<W>,
     trace: Option<JsonLines>,
+    /// What a page shows and the trace alone has not.
+    recorder: Option<Recorder>,
     /// The names that the trace has.
     places: Places,
     /// Where the console goes byte for byte.
@@ -83,6 +86,7 @@ impl<W: Write> Report<W> {
             header,
             terminal: Terminal::new(out),
             trace: None,
+            recorder: None,
             places: Places::default(),
             console_file: None,
             names: Names::default(),
@@ -98,6 +102,32 @@ impl<W: Write> Report<W> {
     pub fn with_trace(mut self, trace: Option<JsonLines>) -> Self {
         self.trace = trace;
         self
+    }
+
+    /// Writes into the trace what a page shows beside it.
+    #[must_use]
+    pub fn with_recorder(mut self, recorder: Option<Recorder>) -> Self {
+        self.recorder = recorder;
+        self
+    }
+
+    /// What was kept for a page.
+    pub fn recorder(&self) -> Option<&Recorder> {
+        self.recorder.as_ref()
+    }
+
+    /// Writes what a page shows and is known only now that the run is over: before
+    /// [`conclude`](Report::conclude).
+    pub fn record_last(&mut self, machine: &Machine, probes: &Probes) {
+        let lines = self.recorder.as_mut().map(|recorder| recorder.finish(machine, probes));
+        self.lines(&lines.unwrap_or_default());
+    }
+
+    fn lines(&mut self, lines: &[u8]) {
+        if let Some(trace) = &mut self.trace {
+            let written = trace.lines(lines);
+            self.keep(Output::Trace, written);
+        }
     }
 
     /// How the text looks.
@@ -177,6 +207,12 @@ impl<W: Write> Report<W> {
         let colour = self.terminal.style().colour;
         let end = self.end.as_ref();
         end.map_or(String::new(), |end| summary(&self.header, end, &self.told, colour))
+    }
+
+    /// [`Report::summary`] without colours.
+    pub fn plain_summary(&self) -> String {
+        let end = self.end.as_ref();
+        end.map_or(String::new(), |end| summary(&self.header, end, &self.told, Colour::default()))
     }
 
     /// The last line, as [`Report::summary`].
@@ -388,7 +424,18 @@ fn is_right(judgement: &Judgement) -> bool {
 
 impl<W: Write> Sink for Report<W> {
     #[inline]
-    fn take(&mut self, _machine: &Machine, judged: &Judged) {
+    fn take(&mut self, machine: &Machine, judged: &Judged) {
+        self.told_to_sinks(judged);
+        if let Some(recorder) = &mut self.recorder {
+            let lines = recorder.look(machine, judged);
+            self.lines(&lines);
+        }
+    }
+}
+
+impl<W: Write> Report<W> {
+    #[inline]
+    fn told_to_sinks(&mut self, judged: &Judged) {
         match judged {
             Judged::Entry(entry, judgement) => self.entry(entry, judgement),
             Judged::Return(returning, judgement) => self.leave(returning, judgement),

@@ -136,7 +136,7 @@ impl<F> Told<F> {
 
 /// The text with `#` for each number: a run of letters and digits that reads as one, with at least one
 /// digit in it or eight of them.
-fn without_numbers(text: &str) -> String {
+pub(crate) fn without_numbers(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while !rest.is_empty() {

@@ -111,6 +111,15 @@ impl JsonLines {
         self.end_line()
     }
 
+    /// Writes lines of types that are no [`Record`]s: what a page shows beside them.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn lines(&mut self, lines: &[u8]) -> io::Result<()> {
+        self.buffer.extend_from_slice(lines);
+        self.end_line()
+    }
+
     /// Writes what the guest wrote to its console, with what comes right after it.
     ///
     /// # Errors

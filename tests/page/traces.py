@@ -1,0 +1,78 @@
+"""Traces that no guest of esp0's writes: long ones, and hostile ones. Both are made out of a real one."""
+
+import json
+import random
+
+# What a hostile guest might call things. None of it may do anything.
+HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"
+
+
+def lines(path):
+    with open(path, encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def write(path, records):
+    with open(path, "w", encoding="utf-8") as file:
+        for record in records:
+            file.write(json.dumps(record, separators=(",", ":")) + "\n")
+
+
+def long(source, path, entries, seed=1):
+    """Goes on with the entries and returns of `source`, numbers, registers and tasks changed, until there are
+    so many entries."""
+    draw = random.Random(seed)
+    records = lines(source)
+    header = records[0]
+    pairs = [record for record in records if record["type"] in ("entry", "return")]
+    first = next(index for index, record in enumerate(pairs) if record["type"] == "entry")
+    pairs = pairs[first:]
+    others = [record for record in records if record["type"] in ("code", "place", "names")]
+    codes = sum(record["type"] == "code" for record in others)
+    out = [header, *[record for record in others if record["type"] != "names"]]
+    sequence, time = 0, 0
+    while sequence < entries:
+        for one in pairs:
+            one = dict(one)
+            time += draw.randrange(1, 4000)
+            one["time"] = time
+            one["findings"], one["verdict"] = [], "ok"
+            one.pop("exact", None)
+            if one["type"] == "entry":
+                sequence += 1
+                one["sequence"] = sequence
+                for name in ("eax", "ecx", "edx", "ebx", "esi", "edi", "ebp"):
+                    if draw.random() < 0.5:
+                        one[name] = f"{draw.getrandbits(32):08x}"
+                if codes > 0:
+                    out.append(one)
+                    out.append({"type": "detail", "entry": sequence, "code": draw.randrange(codes), "handler": 0})
+                    continue
+            else:
+                one["after"] = sequence
+            out.append(one)
+            if sequence == entries and one["type"] == "return":
+                break
+    end = [record for record in records if record["type"] == "end"]
+    write(path, out + end)
+
+
+def hostile(source, path):
+    """The same run, of a guest that is called, prints and names everything so as to break out of the page."""
+    records = lines(source)
+    for record in records:
+        if record["type"] == "header":
+            record["kernel"] = record["command_line"] = HOSTILE
+        if record["type"] == "code":
+            record["name"] = HOSTILE
+            record["code"] = [[at, raw, HOSTILE] for at, raw, _ in record["code"]]
+            record["source"] = {"path": HOSTILE, "line": 2, "first": 1, "lines": [HOSTILE] * 3, "newer": True}
+        if record["type"] == "place":
+            record["symbol"] = record["program"] = record["file"] = HOSTILE
+        for finding in record.get("findings") or []:
+            for name in ("place", "sentence", "expected", "got", "reason", "advice"):
+                finding[name] = HOSTILE
+        if record["type"] == "end":
+            record["ending"] = HOSTILE
+    records.insert(1, {"type": "console", "text": HOSTILE})
+    write(path, records)

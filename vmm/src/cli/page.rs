@@ -1,0 +1,175 @@
+//! The page of a run: `esp0 run --report`, and of a trace: `esp0 trace report`.
+//!
+//! A page is made from a trace. Where none is asked for, the run writes one into a file without a name, which is
+//! gone when esp0 is.
+
+use super::OK;
+use super::failure::Failure;
+use super::files::{Destination, identity_of, standard_output};
+use esp0::check::ChangedWord;
+use esp0::check::Verdict;
+use esp0::machine::StopRequest;
+use esp0::report::{Sources, read};
+use esp0::symbols::{Annotator, Symbols};
+use esp0::trace::{Told, TraceReader};
+use rustix::fs::{Mode, OFlags};
+use serde_json::{Map, Value, json};
+use std::fs::File;
+use std::io::{self, BufWriter, Seek as _};
+use std::path::Path;
+
+/// A page that is going to be written when the run is over.
+pub(super) struct PageFile {
+    out: File,
+    name: String,
+    /// What the trace is read from.
+    trace: File,
+}
+
+/// What the page takes from the end of the run, beside the trace.
+pub(super) struct Shown {
+    /// The summary as it is printed.
+    pub(super) summary: String,
+    /// The text screen.
+    pub(super) screen: String,
+    /// Places at which the guest found nothing.
+    pub(super) unanswered: String,
+    pub(super) verdict: Verdict,
+    /// The verdict line.
+    pub(super) line: String,
+}
+
+/// What was told on the terminal, and what names and shows its places.
+pub(super) struct Causes<'a> {
+    pub(super) told: &'a Told,
+    pub(super) symbols: &'a Symbols,
+    pub(super) sources: &'a Sources,
+    /// Who wrote the words that findings are about.
+    pub(super) writers: &'a [(ChangedWord, String)],
+}
+
+impl PageFile {
+    /// Takes the page's file, and finds out where its trace is to be read; with the file that the trace is to
+    /// be written to, if none was asked for.
+    pub(super) fn begin(
+        page: Destination,
+        trace: Option<&Destination>,
+    ) -> Result<(Self, Option<File>), Failure> {
+        let name = page.path().display().to_string();
+        let (trace, unnamed) = match trace {
+            Some(trace) if !trace.path().is_file() => {
+                return Err(Failure::Input(format!(
+                    "the page is made from the trace, and {} is no file that can be read back",
+                    trace.path().display()
+                )));
+            }
+            Some(trace) => {
+                let file = File::open(trace.path()).map_err(|error| {
+                    let path = trace.path().display();
+                    Failure::Input(format!("the trace {path} cannot be read back: {error}"))
+                })?;
+                (file, None)
+            }
+            None => {
+                let both = unnamed_file().and_then(|file| Ok((file.try_clone()?, Some(file))));
+                both.map_err(|error| {
+                    Failure::Input(format!("there is no room for the page's trace: {error}"))
+                })?
+            }
+        };
+        let out = page.begin().map_err(|error| unwritten(&name, &error))?;
+        Ok((PageFile { out, name, trace }, unnamed))
+    }
+
+    /// Writes the page.
+    pub(super) fn write(mut self, shown: Shown, causes: &Causes<'_>) -> Result<(), Failure> {
+        let fail = |error: &dyn std::fmt::Display| {
+            Failure::Input(format!("the page {} is not written: {error}", self.name))
+        };
+        self.trace.rewind().map_err(|error| fail(&error))?;
+        let screen: Vec<&str> =
+            shown.screen.lines().filter_map(|line| line.strip_prefix("  │")).collect();
+        let run = json!({
+            "summary": shown.summary + &shown.unanswered,
+            "screen": screen,
+            "verdict": shown.verdict.name(),
+            "verdict_line": shown.line,
+            "told": causes.told(),
+        });
+        let trace = TraceReader::of_file(self.trace, false).map_err(|error| fail(&error))?;
+        let page = read(trace).map_err(|error| fail(&error))?.with_run(run);
+        page.write(&mut BufWriter::new(&mut self.out))
+            .map_err(|error| unwritten(&self.name, &error))
+    }
+}
+
+impl Causes<'_> {
+    /// Each cause as it was told: with names for addresses, the source of what it is about, and who wrote what.
+    fn told(&self) -> Vec<Value> {
+        let Causes { told, symbols, sources, writers } = *self;
+        told.kinds()
+            .iter()
+            .map(|kind| {
+                let finding = &kind.finding;
+                let mut annotator = Annotator::new(symbols);
+                let mut texts = Map::new();
+                texts.insert("rule".into(), finding.rule.into());
+                texts.insert("plain".into(), finding.sentence.clone().into());
+                texts.insert("place".into(), kind.place.clone().into());
+                for (name, text) in [
+                    ("sentence", Some(&finding.sentence)),
+                    ("expected", Some(&finding.expected)),
+                    ("got", Some(&finding.got)),
+                    ("reason", finding.reason.as_ref()),
+                    ("advice", finding.advice.as_ref()),
+                ] {
+                    if let Some(text) = text {
+                        texts.insert(name.into(), annotator.annotate(text).into());
+                    }
+                }
+                let writer = finding.changed.and_then(|word| {
+                    writers.iter().find(|(asked, _)| *asked == word).map(|(_, sentence)| sentence)
+                });
+                // The writer comes first: there is the line that is wrong.
+                let parts = [writer, finding.reason.as_ref(), finding.advice.as_ref()];
+                let parts = parts.into_iter().flatten().map(String::as_str);
+                let parts = parts.chain([finding.got.as_str(), finding.sentence.as_str()]);
+                texts.insert("where".into(), sources.named_in(parts, symbols).into());
+                texts.insert("writer".into(), json!(writer));
+                Value::Object(texts)
+            })
+            .collect()
+    }
+}
+
+fn unwritten(name: &str, error: &io::Error) -> Failure {
+    Failure::Input(format!("the page {name} cannot be written: {error}"))
+}
+
+/// A file without a name, on the disk if there is one that can have such, else in memory.
+fn unnamed_file() -> io::Result<File> {
+    let mode = Mode::RUSR | Mode::WUSR;
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    match rustix::fs::open(std::env::temp_dir(), flags, mode) {
+        Ok(file) => Ok(file.into()),
+        Err(_) => Ok(rustix::fs::memfd_create("trace", rustix::fs::MemfdFlags::CLOEXEC)?.into()),
+    }
+}
+
+/// Makes a page of a trace.
+pub(super) fn report(trace: &Path, page: &Path) -> Result<u8, Failure> {
+    let fail =
+        |error: &dyn std::fmt::Display| Failure::Input(format!("{}: {error}", trace.display()));
+    let file = File::open(trace).map_err(|error| fail(&error))?;
+    let compressed = trace.extension().is_some_and(|extension| extension == "zst");
+    let destination = Destination::open(page, "page", None, &StopRequest::default())?;
+    let mut taken: Vec<_> = standard_output().into_iter().collect();
+    taken.extend(identity_of(&file, "the trace"));
+    destination.differs_from("page", &taken)?;
+    let name = page.display().to_string();
+    let trace = TraceReader::of_file(file, compressed).map_err(|error| fail(&error))?;
+    let page = read(trace).map_err(|error| fail(&error))?;
+    let out = destination.begin().map_err(|error| unwritten(&name, &error))?;
+    page.write(&mut BufWriter::new(out)).map_err(|error| unwritten(&name, &error))?;
+    Ok(OK)
+}

@@ -1,0 +1,148 @@
+// What was found, each cause once, with its picture and what to do.
+
+function buildFindings(into) {
+  const { list: causes, findings, beyond } = run.causes;
+  if (findings === 0) {
+    const ended = run.ending ? ` ${capital(run.ending)}.` : '';
+    into.append(el('p', { class: `empty ${good() ? 'good' : ''}` }, good()
+      ? `Nothing is wrong with any of ${plural(run.rows.entries, 'entry', 'entries')} and ${plural(run.rows.returns, 'return')}.`
+      : `No rule found anything wrong with ${plural(run.rows.entries, 'entry', 'entries')}, and yet it did not end well.`, ended));
+  }
+  causes.forEach((cause, index) => into.append(causeCard(cause, index)));
+  if (beyond > 0) into.append(el('p', { class: 'hint' }, `${grouped(beyond)} more, of further kinds, were only counted.`));
+}
+
+const good = () => run.causes.findings === 0 && (['ok', 'unchecked'].includes(run.run?.verdict ?? run.end?.verdict ?? (run.cut ? 'cut' : 'ok')));
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
+function causeCard(cause, index) {
+  const row = cause.stops.length > 0 ? entryOfStop(cause.stops[0]) : run.rows.entries - 1;
+  const one = row >= 0 ? entryAt(row) : null;
+  const number = stops('number');
+  const times = cause.count > 1 ? `Seen ${grouped(cause.count)} times, #${grouped(cause.first)} to #${grouped(cause.last)}.` : '';
+  const where = cause.place ?? (one ? `${cause.at === 'return' ? 'IRET after ' : cause.at === 'end' ? 'at the end, after ' : ''}#${grouped(cause.first)} ${one.event.name} in ${taskName(one.task)}` : 'at the end');
+  const item = (name, text, className = '') => text && [el('dt', {}, name), el('dd', { class: className }, text)];
+  const card = el('article', { class: `cause ${cause.note ? 'noted' : 'wrong'}`, id: `cause-${index}`, 'aria-labelledby': `cause-title-${index}`, tabindex: -1 },
+    el('div', { class: 'cause-text' },
+      el('p', { class: 'where' }, el('span', { class: 'tag' }, cause.note ? 'note' : 'finding'), ` ${where}`),
+      el('h3', { id: `cause-title-${index}` }, capital(cause.sentence)),
+      el('div', { class: 'versus' },
+        el('div', { class: 'expected' }, el('h4', {}, 'Expected'), el('p', {}, cause.expected)),
+        el('div', { class: 'got' }, el('h4', {}, 'Got'), el('p', {}, cause.got))),
+      el('dl', { class: 'why' }, item('Why', cause.reason), item('Who wrote it', cause.writer), item('What to do', cause.advice, 'advice')),
+      sourceOf(one, cause),
+      el('p', { class: 'links' },
+        one && el('a', { href: `#e${number[one.stop]}`, onclick: (event) => { event.preventDefault(); openEntry(row, { scroll: true, from: 'finding' }); byId('entry').focus({ preventScroll: true }); } }, `Open entry #${grouped(one.number)}`),
+        times && ` ${times}`, ` Rule ${cause.rule}, about the ${cause.subject}.`)),
+    one && el('figure', { class: 'cause-picture' }));
+  if (one) {
+    const figure = card.querySelector('figure');
+    const draw = () => {
+      const [drawn, caption] = causePicture(cause, one, Math.max(280, Math.floor(figure.clientWidth || 480)));
+      refill(figure, drawn, el('figcaption', { class: 'hint' }, caption));
+    };
+    let last = 0;
+    new ResizeObserver(([change]) => {
+      const width = Math.round(change.contentRect.width);
+      if (width === last) return;
+      last = width;
+      draw();
+    }).observe(figure);
+  }
+  return card;
+}
+
+/** The entry that a stop is about: itself, the one whose frame a return pops, or the last before it. */
+function entryOfStop(stop) {
+  if (stops('kind')[stop] === RETURN) {
+    const pops = returns('pops')[rowOf[stop]] - 1;
+    if (pops >= 0) return rowOf[pops];
+  }
+  return entryBefore(stop);
+}
+
+/** The frame that a finding is about, with what is wrong in it; and what the picture shows. */
+function causePicture(cause, one, width) {
+  const stop = cause.stops[0];
+  if (stop === undefined) return [frameDrawing(one, width), `The last entry that was seen, #${grouped(one.number)} ${one.event.name}, on its kernel stack.`];
+  if (stops('kind')[stop] === RETURN) return poppedPicture(returnAt(rowOf[stop]), one, width);
+  if (cause.rule === 'refused_iret' && stop > 0 && stops('kind')[stop - 1] === RETURN) return refusedPicture(returnAt(rowOf[stop - 1]), one, width);
+  const overwritten = /overwrites [A-Z ]+ of #(\d+)/.exec(cause.got ?? '');
+  const victim = entryNumbered(Number((overwritten ?? /frame \(#(\d+)\)/.exec(cause.sentence ?? ''))?.[1] ?? 0));
+  if (victim >= 0 && overwritten) {
+    const other = entryAt(victim);
+    const before = new Map(frameWords(other).map((word) => [word.address, `was ${word.name} ${hex(word.value)} of #${other.number}`]));
+    return [frameDrawing(one, width, { before, wrong: (word) => before.has(word.address) }),
+      `The frame of entry #${grouped(one.number)}, pushed over that of entry #${grouped(other.number)}, which had not been popped.`];
+  }
+  if (victim >= 0) {
+    const other = entryAt(victim);
+    const got = new Map([...(cause.got ?? '').matchAll(/\b(EIP|CS|EFLAGS|ESP|SS) ([0-9a-f]{8})/g)].map(([, name, digits]) => [name, parseInt(digits, 16)]));
+    if (got.size > 0) return damagedPicture(other, got, width);
+  }
+  const named = cause.word === 'error code' ? 'error' : cause.word;
+  return [frameDrawing(one, width, { wrong: (word) => word.name === named }), `The frame of entry #${grouped(one.number)} as the processor pushed it.`];
+}
+
+/** The entry as it would be if an IRET's words were its frame. */
+function asFrame(back, one) {
+  return { ...one, ...pick(back, ['address', 'eip', 'cs', 'eflags', 'esp', 'ss']), errorCode: null, changesStack: back.to !== back.from, place: null };
+}
+
+function poppedPicture(back, one, width) {
+  const own = asFrame(back, one);
+  const before = new Map();
+  if (back.pops >= 0) {
+    const pushed = frameWords(one);
+    frameWords(own).forEach((word) => {
+      const was = pushed.find((old) => old.address === word.address);
+      if (was && was.value !== word.value) before.set(word.address, `was pushed as ${hex(was.value)}`);
+    });
+  }
+  return [frameDrawing(own, width, { popped: true, before, wrong: (word) => before.has(word.address) }),
+    back.pops >= 0 ? `What the IRET pops, and what entry #${grouped(one.number)} had pushed there.` : 'What the IRET pops: no entry that was seen had pushed it.'];
+}
+
+/** What a refused IRET took for its frame, and what had been pushed there. */
+function refusedPicture(back, one, width) {
+  const own = asFrame(back, one);
+  const before = new Map();
+  for (let at = back.stop - 1, left = 40; at >= 0 && left > 0; at -= 1) {
+    if (stops('kind')[at] !== ENTRY) continue;
+    left -= 1;
+    const entry = entryAt(rowOf[at]);
+    for (const pushed of frameWords(entry)) {
+      const word = frameWords(own).find((taken) => taken.address === pushed.address && taken.value === pushed.value);
+      if (word && !before.has(word.address)) before.set(word.address, `is the ${pushed.name === 'error' ? 'error code' : pushed.name} of #${entry.number}`);
+    }
+    if (before.size > 0) break;
+  }
+  const names = new Map(frameWords(own).map((word) => [word.address, word.name]));
+  const words = frameWords(own).map((word) => ({ ...word, note: '' }));
+  return [frameDrawing(own, width, { popped: true, words, before, wrong: (word) => before.has(word.address) && !before.get(word.address).includes(` ${names.get(word.address)} of`) }),
+    'What the refused IRET took for its frame, and what had been pushed there.'];
+}
+
+/** A frame that somebody wrote over. */
+function damagedPicture(other, got, width) {
+  const before = new Map();
+  const words = frameWords(other).map((word) => {
+    if (!got.has(word.name) || got.get(word.name) === word.value) return word;
+    before.set(word.address, `was ${hex(word.value)}`);
+    return { ...word, value: got.get(word.name), note: '' };
+  });
+  return [frameDrawing(other, width, { words, before, wrong: (word) => before.has(word.address) }),
+    `The frame of entry #${grouped(other.number)} as it was found later, and what had been pushed.`];
+}
+
+const pick = (from, names) => Object.fromEntries(names.map((name) => [name, from[name]]));
+
+function sourceOf(one, cause) {
+  if (cause.where?.length > 0) return el('div', { class: 'places' }, cause.where.map((place) => codeBlock('', place, 0)));
+  if (!one) return null;
+  const stop = cause.stops[0];
+  const back = stop !== undefined && stops('kind')[stop] === RETURN ? returnAt(rowOf[stop]) : null;
+  const [title, place, address] = back ? ['the IRET in', back.place, 0] : ['interrupted in', one.place, one.eip];
+  // Where there is source the instructions are one click away, in the entry.
+  return codeBlock(title, place, address, { code: !place?.source });
+}

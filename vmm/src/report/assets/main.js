@@ -1,0 +1,195 @@
+// Puts the page together: what is looked at first is drawn first.
+
+function buildTop() {
+  const { header } = run;
+  byId('kernel').textContent = header.kernel.split('/').pop();
+  byId('kernel').title = header.kernel;
+  const verdict = run.run?.verdict ?? run.end?.verdict ?? (run.causes.findings > 0 ? 'findings' : 'no end');
+  const words = { ok: 'ok', findings: plural(run.causes.findings, 'finding'), 'guest-failed': 'the guest failed', 'no-entries': 'no entries', unchecked: 'unchecked', interrupted: 'interrupted' };
+  const chip = byId('verdict');
+  const extra = verdict === 'guest-failed' && run.causes.findings > 0 ? `, ${plural(run.causes.findings, 'finding')}` : '';
+  chip.textContent = (words[verdict] ?? verdict) + extra;
+  chip.classList.add(verdict === 'ok' || verdict === 'unchecked' ? 'good' : 'bad');
+  byId('nav').append(...['findings', 'legend', 'timeline', 'entries', 'stacks', 'summary', 'output', 'authority']
+    .map((id) => el('a', { href: `#${id}` }, { legend: 'How to read it', output: 'Output', stacks: 'Stacks', authority: 'Authority' }[id] ?? capital(id))));
+}
+
+function buildLegend(into) {
+  const draw = () => {
+    const { drawing, texts } = legend(Math.min(640, into.clientWidth || 640));
+    into.replaceChildren(el('figure', {}, drawing), el('div', {}, el('ol', { class: 'steps' }, texts.slice(0, 4).map(([, text]) => el('li', {}, text))), el('p', { class: 'so' }, texts[4][1])));
+  };
+  draw();
+  let last = into.clientWidth;
+  new ResizeObserver(([change]) => {
+    const width = Math.round(change.contentRect.width);
+    if (Math.abs(width - last) < 2) return;
+    last = width;
+    draw();
+  }).observe(into);
+}
+
+/** A row for each task: its stack, how deep it was used, and its entries. */
+function buildStacks(into) {
+  const [task, to] = [stops('task'), stops('to')];
+  const all = new Map();
+  for (let row = 0; row < run.rows.entries; row += 1) {
+    const stop = stopOf[row];
+    if (!all.has(task[stop])) all.set(task[stop], { entries: 0, nested: 0, tops: new Map(), lowest: Infinity, deepest: 0, depth: 0 });
+    const one = all.get(task[stop]);
+    one.entries += 1;
+    const outer = stops('from')[stop] > to[stop];
+    if (!outer) one.nested += 1;
+    else one.tops.set(entries('esp0')[row], (one.tops.get(entries('esp0')[row]) ?? 0) + 1);
+    one.lowest = Math.min(one.lowest, entries('espAfter')[row]);
+  }
+  if (all.size === 0) {
+    into.append(el('p', { class: 'empty' }, 'No entry was seen.'));
+    return;
+  }
+  const rows = [...all].sort(([one], [other]) => (one || Infinity) - (other || Infinity)).slice(0, 200).map(([name, one]) => {
+    const tops = [...one.tops].sort((a, b) => b[1] - a[1]);
+    const top = tops[0]?.[0];
+    const used = top === undefined ? null : top - one.lowest;
+    return el('tr', {}, el('th', { scope: 'row' }, el('button', { type: 'button', class: 'link', onclick: () => search.set(`task ${name}`) }, taskName(name))),
+      el('td', { class: 'mono' }, top === undefined ? '–' : hex(top), tops.length > 1 ? ` and ${tops.length - 1} more` : ''),
+      el('td', {}, run.end?.stacks?.find((stack) => stack.esp0 === hex(top ?? 0))?.name ?? run.tops[hex(top ?? 0)] ?? ''),
+      el('td', { class: 'mono' }, hex(one.lowest)),
+      el('td', { class: 'number' }, used === null || used < 0 || used > 0x10000 ? '–' : bytes(used)),
+      el('td', { class: 'number' }, grouped(one.entries)), el('td', { class: 'number' }, grouped(one.nested)));
+  });
+  into.append(el('div', { class: 'scroll-x', tabindex: 0, role: 'region', 'aria-label': 'Kernel stacks by task' }, el('table', {},
+    el('thead', {}, el('tr', {}, ['task', 'ESP0', 'which is', 'lowest ESP at an entry', 'below ESP0', 'entries', 'of them from ring 0'].map((name) => el('th', { scope: 'col' }, name)))),
+    el('tbody', {}, rows))));
+}
+
+function buildSummary(into) {
+  const pre = (text, name) => el('div', { class: 'scroll-x', tabindex: 0, role: 'region', 'aria-label': name }, el('pre', {}, text));
+  if (run.run?.summary) into.append(pre(run.run.summary, 'Summary as text'));
+  else into.append(ownSummary());
+  into.append(el('p', { class: 'mono verdict-line' }, run.verdict));
+  if (run.run?.claims) into.append(el('h3', {}, 'Claims'), pre(run.run.claims, 'Claims'));
+}
+
+/** For a trace that was written without a report. */
+function ownSummary() {
+  const count = new Map();
+  for (let row = 0; row < run.rows.entries; row += 1) {
+    const key = `${run.events[entries('event')[row]].name} from ring ${stops('from')[stopOf[row]]}`;
+    count.set(key, (count.get(key) ?? 0) + 1);
+  }
+  const item = (name, value) => el('div', {}, el('dt', {}, name), el('dd', {}, value));
+  return el('dl', { class: 'facts' }, item('entries', grouped(run.rows.entries)), [...count].map(([name, times]) => item(name, grouped(times))),
+    item('returns', grouped(run.rows.returns)), Object.entries(run.deviations).map(([name, times]) => item(`deviation ${name}`, grouped(times))),
+    item('end', run.ending ?? 'the trace has no end: its run was cut off'));
+}
+
+function buildOutput(into) {
+  const block = (title, text, note) => [el('h3', {}, title), note && el('p', { class: 'hint' }, note),
+    el('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': title }, el('pre', { class: 'screen' }, text))];
+  const console = run.console.map(([, text]) => text).join('');
+  if (console) into.append(...block('Console', console, run.consoleDropped ? 'Its last MiB.' : '').filter(Boolean));
+  if (run.run?.screen?.length > 0) into.append(...block('Screen at the end', run.run.screen.join('\n')).filter(Boolean));
+  if (!console && !run.run?.screen?.length) {
+    into.append(el('p', { class: 'empty' }, 'It wrote nothing to a serial port or the debug port' + (run.run ? ', and nothing stands on the text screen.' : '; its text screen is not in the trace.')));
+  }
+}
+
+function buildAuthority(into) {
+  const { header } = run;
+  const says = {
+    silicon: 'A processor: its own microcode pushed these frames.',
+    tcg: 'QEMU’s model of a processor, through kvm_amd: a second opinion on the manual, and no silicon. Its known deviations are named.',
+    emulated: 'Software that emulates 32-bit code. What a processor does was not seen.',
+  };
+  const item = (name, value) => value !== undefined && value !== '' && el('div', {}, el('dt', {}, name), el('dd', {}, value));
+  into.append(el('p', {}, el('strong', {}, header.authority), ` ${says[header.authority] ?? ''}`),
+    el('dl', { class: 'facts' }, item('behind /dev/kvm', header.backend), item('clock', header.clock === 'deterministic' ? 'deterministic: the same run, the same trace' : header.clock), item('kernel', header.kernel),
+      item('command line', header.command_line), item('memory', header.memory === undefined ? undefined : `${grouped(header.memory / 1048576)} MiB`), item('end', run.ending ?? 'none: the trace was cut off')),
+    Object.keys(run.unread).length > 0 && el('p', { class: 'hint' }, `This page does not know ${Object.entries(run.unread).map(([name, count]) => `${count} lines of type ${name}`).join(', ')}.`) || '');
+}
+
+function buildKeys() {
+  const keys = [['/', 'search'], ['↑ ↓ PgUp PgDn Home End', 'in the list of entries: move'], ['Enter', 'in the list: go to the entry; in the search: to the first that was found'],
+    ['n, p', 'next and previous finding'], ['+ − 0 ← →', 'on the timeline: zoom, whole run, move'], ['[ ]', 'moment: at entry, deepest, before and after IRET'], ['Esc', 'clear the search'], ['?', 'this list']];
+  byId('help').append(el('h2', { id: 'help-title' }, 'Keys'), el('dl', { class: 'keys' }, keys.map(([key, text]) => el('div', {}, el('dt', {}, key), el('dd', {}, text)))),
+    el('form', { method: 'dialog' }, el('button', {}, 'Close')));
+  byId('keys').addEventListener('click', () => byId('help').showModal());
+  let cause = -1;
+  document.addEventListener('keydown', (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName) && event.target.type !== 'radio') return;
+    if (event.key === '/') {
+      event.preventDefault();
+      byId('search').focus();
+    } else if (event.key === '?') {
+      byId('help').showModal();
+    } else if ((event.key === 'n' || event.key === 'p') && run.causes.list.length > 0) {
+      cause = (cause + (event.key === 'n' ? 1 : -1) + run.causes.list.length) % run.causes.list.length;
+      byId(`cause-${cause}`).scrollIntoView({ block: 'start' });
+      byId(`cause-${cause}`).focus({ preventScroll: true });
+    } else if (event.key === '[' || event.key === ']') {
+      const names = MOMENTS.map(([name]) => name);
+      moment = names[Math.max(0, Math.min(3, names.indexOf(moment) + (event.key === ']' ? 1 : -1)))];
+      if (shown >= 0) showEntry(entryAt(shown));
+    }
+  });
+}
+
+function buildTheme() {
+  const dark = matchMedia('(prefers-color-scheme: dark)');
+  const button = byId('theme');
+  let chosen = null;
+  try { chosen = localStorage.getItem(THEME); } catch { /* a page from disk may have no storage */ }
+  const apply = () => {
+    const now = chosen ?? (dark.matches ? 'dark' : 'light');
+    document.documentElement.dataset.theme = now;
+    button.textContent = now === 'dark' ? 'Light' : 'Dark';
+    button.setAttribute('aria-label', `Use ${now === 'dark' ? 'light' : 'dark'} colours`);
+  };
+  button.addEventListener('click', () => {
+    chosen = document.documentElement.dataset.theme === 'dark' ? 'light' : 'dark';
+    try { localStorage.setItem(THEME, chosen); } catch { /* as above */ }
+    apply();
+  });
+  dark.addEventListener('change', apply);
+  apply();
+}
+
+/** The part of the address behind `#e` opens an entry. */
+function openFromAddress() {
+  const [, number] = /^#e(\d+)$/.exec(location.hash) ?? [];
+  if (number !== undefined) {
+    openEntry(entryNumbered(Number(number)), { scroll: true });
+    return true;
+  }
+  return false;
+}
+
+buildTheme();
+buildTop();
+buildFindings(byId('findings-list'));
+buildLegend(byId('legend-body'));
+document.documentElement.dataset.ready = 'findings';
+// The rest after the first picture.
+requestAnimationFrame(() => setTimeout(() => {
+  search.build();
+  timeline.build(byId('timeline-body'));
+  if (run.rows.entries > 0) {
+    list.build(byId('list'));
+    if (!openFromAddress()) {
+      const first = run.causes.list.find((cause) => cause.stops.length > 0);
+      const at = location.hash;
+      openEntry(first ? entryOfStop(first.stops[0]) : 0);
+      history.replaceState(null, '', at || location.pathname + location.search);
+    }
+  } else {
+    byId('list').append(el('p', { class: 'empty' }, 'No entry was seen.'));
+  }
+  buildStacks(byId('stacks-body'));
+  buildSummary(byId('summary-body'));
+  buildOutput(byId('output-body'));
+  buildAuthority(byId('authority-body'));
+  buildKeys();
+  window.addEventListener('hashchange', openFromAddress);
+  document.documentElement.dataset.ready = 'all';
+}, 0));

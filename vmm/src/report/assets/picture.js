@@ -1,0 +1,126 @@
+// The drawing of stacks: one way to draw a word, an arrow, a place on a stack, for every picture of the page.
+// Pictures are as wide as the space they get and one unit is one pixel, so that text has its size on a
+// telephone too. High addresses are above, as on the terminal:
+//
+//    ESP0 ──►  f0008000  ┌─────────────────────┐
+//              f0007ffc  │ SS      00000023    │
+//              …
+//    ESP  ──►  f0007fec  │ EIP     08048e6f    │
+//                        └─────────────────────┘
+
+const ROW = 24;
+const ADDRESS = 74;
+
+/** A whole picture, with what it shows in words. */
+function picture(width, height, title, ...children) {
+  const id = `picture-${picture.count = (picture.count ?? 0) + 1}`;
+  return svg('svg', {
+    viewBox: `0 0 ${width} ${height}`, width, height, role: 'img', 'aria-labelledby': id, class: 'picture',
+  }, svg('title', { id }, title), children);
+}
+
+function label(x, y, text, className = '', anchor = 'start') {
+  return svg('text', { x, y, class: `label ${className}`, 'text-anchor': anchor }, text);
+}
+
+/** As much of a text as there is room for; the whole as a tooltip. */
+function fitted(x, y, text, room, className = '', anchor = 'start') {
+  const letters = Math.max(1, Math.floor(room / (className.includes('mono') ? 7.25 : 6.7)));
+  if (text.length <= letters) return label(x, y, text, className, anchor);
+  const node = label(x, y, `${text.slice(0, letters - 1)}…`, className, anchor);
+  node.append(svg('title', {}, text));
+  return node;
+}
+
+/**
+ * Words of a stack as a box, the highest address first. A word has an `address`, a `name`, a `value`
+ * (a number, or none if it is not known), a `note`, and a `kind` that says who put it there.
+ */
+function wordBox(x, y, width, words, options = {}) {
+  const group = svg('g', {});
+  const value = x + (options.names ?? 68);
+  words.forEach((word, index) => {
+    const top = y + index * ROW;
+    if (word.gap) {
+      group.append(
+        svg('rect', { x, y: top, width, height: ROW, class: 'word gap' }),
+        label(x + width / 2, top + 16, word.gap, 'muted small', 'middle'),
+      );
+      return;
+    }
+    group.append(svg('rect', { x, y: top, width, height: ROW, class: `word ${word.kind ?? ''} ${word.wrong ? 'wrong' : ''}` }));
+    if (options.addresses !== false) group.append(label(x - 6, top + 16, hex(word.address), 'mono muted', 'end'));
+    group.append(fitted(x + 7, top + 16, word.name ?? '', (options.names ?? 68) - 8, 'strong'));
+    group.append(label(value, top + 16, word.value === undefined || word.value === null ? '????????' : hex(word.value), 'mono'));
+    if (word.note) group.append(fitted(value + 68, top + 16, word.note, x + width - value - 72, 'small'));
+  });
+  return group;
+}
+
+let arrows = 0;
+/** An arrow along points, with a head at its end. */
+function arrow(points, className = '') {
+  const [[x0, y0], [x1, y1]] = points.slice(-2);
+  const angle = Math.atan2(y1 - y0, x1 - x0);
+  const head = [0.45, -0.45].map((turn) => `${x1 - 8 * Math.cos(angle + turn)},${y1 - 8 * Math.sin(angle + turn)}`);
+  arrows += 1;
+  return svg('g', { class: `arrow ${className}` },
+    svg('polyline', { points: points.map((point) => point.join(',')).join(' '), class: 'line' }),
+    svg('polygon', { points: `${x1},${y1} ${head.join(' ')}`, class: 'head' }));
+}
+
+/** A pointer from the left to the line between two words. */
+function pointer(x, y, name, room = 40, className = '') {
+  return [label(x - room - 4, y + 4, name, `strong ${className}`, 'end'), arrow([[x - room, y], [x, y]], className)];
+}
+
+/** A box with a heading and rows of name and value: the TSS. */
+function record(x, y, width, heading, rows) {
+  const group = svg('g', {}, svg('rect', { x, y, width, height: ROW * (rows.length + 1), class: 'record', rx: 4 }),
+    label(x + width / 2, y + 16, heading, 'strong', 'middle'));
+  rows.forEach(([name, value, className], index) => {
+    const top = y + ROW * (index + 1);
+    group.append(svg('rect', { x, y: top, width, height: ROW, class: `word ${className ?? ''}` }),
+      label(x + 7, top + 16, name, 'strong'), label(x + width - 7, top + 16, value, 'mono', 'end'));
+  });
+  return group;
+}
+
+/** How an entry uses two stacks, in one glance, with made-up addresses. */
+function legend(width) {
+  const narrow = width < 640;
+  const stack = [['SS', 'user'], ['ESP', 'user'], ['EFLAGS', 'user'], ['CS', 'user'], ['EIP', 'user']];
+  const words = (x, y, w) => stack.map(([name], index) => svg('g', {},
+    svg('rect', { x, y: y + index * 22, width: w, height: 22, class: 'word cpu' }),
+    label(x + w / 2, y + index * 22 + 15, name, 'strong', 'middle')));
+  const free = (x, y, w, h, text) => [svg('rect', { x, y, width: w, height: h, class: 'word free' }),
+    label(x + w / 2, y + h / 2 + 4, text, 'muted small', 'middle')];
+  const used = (x, y, w, h, text) => [svg('rect', { x, y, width: w, height: h, class: 'word user' }),
+    label(x + w / 2, y + h / 2 + 4, text, 'small', 'middle')];
+  const title = 'The processor takes SS0:ESP0 from the TSS, and pushes SS, ESP, EFLAGS, CS and EIP of ring 3 below it.';
+  const column = narrow ? Math.min(128, (width - 40) / 2.6) : 150;
+  const left = narrow ? 8 : 30;
+  const right = narrow ? width - column - 8 : 470;
+  const tss = narrow ? { x: (left + column + right) / 2 - 42, y: 40, w: 84 } : { x: 260, y: 40, w: 120 };
+  const parts = [
+    label(left + column / 2, 18, 'user stack, ring 3', 'strong', 'middle'),
+    used(left, 30, column, 70, 'in use'), free(left, 100, column, 110, 'free'),
+    label(right + column / 2, 18, 'kernel stack, ring 0', 'strong', 'middle'),
+    words(right, 30, column), free(right, 140, column, 70, 'free'),
+    record(tss.x, tss.y, tss.w, 'TSS', [['SS0', ''], ['ESP0', '']]),
+    arrow([[tss.x + tss.w, tss.y + 60], [(tss.x + tss.w + right) / 2, tss.y + 60], [(tss.x + tss.w + right) / 2, 30], [right, 30]], 'ring0'),
+    arrow([[right, 63], [right - 14, 63], [right - 14, 118], [left + column + 12, 118], [left + column + 12, 100], [left + column, 100]], 'ring3'),
+    label((left + column + right) / 2, 134, narrow ? 'saved ESP' : 'the saved ESP: where ring 3 goes on', 'small', 'middle'),
+  ];
+  const texts = [
+    ['1', 'Something happens in ring 3: int 0x80, a fault, a timer.'],
+    ['2', 'The processor reads SS0:ESP0 from the TSS. It never writes them.'],
+    ['3', 'Below ESP0 it pushes who was interrupted: five words, one more with an error code.'],
+    ['4', 'IRET pops them. The kernel stack is empty again, and ring 3 has its own stack back.'],
+    ['!', 'So ESP0 must name a stack that nobody else is using: each task its own.'],
+  ];
+  return {
+    drawing: picture(narrow ? width : 640, 220, title, parts),
+    texts,
+  };
+}

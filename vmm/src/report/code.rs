@@ -1,0 +1,210 @@
+//! The instructions around a place, in the guest's own bytes.
+//!
+//! Code is read forwards only. It begins at the function's start where a symbol tells that and it is near; else
+//! some bytes before, from where the decoding that comes to stand on the place itself is taken: instructions
+//! fall into step after a few.
+
+use super::source::Sources;
+use crate::entry::{CodeBytes, Entry, Kind};
+use crate::machine::{LinearMemory, Machine, Paging};
+use crate::probe::Probes;
+use crate::symbols::{Place, SeenCode, Symbols};
+use ia32::State;
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Formatter, Instruction, IntelFormatter};
+use serde_json::{Value, json};
+
+/// Instructions before and from the place on.
+const BEFORE: usize = 5;
+const BEHIND: usize = 8;
+/// A function that starts no farther away is decoded from its start.
+const NEAR: u32 = 400;
+/// Where nothing is known of it, decoding starts so many bytes before.
+const RUN_UP: u32 = 32;
+/// Of a program's code so many bytes are read, before and from the place on.
+const READ_BACK: u32 = 400;
+const READ_ON: u32 = 120;
+
+/// A place that was seen, and what is needed to read it later.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    eip: u32,
+    base: u32,
+    paging: Paging,
+    /// The event is reported behind its instruction.
+    behind: bool,
+    code: CodeBytes,
+    ring: u8,
+    /// A program's bytes as they were, and where they begin: it may be gone when the run is over.
+    bytes: Option<(u32, Vec<u8>)>,
+}
+
+impl Seen {
+    /// The kernel's own instruction.
+    pub(super) fn kernel(eip: u32, base: u32, state: &State) -> Self {
+        let code = CodeBytes::default();
+        Seen { eip, base, paging: state.into(), behind: false, code, ring: 0, bytes: None }
+    }
+
+    /// What an entry interrupted.
+    pub(super) fn interrupted(eip: u32, base: u32, entry: &Entry) -> Self {
+        let behind = matches!(entry.kind, Kind::Software | Kind::Trap);
+        let (code, ring) = (entry.code, entry.origin.ring);
+        Seen { eip, base, paging: (&entry.after).into(), behind, code, ring, bytes: None }
+    }
+
+    /// Reads the code now, which is no kernel's, and so has no patch of esp0's in it.
+    pub(super) fn read_now(&mut self, linear: &LinearMemory<'_>) {
+        let back = READ_BACK.min(self.eip & 0xfff).min(self.eip);
+        let start = self.eip - back;
+        let mut bytes = vec![0; (back + READ_ON) as usize];
+        let read = linear.read_some(self.base.wrapping_add(start), &mut bytes);
+        bytes.truncate(read);
+        let at = bytes.get(back as usize..).unwrap_or_default();
+        if self.code.length == 0 {
+            let length = at.len().min(self.code.at.len());
+            self.code.at[..length].copy_from_slice(&at[..length]);
+            self.code.length = length as u8;
+        }
+        self.bytes = Some((start, bytes));
+    }
+
+    pub(super) fn key(&self) -> (u32, u32, Option<[u8; 2]>, u8) {
+        // Programs share addresses; the kernel is the same in all address spaces.
+        let root = if self.ring == 0 { 0 } else { self.paging.root };
+        (self.eip, root, self.code.behind, u8::from(self.behind) << 4 | self.ring)
+    }
+
+    fn place(&self, symbols: &Symbols) -> Option<Place> {
+        let behind = self.code.behind.as_ref().map_or(&[][..], |bytes| bytes);
+        let seen = SeenCode { behind, at: self.code.instruction() };
+        if self.behind {
+            symbols.describe_behind(self.eip, seen)
+        } else {
+            symbols.describe_code(self.eip, seen)
+        }
+    }
+}
+
+/// Where bytes and names come from.
+pub(super) struct CodeSource<'a> {
+    pub(super) machine: &'a Machine,
+    pub(super) probes: &'a Probes,
+    pub(super) symbols: &'a Symbols,
+}
+
+impl CodeSource<'_> {
+    fn read(&self, seen: &Seen, eip: u32, bytes: &mut [u8]) -> usize {
+        if let Some((start, all)) = &seen.bytes {
+            let from = eip.checked_sub(*start).and_then(|from| all.get(from as usize..));
+            let from = from.unwrap_or_default();
+            let length = from.len().min(bytes.len());
+            bytes[..length].copy_from_slice(&from[..length]);
+            return length;
+        }
+        let linear = LinearMemory { memory: &self.machine.memory, paging: seen.paging };
+        self.probes.read_code(&linear, seen.base.wrapping_add(eip), bytes)
+    }
+}
+
+/// The line for a place.
+pub(super) fn record(seen: &Seen, from: &CodeSource<'_>, sources: &Sources) -> Value {
+    let place = seen.place(from.symbols);
+    let line = place.as_ref().and_then(|place| place.line.as_ref());
+    let source = line.and_then(|line| sources.around(line));
+    // Behind an `int` the instruction that is meant is the one before.
+    json!({
+        "type": "code",
+        "name": place.as_ref().map(ToString::to_string),
+        "at": format!("{:08x}", seen.eip),
+        "code": instructions(seen, from, place.as_ref()),
+        "source": source,
+    })
+}
+
+/// Address, bytes and text of each instruction.
+fn instructions(seen: &Seen, from: &CodeSource<'_>, place: Option<&Place>) -> Vec<[String; 3]> {
+    let start = match place {
+        Some(place) if place.offset <= NEAR && place.offset <= seen.eip => seen.eip - place.offset,
+        _ => seen.eip.saturating_sub(RUN_UP),
+    };
+    let known = place.is_some_and(|place| place.offset <= NEAR);
+    let mut before = if known { decoded(seen, from, start, seen.eip) } else { None };
+    if before.is_none() {
+        // The first from which decoding falls into step.
+        let near = seen.eip.saturating_sub(RUN_UP)..seen.eip;
+        before = near.into_iter().find_map(|start| {
+            decoded(seen, from, start, seen.eip).filter(|all| all.len() >= BEFORE)
+        });
+    }
+    let mut before = before.unwrap_or_default();
+    let cut = before.len().saturating_sub(BEFORE);
+    before.drain(..cut);
+    let mut bytes = [0; BEHIND * 15];
+    let read = from.read(seen, seen.eip, &mut bytes);
+    let mut decoder =
+        Decoder::with_ip(32, &bytes[..read], u64::from(seen.eip), DecoderOptions::NONE);
+    let mut all = before;
+    for _ in 0..BEHIND {
+        if !decoder.can_decode() {
+            break;
+        }
+        let position = decoder.position();
+        let instruction = decoder.decode();
+        if instruction.is_invalid() {
+            break;
+        }
+        all.push((instruction, bytes[position..decoder.position()].to_vec()));
+        // What follows the end of a function is another's, and no part of this.
+        let next = symbols_of(from.symbols, instruction.next_ip() as u32);
+        if matches!(instruction.flow_control(), FlowControl::Return)
+            || place.is_some_and(|place| next.as_ref() != Some(&place.symbol))
+        {
+            break;
+        }
+    }
+    all.iter().map(|(instruction, bytes)| row(instruction, bytes, from.symbols)).collect()
+}
+
+/// The name of the symbol at an address.
+fn symbols_of(symbols: &Symbols, address: u32) -> Option<std::sync::Arc<str>> {
+    symbols.describe(address).map(|place| place.symbol)
+}
+
+/// The instructions from `start` on, if the last of them ends right at `end`.
+fn decoded(
+    seen: &Seen,
+    from: &CodeSource<'_>,
+    start: u32,
+    end: u32,
+) -> Option<Vec<(Instruction, Vec<u8>)>> {
+    let mut bytes = vec![0; (end - start) as usize];
+    if from.read(seen, start, &mut bytes) < bytes.len() {
+        return None;
+    }
+    let mut decoder = Decoder::with_ip(32, &bytes, u64::from(start), DecoderOptions::NONE);
+    let mut all = Vec::new();
+    while decoder.can_decode() {
+        let position = decoder.position();
+        let instruction = decoder.decode();
+        if instruction.is_invalid() {
+            return None;
+        }
+        all.push((instruction, bytes[position..decoder.position()].to_vec()));
+    }
+    Some(all)
+}
+
+fn row(instruction: &Instruction, bytes: &[u8], symbols: &Symbols) -> [String; 3] {
+    let mut formatter = IntelFormatter::new();
+    formatter.options_mut().set_space_after_operand_separator(true);
+    formatter.options_mut().set_uppercase_hex(false);
+    let mut text = String::new();
+    formatter.format(instruction, &mut text);
+    if instruction.near_branch_target() != 0
+        && let Some(place) = symbols.describe(instruction.near_branch_target() as u32)
+    {
+        text.push_str(&format!("   ; {}", place.short()));
+    }
+    let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    [format!("{:08x}", instruction.ip()), bytes.join(" "), text]
+}

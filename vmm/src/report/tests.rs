@@ -1,0 +1,169 @@
+//! Pages of traces that are made by hand. What a browser makes of a page is tested by `scripts/page-test`.
+
+use super::read;
+use crate::trace::TraceReader;
+use crate::trace::schema::{HeaderRecord, Record};
+use serde_json::{Value, json};
+
+/// Registers that nothing here looks at.
+const REGISTERS: [(&str, usize); 19] = [
+    ("eflags", 8),
+    ("ss", 4),
+    ("esp", 8),
+    ("ss0", 4),
+    ("eax", 8),
+    ("ecx", 8),
+    ("edx", 8),
+    ("ebx", 8),
+    ("ebp", 8),
+    ("esi", 8),
+    ("edi", 8),
+    ("ds", 4),
+    ("es", 4),
+    ("fs", 4),
+    ("gs", 4),
+    ("tr", 4),
+    ("cr2", 8),
+    ("cr3", 8),
+    ("cr0", 8),
+];
+
+fn header(kernel: &str) -> String {
+    let header = HeaderRecord { kernel: kernel.into(), ..HeaderRecord::new() };
+    String::from_utf8(Record::Header(header).to_line()).unwrap().trim_end().to_owned()
+}
+
+fn frame(address: u32) -> Value {
+    json!({
+        "address": format!("{address:08x}"), "ss": "00000023", "esp": "00105000",
+        "eflags": "00000202", "cs": "0000001b", "eip": "00100250",
+    })
+}
+
+fn entry(sequence: u64, address: u32, findings: Value) -> String {
+    let mut entry = json!({
+        "type": "entry", "sequence": sequence, "time": sequence * 10, "task": 1, "vector": "80",
+        "from_ring": 3, "to_ring": 0, "gate": "0010ee0000080216", "esp0": "00107000", "kind": "int",
+        "origin": "return", "frame": frame(address), "verdict": "ok", "findings": findings,
+    });
+    for (name, width) in REGISTERS {
+        entry[name] = "0".repeat(width).into();
+    }
+    entry.to_string()
+}
+
+fn leave(after: u64, address: u32) -> String {
+    json!({
+        "type": "return", "after": after, "time": 0, "task": 1, "from_ring": 0, "to_ring": 3,
+        "at": "00100260", "frame": frame(address), "verdict": "ok",
+    })
+    .to_string()
+}
+
+fn page(lines: &[&str]) -> String {
+    let text = lines.join("\n") + "\n";
+    let mut out = Vec::new();
+    read(TraceReader::new(text.as_bytes()).unwrap()).unwrap().write(&mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+fn data(page: &str) -> Value {
+    let (_, behind) = page.split_once(r#"id="data">"#).unwrap();
+    serde_json::from_str(behind.split_once("</script>").unwrap().0).unwrap()
+}
+
+#[test]
+fn a_return_is_paired_with_the_entry_whose_frame_it_pops() {
+    let none = || json!([]);
+    let (outer, inner) = (entry(1, 0x10_6fec, none()), entry(2, 0x10_6f00, none()));
+    let (back, last) = (leave(2, 0x10_6f00), leave(2, 0x10_6fec));
+    let data = data(&page(&[&header("k"), &outer, &inner, &back, &last]));
+    assert_eq!(data["rows"], json!({ "stops": 4, "entries": 2, "returns": 2 }));
+    // Stops from 1: the inner entry is the second, and the outer the first.
+    assert_eq!(data["returns"]["pops"]["v"], super::columns::base64(&[4, 1]));
+}
+
+#[test]
+fn one_cause_is_one_finding_and_keeps_its_stops() {
+    let found = |sequence: u64| {
+        let finding = json!({
+            "rule": "suspended_stack", "subject": "kernel", "place": format!("#{sequence}"),
+            "at": "00100216", "expected": "ESP 00107fec", "got": "that",
+            "sentence": format!("entered on the stack of suspended task {sequence}"),
+            "names": { "00107fec": "stack+20" },
+        });
+        entry(sequence, 0x10_6fec, json!([finding]))
+    };
+    let data = data(&page(&[&header("k"), &found(1), &found(2), &found(3)]));
+    let causes = data["causes"]["list"].as_array().unwrap();
+    assert_eq!(causes.len(), 1);
+    assert_eq!(causes[0]["count"], 3);
+    assert_eq!(causes[0]["stops"], json!([0, 1, 2]));
+    assert_eq!(causes[0]["place"], "#1");
+    assert_eq!(causes[0]["expected"], "ESP 00107fec (stack+20)");
+}
+
+#[test]
+fn nothing_of_a_trace_closes_its_element_or_opens_another() {
+    let taken = "</script><script>alert(1)</script><!--";
+    let header = header(taken);
+    let console = json!({ "type": "console", "text": taken }).to_string();
+    let code = json!({ "type": "code", "name": taken, "code": [["0", "cc", taken]] }).to_string();
+    let page = page(&[&header, &console, &code]);
+    assert_eq!(page.matches("<script").count(), 2, "the data, and the page's own");
+    assert_eq!(page.matches("</script").count(), 2);
+    assert!(!page.contains("<!--"));
+    assert_eq!(data(&page)["console"][0][1], taken);
+}
+
+#[test]
+fn the_policy_names_what_the_page_runs_and_nothing_else() {
+    let page = page(&[&header("k")]);
+    let (_, policy) = page.split_once("Content-Security-Policy\" content=\"").unwrap();
+    let policy = policy.split('"').next().unwrap();
+    assert!(policy.starts_with("default-src 'none'; script-src 'sha256-"), "{policy}");
+    assert!(!policy.contains("unsafe") && !policy.contains("http"), "{policy}");
+    assert!(!page.contains("{{"), "a mark was left");
+}
+
+#[test]
+fn a_trace_that_was_cut_off_is_shown_as_far_as_it_goes() {
+    let text =
+        format!("{}\n{}\n{{\"type\":\"entry\",\"se", header("k"), entry(1, 0x10_6fec, json!([])));
+    let mut out = Vec::new();
+    read(TraceReader::new(text.as_bytes()).unwrap()).unwrap().write(&mut out).unwrap();
+    let data = data(&String::from_utf8(out).unwrap());
+    assert_eq!((&data["rows"]["entries"], &data["cut"]), (&json!(1), &json!(true)));
+}
+
+#[test]
+fn an_entry_has_the_name_that_held_when_it_came() {
+    let name = |symbol: &str| {
+        let place = json!({
+            "type": "place", "address": "00100250", "use": "interrupted", "task": 1,
+            "symbol": symbol, "offset": 3,
+        });
+        place.to_string()
+    };
+    let one = |sequence| entry(sequence, 0x10_6fec, json!([]));
+    let data = data(&page(&[
+        &header("k"),
+        &one(1),
+        &name("first"),
+        &one(2),
+        &name("second"),
+        &one(3),
+        &name(""),
+        &one(4),
+    ]));
+    assert_eq!(data["places"][0]["name"], "first+3");
+    assert_eq!(data["places"][1]["name"], "second+3");
+    assert_eq!(data["entries"]["place"]["v"], super::columns::base64(&[0, 2, 2, 3]));
+}
+
+#[test]
+fn a_line_that_cannot_be_read_is_told() {
+    let text = format!("{}\n[1]\n{}\n", header("k"), entry(1, 0, json!([])));
+    let error = read(TraceReader::new(text.as_bytes()).unwrap()).unwrap_err().to_string();
+    assert!(error.contains("line 2"), "{error}");
+}
