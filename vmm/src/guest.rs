@@ -28,7 +28,8 @@ use crate::host::Backend;
 use crate::machine::{Machine, MachineError};
 use crate::probe::Choice;
 use crate::run::{
-    Checkpoint as RunCheckpoint, ClockChoice, Counters, End, Ending, Options, Run, entry_state,
+    Checkpoint as RunCheckpoint, ClockChoice, Counters, End, Ending, Event, Options, Run,
+    entry_state,
 };
 use crate::symbols::Symbols;
 use crate::timeline::{Mark, Timeline};

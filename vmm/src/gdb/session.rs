@@ -107,15 +107,13 @@ impl<W: Write> Company for Along<'_, W> {
 }
 
 impl<'a, W: Write> Session<'a, W> {
-    pub(super) fn new(
-        run: &'a mut Run,
-        report: &'a mut Report<W>,
-        symbols: &'a Symbols,
-    ) -> Result<Self, MachineError> {
-        let timeline =
-            Timeline::new(run, &Along { report, line: None, entry: None }, super::MEMORY)?;
+    pub(super) fn new(run: &'a mut Run, beside: Beside<'a, W>) -> Result<Self, MachineError> {
+        let Beside { judge, report, symbols } = beside;
+        let along = Along { judge: &mut *judge, report: &mut *report, line: None, entry: None };
+        let timeline = Timeline::new(run, &along, super::MEMORY)?;
         Ok(Session {
             run,
+            judge,
             report,
             timeline,
             symbols,
