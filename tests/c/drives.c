@@ -5,12 +5,6 @@ enum { FIRST = 0x1f0, SECOND = 0x170, CONTROL = 0x206 };
 enum { COUNT = 2, LOW, MIDDLE, HIGH, DEVICE, COMMAND };
 enum { BUSY = 0x80, READY = 0x40, DATA = 0x08, FAILED = 0x01 };
 
-static inline uint8_t in(uint16_t port)
-{
-    uint8_t value;
-    __asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
-    return value;
-}
 static void words_in(uint16_t port, void *at, uint32_t count)
 {
     __asm__ volatile("cld\n rep insw" : "+D"(at), "+c"(count) : "d"(port) : "memory");
@@ -32,7 +26,7 @@ static uint8_t settle(uint16_t base)
     while (status & BUSY);
     return status;
 }
-static void ask(uint16_t base, uint8_t device, uint32_t sector, uint8_t count, uint8_t command)
+static void issue(uint16_t base, uint8_t device, uint32_t sector, uint8_t count, uint8_t command)
 {
     out(base + DEVICE, device | (sector >> 24 & 0xf));
     out(base + COUNT, count);
@@ -65,16 +59,16 @@ void main(void)
     begin(END(kernel_stack));
     tick();
     out(0x21, 0xfb), out(0xa1, 0xbf);
-    ask(FIRST, 0xe0, 3, 2, 0x20);
+    issue(FIRST, 0xe0, 3, 2, 0x20);
     wait(1), words_in(FIRST, buffer + 512, 256);
     wait(2), words_in(FIRST, buffer, 256);
     print(buffer + 512, 20);
-    ask(FIRST, 0xf0, 1, 1, 0x30);
+    issue(FIRST, 0xf0, 1, 1, 0x30);
     while ((in(FIRST + CONTROL) & (BUSY | DATA)) != DATA)
         ;
     words_out(FIRST, buffer + 512, 256);
     wait(3);
-    ask(FIRST, 0xf0, 1, 1, 0x20);
+    issue(FIRST, 0xf0, 1, 1, 0x20);
     wait(4), words_in(FIRST, buffer, 256);
     print(buffer, 20);
     end();
@@ -86,16 +80,16 @@ void main(void)
 void main(void)
 {
     out(FIRST + CONTROL, 2);
-    ask(FIRST, 0xe0, 0, 0, 0xec);
+    issue(FIRST, 0xe0, 0, 0, 0xec);
     settle(FIRST);
     words_in(FIRST, buffer, 256);
     out(0xe9, '0' + *(uint32_t *)(buffer + 120));
-    ask(FIRST, 0xe0, 0, 1, 0x30);
+    issue(FIRST, 0xe0, 0, 1, 0x30);
     out(0xe9, settle(FIRST) & FAILED ? 'p' : 'w');
     if (in(FIRST + COMMAND) & DATA)
         words_out(FIRST, "it was written", 7), words_out(FIRST, buffer, 249);
     settle(FIRST);
-    ask(FIRST, 0xe0, 100, 1, 0x20);
+    issue(FIRST, 0xe0, 100, 1, 0x20);
     out(0xe9, settle(FIRST) & FAILED ? 'e' : '?');
     out(0xe9, in(SECOND + COMMAND) == 0xff ? '-' : '+');
     end();
@@ -108,7 +102,7 @@ void main(void)
 {
     static const uint8_t read[12] = {0x28, 0, 0, 0, 0, 16, 0, 0, 1};
     out(SECOND + CONTROL, 0), out(SECOND + DEVICE, 0xa0);
-    ask(SECOND, 0xa0, 2048 << 8, 0, 0xa0);
+    issue(SECOND, 0xa0, 2048 << 8, 0, 0xa0);
     settle(SECOND);
     words_out(SECOND, read, 6);
     settle(SECOND);

@@ -30,7 +30,7 @@ pub use site::Site;
 
 use crate::machine::{Exit, LinearMemory, Machine, MachineError, Paging};
 use breakpoint::Breakpoints;
-use ia32::State;
+use ia32::{Eflags, State};
 use patch::{Fate, Patches, WrittenOver};
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -403,14 +403,16 @@ impl Probes {
     }
 
     /// The site at which the guest stopped by the HLT before its EIP, which no probe was set for, if it has
-    /// copied one there with its code.
+    /// copied one there with its code. Where interrupts are open a kernel waits by a HLT of its own; where they
+    /// are closed, one that is not recognised ends it.
     ///
     /// # Errors
     /// [`MachineError`] if a probe cannot be set.
     #[cold]
     pub fn adopt(&mut self, machine: &mut Machine) -> Result<Option<u32>, MachineError> {
         let address = machine.vcpu.instruction_address().wrapping_sub(1);
-        if self.choice == Choice::None || !self.patches.adopt(machine, address) {
+        let waits = machine.vcpu.eflags().contains(Eflags::IF);
+        if waits || self.choice == Choice::None || !self.patches.adopt(machine, address) {
             return Ok(None);
         }
         self.code.forget(address);

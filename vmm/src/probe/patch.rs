@@ -19,8 +19,10 @@
 use super::displaced::execute;
 use super::step::step_over;
 use super::{Means, Passed, Site};
+use crate::instruction::opcode;
 use crate::machine::{Exit, LinearMemory, Machine, MachineError};
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::ops::Range;
 
 /// `xchg ax, ax`: what a kernel leaves where a probe may go.
 pub(super) const NO_OP: [u8; 2] = [0x66, 0x90];
@@ -32,6 +34,7 @@ const PORT: u8 = 0xe5;
 /// `out PORT, al`.
 const OUT: [u8; 2] = [0xe6, PORT];
 const HLT: u8 = 0xf4;
+const IRET: u8 = 0xcf;
 
 /// Bytes of code that are remembered of where a patch was made: so many before it, and from it on.
 const BEFORE: usize = 8;
@@ -73,11 +76,14 @@ impl Patch {
         }
     }
 
-    /// `now`, around a byte that is this patch's, is a copy of the code that it was made in.
+    /// `now`, around a byte that is this patch's, is a copy of the code that it was made in: the same leads to
+    /// it, at a handler's end, or the same follows it, at its start.
     fn is_copied(&self, now: &Code) -> bool {
-        let after = BEFORE + 1..BEFORE + 1 + SAME;
-        is_same(&self.code[..BEFORE], &now[..BEFORE])
-            || is_same(&self.code[after.clone()], &now[after])
+        let same = |part: Range<usize>| is_same(&self.code[part.clone()], &now[part]);
+        match opcode(&self.code[BEFORE..]) {
+            Some(IRET) => same(0..BEFORE),
+            _ => same(BEFORE + 1..REMEMBERED),
+        }
     }
 }
 

@@ -12,11 +12,16 @@ use std::fmt::Write;
 /// How many kinds of findings the summary repeats.
 const REPEATED: usize = 8;
 
-/// The last line: `verdict: ok entries=N ring3=N same=N findings=0 authority=tcg`.
+/// The last line: `verdict: ok entries=N ring3=N same=N findings=0 authority=tcg`. Where entries are known to
+/// have been missed it says so too: `unseen=N`.
 pub fn verdict_line(end: &EndRecord, header: &HeaderRecord) -> String {
     let counts = &end.counts;
+    let unseen = match counts.unseen {
+        0 => String::new(),
+        count => format!(" unseen={count}"),
+    };
     format!(
-        "verdict: {} entries={} ring3={} same={} findings={} authority={}",
+        "verdict: {} entries={} ring3={} same={}{unseen} findings={} authority={}",
         end.verdict, counts.entries, counts.outer, counts.same, counts.findings, header.authority
     )
 }
