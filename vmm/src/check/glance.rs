@@ -99,6 +99,9 @@ pub(super) struct FreshStack {
     pub(super) below: [u8; BELOW],
     /// How many bytes from there on are all the same, up to a page.
     pub(super) unused_above: u32,
+    /// One of those words is an address of code: what returns leave on a stack, such as the one that the
+    /// kernel booted on.
+    pub(super) was_stack: bool,
     /// How many of the [`DENSE`] words right below are not zero.
     pub(super) filled_below: u32,
 }
@@ -334,11 +337,11 @@ fn fresh_stack(
     let count = linear.read_some(top, &mut page);
     let unused = page[..count].iter().take_while(|byte| **byte == page[0]).count() as u32;
     let mut words = [0; DENSE as usize * 4];
-    let filled = match linear.read(top.wrapping_sub(DENSE * 4), &mut words) {
-        Some(()) => words.as_chunks::<4>().0.iter().filter(|word| **word != [0; 4]).count() as u32,
-        None => 0,
-    };
-    Some(FreshStack { top, below, unused_above: unused, filled_below: filled })
+    let _ = linear.read(top.wrapping_sub(DENSE * 4), &mut words);
+    let words = words.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word));
+    let filled = words.clone().filter(|word| *word != 0).count() as u32;
+    let was_stack = words.into_iter().any(|word| history.objects().function_at(word).is_some());
+    Some(FreshStack { top, below, unused_above: unused, was_stack, filled_below: filled })
 }
 
 /// The low end of the stack that ends at `top`, where it is a variable of its own.

@@ -64,7 +64,7 @@ fn victim(entry: &Entry, fresh: &FreshStack, objects: &Objects) -> Option<(Strin
             true,
         ));
     }
-    let dense = fresh.filled_below * 4 >= DENSE * 3;
+    let dense = fresh.filled_below * 4 >= DENSE * 3 && !fresh.was_stack;
     (dense && !uniform && length <= TABLE && object.end == fresh.top).then(|| {
         let why = format!(
             "{} ends there, and {} of the {DENSE} words below were in use before any entry",
