@@ -60,7 +60,7 @@ fn run(kernel: &[u8]) -> Output {
     let mut file = tempfile::NamedTempFile::new().expect("a file can be made");
     std::io::Write::write_all(&mut file, kernel).expect("and written");
     let path = file.path().to_str().expect("its name is text");
-    esp0(&["run", path, "-q", "--timeout", "10"])
+    esp0(&["run", path, "-q", "--timeout", "5"])
 }
 
 fn name(relative: &Relative) -> String {
