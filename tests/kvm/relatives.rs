@@ -28,7 +28,7 @@ const RELATIVES: [Relative; 27] = [
     fault("dying", "TASK_GATE", 1, &["the gate of vector 0x80 is a task gate (type 5)", "8e"]),
     fault("dying", "HALF_AN_ADDRESS", 4, &["gate 0x80 leads to 0000", "where there is no code", "(calls+0)"]),
     fault("dying", "NO_POINTER", 4, &["where there is no code", "a pointer to a function"]),
-    fault("dying", "PANIC_WITH_TICKS", 4, &["#GP(0098)", "nothing returned from", "a loop with interrupts open"]),
+    fault("dying", "PANIC_WITH_TICKS", 1, &["#GP(0098)", "nothing returned from", "a loop with interrupts open"]),
     fault("dying", "BREAKPOINT", 1, &["its gate has DPL 0, ring 3 may not use `int3`"]),
     fault("entering", "NO_RAM_BELOW_ESP0", 4, &["finds no stack of ring 0", "where there is no RAM", "rule way_back,"]),
     fault("entering", "STACK_NOT_MAPPED", 4, &["finds no stack of ring 0", "kernel_stack", "is not mapped"]),
