@@ -16,7 +16,7 @@
 
 use super::history::{ABOVE, History, LiveFrame};
 use super::way_back::{self, WayBack};
-use crate::entry::{Entry, Kind, Return};
+use crate::entry::{Entry, Kind, Ram, Return};
 use crate::host::processor;
 use crate::instruction::decode_32_into;
 use crate::machine::{LinearMemory, Memory};
@@ -204,15 +204,6 @@ impl Glance {
     }
 }
 
-/// The guest's memory as the model reads it.
-struct Physical<'a>(&'a Memory);
-
-impl ia32::Memory for Physical<'_> {
-    fn read_u8(&self, address: u64) -> u8 {
-        self.0.read_array::<1>(address).map_or(0xff, |[byte]| byte)
-    }
-}
-
 impl Refusal {
     /// Asks the model what it makes of the IRET that the processor stood in front of in `state`; `narrow`:
     /// it pops words of two bytes.
@@ -220,7 +211,7 @@ impl Refusal {
         let (size, length) =
             if narrow { (OperandSize::Bits16, 2) } else { (OperandSize::Bits32, 1) };
         let iret = ia32::Iret { size, length };
-        let outcome = attempt(state, &Physical(linear.memory), iret, &processor());
+        let outcome = attempt(state, &Ram(linear.memory), iret, &processor());
         Refusal::of(linear, state, size, &outcome)
     }
 

@@ -74,7 +74,7 @@ impl Again<'_> {
         match writer {
             Writer::Instruction { before, code, after_entry, old } => {
                 let at = before.instruction_address();
-                let instruction = instruction::text(code, before.eip);
+                let instruction = instruction::text(code, before);
                 format!(
                     "{address:08x} was written by `{instruction}` at {}, in ring {}, after #{after_entry}: \
                      {old:08x} before, {value:08x} after",

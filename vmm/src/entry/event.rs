@@ -26,6 +26,17 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All that there are.
+    pub const ALL: [Kind; 7] = [
+        Kind::Software,
+        Kind::Fault,
+        Kind::Trap,
+        Kind::Abort,
+        Kind::External,
+        Kind::Nmi,
+        Kind::Unexplained,
+    ];
+
     /// The word that traces use.
     pub const fn name(self) -> &'static str {
         match self {

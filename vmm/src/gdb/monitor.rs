@@ -5,13 +5,13 @@ use super::socket::Line;
 use super::tables;
 use super::target::{read_physical, words};
 use crate::host::processor;
+use crate::instruction;
 use crate::machine::{MachineError, Memory};
 use crate::run::operation_of;
 use crate::symbols::Symbols;
 use crate::timeline::{Company, Hit, Place, Sought};
 use crate::trace::{event_name, registers};
 use ia32::Vector;
-use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter};
 use std::fmt::Write as _;
 use std::io::Write;
 
@@ -251,15 +251,7 @@ fn who<W: Write>(
                     named(session.symbols, at)
                 )
             } else {
-                let bitness = if before.cs().big() { 32 } else { 16 };
-                let mut decoder = Decoder::with_ip(
-                    bitness,
-                    &code[..count],
-                    u64::from(before.eip),
-                    DecoderOptions::NONE,
-                );
-                let mut instruction = String::new();
-                IntelFormatter::new().format(&decoder.decode(), &mut instruction);
+                let instruction = instruction::text(&code[..count], &before);
                 let at = named(session.symbols, at);
                 format!("`{instruction}` at {at}, in ring {}", before.cpl())
             };

@@ -41,19 +41,8 @@ const SEGMENTS: [usize; 6] = [1, 2, 3, 0, 4, 5];
 
 /// The general registers, EIP and EFLAGS, in gdb's order.
 fn core(state: &State) -> [u32; 10] {
-    let general = &state.general;
-    [
-        general.eax,
-        general.ecx,
-        general.edx,
-        general.ebx,
-        general.esp,
-        general.ebp,
-        general.esi,
-        general.edi,
-        state.eip,
-        state.eflags.0,
-    ]
+    let [eax, ecx, edx, ebx, esp, ebp, esi, edi] = state.general.to_array();
+    [eax, ecx, edx, ebx, esp, ebp, esi, edi, state.eip, state.eflags.0]
 }
 
 /// The registers of esp0's own group, in the order of the description.

@@ -22,8 +22,11 @@ pub(crate) const LONGEST: usize = 15;
 /// The instruction that `code` begins with, the processor standing in front of it in `state`. It may be
 /// an invalid one.
 pub(crate) fn decode(code: &[u8], state: &State) -> Instruction {
-    let wide = state.cs().big() && !state.virtual_8086();
-    decode_as(if wide { 32 } else { 16 }, code, state.instruction_address())
+    decode_as(bitness(state), code, state.instruction_address())
+}
+
+fn bitness(state: &State) -> u32 {
+    if state.cs().big() && !state.virtual_8086() { 32 } else { 16 }
 }
 
 /// The instruction that `code` begins with, as 32-bit code at `address`.
@@ -45,11 +48,24 @@ fn decode_as(bitness: u32, code: &[u8], address: u32) -> Instruction {
     Decoder::with_ip(bitness, code, u64::from(address), DecoderOptions::NONE).decode()
 }
 
-/// The instruction that `code` begins with, as 32-bit code at `eip`, in Intel's notation.
-pub fn text(code: &[u8], eip: u32) -> String {
+/// The instruction that `code` begins with, the processor standing in front of it in `state`, in Intel's
+/// notation.
+pub fn text(code: &[u8], state: &State) -> String {
     let mut text = String::new();
-    IntelFormatter::new().format(&decode_32(code, eip), &mut text);
+    IntelFormatter::new().format(&decode_as(bitness(state), code, state.eip), &mut text);
     text
+}
+
+/// The instructions of `code`, which is 32-bit code at `eip`, each with its bytes, up to one that is invalid
+/// or cut off.
+pub(crate) fn sequence(code: &[u8], eip: u32) -> impl Iterator<Item = (Instruction, &[u8])> {
+    let mut decoder = Decoder::with_ip(32, code, u64::from(eip), DecoderOptions::NONE);
+    std::iter::from_fn(move || {
+        let start = decoder.position();
+        let instruction = decoder.decode();
+        let bytes = code.get(start..decoder.position())?;
+        (!instruction.is_invalid()).then_some((instruction, bytes))
+    })
 }
 
 /// The IRET that `code` begins with in the mode of `state`, whatever prefixes it has.

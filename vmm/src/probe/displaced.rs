@@ -61,8 +61,7 @@ pub(super) fn execute(state: &mut State, linear: &LinearMemory<'_>, code: &[u8])
 
 /// The register that an instruction encodes as `number`.
 fn register(general: &General, number: u8) -> u32 {
-    let General { eax, ecx, edx, ebx, esp, ebp, esi, edi } = *general;
-    [eax, ecx, edx, ebx, esp, ebp, esi, edi][usize::from(number & 7)]
+    general.to_array()[usize::from(number & 7)]
 }
 
 /// Pushes `words`, the first one highest; false, with nothing changed, if the stack does not take

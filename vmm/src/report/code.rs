@@ -6,11 +6,12 @@
 
 use super::source::Sources;
 use crate::entry::{CodeBytes, Entry, Kind};
+use crate::instruction::sequence;
 use crate::machine::{LinearMemory, Machine, Paging};
 use crate::probe::Probes;
 use crate::symbols::{Place, SeenCode, Symbols};
 use ia32::State;
-use iced_x86::{Decoder, DecoderOptions, FlowControl, Formatter, Instruction, IntelFormatter};
+use iced_x86::{FlowControl, Formatter, Instruction, IntelFormatter};
 use serde_json::{Value, json};
 
 /// Instructions before and from the place on.
@@ -141,19 +142,9 @@ fn instructions(seen: &Seen, from: &CodeSource<'_>, place: Option<&Place>) -> Ve
     before.drain(..cut);
     let mut bytes = [0; BEHIND * 15];
     let read = from.read(seen, seen.eip, &mut bytes);
-    let mut decoder =
-        Decoder::with_ip(32, &bytes[..read], u64::from(seen.eip), DecoderOptions::NONE);
     let mut all = before;
-    for _ in 0..BEHIND {
-        if !decoder.can_decode() {
-            break;
-        }
-        let position = decoder.position();
-        let instruction = decoder.decode();
-        if instruction.is_invalid() {
-            break;
-        }
-        all.push((instruction, bytes[position..decoder.position()].to_vec()));
+    for (instruction, bytes) in sequence(&bytes[..read], seen.eip).take(BEHIND) {
+        all.push((instruction, bytes.to_vec()));
         // What follows the end of a function is another's, and no part of this.
         let next = symbols_of(from.symbols, instruction.next_ip() as u32);
         if matches!(instruction.flow_control(), FlowControl::Return)
@@ -181,17 +172,10 @@ fn decoded(
     if from.read(seen, start, &mut bytes) < bytes.len() {
         return None;
     }
-    let mut decoder = Decoder::with_ip(32, &bytes, u64::from(start), DecoderOptions::NONE);
-    let mut all = Vec::new();
-    while decoder.can_decode() {
-        let position = decoder.position();
-        let instruction = decoder.decode();
-        if instruction.is_invalid() {
-            return None;
-        }
-        all.push((instruction, bytes[position..decoder.position()].to_vec()));
-    }
-    Some(all)
+    let all: Vec<(Instruction, Vec<u8>)> =
+        sequence(&bytes, start).map(|(instruction, bytes)| (instruction, bytes.to_vec())).collect();
+    let length: usize = all.iter().map(|(_, bytes)| bytes.len()).sum();
+    (length == bytes.len()).then_some(all)
 }
 
 fn row(instruction: &Instruction, bytes: &[u8], symbols: &Symbols) -> [String; 3] {

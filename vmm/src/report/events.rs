@@ -5,16 +5,6 @@ use crate::trace::event_name;
 use ia32::Vector;
 use serde_json::{Value, json};
 
-const KINDS: [Kind; 7] = [
-    Kind::Software,
-    Kind::Fault,
-    Kind::Trap,
-    Kind::Abort,
-    Kind::External,
-    Kind::Nmi,
-    Kind::Unexplained,
-];
-
 /// The exceptions' names (SDM vol. 3A, table 6-1).
 const EXCEPTIONS: [(u8, &str); 18] = [
     (0, "divide error"),
@@ -40,7 +30,7 @@ const EXCEPTIONS: [(u8, &str); 18] = [
 /// Its short name, what that means, its vector and kind.
 pub(super) fn describe(vector: u64, kind: &str) -> Value {
     let number = vector as u8;
-    let known = KINDS.into_iter().find(|known| known.name() == kind);
+    let known = Kind::ALL.into_iter().find(|known| known.name() == kind);
     let name = match known {
         Some(kind) => event_name(kind, Vector(number)),
         None => format!("{kind} {number:#04x}"),

@@ -19,16 +19,7 @@ pub(crate) fn switch_stores_the_old_task(
     let mut expected = old;
     expected[TssWords::EIP] = switch.next_eip;
     expected[TssWords::EFLAGS] = before.eflags.0;
-    expected[TssWords::EAX..TssWords::ES].copy_from_slice(&[
-        general.eax,
-        general.ecx,
-        general.edx,
-        general.ebx,
-        general.esp,
-        general.ebp,
-        general.esi,
-        general.edi,
-    ]);
+    expected[TssWords::EAX..TssWords::ES].copy_from_slice(&general.to_array());
     expected[TssWords::ES..TssWords::LDT].copy_from_slice(&[es, cs, ss, ds, fs, gs]);
     for (index, (expected, got)) in expected.into_iter().zip(switch.stored.0).enumerate() {
         let mask = match index {

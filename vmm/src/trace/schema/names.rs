@@ -6,23 +6,13 @@ pub(super) mod kind {
     use serde::{Deserialize, Deserializer, Serializer, de};
     use std::borrow::Cow;
 
-    const ALL: [Kind; 7] = [
-        Kind::Software,
-        Kind::Fault,
-        Kind::Trap,
-        Kind::Abort,
-        Kind::External,
-        Kind::Nmi,
-        Kind::Unexplained,
-    ];
-
     pub(crate) fn serialize<S: Serializer>(kind: &Kind, out: S) -> Result<S::Ok, S::Error> {
         out.serialize_str(kind.name())
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Kind, D::Error> {
         let name = Cow::<'_, str>::deserialize(from)?;
-        let found = ALL.into_iter().find(|kind| kind.name() == name);
+        let found = Kind::ALL.into_iter().find(|kind| kind.name() == name);
         found.ok_or_else(|| de::Error::unknown_variant(&name, &["int", "fault", "trap", "…"]))
     }
 }
