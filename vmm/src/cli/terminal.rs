@@ -1,5 +1,6 @@
 //! The user's terminal as the guest's serial line.
 
+use super::failure::tell;
 use esp0::machine::StopRequest;
 use std::io::{self, IsTerminal, Read};
 use vmm_sys_util::terminal::Terminal;
@@ -16,10 +17,16 @@ pub(super) struct RawTerminal {
 }
 
 impl RawTerminal {
-    /// Switches standard input over, if it is a terminal.
+    /// Switches standard input over, if it is a terminal, and says how to get away.
     pub(super) fn new() -> Self {
         let stdin = io::stdin();
-        RawTerminal { raw: stdin.is_terminal() && stdin.lock().set_raw_mode().is_ok() }
+        let raw = stdin.is_terminal() && stdin.lock().set_raw_mode().is_ok();
+        if raw {
+            tell(
+                "Ctrl-A x ends the run; all other keys are the guest's (Ctrl-A twice: one Ctrl-A)",
+            );
+        }
+        RawTerminal { raw }
     }
 }
 
