@@ -7,7 +7,7 @@ use super::columns::Column;
 use super::findings::Causes;
 use super::record::{self, Record, ReportError, hex};
 use crate::trace::schema::ExactRecord;
-use crate::trace::{TraceReader, account_of};
+use crate::trace::{TraceReader, account_of, vocabulary};
 use rustc_hash::FxHashMap;
 use serde_json::{Map, Value, json};
 use std::io::BufRead;
@@ -120,6 +120,7 @@ pub(super) struct Data {
     /// The trace has no end.
     cut: bool,
     run: Value,
+    claims: Value,
     names: Value,
     unread: FxHashMap<String, u64>,
     /// Words of frames that lie in pages that are not mapped, by stop.
@@ -400,6 +401,11 @@ impl Data {
         self.run = run;
     }
 
+    /// Adds what was seen of claims.
+    pub(super) fn claims(&mut self, claims: Value) {
+        self.claims = claims;
+    }
+
     /// What the verdict line says, or what can be said without it.
     pub(super) fn verdict(&self) -> String {
         match self.run["verdict_line"].as_str() {
@@ -462,6 +468,7 @@ impl Data {
             .collect();
         json!({
             "header": self.header,
+            "layout": vocabulary(),
             "rows": {
                 "stops": self.rows.stops, "entries": self.rows.entries, "returns": self.rows.returns
             },
@@ -485,6 +492,7 @@ impl Data {
             "end": self.end_of_run(),
             "cut": self.cut,
             "run": self.run,
+            "claims": self.claims,
             "names": self.names,
             "verdict": self.verdict(),
             "unread": self.unread,
