@@ -3,12 +3,14 @@
 use super::arguments::Color;
 use super::failure::{Failure, no_machine, with_output};
 use super::output::Output;
+use super::progress::waiting;
 use super::{OK, colour};
 use esp0::doctor::{self, Problem};
 use std::io::Write;
 
 pub(super) fn doctor(color: Color) -> Result<u8, Failure> {
-    let report = doctor::examine().map_err(|problem| match problem {
+    let examined = waiting("looking at what this KVM does", doctor::examine);
+    let report = examined.map_err(|problem| match problem {
         Problem::NoMachine { error, .. } => no_machine(error),
         other => Failure::NoKvm(other.to_string()),
     })?;

@@ -16,6 +16,7 @@ mod machine;
 mod output;
 mod page;
 mod pages;
+mod progress;
 mod qemu;
 mod run;
 mod standard;
