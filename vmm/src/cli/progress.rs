@@ -4,7 +4,7 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fs::File;
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal, Read, Seek, SeekFrom};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -22,8 +22,8 @@ pub(super) struct Progress {
 
 impl Progress {
     /// For a file whose reading is called `what`.
-    pub(super) fn of(file: File, what: &'static str) -> Self {
-        let length = file.metadata().ok().filter(|file| file.is_file()).map(|file| file.len());
+    pub(super) fn of(mut file: File, what: &'static str) -> Self {
+        let length = length(&mut file);
         let seen = io::stderr().is_terminal();
         let due = length.filter(|_| seen).map(|_| Instant::now() + PATIENCE);
         let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::hidden());
@@ -56,6 +56,14 @@ impl Drop for Progress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
+}
+
+/// How long a file is, if it is one that ends. It is asked by seeking, which the sandbox leaves; a pipe refuses.
+fn length(file: &mut File) -> Option<u64> {
+    let here = file.stream_position().ok()?;
+    let end = file.seek(SeekFrom::End(0)).ok()?;
+    file.seek(SeekFrom::Start(here)).ok()?;
+    (end > 0).then_some(end)
 }
 
 /// Does something of which nobody knows how long it takes.

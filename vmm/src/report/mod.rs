@@ -19,6 +19,7 @@ mod data;
 mod events;
 mod findings;
 mod html;
+mod naming;
 mod record;
 mod recorder;
 mod source;

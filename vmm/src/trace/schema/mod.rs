@@ -28,6 +28,7 @@ mod place;
 #[cfg(test)]
 pub(super) mod samples;
 mod stack;
+mod state;
 mod switch;
 
 pub use detail::{CodeRecord, DetailRecord, PageRecord, SourceRecord, StackDetail, Words};
