@@ -33,7 +33,7 @@ function causeCard(cause, index) {
       sourceOf(one, cause),
       el('p', { class: 'links' },
         one && el('a', { href: `#e${number[one.stop]}`, onclick: (event) => { event.preventDefault(); openEntry(row, { scroll: true, from: 'finding' }); byId('entry').focus({ preventScroll: true }); } }, `Open entry #${grouped(one.number)}`),
-        times && ` ${times}`, ` Rule ${cause.rule}, about the ${cause.subject}.`)),
+        times && ` · ${times}`, ` · Rule ${cause.rule}, about the ${cause.subject}.`)),
     one && el('figure', { class: 'cause-picture' }));
   if (one) {
     const figure = card.querySelector('figure');

@@ -134,13 +134,16 @@ function frameDrawing(one, width, options = {}) {
   const before = options.before ?? new Map();
   const wrong = options.wrong ?? (() => false);
   const narrow = width < 520;
-  const x = (narrow ? 72 : 88) + ADDRESS;
+  const x = (narrow ? 62 : 88) + ADDRESS;
   const longest = Math.max(0, ...[...before.values()].map((text) => text.length));
-  const column = before.size > 0 ? (narrow ? 0 : Math.min(196, 20 + longest * 6.7)) : 0;
+  const column = before.size > 0 && width >= 440 ? Math.min(196, 20 + longest * 6.7) : 0;
   const box = Math.max(140, Math.min(narrow ? width - x - 2 : 340, width - x - column - 2));
   const top = ROW / 2 + 4;
   const height = top + words.length * ROW + ROW;
-  words.forEach((word) => { word.wrong = wrong(word); });
+  words.forEach((word) => {
+    word.wrong = wrong(word);
+    if (column === 0 && before.has(word.address)) word.note = before.get(word.address).replace(/ of #\d+$/, '');
+  });
   const end = words[0].address + one.wordSize >>> 0;
   const parts = [
     label(x - 6, top - 4, hex(end), 'mono muted', 'end'),
@@ -151,11 +154,8 @@ function frameDrawing(one, width, options = {}) {
   ];
   words.forEach((word, index) => {
     const old = before.get(word.address);
-    if (!old) return;
-    if (column > 0) parts.push(fitted(x + box + 10, top + index * ROW + 16, old, column - 12, 'bad small'));
-    else word.note = old;
+    if (old && column > 0) parts.push(fitted(x + box + 10, top + index * ROW + 16, old, column - 12, 'bad small'));
   });
-  if (column === 0 && before.size > 0) parts[3] = wordBox(x, top, box, words);
   return picture(Math.min(width, x + box + column + 2), height, `The frame of entry ${one.number} on its kernel stack: ${
     words.map((word) => `${word.name} ${hex(word.value ?? 0)}`).join(', ')}`, parts);
 }
