@@ -76,13 +76,14 @@ impl Run {
             // HLT left EIP after itself; the site is where it stands.
             state.eip = state.eip.wrapping_sub(1);
         }
-        if let Some(departure) = &self.departure
-            && departure.stands_still(&state)
+        if state.interrupt_shadow != 0
+            && let Some(departure) = &self.departure
             && departure.before.interruptible()
         {
-            // The shadow that was to hold until this instruction had been executed is none of the guest's.
+            // The shadow that was to hold until this instruction had been executed is none of the guest's,
+            // whether it still waits or has entered a handler, to which some processors take the shadow along.
             self.machine.vcpu.release_interrupts();
-            state.interrupt_shadow = departure.before.interrupt_shadow;
+            state.interrupt_shadow = 0;
         }
         self.last_state = state;
         self.at_probe(AtProbe { address, state, next: Untold::Entry })
