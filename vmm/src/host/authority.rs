@@ -173,14 +173,15 @@ fn counters(facts: &Facts, doubts: &mut Vec<String>) {
 }
 
 /// Firmware loads microcode, and its revision can be read. AMD's names the processor from family 17h on: extended
-/// family, extended model, model and stepping (Linux, arch/x86/kernel/cpu/microcode/amd.c, `zen_patch_rev`).
+/// family, extended model, model and stepping (Linux, arch/x86/kernel/cpu/microcode/amd.c, `zen_patch_rev`). Family 18h
+/// is Hygon's, who number theirs in their own way.
 fn microcode(facts: &Facts, doubts: &mut Vec<String>) {
     let Some(revision) = facts.microcode else {
         doubts.push("the processor tells no revision of its microcode".into());
         return;
     };
     match facts.maker {
-        Maker::Amd if facts.family >= 0x17 => {
+        Maker::Amd if facts.family >= 0x17 && facts.family != 0x18 => {
             let family = 0xf + (revision >> 24);
             let model = (revision >> 16 & 0xf0) | (revision >> 12 & 0xf);
             let stepping = revision >> 8 & 0xf;
@@ -287,6 +288,8 @@ mod tests {
     fn microcode_of_another_zen_is_none_of_this() {
         let next = Facts { stepping: 3, ..samples::zen() };
         unconfirmed(&next, &["another processor"]);
+        let hygon = Facts { family: 0x18, microcode: Some(0x8090_1047), ..samples::zen() };
+        assert_eq!(judge(&hygon).0, Authority::Silicon);
     }
 
     #[test]
