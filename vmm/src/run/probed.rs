@@ -4,12 +4,13 @@ use super::departure::{Cause, Departure};
 use super::operation::expected;
 use super::{Event, Follow, Outward, Pace, Phase, Run, Step, Turn};
 use crate::entry::{
-    Entry, Expected, PendingSwitch, Scene, TaskSwitch, capture_entry, capture_return,
+    Entry, Expected, PendingSwitch, Scene, Sysenter, TaskSwitch, capture_entry, capture_return,
     capture_switch, event_arrived,
 };
+use crate::instruction::{LONGEST, is_sysenter, uses_its_stack};
 use crate::machine::{Exit, LinearMemory};
 use crate::probe::{Missed, NO_OP_LENGTH, Passed};
-use ia32::State;
+use ia32::{Eflags, State};
 
 /// The vCPU stands at a probe.
 #[derive(Clone, Debug)]
@@ -140,6 +141,9 @@ impl Run {
         let Some(site) = self.probes.site_at(stop.address).filter(|site| !site.resumes) else {
             return Ok(None);
         };
+        if site.sysenter && self.entered_by_sysenter(departure.as_ref(), &stop.state) {
+            return Ok(Some(self.sysenter_at(departure, stop)));
+        }
         if site.vectors.is_empty() {
             return Ok(None);
         }
@@ -176,6 +180,43 @@ impl Run {
         self.sequence += 1;
         self.outward = Outward::default();
         Ok(Some(Event::Entry(entry)))
+    }
+
+    /// The guest has come to the target of SYSENTER by one, and not by a jump of the kernel's.
+    #[cold]
+    fn entered_by_sysenter(&self, departure: Option<&Departure>, state: &State) -> bool {
+        match departure {
+            Some(Departure { cause: Cause::Interrupt(_), .. }) => false,
+            Some(departure) => {
+                let mut code = [0; 15];
+                let (linear, at) = (self.machine.linear(), departure.before.instruction_address());
+                let count = self.probes.read_code(&linear, at, &mut code);
+                is_sysenter(&code[..count])
+            }
+            None => {
+                self.outward.ring.is_some_and(|ring| ring != 0)
+                    || state.general.esp == self.sysenter.esp && !state.eflags.contains(Eflags::IF)
+            }
+        }
+    }
+
+    /// The entry by SYSENTER that a stop shows.
+    #[cold]
+    fn sysenter_at(&mut self, departure: Option<Departure>, stop: &AtProbe) -> Event {
+        let state = stop.state;
+        let linear = LinearMemory { memory: &self.machine.memory, paging: (&state).into() };
+        let mut code = [0; 2 * LONGEST];
+        let count = self.probes.read_code(&linear, state.instruction_address(), &mut code);
+        self.outward = Outward::default();
+        Event::Sysenter(Box::new(Sysenter {
+            after_sequence: self.sequence,
+            time: self.clock.instructions(),
+            before: departure.map(|departure| departure.before),
+            after: state,
+            registers: self.sysenter,
+            uses_stack: uses_its_stack(&code[..count], state.eip),
+            physical: linear.paging.translate(linear.memory, state.general.esp.wrapping_sub(1)),
+        }))
     }
 
     /// What the model says that `entry` must be, which `cause` led to.
