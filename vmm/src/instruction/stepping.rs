@@ -23,8 +23,8 @@ pub(crate) enum Stepping {
     /// MOV SS, POP SS: a step takes the next instruction along. Where that raises an event, the state
     /// before it is not known.
     TakesNextAlong,
-    /// SYSENTER, SYSCALL: it enters the kernel through no gate, so there is no probe at its target, and
-    /// the next stop has nothing to do with it. It runs without stepping.
+    /// SYSENTER, SYSCALL: it enters the kernel through no gate. Where there is no probe at its target, the next
+    /// stop has nothing to do with it. It runs without stepping.
     EntersWithoutGate,
     /// It enters a handler, leaves the VM, or waits: it must run without stepping.
     Never,

@@ -36,12 +36,15 @@ pub use vcpu::{Exit, Snapshot, Vcpu, VcpuImage};
 use crate::host;
 use ia32::Processor;
 use kvm_bindings::{
-    KVM_CAP_EXIT_ON_EMULATION_FAILURE, KVM_CAP_X86_USER_SPACE_MSR, KVM_MSR_EXIT_REASON_UNKNOWN,
-    kvm_enable_cap,
+    KVM_CAP_EXIT_ON_EMULATION_FAILURE, KVM_CAP_X86_USER_SPACE_MSR, KVM_MSR_EXIT_REASON_FILTER,
+    KVM_MSR_EXIT_REASON_UNKNOWN, kvm_enable_cap,
 };
-use kvm_ioctls::{Cap, Kvm, VmFd};
+use kvm_ioctls::{Cap, Kvm, MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags, VmFd};
 use std::sync::OnceLock;
 use thiserror::Error;
+
+/// IA32_SYSENTER_CS; IA32_SYSENTER_ESP and IA32_SYSENTER_EIP follow (SDM vol. 4, "IA-32 architectural MSRs").
+const IA32_SYSENTER_CS: u32 = 0x174;
 
 /// An ioctl failed, or KVM lacks something esp0 cannot do without.
 #[derive(Debug, Error)]
@@ -271,15 +274,25 @@ impl Machine {
     }
 
     /// From now on RDMSR and WRMSR of a register that KVM does not know are exits
-    /// ([`Exit::MsrRead`], [`Exit::MsrWrite`]) and no #GP. A KVM that cannot do that raises #GP.
-    pub fn exit_on_unknown_msr(&self) {
+    /// ([`Exit::MsrRead`], [`Exit::MsrWrite`]) and no #GP, and so is WRMSR of those that SYSENTER loads: whoever
+    /// serves that exit writes them ([`Vcpu::write_msr`]). With a KVM that cannot do that, all is as it always was.
+    pub fn exit_on_msr(&self) {
+        let reasons = KVM_MSR_EXIT_REASON_UNKNOWN | KVM_MSR_EXIT_REASON_FILTER;
         let capability = kvm_enable_cap {
             cap: KVM_CAP_X86_USER_SPACE_MSR,
-            args: [KVM_MSR_EXIT_REASON_UNKNOWN.into(), 0, 0, 0],
+            args: [reasons.into(), 0, 0, 0],
             ..kvm_enable_cap::default()
         };
-        // From Linux 5.10 on; before, the guest sees what it always saw.
-        let _ = self.vm.enable_cap(&capability);
+        // Both from Linux 5.10 on.
+        if self.vm.enable_cap(&capability).is_ok() {
+            let denied = MsrFilterRange {
+                flags: MsrFilterRangeFlags::WRITE,
+                base: IA32_SYSENTER_CS,
+                msr_count: 3,
+                bitmap: &[0],
+            };
+            let _ = self.vm.set_msr_filter(MsrFilterDefaultAction::ALLOW, &[denied]);
+        }
     }
 
     /// The VM's file, for ioctls that no wrapper has.

@@ -77,6 +77,13 @@ impl Run {
             return Ok(None);
         }
         let mut class = classify(&code[..count]);
+        let own_step = state.eflags.contains(Eflags::TF);
+        if class == Stepping::EntersWithoutGate
+            && !own_step
+            && self.probes.stops_sysenter(&code[..count])
+        {
+            class = Stepping::Never;
+        }
         // Where each instruction is told, those that can be stepped are.
         let steps_on = self.follows(&state);
         if steps_on && class == Stepping::MaySwitchTasks && !self.switches_tasks(at, &state) {
@@ -89,7 +96,7 @@ impl Run {
             self.departure = None;
             return self.exited(exit);
         }
-        let steps_itself = state.eflags.contains(Eflags::TF)
+        let steps_itself = own_step
             || (class == Stepping::LoadsFlags
                 && loads_trap_flag(&state, &self.machine.linear(), &code[..count]));
         if state.eflags.contains(Eflags::RF)

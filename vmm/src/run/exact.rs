@@ -14,7 +14,8 @@
 //! Without stepping, from a known boundary:
 //! - INT n, INT3, INTO and ICEBP, which are the event themselves, and injected interrupts;
 //! - IN, OUT and HLT, which leave the VM by themselves, and what stands under a probe;
-//! - SYSENTER and SYSCALL, whose target has no probe, an event behind MOV SS, which a step takes along,
+//! - SYSENTER, at whose target there is a probe;
+//! - SYSCALL, whose target has none, an event behind MOV SS, which a step takes along,
 //!   and a far jump to a TSS, which loads an EFLAGS without TF; what is stopped at next is not seen
 //!   from its boundary on;
 //! - all before the first LIDT: there is no gate yet.
@@ -147,10 +148,14 @@ impl Run {
         if self.switching.is_some() && is_far_jump(code) {
             return self.switch_natively();
         }
-        if class == Stepping::EntersWithoutGate {
+        let seen = !own_step && self.probes.stops_sysenter(code);
+        if class == Stepping::EntersWithoutGate && !seen {
             return self.run_unseen();
         }
-        let native = class == Stepping::Never && !does_nothing(&state, code);
+        let native = match class {
+            Stepping::Never => !does_nothing(&state, code),
+            class => class == Stepping::EntersWithoutGate,
+        };
         if native {
             return self.run_natively(state, code);
         }

@@ -12,7 +12,9 @@
 //! ```
 
 use super::line::numbered;
-use super::schema::{EntryRecord, FindingRecord, FrameRecord, Record, ReturnRecord};
+use super::schema::{
+    EntryRecord, FindingRecord, FrameRecord, Record, ReturnRecord, SysenterRecord,
+};
 use super::{KnownPlaces, ReadError, TraceReader, event_name, show::frame_names};
 use crate::entry::Kind;
 use ia32::Word;
@@ -209,6 +211,11 @@ fn is_same(one: &Record, other: &Record, aspects: Aspects) -> bool {
             let values = one.frame == other.frame && one.task == other.task;
             structure && (!aspects.values || values)
         }
+        (Record::Sysenter(one), Record::Sysenter(other)) => {
+            let structure = one.verdict == other.verdict && said(&one.findings, &other.findings);
+            let values = |one: &SysenterRecord| (one.cs, one.eip, one.ss, one.esp, one.eflags);
+            structure && (!aspects.values || values(one) == values(other))
+        }
         (Record::Switch(one), Record::Switch(other)) => {
             let structure = (one.from_ring, one.to_ring, one.verdict)
                 == (other.from_ring, other.to_ring, other.verdict)
@@ -292,6 +299,15 @@ fn rows(event: &Event) -> Vec<Row> {
             rows
         }
         Record::Return(returning) => return_rows(returning),
+        Record::Sysenter(entry) => vec![
+            ("event", "SYSENTER".into(), Structure),
+            ("verdict", verdict(&entry.findings), Structure),
+            ("after", format!("#{}", entry.after), Value),
+            ("task", numbered(entry.task), Value),
+            ("CS:EIP", format!("{:04x}:{:08x}", entry.cs, entry.eip), Value),
+            ("SS:ESP", format!("{:04x}:{:08x}", entry.ss, entry.esp), Value),
+            ("EFLAGS", format!("{:08x}", entry.eflags), Value),
+        ],
         Record::Switch(switch) => vec![
             ("event", "a task switch by a far jump".into(), Structure),
             ("rings", format!("{} → {}", switch.from_ring, switch.to_ring), Structure),

@@ -9,14 +9,14 @@ use super::names::{Names, interrupted};
 use super::places::Places;
 use super::schema::{
     EndRecord, EntryRecord, HeaderRecord, Record, ReturnRecord, ReturnedRecord, StackRecord,
-    SwitchRecord,
+    SwitchRecord, SysenterRecord,
 };
 use super::summary::{ending_in_words, summary, verdict_line};
 use super::terminal::Terminal;
 use super::{Colour, FrameNames, JsonLines, Style, Told};
 use crate::check::diagnosis::Aftermath;
 use crate::check::{Degree, Judge, Judged, Judgement, Sink};
-use crate::entry::{Entry, Return, Returned, TaskSwitch};
+use crate::entry::{Entry, Return, Returned, Sysenter, TaskSwitch};
 use crate::machine::Machine;
 use crate::probe::{Census, Probes};
 use crate::report::Recorder;
@@ -392,6 +392,17 @@ impl<W: Write> Report<W> {
         self.tell(&place, judgement);
     }
 
+    fn sysenter(&mut self, entry: &Sysenter, judgement: &Judgement) {
+        let place = described::of_sysenter(entry, judgement);
+        let record = SysenterRecord::new(entry, task(judgement));
+        let record = record.judged(judgement, &place, self.names.symbols());
+        if self.terminal.tells_events() {
+            self.terminal.sysenter(&record);
+        }
+        self.record(&Record::Sysenter(Box::new(record)));
+        self.tell(&place, judgement);
+    }
+
     fn switch(&mut self, switch: &TaskSwitch, judgement: &Judgement) {
         let place = described::of_switch(switch, judgement);
         let record = SwitchRecord::new(switch, task(judgement));
@@ -440,6 +451,7 @@ impl<W: Write> Report<W> {
             Judged::Entry(entry, judgement) => self.entry(entry, judgement),
             Judged::Return(returning, judgement) => self.leave(returning, judgement),
             Judged::Returned(returned, judgement) => self.returned(returned, judgement),
+            Judged::Sysenter(entry, judgement) => self.sysenter(entry, judgement),
             Judged::Switch(switch, judgement) => self.switch(switch, judgement),
             Judged::StackLoad(load) => {
                 let record = StackRecord::from(&**load);
