@@ -24,6 +24,7 @@ mod program;
 mod relatives;
 mod repeating;
 mod rewritten;
+mod sharding;
 mod stacks;
 mod telling;
 mod timeline;

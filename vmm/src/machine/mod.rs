@@ -23,6 +23,8 @@ use checkpoint::Tracker;
 pub use image::MemoryImage;
 use kick::Alarm;
 pub use kick::StopRequest;
+#[cfg(feature = "program")]
+pub(crate) use kick::signal as alarm_signal;
 pub use memory::Memory;
 pub use model::{Model, ModelError};
 pub use paging::{Access, LinearMemory, Paging};
@@ -38,6 +40,7 @@ use kvm_bindings::{
     KVM_MSR_EXIT_REASON_UNKNOWN, kvm_enable_cap,
 };
 use kvm_ioctls::{Cap, Kvm, MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags, VmFd};
+use std::sync::OnceLock;
 use thiserror::Error;
 
 /// IA32_SYSENTER_CS; IA32_SYSENTER_ESP and IA32_SYSENTER_EIP follow (SDM vol. 4, "IA-32 architectural MSRs").
@@ -105,6 +108,28 @@ pub(crate) fn ioctl(action: &'static str) -> impl Fn(kvm_ioctls::Error) -> Machi
     move |source| MachineError::Ioctl { action, source }
 }
 
+/// /dev/kvm, which is opened once: in a sandbox it could not be opened again.
+fn kvm() -> Result<&'static Kvm, MachineError> {
+    static KVM: OnceLock<Kvm> = OnceLock::new();
+    match KVM.get() {
+        Some(kvm) => Ok(kvm),
+        None => {
+            let opened = Kvm::new().map_err(MachineError::Open)?;
+            Ok(KVM.get_or_init(|| opened))
+        }
+    }
+}
+
+/// Opens /dev/kvm and looks at what stands behind it, which a sandbox may take away; machines can be made
+/// afterwards.
+///
+/// # Errors
+/// [`MachineError::Open`] if it cannot be opened.
+pub fn prepare() -> Result<(), MachineError> {
+    host::processor();
+    kvm().map(drop)
+}
+
 /// A virtual machine with one vCPU and one block of RAM from address 0.
 #[derive(Debug)]
 pub struct Machine {
@@ -138,7 +163,7 @@ impl Machine {
     /// # Errors
     /// As [`Machine::new`].
     pub fn with_model(memory_size: u64, model: &Model) -> Result<Self, MachineError> {
-        let kvm = Kvm::new().map_err(MachineError::Open)?;
+        let kvm = kvm()?;
         for (capability, name) in [
             (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
             (Cap::SyncRegs, "KVM_CAP_SYNC_REGS"),
@@ -155,7 +180,7 @@ impl Machine {
             vm.set_tss_address(0xfffb_d000).map_err(ioctl("place the TSS for real mode"))?;
         }
         let memory = Memory::new(&vm, memory_size)?;
-        let vcpu = Vcpu::new(&kvm, &vm, model)?;
+        let vcpu = Vcpu::new(kvm, &vm, model)?;
         Ok(Machine { vcpu, memory, vm, shadow: None, tracker: None, processor: host::processor() })
     }
 

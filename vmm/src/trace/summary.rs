@@ -163,6 +163,7 @@ fn returns(rows: &mut Rows, end: &EndRecord, authority: &str) {
 fn switcher(authority: &str) -> &'static str {
     match authority {
         "silicon" => "KVM in the processor's stead",
+        "unconfirmed" => "KVM, or the software that runs the guest",
         "tcg" => "QEMU's model of the processor",
         _ => "the software that runs the guest",
     }
