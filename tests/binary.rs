@@ -83,6 +83,24 @@ pub fn esp0_in_shell(script: &str, arguments: &[&str]) -> Output {
     }
 }
 
+/// Runs `esp0` with these arguments and variables in its environment.
+///
+/// # Panics
+/// As [`esp0`].
+pub fn esp0_with(variables: &[(&str, &str)], arguments: &[&str]) -> Output {
+    let output = Command::new(program())
+        .args(arguments)
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("esp0 cannot be started: {error}"));
+    Output {
+        status: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
 /// Starts `esp0` with these arguments, all three streams in pipes.
 ///
 /// # Panics

@@ -4,7 +4,6 @@ use esp0::conform::{self, Case, Plan, Summary, cases};
 use esp0::host::{Authority, Backend, DEVIATIONS};
 use esp0::machine::StopRequest;
 use ia32::Branch;
-use std::sync::atomic::AtomicU64;
 use tests::{esp0, host};
 
 const CORPUS: &str = include_str!("../corpus/paths.txt");
@@ -69,7 +68,7 @@ fn plan(shard: u64, shards: u64) -> Plan {
 }
 
 fn run(plan: &Plan, backend: &Backend) -> Summary {
-    let summary = conform::run(plan, backend, false, &AtomicU64::new(0), &StopRequest::default());
+    let summary = conform::run(plan, backend, &StopRequest::default());
     assert!(summary.failed.is_none(), "{:?}", summary.failed);
     summary
 }

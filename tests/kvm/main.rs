@@ -27,6 +27,7 @@ mod program;
 mod relatives;
 mod repeating;
 mod rewritten;
+mod sharding;
 mod shell;
 mod stacks;
 mod telling;

@@ -90,8 +90,8 @@ fn is_the_same_run(experiment: &Experiment, events: u64, turns: u64) {
         // Forwards by instructions, over the next event or two, and back by as many.
         let mut way = vec![seen(&mut run, false)];
         for _ in 0..=numbers.below(40) {
-            let before = timeline.event();
             loop {
+                let before = timeline.event();
                 let came = timeline.step(&mut run, &mut Alone).expect("KVM steps the guest");
                 let now = seen(&mut run, false);
                 if timeline.event() > before
@@ -123,20 +123,17 @@ fn is_the_same_run(experiment: &Experiment, events: u64, turns: u64) {
 }
 
 #[test]
-#[ignore = "takes many minutes where the processor is a model"]
 fn the_microkernel_is_the_same_backwards() {
     let experiment = Experiment::with_programs(&["compute 3", "sleeper 2", "fault"]);
     is_the_same_run(&experiment.timeout(PATIENCE), 120, 6);
 }
 
 #[test]
-#[ignore = "takes many minutes where the processor is a model"]
 fn a_kernel_in_the_manner_of_linux_is_the_same_backwards() {
     is_the_same_run(&Experiment::with_guest("classic").timeout(PATIENCE), 60, 4);
 }
 
 #[test]
-#[ignore = "takes many minutes where the processor is a model"]
 fn a_kernel_without_no_ops_is_the_same_backwards() {
     is_the_same_run(&Experiment::with_guest("broken-plain").timeout(PATIENCE), 40, 4);
 }

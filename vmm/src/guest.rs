@@ -195,7 +195,7 @@ impl Setup {
         let mut machine = Machine::new(self.memory)
             .map_err(|error| GuestError::NoKvm(Problem::no_machine(error)))?;
         let seen = quick(&mut machine);
-        machine.exit_on_unknown_msr();
+        machine.exit_on_msr();
         let backend = seen.corrected(Backend::detect());
         seen.usable.map_err(GuestError::NoKvm)?;
         let kernel = KernelFile { name: &self.name, bytes: &self.kernel };
@@ -275,6 +275,9 @@ impl Known {
             Judged::Returned(returned, judgement) => {
                 self.keep(&format!("IRET after #{}", returned.after_sequence), judgement);
                 return None;
+            }
+            Judged::Sysenter(entry, judgement) => {
+                self.keep(&format!("SYSENTER after #{}", entry.after_sequence), judgement);
             }
             Judged::Switch(switch, judgement) => {
                 self.keep(&format!("the switch after #{}", switch.after_sequence), judgement);

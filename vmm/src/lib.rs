@@ -12,6 +12,8 @@
 //! target.x86_64-unknown-linux-gnu.runner = ["…/esp0/scripts/kvm-host", "--"]
 //! ```
 
+#[cfg(feature = "program")]
+pub mod attestation;
 pub mod boot;
 pub mod check;
 #[cfg(feature = "program")]

@@ -484,6 +484,67 @@ fn no_output_is_written_over_an_input_or_another_output() {
     assert!(output.stderr.contains("is the same file as standard output"), "{}", output.stderr);
 }
 
+/// What `esp0 conform --results` writes, without a run.
+fn results(seed: u64, shard: u64, lines: &str) -> String {
+    let first = format!(
+        r#"{{"format":"esp0-conform","version":1,"esp0":"0","branches":1,"cases":4,"seed":{seed},"shard":{shard},"#
+    );
+    let rest = r#""shards":2,"authority":"tcg","backend":"none","kernel":"none"}"#;
+    format!("{first}{rest}\n{lines}")
+}
+
+/// The record of a shard that has come to its end: two cases, so many of them mismatches.
+fn end(mismatches: u64) -> String {
+    let counts =
+        format!(r#""compared":2,"not_run":{{}},"deviations":{{}},"mismatches":{mismatches}"#);
+    format!(r#"{{"end":{{{counts},"found":[],"taken":[],"refused":null}}}}"#) + "\n"
+}
+
+#[test]
+fn results_of_shards_are_put_together_or_it_is_told_why_not() {
+    let files = Files::new();
+    let with = |name: &str, text: String| files.with(name, text.as_bytes());
+    let one = with("one", results(7, 1, &end(0)));
+    let two = with("two", results(7, 2, &end(0)));
+    let output = esp0(&["conform", "merge", text(&one), text(&two)]);
+    assert_eq!(output.status, Some(0), "{}", output.stderr);
+    assert!(output.stdout.contains("none; 4 cases, seed 0x7, 2 shards"), "{}", output.stdout);
+    assert!(output.stdout.contains("4 cases compared\n"), "{}", output.stdout);
+    let found = with("found", results(7, 2, &end(1)));
+    assert_eq!(esp0(&["conform", "merge", text(&one), text(&found)]).status, Some(1));
+
+    let merge = |files: &[&Path], says: &[&str]| {
+        let names: Vec<&str> = files.iter().map(|file| text(file)).collect();
+        assert_refused(&[&["conform", "merge"][..], &names].concat(), says);
+    };
+    merge(&[&one], &["of 2 shards there are no results of 2"]);
+    merge(&[&one, &one], &[text(&one), "shard 1 is in two files"]);
+    let other = with("other", results(8, 2, &end(0)));
+    merge(&[&one, &other], &[text(&other), "the seed is 8 here and 7 there"]);
+    let cut = with("cut", results(7, 2, ""));
+    merge(&[&one, &cut], &[text(&cut), "cut off after 0 of 2 cases"]);
+    let torn = with("torn", results(7, 2, &end(0)[..20]));
+    merge(&[&one, &torn], &[text(&torn), "cut off after 0 of 2 cases"]);
+    let empty = with("empty", String::new());
+    merge(&[&empty], &[text(&empty), "nothing was written to it yet"]);
+    let kernel = files.with("kernel", micro());
+    merge(&[&kernel], &[text(&kernel), "no file of results"]);
+    assert_misused(&["conform", "merge"], &["required arguments"]);
+}
+
+#[test]
+fn results_are_written_over_nothing_else() {
+    let files = Files::new();
+    let kernel = files.with("kernel", micro());
+    let before = fs::read(&kernel).unwrap();
+    assert_refused(&["conform", "--results", text(&kernel)], &[text(&kernel), "not written over"]);
+    assert_eq!(fs::read(&kernel).unwrap(), before);
+    assert_refused(&["conform", "--results", "/dev/null"], &["/dev/null", "is no file"]);
+    assert_refused(&["conform", "--results", "/no/such/folder/x"], &["/no/such/folder/x"]);
+    assert_misused(&["conform", "--results", "x", "--replay", "y"], &["cannot be used with"]);
+    assert_misused(&["conform", "--shard", "3/2"], &["K/N"]);
+}
+
 #[test]
 fn a_trace_that_is_there_outlives_a_kernel_that_is_none() {
     let files = Files::new();

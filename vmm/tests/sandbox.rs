@@ -4,69 +4,96 @@ use esp0::sandbox::{Phase, filter, withdraw};
 use std::fs::File;
 use std::io::Write as _;
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Command, Stdio};
 
-/// Says to the test what it is to try.
+/// Says to the test in which phases it is to try what.
 const TRY: &str = "ESP0_TRY_IN_SANDBOX";
 /// How a process ends that the sandbox ends.
 const REFUSED: i32 = 2;
 
-/// What is tried, and the number of the system call that it takes.
-const FORBIDDEN: [(&str, fn(), i64); 6] = [
-    ("open", || drop(File::open("/etc/passwd")), libc::SYS_openat),
-    ("make a file", || drop(File::create("/tmp/esp0-sandbox")), libc::SYS_openat),
-    ("socket", || drop(TcpListener::bind("127.0.0.1:0")), libc::SYS_socket),
-    ("program", || drop(Command::new("true").exec()), 0),
+/// The ways through the phases: a run, one that gdb asks for, the doctor's and the claims', a replay's.
+const WAYS: [(&str, &[Phase]); 4] = [
+    ("run", &[Phase::Run, Phase::Report]),
+    ("debug", &[Phase::Debug]),
+    ("machines", &[Phase::Machines]),
+    ("cases", &[Phase::Cases]),
+];
+
+/// What is tried, by name, with a socket that was open before, and the number of the system call that it takes.
+type Attempt = (&'static str, fn(&UnixStream), i64);
+
+const FORBIDDEN: [Attempt; 9] = [
+    ("open", |_| drop(File::open("/etc/passwd")), libc::SYS_openat),
+    ("open KVM again", |_| drop(File::options().write(true).open("/dev/kvm")), libc::SYS_openat),
+    ("make a file", |_| drop(File::create("/tmp/esp0-sandbox")), libc::SYS_openat),
+    ("socket", |_| drop(TcpListener::bind("127.0.0.1:0")), libc::SYS_socket),
+    ("send", |_| drop(UnixStream::pair()), libc::SYS_socketpair),
+    ("program", |_| drop(Command::new("true").exec()), 0),
     (
         "thread",
-        || drop(std::thread::Builder::new().spawn(|| ()).map(|t| t.join())),
+        |_| drop(std::thread::Builder::new().spawn(|| ()).map(|t| t.join())),
         libc::SYS_clone3,
     ),
-    ("remove", || drop(std::fs::remove_file("/tmp/no-such-file")), libc::SYS_unlink),
+    ("remove", |_| drop(std::fs::remove_file("/tmp/no-such-file")), libc::SYS_unlink),
+    // FIONBIO: a request that is none of KVM's, nor of a terminal's.
+    ("another ioctl", |socket| drop(socket.set_nonblocking(true)), libc::SYS_ioctl),
 ];
 
 #[test]
 fn what_no_run_needs_ends_it_with_a_sentence() {
     if let Ok(wanted) = std::env::var(TRY) {
+        let (way, wanted) = wanted.split_once(':').expect("a way and an attempt");
+        let (socket, _other) = UnixStream::pair().expect("there are sockets");
+        let (_, phases) = WAYS.iter().find(|(name, _)| *name == way).expect("a way");
         withdraw().expect("privileges can be given up");
-        filter(Phase::Run).expect("system calls can be filtered");
-        filter(Phase::Report).expect("and more of them");
+        for phase in *phases {
+            filter(*phase).expect("system calls can be filtered");
+        }
         let mut out = std::io::stderr();
         writeln!(out, "inside").expect("what is open can be written");
         if let Some((_, attempt, _)) = FORBIDDEN.iter().find(|(name, _, _)| *name == wanted) {
-            attempt();
+            attempt(&socket);
             writeln!(out, "it was possible").expect("as before");
         }
         std::process::exit(0);
     }
-    let attempt = |name: &str| {
-        let own = std::env::current_exe().expect("this test is a program");
-        let output = Command::new(own)
-            .args(["--exact", "what_no_run_needs_ends_it_with_a_sentence", "--nocapture"])
-            .env(TRY, name)
-            .stdin(Stdio::null())
-            .output()
-            .expect("it can be started again");
-        // With all signals blocked, as while a thread is made, it ends without the sentence.
-        assert!(matches!(output.status.signal(), None | Some(libc::SIGSYS)), "{name}");
-        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
-    };
-    assert_eq!(attempt("nothing"), (Some(0), "inside\n".into()));
-    for (name, _, call) in FORBIDDEN {
-        let (status, text) = attempt(name);
-        assert!(!text.contains("possible"), "{name}: {text}");
-        if name == "thread" {
-            assert_eq!(status, None, "{name}: {text}");
-            continue;
-        }
-        assert_eq!(status, Some(REFUSED), "{name}: {text}");
-        let sentence = text.strip_prefix("inside\n").unwrap_or("");
-        assert!(sentence.starts_with("esp0: the sandbox refused system call "), "{name}: {text}");
-        // Before it starts a program the library resets signals, which is refused as well.
-        if call != 0 {
-            let word = sentence.split(&[' ', ','][..]).filter(|word| !word.is_empty()).nth(6);
-            assert_eq!(word, Some(call.to_string().as_str()), "{name}: {text}");
+    for (way, _) in WAYS {
+        assert_eq!(attempt(way, "nothing"), (Some(0), "inside\n".into()), "{way}");
+        for (name, _, call) in FORBIDDEN {
+            is_refused(way, name, call);
         }
     }
+}
+
+fn is_refused(way: &str, name: &str, call: i64) {
+    let (status, text) = attempt(way, name);
+    assert!(!text.contains("possible"), "{way}, {name}: {text}");
+    if name == "thread" {
+        assert_eq!(status, None, "{way}, {name}: {text}");
+        return;
+    }
+    assert_eq!(status, Some(REFUSED), "{way}, {name}: {text}");
+    let sentence = text.strip_prefix("inside\n").unwrap_or("");
+    assert!(sentence.starts_with("esp0: the sandbox refused system call "), "{name}: {text}");
+    // Before it starts a program the library resets signals, which is refused as well.
+    if call != 0 {
+        let word = sentence.split(&[' ', ','][..]).filter(|word| !word.is_empty()).nth(6);
+        assert_eq!(word, Some(call.to_string().as_str()), "{way}, {name}: {text}");
+    }
+}
+
+/// Its exit status, and what it said.
+fn attempt(way: &str, name: &str) -> (Option<i32>, String) {
+    let own = std::env::current_exe().expect("this test is a program");
+    let output = Command::new(own)
+        .args(["--exact", "what_no_run_needs_ends_it_with_a_sentence", "--nocapture"])
+        .env(TRY, format!("{way}:{name}"))
+        .stdin(Stdio::null())
+        .output()
+        .expect("it can be started again");
+    // With all signals blocked, as while a thread is made, it ends without the sentence.
+    assert!(matches!(output.status.signal(), None | Some(libc::SIGSYS)), "{name}");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }

@@ -121,6 +121,11 @@ pub struct History {
     /// An outer ring was reached by a task switch.
     switched: bool,
     copies_frames: bool,
+    /// Ring 0 was entered by SYSENTER, and no gate or IRET has been seen since.
+    sysentered: bool,
+    sysexits: u64,
+    /// The last interrupt that found another ESP0 than the stack's that the kernel runs on.
+    mixed_at: Option<u64>,
     missed: u64,
     refused: u64,
     /// The return that this entry says was refused.
@@ -180,6 +185,11 @@ impl History {
     /// to it since the entry before.
     pub fn missed_returns(&self) -> u64 {
         self.missed
+    }
+
+    /// Ways out to an outer ring that nobody saw, after an entry by SYSENTER: by SYSEXIT, then.
+    pub fn sysexits(&self) -> u64 {
+        self.sysexits
     }
 
     /// IRETs that the processor refused.
@@ -247,6 +257,11 @@ impl History {
     pub fn overlapped(&self, frame: &Frame) -> Option<&LiveFrame> {
         let start = frame.physical?;
         let end = start + u64::from(frame.shape.size());
+        self.frames.overlapping(start, end).max_by_key(|live| live.sequence)
+    }
+
+    /// The live frame that has a byte at these physical addresses, the newest if there are several.
+    pub(super) fn live_within(&self, start: u64, end: u64) -> Option<&LiveFrame> {
         self.frames.overlapping(start, end).max_by_key(|live| live.sequence)
     }
 
@@ -342,6 +357,32 @@ impl History {
         })
     }
 
+    /// The ESP0 that `entry` finds while the kernel still runs on the stack that it was entered on last, if that is
+    /// another: the kernel may be in the middle of a switch.
+    #[inline]
+    fn changed_esp0(&self, entry: &Entry) -> Option<u32> {
+        let external = entry.kind == Kind::External && !entry.from_outer_ring();
+        let running = self.running.filter(|_| external && !self.copies_frames)?;
+        let esp0 = entry.after.ss().base.wrapping_add(entry.inner_stack?.esp);
+        if esp0 == running {
+            return None;
+        }
+        let own = self.stacks.get(self.stacks.at(entry.frame.address)?)?;
+        (own.top == running && self.stacks.at(esp0) != self.stacks.at(running)).then_some(esp0)
+    }
+
+    /// The same where ESP0 is known for the end of another task's stack: it is in the middle of one.
+    #[inline]
+    pub(super) fn within_switch(&self, entry: &Entry) -> Option<u32> {
+        let known = |esp0: &u32| self.stacks.ending_at(*esp0).is_some_and(|one| one.entries > 0);
+        self.changed_esp0(entry).filter(known)
+    }
+
+    /// The last interrupt that found another ESP0 than the stack's that the kernel runs on: within a switch.
+    pub(super) fn mixed_at(&self) -> Option<u64> {
+        self.mixed_at
+    }
+
     /// The top of the stack on which an outer ring was left last.
     pub(super) fn running(&self) -> Option<u32> {
         self.running
@@ -395,11 +436,36 @@ impl History {
         task
     }
 
+    /// Takes an entry by SYSENTER in; the task that was running.
+    pub(super) fn sysenter(&mut self) -> Option<TaskId> {
+        // One right after another: the first was left by SYSEXIT.
+        if self.sysentered {
+            self.sysexits += 1;
+        }
+        self.sysentered = true;
+        self.switched = false;
+        self.refusal = None;
+        self.refused_at = None;
+        self.fresh_stack = None;
+        self.edge = None;
+        let task = self.last_return.take().and_then(|last| last.task);
+        task.filter(|_| !self.copies_frames)
+    }
+
     /// Takes an entry in; the task that was running.
     #[inline]
     pub(super) fn enter(&mut self, entry: &Entry) -> Option<TaskId> {
+        if self.changed_esp0(entry).is_some() {
+            self.mixed_at = Some(entry.sequence);
+        }
         if self.misses_return(entry) {
-            self.missed += 1;
+            match self.sysentered {
+                true => self.sysexits += 1,
+                false => self.missed += 1,
+            }
+        }
+        if entry.from_outer_ring() {
+            self.sysentered = false;
         }
         let glance = std::mem::take(&mut self.glance);
         if glance.words_are_kept == Some(true) && !self.copies_frames {
@@ -579,6 +645,7 @@ impl History {
         }
         if outer {
             self.running = None;
+            self.sysentered = false;
         }
         self.last_return = Some(LastReturn {
             ring,

@@ -13,7 +13,7 @@
 use super::diagnosis::{Aftermath, Diagnosis};
 use super::verdict::{Grounds, Verdict, verdict};
 use super::{Checker, Degree, Finding, History, Judgement, Tally};
-use crate::entry::{Entry, Return, Returned, TaskSwitch};
+use crate::entry::{Entry, Return, Returned, Sysenter, TaskSwitch};
 use crate::machine::{LinearMemory, Machine, MachineError};
 use crate::run::{End, Ending, Event, Run, StackLoad, Step, Stop};
 use ia32::State;
@@ -23,6 +23,8 @@ use ia32::State;
 pub enum Judged {
     /// An entry.
     Entry(Entry, Judgement),
+    /// An entry by SYSENTER.
+    Sysenter(Box<Sysenter>, Judgement),
     /// A return that is about to happen.
     Return(Return, Judgement),
     /// A return that has happened; in exact mode.
@@ -141,6 +143,12 @@ impl Judge {
             Event::Entry(entry) => {
                 let judgement = self.entry(machine, &entry);
                 Judged::Entry(entry, judgement)
+            }
+            Event::Sysenter(entry) => {
+                let mut judgement = self.checker.sysenter(&entry);
+                self.weigh(&mut judgement);
+                self.tally.sysenter(&judgement);
+                Judged::Sysenter(entry, judgement)
             }
             Event::Return(returning) => {
                 let judgement = self.leave(machine, &returning);

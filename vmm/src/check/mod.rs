@@ -31,6 +31,7 @@ mod rules {
     pub(super) mod handler;
     pub(super) mod kernel_segment;
     pub(super) mod model;
+    pub(super) mod open_switch;
     pub(super) mod overflow;
     pub(super) mod pushed_words;
     pub(super) mod refused_iret;
@@ -42,6 +43,7 @@ mod rules {
     pub(super) mod stack_pointer;
     pub(super) mod stack_start;
     pub(super) mod suspended_stack;
+    pub(super) mod sysenter;
     pub(super) mod task_switch;
     pub(super) mod user_stack;
     pub(super) mod way_back;
@@ -54,7 +56,7 @@ pub use objects::{Object, Objects};
 pub use tally::{EventKind, Tally};
 pub use verdict::{Grounds, Verdict, verdict};
 
-use crate::entry::{Entry, Return, Returned, TaskSwitch};
+use crate::entry::{Entry, Return, Returned, Sysenter, TaskSwitch};
 use crate::host::{Backend, Deviation};
 use crate::machine::LinearMemory;
 use excuse::Excuse;
@@ -100,6 +102,7 @@ entry_rules![
     suspended_stack::stack_is_nobody_elses,
     empty_stack::stack_is_empty,
     overflow::stack_stays_above_its_end,
+    open_switch::no_interrupt_comes_within_a_switch,
     model::entry_is_the_models,
 ];
 
@@ -114,6 +117,15 @@ pub const RETURN_RULES: &[ReturnRule] = &[
 
 /// All rules about task switches by hardware.
 pub const SWITCH_RULES: &[SwitchRule] = &[rules::task_switch::switch_stores_the_old_task];
+
+/// A rule about entries by SYSENTER.
+pub type SysenterRule = fn(&Sysenter, &History, &mut Findings);
+
+/// All rules about entries by SYSENTER.
+pub const SYSENTER_RULES: &[SysenterRule] = &[
+    rules::sysenter::sysenter_loads_its_registers,
+    rules::sysenter::sysenter_is_on_nobody_elses_stack,
+];
 
 /// What the rules say of one entry, return or switch.
 #[derive(Clone, Debug, Default)]
@@ -222,6 +234,19 @@ impl Checker {
     pub fn returned(&mut self, returned: &Returned) -> Judgement {
         rules::model::return_is_the_models(returned, &mut self.findings);
         let mut judgement = Judgement::default();
+        if !self.findings.is_empty() {
+            self.sort(&mut judgement, None, None);
+        }
+        judgement
+    }
+
+    /// Judges an entry by SYSENTER; the task is the one that the last return led to.
+    pub fn sysenter(&mut self, entry: &Sysenter) -> Judgement {
+        for rule in SYSENTER_RULES {
+            rule(entry, &self.history, &mut self.findings);
+        }
+        let task = self.history.sysenter();
+        let mut judgement = Judgement { task, ..Judgement::default() };
         if !self.findings.is_empty() {
             self.sort(&mut judgement, None, None);
         }

@@ -18,6 +18,8 @@ pub struct Tally {
     pub outer: u64,
     /// Entries from ring 0.
     pub same: u64,
+    /// Entries by SYSENTER, which are none of those.
+    pub sysenters: u64,
     /// Returns that were seen, those aside that were refused.
     pub returns: u64,
     /// Task switches by hardware.
@@ -72,6 +74,12 @@ impl Tally {
     /// Counts an IRET that exact mode saw as a whole.
     pub(super) fn returned(&mut self, returned: &Returned, judgement: &Judgement) {
         self.exact_returns += u64::from(returned.exact.decided);
+        self.judged(judgement);
+    }
+
+    /// Counts an entry by SYSENTER.
+    pub(super) fn sysenter(&mut self, judgement: &Judgement) {
+        self.sysenters += 1;
         self.judged(judgement);
     }
 

@@ -25,6 +25,7 @@ impl Desk {
     fn new() -> Self {
         let backend = Backend {
             authority: Authority::Silicon,
+            doubts: Vec::new(),
             module: "none".into(),
             version: None,
             processor: "none".into(),

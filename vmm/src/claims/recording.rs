@@ -364,7 +364,11 @@ impl Sink for Recorder {
     fn take(&mut self, machine: &Machine, judged: &Judged) {
         match judged {
             // What the guest says is no evidence.
-            Judged::Console(_) | Judged::Reached(_) | Judged::Returned(..) | Judged::End(_) => {}
+            Judged::Sysenter(..)
+            | Judged::Console(_)
+            | Judged::Reached(_)
+            | Judged::Returned(..)
+            | Judged::End(_) => {}
             Judged::Step(step) => {
                 let linear = machine.linear();
                 self.steps.add(&linear, &step.before, &step.after, step.code(), &mut self.stacks);

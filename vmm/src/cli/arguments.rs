@@ -1,6 +1,7 @@
 //! The command line.
 
 use super::drives::DriveOptions;
+use super::shard::Shard;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use esp0::boot::Loader;
 use esp0::machine::Model;
@@ -57,7 +58,8 @@ pub(super) enum Command {
     /// Hold this KVM against the model of the architecture, with random cases
     #[command(
         after_help = "Exit status: 0 only named deviations; 1 mismatches; 2 usage or bad input; \
-        3 no usable KVM; 130 interrupted."
+        3 no usable KVM; 130 interrupted.",
+        args_conflicts_with_subcommands = true
     )]
     Conform(ConformOptions),
     /// Show what is claimed of kernel stacks, and whether it is so
@@ -69,8 +71,21 @@ pub(super) enum Command {
         #[command(flatten)]
         options: ClaimsOptions,
     },
+    /// Write what this KVM was seen to do to a file: by the doctor, conform and the claims
+    #[command(
+        after_help = "Exit status: 0 all as it should be; 1 not so, as the file says; 2 usage, or a file that is no \
+        attestation or was changed; 3 no usable KVM; 130 interrupted.",
+        args_conflicts_with_subcommands = true
+    )]
+    Attest {
+        #[command(flatten)]
+        options: AttestOptions,
+    },
     /// Test what this KVM does in 32-bit protected mode
     Doctor {
+        /// Run without the sandbox, which is told
+        #[arg(long)]
+        no_sandbox: bool,
         /// When to colour the output
         #[arg(long, value_name = "WHEN", default_value = "auto")]
         color: Color,
@@ -355,17 +370,39 @@ pub(super) struct ConformOptions {
     #[arg(long, value_name = "J", default_value_t = processors(), value_parser = clap::value_parser!(u64).range(1..=256), hide_default_value = true)]
     pub(super) jobs: u64,
 
-    /// Run only the k-th of n parts
-    #[arg(long, value_name = "K/N", default_value = "1/1", value_parser = shard)]
-    pub(super) shard: (u64, u64),
+    /// Run only the k-th of n parts. `auto` has Slurm, GitLab, CircleCI, Buildkite or Bazel say which, and
+    /// `auto/N` Kubernetes too
+    #[arg(long, value_name = "K/N", default_value = "1/1")]
+    pub(super) shard: Shard,
+
+    /// Write what comes of it to this file meanwhile. What it holds already of the same run is not run again
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["replay", "collect"])]
+    pub(super) results: Option<PathBuf>,
 
     /// Run the cases of this file, a line each, instead of drawing some
     #[arg(long, value_name = "FILE", conflicts_with_all = ["cases", "seed", "jobs", "shard"])]
     pub(super) replay: Option<PathBuf>,
 
+    /// Run without the sandbox, which is told
+    #[arg(long)]
+    pub(super) no_sandbox: bool,
+
     /// Write a case for each distinct path through the model to this file
     #[arg(long, value_name = "FILE")]
     pub(super) collect: Option<PathBuf>,
+
+    #[command(subcommand)]
+    pub(super) command: Option<ConformCommand>,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum ConformCommand {
+    /// Put the results of all parts together
+    Merge {
+        /// What each part has written with --results
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
 }
 
 fn processors() -> u64 {
@@ -380,13 +417,47 @@ fn seed(text: &str) -> Result<u64, String> {
     number.map_err(|_| "it is a number, decimal or after 0x hexadecimal".into())
 }
 
-/// Parts count from 1 for the user, from 0 inside.
-fn shard(text: &str) -> Result<(u64, u64), String> {
-    let parts = text.split_once('/').and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?)));
-    parts
-        .filter(|(k, n): &(u64, u64)| (1..=*n).contains(k))
-        .map(|(k, n)| (k - 1, n))
-        .ok_or_else(|| "it is K/N with K from 1 to N".into())
+#[derive(Clone, Debug, Args)]
+pub(super) struct AttestOptions {
+    /// Where to write it
+    #[arg(long, value_name = "FILE", required = true)]
+    pub(super) out: Option<PathBuf>,
+
+    /// How many cases conform is to draw
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    pub(super) cases: u64,
+
+    /// What they are drawn from
+    #[arg(long, value_name = "S", default_value = "1", value_parser = seed)]
+    pub(super) seed: u64,
+
+    /// How many VMs run at a time [default: one a processor]
+    #[arg(long, value_name = "J", default_value_t = processors(), value_parser = clap::value_parser!(u64).range(1..=256), hide_default_value = true)]
+    pub(super) jobs: u64,
+
+    /// Take what all shards of `esp0 conform --results` on this machine have written, instead of a run
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["cases", "seed", "jobs"])]
+    pub(super) conform: Vec<PathBuf>,
+
+    /// Which claims [default: all]
+    #[arg(long, value_name = "ID", num_args = 1..)]
+    pub(super) claims: Vec<String>,
+
+    /// Run without the sandbox, which is told
+    #[arg(long)]
+    pub(super) no_sandbox: bool,
+
+    #[command(subcommand)]
+    pub(super) command: Option<AttestCommand>,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum AttestCommand {
+    /// See that an attestation is as it was written, and print what it says
+    Verify {
+        /// The attestation
+        file: PathBuf,
+    },
 }
 
 #[derive(Clone, Debug, Args)]
@@ -410,6 +481,10 @@ pub(super) struct ClaimsOptions {
     /// Write the table as a page to this file, for a browser
     #[arg(long, value_name = "FILE")]
     pub(super) report: Option<PathBuf>,
+
+    /// Run without the sandbox, which is told
+    #[arg(long)]
+    pub(super) no_sandbox: bool,
 
     /// How entries are caught
     #[arg(long, value_name = "MEANS", default_value = "auto", value_parser = probes())]

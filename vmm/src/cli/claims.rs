@@ -1,6 +1,7 @@
 //! `esp0 claims`: what is said of kernel stacks, and what the guests show of it.
 
 use super::arguments::ClaimsOptions;
+use super::boxed::Boxed;
 use super::failure::{Failure, no_machine, tell, with_output};
 use super::files::Destination;
 use super::output::Output;
@@ -11,6 +12,7 @@ use esp0::doctor;
 use esp0::host::Backend;
 use esp0::machine::{Machine, StopRequest};
 use esp0::probe::Choice;
+use esp0::sandbox::Phase;
 use std::io::Write;
 use std::time::Duration;
 
@@ -28,30 +30,23 @@ pub(super) fn claims(options: &ClaimsOptions) -> Result<u8, Failure> {
         let json: Vec<_> = json.identity("table").into_iter().collect();
         page.differs_from("page", &json)?;
     }
-    let host = host(options, stop)?;
+    let host = host(&options.probe, stop)?;
     host.stop.on_signals()?;
-    let mut recordings = Recordings::new(&host);
-    let mut rows = Vec::new();
-    for claim in wanted {
-        let progress = |what: &str| tell(&format!("running {what}"));
-        let kernel = options.kernel.as_deref();
-        match claims::judge(claim, broken, kernel, &mut recordings, &progress) {
-            Ok(found) => rows.extend(found),
-            Err(claims::Failure::Stopped) => return Ok(INTERRUPTED),
-            Err(claims::Failure::Machine(error)) => return Err(error.into()),
-            Err(error) => return Err(Failure::Input(error.to_string())),
-        }
-    }
-    if rows.is_empty() {
+    let colour = colour(options.color);
+    let boxed = Boxed::withdraw(options.no_sandbox)?;
+    boxed.filter(Phase::Machines)?;
+    let Some(table) = judged(&wanted, broken, options.kernel.as_deref(), &host)? else {
+        return Ok(INTERRUPTED);
+    };
+    if table.rows.is_empty() {
         return Err(Failure::Input(
             "none of these claims is shown by this kernel: nothing was judged".into(),
         ));
     }
-    let table = Table { rows, backend: host.backend.clone() };
     let proved = table.count(Status::Proved) == table.rows.len();
     let mut out = Output::standard();
-    let mut written =
-        out.write_all(table.text(colour(options.color)).as_bytes()).and_then(|()| out.flush());
+    let text = table.text(colour) + boxed.told();
+    let mut written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     if let Some(json) = json {
         let kept = json.begin().and_then(|mut file| file.write_all(table.json().as_bytes()));
         written = written.and(kept);
@@ -62,17 +57,46 @@ pub(super) fn claims(options: &ClaimsOptions) -> Result<u8, Failure> {
     Ok(with_output(if proved { OK } else { FINDINGS }, written))
 }
 
+/// What the guests show of these claims; nothing if the user has ended it.
+pub(super) fn judged(
+    wanted: &[&'static Claim],
+    broken: bool,
+    kernel: Option<&str>,
+    host: &Host,
+) -> Result<Option<Table>, Failure> {
+    let mut recordings = Recordings::new(host);
+    let mut rows = Vec::new();
+    for claim in wanted {
+        let progress = |what: &str| tell(&format!("running {what}"));
+        match claims::judge(claim, broken, kernel, &mut recordings, &progress) {
+            Ok(found) => rows.extend(found),
+            Err(claims::Failure::Stopped) => return Ok(None),
+            Err(claims::Failure::Machine(error)) => return Err(error.into()),
+            Err(error) => return Err(Failure::Input(error.to_string())),
+        }
+    }
+    Ok(Some(Table { rows, backend: host.backend.clone() }))
+}
+
 /// The claims that the user names, and whether their twins are meant.
 fn wanted(options: &ClaimsOptions) -> Result<(Vec<&'static Claim>, bool), Failure> {
-    let unknown = |id: &str| Failure::Input(format!("there is no claim {id}"));
     if let Some(id) = &options.broken {
         return Ok((vec![claims::claim(id).ok_or_else(|| unknown(id))?], true));
     }
-    if options.ids.is_empty() {
-        return Ok((CLAIMS.iter().collect(), false));
+    Ok((named(&options.ids)?, false))
+}
+
+fn unknown(id: &str) -> Failure {
+    Failure::Input(format!("there is no claim {id}"))
+}
+
+/// The claims with these names or initials; all if there is none.
+pub(super) fn named(ids: &[String]) -> Result<Vec<&'static Claim>, Failure> {
+    if ids.is_empty() {
+        return Ok(CLAIMS.iter().collect());
     }
     let mut wanted: Vec<&Claim> = Vec::new();
-    for id in &options.ids {
+    for id in ids {
         let fits = |claim: &&Claim| {
             claim.id.eq_ignore_ascii_case(id)
                 || (id.len() == 1 && claim.id[..1].eq_ignore_ascii_case(id))
@@ -83,10 +107,11 @@ fn wanted(options: &ClaimsOptions) -> Result<(Vec<&'static Claim>, bool), Failur
         }
         wanted.extend(found);
     }
-    Ok((wanted, false))
+    Ok(wanted)
 }
 
-fn host(options: &ClaimsOptions, stop: StopRequest) -> Result<Host, Failure> {
+/// The host, tested, with this way to catch entries.
+pub(super) fn host(probe: &str, stop: StopRequest) -> Result<Host, Failure> {
     let mut machine = Machine::new(2 << 20).map_err(no_machine)?;
     let quick = doctor::quick(&mut machine);
     if let Err(problem) = &quick.usable {
@@ -95,7 +120,7 @@ fn host(options: &ClaimsOptions, stop: StopRequest) -> Result<Host, Failure> {
     Ok(Host {
         backend: quick.corrected(Backend::detect()),
         breakpoints: quick.breakpoints,
-        probes: match options.probe.as_str() {
+        probes: match probe {
             "breakpoint" => Choice::Breakpoint,
             "patch" => Choice::Patch,
             _ => Choice::Auto,

@@ -1,21 +1,31 @@
 //! `esp0 doctor`: what works on this KVM.
 
 use super::arguments::Color;
+use super::boxed::Boxed;
 use super::failure::{Failure, no_machine, with_output};
 use super::output::Output;
-use super::progress::waiting;
+use super::progress::Waiting;
 use super::{OK, colour};
 use esp0::doctor::{self, Problem};
+use esp0::machine;
+use esp0::sandbox::Phase;
 use std::io::Write;
 
-pub(super) fn doctor(color: Color) -> Result<u8, Failure> {
-    let examined = waiting("looking at what this KVM does", doctor::examine);
+pub(super) fn doctor(color: Color, no_sandbox: bool) -> Result<u8, Failure> {
+    machine::prepare().map_err(no_machine)?;
+    let mut out = Output::standard();
+    let colour = colour(color).is_on();
+    let boxed = Boxed::withdraw(no_sandbox)?;
+    let waiting = Waiting::begin("looking at what this KVM does");
+    boxed.filter(Phase::Machines)?;
+    let examined = doctor::examine();
+    drop(waiting);
     let report = examined.map_err(|problem| match problem {
         Problem::NoMachine { error, .. } => no_machine(error),
         other => Failure::NoKvm(other.to_string()),
     })?;
-    let mut out = Output::standard();
-    let text = report.render(colour(color).is_on());
+    boxed.filter(Phase::Report)?;
+    let text = report.render(colour) + boxed.told();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     if report.usable() {
         return Ok(with_output(OK, written));

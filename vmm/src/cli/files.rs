@@ -118,6 +118,11 @@ impl Drop for Destination {
     }
 }
 
+/// A file by its name, for [`Destination::differs_from`].
+pub(super) fn identity(path: &Path) -> Option<(FileId, String)> {
+    Some((FileId::of(&fs::metadata(path).ok()?)?, path.display().to_string()))
+}
+
 /// An open file, for [`Destination::differs_from`].
 pub(super) fn identity_of(file: &File, what: &str) -> Option<(FileId, String)> {
     Some((FileId::of(&file.metadata().ok()?)?, what.to_owned()))

@@ -1,6 +1,8 @@
 //! What the user types, and the exit status that they get.
 
 mod arguments;
+mod attest;
+mod boxed;
 mod claims;
 mod conform;
 mod dialogue;
@@ -18,7 +20,9 @@ mod page;
 mod pages;
 mod progress;
 mod qemu;
+mod results;
 mod run;
+mod shard;
 mod standard;
 mod terminal;
 mod trace;
@@ -73,7 +77,8 @@ fn command(words: Vec<OsString>) -> Result<u8, Failure> {
         Some(Command::Trace { command }) => trace::trace(command),
         Some(Command::Conform(options)) => conform::conform(&options),
         Some(Command::Claims { options }) => claims::claims(&options),
-        Some(Command::Doctor { color }) => doctor::doctor(color),
+        Some(Command::Attest { options }) => attest::attest(&options),
+        Some(Command::Doctor { color, no_sandbox }) => doctor::doctor(color, no_sandbox),
         Some(Command::Gdbinit { kernel, modules, symbols, guest, into, gdb }) => {
             let files = gdbinit::Files { kernel, modules, symbols };
             gdbinit::print(files, into.as_deref().map(|into| (guest.as_str(), into)), &gdb)

@@ -5,11 +5,14 @@
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Seek, SeekFrom};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Whoever waits longer wants to know what for.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How often a mark turns that shows nothing but that something goes on.
+const TURN: Duration = Duration::from_millis(120);
 
 /// A file, and a bar for how much of it has been read.
 #[derive(Debug)]
@@ -66,24 +69,44 @@ fn length(file: &mut File) -> Option<u64> {
     (end > 0).then_some(end)
 }
 
-/// Does something of which nobody knows how long it takes.
-pub(super) fn waiting<T>(what: &'static str, work: impl FnOnce() -> T) -> T {
-    if !io::stderr().is_terminal() {
-        return work();
-    }
-    let (done, over) = channel::<()>();
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            if over.recv_timeout(PATIENCE) != Err(RecvTimeoutError::Timeout) {
+/// Something of which nobody knows how long it takes: a mark that turns until this is dropped.
+///
+/// It has a thread, so it is begun before the sandbox; nothing more is asked of the system afterwards than to write.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    /// Dropped, it ends the thread.
+    going: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Waiting {
+    /// Begins to wait.
+    pub(super) fn begin(what: &'static str) -> Self {
+        if !io::stderr().is_terminal() {
+            return Waiting { going: None, thread: None };
+        }
+        let (going, over) = channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let goes_on = |time| over.recv_timeout(time) == Err(RecvTimeoutError::Timeout);
+            if !goes_on(PATIENCE) {
                 return;
             }
             let bar = ProgressBar::new_spinner().with_message(what);
-            bar.enable_steady_tick(Duration::from_millis(120));
-            let _ = over.recv();
+            while goes_on(TURN) {
+                bar.tick();
+            }
             bar.finish_and_clear();
         });
-        let result = work();
-        drop(done);
-        result
-    })
+        Waiting { going: Some(going), thread: Some(thread) }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.going = None;
+        if let Some(thread) = self.thread.take() {
+            // It had nothing to do but to show.
+            let _ = thread.join();
+        }
+    }
 }

@@ -100,7 +100,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     }
     let backend = quick.corrected(Backend::detect());
     let breakpoints = quick.breakpoints;
-    machine.exit_on_unknown_msr();
+    machine.exit_on_msr();
     let mut boot = input.load(&machine.memory)?;
     boot.entry.loader = options.loader.into();
     let vcpu = machine.vcpu.image()?;

@@ -1,17 +1,16 @@
 //! Many cases: drawn, run, compared, counted; and the mismatches shrunk.
 
 use super::case::Case;
-use super::fit::Unfit;
 use super::generate::Generator;
 use super::lab::{Lab, Verdict};
-use super::mismatch::Mismatch;
 use super::shrink::{shrink, shrink_deviation, shrink_path};
+use super::summary::{Judged, Refused, Summary};
 use crate::host::Backend;
 use crate::machine::{MachineError, StopRequest};
-use ia32::{Branch, Path};
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError, mpsc};
 
 /// How many cases are run between two looks at all of memory.
 pub(super) const BATCH: usize = 64;
@@ -31,221 +30,114 @@ pub struct Plan {
     pub jobs: u64,
 }
 
-/// A mismatch with the case that shows it.
-#[derive(Clone, Debug)]
-pub struct Found {
-    /// Its number in the run.
-    pub number: u64,
-    /// As drawn, or shrunk.
-    pub case: Case,
-    /// What differed.
-    pub mismatch: Mismatch,
-    /// How many other cases of the run differed in the same fields.
-    pub others: u64,
-    /// What the model says, step by step.
-    pub explanation: String,
-}
+/// How many cases of a shard are a chunk, of which a thread has one at a time.
+pub const CHUNK: u64 = 512;
 
-/// A known deviation, as a run has met it.
-#[derive(Clone, Debug)]
-pub struct Known {
-    /// In how many cases.
-    pub count: u64,
-    /// The case shows no other deviation.
-    pub alone: bool,
-    /// The number of the first case, of one that shows it alone if there is any.
-    pub number: u64,
-    /// That case; where cases are collected, shrunk.
-    pub case: Case,
-}
+impl Plan {
+    /// How many cases this shard has.
+    pub fn size(&self) -> u64 {
+        self.cases.saturating_sub(self.shard).div_ceil(self.shards.max(1))
+    }
 
-impl Known {
-    /// Adds what was met elsewhere.
-    fn merge(&mut self, other: Known) {
-        let count = self.count + other.count;
-        if (!other.alone, other.number) < (!self.alone, self.number) {
-            *self = other;
-        }
-        self.count = count;
+    /// How many chunks this shard has.
+    pub fn chunks(&self) -> u64 {
+        self.size().div_ceil(CHUNK)
+    }
+
+    /// The numbers of the cases of a chunk.
+    fn numbers(&self, chunk: u64) -> impl Iterator<Item = u64> + use<> {
+        let (shard, shards) = (self.shard, self.shards.max(1));
+        let end = self.size().min((chunk + 1) * CHUNK);
+        (chunk * CHUNK..end).map(move |place| shard + place * shards)
     }
 }
 
-/// Cases that KVM did not take.
-#[derive(Debug)]
-pub struct Refused {
-    /// How many.
-    pub count: u64,
-    /// The number of the first.
-    pub number: u64,
-    /// That case.
-    pub case: Case,
-    /// What KVM answered.
-    pub error: MachineError,
+/// What a run takes besides its plan.
+#[derive(Clone, Copy)]
+pub struct Means<'a> {
+    /// What stands behind /dev/kvm.
+    pub backend: &'a Backend,
+    /// Cases that take decisions of the model which no other takes are kept.
+    pub collect: bool,
+    /// The number of cases done so far.
+    pub progress: &'a AtomicU64,
+    /// Asks for an early end.
+    pub stop: &'a StopRequest,
+    /// Chunks that need not be run.
+    pub done: &'a BTreeSet<u64>,
+    /// Mismatches of those chunks, to be made small as well.
+    pub known: &'a [(u64, Case)],
+    /// Is told what came of a chunk, by the thread that ran it.
+    pub sink: &'a (dyn Fn(u64, &Summary) + Sync),
 }
 
-/// What came of a run.
-#[derive(Debug, Default)]
-pub struct Summary {
-    /// Cases that were compared.
-    pub compared: u64,
-    /// Cases that were not run, by reason.
-    pub unfit: BTreeMap<Unfit, u64>,
-    /// Known deviations by name.
-    pub deviations: BTreeMap<&'static str, Known>,
-    /// Unknown mismatches, the first of each kind.
-    pub found: Vec<Found>,
-    /// Unknown mismatches in all.
-    pub mismatches: u64,
-    /// Branches of the model that were taken.
-    pub path: Path,
-    /// Cases whose set of branches no earlier case had, if they were asked for.
-    pub collected: BTreeMap<[u64; 3], (u64, Case)>,
-    /// A signal ended the run early.
-    pub interrupted: bool,
-    /// Cases that could not be run, because KVM refused something that they need.
-    pub refused: Option<Refused>,
-    /// A part of the run ended early for this reason. What was found before is here.
-    pub failed: Option<MachineError>,
-}
-
-impl Summary {
-    /// The branches of the model that no case took.
-    pub fn branches_missing(&self) -> impl Iterator<Item = Branch> {
-        let path = self.path;
-        Branch::ALL.iter().copied().filter(move |branch| !path.contains(*branch))
-    }
-
-    /// Counts a case that KVM has refused.
-    fn refuse(&mut self, refused: Refused) {
-        match &mut self.refused {
-            Some(known) => {
-                let count = known.count + refused.count;
-                if refused.number < known.number {
-                    *known = refused;
-                }
-                known.count = count;
-            }
-            none => *none = Some(refused),
-        }
-    }
-
-    fn merge(&mut self, other: Summary) {
-        if let Some(refused) = other.refused {
-            self.refuse(refused);
-        }
-        self.failed = self.failed.take().or(other.failed);
-        self.compared += other.compared;
-        self.mismatches += other.mismatches;
-        self.path = self.path.union(other.path);
-        self.interrupted |= other.interrupted;
-        for (reason, count) in other.unfit {
-            *self.unfit.entry(reason).or_default() += count;
-        }
-        for (name, met) in other.deviations {
-            self.meet(name, met);
-        }
-        for (path, (number, case)) in other.collected {
-            match self.collected.get(&path) {
-                Some((known, _)) if *known < number => {}
-                _ => {
-                    self.collected.insert(path, (number, case));
-                }
-            }
-        }
-        for found in other.found {
-            self.keep(found);
-        }
-    }
-
-    /// Counts a case.
-    fn add(&mut self, number: u64, case: &Case, judged: Judged, collect: bool) {
-        let (path, known, unknown) = match judged {
-            Judged::Unfit(unfit) => {
-                *self.unfit.entry(unfit).or_default() += 1;
-                return;
-            }
-            Judged::Compared { path, known, unknown } => (path, known, unknown),
-        };
-        self.compared += 1;
-        self.path = self.path.union(path);
-        let alone = known.len() == 1;
-        for name in known {
-            self.meet(name, Known { count: 1, alone, number, case: case.clone() });
-        }
-        if let Some(mismatch) = unknown {
-            self.mismatches += 1;
-            let explanation = String::new();
-            self.keep(Found {
-                number,
-                case: case.clone(),
-                mismatch: *mismatch,
-                others: 0,
-                explanation,
-            });
-        }
-        if collect {
-            self.collected.entry(path.to_bits()).or_insert_with(|| (number, case.clone()));
-        }
-    }
-
-    fn meet(&mut self, name: &'static str, met: Known) {
-        match self.deviations.entry(name) {
-            Entry::Occupied(mut known) => known.get_mut().merge(met),
-            Entry::Vacant(free) => {
-                free.insert(met);
-            }
-        }
-    }
-
-    /// Keeps the first of each kind.
-    fn keep(&mut self, found: Found) {
-        let kind = found.mismatch.kind();
-        match self.found.iter_mut().find(|known| known.mismatch.kind() == kind) {
-            Some(known) => {
-                let others = known.others + found.others + 1;
-                if found.number < known.number {
-                    *known = found;
-                }
-                known.others = others;
-            }
-            None => self.found.push(found),
-        }
+impl std::fmt::Debug for Means<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Means").field("backend", &self.backend).finish_non_exhaustive()
     }
 }
 
-/// Runs a plan. `progress` is the number of cases done so far.
+/// Runs a plan.
 ///
 /// A part that KVM or the operating system does not let go on is in [`Summary::failed`], beside all that was found.
-pub fn run(
+pub fn run(plan: &Plan, backend: &Backend, stop: &StopRequest) -> Summary {
+    let (progress, done) = (AtomicU64::new(0), BTreeSet::new());
+    let sink = |_: u64, _: &Summary| ();
+    let (progress, done) = (&progress, &done);
+    let means = Means { backend, collect: false, progress, stop, done, known: &[], sink: &sink };
+    match run_with(plan, &means, || Ok::<_, Infallible>(())) {
+        Ok(summary) => summary,
+        Err(never) => match never {},
+    }
+}
+
+/// The same with these means. Once all threads and their machines are there, and before a case is run, `begin` is
+/// called: a sandbox goes up there.
+///
+/// # Errors
+/// That of `begin`, and then no case is run.
+pub fn run_with<E>(
     plan: &Plan,
-    backend: &Backend,
-    collect: bool,
-    progress: &AtomicU64,
-    stop: &StopRequest,
-) -> Summary {
-    let jobs = plan.jobs.max(1);
-    let results: Vec<Summary> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..jobs)
+    means: &Means<'_>,
+    begin: impl FnOnce() -> Result<(), E>,
+) -> Result<Summary, E> {
+    let shared =
+        Shared { plan, means, next: &AtomicU64::new(0), abandoned: &AtomicBool::new(false) };
+    // Held until all may begin.
+    let gate = Mutex::new(());
+    let (results, begun) = std::thread::scope(|scope| {
+        let closed = gate.lock().unwrap_or_else(PoisonError::into_inner);
+        let (ready, all_ready) = mpsc::channel::<Infallible>();
+        let threads: Vec<_> = (0..plan.jobs.max(1))
             .map(|job| {
-                let work = move || run_job(plan, job, jobs, backend, collect, progress, stop);
+                let (ready, gate) = (ready.clone(), &gate);
+                let work = move || shared.job(job == 0, ready, gate);
                 std::thread::Builder::new().spawn_scoped(scope, work)
             })
             .collect();
-        threads
+        drop(ready);
+        // Nothing is ever sent: it ends when the last thread has let go of its end.
+        let _ = all_ready.recv();
+        let begun = begin();
+        shared.abandoned.store(begun.is_err(), Ordering::Relaxed);
+        drop(closed);
+        let results: Vec<Summary> = threads
             .into_iter()
             .map(|thread| match thread.map(|thread| thread.join()) {
                 Ok(Ok(result)) => result,
                 Ok(Err(panic)) => std::panic::resume_unwind(panic),
                 Err(error) => Summary::of_failure(MachineError::Thread(error)),
             })
-            .collect()
+            .collect();
+        (results, begun)
     });
+    begun?;
     let mut summary = Summary::default();
     for result in results {
         summary.merge(result);
     }
     summary.found.sort_by_key(|found| found.number);
-    summary
+    Ok(summary)
 }
 
 /// Runs given cases, on this thread.
@@ -257,7 +149,21 @@ pub fn replay(
     backend: &Backend,
     stop: &StopRequest,
 ) -> Result<Summary, MachineError> {
+    replay_with(cases, backend, stop, || Ok(()))
+}
+
+/// The same; `begin` is called when the machine is there, and before a case is run.
+///
+/// # Errors
+/// [`MachineError`] if KVM refuses something that is no matter of a case, and that of `begin`.
+pub fn replay_with<E: From<MachineError>>(
+    cases: &[Case],
+    backend: &Backend,
+    stop: &StopRequest,
+    begin: impl FnOnce() -> Result<(), E>,
+) -> Result<Summary, E> {
     let mut lab = Lab::on(backend)?;
+    begin()?;
     let mut summary = Summary::default();
     for (number, case) in (0..).zip(cases) {
         match lab.judge(case) {
@@ -278,71 +184,63 @@ pub fn replay(
     Ok(summary)
 }
 
-impl Summary {
-    fn of_failure(error: MachineError) -> Self {
-        Summary { failed: Some(error), ..Summary::default() }
-    }
-}
-
-fn run_job(
-    plan: &Plan,
-    job: u64,
-    jobs: u64,
-    backend: &Backend,
-    collect: bool,
-    progress: &AtomicU64,
-    stop: &StopRequest,
-) -> Summary {
-    let mut lab = match Lab::on(backend) {
-        Ok(lab) => lab,
-        Err(error) => return Summary::of_failure(error),
-    };
-    let mut summary = Summary::default();
-    let parts = Parts { plan, job, jobs, collect, progress, stop };
-    if let Err(error) = parts.run(&mut lab, &mut summary) {
-        summary.failed = Some(error);
-    }
-    summary
-}
-
-/// What one thread does of a plan.
-struct Parts<'a> {
+/// What the threads of a run have in common.
+#[derive(Clone, Copy)]
+struct Shared<'a> {
     plan: &'a Plan,
-    job: u64,
-    jobs: u64,
-    collect: bool,
-    progress: &'a AtomicU64,
-    stop: &'a StopRequest,
+    means: &'a Means<'a>,
+    /// The next chunk that nobody has.
+    next: &'a AtomicU64,
+    /// Nothing is to be run.
+    abandoned: &'a AtomicBool,
 }
 
-impl Parts<'_> {
-    fn run(&self, lab: &mut Lab, summary: &mut Summary) -> Result<(), MachineError> {
-        let Parts { plan, job, jobs, collect, progress, stop } = *self;
-        let generator = Generator::new(plan.seed);
-        let step = plan.shards.max(1) * jobs;
-        let first = plan.shard + job * plan.shards.max(1);
-        let mut numbers = (first..plan.cases).step_by(step as usize);
-        loop {
-            let batch: Vec<(u64, Case)> = numbers
-                .by_ref()
-                .take(BATCH)
-                .map(|number| (number, generator.case(number)))
-                .collect();
-            if batch.is_empty() {
+impl Shared<'_> {
+    /// One thread, from its machine to its results. `ready` is let go of when the machine is there.
+    fn job(&self, first: bool, ready: mpsc::Sender<Infallible>, gate: &Mutex<()>) -> Summary {
+        let lab = Lab::on(self.means.backend);
+        drop(ready);
+        drop(gate.lock().unwrap_or_else(PoisonError::into_inner));
+        if self.abandoned.load(Ordering::Relaxed) {
+            return Summary::default();
+        }
+        let mut lab = match lab {
+            Ok(lab) => lab,
+            Err(error) => return Summary::of_failure(error),
+        };
+        let mut summary = Summary::default();
+        if let Err(error) = self.run(&mut lab, &mut summary, first) {
+            summary.failed = Some(error);
+        }
+        summary
+    }
+
+    fn run(&self, lab: &mut Lab, summary: &mut Summary, first: bool) -> Result<(), MachineError> {
+        let Means { collect, stop, done, known, sink, .. } = *self.means;
+        let generator = Generator::new(self.plan.seed);
+        while !summary.interrupted {
+            let chunk = self.next.fetch_add(1, Ordering::Relaxed);
+            if chunk >= self.plan.chunks() {
                 break;
             }
-            progress.fetch_add(batch.len() as u64, Ordering::Relaxed);
-            match judge_batch(lab, &batch) {
-                Ok(all) => {
-                    for ((number, case), judged) in batch.iter().zip(all) {
-                        summary.add(*number, case, judged, collect);
-                    }
+            if done.contains(&chunk) {
+                continue;
+            }
+            let mut part = Summary::default();
+            let ran = self.chunk(lab, &generator, chunk, &mut part);
+            let whole = ran.is_ok() && !part.interrupted;
+            if whole {
+                sink(chunk, &part);
+            }
+            summary.merge(part);
+            ran?;
+            summary.interrupted |= stop.is_requested();
+        }
+        if first {
+            for (number, case) in known {
+                if let Verdict::Differs(mismatch) = lab.judge(case)? {
+                    summary.found_before(*number, case, *mismatch);
                 }
-                Err(_) => one_by_one(lab, &batch, collect, summary)?,
-            }
-            if stop.is_requested() {
-                summary.interrupted = true;
-                break;
             }
         }
         if collect {
@@ -360,6 +258,40 @@ impl Parts<'_> {
             found.explanation = lab.explain(&found.case);
         }
         Ok(())
+    }
+
+    fn chunk(
+        &self,
+        lab: &mut Lab,
+        generator: &Generator,
+        chunk: u64,
+        part: &mut Summary,
+    ) -> Result<(), MachineError> {
+        let Means { collect, progress, stop, .. } = *self.means;
+        let mut numbers = self.plan.numbers(chunk);
+        loop {
+            let batch: Vec<(u64, Case)> = numbers
+                .by_ref()
+                .take(BATCH)
+                .map(|number| (number, generator.case(number)))
+                .collect();
+            if batch.is_empty() {
+                return Ok(());
+            }
+            progress.fetch_add(batch.len() as u64, Ordering::Relaxed);
+            match judge_batch(lab, &batch) {
+                Ok(all) => {
+                    for ((number, case), judged) in batch.iter().zip(all) {
+                        part.add(*number, case, judged, collect);
+                    }
+                }
+                Err(_) => one_by_one(lab, &batch, collect, part)?,
+            }
+            if stop.is_requested() {
+                part.interrupted = true;
+                return Ok(());
+            }
+        }
     }
 }
 
@@ -382,22 +314,6 @@ fn one_by_one(
         }
     }
     Ok(())
-}
-
-/// What came of a case, without what was expected of it.
-#[derive(Debug)]
-pub(super) enum Judged {
-    /// It was not run.
-    Unfit(Unfit),
-    /// It was compared.
-    Compared {
-        /// The branches that it takes in the model.
-        path: Path,
-        /// Names of the known deviations that it shows.
-        known: Vec<&'static str>,
-        /// What is none of them.
-        unknown: Option<Box<Mismatch>>,
-    },
 }
 
 /// Runs some cases of which none is expected to write where it should not.

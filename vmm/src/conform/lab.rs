@@ -26,7 +26,7 @@ use super::mismatch::Mismatch;
 use super::start::Start;
 use super::via::{Via, has_error_code};
 use super::world::{Expectation, World};
-use crate::host::{Authority, Backend, processor};
+use crate::host::{Backend, processor};
 use crate::machine::{Exit, Machine, MachineError, Patience};
 use ia32::{Branch, Path, Processor, State, explain};
 use std::time::{Duration, Instant};
@@ -103,7 +103,7 @@ impl Lab {
     /// As `Lab::new`.
     pub fn on(backend: &Backend) -> Result<Self, MachineError> {
         let known = KnownDeviations::of(backend);
-        Lab::new(processor(), backend.authority == Authority::Silicon, known)
+        Lab::new(processor(), backend.authority.may_be_silicon(), known)
     }
 
     /// The branches of the model that a case takes, if it can be run.

@@ -17,7 +17,8 @@
 //! | `world` | the case's memory, and what the model expects |
 //! | `lab` | how a case runs, stops and is undone |
 //! | `mismatch`, `deviation`, `qemu` | what differed, and what of it is known |
-//! | `campaign`, `cost` | many cases; what one costs |
+//! | `campaign`, `summary`, `cost` | many cases; what came of them; what one costs |
+//! | `results` | what came of them, as text: to be kept, gone on with and put together |
 
 mod campaign;
 mod case;
@@ -32,14 +33,18 @@ mod layout;
 mod mismatch;
 mod qemu;
 mod random;
+mod results;
 mod shrink;
 mod start;
+mod summary;
 mod via;
 mod world;
 
-pub use campaign::{Found, Known, Plan, Refused, Summary, replay, run};
+pub use campaign::{CHUNK, Means, Plan, replay, replay_with, run, run_with};
 pub use case::{Case, NoCase, cases};
 pub use cost::{Cost, cost};
 pub use fit::Unfit;
 pub use lab::Lab;
 pub use mismatch::{ByteDifference, Mismatch};
+pub use results::{Conflict, Header, Met, Mismatching, NotTaken, Record, Results, Stored, merge};
+pub use summary::{Found, Known, Refused, Summary};

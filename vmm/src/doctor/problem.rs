@@ -81,6 +81,7 @@ mod tests {
     fn backend(module: &str) -> Box<Backend> {
         Box::new(Backend {
             authority: Authority::Emulated,
+            doubts: Vec::new(),
             module: module.into(),
             version: None,
             processor: "a processor".into(),

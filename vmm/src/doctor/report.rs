@@ -66,10 +66,14 @@ impl Report {
         table.fact("Linux", &backend.kernel)?;
         let executes = match backend.authority {
             Authority::Silicon => "a processor executes the guest",
+            Authority::Unconfirmed => "a processor, or an emulator that does not say so",
             Authority::Tcg => "QEMU's model of a processor executes the guest",
             Authority::Emulated => "software executes the guest's 32-bit code",
         };
         table.fact("authority", &format!("{}: {executes}", backend.authority))?;
+        for doubt in &backend.doubts {
+            table.fact("", doubt)?;
+        }
         for title in [NEEDED, USEFUL, EXACT] {
             table.title(title)?;
             for result in self.results.iter().filter(|result| group(result.trial.need) == title) {
@@ -196,6 +200,7 @@ mod tests {
     fn report(wrong: impl Fn(&str) -> Option<Wrong>) -> Report {
         let backend = Backend {
             authority: Authority::Silicon,
+            doubts: Vec::new(),
             module: "kvm_intel".into(),
             version: None,
             processor: "a processor".into(),

@@ -113,6 +113,7 @@ mod tests {
     fn backend(major: u32) -> Backend {
         Backend {
             authority: Authority::Tcg,
+            doubts: Vec::new(),
             module: "kvm_amd".into(),
             version: Some(Version { major, minor: 2 }),
             processor: "a model".into(),

@@ -11,6 +11,7 @@ mod expected;
 mod fault;
 mod frame;
 mod switch;
+mod sysenter;
 mod walk;
 
 pub(crate) use capture::event_arrived;
@@ -23,6 +24,7 @@ pub(crate) use fault::{Ram, named};
 pub use frame::Frame;
 pub(crate) use switch::{PendingSwitch, capture_switch};
 pub use switch::{TaskSwitch, TssWords};
+pub use sysenter::{Sysenter, SysenterRegisters};
 pub use walk::{Denied, Level, Reach, Walk};
 
 use ia32::{Gate, State, Vector};

@@ -1,29 +1,11 @@
 //! What stands behind /dev/kvm.
 
+use super::authority::{self, Authority};
+use super::facts::{Facts, text};
 use std::arch::x86_64::__cpuid;
 use std::fmt;
 use std::fs;
-
-/// Who executes the guest's entries into ring 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Authority {
-    /// A processor: kvm_intel or kvm_amd on hardware.
-    Silicon,
-    /// QEMU's CPU model: kvm_amd inside its TCG.
-    Tcg,
-    /// Software, in whatever form: any KVM that runs 32-bit code without the processor.
-    Emulated,
-}
-
-impl fmt::Display for Authority {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Authority::Silicon => "silicon",
-            Authority::Tcg => "tcg",
-            Authority::Emulated => "emulated",
-        })
-    }
-}
+use std::sync::OnceLock;
 
 /// The version of a processor model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,6 +39,8 @@ impl fmt::Display for Version {
 pub struct Backend {
     /// Who executes the guest.
     pub authority: Authority,
+    /// What keeps it from being called silicon, a sentence each, where the processor is [`Authority::Unconfirmed`].
+    pub doubts: Vec<String>,
     /// The KVM module that is loaded, or `none`.
     pub module: String,
     /// Version of the processor model, where it is one.
@@ -69,32 +53,26 @@ pub struct Backend {
     pub kernel: String,
 }
 
-/// CPUID.1:ECX.31: a hypervisor is present.
-const HYPERVISOR_PRESENT: u32 = 1 << 31;
-
 impl Backend {
-    /// Looks at the modules, the processor and the firmware tables.
+    /// What stands behind /dev/kvm. It is looked at once, for a sandbox may take away what tells.
     pub fn detect() -> Backend {
-        let module = ["kvm_intel", "kvm_amd", "kvm_pvm"]
-            .into_iter()
-            .find(|name| fs::exists(format!("/sys/module/{name}")).unwrap_or(false))
-            .unwrap_or("none");
-        let hypervisor = (__cpuid(1).ecx & HYPERVISOR_PRESENT != 0).then(|| {
-            let leaf = __cpuid(0x4000_0000);
-            text(&[leaf.ebx, leaf.ecx, leaf.edx])
-        });
-        let version = qemu_version();
-        let authority = match (module, hypervisor.as_deref()) {
-            ("kvm_intel" | "kvm_amd", Some("TCGTCGTCGTCG")) => Authority::Tcg,
-            ("kvm_intel" | "kvm_amd", _) => Authority::Silicon,
-            _ => Authority::Emulated,
-        };
+        static BACKEND: OnceLock<Backend> = OnceLock::new();
+        BACKEND.get_or_init(Backend::look).clone()
+    }
+
+    /// Looks at the modules, the processor and the firmware tables.
+    fn look() -> Backend {
+        let said = version_on_command_line();
+        let facts = Facts::collect(said.is_some());
+        let (authority, doubts) = authority::judge(&facts);
+        let version = said.or_else(machine_version).filter(|_| authority == Authority::Tcg);
         Backend {
             authority,
-            module: module.into(),
-            version: version.filter(|_| authority == Authority::Tcg),
+            doubts,
+            module: facts.module,
+            version,
             processor: processor(),
-            hypervisor,
+            hypervisor: facts.hypervisor,
             kernel: fs::read_to_string("/proc/sys/kernel/osrelease")
                 .map_or_else(|_| "unknown".into(), |release| release.trim().into()),
         }
@@ -106,11 +84,11 @@ impl Backend {
     /// name promises.
     #[must_use]
     pub fn seen_to_emulate(self) -> Backend {
-        Backend { authority: Authority::Emulated, version: None, ..self }
+        Backend { authority: Authority::Emulated, doubts: Vec::new(), version: None, ..self }
     }
 }
 
-/// `kvm_amd on QEMU 10.0 (QEMU TCG CPU version 2.5+)`.
+/// `kvm_amd on QEMU 10.0 (QEMU TCG CPU version 2.5+)`, and why it is not called silicon.
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.module)?;
@@ -120,18 +98,24 @@ impl fmt::Display for Backend {
                 write!(f, " {version}")?;
             }
         }
-        write!(f, " ({})", self.processor)
+        write!(f, " ({})", self.processor)?;
+        match self.doubts.as_slice() {
+            [] => Ok(()),
+            [doubt] => write!(f, "; {doubt}"),
+            [doubt, others @ ..] => write!(f, "; {doubt}, and {} more", others.len()),
+        }
     }
 }
 
-/// QEMU's version: from the kernel's command line, where who booted it may say, or from the machine
-/// type in the firmware tables.
-fn qemu_version() -> Option<Version> {
-    let said = fs::read_to_string("/proc/cmdline").ok().and_then(|line| {
-        let value = line.split_whitespace().find_map(|word| word.strip_prefix("esp0.qemu="))?;
-        Version::find(value)
-    });
-    said.or_else(|| Version::find(&fs::read_to_string("/sys/class/dmi/id/product_version").ok()?))
+/// QEMU's version, where who booted it says it on the kernel's command line.
+fn version_on_command_line() -> Option<Version> {
+    let line = fs::read_to_string("/proc/cmdline").ok()?;
+    Version::find(line.split_whitespace().find_map(|word| word.strip_prefix("esp0.qemu="))?)
+}
+
+/// QEMU's version, from the machine type in the firmware tables.
+fn machine_version() -> Option<Version> {
+    Version::find(&fs::read_to_string("/sys/class/dmi/id/product_version").ok()?)
 }
 
 /// The brand string of CPUID leaves 0x80000002 to 0x80000004.
@@ -148,12 +132,6 @@ fn processor() -> String {
     text(&words)
 }
 
-fn text(words: &[u32]) -> String {
-    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end]).trim().into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,6 +142,15 @@ mod tests {
         assert_eq!(Version::find("7.2.13"), Some(Version { major: 7, minor: 2 }));
         assert_eq!(Version::find("none here"), None);
         assert!(Version { major: 7, minor: 2 } < Version { major: 10, minor: 0 });
+    }
+
+    #[test]
+    fn a_doubt_is_told_with_the_processor() {
+        let mut backend = Backend { doubts: vec!["one".into()], ..Backend::detect() };
+        assert!(backend.to_string().ends_with("; one"));
+        backend.doubts.extend(["two".into(), "three".into()]);
+        assert!(backend.to_string().ends_with("; one, and 2 more"));
+        assert!(backend.seen_to_emulate().doubts.is_empty());
     }
 
     #[test]

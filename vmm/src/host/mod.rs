@@ -4,12 +4,16 @@
 //! the model must know of it, [`reported`] the form in which its KVM reports a state, and [`DEVIATIONS`] what
 //! is known to be wrong with it. What it can do, [`crate::doctor`] tests.
 
+mod authority;
 mod backend;
 mod deviation;
+mod facts;
+mod pace;
 mod processor;
 mod reported;
 
-pub use backend::{Authority, Backend, Version};
+pub use authority::Authority;
+pub use backend::{Backend, Version};
 pub use deviation::{DEVIATIONS, Deviation};
 pub use processor::processor;
 pub(crate) use reported::granular;

@@ -38,7 +38,9 @@ fn vendor(signature: &[u8]) -> Vendor {
 fn inner_stack_bytes(authority: Authority) -> u8 {
     match authority {
         Authority::Tcg => 8,
-        Authority::Silicon | Authority::Emulated => Processor::INTEL.inner_stack_bytes,
+        Authority::Silicon | Authority::Unconfirmed | Authority::Emulated => {
+            Processor::INTEL.inner_stack_bytes
+        }
     }
 }
 

@@ -14,7 +14,7 @@ pub(crate) mod raises;
 pub(crate) mod stepping;
 
 use ia32::{Iret, OperandSize, State};
-use iced_x86::{Code, Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter};
+use iced_x86::{Code, Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter, Mnemonic};
 
 /// Longest instruction, in bytes (SDM vol. 2A, "Instruction format").
 pub(crate) const LONGEST: usize = 15;
@@ -83,6 +83,21 @@ pub(crate) fn iret(code: &[u8], state: &State) -> Option<Iret> {
     Some(Iret { size, length: instruction.len() as u8 })
 }
 
+/// Whether `code` begins with SYSENTER.
+pub(crate) fn is_sysenter(code: &[u8]) -> bool {
+    code.starts_with(&[0x0f, 0x34])
+}
+
+/// Whether the 32-bit code at `eip` uses the stack that it is given, before it could take another: what comes
+/// first, no-ops and flags aside, pushes or calls.
+pub(crate) fn uses_its_stack(code: &[u8], eip: u32) -> bool {
+    let idle = |one: &Instruction| {
+        matches!(one.mnemonic(), Mnemonic::Nop | Mnemonic::Cli | Mnemonic::Cld | Mnemonic::Xchg)
+    };
+    let first = sequence(code, eip).map(|(instruction, _)| instruction).find(|one| !idle(one));
+    first.is_some_and(|one| one.is_stack_instruction() && one.stack_pointer_increment() < 0)
+}
+
 /// The first byte after the prefixes.
 pub(crate) fn opcode(code: &[u8]) -> Option<u8> {
     code.iter().copied().find(|byte| !is_prefix(*byte))
@@ -106,6 +121,15 @@ mod tests {
         let mut state = State { cr0: 1, eip: 0x1000, ..State::default() };
         state.segments[1].attributes = 0xc09b;
         state
+    }
+
+    #[test]
+    fn a_push_behind_no_ops_uses_the_stack_and_a_load_of_esp_does_not() {
+        assert!(uses_its_stack(&[0x66, 0x90, 0x6a, 0x23], 0));
+        assert!(uses_its_stack(&[0xfc, 0xe8, 0, 0, 0, 0], 0));
+        assert!(!uses_its_stack(&[0x8b, 0x64, 0x24, 0x04, 0x50], 0));
+        assert!(!uses_its_stack(&[0x5c, 0x50], 0), "pop esp");
+        assert!(!uses_its_stack(&[0x0f, 0xff], 0));
     }
 
     #[test]

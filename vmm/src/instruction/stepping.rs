@@ -23,8 +23,8 @@ pub(crate) enum Stepping {
     /// MOV SS, POP SS: a step takes the next instruction along. Where that raises an event, the state
     /// before it is not known.
     TakesNextAlong,
-    /// SYSENTER, SYSCALL: it enters the kernel through no gate, so there is no probe at its target, and
-    /// the next stop has nothing to do with it. It runs without stepping.
+    /// SYSENTER, SYSCALL: it enters the kernel through no gate. Where there is no probe at its target, the next
+    /// stop has nothing to do with it. It runs without stepping.
     EntersWithoutGate,
     /// It enters a handler, leaves the VM, or waits: it must run without stepping.
     Never,
@@ -108,6 +108,15 @@ pub(crate) fn loads_trap_flag(state: &State, linear: &LinearMemory<'_>, code: &[
     let mut flags = [0; 2];
     linear.read(state.stack_address().wrapping_add(offset), &mut flags).is_some()
         && Eflags(u16::from_le_bytes(flags).into()).contains(Eflags::TF)
+}
+
+/// PUSHF under stepping has pushed a TF that is not the guest's, and the vCPU is in `after`: takes it out of the word.
+pub(crate) fn hide_trap_flag(linear: &LinearMemory<'_>, after: &State) {
+    let at = after.stack_address().wrapping_add(1);
+    let mut byte = [0];
+    if linear.read(at, &mut byte).is_some() {
+        let _ = linear.write(at, &[byte[0] & !1]);
+    }
 }
 
 /// JMP far, by an operand or through memory.

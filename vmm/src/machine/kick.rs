@@ -127,7 +127,8 @@ pub(super) fn forget(flag: *mut u8) {
     }
 }
 
-fn signal() -> libc::c_int {
+/// The signal of all alarms.
+pub(crate) fn signal() -> libc::c_int {
     libc::SIGRTMIN() + 3
 }
 

@@ -23,6 +23,8 @@ use checkpoint::Tracker;
 pub use image::MemoryImage;
 use kick::Alarm;
 pub use kick::StopRequest;
+#[cfg(feature = "program")]
+pub(crate) use kick::signal as alarm_signal;
 pub use memory::Memory;
 pub use model::{Model, ModelError};
 pub use paging::{Access, LinearMemory, Paging};
@@ -34,11 +36,15 @@ pub use vcpu::{Exit, Snapshot, Vcpu, VcpuImage};
 use crate::host;
 use ia32::Processor;
 use kvm_bindings::{
-    KVM_CAP_EXIT_ON_EMULATION_FAILURE, KVM_CAP_X86_USER_SPACE_MSR, KVM_MSR_EXIT_REASON_UNKNOWN,
-    kvm_enable_cap,
+    KVM_CAP_EXIT_ON_EMULATION_FAILURE, KVM_CAP_X86_USER_SPACE_MSR, KVM_MSR_EXIT_REASON_FILTER,
+    KVM_MSR_EXIT_REASON_UNKNOWN, kvm_enable_cap,
 };
-use kvm_ioctls::{Cap, Kvm, VmFd};
+use kvm_ioctls::{Cap, Kvm, MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags, VmFd};
+use std::sync::OnceLock;
 use thiserror::Error;
+
+/// IA32_SYSENTER_CS; IA32_SYSENTER_ESP and IA32_SYSENTER_EIP follow (SDM vol. 4, "IA-32 architectural MSRs").
+const IA32_SYSENTER_CS: u32 = 0x174;
 
 /// An ioctl failed, or KVM lacks something esp0 cannot do without.
 #[derive(Debug, Error)]
@@ -102,6 +108,28 @@ pub(crate) fn ioctl(action: &'static str) -> impl Fn(kvm_ioctls::Error) -> Machi
     move |source| MachineError::Ioctl { action, source }
 }
 
+/// /dev/kvm, which is opened once: in a sandbox it could not be opened again.
+fn kvm() -> Result<&'static Kvm, MachineError> {
+    static KVM: OnceLock<Kvm> = OnceLock::new();
+    match KVM.get() {
+        Some(kvm) => Ok(kvm),
+        None => {
+            let opened = Kvm::new().map_err(MachineError::Open)?;
+            Ok(KVM.get_or_init(|| opened))
+        }
+    }
+}
+
+/// Opens /dev/kvm and looks at what stands behind it, which a sandbox may take away; machines can be made
+/// afterwards.
+///
+/// # Errors
+/// [`MachineError::Open`] if it cannot be opened.
+pub fn prepare() -> Result<(), MachineError> {
+    host::processor();
+    kvm().map(drop)
+}
+
 /// A virtual machine with one vCPU and one block of RAM from address 0.
 #[derive(Debug)]
 pub struct Machine {
@@ -135,7 +163,7 @@ impl Machine {
     /// # Errors
     /// As [`Machine::new`].
     pub fn with_model(memory_size: u64, model: &Model) -> Result<Self, MachineError> {
-        let kvm = Kvm::new().map_err(MachineError::Open)?;
+        let kvm = kvm()?;
         for (capability, name) in [
             (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
             (Cap::SyncRegs, "KVM_CAP_SYNC_REGS"),
@@ -152,7 +180,7 @@ impl Machine {
             vm.set_tss_address(0xfffb_d000).map_err(ioctl("place the TSS for real mode"))?;
         }
         let memory = Memory::new(&vm, memory_size)?;
-        let vcpu = Vcpu::new(&kvm, &vm, model)?;
+        let vcpu = Vcpu::new(kvm, &vm, model)?;
         Ok(Machine { vcpu, memory, vm, shadow: None, tracker: None, processor: host::processor() })
     }
 
@@ -246,15 +274,25 @@ impl Machine {
     }
 
     /// From now on RDMSR and WRMSR of a register that KVM does not know are exits
-    /// ([`Exit::MsrRead`], [`Exit::MsrWrite`]) and no #GP. A KVM that cannot do that raises #GP.
-    pub fn exit_on_unknown_msr(&self) {
+    /// ([`Exit::MsrRead`], [`Exit::MsrWrite`]) and no #GP, and so is WRMSR of those that SYSENTER loads: whoever
+    /// serves that exit writes them ([`Vcpu::write_msr`]). With a KVM that cannot do that, all is as it always was.
+    pub fn exit_on_msr(&self) {
+        let reasons = KVM_MSR_EXIT_REASON_UNKNOWN | KVM_MSR_EXIT_REASON_FILTER;
         let capability = kvm_enable_cap {
             cap: KVM_CAP_X86_USER_SPACE_MSR,
-            args: [KVM_MSR_EXIT_REASON_UNKNOWN.into(), 0, 0, 0],
+            args: [reasons.into(), 0, 0, 0],
             ..kvm_enable_cap::default()
         };
-        // From Linux 5.10 on; before, the guest sees what it always saw.
-        let _ = self.vm.enable_cap(&capability);
+        // Both from Linux 5.10 on.
+        if self.vm.enable_cap(&capability).is_ok() {
+            let denied = MsrFilterRange {
+                flags: MsrFilterRangeFlags::WRITE,
+                base: IA32_SYSENTER_CS,
+                msr_count: 3,
+                bitmap: &[0],
+            };
+            let _ = self.vm.set_msr_filter(MsrFilterDefaultAction::ALLOW, &[denied]);
+        }
     }
 
     /// The VM's file, for ioctls that no wrapper has.

@@ -543,6 +543,20 @@ impl Vcpu {
         Ok(registers.as_slice().to_vec())
     }
 
+    /// Writes a model-specific register in the guest's stead.
+    ///
+    /// # Errors
+    /// [`MachineError`] if KVM refuses the value.
+    pub fn write_msr(&mut self, index: u32, data: u64) -> Result<(), MachineError> {
+        let entry = kvm_msr_entry { index, data, ..kvm_msr_entry::default() };
+        let full = |_| MachineError::Missing("room for its own list of MSRs");
+        let one = Msrs::from_entries(&[entry]).map_err(full)?;
+        match self.fd.set_msrs(&one).map_err(ioctl("write an MSR"))? {
+            1 => Ok(()),
+            _ => Err(MachineError::Missing("a register of SYSENTER that can be written")),
+        }
+    }
+
     /// Puts all of the vCPU back. What the last exit was for must have been finished.
     ///
     /// # Errors
@@ -597,9 +611,17 @@ impl Vcpu {
     }
 
     /// KVM would take an interrupt now: IF is set, no shadow, no event half delivered.
-    pub fn ready_for_interrupt(&mut self) -> bool {
+    ///
+    /// # Errors
+    /// [`MachineError::Ioctl`] if KVM_RUN fails.
+    pub fn ready_for_interrupt(&mut self) -> Result<bool, MachineError> {
+        // What KVM said last is of the state before those changes; and an interrupt that is injected before KVM
+        // has taken them is lost with them.
+        if self.fd.get_kvm_run().kvm_dirty_regs != 0 {
+            self.finish_instruction()?;
+        }
         let run = self.fd.get_kvm_run();
-        run.ready_for_interrupt_injection != 0 && run.if_flag != 0
+        Ok(run.ready_for_interrupt_injection != 0 && run.if_flag != 0)
     }
 
     /// Delivers an external interrupt at this instruction boundary, before anything else is

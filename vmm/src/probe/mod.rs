@@ -1,7 +1,7 @@
 //! Where the guest is stopped, and by which means.
 //!
-//! A *site* is an address at which esp0 wants the guest to stop: the target of an IDT gate, an IRET
-//! that a handler can reach, a LIDT, a far jump that may switch tasks. Sites come from the IDT that the guest loaded and from the code
+//! A *site* is an address at which esp0 wants the guest to stop: the target of an IDT gate or of SYSENTER, an
+//! IRET that a handler can reach, a LIDT, a far jump that may switch tasks. Sites come from the IDT that the guest loaded and from the code
 //! behind it, never from symbols. How the guest is made to stop there is a means: a hardware
 //! breakpoint or a patched instruction.
 //!
@@ -30,6 +30,7 @@ pub(crate) use patch::NO_OP_LENGTH;
 pub use rewritten::Missed;
 pub use site::Site;
 
+use crate::instruction::is_sysenter;
 use crate::machine::{Exit, LinearMemory, Machine, MachineError, Paging};
 use breakpoint::Breakpoints;
 use ia32::State;
@@ -236,6 +237,38 @@ impl Probes {
         self.place_all(machine)
     }
 
+    /// SYSENTER leads to `target` from now on, or nowhere.
+    ///
+    /// # Errors
+    /// [`MachineError`] if a probe cannot be set.
+    pub fn follow_sysenter(
+        &mut self,
+        machine: &mut Machine,
+        target: Option<u32>,
+    ) -> Result<(), MachineError> {
+        let before = self.sites.values().find(|site| site.sysenter).map(|site| site.address);
+        if self.choice == Choice::None || before == target {
+            return Ok(());
+        }
+        if let Some(address) = before {
+            self.site(address).sysenter = false;
+            if self.sites[&address].is_empty() {
+                self.uncover(machine, address)?;
+                self.sites.remove(&address);
+            }
+        }
+        if let Some(address) = target {
+            self.site(address).sysenter = true;
+            self.explore(machine, &[address]);
+        }
+        self.place_all(machine)
+    }
+
+    /// `code` begins with SYSENTER, and the guest stops where it leads to.
+    pub(crate) fn stops_sysenter(&self, code: &[u8]) -> bool {
+        is_sysenter(code) && self.sites.values().any(|site| site.sysenter && site.placed)
+    }
+
     fn site(&mut self, address: u32) -> &mut Site {
         self.sites.entry(address).or_insert_with(|| Site::new(address))
     }
@@ -279,7 +312,7 @@ impl Probes {
         self.patches.read(&machine.linear(), address, &mut bytes);
         site.no_op = bytes == patch::NO_OP;
         // A LIDT is executed once or twice: no use for a register that could serve an entry.
-        let worth_a_register = !site.vectors.is_empty() || site.iret.is_some();
+        let worth_a_register = !site.vectors.is_empty() || site.iret.is_some() || site.sysenter;
         let breakpoint_first = match self.choice {
             // A probe at a far jump has to be taken out each time. And a breakpoint is missed where an
             // interrupt returns to it with RF set, as on QEMU's model: a return or an entry is not

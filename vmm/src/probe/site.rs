@@ -12,6 +12,8 @@ pub struct Site {
     pub vectors: Vec<u8>,
     /// An IRET stands here, or behind the no-op that stands here.
     pub iret: Option<Iret>,
+    /// SYSENTER leads here.
+    pub sysenter: bool,
     /// A LIDT stands here.
     pub loads_idt: bool,
     /// Linear address of the far jump that stands here, or behind the no-op that stands here, and may
@@ -36,6 +38,7 @@ impl Site {
             address,
             vectors: Vec::new(),
             iret: None,
+            sysenter: false,
             loads_idt: false,
             far_jump: None,
             resumes: false,
@@ -58,6 +61,7 @@ impl Site {
     fn is_of_no_other_use(&self) -> bool {
         self.vectors.is_empty()
             && self.iret.is_none()
+            && !self.sysenter
             && !self.loads_idt
             && self.far_jump.is_none()
             && !self.resumes
@@ -69,6 +73,7 @@ impl Site {
         let gate = match self.vectors.iter().max() {
             Some(32..) => 2,
             Some(_) => 1,
+            None if self.sysenter => 2,
             None => 0,
         };
         gate.max(if self.iret.is_some() || self.far_jump.is_some() { 3 } else { 0 })

@@ -52,12 +52,8 @@ impl Run {
         if !state.interruptible() {
             return Ok(false);
         }
-        if !self.machine.vcpu.ready_for_interrupt() {
-            // What KVM said last may be of before a change.
-            self.machine.vcpu.finish_instruction()?;
-            if !self.machine.vcpu.ready_for_interrupt() {
-                return Ok(false);
-            }
+        if !self.machine.vcpu.ready_for_interrupt()? {
+            return Ok(false);
         }
         self.machine.vcpu.inject(vector)?;
         self.counters.injected += 1;

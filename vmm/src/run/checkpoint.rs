@@ -5,7 +5,7 @@ use super::departure::Departure;
 use super::progress::Progress;
 use super::{Counters, Dialogue, Disturbed, Outward, Pace, Phase, Run};
 use crate::devices::Devices;
-use crate::entry::PendingSwitch;
+use crate::entry::{PendingSwitch, SysenterRegisters};
 use crate::machine::{MachineCheckpoint, MachineError};
 use crate::probe::Probes;
 use ia32::State;
@@ -34,6 +34,7 @@ pub struct Checkpoint {
     sequence: u64,
     last_state: State,
     progress: Progress,
+    sysenter: SysenterRegisters,
 }
 
 impl Checkpoint {
@@ -78,6 +79,7 @@ impl Run {
             sequence: self.sequence,
             last_state: self.last_state,
             progress: self.progress.clone(),
+            sysenter: self.sysenter,
         })
     }
 
@@ -106,6 +108,7 @@ impl Run {
             sequence,
             last_state,
             progress,
+            sysenter,
         } = checkpoint.clone();
         self.devices = devices;
         self.probes = probes;
@@ -123,6 +126,7 @@ impl Run {
         self.sequence = sequence;
         self.last_state = last_state;
         self.progress = progress;
+        self.sysenter = sysenter;
         self.progress.take_watching();
         self.step_again = true;
         self.alarm.forget();

@@ -1,7 +1,7 @@
 //! What a run tells, one event after the other.
 
 use super::{End, StackLoad};
-use crate::entry::{Entry, Return, Returned, TaskSwitch};
+use crate::entry::{Entry, Return, Returned, Sysenter, TaskSwitch};
 use ia32::State;
 
 /// What happened next. The guest stands still when it is told, and its memory can be read.
@@ -11,6 +11,8 @@ pub enum Event {
     Console(Vec<u8>),
     /// An event has been delivered: the guest stands in front of a handler's first instruction.
     Entry(Entry),
+    /// SYSENTER has been executed: the guest stands in front of the first instruction of its target.
+    Sysenter(Box<Sysenter>),
     /// The guest stands in front of an IRET of the kernel.
     Return(Return),
     /// The IRET told of before has been executed. Told in exact mode only, and not if it faulted.

@@ -14,7 +14,8 @@
 //! Without stepping, from a known boundary:
 //! - INT n, INT3, INTO and ICEBP, which are the event themselves, and injected interrupts;
 //! - IN, OUT and HLT, which leave the VM by themselves, and what stands under a probe;
-//! - SYSENTER and SYSCALL, whose target has no probe, an event behind MOV SS, which a step takes along,
+//! - SYSENTER, at whose target there is a probe;
+//! - SYSCALL, whose target has none, an event behind MOV SS, which a step takes along,
 //!   and a far jump to a TSS, which loads an EFLAGS without TF; what is stopped at next is not seen
 //!   from its boundary on;
 //! - all before the first LIDT: there is no gate yet.
@@ -28,7 +29,8 @@ use super::{Event as RunEvent, Outward, Pace, Phase, Run, Turn};
 use crate::entry::{Entry, Exact, PendingSwitch, Returned, capture_return};
 use crate::instruction::effect::raised;
 use crate::instruction::stepping::{
-    Stepping, classify, does_nothing, is_far_jump, is_quiet, loads_trap_flag, may_be_emulated,
+    Stepping, classify, does_nothing, hide_trap_flag, is_far_jump, is_quiet, loads_trap_flag,
+    may_be_emulated,
 };
 use crate::instruction::{self, LONGEST};
 use crate::machine::{ChangedByte, Exit, MachineError};
@@ -147,10 +149,14 @@ impl Run {
         if self.switching.is_some() && is_far_jump(code) {
             return self.switch_natively();
         }
-        if class == Stepping::EntersWithoutGate {
+        let seen = !own_step && self.probes.stops_sysenter(code);
+        if class == Stepping::EntersWithoutGate && !seen {
             return self.run_unseen();
         }
-        let native = class == Stepping::Never && !does_nothing(&state, code);
+        let native = match class {
+            Stepping::Never => !does_nothing(&state, code),
+            class => class == Stepping::EntersWithoutGate,
+        };
         if native {
             return self.run_natively(state, code);
         }
@@ -164,7 +170,7 @@ impl Run {
                 self.counters.stepped += 1;
                 self.counters.exits += 1;
                 if class == Stepping::PushesFlags && !own_step {
-                    self.hide_trap_flag(&after);
+                    hide_trap_flag(&self.machine.linear(), &after);
                 }
                 if keeps_trap_flag {
                     after.eflags = after.eflags | Eflags::TF;

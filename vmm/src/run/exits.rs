@@ -62,6 +62,14 @@ impl Run {
             let state = self.last_state;
             self.probes.follow(&mut self.machine, &state)?;
         }
+        if let Exit::MsrWrite { index, value } = exit
+            && self.sysenter.take(index, value)
+        {
+            self.unfinished = true;
+            self.machine.vcpu.write_msr(index, value)?;
+            self.probes.follow_sysenter(&mut self.machine, self.sysenter.target())?;
+            return Ok(None);
+        }
         if let Some(effect) = self.serve(&exit) {
             return Ok(self.console_after(effect));
         }

@@ -54,7 +54,7 @@ pub use single::Moment;
 pub use start::{entry_state, flat_protected_mode, real_mode};
 
 use crate::devices::Devices;
-use crate::entry::PendingSwitch;
+use crate::entry::{PendingSwitch, SysenterRegisters};
 use crate::machine::{Exit, Machine, MachineError, StopRequest};
 use crate::probe::{Choice, DebugRegisters, Probes};
 use clock::Clock;
@@ -135,6 +135,8 @@ pub struct Run {
     /// Whether it gets anywhere.
     progress: Progress,
     processor: Processor,
+    /// What SYSENTER loads, as far as the guest was seen to set it.
+    sysenter: SysenterRegisters,
     /// It begins with a BIOS, and whoever comes behind it is watched from its first IDT on.
     firmware: bool,
 }
@@ -242,6 +244,7 @@ impl Run {
             last_state: State::default(),
             progress: Progress::default(),
             processor,
+            sysenter: SysenterRegisters::default(),
             firmware: false,
         }
     }
@@ -451,7 +454,7 @@ impl Run {
             return Ok(());
         }
         self.finish()?;
-        if !self.machine.vcpu.ready_for_interrupt() {
+        if !self.machine.vcpu.ready_for_interrupt()? {
             return Ok(());
         }
         let state = self.machine.vcpu.state();

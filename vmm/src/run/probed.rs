@@ -4,12 +4,13 @@ use super::departure::{Cause, Departure};
 use super::operation::expected;
 use super::{Event, Follow, Outward, Pace, Phase, Run, Step, Turn};
 use crate::entry::{
-    Entry, Expected, PendingSwitch, Scene, TaskSwitch, capture_entry, capture_return,
+    Entry, Expected, PendingSwitch, Scene, Sysenter, TaskSwitch, capture_entry, capture_return,
     capture_switch, event_arrived,
 };
+use crate::instruction::{LONGEST, is_sysenter, uses_its_stack};
 use crate::machine::{Exit, LinearMemory};
 use crate::probe::{Missed, NO_OP_LENGTH, Passed};
-use ia32::State;
+use ia32::{Eflags, State};
 
 /// The vCPU stands at a probe.
 #[derive(Clone, Debug)]
@@ -76,13 +77,14 @@ impl Run {
             // HLT left EIP after itself; the site is where it stands.
             state.eip = state.eip.wrapping_sub(1);
         }
-        if let Some(departure) = &self.departure
-            && departure.stands_still(&state)
+        if state.interrupt_shadow != 0
+            && let Some(departure) = &self.departure
             && departure.before.interruptible()
         {
-            // The shadow that was to hold until this instruction had been executed is none of the guest's.
+            // The shadow that was to hold until this instruction had been executed is none of the guest's,
+            // whether it still waits or has entered a handler, to which some processors take the shadow along.
             self.machine.vcpu.release_interrupts();
-            state.interrupt_shadow = departure.before.interrupt_shadow;
+            state.interrupt_shadow = 0;
         }
         self.last_state = state;
         self.at_probe(AtProbe { address, state, next: Untold::Entry })
@@ -139,6 +141,9 @@ impl Run {
         let Some(site) = self.probes.site_at(stop.address).filter(|site| !site.resumes) else {
             return Ok(None);
         };
+        if site.sysenter && self.entered_by_sysenter(departure.as_ref(), &stop.state) {
+            return Ok(Some(self.sysenter_at(departure, stop)));
+        }
         if site.vectors.is_empty() {
             return Ok(None);
         }
@@ -175,6 +180,43 @@ impl Run {
         self.sequence += 1;
         self.outward = Outward::default();
         Ok(Some(Event::Entry(entry)))
+    }
+
+    /// The guest has come to the target of SYSENTER by one, and not by a jump of the kernel's.
+    #[cold]
+    fn entered_by_sysenter(&self, departure: Option<&Departure>, state: &State) -> bool {
+        match departure {
+            Some(Departure { cause: Cause::Interrupt(_), .. }) => false,
+            Some(departure) => {
+                let mut code = [0; 15];
+                let (linear, at) = (self.machine.linear(), departure.before.instruction_address());
+                let count = self.probes.read_code(&linear, at, &mut code);
+                is_sysenter(&code[..count])
+            }
+            None => {
+                self.outward.ring.is_some_and(|ring| ring != 0)
+                    || state.general.esp == self.sysenter.esp && !state.eflags.contains(Eflags::IF)
+            }
+        }
+    }
+
+    /// The entry by SYSENTER that a stop shows.
+    #[cold]
+    fn sysenter_at(&mut self, departure: Option<Departure>, stop: &AtProbe) -> Event {
+        let state = stop.state;
+        let linear = LinearMemory { memory: &self.machine.memory, paging: (&state).into() };
+        let mut code = [0; 2 * LONGEST];
+        let count = self.probes.read_code(&linear, state.instruction_address(), &mut code);
+        self.outward = Outward::default();
+        Event::Sysenter(Box::new(Sysenter {
+            after_sequence: self.sequence,
+            time: self.clock.instructions(),
+            before: departure.map(|departure| departure.before),
+            after: state,
+            registers: self.sysenter,
+            uses_stack: uses_its_stack(&code[..count], state.eip),
+            physical: linear.paging.translate(linear.memory, state.general.esp.wrapping_sub(1)),
+        }))
     }
 
     /// What the model says that `entry` must be, which `cause` led to.

@@ -1,8 +1,9 @@
 //! The system calls that are left.
 
 use kvm_bindings::{
-    KVMIO, kvm_clear_dirty_log, kvm_debugregs, kvm_dirty_log, kvm_enable_cap, kvm_guest_debug,
-    kvm_interrupt, kvm_msrs, kvm_sregs, kvm_userspace_memory_region, kvm_xcrs, kvm_xsave,
+    KVMIO, kvm_clear_dirty_log, kvm_cpuid2, kvm_debugregs, kvm_dirty_log, kvm_enable_cap,
+    kvm_guest_debug, kvm_interrupt, kvm_msr_list, kvm_msrs, kvm_regs, kvm_sregs,
+    kvm_userspace_memory_region, kvm_vcpu_events, kvm_xcrs, kvm_xsave,
 };
 use seccompiler::{BackendError, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
 use std::collections::BTreeMap;
@@ -11,6 +12,10 @@ use vmm_sys_util::{ioctl_io_nr, ioctl_ior_nr, ioctl_iow_nr, ioctl_iowr_nr};
 /// What the process is about to do, and nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// Run guests of esp0's own, in machines that are made meanwhile.
+    Machines,
+    /// Run cases, in machines that are there.
+    Cases,
     /// Run a guest that a debugger may ask for at a socket that listens already.
     Debug,
     /// Run a guest.
@@ -37,6 +42,17 @@ ioctl_iow_nr!(SET_XSAVE, KVMIO, 0xa5, kvm_xsave);
 ioctl_ior_nr!(GET_XCRS, KVMIO, 0xa6, kvm_xcrs);
 ioctl_iow_nr!(SET_XCRS, KVMIO, 0xa7, kvm_xcrs);
 ioctl_iowr_nr!(CLEAR_DIRTY_LOG, KVMIO, 0xc0, kvm_clear_dirty_log);
+ioctl_io_nr!(NMI, KVMIO, 0x9a);
+ioctl_io_nr!(CREATE_VM, KVMIO, 0x01);
+ioctl_iowr_nr!(GET_MSR_INDEX_LIST, KVMIO, 0x02, kvm_msr_list);
+ioctl_io_nr!(GET_VCPU_MMAP_SIZE, KVMIO, 0x04);
+ioctl_iowr_nr!(GET_SUPPORTED_CPUID, KVMIO, 0x05, kvm_cpuid2);
+ioctl_io_nr!(CREATE_VCPU, KVMIO, 0x41);
+ioctl_io_nr!(SET_TSS_ADDR, KVMIO, 0x47);
+ioctl_ior_nr!(GET_REGS, KVMIO, 0x81, kvm_regs);
+ioctl_ior_nr!(GET_SREGS, KVMIO, 0x83, kvm_sregs);
+ioctl_iow_nr!(SET_CPUID2, KVMIO, 0x90, kvm_cpuid2);
+ioctl_ior_nr!(GET_VCPU_EVENTS, KVMIO, 0x9f, kvm_vcpu_events);
 
 /// Whatever their arguments are: memory of one's own, time, threads that are there, open files.
 const ALWAYS: &[i64] = &[
@@ -97,6 +113,20 @@ pub(super) fn rules(phase: Phase) -> Result<BTreeMap<i64, Vec<SeccompRule>>, Bac
         ]);
         // Whoever looks for the writer of a word goes back to checkpoints.
         requests.extend([GET_MSRS(), SET_MSRS(), GET_XSAVE(), SET_XSAVE(), GET_XCRS(), SET_XCRS()]);
+    }
+    if phase == Phase::Machines {
+        // Machines are made of /dev/kvm, which is open, and each has its alarm, whose signal is heard.
+        requests.extend([CREATE_VM(), GET_VCPU_MMAP_SIZE(), GET_SUPPORTED_CPUID()]);
+        requests.extend([GET_MSR_INDEX_LIST(), SET_TSS_ADDR(), CREATE_VCPU(), SET_CPUID2()]);
+        requests.extend([GET_REGS(), GET_SREGS(), GET_VCPU_EVENTS()]);
+        let alarm = only(0, crate::machine::alarm_signal() as u64)?;
+        rules.insert(libc::SYS_rt_sigaction, vec![alarm]);
+        rules.insert(libc::SYS_timer_create, Vec::new());
+    }
+    if matches!(phase, Phase::Machines | Phase::Cases) {
+        requests.push(NMI());
+        // A file that is written at the end is open, and is emptied first.
+        rules.insert(libc::SYS_ftruncate, Vec::new());
     }
     if phase == Phase::Debug {
         // The socket is bound and listens; what comes is read and written as any file is.

@@ -16,6 +16,9 @@
 //!    ▼
 //!  summary, verdict
 //! ```
+//! Cases of `conform` run in machines that were made before, on threads that were started before. The doctor and the
+//! claims make machines while they run; /dev/kvm is open by then, so none of them opens a file either.
+//!
 //! Each step can only take away, and none can be undone. A call that is not on the list ends the process at once, with a
 //! sentence and status 2: it is a bug of esp0's, or worse, and no verdict of such a process is worth anything. (With all
 //! signals blocked, as the C library has them while it starts a program, it ends by SIGSYS and without the sentence.)

@@ -5,9 +5,10 @@ use super::line::task_name;
 use super::names::Names;
 use super::schema::{
     EntryRecord, FindingRecord, RecordVerdict, ReturnRecord, ReturnedRecord, SwitchRecord,
+    SysenterRecord,
 };
 use crate::check::{Finding, Judgement};
-use crate::entry::{Entry, Return, Returned, TaskSwitch};
+use crate::entry::{Entry, Return, Returned, Sysenter, TaskSwitch};
 use crate::symbols::{Symbols, names_in};
 use ia32::Word;
 
@@ -56,6 +57,15 @@ pub(super) fn of_returned(returned: &Returned, names: &Names) -> Where {
         None => format!("IRET after #{sequence}, at {:08x}", before.eip),
     };
     Where { place, at: before.eip, sequence }
+}
+
+pub(super) fn of_sysenter(entry: &Sysenter, judgement: &Judgement) -> Where {
+    let place = format!(
+        "SYSENTER after #{}{}",
+        entry.after_sequence,
+        judgement.task.map_or(String::new(), |task| format!(" in task {}", task.0)),
+    );
+    Where { place, at: entry.after.eip, sequence: entry.after_sequence }
 }
 
 pub(super) fn of_switch(switch: &TaskSwitch, judgement: &Judgement) -> Where {
@@ -113,4 +123,4 @@ macro_rules! judgeable {
     };
 }
 
-judgeable!(EntryRecord, ReturnRecord, ReturnedRecord, SwitchRecord);
+judgeable!(EntryRecord, ReturnRecord, ReturnedRecord, SwitchRecord, SysenterRecord);

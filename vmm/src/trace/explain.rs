@@ -151,4 +151,42 @@ mod tests {
         let broken = [&trace, &b"{\"type\":\"entry\",\"sequence\":4}\n"[..]].concat();
         assert!(error(&broken, Line::Entry(4)).starts_with("line 4 is no line of an esp0 trace"));
     }
+
+    /// Each number of a record in turn as large as it can be, and all at once: whatever is made of it, nothing panics.
+    #[test]
+    fn addresses_of_all_ones_are_explained_or_refused() {
+        let exact = samples::all().into_iter().find_map(|record| match record {
+            Record::Entry(entry) if entry.exact.is_some() => Some(*entry),
+            _ => None,
+        });
+        let mut entry = exact.expect("one of the samples is exact");
+        entry.sequence = 1;
+        let header = Record::Header(HeaderRecord::new()).to_line();
+        let line = String::from_utf8(Record::Entry(Box::new(entry)).to_line()).unwrap();
+        let explained = |line: &str| {
+            let trace = [&header, line.as_bytes()].concat();
+            explain_line(TraceReader::new(&trace[..]).unwrap(), Line::Entry(1)).is_ok()
+        };
+        assert!(explained(&line));
+        // Hexadecimal texts, by where they stand.
+        let is_number = |text: &str| {
+            !text.is_empty()
+                && text.len() <= 16
+                && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+        };
+        let parts: Vec<&str> = line.split('"').collect();
+        let numbers: Vec<usize> = (0..parts.len()).filter(|n| is_number(parts[*n])).collect();
+        assert!(numbers.len() > 5, "{line}");
+        let ones = |changed: &dyn Fn(usize) -> bool| {
+            let part = |(n, part): (usize, &&str)| match changed(n) && is_number(part) {
+                true => "f".repeat(part.len()),
+                false => (*part).to_owned(),
+            };
+            parts.iter().enumerate().map(part).collect::<Vec<_>>().join("\"")
+        };
+        let understood =
+            numbers.iter().filter(|number| explained(&ones(&|n| n == **number))).count();
+        assert!(understood > 5, "{understood}");
+        let _ = explained(&ones(&|_| true));
+    }
 }

@@ -7,7 +7,9 @@
 //! Lines are made of the records of a trace, so a run and the trace of it look the same.
 
 use super::Colour;
-use super::schema::{EntryRecord, FindingRecord, ReturnRecord, StackRecord, SwitchRecord};
+use super::schema::{
+    EntryRecord, FindingRecord, ReturnRecord, StackRecord, SwitchRecord, SysenterRecord,
+};
 use crate::check::TaskId;
 use crate::entry::Kind;
 use ia32::{Vector, Word};
@@ -110,6 +112,21 @@ pub(super) fn return_line(returning: &ReturnRecord, colour: Colour) -> String {
         let _ = write!(text, " of CS {:04x}, on {:04x}:{esp:08x}", cs & 0xffff, ss & 0xffff);
     }
     colour.dim(&text)
+}
+
+/// The line of an entry by SYSENTER.
+pub(super) fn sysenter_line(entry: &SysenterRecord, colour: Colour) -> String {
+    format!(
+        "        {:<7} {:<14} 3→0   → {:04x}:{:08x}  nothing is pushed; ESP is IA32_SYSENTER_ESP  \
+         CS:EIP {:04x}:{:08x}  {}",
+        numbered(entry.task),
+        "sysenter",
+        entry.ss,
+        entry.esp,
+        entry.cs,
+        entry.eip,
+        verdict(&entry.findings, colour),
+    )
 }
 
 /// The line of a task switch by hardware: from the stack that is left to the one that is taken.

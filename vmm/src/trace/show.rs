@@ -90,6 +90,12 @@ impl<W: Write> Show<W> {
                 self.tell(&returning.findings, &returning.notes);
             }
             Record::Returned(returned) => self.tell(&returned.findings, &returned.notes),
+            Record::Sysenter(entry) => {
+                if self.terminal.tells_events() {
+                    self.terminal.sysenter(&entry);
+                }
+                self.tell(&entry.findings, &entry.notes);
+            }
             Record::Switch(switch) => {
                 if self.terminal.tells_events() {
                     self.terminal.switch(&switch);

@@ -68,6 +68,9 @@ pub fn stats<R: BufRead>(trace: &mut TraceReader<R>) -> Result<(Stats, KnownPlac
             Record::Returned(returned) => {
                 stats.said(&returned.deviations, returned.findings.iter().map(|one| &one.rule));
             }
+            Record::Sysenter(entry) => {
+                stats.said(&entry.deviations, entry.findings.iter().map(|one| &one.rule));
+            }
             Record::Switch(switch) => {
                 stats.said(&switch.deviations, switch.findings.iter().map(|one| &one.rule));
             }

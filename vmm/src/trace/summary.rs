@@ -95,6 +95,19 @@ fn entries(rows: &mut Rows, end: &EndRecord) {
 
 fn returns(rows: &mut Rows, end: &EndRecord, authority: &str) {
     let counts = &end.counts;
+    if counts.sysenters > 0 {
+        let back = match counts.sysexits {
+            0 => String::new(),
+            count => format!(", and back by SYSEXIT {count} times"),
+        };
+        rows.add(
+            "sysenter",
+            &format!(
+                "{:<8} entries, which push nothing: what was judged is ESP{back}",
+                counts.sysenters
+            ),
+        );
+    }
     let unpopped = match counts.live {
         0 => String::new(),
         1 => "1 entry without a return: its task ended, or was in the kernel".into(),
@@ -120,8 +133,8 @@ fn returns(rows: &mut Rows, end: &EndRecord, authority: &str) {
         rows.add(
             "missed",
             &format!(
-                "{:<8} returns to ring 3 that esp0 has not seen: by an IRET that it has not found, by \
-                 RETF or SYSEXIT",
+                "{:<8} returns to ring 3 that esp0 has not seen: by an IRET that it has not found, or \
+                 by RETF",
                 counts.missed
             ),
         );
@@ -150,6 +163,7 @@ fn returns(rows: &mut Rows, end: &EndRecord, authority: &str) {
 fn switcher(authority: &str) -> &'static str {
     match authority {
         "silicon" => "KVM in the processor's stead",
+        "unconfirmed" => "KVM, or the software that runs the guest",
         "tcg" => "QEMU's model of the processor",
         _ => "the software that runs the guest",
     }

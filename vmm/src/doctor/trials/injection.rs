@@ -86,7 +86,7 @@ pub(super) fn inject(
         lab.machine.vcpu.inject_nmi()?;
         Vector::NMI
     } else {
-        let ready = lab.machine.vcpu.ready_for_interrupt();
+        let ready = lab.machine.vcpu.ready_for_interrupt()?;
         Wrong::unless(ready, "KVM ready for an interrupt where IF is set", "not ready")?;
         lab.machine.vcpu.inject(EXTERNAL)?;
         Vector(EXTERNAL)
@@ -108,7 +108,7 @@ fn window(lab: &mut Lab<'_>) -> Result<(), Wrong> {
     lab.machine.vcpu.request_interrupt_window(true);
     let state = lab.run_to(Stop::Exit(Exit::InterruptWindow))?;
     Wrong::unless_equal("the window to open at", open, state.eip)?;
-    let ready = lab.machine.vcpu.ready_for_interrupt();
+    let ready = lab.machine.vcpu.ready_for_interrupt()?;
     Wrong::unless(ready, "KVM ready for an interrupt in the window", "not ready")
 }
 
@@ -117,7 +117,7 @@ fn held_off(lab: &mut Lab<'_>) -> Result<(), Wrong> {
     lab.start(&start::user())?;
     lab.machine.vcpu.hold_interrupts_for_one_instruction();
     lab.settle()?;
-    let ready = lab.machine.vcpu.ready_for_interrupt();
+    let ready = lab.machine.vcpu.ready_for_interrupt()?;
     Wrong::unless(!ready, "KVM not ready for an interrupt in the shadow", "ready")?;
     lab.machine.vcpu.request_interrupt_window(true);
     let state = lab.run_to(Stop::Exit(Exit::InterruptWindow))?;

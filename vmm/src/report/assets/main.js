@@ -136,6 +136,7 @@ function buildAuthority(into) {
   const { header } = run;
   const says = {
     silicon: 'A processor: its own microcode pushed these frames.',
+    unconfirmed: 'A processor, or an emulator that does not announce itself: it cannot be told from here.',
     tcg: 'QEMU’s model of a processor, through kvm_amd: a second opinion on the manual, and no silicon. Its known deviations are named.',
     emulated: 'Software that emulates 32-bit code. What a processor does was not seen.',
   };

@@ -1,7 +1,9 @@
 //! Whether two records are the same, as far as is asked.
 
 use super::Aspects;
-use crate::trace::schema::{EntryRecord, FindingRecord, FrameRecord, OriginName, Record};
+use crate::trace::schema::{
+    EntryRecord, FindingRecord, FrameRecord, OriginName, Record, SysenterRecord,
+};
 use ia32::Word;
 
 /// Whether they are.
@@ -24,6 +26,11 @@ pub(super) fn is_same(one: &Record, other: &Record, aspects: Aspects) -> bool {
                 && said(&one.findings, &other.findings);
             let values = one.frame == other.frame && one.task == other.task;
             structure && (!aspects.values || values)
+        }
+        (Record::Sysenter(one), Record::Sysenter(other)) => {
+            let structure = one.verdict == other.verdict && said(&one.findings, &other.findings);
+            let values = |one: &SysenterRecord| (one.cs, one.eip, one.ss, one.esp, one.eflags);
+            structure && (!aspects.values || values(one) == values(other))
         }
         (Record::Switch(one), Record::Switch(other)) => {
             let structure = (one.from_ring, one.to_ring, one.verdict)

@@ -77,6 +77,15 @@ fn rows(event: &Event) -> Vec<Row> {
             rows
         }
         Record::Return(returning) => return_rows(returning),
+        Record::Sysenter(entry) => vec![
+            ("event", "SYSENTER".into(), Structure),
+            ("verdict", verdict(&entry.findings), Structure),
+            ("after", format!("#{}", entry.after), Value),
+            ("task", numbered(entry.task), Value),
+            ("CS:EIP", format!("{:04x}:{:08x}", entry.cs, entry.eip), Value),
+            ("SS:ESP", format!("{:04x}:{:08x}", entry.ss, entry.esp), Value),
+            ("EFLAGS", format!("{:08x}", entry.eflags), Value),
+        ],
         Record::Switch(switch) => vec![
             ("event", "a task switch by a far jump".into(), Structure),
             ("rings", format!("{} → {}", switch.from_ring, switch.to_ring), Structure),

@@ -20,7 +20,7 @@
 mod protobuf;
 mod track_event;
 
-use super::schema::{EntryRecord, PlaceUse, Record, ReturnRecord, SwitchRecord};
+use super::schema::{EntryRecord, PlaceUse, Record, ReturnRecord, SwitchRecord, SysenterRecord};
 use super::{KnownPlaces, ReadError, TraceReader, event_name, show::frame_names, visible};
 use crate::entry::Kind;
 use ia32::Word;
@@ -126,6 +126,7 @@ impl<W: Write> Timeline<W> {
             Record::Place(place) => self.places.learn(place),
             Record::Entry(entry) => self.entry(&entry)?,
             Record::Return(returning) => self.leave(&returning)?,
+            Record::Sysenter(entry) => self.sysenter(&entry)?,
             Record::Switch(switch) => self.switch(&switch)?,
             Record::Console(console) => {
                 self.tick(None);
@@ -297,6 +298,18 @@ impl<W: Write> Timeline<W> {
             self.event(TrackEvent::counter(depth, used.into()))?;
         }
         self.runs(key, returning.to_ring)
+    }
+
+    fn sysenter(&mut self, entry: &SysenterRecord) -> io::Result<()> {
+        self.tick(Some(entry.time));
+        let key = self.key(entry.task);
+        self.runs(key, 0)?;
+        let stack = self.task(key)?.stack;
+        let mut event = TrackEvent::instant(stack, "SYSENTER").address("ESP", entry.esp);
+        for finding in &entry.findings {
+            event = event.text(&finding.rule, &finding.sentence);
+        }
+        self.event(event)
     }
 
     fn switch(&mut self, switch: &SwitchRecord) -> io::Result<()> {

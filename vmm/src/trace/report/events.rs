@@ -4,11 +4,11 @@
 
 use super::super::described::{self, Judgeable, Where};
 use super::super::schema::{
-    EntryRecord, Record, ReturnRecord, ReturnedRecord, StackRecord, SwitchRecord,
+    EntryRecord, Record, ReturnRecord, ReturnedRecord, StackRecord, SwitchRecord, SysenterRecord,
 };
 use super::{FrameNames, KEPT, Output, Report, task};
 use crate::check::{Judged, Judgement, Sink};
-use crate::entry::{Entry, Return, Returned, TaskSwitch};
+use crate::entry::{Entry, Return, Returned, Sysenter, TaskSwitch};
 use crate::machine::Machine;
 use ia32::Word;
 use std::io::Write;
@@ -105,6 +105,17 @@ impl<W: Write> Report<W> {
         self.tell(&place, judgement);
     }
 
+    fn sysenter(&mut self, entry: &Sysenter, judgement: &Judgement) {
+        let place = described::of_sysenter(entry, judgement);
+        let record = SysenterRecord::new(entry, task(judgement));
+        let record = record.judged(judgement, &place, self.names.symbols());
+        if self.terminal.tells_events() {
+            self.terminal.sysenter(&record);
+        }
+        self.record(&Record::Sysenter(Box::new(record)));
+        self.tell(&place, judgement);
+    }
+
     fn switch(&mut self, switch: &TaskSwitch, judgement: &Judgement) {
         let place = described::of_switch(switch, judgement);
         let record = SwitchRecord::new(switch, task(judgement));
@@ -149,6 +160,7 @@ impl<W: Write> Report<W> {
             Judged::Entry(entry, judgement) => self.entry(entry, judgement),
             Judged::Return(returning, judgement) => self.leave(returning, judgement),
             Judged::Returned(returned, judgement) => self.returned(returned, judgement),
+            Judged::Sysenter(entry, judgement) => self.sysenter(entry, judgement),
             Judged::Switch(switch, judgement) => self.switch(switch, judgement),
             Judged::StackLoad(load) => {
                 let record = StackRecord::from(&**load);

@@ -49,6 +49,12 @@ pub struct Counts {
     pub outer: u64,
     /// Those from ring 0.
     pub same: u64,
+    /// Entries by SYSENTER, which are none of those.
+    #[serde(default)]
+    pub sysenters: u64,
+    /// Returns from those by SYSEXIT, as far as the next entry tells.
+    #[serde(default)]
+    pub sysexits: u64,
     /// Returns that were seen and not refused.
     pub returns: u64,
     /// Task switches by hardware.
@@ -152,6 +158,8 @@ impl EndRecord {
                 entries: tally.entries,
                 outer: tally.outer,
                 same: tally.same,
+                sysenters: tally.sysenters,
+                sysexits: history.sysexits(),
                 returns: tally.returns,
                 switches: tally.switches,
                 live: history.live().len() as u64,

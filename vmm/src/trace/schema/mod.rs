@@ -3,7 +3,7 @@
 //! A trace is the one source of all that is shown of a run afterwards: text, page, pictures, comparison. It is
 //! JSON Lines, one [`Record`] a line, in the order in which things happened:
 //! ```text
-//!  header ─► (place | stack | entry | return | returned | switch | console)… ─► end
+//!  header ─► (place | stack | entry | sysenter | return | returned | switch | console)… ─► end
 //! ```
 //! A run with `--report` writes [`PageRecord`]s between them, which only the page reads.
 //!
@@ -30,6 +30,7 @@ pub(super) mod samples;
 mod stack;
 mod state;
 mod switch;
+mod sysenter;
 
 pub use detail::{CodeRecord, DetailRecord, PageRecord, SourceRecord, StackDetail, Words};
 pub use end::{Counts, DeviationCount, EndRecord, EventCount, ProbeCounts, RuleCount, StackRow};
@@ -41,6 +42,7 @@ pub use header::HeaderRecord;
 pub use place::{PlaceRecord, PlaceUse};
 pub use stack::{LoadedStack, StackRecord};
 pub use switch::{SwitchOrigin, SwitchRecord, TaskRecord};
+pub use sysenter::SysenterRecord;
 
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +64,8 @@ pub enum Record {
     Stack(StackRecord),
     /// An entry into ring 0.
     Entry(Box<EntryRecord>),
+    /// An entry by SYSENTER.
+    Sysenter(Box<SysenterRecord>),
     /// An IRET that is about to be executed.
     Return(Box<ReturnRecord>),
     /// What an IRET did; in exact mode.
@@ -121,6 +125,7 @@ impl Record {
             "place" => Record::Place(serde_json::from_slice(line)?),
             "stack" => Record::Stack(serde_json::from_slice(line)?),
             "entry" => Record::Entry(serde_json::from_slice(line)?),
+            "sysenter" => Record::Sysenter(serde_json::from_slice(line)?),
             "return" => Record::Return(serde_json::from_slice(line)?),
             "returned" => Record::Returned(serde_json::from_slice(line)?),
             "switch" => Record::Switch(serde_json::from_slice(line)?),
@@ -144,6 +149,7 @@ impl Record {
             Record::Place(_) => "place",
             Record::Stack(_) => "stack",
             Record::Entry(_) => "entry",
+            Record::Sysenter(_) => "sysenter",
             Record::Return(_) => "return",
             Record::Returned(_) => "returned",
             Record::Switch(_) => "switch",

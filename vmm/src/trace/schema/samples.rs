@@ -162,6 +162,7 @@ pub(crate) fn all() -> Vec<Record> {
             notes: Vec::new(),
         })),
         Record::Switch(Box::new(switch())),
+        Record::Sysenter(Box::new(sysenter())),
         Record::Console(ConsoleRecord::new(b"hello\n".to_vec())),
         Record::Console(ConsoleRecord::new(vec![0xff, 0x00])),
         Record::End(Box::new(end())),
@@ -194,6 +195,23 @@ fn exact() -> ExactRecord {
         decided: true,
     })
     .expect("exact mode has interrupts")
+}
+
+fn sysenter() -> SysenterRecord {
+    SysenterRecord {
+        after: 3,
+        time: 45,
+        task: 2,
+        cs: 8,
+        eip: 0x1000,
+        ss: 0x10,
+        esp: 0x2000,
+        eflags: 2,
+        verdict: RecordVerdict::Ok,
+        deviations: Vec::new(),
+        findings: Vec::new(),
+        notes: Vec::new(),
+    }
 }
 
 fn switch() -> SwitchRecord {

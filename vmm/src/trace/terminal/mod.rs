@@ -7,8 +7,10 @@ mod story;
 
 use super::console::{Console, Row};
 use super::finding_text::record_text;
-use super::line::{entry_line, heading, return_line, stack_line, switch_line};
-use super::schema::{EntryRecord, FindingRecord, ReturnRecord, StackRecord, SwitchRecord};
+use super::line::{entry_line, heading, return_line, stack_line, switch_line, sysenter_line};
+use super::schema::{
+    EntryRecord, FindingRecord, ReturnRecord, StackRecord, SwitchRecord, SysenterRecord,
+};
 use super::wrap::wrap;
 use super::{Colour, FrameNames, picture};
 use crate::check::{Degree, EventKind};
@@ -55,6 +57,7 @@ pub(super) struct Terminal<W> {
     console: Console,
     headed: bool,
     seen: FxHashSet<EventKind>,
+    sysentered: bool,
     fold: Fold,
     story: Story,
     /// The first error of the output.
@@ -71,6 +74,7 @@ impl<W: Write> Terminal<W> {
             console: Console::default(),
             headed: false,
             seen: FxHashSet::default(),
+            sysentered: false,
             fold: Fold::default(),
             story: Story::default(),
             error: None,
@@ -150,6 +154,16 @@ impl<W: Write> Terminal<W> {
         };
         self.unfold();
         self.say(&text);
+    }
+
+    /// An entry by SYSENTER: there is nothing to draw, so the first gets a line, and each that is wrong.
+    pub(super) fn sysenter(&mut self, entry: &SysenterRecord) {
+        let first = !std::mem::replace(&mut self.sysentered, true);
+        if first || self.style.all || !entry.findings.is_empty() {
+            self.unfold();
+            let text = sysenter_line(entry, self.style.colour);
+            self.say(&text);
+        }
     }
 
     pub(super) fn switch(&mut self, switch: &SwitchRecord) {
