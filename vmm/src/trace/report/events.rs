@@ -15,7 +15,7 @@ use std::io::Write;
 
 impl<W: Write> Report<W> {
     /// Tells what was found of an event: each cause once.
-    fn tell(&mut self, place: &Where, judgement: &Judgement) {
+    pub(super) fn tell(&mut self, place: &Where, judgement: &Judgement) {
         for finding in judgement.findings.iter().chain(&judgement.notes) {
             if self.told.tell(finding, &place.place, place.at, place.sequence) {
                 let record = described::record(finding, place, self.names.symbols());

@@ -277,6 +277,7 @@ fn name_of(kind: Kind) -> (OperationName, Option<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ia32::{General, Segment, State, TableRegister};
     use proptest::prelude::*;
 
     fn some(operation: Operation, words: [u32; 20]) -> Exact {
