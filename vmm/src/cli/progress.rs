@@ -86,7 +86,9 @@ impl Waiting {
             return Waiting { going: None, thread: None };
         }
         let (going, over) = channel::<()>();
+        let (begins, begun) = channel();
         let thread = std::thread::spawn(move || {
+            let _ = begins.send(());
             let goes_on = |time| over.recv_timeout(time) == Err(RecvTimeoutError::Timeout);
             if !goes_on(PATIENCE) {
                 return;
@@ -97,6 +99,8 @@ impl Waiting {
             }
             bar.finish_and_clear();
         });
+        // As long as it begins, it asks the system for more.
+        let _ = begun.recv();
         Waiting { going: Some(going), thread: Some(thread) }
     }
 }

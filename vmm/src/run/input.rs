@@ -22,7 +22,9 @@ impl Input {
     /// Takes bytes from `reader` until it ends.
     pub fn new(mut reader: impl Read + Send + 'static) -> Self {
         let (sender, bytes) = channel();
+        let (begins, begun) = channel();
         std::thread::spawn(move || {
+            let _ = begins.send(());
             let mut buffer = [0; 256];
             loop {
                 match reader.read(&mut buffer) {
@@ -36,6 +38,8 @@ impl Input {
                 }
             }
         });
+        // What a thread asks of the system to begin with, a sandbox that comes next may refuse.
+        let _ = begun.recv();
         Input { bytes, ended: false }
     }
 
