@@ -20,6 +20,7 @@ mod hostile;
 mod library;
 mod outputs;
 mod ownership;
+mod page;
 mod pc;
 mod plants;
 mod processor;

@@ -1,0 +1,58 @@
+//! The report page is written from within the sandbox, and made again of the trace. What a browser makes of it is tested
+//! by `scripts/page-test`.
+
+use boon::{Compiler, Schemas};
+use std::fs;
+use tests::esp0;
+
+/// The data of a page.
+fn data(page: &str) -> serde_json::Value {
+    let text = fs::read_to_string(page).expect("there is a page");
+    let (_, data) = text.split_once("id=\"data\">").expect("it has data");
+    let data = data.split("</script>").next().expect("they end");
+    serde_json::from_str(data).expect("they are JSON")
+}
+
+#[test]
+fn a_run_and_its_trace_make_the_same_page() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let path = |name: &str| folder.path().join(name).to_str().expect("text").to_owned();
+    let (page, trace, again) = (path("run.html"), path("run.jsonl"), path("again.html"));
+    let plant = ["--guest", "broken", "--cmdline", "plant=esp0_not_updated"];
+    esp0(&[&plant[..], &["--report", &page, "--trace", &trace]].concat()).assert_status(1);
+    // Its lines are as the page about traces says, those for the page too.
+    let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/trace.schema.json");
+    let (mut schemas, mut compiler) = (Schemas::new(), Compiler::new());
+    let schema = compiler.compile(schema, &mut schemas).expect("the schema is one");
+    let text = fs::read_to_string(&trace).expect("there is a trace");
+    for line in text.lines() {
+        let value = serde_json::from_str(line).expect("a line is JSON");
+        if let Err(error) = schemas.validate(&value, schema) {
+            panic!("{error}\n{line}");
+        }
+    }
+    for kind in ["detail", "code", "names"] {
+        assert!(text.contains(&format!("{{\"type\":\"{kind}\"")), "no {kind}");
+    }
+    esp0(&["trace", "report", &trace, "-o", &again]).assert_status(0);
+    let (one, other) = (data(&page), data(&again));
+    for part in ["rows", "stops", "entries", "returns", "details", "returnDetails", "places"] {
+        assert_eq!(one[part], other[part], "{part}");
+    }
+    assert_eq!(one["causes"]["list"][0]["rule"], "suspended_stack");
+}
+
+#[test]
+fn claims_have_a_page_of_their_own_and_stand_on_that_of_a_trace() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let path = |name: &str| folder.path().join(name).to_str().expect("text").to_owned();
+    let (page, table, trace) = (path("claims.html"), path("claims.json"), path("run.jsonl"));
+    esp0(&["claims", "L2", "--json", &table, "--report", &page]).assert_status(0);
+    assert_eq!(data(&page)["claims"]["claims"][0]["id"], "L2");
+    esp0(&["--guest", "broken", "--quiet", "--trace", &trace]).assert_status(0);
+    esp0(&["trace", "report", &trace, "--claims", &table, "-o", &page]).assert_status(0);
+    assert_eq!(data(&page)["claims"]["claims"][0]["status"], "proved");
+    let wrong = esp0(&["trace", "report", &trace, "--claims", &trace, "-o", &page]);
+    wrong.assert_status(2);
+    assert!(wrong.stderr.contains("it is no table of claims"), "{}", wrong.stderr);
+}
