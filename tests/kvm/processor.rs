@@ -5,7 +5,7 @@
 //! one of them has to say so, with the right sentence.
 
 use crate::plants::PLANTS;
-use esp0::check::{Checker, ENTRY_RULES, Judgement, RETURN_RULES, Subject};
+use esp0::check::{Checker, ENTRY_RULES, Judgement, RETURN_RULES, SYSENTER_RULES, Subject};
 use esp0::entry::{Entry, Frame, Kind, Return};
 use esp0::host::{Authority, Backend, Version};
 use esp0::machine::{LinearMemory, Memory, Paging};
@@ -337,8 +337,9 @@ fn every_rule_has_a_case_that_breaks_it() {
     broken.extend(crate::stacks::FAULTS.iter().map(|fault| fault.rule));
     broken.extend(crate::relatives::RULES);
     broken.insert(crate::exact::MODEL);
-    // `overflow` stands in both tables.
-    assert_eq!(broken.len() + 1, ENTRY_RULES.len() + RETURN_RULES.len(), "{broken:?}");
+    // `overflow` stands in both tables, and the rules about SYSENTER have one name.
+    let names = ENTRY_RULES.len() + RETURN_RULES.len() - 1 + SYSENTER_RULES.len() - 1;
+    assert_eq!(broken.len(), names, "{broken:?}");
 }
 
 /// The last such entry of the run, as a right processor makes it, and where in the run it is.

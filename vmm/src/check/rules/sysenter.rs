@@ -73,3 +73,48 @@ pub(crate) fn sysenter_is_on_nobody_elses_stack(
         .advise("write the end of the next task's kernel stack to IA32_SYSENTER_ESP where TSS.ESP0 is set"),
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::SysenterRegisters;
+    use ia32::State;
+
+    fn judged(change: impl FnOnce(&mut Sysenter)) -> Vec<Finding> {
+        let registers = SysenterRegisters { cs: 8, esp: 0x2000, eip: 0x1000 };
+        let mut after = State { eip: 0x1000, ..State::default() };
+        after.general.esp = 0x2000;
+        after.segments[1].selector = 8;
+        after.segments[2].selector = 0x10;
+        let mut entry = Sysenter {
+            after_sequence: 3,
+            time: 0,
+            before: Some(Box::default()),
+            after,
+            registers,
+            uses_stack: true,
+            physical: None,
+        };
+        change(&mut entry);
+        let mut findings = Findings::default();
+        sysenter_loads_its_registers(&entry, &History::default(), &mut findings);
+        findings.take()
+    }
+
+    #[test]
+    fn what_sysenter_loads_is_held_against_its_registers() {
+        assert!(judged(|_| ()).is_empty());
+        for change in [
+            (|entry| entry.after.general.esp = 0x3000) as fn(&mut Sysenter),
+            |entry| entry.after.segments[1].selector = 0xb,
+            |entry| entry.after.segments[2].selector = 8,
+            |entry| entry.after.eflags = Eflags::IF,
+        ] {
+            let found = judged(change);
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert_eq!(found[0].subject, Subject::Processor);
+        }
+        let unknown = judged(|entry| (entry.before, entry.after.general.esp) = (None, 0x3000));
+        assert!(unknown.is_empty(), "it may have been a jump");
+    }
+}
