@@ -77,6 +77,33 @@ void main(void)
 }
 #endif
 
+#ifdef FLAGS_FIRST
+/* Healthy: handlers that save EFLAGS first of all, and load it again. A TF that is not the kernel's own would show. */
+__asm__("timer: pushf\n popf\n pusha\n push %esp\n call tick_comes\n add $4, %esp\n popa\n iret\n"
+        "calls: pushf\n pop %eax\n iret\n");
+extern uint8_t timer[], calls[];
+void tick_comes(void)
+{
+    out(0x20, 0x20);
+    if (++count == 12)
+        end();
+}
+static void program(void)
+{
+    for (;;)
+        if (ask(0, 0) & 0x100)
+            __asm__ volatile("ud2");
+}
+void main(void)
+{
+    gate(0x20, timer, FOR_KERNEL);
+    gate(0x80, calls, FOR_USER);
+    begin(END(kernel_stack));
+    tick();
+    leave(program, END(user_stack[0]), 0x202);
+}
+#endif
+
 #ifdef EXECVE
 /* Healthy: the kernel starts its first program by a system call of its own. The handler turns the frame that it was
  * entered with into one for ring 3, and the stack that it is on is left for good. */

@@ -59,3 +59,54 @@ void main(void)
     resume(kept[0]);
 }
 #endif
+
+#if defined OPEN_SWITCH || defined PREEMPTED_SWITCH
+/* A call gives way to the other task: ESP0 is changed, then the stack pointers are exchanged. Interrupts are open between, and in
+ * the second kernel the timer's handler switches tasks as well. */
+static uint32_t pointers[2];
+void switch_to(uint32_t *old, uint32_t new);
+__asm__("switch_to: mov 4(%esp), %eax\n mov 8(%esp), %edx\n push %ebx\n push %esi\n push %edi\n push %ebp\n"
+        "mov %esp, (%eax)\n mov %edx, %esp\n pop %ebp\n pop %edi\n pop %esi\n pop %ebx\n ret\n"
+        "first_time: mov %ebx, %esp\n jmp out\n");
+extern uint8_t first_time[];
+static void give_way(int open)
+{
+    int old = now;
+    now ^= 1;
+    task_state[1] = END(stacks[now]);
+    if (open)
+        __asm__ volatile("sti");
+    for (volatile int i = 0; i < 200; i++)
+        ;
+    __asm__ volatile("cli");
+    switch_to(&pointers[old], pointers[now]);
+}
+struct saved *handle(struct saved *s)
+{
+    if (s->vector != 0x20 && s->vector != 0x80)
+        panic();
+    if (s->vector == 0x20) {
+        out(0x20, 0x20);
+        if (++count == 60)
+            end();
+    }
+#ifdef PREEMPTED_SWITCH
+    give_way(BAD && s->vector == 0x80);
+#else
+    if (s->vector == 0x80)
+        give_way(BAD);
+#endif
+    return s;
+}
+void main(void)
+{
+    start(END(stacks[0]));
+    make(0, asks);
+    struct saved *s = make(1, asks);
+    uint32_t *top = (uint32_t *)s;
+    *--top = (uint32_t)first_time, *--top = (uint32_t)s, *--top = 0, *--top = 0, *--top = 0;
+    pointers[1] = (uint32_t)top;
+    tick();
+    resume(kept[0]);
+}
+#endif

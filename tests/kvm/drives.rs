@@ -14,7 +14,7 @@ struct Bench {
 impl Bench {
     /// With the kernel of `tests/c/drives.c` of this name; none where there is no compiler for it.
     fn new(name: &str) -> Option<Self> {
-        let bytes = compiled("drives", name)?;
+        let bytes = compiled(name)?;
         let folder = tempfile::tempdir().expect("a folder can be made");
         let kernel = folder.path().join("kernel.elf");
         fs::write(&kernel, bytes).expect("the kernel can be written");

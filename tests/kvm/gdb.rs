@@ -81,7 +81,7 @@ fn follow(text: &str, parts: &[&str]) {
 
 /// The kernel of the walk, in a file.
 fn walk() -> Option<(tempfile::TempDir, std::path::PathBuf)> {
-    let bytes = compiled_to_debug("walk", "FORGETS")?;
+    let bytes = compiled_to_debug("FORGETS")?;
     let folder = tempfile::tempdir().expect("a folder can be made");
     let path = folder.path().join("walk.elf");
     std::fs::write(&path, bytes).expect("it can be written");

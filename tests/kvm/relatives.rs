@@ -22,7 +22,7 @@ const fn fault(
 }
 
 #[rustfmt::skip]
-const RELATIVES: [Relative; 27] = [
+const RELATIVES: [Relative; 30] = [
     fault("dying", "EMPTY_DIRECTORY", 4, &["shut down", "is not mapped: its directory entry (00000000"]),
     fault("dying", "WRONG_CS", 4, &["names CS 0010, and GDT entry 2 is a data segment", "name the kernel's code segment"]),
     fault("dying", "TASK_GATE", 1, &["the gate of vector 0x80 is a task gate (type 5)", "8e"]),
@@ -49,11 +49,14 @@ const RELATIVES: [Relative; 27] = [
     fault("interrupts", "FUNCTION_AS_HANDLER", 1, &["the handler of vector 0x20 ends in RET"]),
     fault("interrupts", "TRAP_GATE", 0, &["the gate of external interrupt 0x20 is a trap gate"]),
     fault("switches", "FRAMES_EXCHANGED", 1, &["the frame to return to and ESP0 were taken from different tasks"]),
+    fault("switches", "OPEN_SWITCH", 0, &["an interrupt came between the change of ESP0 and that of ESP", "`cli`", "rule open_switch"]),
+    fault("switches", "PREEMPTED_SWITCH", 4, &["where there is no code", "interrupts are open within the switch", "had not been stored"]),
+    fault("sysenter", "SYSENTER_ESP_FORGOTTEN", 1, &["SYSENTER of task 2 is on the stack of suspended task 1", "to IA32_SYSENTER_ESP where TSS.ESP0 is set"]),
     fault("switches", "SWITCH_TO", 1, &["entered on the stack of suspended task 1", "store the end of the next task's"]),
 ];
 
 /// The rules that are broken by these kernels alone.
-pub(crate) const RULES: [&str; 2] = ["stack_in_data", "way_back"];
+pub(crate) const RULES: [&str; 4] = ["open_switch", "stack_in_data", "sysenter", "way_back"];
 
 /// On the deterministic clock; each costs a second.
 fn run(kernel: &[u8]) -> Output {
@@ -70,7 +73,7 @@ fn name(relative: &Relative) -> String {
 #[test]
 fn each_relative_of_a_reported_fault_is_told_with_its_cause() {
     for relative in &RELATIVES {
-        let Some(kernel) = compiled(relative.file, relative.name) else { return };
+        let Some(kernel) = compiled(relative.name) else { return };
         let output = run(&kernel);
         for part in relative.says {
             assert!(
@@ -94,7 +97,7 @@ fn each_relative_of_a_reported_fault_is_told_with_its_cause() {
 #[test]
 fn each_relative_is_clean_with_its_fault_mended() {
     for relative in &RELATIVES {
-        let Some(kernel) = mended(relative.file, relative.name) else { return };
+        let Some(kernel) = mended(relative.name) else { return };
         let output = run(&kernel);
         let last = output.last_line();
         // Those that show an ending only are never entered.
@@ -124,7 +127,7 @@ fn a_stripped_kernel_is_told_the_same_cause() {
     // Each third of them: a compiler takes its time where the processor is emulated.
     let told = RELATIVES.iter().filter(|one| !needs_names.contains(&one.name));
     for relative in told.step_by(3) {
-        let Some(kernel) = stripped(relative.file, relative.name) else { return };
+        let Some(kernel) = stripped(relative.name) else { return };
         let output = run(&kernel);
         for part in relative.says {
             assert!(

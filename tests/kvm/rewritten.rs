@@ -9,7 +9,7 @@ const QUICK: ClockChoice = ClockChoice::Deterministic { nanoseconds_per_instruct
 
 /// By patches, which are what can be written over.
 fn run(name: &str, real: bool) -> Option<Seen> {
-    let kernel = compiled("rewritten", name)?;
+    let kernel = compiled(name)?;
     let experiment = Experiment::with_kernel(kernel).probes(Choice::Patch);
     let seen = if real { experiment.real_time() } else { experiment.clock(QUICK) }.run();
     println!("{name}, {}: {:?}", if real { "real clock" } else { "deterministic" }, seen.census);

@@ -124,6 +124,8 @@ pub struct History {
     /// Ring 0 was entered by SYSENTER, and no gate or IRET has been seen since.
     sysentered: bool,
     sysexits: u64,
+    /// The last interrupt that found another ESP0 than the stack's that the kernel runs on.
+    mixed_at: Option<u64>,
     missed: u64,
     refused: u64,
     /// The return that this entry says was refused.
@@ -355,6 +357,32 @@ impl History {
         })
     }
 
+    /// The ESP0 that `entry` finds while the kernel still runs on the stack that it was entered on last, if that is
+    /// another: the kernel may be in the middle of a switch.
+    #[inline]
+    fn changed_esp0(&self, entry: &Entry) -> Option<u32> {
+        let external = entry.kind == Kind::External && !entry.from_outer_ring();
+        let running = self.running.filter(|_| external && !self.copies_frames)?;
+        let esp0 = entry.after.ss().base.wrapping_add(entry.inner_stack?.esp);
+        if esp0 == running {
+            return None;
+        }
+        let own = self.stacks.get(self.stacks.at(entry.frame.address)?)?;
+        (own.top == running && self.stacks.at(esp0) != self.stacks.at(running)).then_some(esp0)
+    }
+
+    /// The same where ESP0 is known for the end of another task's stack: it is in the middle of one.
+    #[inline]
+    pub(super) fn within_switch(&self, entry: &Entry) -> Option<u32> {
+        let known = |esp0: &u32| self.stacks.ending_at(*esp0).is_some_and(|one| one.entries > 0);
+        self.changed_esp0(entry).filter(known)
+    }
+
+    /// The last interrupt that found another ESP0 than the stack's that the kernel runs on: within a switch.
+    pub(super) fn mixed_at(&self) -> Option<u64> {
+        self.mixed_at
+    }
+
     /// The top of the stack on which an outer ring was left last.
     pub(super) fn running(&self) -> Option<u32> {
         self.running
@@ -427,6 +455,9 @@ impl History {
     /// Takes an entry in; the task that was running.
     #[inline]
     pub(super) fn enter(&mut self, entry: &Entry) -> Option<TaskId> {
+        if self.changed_esp0(entry).is_some() {
+            self.mixed_at = Some(entry.sequence);
+        }
         if self.misses_return(entry) {
             match self.sysentered {
                 true => self.sysexits += 1,

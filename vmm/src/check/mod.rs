@@ -31,6 +31,7 @@ mod rules {
     pub(super) mod handler;
     pub(super) mod kernel_segment;
     pub(super) mod model;
+    pub(super) mod open_switch;
     pub(super) mod overflow;
     pub(super) mod pushed_words;
     pub(super) mod refused_iret;
@@ -101,6 +102,7 @@ entry_rules![
     suspended_stack::stack_is_nobody_elses,
     empty_stack::stack_is_empty,
     overflow::stack_stays_above_its_end,
+    open_switch::no_interrupt_comes_within_a_switch,
     model::entry_is_the_models,
 ];
 

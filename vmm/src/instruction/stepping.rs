@@ -110,6 +110,15 @@ pub(crate) fn loads_trap_flag(state: &State, linear: &LinearMemory<'_>, code: &[
         && Eflags(u16::from_le_bytes(flags).into()).contains(Eflags::TF)
 }
 
+/// PUSHF under stepping has pushed a TF that is not the guest's, and the vCPU is in `after`: takes it out of the word.
+pub(crate) fn hide_trap_flag(linear: &LinearMemory<'_>, after: &State) {
+    let at = after.stack_address().wrapping_add(1);
+    let mut byte = [0];
+    if linear.read(at, &mut byte).is_some() {
+        let _ = linear.write(at, &[byte[0] & !1]);
+    }
+}
+
 /// JMP far, by an operand or through memory.
 pub(crate) fn is_far_jump(code: &[u8]) -> bool {
     let decoded = decode_32(code, 0);

@@ -41,6 +41,11 @@ pub(super) fn execute(state: &mut State, linear: &LinearMemory<'_>, code: &[u8])
             .map(|byte| *byte as i8 as u32)
             .filter(|value| push(state, linear, &[*value]))
             .map(|_| 2),
+        // PUSHF: VM and RF are 0 in what it pushes (SDM vol. 2B, "PUSHF").
+        Some(0x9c) => {
+            let image = state.eflags.without(Eflags::VM).without(Eflags::RF);
+            push(state, linear, &[image.0 & 0x00ff_ffff]).then_some(1)
+        }
         // NOP.
         Some(0x90) => Some(1),
         // JMP rel32, JMP rel8.
@@ -141,6 +146,15 @@ mod tests {
         assert_eq!(state.general.esp, 0x2fd0);
         let words: Vec<u32> = (0..8).map(|n| memory.read_u32(0x2fd0 + n * 4).unwrap()).collect();
         assert_eq!(words, [0xd1, 0x51, 0xbb, 0x2ff0, 0xb, 0xd, 0xc, 0xa]);
+    }
+
+    #[test]
+    fn pushf_pushes_the_flags_without_rf() {
+        let memory = Memory::detached(0x4000).unwrap();
+        let linear = LinearMemory { memory: &memory, paging: Paging::default() };
+        let mut state = State { eflags: Eflags(0x1_0246), ..state() };
+        assert!(execute(&mut state, &linear, &[0x9c]));
+        assert_eq!((state.eip, memory.read_u32(0x2fec)), (0x1001, Some(0x246)));
     }
 
     #[test]

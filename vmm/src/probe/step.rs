@@ -6,7 +6,7 @@
 //! writes; both are written again in the same way.
 
 use crate::instruction::effect::raised_event;
-use crate::instruction::stepping::loads_trap_flag;
+use crate::instruction::stepping::{Stepping, classify, hide_trap_flag, loads_trap_flag};
 use crate::machine::{Exit, Machine, MachineError};
 use ia32::Eflags;
 
@@ -27,6 +27,9 @@ pub(super) fn step_over(machine: &mut Machine, code: &[u8]) -> Result<bool, Mach
     }
     let after = machine.vcpu.state();
     if exit == Exit::Step && !raised_event(&before, &after, code) {
+        if classify(code) == Stepping::PushesFlags {
+            hide_trap_flag(&machine.linear(), &after);
+        }
         return Ok(true);
     }
     machine.vcpu.restore(&snapshot);

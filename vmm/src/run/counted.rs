@@ -6,7 +6,7 @@ use super::probed::AtProbe;
 use super::{Disturbed, Event, Follow, Pace, Phase, Run, Step, Turn};
 use crate::entry::capture_switch;
 use crate::instruction::effect::raised_event;
-use crate::instruction::stepping::{Stepping, classify, loads_trap_flag};
+use crate::instruction::stepping::{Stepping, classify, hide_trap_flag, loads_trap_flag};
 use crate::machine::{Exit, MachineError};
 use crate::probe::Site;
 use ia32::{Eflags, State};
@@ -118,7 +118,7 @@ impl Run {
         match exit {
             Exit::Step if enters || !raised_event(&state, &after, &code[..count]) => {
                 if class == Stepping::PushesFlags {
-                    self.hide_trap_flag(&after);
+                    hide_trap_flag(&self.machine.linear(), &after);
                 }
                 self.counters.stepped += 1;
                 self.counters.exits += 1;
@@ -205,15 +205,5 @@ impl Run {
     fn switches_tasks(&self, at: u32, state: &State) -> bool {
         let time = self.clock.instructions();
         capture_switch(&self.machine, &self.probes, at, *state, self.sequence, time).is_some()
-    }
-
-    /// PUSHF under stepping has pushed a TF that is not the guest's.
-    pub(super) fn hide_trap_flag(&self, after: &State) {
-        let linear = self.machine.linear();
-        let at = after.stack_address().wrapping_add(1);
-        let mut byte = [0];
-        if linear.read(at, &mut byte).is_some() {
-            let _ = linear.write(at, &[byte[0] & !1]);
-        }
     }
 }

@@ -29,7 +29,8 @@ use super::{Event as RunEvent, Outward, Pace, Phase, Run, Turn};
 use crate::entry::{Entry, Exact, PendingSwitch, Returned, capture_return};
 use crate::instruction::effect::raised;
 use crate::instruction::stepping::{
-    Stepping, classify, does_nothing, is_far_jump, is_quiet, loads_trap_flag, may_be_emulated,
+    Stepping, classify, does_nothing, hide_trap_flag, is_far_jump, is_quiet, loads_trap_flag,
+    may_be_emulated,
 };
 use crate::instruction::{self, LONGEST};
 use crate::machine::{ChangedByte, Exit, MachineError};
@@ -169,7 +170,7 @@ impl Run {
                 self.counters.stepped += 1;
                 self.counters.exits += 1;
                 if class == Stepping::PushesFlags && !own_step {
-                    self.hide_trap_flag(&after);
+                    hide_trap_flag(&self.machine.linear(), &after);
                 }
                 if keeps_trap_flag {
                     after.eflags = after.eflags | Eflags::TF;

@@ -18,7 +18,7 @@ use super::Run;
 use super::departure::{Cause, Departure};
 use crate::instruction::effect::raised_event;
 use crate::instruction::operands::operands;
-use crate::instruction::stepping::{Stepping, classify};
+use crate::instruction::stepping::{Stepping, classify, hide_trap_flag};
 use crate::instruction::valid_32;
 use crate::machine::{Exit, LinearMemory, MachineError, Snapshot};
 use ia32::{Selector, State, Vector};
@@ -113,7 +113,7 @@ impl Run {
                         return Ok(None);
                     }
                     if classify(code) == Stepping::PushesFlags {
-                        self.hide_trap_flag(&after);
+                        hide_trap_flag(&self.machine.linear(), &after);
                     }
                 }
                 Exit::PortWrite { .. } | Exit::PortRead { .. } if accesses > 0 => accesses -= 1,

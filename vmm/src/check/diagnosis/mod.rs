@@ -258,13 +258,16 @@ impl Diagnosis {
     pub fn conclude(&self, aftermath: &Aftermath<'_>, history: &History) -> Vec<Placed> {
         let mut found = Vec::new();
         found.extend(death::shutdown(aftermath, history));
-        found.extend(lost::leads_nowhere(&self.used, aftermath));
+        let last = self.last_entry.map(|(sequence, ..)| sequence);
+        let mixed = history.mixed_at().filter(|mixed| Some(*mixed) == last);
+        found.extend(lost::leads_nowhere(&self.used, aftermath).map(|(place, finding)| {
+            (place, mixed.map_or(finding.clone(), |mixed| lost::within_a_switch(finding, mixed)))
+        }));
         match self.repeated.finding(aftermath) {
             Some(repeated) => found.push(repeated),
             None => found.extend(ending::stopped_after_an_exception(self, aftermath)),
         }
         let told = found.iter().any(|(_, finding)| finding.rule == ending::RULE);
-        let last = self.last_entry.map(|(sequence, ..)| sequence);
         if self.refused_at.is_some() && self.refused_at == last {
             found.retain(|(_, finding)| finding.rule != ending::RULE);
         }

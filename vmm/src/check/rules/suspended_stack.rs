@@ -98,6 +98,14 @@ fn finding(entry: &Entry, victim: &LiveFrame, history: &History) -> Finding {
             task.0
         ));
     }
+    if let Some(mixed) = history.mixed_at().filter(|_| !own_stack) {
+        return finding
+            .because(format!(
+                "interrupts are open within the switch: #{mixed} came between the change of ESP0 and that of ESP, and \
+                 its handler went on with ESP0 as it found it"
+            ))
+            .advise("close interrupts (`cli`) before TSS.ESP0 is changed, until ESP is");
+    }
     finding.advise(if own_stack {
         "give each task a kernel stack of its own"
     } else if exchanged {

@@ -42,10 +42,15 @@ pub(crate) fn sysenter_is_on_nobody_elses_stack(
 ) {
     /// So much is pushed by the least of all handlers.
     const PUSHED: u64 = 8;
+    /// Stacks end at round addresses, records of tasks anywhere.
+    const ROUND: u32 = 256;
     let Some(last) = entry.physical.filter(|_| entry.uses_stack && !history.copies_frames()) else {
         return;
     };
-    let Some(from) = history.last_return().filter(|last| last.ring == 3 && last.of_entry) else {
+    let from_a_stack = |end: u32| end.is_multiple_of(ROUND);
+    let last_return = history.last_return().filter(|from| from.ring == 3);
+    let Some(from) = last_return.filter(|from| from.of_entry || from_a_stack(from.stack_end))
+    else {
         return;
     };
     let Some(victim) = history.live_within((last + 1).saturating_sub(PUSHED), last + 1) else {
