@@ -115,6 +115,16 @@ pub fn started(arguments: &[&str]) -> std::process::Child {
         .unwrap_or_else(|error| panic!("esp0 cannot be started: {error}"))
 }
 
+/// `esp0` with these arguments, not yet started.
+///
+/// # Panics
+/// As [`esp0`].
+pub fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(program());
+    command.args(arguments);
+    command
+}
+
 fn program() -> &'static Path {
     static PROGRAM: LazyLock<Result<PathBuf, String>> = LazyLock::new(find);
     PROGRAM.as_deref().unwrap_or_else(|why| panic!("{why}: run `cargo build`"))

@@ -1,5 +1,7 @@
 //! esp0 on KVM, as a whole. One module a subject; a test's name says what it is that is so.
 
+extern crate alloc;
+
 mod cases;
 mod catching;
 mod causes;
@@ -13,6 +15,7 @@ mod exact;
 mod exact_returns;
 mod firmware;
 mod gdb;
+mod goldens;
 mod hostile;
 mod library;
 mod outputs;
@@ -25,6 +28,7 @@ mod relatives;
 mod repeating;
 mod rewritten;
 mod sharding;
+mod shell;
 mod stacks;
 mod telling;
 mod timeline;

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from browser import Browser, find
 
-WIDTH = 1180
+WIDTH = 1320
 
 
 def main():
@@ -21,12 +21,11 @@ def main():
         browser.open(micro, width=1400, height=1000)
         browser.value("document.querySelector('#search').value = 'int 0x80'")
         browser.value("document.querySelector('#search').dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter' }))")
-        browser.value("document.querySelector('input[value=deepest]').click()")
+        browser.value("document.querySelector('input[value=entry]').click()")
         browser.value("new Promise((done) => setTimeout(done, 300))")
         entry = browser.box("#entry")
         figure = browser.box("#entry figure")
         browser.picture(folder / "entry.webp", clip={**entry, "height": figure["y"] + figure["height"] - entry["y"] + 8})
-        browser.picture(folder / "timeline.webp", clip=browser.box("#timeline"))
     for path in sorted(folder.glob("*.webp")):
         print(f"{path}: {path.stat().st_size:,} bytes")
 

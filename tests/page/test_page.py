@@ -38,8 +38,8 @@ class Tests:
         said = self.browser.complaints()
         check(not said, f"the page complained: {said}")
 
-    def made(self, trace, page):
-        subprocess.run([self.esp0, "trace", "report", self.folder / trace, "-o", self.folder / page], check=True)
+    def made(self, trace, page, *more):
+        subprocess.run([self.esp0, "trace", "report", self.folder / trace, "-o", self.folder / page, *more], check=True)
 
     def test_a_finding_is_the_first_that_is_seen(self):
         self.open("broken.html")
@@ -148,6 +148,25 @@ class Tests:
         check(value("document.querySelectorAll('script').length") == 2, "there is another script")
         check(value("document.querySelectorAll('img').length") == 0, "there is an image")
         check("<script>" in value("document.querySelector('#output-body').textContent"), "the console is not shown as it is")
+        self.quiet()
+
+    def test_claims_stand_beside_the_run(self):
+        traces.claims(self.folder / "claims.json")
+        self.made("micro.jsonl", "claims.html", "--claims", self.folder / "claims.json")
+        self.open("claims.html")
+        value = self.browser.value
+        rows = value("[...document.querySelectorAll('#claims tbody tr')].map((row) => row.querySelector('.status').textContent)")
+        check(rows == ["proved", "refuted"], f"the claims came out {rows}")
+        check("1 proved, 1 refuted" in value("document.querySelector('#glance').textContent"), "the glance does not count them")
+        check(value("document.title") != "taken" and value("document.querySelectorAll('img').length") == 0, "a claim got out")
+        self.quiet()
+        self.open("micro.html")
+        check(value("document.querySelector('#claims').hidden"), "there are claims in a run without some")
+
+    def test_a_finding_about_a_switch_shows_the_iret_that_switched(self):
+        self.open("broken.html")
+        block = self.browser.value("document.querySelector('.cause .place').textContent")
+        check("the switch to task 2" in block and "iretd" in block, f"its code is {block!r}")
         self.quiet()
 
     def test_an_injected_script_would_not_run(self):

@@ -76,3 +76,12 @@ def hostile(source, path):
             record["ending"] = HOSTILE
     records.insert(1, {"type": "console", "text": HOSTILE})
     write(path, records)
+
+
+def claims(path):
+    """A table as `esp0 claims --json` writes it, one of its claims out to do harm."""
+    row = {"id": "H1", "subject": "The hardware", "claim": "It pushes five words", "kernel": "micro", "status": "proved", "evidence": "#1"}
+    bad = {**row, "id": "H2", "claim": HOSTILE, "status": "refuted", "evidence": HOSTILE, "broken": HOSTILE}
+    table = {"format": "esp0-claims", "version": 1, "authority": "tcg", "backend": "any", "claims": [row, bad]}
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(table, file)

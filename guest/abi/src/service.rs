@@ -15,9 +15,11 @@ pub mod names {
 pub mod console {
     /// Writes the bytes.
     pub const WRITE: u32 = 1;
-    /// Waits for a line; the answer's bytes are the line with its end, as far as there is room for
-    /// (the word). No bytes: the end of the input.
+    /// Waits until something is typed; the answer's bytes are the keys, up to the end of a line and as far as
+    /// there is room for (the word). The answer's word is 1 if [`INTERRUPTED`] was sent since the last answer.
     pub const READ: u32 = 2;
+    /// The bit of the notification that comes of Ctrl-C, to the task that read last.
+    pub const INTERRUPTED: u32 = 1;
 }
 
 /// The file server. A file has a name, of at most [`files::NAME`] bytes, and no folder.

@@ -15,9 +15,18 @@ pub fn write(server: u32, bytes: &[u8]) -> bool {
     bytes.is_empty() || message::call(server, message).is_ok_and(|answer| answer.label == error::NO)
 }
 
-/// Waits for a line; gives how many bytes of it there are. None: the input has ended.
-pub fn read_line(server: u32, buffer: &mut [u8]) -> Option<usize> {
+/// What was typed.
+#[derive(Clone, Copy, Debug)]
+pub struct Keys {
+    /// Bytes of it.
+    pub count: usize,
+    /// A notification was sent for Ctrl-C since the last answer.
+    pub interrupted: bool,
+}
+
+/// Waits until something is typed. None: there is no console any more, or no room was given.
+pub fn read(server: u32, buffer: &mut [u8]) -> Option<Keys> {
     let question = Message::short(console::READ, buffer.len() as u32, 0);
-    let (_, length) = message::call_for(server, question, buffer).ok()?;
-    (length > 0).then_some(length)
+    let (answer, count) = message::call_for(server, question, buffer).ok()?;
+    (count > 0).then_some(Keys { count, interrupted: answer.word != 0 })
 }

@@ -89,12 +89,19 @@ const RECOGNISERS: &[Recogniser] = &[
     Recogniser {
         name: "restarted-int-pushes-next-eip",
         entry: |entry, finding| {
+            let eip = Aspect::Written(Owner::Pushed(Word::Eip));
+            let word = finding.difference.filter(|difference| difference.word == Word::Eip);
+            let mismatch = finding.mismatch.filter(|mismatch| mismatch.aspect == eip);
+            let pushed = word
+                .map(|difference| (difference.expected, difference.got))
+                .or(mismatch.map(|mismatch| (mismatch.expected, mismatch.got)));
+            let length = match entry.code.behind {
+                Some([0xcd, _]) => 2,
+                Some([_, 0xcc | 0xce]) => 1,
+                _ => return false,
+            };
             entry.kind == Kind::Fault
-                && entry.code.behind.is_some_and(|[first, _]| first == 0xcd)
-                && finding.difference.is_some_and(|difference| {
-                    difference.word == Word::Eip
-                        && difference.got == difference.expected.wrapping_add(2)
-                })
+                && pushed.is_some_and(|(expected, got)| got == expected.wrapping_add(length))
         },
         model: |_| false,
         follows: NOTHING,

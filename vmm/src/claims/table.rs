@@ -94,7 +94,19 @@ impl Table {
 
     /// As one JSON object.
     pub fn json(&self) -> String {
-        let document = Document {
+        let mut text = serde_json::to_string_pretty(&self.document())
+            .expect("the fields of a claim are all of JSON");
+        text.push('\n');
+        text
+    }
+
+    /// The same, for the report page.
+    pub fn value(&self) -> serde_json::Value {
+        serde_json::to_value(self.document()).expect("the fields of a claim are all of JSON")
+    }
+
+    fn document(&self) -> Document<'_> {
+        Document {
             format: "esp0-claims",
             version: 1,
             authority: self.backend.authority.to_string(),
@@ -102,6 +114,7 @@ impl Table {
             claims: (self.rows.iter())
                 .map(|row| Entry {
                     id: row.claim.id,
+                    subject: row.claim.subject.title(),
                     claim: row.claim.sentence,
                     kernel: row.kernel,
                     status: row.status.name(),
@@ -109,11 +122,7 @@ impl Table {
                     broken: row.broken.as_deref(),
                 })
                 .collect(),
-        };
-        let mut text =
-            serde_json::to_string_pretty(&document).expect("the fields of a claim are all of JSON");
-        text.push('\n');
-        text
+        }
     }
 }
 
@@ -131,6 +140,7 @@ struct Document<'a> {
 #[derive(Serialize)]
 struct Entry<'a> {
     id: &'a str,
+    subject: &'a str,
     claim: &'a str,
     kernel: &'a str,
     status: &'a str,

@@ -153,6 +153,9 @@ pub(super) enum TraceCommand {
         /// The page
         #[arg(short, long, value_name = "FILE")]
         output: PathBuf,
+        /// Show these claims too: a table that `esp0 claims --json` wrote
+        #[arg(long, value_name = "FILE")]
+        claims: Option<PathBuf>,
     },
     /// Count what a trace holds: by event, handler and task, with depth of the stacks
     Stats {
@@ -474,6 +477,10 @@ pub(super) struct ClaimsOptions {
     /// Write the table to this file too, as JSON
     #[arg(long, value_name = "FILE")]
     pub(super) json: Option<PathBuf>,
+
+    /// Write the table as a page to this file, for a browser
+    #[arg(long, value_name = "FILE")]
+    pub(super) report: Option<PathBuf>,
 
     /// Run without the sandbox, which is told
     #[arg(long)]

@@ -5,6 +5,7 @@ use super::boxed::Boxed;
 use super::failure::{Failure, no_machine, tell, with_output};
 use super::files::Destination;
 use super::output::Output;
+use super::page;
 use super::{FINDINGS, INTERRUPTED, OK, colour};
 use esp0::claims::{self, CLAIMS, Claim, Host, Recordings, Status, Table};
 use esp0::doctor;
@@ -23,6 +24,12 @@ pub(super) fn claims(options: &ClaimsOptions) -> Result<u8, Failure> {
     let stop = StopRequest::default();
     let json = options.json.as_deref().map(|path| Destination::open(path, "table", None, &stop));
     let json = json.transpose()?;
+    let page = options.report.as_deref().map(|path| Destination::open(path, "page", None, &stop));
+    let page = page.transpose()?;
+    if let (Some(json), Some(page)) = (&json, &page) {
+        let json: Vec<_> = json.identity("table").into_iter().collect();
+        page.differs_from("page", &json)?;
+    }
     let host = host(&options.probe, stop)?;
     host.stop.on_signals()?;
     let colour = colour(options.color);
@@ -43,6 +50,9 @@ pub(super) fn claims(options: &ClaimsOptions) -> Result<u8, Failure> {
     if let Some(json) = json {
         let kept = json.begin().and_then(|mut file| file.write_all(table.json().as_bytes()));
         written = written.and(kept);
+    }
+    if let Some(page) = page {
+        page::of_claims(&table, page)?;
     }
     Ok(with_output(if proved { OK } else { FINDINGS }, written))
 }

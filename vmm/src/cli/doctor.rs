@@ -4,6 +4,7 @@ use super::arguments::Color;
 use super::boxed::Boxed;
 use super::failure::{Failure, no_machine, with_output};
 use super::output::Output;
+use super::progress::Waiting;
 use super::{OK, colour};
 use esp0::doctor::{self, Problem};
 use esp0::machine;
@@ -15,8 +16,11 @@ pub(super) fn doctor(color: Color, no_sandbox: bool) -> Result<u8, Failure> {
     let mut out = Output::standard();
     let colour = colour(color).is_on();
     let boxed = Boxed::withdraw(no_sandbox)?;
+    let waiting = Waiting::begin("looking at what this KVM does");
     boxed.filter(Phase::Machines)?;
-    let report = doctor::examine().map_err(|problem| match problem {
+    let examined = doctor::examine();
+    drop(waiting);
+    let report = examined.map_err(|problem| match problem {
         Problem::NoMachine { error, .. } => no_machine(error),
         other => Failure::NoKvm(other.to_string()),
     })?;

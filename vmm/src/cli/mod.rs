@@ -18,6 +18,7 @@ mod machine;
 mod output;
 mod page;
 mod pages;
+mod progress;
 mod qemu;
 mod results;
 mod run;

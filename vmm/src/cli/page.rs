@@ -6,11 +6,14 @@
 use super::OK;
 use super::failure::Failure;
 use super::files::{Destination, identity_of, standard_output};
+use super::progress::Progress;
 use esp0::check::ChangedWord;
 use esp0::check::Verdict;
+use esp0::claims::Table;
 use esp0::machine::StopRequest;
 use esp0::report::{Sources, read};
 use esp0::symbols::{Annotator, Symbols};
+use esp0::trace::schema::{HeaderRecord, Record};
 use esp0::trace::{Told, TraceReader};
 use rustix::fs::{Mode, OFlags};
 use serde_json::{Map, Value, json};
@@ -96,7 +99,8 @@ impl PageFile {
             "verdict_line": shown.line,
             "told": causes.told(),
         });
-        let trace = TraceReader::of_file(self.trace, false).map_err(|error| fail(&error))?;
+        let trace = Progress::of(self.trace, "making the page");
+        let trace = TraceReader::of_file(trace, false).map_err(|error| fail(&error))?;
         let page = read(trace).map_err(|error| fail(&error))?.with_run(run);
         page.write(&mut BufWriter::new(&mut self.out))
             .map_err(|error| unwritten(&self.name, &error))
@@ -156,8 +160,29 @@ fn unnamed_file() -> io::Result<File> {
     }
 }
 
-/// Makes a page of a trace.
-pub(super) fn report(trace: &Path, page: &Path) -> Result<u8, Failure> {
+/// Writes a page of claims alone, without a run.
+pub(super) fn of_claims(table: &Table, page: Destination) -> Result<(), Failure> {
+    let name = page.path().display().to_string();
+    let header = HeaderRecord {
+        kernel: "claims".into(),
+        authority: table.backend.authority.to_string(),
+        backend: table.backend.to_string(),
+        clock: "deterministic".into(),
+        ..HeaderRecord::new()
+    };
+    let header = Record::Header(header).to_line();
+    let fail = |error: &dyn std::fmt::Display| {
+        Failure::Input(format!("the page {name} is not written: {error}"))
+    };
+    let trace = TraceReader::new(&*header).map_err(|error| fail(&error))?;
+    let read = read(trace).and_then(|page| page.with_claims(table.value()));
+    let read = read.map_err(|error| fail(&error))?;
+    let out = page.begin().map_err(|error| unwritten(&name, &error))?;
+    read.write(&mut BufWriter::new(out)).map_err(|error| unwritten(&name, &error))
+}
+
+/// Makes a page of a trace, with claims if there are some.
+pub(super) fn report(trace: &Path, page: &Path, claims: Option<&Path>) -> Result<u8, Failure> {
     let fail =
         |error: &dyn std::fmt::Display| Failure::Input(format!("{}: {error}", trace.display()));
     let file = File::open(trace).map_err(|error| fail(&error))?;
@@ -167,8 +192,21 @@ pub(super) fn report(trace: &Path, page: &Path) -> Result<u8, Failure> {
     taken.extend(identity_of(&file, "the trace"));
     destination.differs_from("page", &taken)?;
     let name = page.display().to_string();
+    let claims = claims.map(|path| Ok::<_, Failure>((path, super::files::read(path)?)));
+    let claims = claims.transpose()?;
+    if let Some((_, (_, Some(id)))) = &claims {
+        destination.differs_from("page", &[(*id, "the table of claims".to_owned())])?;
+    }
+    let file = Progress::of(file, "making a page");
     let trace = TraceReader::of_file(file, compressed).map_err(|error| fail(&error))?;
-    let page = read(trace).map_err(|error| fail(&error))?;
+    let mut page = read(trace).map_err(|error| fail(&error))?;
+    if let Some((path, (bytes, _))) = claims {
+        let fail =
+            |error: &dyn std::fmt::Display| Failure::Input(format!("{}: {error}", path.display()));
+        // What is no JSON at all is no table either, and told so.
+        let claims = serde_json::from_slice(&bytes).unwrap_or_default();
+        page = page.with_claims(claims).map_err(|error| fail(&error))?;
+    }
     let out = destination.begin().map_err(|error| unwritten(&name, &error))?;
     page.write(&mut BufWriter::new(out)).map_err(|error| unwritten(&name, &error))?;
     Ok(OK)

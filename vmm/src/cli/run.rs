@@ -180,7 +180,9 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     }
     let terminal = options.interactive.then(RawTerminal::new);
     if options.interactive {
-        run = run.with_input(TypedInput::new(Typed::new(io::stdin(), stop.clone())));
+        let typed = Typed::standard(stop.clone())
+            .map_err(|error| Failure::Input(format!("what is typed cannot be read: {error}")))?;
+        run = run.with_input(TypedInput::new(typed));
     }
     let dialogue = (options.until_halt || !steps.is_empty()).then(|| {
         let dialogue = Dialogue::new(steps);

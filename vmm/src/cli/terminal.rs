@@ -1,7 +1,10 @@
 //! The user's terminal as the guest's serial line.
 
+use super::failure::tell;
 use esp0::machine::StopRequest;
+use std::fs::File;
 use std::io::{self, IsTerminal, Read};
+use std::os::fd::AsFd as _;
 use vmm_sys_util::terminal::Terminal;
 
 /// Ctrl-A: what comes next is for esp0.
@@ -16,10 +19,16 @@ pub(super) struct RawTerminal {
 }
 
 impl RawTerminal {
-    /// Switches standard input over, if it is a terminal.
+    /// Switches standard input over, if it is a terminal, and says how to get away.
     pub(super) fn new() -> Self {
         let stdin = io::stdin();
-        RawTerminal { raw: stdin.is_terminal() && stdin.lock().set_raw_mode().is_ok() }
+        let raw = stdin.is_terminal() && stdin.lock().set_raw_mode().is_ok();
+        if raw {
+            tell(
+                "Ctrl-A x ends the run; all other keys are the guest's (Ctrl-A twice: one Ctrl-A)",
+            );
+        }
+        RawTerminal { raw }
     }
 }
 
@@ -43,8 +52,17 @@ pub(super) struct Typed<R> {
     ended: bool,
 }
 
+impl Typed<File> {
+    /// What comes on standard input. It is read past Rust's own handle, whose lock a thread that waits for a key would
+    /// hold while the terminal is to be put back.
+    pub(super) fn standard(stop: StopRequest) -> io::Result<Self> {
+        let input = io::stdin().as_fd().try_clone_to_owned()?;
+        Ok(Typed::new(input.into(), stop))
+    }
+}
+
 impl<R: Read> Typed<R> {
-    pub(super) fn new(from: R, stop: StopRequest) -> Self {
+    fn new(from: R, stop: StopRequest) -> Self {
         Typed { from, stop, escaped: false, ended: false }
     }
 

@@ -3,11 +3,12 @@
 use super::arguments::{ConversionArgument, TraceCommand};
 use super::failure::{Failure, tell, with_output};
 use super::output::Output;
+use super::progress::Progress;
 use super::{FINDINGS, OK, UNWRITTEN, colour};
 use esp0::trace::{Aspects, Difference, Shown, Style, TraceReader, diff, show, stats, to_perfetto};
 use std::fmt::Display;
 use std::fs::File;
-use std::io::{BufRead, BufWriter, Write};
+use std::io::{BufRead, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 type Reader = TraceReader<Box<dyn BufRead>>;
@@ -25,7 +26,7 @@ pub(super) fn trace(command: TraceCommand) -> Result<u8, Failure> {
             show_file(&file, style)
         }
         TraceCommand::Stats { file } => {
-            let mut trace = open(&file)?;
+            let mut trace = open(&file, "counting")?;
             let (counted, places) = stats(&mut trace).map_err(|error| of_file(&file, &error))?;
             let status = whole(&file, trace.is_whole(), trace.line());
             print(&counted.text(&places), status)
@@ -33,7 +34,9 @@ pub(super) fn trace(command: TraceCommand) -> Result<u8, Failure> {
         TraceCommand::Diff { file, other, values, without_interrupts } => {
             diff_files([&file, &other], Aspects { values, without_interrupts })
         }
-        TraceCommand::Report { file, output } => super::page::report(&file, &output),
+        TraceCommand::Report { file, output, claims } => {
+            super::page::report(&file, &output, claims.as_deref())
+        }
         TraceCommand::Convert { file, to, output } => convert(&file, to, &output),
     }
 }
@@ -42,8 +45,13 @@ fn of_file(file: &Path, error: &dyn Display) -> Failure {
     Failure::Input(format!("{}: {error}", file.display()))
 }
 
-fn open(file: &Path) -> Result<Reader, Failure> {
-    TraceReader::open(file).map_err(|error| of_file(file, &error))
+/// Opens a trace, whose reading is called `what` if it takes long.
+fn open(file: &Path, what: &'static str) -> Result<Reader, Failure> {
+    let compressed = file.extension().is_some_and(|extension| extension == "zst");
+    let opened = File::open(file)
+        .map_err(|error| of_file(file, &format!("the trace cannot be read: {error}")))?;
+    TraceReader::of_file(Progress::of(opened, what), compressed)
+        .map_err(|error| of_file(file, &error))
 }
 
 /// Says so where a trace has no end; the status of what was told of it.
@@ -66,7 +74,12 @@ fn print(text: &str, status: u8) -> Result<u8, Failure> {
 }
 
 fn show_file(file: &Path, style: Style) -> Result<u8, Failure> {
-    let trace = open(file)?;
+    // A trace that is shown on a terminal shows by itself how far it has come.
+    let trace = if std::io::stdout().is_terminal() {
+        TraceReader::open(file).map_err(|error| of_file(file, &error))?
+    } else {
+        open(file, "reading")?
+    };
     let out = Output::standard();
     let columns = out.columns();
     let shown = show(trace, BufWriter::new(out), style, columns);
@@ -76,7 +89,8 @@ fn show_file(file: &Path, style: Style) -> Result<u8, Failure> {
 }
 
 fn diff_files(files: [&PathBuf; 2], aspects: Aspects) -> Result<u8, Failure> {
-    let traces = (open(files[0])?, open(files[1])?);
+    let other = TraceReader::open(files[1]).map_err(|error| of_file(files[1], &error))?;
+    let traces = (open(files[0], "comparing")?, other);
     let names = files.map(|file| file.display().to_string());
     let Difference { same, divergence } = diff(traces, [&names[0], &names[1]], aspects)
         .map_err(|(which, error)| of_file(files[which], &error))?;
@@ -87,7 +101,7 @@ fn diff_files(files: [&PathBuf; 2], aspects: Aspects) -> Result<u8, Failure> {
 }
 
 fn convert(file: &Path, to: ConversionArgument, output: &Path) -> Result<u8, Failure> {
-    let mut trace = open(file)?;
+    let mut trace = open(file, "converting")?;
     if output.canonicalize().is_ok_and(|one| file.canonicalize().is_ok_and(|other| one == other)) {
         return Err(of_file(output, &"it is the trace that is read"));
     }

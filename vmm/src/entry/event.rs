@@ -81,6 +81,35 @@ impl CodeBytes {
         self.behind == Some([0xcd, vector.0])
     }
 
+    /// The same code seen from the INT n, INT3 or INTO right before EIP that was to raise `vector`, and how many
+    /// bytes that is; none if there is none, or one stands at EIP as well.
+    pub(super) fn seen_from_int_behind(&self, vector: Vector) -> Option<(Self, u8)> {
+        let one_byte = vector != Vector::DB && self.is_behind_one_byte_trap(vector);
+        let back = match self.is_behind_int(vector) {
+            true => 2,
+            false if one_byte => 1,
+            false => return None,
+        };
+        let raises = match self.instruction() {
+            [0xcd, other, ..] => *other == vector.0,
+            [0xcc, ..] => vector == Vector::BP,
+            [0xce, ..] => vector == Vector::OF,
+            _ => false,
+        };
+        if raises {
+            return None;
+        }
+        let mut all = self.behind?.to_vec();
+        all.extend_from_slice(self.instruction());
+        let from = &all[2 - usize::from(back)..];
+        let mut code = CodeBytes { linear: self.linear, ..CodeBytes::default() };
+        code.linear = code.linear.map(|linear| linear.wrapping_sub(back.into()));
+        code.length = from.len().min(code.at.len()) as u8;
+        let length = usize::from(code.length);
+        code.at[..length].copy_from_slice(&from[..length]);
+        Some((code, back))
+    }
+
     /// INT3, INTO or ICEBP, as it raises `vector`, stands right before EIP.
     pub fn is_behind_one_byte_trap(&self, vector: Vector) -> bool {
         let opcode = match vector {
@@ -121,5 +150,38 @@ pub(super) fn classify(vector: Vector, gate: &Gate, ring: u8, code: &CodeBytes) 
         Class::FaultOrTrap => Kind::Trap,
         Class::Abort => Kind::Abort,
         Class::Nmi | Class::Reserved | Class::User => Kind::Unexplained,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(behind: [u8; 2], at: &[u8]) -> CodeBytes {
+        let mut code = CodeBytes {
+            behind: Some(behind),
+            length: at.len() as u8,
+            linear: Some(0x1002),
+            ..CodeBytes::default()
+        };
+        code.at[..at.len()].copy_from_slice(at);
+        code
+    }
+
+    #[test]
+    fn the_int_behind_eip_is_seen_where_none_stands_at_it() {
+        let (seen, back) = code([0xcd, 0x80], &[0xc3]).seen_from_int_behind(Vector(0x80)).unwrap();
+        assert_eq!((seen.instruction(), back), (&[0xcd, 0x80, 0xc3][..], 2));
+        assert_eq!(seen.linear, Some(0x1000));
+        let (seen, back) = code([0x90, 0xcc], &[0xc3]).seen_from_int_behind(Vector::BP).unwrap();
+        assert_eq!((seen.instruction(), back), (&[0xcc, 0xc3][..], 1));
+        for (behind, at, vector) in [
+            ([0xcd, 0x80], &[0xcd, 0x80][..], Vector(0x80)),
+            ([0xcd, 0x80], &[0xc3], Vector(0x81)),
+            ([0x90, 0xcc], &[0xcc], Vector::BP),
+            ([0x90, 0x90], &[0xc3], Vector::BP),
+        ] {
+            assert_eq!(code(behind, at).seen_from_int_behind(vector), None);
+        }
     }
 }

@@ -59,6 +59,9 @@ pub struct Fault {
     pub stack: [Option<u32>; 3],
     /// For an IRET that was refused: the check that it failed.
     pub refused: Option<Branch>,
+    /// So many bytes is the pushed EIP behind the INT n that was refused: where a processor pushes that, against the
+    /// manual (`restarted-int-pushes-next-eip`).
+    pub behind_int: u8,
 }
 
 /// The exception that `entry` delivered; none for INT n, and for traps, which instructions ask for.
@@ -88,6 +91,7 @@ fn read(machine: &Machine, entry: &Entry) -> Fault {
         named: Named::Nothing,
         stack: [None; 3],
         refused: None,
+        behind_int: 0,
     };
     if entry.vector == Vector::PF && entry.kind == Kind::Fault {
         fault.walk = Walk::of(&machine.memory, &after, after.cr2);
@@ -96,6 +100,12 @@ fn read(machine: &Machine, entry: &Entry) -> Fault {
         (entry.vector, fault.error_code())
     {
         fault.named = named(&linear, &after, code);
+        // Without EXT it is an instruction that was refused the gate.
+        if let (Named::Gate { vector, .. }, 0) = (fault.named, code & 1)
+            && let Some((code, back)) = fault.code.seen_from_int_behind(Vector(vector))
+        {
+            (fault.code, fault.behind_int) = (code, back);
+        }
     }
     let esp = fault.stack_pointer();
     fault.stack = [esp.wrapping_sub(4), esp, esp.wrapping_add(4)].map(|at| linear.read_u32(at));
@@ -145,7 +155,7 @@ impl Fault {
 
     /// EIP of the fault.
     pub fn eip(&self) -> u32 {
-        self.frame.get(Word::Eip).unwrap_or(0)
+        self.frame.get(Word::Eip).unwrap_or(0).wrapping_sub(self.behind_int.into())
     }
 
     /// ESP of the fault: its offset in SS, which in the same ring is taken to be flat where it is.

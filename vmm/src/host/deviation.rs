@@ -90,10 +90,10 @@ pub const DEVIATIONS: &[Deviation] = &[
     },
     Deviation {
         name: "restarted-int-pushes-next-eip",
-        description: "INT n that is refused pushes the EIP behind it, if KVM had to map the page of the \
+        description: "INT n or INT3 that is refused pushes the EIP behind it, if KVM had to map the page of the \
              stack meanwhile; the manual says the EIP of the INT n",
         evidence: "measured with QEMU 7.2 and 10.0: each #GP by a closed gate on a stack that was never \
-             used before; never on one that was",
+             used before, or whose page KVM had write-protected to log what is written; never on another",
         ..QEMU
     },
     Deviation {

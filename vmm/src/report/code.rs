@@ -10,12 +10,14 @@ use crate::instruction::sequence;
 use crate::machine::{LinearMemory, Machine, Paging};
 use crate::probe::Probes;
 use crate::symbols::{Place, SeenCode, Symbols};
+use crate::trace::schema::CodeRecord;
 use ia32::State;
 use iced_x86::{FlowControl, Formatter, Instruction, IntelFormatter};
-use serde_json::{Value, json};
 
-/// Instructions before and from the place on.
+/// Instructions before the place, in a program and in the kernel: what leads to an IRET is worth more. And so many
+/// from the place on.
 const BEFORE: usize = 5;
+const BEFORE_IN_KERNEL: usize = 11;
 const BEHIND: usize = 8;
 /// A function that starts no farther away is decoded from its start.
 const NEAR: u32 = 400;
@@ -108,18 +110,17 @@ impl CodeSource<'_> {
 }
 
 /// The line for a place.
-pub(super) fn record(seen: &Seen, from: &CodeSource<'_>, sources: &Sources) -> Value {
+pub(super) fn record(seen: &Seen, from: &CodeSource<'_>, sources: &Sources) -> CodeRecord {
     let place = seen.place(from.symbols);
     let line = place.as_ref().and_then(|place| place.line.as_ref());
     let source = line.and_then(|line| sources.around(line));
     // Behind an `int` the instruction that is meant is the one before.
-    json!({
-        "type": "code",
-        "name": place.as_ref().map(ToString::to_string),
-        "at": format!("{:08x}", seen.eip),
-        "code": instructions(seen, from, place.as_ref()),
-        "source": source,
-    })
+    CodeRecord {
+        name: place.as_ref().map(ToString::to_string),
+        at: format!("{:08x}", seen.eip),
+        code: instructions(seen, from, place.as_ref()),
+        source,
+    }
 }
 
 /// Address, bytes and text of each instruction.
@@ -138,7 +139,8 @@ fn instructions(seen: &Seen, from: &CodeSource<'_>, place: Option<&Place>) -> Ve
         });
     }
     let mut before = before.unwrap_or_default();
-    let cut = before.len().saturating_sub(BEFORE);
+    let most = if seen.ring == 0 { BEFORE_IN_KERNEL } else { BEFORE };
+    let cut = before.len().saturating_sub(most);
     before.drain(..cut);
     let mut bytes = [0; BEHIND * 15];
     let read = from.read(seen, seen.eip, &mut bytes);
@@ -187,7 +189,10 @@ fn row(instruction: &Instruction, bytes: &[u8], symbols: &Symbols) -> [String; 3
     if instruction.near_branch_target() != 0
         && let Some(place) = symbols.describe(instruction.near_branch_target() as u32)
     {
-        text.push_str(&format!("   ; {}", place.short()));
+        // With its line: what an IRET's way leads through is where a switch is written.
+        let name =
+            if place.offset == 0 { place.to_string().replacen("+0", "", 1) } else { place.short() };
+        text.push_str(&format!("   ; {name}"));
     }
     let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     [format!("{:08x}", instruction.ip()), bytes.join(" "), text]

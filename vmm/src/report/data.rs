@@ -3,8 +3,11 @@
 //! A *stop* is an entry, a return or a task switch, in the order of the trace. What only entries have, and what
 //! only returns have, stands in columns of its own, whose rows are counted among those.
 
+mod pack;
+
 use super::columns::Column;
 use super::findings::Causes;
+use super::naming::Naming;
 use super::record::{self, Record, ReportError, hex};
 use crate::trace::schema::ExactRecord;
 use crate::trace::{TraceReader, account_of};
@@ -103,12 +106,9 @@ pub(super) struct Data {
     accounts: Map<String, Value>,
     accounts_bytes: usize,
     places: Vec<Value>,
-    /// Names that the trace itself has, which stand behind those places; by use, address and task the one that
-    /// holds, and for each entry which it has if there is no code of it.
-    names_of: Vec<Value>,
-    holding: FxHashMap<(bool, u64, u64), u64>,
+    /// Names that the trace itself has, which stand behind those places; and which of them each entry has.
+    names_of: Naming,
     named: [Column; 2],
-    tops: Map<String, Value>,
     console: Vec<(u64, String)>,
     console_bytes: usize,
     console_dropped: bool,
@@ -120,6 +120,7 @@ pub(super) struct Data {
     /// The trace has no end.
     cut: bool,
     run: Value,
+    claims: Value,
     names: Value,
     unread: FxHashMap<String, u64>,
     /// Words of frames that lie in pages that are not mapped, by stop.
@@ -160,7 +161,7 @@ impl Data {
             "detail" => self.detail(record),
             "code" => self.places.push(record.into_value()),
             "names" => self.names = record.get("names").clone(),
-            "place" => self.name(&record),
+            "place" => self.names_of.learn(&record),
             "console" => {
                 let bytes = unhex(record.text("bytes"));
                 self.console(&String::from_utf8_lossy(&bytes));
@@ -229,8 +230,8 @@ impl Data {
         let task = record.count("task");
         let eip = hex(&frame["eip"]).unwrap_or(0);
         let handler = (gate >> 32 & 0xffff_0000) | (gate & 0xffff);
-        self.named[0].push(self.holding.get(&(true, eip, task)).copied().unwrap_or(0));
-        self.named[1].push(self.holding.get(&(false, handler, 0)).copied().unwrap_or(0));
+        self.named[0].push(self.names_of.interrupted(eip, task));
+        self.named[1].push(self.names_of.code(handler));
         let sequence = record.count("sequence");
         self.entry_at.insert(sequence, self.rows.entries);
         self.rows.entries += 1;
@@ -251,8 +252,7 @@ impl Data {
         let pops = self.live.remove(&(record.count("task"), address)).unwrap_or(0);
         self.pops.push(pops as u64);
         self.return_place.push(0u64);
-        let name = self.holding.get(&(false, record.hex("at"), 0)).copied().unwrap_or(0);
-        self.return_named.push(name);
+        self.return_named.push(self.names_of.code(record.hex("at")));
         self.return_at.insert(record.count("after"), row);
         self.rows.returns += 1;
         self.judge(record, Some(row), "return");
@@ -332,33 +332,6 @@ impl Data {
         }
     }
 
-    /// The name of an address, which holds until the next one.
-    fn name(&mut self, place: &Record) {
-        let mut name = match place.text("program") {
-            "" => String::new(),
-            program => format!("{program}: "),
-        };
-        name.push_str(&format!("{}+{}", place.text("symbol"), place.count("offset")));
-        if !place.text("file").is_empty() {
-            name.push_str(&format!(" ({}:{})", place.text("file"), place.count("line")));
-        }
-        let known = !place.text("symbol").is_empty();
-        match place.text("use") {
-            "top" if known => {
-                self.tops.insert(place.text("address").into(), name.into());
-            }
-            "interrupted" | "code" => {
-                let interrupted = place.text("use") == "interrupted";
-                let task = if interrupted { place.count("task") } else { 0 };
-                let key = (interrupted, place.hex("address"), task);
-                self.names_of.push(json!({ "name": name, "at": place.text("address") }));
-                let number = if known { self.names_of.len() as u64 } else { 0 };
-                self.holding.insert(key, number);
-            }
-            _ => {}
-        }
-    }
-
     /// The places of entries, those of the trace's own names behind those with code.
     fn places(&self) -> [Column; 3] {
         let codes = self.places.len() as u64;
@@ -400,6 +373,11 @@ impl Data {
         self.run = run;
     }
 
+    /// Adds what was seen of claims.
+    pub(super) fn claims(&mut self, claims: Value) {
+        self.claims = claims;
+    }
+
     /// What the verdict line says, or what can be said without it.
     pub(super) fn verdict(&self) -> String {
         match self.run["verdict_line"].as_str() {
@@ -419,77 +397,6 @@ impl Data {
 
     pub(super) fn causes(&self) -> &Causes {
         &self.causes
-    }
-
-    /// The whole as JSON.
-    pub(super) fn pack(&self) -> Value {
-        let mut stops = Map::new();
-        for (name, column) in [
-            ("kind", &self.kind),
-            ("task", &self.task),
-            ("number", &self.number),
-            ("from", &self.from_ring),
-            ("to", &self.to_ring),
-            ("judged", &self.judged),
-        ] {
-            stops.insert(name.into(), column.pack());
-        }
-        for (name, column) in COMMON.into_iter().zip(&self.common) {
-            stops.insert(name.into(), column.pack());
-        }
-        let mut entries = Map::new();
-        let [place, handler, return_place] = self.places();
-        let places: Vec<&Value> = self.places.iter().chain(&self.names_of).collect();
-        for (name, column) in [
-            ("event", &self.event),
-            ("gateLow", &self.gate[0]),
-            ("gateHigh", &self.gate[1]),
-            ("shape", &self.shape),
-            ("error", &self.error_code),
-            ("place", &place),
-            ("handler", &handler),
-        ] {
-            entries.insert(name.into(), column.pack());
-        }
-        for ((_, name), column) in OF_ENTRY.into_iter().zip(&self.of_entry) {
-            entries.insert(name.into(), column.pack());
-        }
-        let returns = json!({ "pops": self.pops.pack(), "place": return_place.pack() });
-        let events: Vec<Value> = self
-            .events
-            .iter()
-            .map(|(vector, kind)| super::events::describe(*vector, kind))
-            .collect();
-        json!({
-            "header": self.header,
-            "rows": {
-                "stops": self.rows.stops, "entries": self.rows.entries, "returns": self.rows.returns
-            },
-            "stops": stops,
-            "entries": entries,
-            "returns": returns,
-            "events": events,
-            "switches": self.switches,
-            "stacks": self.stacks,
-            "causes": self.causes.pack(),
-            "deviations": self.deviations,
-            "details": self.details,
-            "returnDetails": self.return_details,
-            "accounts": self.accounts,
-            "places": places,
-            "tops": self.tops,
-            "console": self.console,
-            "consoleDropped": self.console_dropped,
-            "control": self.control,
-            "ending": self.ending,
-            "end": self.end_of_run(),
-            "cut": self.cut,
-            "run": self.run,
-            "names": self.names,
-            "verdict": self.verdict(),
-            "unread": self.unread,
-            "unreadWords": self.unread_words,
-        })
     }
 }
 

@@ -19,9 +19,11 @@ mod data;
 mod events;
 mod findings;
 mod html;
+mod naming;
 mod record;
 mod recorder;
 mod source;
+mod stacks;
 #[cfg(test)]
 mod tests;
 
@@ -52,6 +54,18 @@ impl Page {
     pub fn with_run(mut self, run: serde_json::Value) -> Self {
         self.0.run(run);
         self
+    }
+
+    /// Adds claims and what guests showed of them: what `esp0 claims --json` writes.
+    ///
+    /// # Errors
+    /// [`ReportError::NoClaims`] if it is something else.
+    pub fn with_claims(mut self, claims: serde_json::Value) -> Result<Self, ReportError> {
+        if claims["format"] != "esp0-claims" || !claims["claims"].is_array() {
+            return Err(ReportError::NoClaims);
+        }
+        self.0.claims(claims);
+        Ok(self)
     }
 
     /// Writes the page.

@@ -14,6 +14,9 @@ pub enum ReportError {
     /// It has more stops than a page can show.
     #[error("the trace has more than {0} entries and returns, which is more than a page can show")]
     TooLong(usize),
+    /// What should be claims is none.
+    #[error("it is no table of claims, which esp0 claims --json writes")]
+    NoClaims,
 }
 
 /// One line.

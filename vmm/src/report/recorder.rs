@@ -18,14 +18,15 @@
 
 use super::code::{self, CodeSource, Seen};
 use super::source::Sources;
+use super::stacks::{Copied, runs, user_words};
 use crate::check::{Judged, Judgement};
 use crate::entry::{Entry, Return};
 use crate::machine::{LinearMemory, Machine};
 use crate::probe::Probes;
 use crate::symbols::Symbols;
+use crate::trace::schema::{DetailRecord, PageRecord, Words};
 use ia32::Word;
 use rustc_hash::FxHashMap;
-use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Entries that are kept whole from the beginning of the run on, and of each kind.
@@ -36,30 +37,11 @@ const FOUND: u32 = 400;
 const LAST: usize = 24;
 /// Bytes of all stacks that are kept.
 const BUDGET: usize = 6 << 20;
-/// Of a stack so many pages are looked at: that of ESP, the one below it, and those up to ESP0.
-const PAGES: u32 = 5;
-const PAGE: u32 = 0x1000;
-/// A guard page is looked for so many pages below.
-const BELOW: u32 = 8;
-/// Words of the interrupted stack.
-const USER: usize = 16;
 /// Entries that have not been returned from and whose stacks are held for comparison.
 const PENDING: usize = 64;
 /// Places whose code is shown, and names of words on stacks.
 const PLACES: usize = 20_000;
 const NAMES: usize = 4_000;
-
-/// The stack's memory around an entry.
-#[derive(Clone, Debug)]
-struct Copied {
-    from: u32,
-    bytes: Vec<u8>,
-    /// Which of its pages are mapped.
-    mapped: Vec<bool>,
-    /// How many pages in a row are mapped below that of the frame, before one that is not; none if more than
-    /// were looked at.
-    below: Option<u32>,
-}
 
 /// An entry whose return has not come.
 #[derive(Debug)]
@@ -77,7 +59,7 @@ struct Pending {
 struct Captured {
     sequence: u64,
     stack: Copied,
-    user: Value,
+    user: Option<Words>,
     place: Option<usize>,
     handler: Option<usize>,
 }
@@ -85,9 +67,8 @@ struct Captured {
 /// What is told of an entry at the end of the run, and of its return.
 #[derive(Debug)]
 struct Late {
-    sequence: u64,
-    stack: Map<String, Value>,
-    changed: Option<(u64, Value)>,
+    entry: DetailRecord,
+    back: Option<DetailRecord>,
 }
 
 /// Gathers them.
@@ -104,7 +85,7 @@ pub struct Recorder {
     last: VecDeque<Late>,
     captured: Option<Captured>,
     returns: u64,
-    returning: Option<(usize, Value)>,
+    returning: Option<DetailRecord>,
     values: BTreeMap<u32, ()>,
 }
 
@@ -160,12 +141,11 @@ impl Recorder {
             Some(stack) if entry.from_outer_ring() => base.wrapping_add(stack.esp),
             _ => entry.frame.end(),
         };
-        let stack = copy_stack(&linear, entry.frame.address, top);
+        let stack = Copied::of(&linear, entry.frame.address, top);
         let user = entry.from_outer_ring().then(|| entry.ldt_stack.or(entry.frame.get(Word::Esp)));
         let user = user.flatten().and_then(|esp| user_words(&linear, esp));
         let place = self.interrupted(&linear, entry);
         let handler = self.place(Seen::kernel(state.eip, state.cs().base, state));
-        let user = user.unwrap_or(Value::Null);
         self.captured = Some(Captured { sequence: entry.sequence, stack, user, place, handler });
     }
 
@@ -186,40 +166,38 @@ impl Recorder {
         let few = sequence <= FIRST || *of_kind <= OF_A_KIND || (found && self.found < FOUND);
         self.found += u32::from(found);
         let keep = few && self.spent < BUDGET;
-        let mut line = Map::new();
-        line.insert("type".into(), "detail".into());
-        line.insert("entry".into(), sequence.into());
-        line.insert("code".into(), json!(place));
-        line.insert("handler".into(), json!(handler));
-        let mut more = Map::new();
-        more.insert("stack".into(), self.told(&stack, entry.frame.address));
-        more.insert("user".into(), user);
-        let top = self.symbols.describe_top(entry.frame.end()).map(|place| place.short());
-        let space = entry.after.cr3;
+        self.note_words(&stack, entry.frame.address);
+        let code =
+            DetailRecord { entry: Some(sequence), code: place, handler, ..DetailRecord::default() };
+        let shown = DetailRecord {
+            stack: Some(stack.told(entry.frame.address)),
+            user,
+            top_name: self.symbols.describe_top(entry.frame.end()).map(|place| place.short()),
+            ..DetailRecord::default()
+        };
         self.pending.push_back(Pending {
             sequence,
             popped_from: entry.frame.address.wrapping_add(
                 u32::from(entry.frame.shape.error_code) * entry.frame.shape.word_size,
             ),
-            task_space: space,
+            task_space: entry.after.cr3,
             stack,
             kept: keep,
         });
         if self.pending.len() > PENDING {
             self.pending.pop_front();
         }
-        more.insert("top_name".into(), json!(top));
         if keep {
-            line.extend(more);
-        } else {
-            self.last.push_back(Late { sequence, stack: more, changed: None });
-            if self.last.len() > LAST {
-                self.last.pop_front();
-            }
+            let line = written(DetailRecord { entry: code.entry, code: place, handler, ..shown });
+            self.spent += line.len();
+            return line;
         }
-        let line = written(&Value::Object(line));
-        self.spent += if keep { line.len() } else { 0 };
-        line
+        self.last
+            .push_back(Late { entry: DetailRecord { entry: code.entry, ..shown }, back: None });
+        if self.last.len() > LAST {
+            self.last.pop_front();
+        }
+        written(code)
     }
 
     fn look_at_return(&mut self, machine: &Machine, returning: &Return) {
@@ -232,35 +210,25 @@ impl Recorder {
             .rposition(|pending| pending.popped_from == address && pending.task_space == state.cr3);
         let pending = pending
             .or_else(|| self.pending.iter().rposition(|pending| pending.popped_from == address));
-        let mut changed = Value::Null;
+        let mut back = DetailRecord { r#return: Some(self.returns), ..DetailRecord::default() };
         if let Some(pending) = pending.and_then(|index| self.pending.remove(index)) {
             let linear = LinearMemory { memory: &machine.memory, paging: state.into() };
-            let late = self.last.iter().position(|late| late.sequence == pending.sequence);
+            let late = self.last.iter().position(|late| late.entry.entry == Some(pending.sequence));
             if pending.kept || late.is_some() {
-                changed = json!(self.changes(&linear, &pending.stack));
+                back.changed = Some(self.changes(&linear, &pending.stack));
             }
             if let Some(late) = late {
-                self.last[late].changed = Some((self.returns, changed.take()));
+                self.last[late].back =
+                    Some(DetailRecord { changed: back.changed.take(), ..back.clone() });
             }
         }
-        self.returning = Some((place.unwrap_or(usize::MAX), changed));
+        self.returning = Some(DetailRecord { code: place, ..back });
     }
 
     /// The line of a return that was looked at.
     fn leave(&mut self) -> Vec<u8> {
-        let number = self.returns;
         self.returns += 1;
-        let Some((place, changed)) = self.returning.take() else { return Vec::new() };
-        let mut line = Map::new();
-        line.insert("type".into(), "detail".into());
-        line.insert("return".into(), number.into());
-        if place != usize::MAX {
-            line.insert("code".into(), place.into());
-        }
-        if !changed.is_null() {
-            line.insert("changed".into(), changed);
-        }
-        let line = written(&Value::Object(line));
+        let line = self.returning.take().map_or(Vec::new(), written);
         self.spent += line.len();
         line
     }
@@ -269,32 +237,25 @@ impl Recorder {
     pub fn finish(&mut self, machine: &Machine, probes: &Probes) -> Vec<u8> {
         let mut lines = Vec::new();
         for late in std::mem::take(&mut self.last) {
-            let mut line = Map::new();
-            line.insert("type".into(), "detail".into());
-            line.insert("entry".into(), late.sequence.into());
-            line.extend(late.stack);
-            lines.extend(written(&Value::Object(line)));
-            if let Some((number, changed)) = late.changed {
-                lines.extend(written(&json!({
-                    "type": "detail", "return": number, "changed": changed,
-                })));
-            }
+            lines.extend(written(late.entry));
+            lines.extend(late.back.map_or(Vec::new(), written));
         }
         for seen in &self.seen {
             let bytes = CodeSource { machine, probes, symbols: &self.symbols };
-            lines.extend(written(&code::record(seen, &bytes, &self.sources)));
+            let code = code::record(seen, &bytes, &self.sources);
+            lines.extend(PageRecord::Code(code).to_line());
         }
-        let mut names = Map::new();
+        let mut names = BTreeMap::new();
         for value in self.values.keys() {
             let place = self.symbols.describe(*value).filter(|place| place.is_code);
             if let Some(place) = place {
-                names.insert(format!("{value:08x}"), place.short().into());
+                names.insert(format!("{value:08x}"), place.short());
                 if names.len() == NAMES {
                     break;
                 }
             }
         }
-        lines.extend(written(&json!({ "type": "names", "names": names })));
+        lines.extend(PageRecord::Names { names }.to_line());
         lines
     }
 
@@ -333,108 +294,21 @@ impl Recorder {
         Some(self.seen.len() - 1)
     }
 
-    /// A stack as the line has it: runs of words that are not zero.
-    fn told(&mut self, stack: &Copied, esp: u32) -> Value {
-        let end = stack.from.wrapping_add(stack.bytes.len() as u32);
-        let words: Vec<(u32, u32)> = stack.words().filter(|(_, value)| *value != 0).collect();
-        for (address, value) in &words {
-            // Whatever lies below ESP is left behind, and of no interest.
-            if *address >= esp && *address < esp.saturating_add(1024) {
-                self.values.insert(*value, ());
-            }
-        }
-        // Of what lies below ESP nothing but the entry's own changes will be shown.
-        let words = words
-            .into_iter()
-            .filter(|(address, _)| *address >= esp && *address < esp.saturating_add(512));
-        json!({
-            "from": format!("{:08x}", stack.from),
-            "to": format!("{end:08x}"),
-            "below": stack.below,
-            "words": runs(words),
-        })
+    /// What may be named of a stack. Whatever lies below ESP is left behind, and of no interest.
+    fn note_words(&mut self, stack: &Copied, esp: u32) {
+        let above = esp..esp.saturating_add(1024);
+        let words = stack.words().filter(|(address, value)| *value != 0 && above.contains(address));
+        self.values.extend(words.map(|(_, value)| (value, ())));
     }
 
     /// The words that have changed since, as runs.
-    fn changes(&mut self, linear: &LinearMemory<'_>, before: &Copied) -> Vec<(String, String)> {
-        let mut bytes = vec![0; before.bytes.len()];
-        for (index, page) in bytes.chunks_mut(PAGE as usize).enumerate() {
-            if before.mapped.get(index) == Some(&true) {
-                let start = before.from + index as u32 * PAGE;
-                if linear.read(start, page).is_none() {
-                    page.copy_from_slice(&before.bytes[index * PAGE as usize..][..page.len()]);
-                }
-            }
-        }
-        let after = Copied { bytes, ..before.clone() };
-        let changed: Vec<(u32, u32)> = before
-            .words()
-            .zip(after.words())
-            .filter(|((_, old), (_, new))| old != new)
-            .map(|(_, new)| new)
-            .collect();
-        for (_, value) in changed.iter().rev().take(64) {
-            self.values.insert(*value, ());
-        }
-        runs(changed.into_iter())
+    fn changes(&mut self, linear: &LinearMemory<'_>, before: &Copied) -> Vec<Words> {
+        let changed = before.changed(linear);
+        self.values.extend(changed.iter().rev().take(64).map(|(_, value)| (*value, ())));
+        runs(changed)
     }
 }
 
-impl Copied {
-    fn words(&self) -> impl Iterator<Item = (u32, u32)> {
-        let words = self.bytes.as_chunks::<4>().0.iter();
-        let from = self.from;
-        words.enumerate().map(move |(index, bytes)| {
-            (from.wrapping_add(index as u32 * 4), u32::from_le_bytes(*bytes))
-        })
-    }
-}
-
-/// Copies the pages of a stack: that of the frame and the one below it, up to the stack's end if that is near.
-fn copy_stack(linear: &LinearMemory<'_>, frame: u32, top: u32) -> Copied {
-    let page = frame & !(PAGE - 1);
-    let from = page.saturating_sub(PAGE);
-    let last = top.wrapping_sub(1) & !(PAGE - 1);
-    let near = last >= page && (last - from) / PAGE < PAGES;
-    let count = if near { (last - from) / PAGE + 1 } else { 2 };
-    let mut bytes = vec![0; (count * PAGE) as usize];
-    let mut mapped = Vec::new();
-    for (index, part) in bytes.chunks_mut(PAGE as usize).enumerate() {
-        mapped.push(linear.read(from + index as u32 * PAGE, part).is_some());
-    }
-    let below = (1..=BELOW).position(|below| {
-        let at = page.checked_sub(below * PAGE);
-        at.is_none_or(|at| linear.paging.translate(linear.memory, at).is_none())
-    });
-    Copied { from, bytes, mapped, below: below.map(|pages| pages as u32) }
-}
-
-/// The words at an interrupted stack's pointer, and upwards.
-fn user_words(linear: &LinearMemory<'_>, esp: u32) -> Option<Value> {
-    let mut bytes = [0; USER * 4];
-    let read = linear.read_some(esp, &mut bytes) / 4;
-    let mut digits = String::new();
-    for word in bytes.as_chunks::<4>().0.iter().take(read) {
-        digits.push_str(&format!("{:08x}", u32::from_le_bytes(*word)));
-    }
-    (read > 0).then(|| json!([format!("{esp:08x}"), digits]))
-}
-
-/// Words that follow each other, as an address and eight digits each.
-fn runs(words: impl Iterator<Item = (u32, u32)>) -> Vec<(String, String)> {
-    let mut runs: Vec<(String, String)> = Vec::new();
-    let mut next = None;
-    for (address, value) in words {
-        let digits = format!("{value:08x}");
-        match runs.last_mut() {
-            Some((_, run)) if next == Some(address) => run.push_str(&digits),
-            _ => runs.push((format!("{address:08x}"), digits)),
-        }
-        next = address.checked_add(4);
-    }
-    runs
-}
-
-fn written(value: &Value) -> Vec<u8> {
-    format!("{value}\n").into_bytes()
+fn written(detail: DetailRecord) -> Vec<u8> {
+    PageRecord::Detail(detail).to_line()
 }

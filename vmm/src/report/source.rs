@@ -4,6 +4,7 @@
 //! shows go into it.
 
 use crate::symbols::{SourceLine, Symbols};
+use crate::trace::schema::SourceRecord;
 use rustc_hash::FxHashMap;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -58,7 +59,7 @@ impl Sources {
         texts: impl IntoIterator<Item = &'t str>,
         symbols: &Symbols,
     ) -> Vec<Value> {
-        let mut all: Vec<Value> = Vec::new();
+        let mut all: Vec<(String, SourceRecord)> = Vec::new();
         let words = texts.into_iter().flat_map(|text| {
             text.split(|letter: char| !letter.is_ascii_alphanumeric())
                 .filter(|word| word.len() == 8)
@@ -69,29 +70,28 @@ impl Sources {
             };
             let source = place.line.as_ref().and_then(|line| self.around(line));
             let Some(source) = source else { continue };
-            let same = |known: &Value| known["source"] == source;
-            if !all.iter().any(same) && all.len() < MOST {
-                all.push(json!({ "name": place.to_string(), "source": source }));
+            if all.iter().all(|(_, known)| *known != source) && all.len() < MOST {
+                all.push((place.to_string(), source));
             }
         }
-        all
+        all.iter().map(|(name, source)| json!({ "name": name, "source": source })).collect()
     }
 
     /// The lines around one.
-    pub(super) fn around(&self, line: &SourceLine) -> Option<Value> {
+    pub(super) fn around(&self, line: &SourceLine) -> Option<SourceRecord> {
         let path = line.path.as_ref()?;
         let file = self.files.get(path)?;
         let index = (line.number as usize).checked_sub(1)?;
         file.lines.get(index)?;
         let first = index.saturating_sub(ABOVE);
         let lines = &file.lines[first..file.lines.len().min(index + BELOW + 1)];
-        Some(json!({
-            "path": &**path,
-            "line": line.number,
-            "first": first + 1,
-            "lines": lines,
-            "newer": file.newer,
-        }))
+        Some(SourceRecord {
+            path: path.to_string(),
+            line: line.number,
+            first: first + 1,
+            lines: lines.to_vec(),
+            newer: file.newer,
+        })
     }
 }
 

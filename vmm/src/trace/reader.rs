@@ -3,7 +3,7 @@
 use super::jsonl::is_compressed;
 use super::schema::{FORMAT, HeaderRecord, Record, VERSION};
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read as _};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 use thiserror::Error;
 
@@ -46,11 +46,12 @@ impl TraceReader<Box<dyn BufRead>> {
         Self::of_file(File::open(path)?, is_compressed(path))
     }
 
-    /// The trace in an open file; compressed if its first bytes say so, or it has to be.
+    /// The trace in an open file, or whatever else its bytes come from; compressed if the first of them say so, or
+    /// it has to be.
     ///
     /// # Errors
     /// [`ReadError`] if it cannot be read or has no header of this version.
-    pub fn of_file(file: File, compressed: bool) -> Result<Self, ReadError> {
+    pub fn of_file(file: impl Read + 'static, compressed: bool) -> Result<Self, ReadError> {
         let mut file = BufReader::new(file);
         /// RFC 8878, section 3.1.1: Magic_Number.
         const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
@@ -61,12 +62,12 @@ impl TraceReader<Box<dyn BufRead>> {
 }
 
 #[cfg(feature = "program")]
-fn decompressed(file: BufReader<File>) -> io::Result<Box<dyn BufRead>> {
+fn decompressed(file: BufReader<impl Read + 'static>) -> io::Result<Box<dyn BufRead>> {
     Ok(Box::new(BufReader::new(zstd::Decoder::with_buffer(file)?)))
 }
 
 #[cfg(not(feature = "program"))]
-fn decompressed(_file: BufReader<File>) -> io::Result<Box<dyn BufRead>> {
+fn decompressed(_file: BufReader<impl Read>) -> io::Result<Box<dyn BufRead>> {
     Err(io::Error::other("this esp0 was built without Zstandard"))
 }
 

@@ -1,8 +1,10 @@
 //! `console` drives the serial port: see [`abi::service::console`].
 //!
 //! What is typed arrives as an interrupt, which the kernel makes a notification of. The server reads
-//! all that the port has, echoes it, and keeps it until the line is complete; then whoever waits for
-//! a line gets it. What is written goes out at once.
+//! all that the port has and hands it on as it came: whoever reads edits and echoes, as a shell does that
+//! draws its own line. One key is the server's: Ctrl-C, while nobody waits for keys, is for the task that read
+//! last, and gets there as a notification, since that task waits for something else. What is written goes out
+//! at once.
 
 #![no_std]
 #![no_main]
@@ -34,9 +36,11 @@ const LINE_STATUS: u16 = COM1 + 5;
 const ARRIVED: u8 = 1 << 0;
 const SENDABLE: u8 = 1 << 5;
 
-/// What a terminal sends for the end of input, and for taking a character back.
-const END: u8 = 4;
-const BACKSPACE: [u8; 2] = [8, 127];
+/// Ctrl-C.
+const INTERRUPT: u8 = 3;
+/// What is typed while nobody reads is kept, up to so many bytes; the bell rings for those that are not.
+const AHEAD: usize = 4096;
+const BELL: u8 = 7;
 
 fn main(_: user::Arguments) -> i32 {
     if call::ports(COM1, 8).is_err() || call::ports(CONSOLE, 1).is_err() {
@@ -56,12 +60,13 @@ fn main(_: user::Arguments) -> i32 {
 struct Server {
     /// Whether there is a port that takes whole strings.
     has_fast_port: bool,
-    /// What was typed of the line that is not yet complete.
-    typed: Vec<u8>,
-    /// Lines that nobody has read, an empty one for the end of the input.
-    lines: VecDeque<Vec<u8>>,
-    /// Who waits for a line, and how much room there is.
+    /// What was typed and not yet read.
+    typed: VecDeque<u8>,
+    /// Who waits for keys, and how much room there is.
     readers: VecDeque<(u32, usize)>,
+    /// Who read last; and whether it was sent a notification since.
+    last_reader: Option<u32>,
+    interrupted: bool,
 }
 
 impl Server {
@@ -73,7 +78,13 @@ impl Server {
         }
         // SAFETY: as above.
         let has_fast_port = unsafe { port::read(CONSOLE) } == CONSOLE_PRESENT;
-        Self { has_fast_port, typed: Vec::new(), lines: VecDeque::new(), readers: VecDeque::new() }
+        Self {
+            has_fast_port,
+            typed: VecDeque::new(),
+            readers: VecDeque::new(),
+            last_reader: None,
+            interrupted: false,
+        }
     }
 
     fn serve(&mut self) -> i32 {
@@ -108,16 +119,19 @@ impl Server {
         }
     }
 
+    /// Gives what was typed to whoever waits for it, up to the end of a line: what comes behind that is
+    /// for whatever the line starts.
     fn serve_readers(&mut self) {
-        while !self.readers.is_empty() && !self.lines.is_empty() {
-            let (Some((reader, room)), Some(line)) =
-                (self.readers.pop_front(), self.lines.pop_front())
-            else {
-                return;
-            };
-            let line = &line[..line.len().min(room)];
+        while !self.typed.is_empty() {
+            let Some((reader, room)) = self.readers.pop_front() else { return };
+            let line = self.typed.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
+            let count = line.map_or(self.typed.len(), |end| end + 1).min(room);
+            let keys: Vec<u8> = self.typed.drain(..count).collect();
+            let interrupted = core::mem::take(&mut self.interrupted);
+            let answer = Message::long(error::NO, interrupted.into(), &keys);
             // A reader that has gone is no reason to stop.
-            let _ = message::reply(reader, Message::long(error::NO, 0, line));
+            let _ = message::reply(reader, answer);
+            self.last_reader = Some(reader);
         }
     }
 
@@ -127,22 +141,17 @@ impl Server {
         while unsafe { port::read(LINE_STATUS) } & ARRIVED != 0 {
             // SAFETY: as above.
             let byte = unsafe { port::read(DATA) };
-            match byte {
-                END if self.typed.is_empty() => self.lines.push_back(Vec::new()),
-                b'\r' | b'\n' => {
-                    self.write(b"\n");
-                    self.typed.push(b'\n');
-                    self.lines.push_back(core::mem::take(&mut self.typed));
+            match self.last_reader {
+                Some(reader) if byte == INTERRUPT && self.readers.is_empty() => {
+                    self.typed.clear();
+                    self.write(b"^C\n");
+                    self.interrupted = message::notify(reader, console::INTERRUPTED).is_ok();
                 }
-                _ if BACKSPACE.contains(&byte) => {
-                    let taken_back: &[u8] = self.typed.pop().map_or(b"", |_| b"\x08 \x08");
-                    self.write(taken_back);
-                }
-                b' '..=b'~' | 0x80.. => {
-                    self.typed.push(byte);
-                    self.write(&[byte]);
-                }
-                _ => {}
+                _ if self.typed.len() < AHEAD => self.typed.push_back(byte),
+                _ => self.write(&[BELL]),
+            }
+            if matches!(byte, b'\r' | b'\n') {
+                self.serve_readers();
             }
         }
     }

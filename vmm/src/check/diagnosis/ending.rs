@@ -4,10 +4,10 @@
 //! whether the last thing that entered the kernel was an exception that nothing returned from.
 
 use super::{Aftermath, Diagnosis, Placed, fault};
-use crate::check::{Finding, Subject};
+use crate::check::{Finding, History, Subject};
 use crate::entry::{Fault, Frame, Kind};
 use crate::run::Ending;
-use ia32::Eflags;
+use ia32::{Eflags, Word};
 
 pub(super) const RULE: &str = "ending";
 
@@ -21,9 +21,10 @@ pub(super) const RULE: &str = "ending";
 pub(super) fn stopped_after_an_exception(
     diagnosis: &Diagnosis,
     aftermath: &Aftermath<'_>,
+    history: &History,
 ) -> Option<Placed> {
     let Some(last) = diagnosis.last_fault().filter(|_| !diagnosis.returned) else {
-        return goes_round_with_interrupts_open(diagnosis, aftermath);
+        return goes_round_with_interrupts_open(diagnosis, aftermath, history);
     };
     let state = &aftermath.end.state;
     let closed = state.cpl() == 0 && !state.eflags.contains(Eflags::IF);
@@ -32,7 +33,7 @@ pub(super) fn stopped_after_an_exception(
         Ending::TimedOut if closed && diagnosis.is_settled() => "a loop with interrupts closed",
         Ending::Failed(_) => "a failure reported on the exit port",
         Ending::Reset => "a reset",
-        _ => return goes_round_with_interrupts_open(diagnosis, aftermath),
+        _ => return goes_round_with_interrupts_open(diagnosis, aftermath, history),
     };
     if last.ring == 3 && diagnosis.ends_tasks && matches!(aftermath.end.ending, Ending::Halted) {
         return None;
@@ -68,6 +69,7 @@ pub(super) fn stopped_after_an_exception(
 fn goes_round_with_interrupts_open(
     diagnosis: &Diagnosis,
     aftermath: &Aftermath<'_>,
+    history: &History,
 ) -> Option<Placed> {
     let state = &aftermath.end.state;
     let waits = match aftermath.end.ending {
@@ -76,8 +78,17 @@ fn goes_round_with_interrupts_open(
         _ => false,
     };
     let fault = diagnosis.unreturned().filter(|_| waits && state.cpl() == 0)?;
-    let loops = short_loop(aftermath, state.instruction_address());
-    if fault.kind == Kind::External || !loops || !is_in_handler(fault, aftermath) {
+    // The end may come while a handler runs that has interrupted the loop.
+    let interrupted = history.live().rev().filter(|live| {
+        live.sequence > fault.sequence && live.kind == Kind::External && !live.from_outer_ring()
+    });
+    let interrupted = interrupted.filter_map(|live| live.frame.get(Word::Eip));
+    let base = state.cs().base;
+    let places = interrupted.map(|eip| base.wrapping_add(eip));
+    let at = std::iter::once(state.instruction_address())
+        .chain(places)
+        .find(|at| short_loop(aftermath, *at))?;
+    if fault.kind == Kind::External || !is_in_handler(fault, aftermath) {
         return None;
     }
     let finding = Finding::new(
@@ -89,7 +100,7 @@ fn goes_round_with_interrupts_open(
             fault::instruction(fault)
         ),
         "a handler that returns, or a task that goes on",
-        format!("a loop with interrupts open, at {}", aftermath.place(state.instruction_address())),
+        format!("a loop with interrupts open, at {}", aftermath.place(at)),
     );
     let finding = fault::explain(fault, aftermath).add_to(finding);
     let finding = if fault.ring == 0 { finding } else { finding.as_note() };

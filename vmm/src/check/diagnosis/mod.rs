@@ -265,7 +265,7 @@ impl Diagnosis {
         }));
         match self.repeated.finding(aftermath) {
             Some(repeated) => found.push(repeated),
-            None => found.extend(ending::stopped_after_an_exception(self, aftermath)),
+            None => found.extend(ending::stopped_after_an_exception(self, aftermath, history)),
         }
         let told = found.iter().any(|(_, finding)| finding.rule == ending::RULE);
         if self.refused_at.is_some() && self.refused_at == last {

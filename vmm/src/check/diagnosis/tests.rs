@@ -184,6 +184,7 @@ impl World {
             },
             stack: [word(u32::MAX - 3), word(0), word(4)],
             refused: None,
+            behind_int: 0,
         };
         let mut diagnosis = Diagnosis::default();
         diagnosis.faults[0] = Some(Box::new(fault));
@@ -401,6 +402,7 @@ fn a_kernel_that_left_the_handler_or_ended_the_task_before_has_not_stopped_itsel
         named: Named::Nothing,
         stack: [None; 3],
         refused: None,
+        behind_int: 0,
     };
     diagnosis.faults[0] = Some(Box::new(fault));
     diagnosis.last_entry = Some((1, Kind::Fault, Vector::GP));

@@ -168,7 +168,12 @@ function stopName(stop) {
 
 /** `timer+12 (kernel.c:40)` or the address. */
 function placeName(place, address) {
-  return place && place.name ? place.name : hex(address);
+  return place && place.name ? place.name.replace(/\+0(?= |,|$)/, '') : hex(address);
+}
+
+/** The same for a narrow column: without the program and the modules. */
+function shortPlace(place, address) {
+  return placeName(place, address).replace(/^[\w.-]+: /, '').replace(/^(?:\w+::)+/, '');
 }
 
 /** The gate's fields (SDM vol. 3A, IDT descriptors). */

@@ -43,12 +43,8 @@ const plural = (count, one, many = `${one}s`) => `${grouped(count)} ${count === 
 const bytes = (count) => (count % 1024 === 0 && count > 0 ? `${count / 1024} KiB` : plural(count, 'byte'));
 
 /** The flags that are set, as esp0 writes them on the terminal. */
-const FLAGS = [
-  [17, 'VM'], [16, 'RF'], [14, 'NT'], [11, 'OF'], [10, 'DF'], [9, 'IF'], [8, 'TF'], [7, 'SF'], [6, 'ZF'],
-  [4, 'AF'], [2, 'PF'], [0, 'CF'], [18, 'AC'],
-];
 function flags(value) {
-  const set = FLAGS.filter(([bit]) => value >>> bit & 1).map(([, name]) => name);
+  const set = run.layout.flags.filter(([bit]) => value >>> bit & 1).map(([, name]) => name);
   const level = value >>> 12 & 3;
   if (level > 0) set.push(`IOPL=${level}`);
   return set.join(' ') || 'none set';

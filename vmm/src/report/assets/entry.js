@@ -115,7 +115,7 @@ function wordTable(one) {
   const back = one.returning;
   const popped = back && { EIP: back.eip, CS: back.cs, EFLAGS: back.eflags, ESP: back.esp, SS: back.ss };
   const cell = (word) => {
-    if (!popped || word.name === 'error' || (back.to === back.from && (word.name === 'SS' || word.name === 'ESP'))) return '–';
+    if (!popped || word.name === ERROR || (back.to === back.from && (word.name === 'SS' || word.name === 'ESP'))) return '–';
     return hex(popped[word.name]);
   };
   return el('details', { open: true }, el('summary', {}, 'Word by word'),
@@ -124,9 +124,9 @@ function wordTable(one) {
       el('tbody', {}, words.map((word) => {
         const out = cell(word);
         const differs = out !== '–' && out !== hex(word.value);
-        return el('tr', {}, el('td', { class: 'mono' }, hex(word.address)), el('th', { scope: 'row' }, word.name === 'error' ? 'error code' : word.name),
+        return el('tr', {}, el('td', { class: 'mono' }, hex(word.address)), el('th', { scope: 'row' }, word.name === ERROR ? 'error code' : word.name),
           el('td', { class: 'mono' }, hex(word.value)), el('td', { class: `mono ${differs ? 'differs' : ''}` }, out, differs ? el('span', { class: 'unseen' }, ' differs') : ''),
-          el('td', {}, word.note));
+          el('td', {}, word.full ?? word.note));
       })))));
 }
 
@@ -142,7 +142,7 @@ function codeBlock(title, place, address, options = {}) {
   const code = place.code?.length > 0 && options.code !== false && el('div', { class: 'scroll-x', tabindex: 0, role: 'region', 'aria-label': `Instructions, ${title}` }, el('pre', { class: 'code' },
     place.code.map(([at, raw, text]) => {
       const here = parseInt(at, 16) === parseInt(place.at ?? hex(address), 16);
-      return el('span', { class: here ? 'here' : '' }, `${here ? '►' : ' '} ${at}  ${raw.padEnd(24)} ${text}`);
+      return el('span', { class: here ? 'here' : '' }, `${here ? '►' : ' '} ${at}  `, el('span', { class: 'raw' }, `${raw.padEnd(21)} `), text);
     })));
   return el('div', { class: 'place' }, el('h4', {}, title, ' ', el('code', {}, placeName(place, address))),
     lines && el('p', { class: 'hint' }, `${place.source.path}${place.source.newer ? ' (newer than the kernel: lines may have moved)' : ''}`), lines || null, code || null);

@@ -33,7 +33,7 @@ function causeCard(cause, index) {
       sourceOf(one, cause),
       el('p', { class: 'links' },
         one && el('a', { href: `#e${number[one.stop]}`, onclick: (event) => { event.preventDefault(); openEntry(row, { scroll: true, from: 'finding' }); byId('entry').focus({ preventScroll: true }); } }, `Open entry #${grouped(one.number)}`),
-        times && ` ${times}`, ` Rule ${cause.rule}, about the ${cause.subject}.`)),
+        times && ` · ${times}`, ` · Rule ${cause.rule}, about the ${cause.subject}.`)),
     one && el('figure', { class: 'cause-picture' }));
   if (one) {
     const figure = card.querySelector('figure');
@@ -71,7 +71,9 @@ function causePicture(cause, one, width) {
   const victim = entryNumbered(Number((overwritten ?? /frame \(#(\d+)\)/.exec(cause.sentence ?? ''))?.[1] ?? 0));
   if (victim >= 0 && overwritten) {
     const other = entryAt(victim);
-    const before = new Map(frameWords(other).map((word) => [word.address, `was ${word.name} ${hex(word.value)} of #${other.number}`]));
+    const own = new Map(frameWords(one).map((word) => [word.address, word.name]));
+    const before = new Map(frameWords(other).map((word) => [word.address,
+      own.get(word.address) === word.name ? `was ${hex(word.value)} of #${other.number}` : `was ${word.name} ${hex(word.value)} of #${other.number}`]));
     return [frameDrawing(one, width, { before, wrong: (word) => before.has(word.address) }),
       `The frame of entry #${grouped(one.number)}, pushed over that of entry #${grouped(other.number)}, which had not been popped.`];
   }
@@ -80,7 +82,7 @@ function causePicture(cause, one, width) {
     const got = new Map([...(cause.got ?? '').matchAll(/\b(EIP|CS|EFLAGS|ESP|SS) ([0-9a-f]{8})/g)].map(([, name, digits]) => [name, parseInt(digits, 16)]));
     if (got.size > 0) return damagedPicture(other, got, width);
   }
-  const named = cause.word === 'error code' ? 'error' : cause.word;
+  const named = ['error code', 'error_code'].includes(cause.word) ? ERROR : cause.word?.toUpperCase();
   return [frameDrawing(one, width, { wrong: (word) => word.name === named }), `The frame of entry #${grouped(one.number)} as the processor pushed it.`];
 }
 
@@ -113,7 +115,7 @@ function refusedPicture(back, one, width) {
     const entry = entryAt(rowOf[at]);
     for (const pushed of frameWords(entry)) {
       const word = frameWords(own).find((taken) => taken.address === pushed.address && taken.value === pushed.value);
-      if (word && !before.has(word.address)) before.set(word.address, `is the ${pushed.name === 'error' ? 'error code' : pushed.name} of #${entry.number}`);
+      if (word && !before.has(word.address)) before.set(word.address, `is the ${pushed.name === ERROR ? 'error code' : pushed.name} of #${entry.number}`);
     }
     if (before.size > 0) break;
   }
@@ -137,7 +139,20 @@ function damagedPicture(other, got, width) {
 
 const pick = (from, names) => Object.fromEntries(names.map((name) => [name, from[name]]));
 
+/** The return that led to a task which then came in on another's stack: what it is about is the switch. */
+function switchBefore(stop, task) {
+  for (let at = stop - 1, left = 400; at >= 0 && left > 0; at -= 1, left -= 1) {
+    if (stops('kind')[at] === RETURN && stops('task')[at] === task && stops('to')[at] > 0) return returnAt(rowOf[at]);
+  }
+  return null;
+}
+
 function sourceOf(one, cause) {
+  if (one && cause.rule === 'suspended_stack' && cause.stops.length > 0) {
+    const back = switchBefore(cause.stops[0], one.task);
+    const block = back && codeBlock(`the switch to ${taskName(one.task)}: the IRET after #${grouped(back.after)}, in`, back.place, 0);
+    if (block) return block;
+  }
   if (cause.where?.length > 0) return el('div', { class: 'places' }, cause.where.map((place) => codeBlock('', place, 0)));
   if (!one) return null;
   const stop = cause.stops[0];

@@ -109,11 +109,11 @@ const list = {
     const place = run.places[entries('place')[row] - 1];
     const cells = [
       grouped(stops('number')[stop]), stops('task')[stop] || '–', event.name, `${stops('from')[stop]}→${stops('to')[stop]}`,
-      placeName(place, stops('eip')[stop]), MARKS[judged].mark,
+      shortPlace(place, stops('eip')[stop]), MARKS[judged].mark,
     ];
     return el('div', {
       role: 'row', id: `line-${row}`, class: `line judged-${judged}`, 'aria-rowindex': index + 2, 'aria-selected': row === this.current ? 'true' : 'false', 'data-row': row,
-    }, cells.map((text, column) => el('div', { role: 'gridcell', class: `c${column}`, title: column === 4 ? text : null }, String(text),
+    }, cells.map((text, column) => el('div', { role: 'gridcell', class: `c${column}`, title: column === 4 ? placeName(place, stops('eip')[stop]) : null }, String(text),
       column === 5 ? el('span', { class: 'unseen' }, MARKS[judged].text) : null)));
   },
 

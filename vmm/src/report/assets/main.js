@@ -1,23 +1,29 @@
 // Puts the page together: what is looked at first is drawn first.
 
+const onlyClaims = Boolean(run.claims) && run.rows.stops === 0 && run.ending === null;
+
 function buildTop() {
   const { header } = run;
   byId('kernel').textContent = header.kernel.split('/').pop();
   byId('kernel').title = header.kernel;
+  // A page of claims has no run.
+  if (run.claims) byId('claims').hidden = false;
+  if (onlyClaims) ['findings', 'timeline', 'entries', 'stacks', 'summary', 'output'].forEach((id) => { byId(id).hidden = true; });
   const verdict = run.run?.verdict ?? run.end?.verdict ?? (run.causes.findings > 0 ? 'findings' : 'no end');
   const words = { ok: 'ok', findings: plural(run.causes.findings, 'finding'), 'guest-failed': 'the guest failed', 'no-entries': 'no entries', unchecked: 'unchecked', interrupted: 'interrupted' };
   const chip = byId('verdict');
   const extra = verdict === 'guest-failed' && run.causes.findings > 0 ? `, ${plural(run.causes.findings, 'finding')}` : '';
-  chip.textContent = (words[verdict] ?? verdict) + extra;
-  chip.classList.add(verdict === 'ok' || verdict === 'unchecked' ? 'good' : 'bad');
-  byId('nav').append(...['findings', 'legend', 'timeline', 'entries', 'stacks', 'summary', 'output', 'authority']
+  const open = run.claims?.claims.filter((claim) => claim.status !== 'proved').length;
+  chip.textContent = onlyClaims ? (open === 0 ? 'all proved' : `${plural(open, 'claim')} not proved`) : (words[verdict] ?? verdict) + extra;
+  chip.classList.add((onlyClaims ? open === 0 : verdict === 'ok' || verdict === 'unchecked') ? 'good' : 'bad');
+  byId('nav').append(...['findings', 'legend', 'timeline', 'entries', 'stacks', 'summary', 'claims', 'output', 'authority'].filter((id) => !byId(id).hidden)
     .map((id) => el('a', { href: `#${id}` }, { legend: 'How to read it', output: 'Output', stacks: 'Stacks', authority: 'Authority' }[id] ?? capital(id))));
 }
 
 function buildLegend(into) {
   const draw = () => {
-    const { drawing, texts } = legend(Math.min(640, into.clientWidth || 640));
-    into.replaceChildren(el('figure', {}, drawing), el('div', {}, el('ol', { class: 'steps' }, texts.slice(0, 4).map(([, text]) => el('li', {}, text))), el('p', { class: 'so' }, texts[4][1])));
+    const { drawing, texts, so } = legend(Math.min(640, into.clientWidth || 640));
+    into.replaceChildren(el('figure', {}, drawing), el('div', {}, el('ol', { class: 'steps' }, texts.map((text) => el('li', {}, text))), el('p', { class: 'so' }, so)));
   };
   draw();
   let last = into.clientWidth;
@@ -27,6 +33,38 @@ function buildLegend(into) {
     last = width;
     draw();
   }).observe(into);
+}
+
+/** The run in one line. */
+function buildGlance(into) {
+  const tasks = new Set(stops('task'));
+  tasks.delete(0);
+  const item = (name, value, target) => el('div', {}, el('dt', {}, name), el('dd', {}, target ? el('a', { href: target }, value) : value));
+  const { header } = run;
+  into.append(el('dl', { class: 'facts glance' },
+    item('entries', grouped(run.rows.entries), '#entries'), item('returns', grouped(run.rows.returns)), item('tasks', grouped(tasks.size), '#stacks'),
+    item('end', run.ending ?? 'the trace was cut off', '#summary'), item('authority', `${header.authority}: ${header.backend}`, '#authority'),
+    run.claims && item('claims', claimsInWords(run.claims.claims), '#claims') || ''));
+}
+
+const claimsInWords = (claims) => ['proved', 'refuted', 'open'].map((status) => [status, claims.filter((claim) => claim.status === status).length])
+  .filter(([, count]) => count > 0).map(([status, count]) => `${count} ${status}`).join(', ');
+
+/** What is said of kernel stacks, and what the guests showed of it. */
+function buildClaims(into) {
+  const { claims, authority, backend } = run.claims;
+  into.append(el('p', {}, `${capital(claimsInWords(claims))}. Who executed the guests: ${authority}, ${backend}. A number such as #12 is an entry of the scenario that shows the claim.`));
+  const subjects = [...new Set(claims.map((claim) => claim.subject ?? ''))];
+  for (const subject of subjects) {
+    const own = claims.filter((claim) => (claim.subject ?? '') === subject);
+    const rows = own.map((claim, index) => el('tr', {},
+      index > 0 && own[index - 1].id === claim.id ? el('td', { colspan: 2 }) : [el('th', { scope: 'row' }, claim.id), el('td', { class: 'said' }, claim.claim)],
+      el('td', {}, claim.kernel), el('td', { class: `status ${claim.status}` }, claim.status),
+      el('td', { class: 'evidence' }, claim.evidence, claim.broken ? el('p', { class: 'hint' }, `broken on purpose: ${claim.broken}`) : '')));
+    into.append(el('h3', {}, subject), el('div', { class: 'scroll-x', tabindex: 0, role: 'region', 'aria-label': `Claims: ${subject}` }, el('table', { class: 'claims' },
+      el('thead', {}, el('tr', {}, ['', 'claim', 'kernel', 'came out', 'evidence'].map((name) => (name ? el('th', { scope: 'col' }, name) : el('td', {}))))),
+      el('tbody', {}, rows))));
+  }
 }
 
 /** A row for each task: its stack, how deep it was used, and its entries. */
@@ -68,7 +106,6 @@ function buildSummary(into) {
   if (run.run?.summary) into.append(pre(run.run.summary, 'Summary as text'));
   else into.append(ownSummary());
   into.append(el('p', { class: 'mono verdict-line' }, run.verdict));
-  if (run.run?.claims) into.append(el('h3', {}, 'Claims'), pre(run.run.claims, 'Claims'));
 }
 
 /** For a trace that was written without a report. */
@@ -169,6 +206,7 @@ function openFromAddress() {
 buildTheme();
 buildTop();
 buildFindings(byId('findings-list'));
+buildGlance(byId('glance'));
 buildLegend(byId('legend-body'));
 document.documentElement.dataset.ready = 'findings';
 // The rest after the first picture.
@@ -188,6 +226,7 @@ requestAnimationFrame(() => setTimeout(() => {
   }
   buildStacks(byId('stacks-body'));
   buildSummary(byId('summary-body'));
+  if (run.claims) buildClaims(byId('claims-body'));
   buildOutput(byId('output-body'));
   buildAuthority(byId('authority-body'));
   buildKeys();

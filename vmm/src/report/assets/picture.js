@@ -86,41 +86,48 @@ function record(x, y, width, heading, rows) {
   return group;
 }
 
-/** How an entry uses two stacks, in one glance, with made-up addresses. */
+/** A number in a circle, for a step that is told beside the picture. */
+function step(x, y, number) {
+  return svg('g', { class: 'step' }, svg('circle', { cx: x, cy: y, r: 9 }), label(x, y + 4.5, String(number), 'strong small', 'middle'));
+}
+
+/** How an entry uses two stacks, in one glance. The words are those of every frame, in their order. */
 function legend(width) {
   const narrow = width < 640;
-  const stack = [['SS', 'user'], ['ESP', 'user'], ['EFLAGS', 'user'], ['CS', 'user'], ['EIP', 'user']];
-  const words = (x, y, w) => stack.map(([name], index) => svg('g', {},
-    svg('rect', { x, y: y + index * 22, width: w, height: 22, class: 'word cpu' }),
-    label(x + w / 2, y + index * 22 + 15, name, 'strong', 'middle')));
-  const free = (x, y, w, h, text) => [svg('rect', { x, y, width: w, height: h, class: 'word free' }),
-    label(x + w / 2, y + h / 2 + 4, text, 'muted small', 'middle')];
-  const used = (x, y, w, h, text) => [svg('rect', { x, y, width: w, height: h, class: 'word user' }),
-    label(x + w / 2, y + h / 2 + 4, text, 'small', 'middle')];
-  const title = 'The processor takes SS0:ESP0 from the TSS, and pushes SS, ESP, EFLAGS, CS and EIP of ring 3 below it.';
-  const column = narrow ? Math.min(128, (width - 40) / 2.6) : 150;
+  const row = 22;
+  const words = [...FRAME_WORDS].reverse();
+  const free = (x, y, w, h) => [svg('rect', { x, y, width: w, height: h, class: 'word free' }),
+    label(x + w / 2, y + h / 2 + 4, 'free', 'muted small', 'middle')];
+  const title = `The processor takes SS0:${run.layout.top} from the TSS, and pushes ${words.join(', ')} of ring 3 below it.`;
+  const column = narrow ? Math.min(118, (width - 40) / 2.8) : 150;
   const left = narrow ? 8 : 30;
   const right = narrow ? width - column - 8 : 470;
-  const tss = narrow ? { x: (left + column + right) / 2 - 42, y: 40, w: 84 } : { x: 260, y: 40, w: 120 };
+  const tss = narrow ? { x: (left + column + right) / 2 - 41, y: 44, w: 82 } : { x: 262, y: 44, w: 120 };
+  const top = 34;
+  const end = top + words.length * row;
+  const used = 76;
+  const esp0 = tss.y + ROW * 2.5;
+  const out = tss.x + tss.w + (right - tss.x - tss.w) / 2;
+  const back = end + 16;
   const parts = [
-    label(left + column / 2, 18, 'user stack, ring 3', 'strong', 'middle'),
-    used(left, 30, column, 70, 'in use'), free(left, 100, column, 110, 'free'),
-    label(right + column / 2, 18, 'kernel stack, ring 0', 'strong', 'middle'),
-    words(right, 30, column), free(right, 140, column, 70, 'free'),
-    record(tss.x, tss.y, tss.w, 'TSS', [['SS0', ''], ['ESP0', '']]),
-    arrow([[tss.x + tss.w, tss.y + 60], [(tss.x + tss.w + right) / 2, tss.y + 60], [(tss.x + tss.w + right) / 2, 30], [right, 30]], 'ring0'),
-    arrow([[right, 63], [right - 14, 63], [right - 14, 118], [left + column + 12, 118], [left + column + 12, 100], [left + column, 100]], 'ring3'),
-    label((left + column + right) / 2, 134, narrow ? 'saved ESP' : 'the saved ESP: where ring 3 goes on', 'small', 'middle'),
+    label(left + column / 2, 18, 'user stack', 'strong', 'middle'),
+    svg('rect', { x: left, y: top, width: column, height: used, class: 'word user' }),
+    label(left + column / 2, top + used / 2 + 4, 'in use', 'small', 'middle'), free(left, top + used, column, 90),
+    label(right + column / 2, 18, 'kernel stack', 'strong', 'middle'),
+    words.map((name, index) => svg('g', {}, svg('rect', { x: right, y: top + index * row, width: column, height: row, class: 'word cpu' }),
+      label(right + column / 2, top + index * row + 15, name, 'strong', 'middle'))),
+    free(right, end, column, 56),
+    record(tss.x, tss.y, tss.w, 'TSS', [['SS0', narrow ? '' : '0010'], [run.layout.top, '']]),
+    arrow([[tss.x + tss.w, esp0], [out, esp0], [out, top], [right, top]], 'ring0'),
+    arrow([[right, top + row * 1.5], [right - 10, top + row * 1.5], [right - 10, back], [left + column + 10, back], [left + column + 10, top + used], [left + column, top + used]], 'ring3'),
+    label((left + column + right) / 2 + (narrow ? 8 : 14), back + (narrow ? 18 : 17), narrow ? 'saved ESP' : 'the saved ESP: where ring 3 goes on', 'small', 'middle'),
+    step(left + column - 12, top + used, 1), step(out, top, 2), step(right + 14, top + row / 2, 3), step(left + column + 34, back, 4),
   ];
   const texts = [
-    ['1', 'Something happens in ring 3: int 0x80, a fault, a timer.'],
-    ['2', 'The processor reads SS0:ESP0 from the TSS. It never writes them.'],
-    ['3', 'Below ESP0 it pushes who was interrupted: five words, one more with an error code.'],
-    ['4', 'IRET pops them. The kernel stack is empty again, and ring 3 has its own stack back.'],
-    ['!', 'So ESP0 must name a stack that nobody else is using: each task its own.'],
+    'Something happens in ring 3: int 0x80, a fault, a timer. Its ESP is here.',
+    `The processor reads SS0:${run.layout.top} from the TSS: the end of the kernel stack. It never writes them.`,
+    `Below ${run.layout.top} it pushes who was interrupted: five words, one more with an error code.`,
+    'IRET pops them: the kernel stack is empty again, and ring 3 has its own stack back.',
   ];
-  return {
-    drawing: picture(narrow ? width : 640, 220, title, parts),
-    texts,
-  };
+  return { drawing: picture(narrow ? width : 640, end + 64, title, parts), texts, so: `So ${run.layout.top} must name a stack that nobody else is using: each task its own.` };
 }

@@ -1,6 +1,7 @@
-// What lies on the stacks of one entry, and its pictures: the frame alone, and everything to scale.
+// What lies on the stacks of one entry, and its pictures: the frame alone, and everything to scale. Which words a frame
+// has, in which order, and what stands beside them comes from `layout.rs`, of which the terminal draws too.
 
-const FRAME_WORDS = ['EIP', 'CS', 'EFLAGS', 'ESP', 'SS'];
+const [ERROR, ...FRAME_WORDS] = run.layout.words;
 const MOMENTS = [
   ['entry', 'At entry'],
   ['deepest', 'At its deepest'],
@@ -12,12 +13,13 @@ const MOMENTS = [
 function frameWords(one) {
   const values = { EIP: one.eip, CS: one.cs, EFLAGS: one.eflags, ESP: one.esp, SS: one.ss };
   const names = FRAME_WORDS.slice(0, one.changesStack ? 5 : 3);
-  const words = one.errorCode === null || one.errorCode === undefined ? [] : [{ name: 'error', value: one.errorCode }];
+  const words = one.errorCode === null || one.errorCode === undefined ? [] : [{ name: ERROR, value: one.errorCode }];
   names.forEach((name) => words.push({ name, value: values[name] }));
   words.forEach((word, index) => {
     word.address = (one.address + index * one.wordSize) >>> 0;
     word.kind = 'cpu';
     word.note = meaning(one, word.name, word.value);
+    word.full = meaning(one, word.name, word.value, true);
   });
   return words.reverse();
 }
@@ -25,13 +27,20 @@ function frameWords(one) {
 /** Where the stack was before the frame was pushed. */
 const frameEnd = (one) => frameWords(one)[0].address + one.wordSize >>> 0;
 
-function meaning(one, name, value) {
+/** What a word says; for a picture the shorter half of it. */
+function meaning(one, name, value, full = false) {
+  if (value === null) return run.layout.unmapped;
   switch (name) {
     case 'CS': case 'SS': return one.virtual8086 ? 'virtual-8086' : `ring ${value & 3}`;
     case 'EFLAGS': return flags(value);
-    case 'ESP': return one.from === 3 ? 'user stack' : 'its own stack';
-    case 'EIP': return one.place && one.place.name ? one.place.name : 'where it goes on';
-    case 'error': return one.event && one.event.vector === 14 ? pageFault(value) : value === 0 ? 'no selector' : `selector ${hex(value & 0xfffc, 4)}`;
+    case 'ESP': return full ? run.layout.interrupted : run.layout.interrupted.replace('the ', '');
+    case 'EIP': {
+      const what = run.layout.eip[one.event?.kind] ?? '';
+      const behind = one.event?.kind === 'int' ? `${what} 0x${hex(one.event.vector, 2)}` : what;
+      if (!one.place?.name) return behind;
+      return full ? [behind, placeName(one.place)].filter(Boolean).join(', in ') : shortPlace(one.place);
+    }
+    case ERROR: return one.event && one.event.vector === 14 ? pageFault(value) : value === 0 ? 'no selector' : `selector ${hex(value & 0xfffc, 4)}`;
     default: return '';
   }
 }
@@ -110,7 +119,7 @@ function wordsAt(one, moment, most) {
   }
   nameSaved(below, one);
   const room = most - frame.length;
-  const error = frame.filter((word) => word.name === 'error');
+  const error = frame.filter((word) => word.name === ERROR);
   if (below.length <= room) return [...now, ...error, ...below];
   const head = Math.max(4, room - 4);
   return [...now, ...error, ...below.slice(0, head), { gap: `${below.length - head - 3} words more` }, ...below.slice(-3)];
@@ -125,27 +134,28 @@ function frameDrawing(one, width, options = {}) {
   const before = options.before ?? new Map();
   const wrong = options.wrong ?? (() => false);
   const narrow = width < 520;
-  const x = (narrow ? 72 : 88) + ADDRESS;
-  const column = before.size > 0 ? (narrow ? 0 : 196) : 0;
+  const x = (narrow ? 62 : 88) + ADDRESS;
+  const longest = Math.max(0, ...[...before.values()].map((text) => text.length));
+  const column = before.size > 0 && width >= 440 ? Math.min(196, 20 + longest * 6.7) : 0;
   const box = Math.max(140, Math.min(narrow ? width - x - 2 : 340, width - x - column - 2));
   const top = ROW / 2 + 4;
   const height = top + words.length * ROW + ROW;
-  words.forEach((word) => { word.wrong = wrong(word); });
+  words.forEach((word) => {
+    word.wrong = wrong(word);
+    if (column === 0 && before.has(word.address)) word.note = before.get(word.address).replace(/ of #\d+$/, '');
+  });
   const end = words[0].address + one.wordSize >>> 0;
   const parts = [
     label(x - 6, top - 4, hex(end), 'mono muted', 'end'),
-    ...(options.popped ? [] : pointer(x - ADDRESS, top - 8, one.changesStack ? 'ESP0' : 'ESP was', narrow ? 18 : 30, 'ring0')),
+    ...(options.popped || !one.changesStack ? [] : pointer(x - ADDRESS, top - 8, run.layout.top, narrow ? 18 : 30, 'ring0')),
     svg('line', { x1: x, x2: x + box, y1: top, y2: top, class: 'edge' }),
     wordBox(x, top, box, words),
-    ...pointer(x - ADDRESS, top + words.length * ROW - 8, 'ESP', narrow ? 18 : 30, 'ring0'),
+    ...pointer(x - ADDRESS, top + words.length * ROW - 8, run.layout.bottom, narrow ? 18 : 30, 'ring0'),
   ];
   words.forEach((word, index) => {
     const old = before.get(word.address);
-    if (!old) return;
-    if (column > 0) parts.push(fitted(x + box + 10, top + index * ROW + 16, old, column - 12, 'bad small'));
-    else word.note = old;
+    if (old && column > 0) parts.push(fitted(x + box + 10, top + index * ROW + 16, old, column - 12, 'bad small'));
   });
-  if (column === 0 && before.size > 0) parts[3] = wordBox(x, top, box, words);
   return picture(Math.min(width, x + box + column + 2), height, `The frame of entry ${one.number} on its kernel stack: ${
     words.map((word) => `${word.name} ${hex(word.value ?? 0)}`).join(', ')}`, parts);
 }
@@ -163,13 +173,13 @@ function stackDrawing(one, moment, width) {
   const top = 52;
   const parts = [];
   // The kernel stack, magnified.
-  const bar = narrow ? Math.min(64, width * 0.16) : 64;
-  const barLabels = narrow ? 0 : 128;
+  const bar = narrow ? Math.min(64, width * 0.16) : 50;
+  const barLabels = narrow ? 0 : 120;
   const userWidth = narrow ? 0 : ADDRESS + 92;
-  const tssWidth = narrow ? 0 : 146;
-  const x = narrow ? ADDRESS : userWidth + tssWidth + ADDRESS + 32;
+  const tssWidth = narrow ? 0 : 138;
+  const x = narrow ? ADDRESS : userWidth + tssWidth + ADDRESS + 24;
   const barX = width - bar - barLabels - 2;
-  const box = barX - (narrow ? 24 : 40) - x;
+  const box = barX - (narrow ? 24 : 30) - x;
   parts.push(label(x + box / 2, top - 28, 'kernel stack', 'strong', 'middle'),
     label(x + box / 2, top - 12, stackName(one), 'small muted', 'middle'));
   parts.push(svg('line', { x1: x - ADDRESS, x2: x + box, y1: top, y2: top, class: 'edge' }));
@@ -178,7 +188,7 @@ function stackDrawing(one, moment, width) {
   parts.push(svg('rect', { x, y: shownEnd, width: box, height: top + body - shownEnd, class: 'word free' }),
     label(x + box / 2, shownEnd + (top + body - shownEnd) / 2 + 4, empty ? 'empty: all of it is free' : 'free', 'muted small', 'middle'));
   const espLine = empty ? top : shownEnd;
-  parts.push(label(x - 8, espLine + (empty ? -5 : 13), 'ESP ►', 'ring0 strong small', 'end'));
+  parts.push(label(x - 8, espLine + (empty ? -5 : 13), `${run.layout.bottom} ►`, 'ring0 strong small', 'end'));
   // To scale.
   parts.push(...toScale(one, moment, words, { x: barX, y: top, width: bar, height: body, from: x + box, top, bottom: shownEnd, labels: barLabels }));
   let height = top + body + 28;
@@ -194,7 +204,7 @@ function stackDrawing(one, moment, width) {
     const out = tssX + tssWidth - 26;
     if (one.changesStack) {
       parts.push(arrow([[out, tssY + ROW * 2.5], [out + 12, tssY + ROW * 2.5], [out + 12, top], [x - ADDRESS + 2, top]], 'ring0'));
-      const line = words.findIndex((word) => word.name === 'ESP' && word.kind?.startsWith('cpu'));
+      const line = words.findIndex((word) => word.name === run.layout.bottom && word.kind?.startsWith('cpu'));
       if (line >= 0 && user.length > 0) {
         const from = top + line * ROW + ROW / 2;
         const to = top + ROW * user.length;
@@ -246,7 +256,7 @@ function userStack(one, words, x, y, width, height) {
     wordBox(x, y, width, words, { names: 8 }),
     svg('rect', { x, y: end, width, height: Math.max(ROW * 2, height - words.length * ROW), class: 'word free' }),
     label(x + width / 2, end + 22, 'free', 'muted small', 'middle'),
-    label(x - 8, end + 13, 'ESP ►', 'ring3 strong small', 'end'),
+    label(x - 8, end + 13, `${run.layout.bottom} ►`, 'ring3 strong small', 'end'),
   ];
 }
 

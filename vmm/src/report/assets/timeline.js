@@ -287,7 +287,7 @@ function lanesOf() {
   return {
     order: own,
     index: (name) => index.get(name) ?? own.length - 1,
-    name: (name) => (name === -1 ? `${rest} more` : name === 0 ? 'unknown' : `task ${name}`),
+    name: (name) => (name === -1 ? `${rest} more` : name === 0 ? '–' : `task ${name}`),
   };
 }
 

@@ -5,6 +5,8 @@
 //! ```text
 //!  header ─► (place | stack | entry | sysenter | return | returned | switch | console)… ─► end
 //! ```
+//! A run with `--report` writes [`PageRecord`]s between them, which only the page reads.
+//!
 //! A trace without its `end` was cut off. Every number of the machine is a string of lower-case hexadecimal digits
 //! of fixed width: 8 for a register or an address, 4 for a selector, 2 for a vector, 16 for a gate. Counts are
 //! plain numbers. Nothing depends on wall-clock time, so two runs on the deterministic clock give the same bytes.
@@ -13,6 +15,7 @@
 //! records that it does not know; [`VERSION`] grows when a field changes its meaning or goes. `docs/trace.md` tells
 //! people the same, and `docs/trace.schema.json` programs; a test holds the three together.
 
+mod detail;
 mod end;
 mod event;
 mod exact;
@@ -25,9 +28,11 @@ mod place;
 #[cfg(test)]
 pub(super) mod samples;
 mod stack;
+mod state;
 mod switch;
 mod sysenter;
 
+pub use detail::{CodeRecord, DetailRecord, PageRecord, SourceRecord, StackDetail, Words};
 pub use end::{Counts, DeviationCount, EndRecord, EventCount, ProbeCounts, RuleCount, StackRow};
 pub use event::{BeforeRecord, EntryRecord, OriginName, ReturnRecord, ReturnedRecord};
 pub use exact::ExactRecord;
@@ -176,20 +181,38 @@ mod tests {
         schemas.validate(line, schema).err().map(|error| format!("{error:#}"))
     }
 
+    /// A line of each type, with its name.
+    fn lines() -> Vec<(&'static str, Value)> {
+        let of = |line: Vec<u8>| serde_json::from_slice(&line).unwrap();
+        let records =
+            samples::all().into_iter().map(|record| (record.kind(), of(record.to_line())));
+        let pages =
+            samples::for_the_page().into_iter().map(|(kind, page)| (kind, of(page.to_line())));
+        records.chain(pages).collect()
+    }
+
     #[test]
     fn each_record_is_as_the_json_schema_has_it() {
-        for record in samples::all() {
-            let line: Value = serde_json::from_slice(&record.to_line()).unwrap();
-            let part = format!("#/$defs/{}", record.kind());
+        for (kind, line) in lines() {
+            assert_eq!(line["type"], kind);
+            let part = format!("#/$defs/{kind}");
             assert_eq!(invalid(&line, &part), None, "{line}");
             assert_eq!(invalid(&line, ""), None, "{line}");
         }
     }
 
     #[test]
+    fn what_is_for_the_page_is_passed_over_by_others_and_read_back_as_it_was_written() {
+        for (_, record) in samples::for_the_page() {
+            let line = record.to_line();
+            assert_eq!(serde_json::from_slice::<PageRecord>(&line).unwrap(), record);
+            assert_eq!(Record::from_line(&line).unwrap(), None);
+        }
+    }
+
+    #[test]
     fn the_json_schema_refuses_what_is_no_record() {
-        for record in samples::all() {
-            let line: Value = serde_json::from_slice(&record.to_line()).unwrap();
+        for (kind, line) in lines() {
             let fields: Vec<String> = line.as_object().unwrap().keys().cloned().collect();
             let mut more = line.clone();
             more["colour"] = "red".into();
@@ -200,7 +223,7 @@ mod tests {
             for field in fields.iter().filter(|field| *field != "type") {
                 let mut wrong = line.clone();
                 wrong[field] = serde_json::json!([[["nothing"]]]);
-                assert!(invalid(&wrong, "").is_some(), "{field} of a {}", record.kind());
+                assert!(invalid(&wrong, "").is_some(), "{field} of a {kind}");
             }
         }
     }

@@ -281,3 +281,54 @@ pub(crate) fn end() -> EndRecord {
         notes: Vec::new(),
     }
 }
+
+/// What a run with `--report` writes between the others, by their type.
+pub(crate) fn for_the_page() -> Vec<(&'static str, PageRecord)> {
+    let words = || ("f0007fec".to_owned(), "0804808700000023".to_owned());
+    let stack = StackDetail {
+        from: "f0006000".into(),
+        to: "f0008000".into(),
+        below: Some(1),
+        words: vec![words()],
+    };
+    let entry = DetailRecord {
+        entry: Some(7),
+        code: Some(2),
+        handler: Some(0),
+        stack: Some(stack.clone()),
+        user: Some(words()),
+        top_name: Some("kernel_stack+4096".into()),
+        ..DetailRecord::default()
+    };
+    let late = StackDetail { below: None, ..stack };
+    let late = DetailRecord { entry: Some(9), stack: Some(late), ..DetailRecord::default() };
+    let back = DetailRecord {
+        r#return: Some(0),
+        code: Some(5),
+        changed: Some(vec![words()]),
+        ..DetailRecord::default()
+    };
+    let source = SourceRecord {
+        path: "/kernel.c".into(),
+        line: 40,
+        first: 39,
+        lines: vec!["{".into(), "    tick();".into()],
+        newer: false,
+    };
+    let code = CodeRecord {
+        name: Some("timer+12 (kernel.c:40)".into()),
+        at: "00100250".into(),
+        code: vec![["00100250".into(), "cf".into(), "iretd".into()]],
+        source: Some(source),
+    };
+    let bare = CodeRecord { name: None, source: None, ..code.clone() };
+    let names = [("00100250".to_owned(), "timer+12".to_owned())].into();
+    vec![
+        ("detail", PageRecord::Detail(entry)),
+        ("detail", PageRecord::Detail(late)),
+        ("detail", PageRecord::Detail(back)),
+        ("code", PageRecord::Code(code)),
+        ("code", PageRecord::Code(bare)),
+        ("names", PageRecord::Names { names }),
+    ]
+}

@@ -3,26 +3,26 @@
 //! Each is fed with the same judged events and fails by itself: it gets nothing more, the run and the others go
 //! on, and the end tells what is not whole.
 
+mod events;
+mod lost;
+
+pub use lost::{Lost, Output};
+
 use super::described::{self, Judgeable, Where};
 use super::line::{entry_line, heading};
 use super::names::{Names, interrupted};
 use super::places::Places;
-use super::schema::{
-    EndRecord, EntryRecord, HeaderRecord, Record, ReturnRecord, ReturnedRecord, StackRecord,
-    SwitchRecord, SysenterRecord,
-};
+use super::schema::{EndRecord, EntryRecord, HeaderRecord, Record};
 use super::summary::{ending_in_words, summary, verdict_line};
 use super::terminal::Terminal;
 use super::{Colour, FrameNames, JsonLines, Style, Told};
 use crate::check::diagnosis::Aftermath;
-use crate::check::{Degree, Judge, Judged, Judgement, Sink};
-use crate::entry::{Entry, Return, Returned, Sysenter, TaskSwitch};
+use crate::check::{Degree, Judge, Judgement};
+use crate::entry::Entry;
 use crate::machine::Machine;
 use crate::probe::{Census, Probes};
 use crate::report::Recorder;
 use crate::symbols::Symbols;
-use ia32::Word;
-use std::fmt;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 
@@ -48,35 +48,6 @@ pub struct Report<W: Write> {
     end: Option<EndRecord>,
     /// Files that failed.
     lost: Vec<Lost>,
-}
-
-/// Somewhere that a report is written to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// The text.
-    Text,
-    /// The trace.
-    Trace,
-    /// The console, byte for byte.
-    Console,
-}
-
-/// An output that took no more, and why: what came after that is not in it. The others and the run went on.
-#[derive(Debug)]
-pub struct Lost {
-    /// Which.
-    pub output: Output,
-    /// What the operating system said.
-    pub error: io::Error,
-}
-
-impl fmt::Display for Lost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.error.kind() {
-            io::ErrorKind::BrokenPipe => f.write_str("its reader left"),
-            _ => self.error.fmt(f),
-        }
-    }
 }
 
 impl<W: Write> Report<W> {
@@ -300,170 +271,10 @@ impl<W: Write> Report<W> {
         }
         self.keep(Output::Console, written);
     }
-
-    /// Tells what was found of an event: each cause once.
-    fn tell(&mut self, place: &Where, judgement: &Judgement) {
-        for finding in judgement.findings.iter().chain(&judgement.notes) {
-            if self.told.tell(finding, &place.place, place.at, place.sequence) {
-                let record = described::record(finding, place, self.names.symbols());
-                self.terminal.finding(&record, finding.degree);
-            }
-        }
-    }
-
-    #[inline]
-    fn entry(&mut self, entry: &Entry, judgement: &Judgement) {
-        if self.trace.is_some() {
-            for record in self.places.of_entry(entry, task(judgement), &mut self.names) {
-                self.record(&record);
-            }
-        }
-        let written = match &mut self.trace {
-            Some(trace) => trace.entry(entry, judgement),
-            None => Ok(true),
-        };
-        let written = written.unwrap_or_else(|error| {
-            self.keep(Output::Trace, Err(error));
-            true
-        });
-        if !written || self.terminal.tells_events() || !is_right(judgement) {
-            self.tell_entry(entry, judgement, written);
-        }
-        self.recent[entry.sequence as usize % KEPT] = Some((entry.clone(), judgement.clone()));
-    }
-
-    /// Tells of an entry wherever that is more than a hot line of the trace.
-    fn tell_entry(&mut self, entry: &Entry, judgement: &Judgement, written: bool) {
-        let place = if is_right(judgement) {
-            Where { place: String::new(), at: entry.after.eip, sequence: entry.sequence }
-        } else {
-            described::of_entry(entry, judgement, &mut self.names)
-        };
-        let record = EntryRecord::new(entry, task(judgement));
-        let record = record.judged(judgement, &place, self.names.symbols());
-        if self.terminal.tells_events() {
-            let named = self.names.of_entry(entry);
-            let name = named.as_ref().map(|named| named.text.as_str());
-            let names = &self.names;
-            self.terminal.entry(&record, name, || FrameNames {
-                interrupted: name.map(Into::into),
-                top: names.of_top(record.frame.end()),
-                esp: entry.frame.get(Word::Esp).and_then(|esp| names.of_top(esp)),
-            });
-        }
-        if !written {
-            self.record(&Record::Entry(Box::new(record)));
-        }
-        self.tell(&place, judgement);
-    }
-
-    #[inline]
-    fn leave(&mut self, returning: &Return, judgement: &Judgement) {
-        let written = match &mut self.trace {
-            Some(trace) => trace.leave(returning, judgement),
-            None => Ok(true),
-        };
-        let written = written.unwrap_or_else(|error| {
-            self.keep(Output::Trace, Err(error));
-            true
-        });
-        if written && is_right(judgement) && !self.terminal.wants_returns() {
-            return;
-        }
-        let place = described::of_return(returning, judgement, &self.names);
-        let record = ReturnRecord::new(returning, task(judgement));
-        let record = record.judged(judgement, &place, self.names.symbols());
-        if self.terminal.wants_returns() {
-            self.terminal.leave(&record);
-        }
-        if !written {
-            self.record(&Record::Return(Box::new(record)));
-        }
-        self.tell(&place, judgement);
-    }
-
-    fn returned(&mut self, returned: &Returned, judgement: &Judgement) {
-        let place = described::of_returned(returned, &self.names);
-        if self.trace.is_some() {
-            let record = ReturnedRecord::new(returned);
-            let record = record.judged(judgement, &place, self.names.symbols());
-            self.record(&Record::Returned(Box::new(record)));
-        }
-        self.tell(&place, judgement);
-    }
-
-    fn sysenter(&mut self, entry: &Sysenter, judgement: &Judgement) {
-        let place = described::of_sysenter(entry, judgement);
-        let record = SysenterRecord::new(entry, task(judgement));
-        let record = record.judged(judgement, &place, self.names.symbols());
-        if self.terminal.tells_events() {
-            self.terminal.sysenter(&record);
-        }
-        self.record(&Record::Sysenter(Box::new(record)));
-        self.tell(&place, judgement);
-    }
-
-    fn switch(&mut self, switch: &TaskSwitch, judgement: &Judgement) {
-        let place = described::of_switch(switch, judgement);
-        let record = SwitchRecord::new(switch, task(judgement));
-        let record = record.judged(judgement, &place, self.names.symbols());
-        if self.terminal.tells_events() {
-            self.terminal.switch(&record);
-        }
-        self.record(&Record::Switch(Box::new(record)));
-        self.tell(&place, judgement);
-    }
-
-    fn console(&mut self, bytes: &[u8]) {
-        if let Some(trace) = &mut self.trace {
-            let written = trace.console(bytes);
-            self.keep(Output::Trace, written);
-        }
-        self.console_bytes(bytes);
-        self.terminal.console(bytes);
-    }
 }
 
 fn task(judgement: &Judgement) -> u32 {
     judgement.task.map_or(0, |task| task.0)
-}
-
-/// Known deviations aside, there is nothing to tell.
-fn is_right(judgement: &Judgement) -> bool {
-    judgement.findings.is_empty() && judgement.notes.is_empty()
-}
-
-impl<W: Write> Sink for Report<W> {
-    #[inline]
-    fn take(&mut self, machine: &Machine, judged: &Judged) {
-        self.told_to_sinks(judged);
-        if let Some(recorder) = &mut self.recorder {
-            let lines = recorder.look(machine, judged);
-            self.lines(&lines);
-        }
-    }
-}
-
-impl<W: Write> Report<W> {
-    #[inline]
-    fn told_to_sinks(&mut self, judged: &Judged) {
-        match judged {
-            Judged::Entry(entry, judgement) => self.entry(entry, judgement),
-            Judged::Return(returning, judgement) => self.leave(returning, judgement),
-            Judged::Returned(returned, judgement) => self.returned(returned, judgement),
-            Judged::Sysenter(entry, judgement) => self.sysenter(entry, judgement),
-            Judged::Switch(switch, judgement) => self.switch(switch, judgement),
-            Judged::StackLoad(load) => {
-                let record = StackRecord::from(&**load);
-                if self.terminal.tells_events() {
-                    self.terminal.stack(&record);
-                }
-                self.record(&Record::Stack(record));
-            }
-            Judged::Console(bytes) => self.console(bytes),
-            Judged::Reached(_) | Judged::Resumed(_) | Judged::Step(_) | Judged::End(_) => {}
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,24 +1,33 @@
 //! `sh` reads commands from the console and does them: `help` lists them.
 //!
 //! What is no command of its own is looked for among the files, and run as a program: the shell
-//! waits for it, unless the line ends with `&`. `sh LINE` does that line, and exits with its status.
+//! waits for it, unless the line ends with `&`. Ctrl-C ends it, with all that it has started. `sh LINE` does
+//! that line, and exits with its status.
+//!
+//! The shell edits its own lines ([`edit`]); the console hands on keys as they come. So does esp0, which need not
+//! know whether a shell of this kernel's or somebody else's program is at the other end of the line.
 
 #![no_std]
 #![no_main]
 
 extern crate alloc;
 
+mod edit;
+
 use abi::layout::KERNEL_STACK;
+use abi::service::console::INTERRUPTED;
 use abi::service::error;
 use abi::task::{FAULTED, Info, KILLED, Report, TASKS};
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use edit::{Editor, Event, LONGEST, completion};
+use user::message::{self, KERNEL, Message};
 use user::{call, console, files, print, println};
 
 user::program!(main);
 
-/// The longest line in bytes.
-const LINE: usize = 256;
+const PROMPT: &str = "$ ";
 
 const HELP: &str = "\
 help                 this text
@@ -31,7 +40,14 @@ mem                  what the kernel counts
 run PROGRAM WORDS…   runs a program (`run` can be left out); with & at the end without waiting
 kill TASK…           ends tasks
 sleep TICKS          waits
-exit [STATUS]        powers the machine off";
+exit [STATUS]        powers the machine off
+Tab completes, the arrows edit and go back to earlier lines, Ctrl-C ends what runs";
+
+/// The commands, which [`HELP`] begins its lines with.
+fn commands() -> impl Iterator<Item = &'static str> {
+    let lines = HELP.lines().filter(|line| line.starts_with(|letter: char| letter.is_lowercase()));
+    lines.filter_map(|line| line.split(' ').next())
+}
 
 fn main(arguments: user::Arguments) -> i32 {
     let words: Vec<&str> = (1..arguments.count()).filter_map(|n| arguments.get(n)).collect();
@@ -43,20 +59,77 @@ fn main(arguments: user::Arguments) -> i32 {
         return 1;
     };
     println!("micro: type `help`");
-    let mut buffer = [0; LINE];
+    let mut buffer = [0; 256];
+    let mut editor = Editor::new(PROMPT);
+    editor.begin();
     loop {
-        print!("$ ");
-        let Some(length) = console::read_line(console, &mut buffer) else { return 0 };
-        let Ok(line) = str::from_utf8(&buffer[..length]) else { continue };
-        let words: Vec<&str> = line.split_ascii_whitespace().collect();
-        match words.first().copied() {
-            None => {}
-            Some("exit") => return words.get(1).and_then(|word| word.parse().ok()).unwrap_or(0),
-            Some(_) => {
-                execute(&words);
+        console::write(console, &editor.output());
+        let Some(keys) = console::read(console, &mut buffer) else { return 0 };
+        if keys.interrupted {
+            forget_notifications();
+        }
+        for &byte in &buffer[..keys.count] {
+            let Some(event) = editor.key(byte) else { continue };
+            console::write(console, &editor.output());
+            match event {
+                Event::End => return 0,
+                Event::GivenUp => editor.begin(),
+                Event::Complete => complete(&mut editor),
+                Event::TooLong(length) => {
+                    println!(
+                        "sh: a line has at most {LONGEST} bytes, and this one has {length}: it is not done"
+                    );
+                    editor.begin();
+                }
+                Event::Line(line) => {
+                    let words: Vec<&str> = line.split_ascii_whitespace().collect();
+                    match words.first().copied() {
+                        None => {}
+                        Some("exit") => {
+                            return words.get(1).and_then(|word| word.parse().ok()).unwrap_or(0);
+                        }
+                        // The shell itself cannot be ended.
+                        Some("sleep") => {
+                            run(&[&["sh"], &words[..]].concat());
+                        }
+                        Some(_) => {
+                            execute(&words);
+                        }
+                    }
+                    reap();
+                    editor.begin();
+                }
             }
         }
-        reap();
+    }
+}
+
+/// Completes the word at the cursor, or says what it can become.
+fn complete(editor: &mut Editor) {
+    let before = editor.before_cursor();
+    let start = before.rfind(' ').map_or(0, |space| space + 1);
+    let (line, word) = before.split_at(start);
+    let mut names: Vec<String> = Vec::new();
+    if matches!(line.trim(), "" | "run") {
+        names.extend(commands().filter(|_| line.is_empty()).map(String::from));
+    }
+    names.extend((0..).map_while(files::list).map(|(name, _)| name));
+    let (more, fit) = completion(word, &names);
+    match &*fit {
+        [] => {}
+        [_] => {
+            let more = format!("{more} ");
+            editor.insert(&more);
+        }
+        many if more.is_empty() => {
+            let many = many.join("  ");
+            println!("\n{many}");
+            editor.draw_again();
+        }
+        _ => {
+            let more = String::from(more);
+            editor.insert(&more);
+        }
     }
 }
 
@@ -170,9 +243,55 @@ fn run(words: &[&str]) -> i32 {
         println!("task {child}");
         return 0;
     }
-    match call::wait(child) {
+    match wait_or_end(child) {
         Ok(report) => tell(words[0], &report),
         Err(_) => 1,
+    }
+}
+
+/// Waits for a child, and ends it if the console says so.
+fn wait_or_end(child: u32) -> Result<Report, abi::call::Error> {
+    loop {
+        if let Some(report) = call::wait_not(child)? {
+            return Ok(report);
+        }
+        match message::receive(0) {
+            Ok((KERNEL, message)) if message.label & INTERRUPTED != 0 => end(child),
+            Ok((KERNEL, _)) | Err(_) => {}
+            Ok((task, _)) => {
+                let _ = message::reply(task, Message::short(error::BAD, 0, 0));
+            }
+        }
+    }
+}
+
+/// Ends a task and all that descend from it.
+fn end(task: u32) {
+    let tasks: Vec<Info> =
+        (0..TASKS).filter_map(|place| call::inspect(place).ok().flatten()).collect();
+    let mut ended = Vec::from([task]);
+    let mut looked_at = 0;
+    while let Some(&parent) = ended.get(looked_at) {
+        ended.extend(tasks.iter().filter(|info| info.parent == parent).map(|info| info.task));
+        looked_at += 1;
+    }
+    for task in ended {
+        // Whoever has ended meanwhile has done so.
+        let _ = call::kill(task);
+    }
+}
+
+/// Takes notifications that came too late to end anything.
+fn forget_notifications() {
+    // One is there for certain, so nobody waits.
+    if message::notify(call::getpid(), INTERRUPTED).is_err() {
+        return;
+    }
+    while let Ok((task, _)) = message::receive(0) {
+        if task == KERNEL {
+            return;
+        }
+        let _ = message::reply(task, Message::short(error::BAD, 0, 0));
     }
 }
 
