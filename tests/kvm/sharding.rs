@@ -52,7 +52,7 @@ fn an_array_of_slurms_adds_up_to_the_whole_run() {
 fn what_was_killed_goes_on_where_it_was_and_comes_to_the_same() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let file = folder.path().join("results");
-    let arguments = ["conform", "--cases", "2500", "--seed", "3", "--results", text(&file)];
+    let arguments = ["conform", "--cases", "1200", "--seed", "3", "--results", text(&file)];
     let whole = esp0(&arguments[..5]);
     whole.assert_status(0);
     let mut first = started(&arguments);
@@ -82,7 +82,7 @@ fn what_was_killed_goes_on_where_it_was_and_comes_to_the_same() {
     let again = esp0(&arguments);
     again.assert_status(0);
     assert!(
-        again.stdout.contains(&format!("goes on after {} cases", left * 512)),
+        again.stdout.contains(&format!("goes on after {} cases", left * 256)),
         "{}",
         again.stdout
     );
@@ -91,7 +91,7 @@ fn what_was_killed_goes_on_where_it_was_and_comes_to_the_same() {
     over.assert_status(0);
     assert!(over.stdout.contains("all of them were run before"), "{}", over.stdout);
     let other =
-        esp0(&[&["conform", "--cases", "2500", "--seed", "4"][..], &arguments[5..]].concat());
+        esp0(&[&["conform", "--cases", "1200", "--seed", "4"][..], &arguments[5..]].concat());
     other.assert_status(2);
     assert!(other.stderr.contains("the seed is 3 here and 4 there"), "{}", other.stderr);
 }
@@ -106,5 +106,22 @@ fn what_runs_without_the_sandbox_says_so() {
         let free = esp0(&[arguments, &["--no-sandbox"]].concat());
         free.assert_status(0);
         assert!(free.stdout.contains(off), "{arguments:?}: {}", free.stdout);
+    }
+}
+
+/// Threads in such numbers also have the C library look at the system, which the sandbox has to expect. Three of 256, which
+/// take ten minutes on a portable host, were tried by hand.
+#[test]
+fn runs_with_many_machines_at_once_are_right_or_say_what_they_lack() {
+    let arguments = ["conform", "--cases", "600", "--seed", "11", "--jobs", "64"];
+    let runs: Vec<_> = (0..2).map(|_| started(&arguments)).collect();
+    for run in runs {
+        let output = run.wait_with_output().expect("its output can be read");
+        let told = String::from_utf8_lossy(&output.stderr);
+        match output.status.code() {
+            Some(0) => assert_eq!(told, ""),
+            Some(2) => assert!(told.contains("of --jobs 64 not all got what they need"), "{told}"),
+            other => panic!("{other:?}: {told}"),
+        }
     }
 }

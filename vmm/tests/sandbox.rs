@@ -21,24 +21,28 @@ const WAYS: [(&str, &[Phase]); 4] = [
     ("cases", &[Phase::Cases]),
 ];
 
-/// What is tried, by name, with a socket that was open before, and the number of the system call that it takes.
-type Attempt = (&'static str, fn(&UnixStream), i64);
+/// What is tried, by name, with a socket that was open before, and the number of the system call that it takes. It says
+/// whether it was possible, if it comes so far.
+type Attempt = (&'static str, fn(&UnixStream) -> bool, i64);
+
+/// To open a file for reading.
+const READ: &str = "open";
 
 const FORBIDDEN: [Attempt; 9] = [
-    ("open", |_| drop(File::open("/etc/passwd")), libc::SYS_openat),
-    ("open KVM again", |_| drop(File::options().write(true).open("/dev/kvm")), libc::SYS_openat),
-    ("make a file", |_| drop(File::create("/tmp/esp0-sandbox")), libc::SYS_openat),
-    ("socket", |_| drop(TcpListener::bind("127.0.0.1:0")), libc::SYS_socket),
-    ("send", |_| drop(UnixStream::pair()), libc::SYS_socketpair),
-    ("program", |_| drop(Command::new("true").exec()), 0),
+    (READ, |_| File::open("/etc/passwd").is_ok(), libc::SYS_openat),
+    ("open KVM again", |_| File::options().write(true).open("/dev/kvm").is_ok(), libc::SYS_openat),
+    ("make a file", |_| File::create("/tmp/esp0-sandbox").is_ok(), libc::SYS_openat),
+    ("socket", |_| TcpListener::bind("127.0.0.1:0").is_ok(), libc::SYS_socket),
+    ("send", |_| UnixStream::pair().is_ok(), libc::SYS_socketpair),
+    ("program", |_| Command::new("true").exec().raw_os_error().is_none(), 0),
     (
         "thread",
-        |_| drop(std::thread::Builder::new().spawn(|| ()).map(|t| t.join())),
+        |_| std::thread::Builder::new().spawn(|| ()).is_ok_and(|thread| thread.join().is_ok()),
         libc::SYS_clone3,
     ),
-    ("remove", |_| drop(std::fs::remove_file("/tmp/no-such-file")), libc::SYS_unlink),
+    ("remove", |_| std::fs::remove_file("/tmp/no-such-file").is_ok(), libc::SYS_unlink),
     // FIONBIO: a request that is none of KVM's, nor of a terminal's.
-    ("another ioctl", |socket| drop(socket.set_nonblocking(true)), libc::SYS_ioctl),
+    ("another ioctl", |socket| socket.set_nonblocking(true).is_ok(), libc::SYS_ioctl),
 ];
 
 #[test]
@@ -54,22 +58,31 @@ fn what_no_run_needs_ends_it_with_a_sentence() {
         let mut out = std::io::stderr();
         writeln!(out, "inside").expect("what is open can be written");
         if let Some((_, attempt, _)) = FORBIDDEN.iter().find(|(name, _, _)| *name == wanted) {
-            attempt(&socket);
-            writeln!(out, "it was possible").expect("as before");
+            let word = if attempt(&socket) { "possible" } else { "refused" };
+            writeln!(out, "it was {word}").expect("as before");
         }
         std::process::exit(0);
     }
-    for (way, _) in WAYS {
+    for (way, phases) in WAYS {
         assert_eq!(attempt(way, "nothing"), (Some(0), "inside\n".into()), "{way}");
         for (name, _, call) in FORBIDDEN {
-            is_refused(way, name, call);
+            // With many threads the C library looks at files by itself, and takes an error for an answer.
+            if name == READ && matches!(phases, [Phase::Machines | Phase::Cases]) {
+                assert_eq!(
+                    attempt(way, name),
+                    (Some(0), "inside\nit was refused\n".into()),
+                    "{way}"
+                );
+            } else {
+                is_refused(way, name, call);
+            }
         }
     }
 }
 
 fn is_refused(way: &str, name: &str, call: i64) {
     let (status, text) = attempt(way, name);
-    assert!(!text.contains("possible"), "{way}, {name}: {text}");
+    assert!(!text.contains("it was"), "{way}, {name}: {text}");
     if name == "thread" {
         assert_eq!(status, None, "{way}, {name}: {text}");
         return;

@@ -31,7 +31,7 @@ pub struct Plan {
 }
 
 /// How many cases of a shard are a chunk, of which a thread has one at a time.
-pub const CHUNK: u64 = 512;
+pub const CHUNK: u64 = 256;
 
 impl Plan {
     /// How many cases this shard has.

@@ -483,7 +483,7 @@ mod tests {
             assert!(matches!(error, Conflict::NoResults(_)), "{text}: {error}");
         }
         let twice = Record::Chunk(0, results(1, 1)).line().repeat(2);
-        let beyond = Record::Chunk(1, results(1, 1)).line();
+        let beyond = Record::Chunk(2, results(1, 1)).line();
         for lines in [twice, beyond] {
             let text = Stored::first_line(&header(1)) + &lines;
             assert!(Stored::read(text.as_bytes()).is_err());

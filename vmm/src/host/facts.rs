@@ -227,16 +227,16 @@ pub(super) mod samples {
         }
     }
 
-    /// kvm_intel in Bochs 2.7 with the model of a Skylake-X and ACPI off.
+    /// kvm_intel in Bochs 2.7 with the model of a Skylake-X and ACPI off, as `scripts/second-opinion` boots it.
     pub(crate) fn bochs() -> Facts {
         Facts {
             model: 0x55,
             stepping: 4,
             microcode: None,
-            names: Vec::new(),
+            names: names(&["The Bochs Project", "The Bochs Project"]),
             bridge: Some((0x8086, 0x1237)),
             devices: vec![(0x8086, 0x1237), (0x8086, 0x7000), (0x8086, 0x7010)],
-            pace: Some(Pace { addition: 0.98, division: 1.0 }),
+            pace: Some(Pace { addition: 1.4, division: 1.4 }),
             ..intel()
         }
     }

@@ -91,6 +91,24 @@ const ALWAYS: &[i64] = &[
 const TERMINAL: [u64; 5] =
     [libc::TCGETS, libc::TCSETS, libc::TCSETSW, libc::TCSETSF, libc::TIOCGWINSZ];
 
+impl Phase {
+    /// Many threads take and give back memory. The C library then has a look at /proc/sys/vm/overcommit_memory and
+    /// /sys/devices/system/cpu/online, and does without where it cannot.
+    pub(super) fn has_threads(self) -> bool {
+        matches!(self, Phase::Machines | Phase::Cases)
+    }
+}
+
+/// To open a file for reading is an error (EACCES), and not the end, where there are threads.
+pub(super) fn refused() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
+    Ok(BTreeMap::from([(libc::SYS_openat, vec![reading()?])]))
+}
+
+/// The flags with which a file is opened for reading, and no others.
+fn reading() -> Result<SeccompRule, BackendError> {
+    only(2, (libc::O_RDONLY | libc::O_CLOEXEC) as u64)
+}
+
 pub(super) fn rules(phase: Phase) -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         ALWAYS.iter().map(|call| (*call, Vec::new())).collect();
@@ -123,8 +141,10 @@ pub(super) fn rules(phase: Phase) -> Result<BTreeMap<i64, Vec<SeccompRule>>, Bac
         rules.insert(libc::SYS_rt_sigaction, vec![alarm]);
         rules.insert(libc::SYS_timer_create, Vec::new());
     }
-    if matches!(phase, Phase::Machines | Phase::Cases) {
+    if phase.has_threads() {
         requests.push(NMI());
+        rules.insert(libc::SYS_openat, vec![reading()?]);
+        rules.insert(libc::SYS_sched_getaffinity, Vec::new());
         // A file that is written at the end is open, and is emptied first.
         rules.insert(libc::SYS_ftruncate, Vec::new());
     }

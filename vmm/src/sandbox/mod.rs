@@ -19,6 +19,9 @@
 //! Cases of `conform` run in machines that were made before, on threads that were started before. The doctor and the
 //! claims make machines while they run; /dev/kvm is open by then, so none of them opens a file either.
 //!
+//! There, with many threads, the C library looks at files about the system by itself: to open one for reading is an
+//! error in those phases, and not the end.
+//!
 //! Each step can only take away, and none can be undone. A call that is not on the list ends the process at once, with a
 //! sentence and status 2: it is a bug of esp0's, or worse, and no verdict of such a process is worth anything. (With all
 //! signals blocked, as the C library has them while it starts a program, it ends by SIGSYS and without the sentence.)
@@ -88,13 +91,16 @@ pub fn withdraw() -> Result<Files, SandboxError> {
 pub fn filter(phase: Phase) -> Result<(), SandboxError> {
     let filter = |reason: String| SandboxError { what: "system calls are not filtered", reason };
     violation::tell_of_violations().map_err(|error| filter(error.to_string()))?;
-    let program: BpfProgram = SeccompFilter::new(
-        calls::rules(phase).map_err(|error| filter(error.to_string()))?,
-        SeccompAction::Trap,
-        SeccompAction::Allow,
-        TargetArch::x86_64,
-    )
-    .and_then(TryInto::try_into)
-    .map_err(|error| filter(error.to_string()))?;
-    seccompiler::apply_filter_all_threads(&program).map_err(|error| filter(error.to_string()))
+    let apply = |rules, otherwise, matched| {
+        let rules = SeccompFilter::new(rules, otherwise, matched, TargetArch::x86_64);
+        let program: BpfProgram =
+            rules.and_then(TryInto::try_into).map_err(|error| filter(error.to_string()))?;
+        seccompiler::apply_filter_all_threads(&program).map_err(|error| filter(error.to_string()))
+    };
+    if phase.has_threads() {
+        let refused = calls::refused().map_err(|error| filter(error.to_string()))?;
+        apply(refused, SeccompAction::Allow, SeccompAction::Errno(libc::EACCES as u32))?;
+    }
+    let left = calls::rules(phase).map_err(|error| filter(error.to_string()))?;
+    apply(left, SeccompAction::Trap, SeccompAction::Allow)
 }
