@@ -109,8 +109,7 @@ fn what_runs_without_the_sandbox_says_so() {
     }
 }
 
-/// Threads in such numbers also have the C library look at the system, which the sandbox has to expect. Three of 256, which
-/// take ten minutes on a portable host, were tried by hand.
+/// Threads in such numbers also have the C library look at the system, which the sandbox has to expect.
 #[test]
 fn runs_with_many_machines_at_once_are_right_or_say_what_they_lack() {
     let arguments = ["conform", "--cases", "600", "--seed", "11", "--jobs", "64"];
