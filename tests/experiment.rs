@@ -144,6 +144,7 @@ impl Experiment {
     pub fn start(&self) -> Run {
         let host = host();
         let mut machine = Machine::new(MEMORY).expect("a machine can be created");
+        machine.exit_on_msr();
         let modules: Vec<ModuleFile<'_>> = self
             .modules
             .iter()

@@ -50,7 +50,8 @@ pub fn capture_entry(
     let came_from = scene.ring.filter(|_| {
         before.is_some()
             || external
-            || !refuses_iret(probes, &linear, &state, address, error_code, word_size)
+            || !(refuses_iret(probes, &linear, &state, address, error_code, word_size)
+                || is_nested(&linear, &state, inner_stack, error_code, word_size))
     });
     let mut shape = FrameShape {
         changes_stack: before
@@ -217,6 +218,28 @@ fn refuses_iret(
     let mut code = [0; LONGEST];
     let count = probes.read_code(linear, eip, &mut code);
     iret(&code[..count], state).is_some()
+}
+
+/// Whether both the pushed CS and the place of the frame speak for an event in this very ring: it had been come back to
+/// in a way that is not watched (a call gate, SYSENTER where KVM does not tell of its registers). From an outer ring
+/// the frame begins at SS0:ESP0.
+fn is_nested(
+    linear: &LinearMemory<'_>,
+    state: &State,
+    inner_stack: Option<InnerStack>,
+    error_code: bool,
+    word_size: u32,
+) -> bool {
+    let shape = |changes_stack| FrameShape {
+        changes_stack,
+        from_virtual_8086: false,
+        error_code,
+        word_size,
+    };
+    let at_the_top = inner_stack
+        .is_none_or(|stack| stack.esp.wrapping_sub(shape(true).size()) == state.stack_pointer());
+    let frame = Frame::read(linear, state.stack_address(), shape(false));
+    !at_the_top && frame.selector(Word::Cs) == Some(state.cs().selector)
 }
 
 /// How well a vector explains what is on the stack, where several lead to one place: the instruction

@@ -147,6 +147,9 @@ pub struct Diagnosis {
     io_map_of: Option<(u32, u32)>,
 }
 
+/// So many entries after an interrupt within a switch, what comes of it may show.
+const RECENT: u64 = 8;
+
 impl Diagnosis {
     /// The guest has stopped.
     #[inline]
@@ -259,7 +262,8 @@ impl Diagnosis {
         let mut found = Vec::new();
         found.extend(death::shutdown(aftermath, history));
         let last = self.last_entry.map(|(sequence, ..)| sequence);
-        let mixed = history.mixed_at().filter(|mixed| Some(*mixed) == last);
+        let recent = |mixed: &u64| last.is_some_and(|last| last - mixed <= RECENT);
+        let mixed = history.mixed_at().filter(recent);
         found.extend(lost::leads_nowhere(&self.used, aftermath).map(|(place, finding)| {
             (place, mixed.map_or(finding.clone(), |mixed| lost::within_a_switch(finding, mixed)))
         }));
