@@ -128,7 +128,11 @@ impl Run {
                 let told = self.follows(&state);
                 Ok(told.then(|| Event::Step(Box::new(Step::new(state, after, &code[..count])))))
             }
-            Exit::MemoryRead { .. } | Exit::MemoryWrite { .. } => {
+            // What has been begun is finished: it is not put back.
+            Exit::MemoryRead { .. }
+            | Exit::MemoryWrite { .. }
+            | Exit::MsrRead { .. }
+            | Exit::MsrWrite { .. } => {
                 if counts {
                     self.clock.tick();
                 }

@@ -194,6 +194,8 @@ impl Run {
             }
             Exit::MemoryRead { .. }
             | Exit::MemoryWrite { .. }
+            | Exit::MsrRead { .. }
+            | Exit::MsrWrite { .. }
             | Exit::Interrupted
             | Exit::Shutdown
             | Exit::InternalError { .. } => {
