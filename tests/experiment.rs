@@ -31,6 +31,7 @@ pub struct Experiment {
     probes: Choice,
     timeout: Duration,
     exact: bool,
+    tells_of_msrs: bool,
 }
 
 impl Experiment {
@@ -53,6 +54,7 @@ impl Experiment {
             probes: Choice::Auto,
             timeout: TIMEOUT,
             exact: false,
+            tells_of_msrs: true,
         }
     }
 
@@ -125,6 +127,13 @@ impl Experiment {
         self
     }
 
+    /// As with a KVM that has no exits at MSRs: an entry by SYSENTER is not seen.
+    #[must_use]
+    pub fn without_exits_at_msrs(mut self) -> Self {
+        self.tells_of_msrs = false;
+        self
+    }
+
     /// Runs the guest to its end.
     ///
     /// # Panics
@@ -144,7 +153,9 @@ impl Experiment {
     pub fn start(&self) -> Run {
         let host = host();
         let mut machine = Machine::new(MEMORY).expect("a machine can be created");
-        machine.exit_on_msr();
+        if self.tells_of_msrs {
+            machine.exit_on_msr();
+        }
         let modules: Vec<ModuleFile<'_>> = self
             .modules
             .iter()

@@ -25,14 +25,26 @@ void main(void)
 }
 #endif
 
-#ifdef SWITCH_TO
-/* The stack pointers are exchanged by a function, and TSS.ESP0 is forgotten. */
+#if defined SWITCH_TO || defined OPEN_SWITCH || defined PREEMPTED_SWITCH
+/* Stack pointers that are exchanged by a function, as kernels with a stack for each task do. */
 static uint32_t pointers[2];
 void switch_to(uint32_t *old, uint32_t new);
 __asm__("switch_to: mov 4(%esp), %eax\n mov 8(%esp), %edx\n push %ebx\n push %esi\n push %edi\n push %ebp\n"
         "mov %esp, (%eax)\n mov %edx, %esp\n pop %ebp\n pop %edi\n pop %esi\n pop %ebx\n ret\n"
         "first_time: mov %ebx, %esp\n jmp out\n");
 extern uint8_t first_time[];
+/* Task 1, which begins at the end of its first switch. */
+static void make_second(void (*program)(void))
+{
+    struct saved *s = make(1, program);
+    uint32_t *top = (uint32_t *)s;
+    *--top = (uint32_t)first_time, *--top = (uint32_t)s, *--top = 0, *--top = 0, *--top = 0;
+    pointers[1] = (uint32_t)top;
+}
+#endif
+
+#ifdef SWITCH_TO
+/* TSS.ESP0 is forgotten. */
 struct saved *handle(struct saved *s)
 {
     if (s->vector != 0x20)
@@ -51,10 +63,7 @@ void main(void)
 {
     start(END(stacks[0]));
     make(0, spin);
-    struct saved *s = make(1, spin);
-    uint32_t *top = (uint32_t *)s;
-    *--top = (uint32_t)first_time, *--top = (uint32_t)s, *--top = 0, *--top = 0, *--top = 0;
-    pointers[1] = (uint32_t)top;
+    make_second(spin);
     tick();
     resume(kept[0]);
 }
@@ -63,12 +72,6 @@ void main(void)
 #if defined OPEN_SWITCH || defined PREEMPTED_SWITCH
 /* A call gives way to the other task: ESP0 is changed, then the stack pointers are exchanged. Interrupts are open between, and in
  * the second kernel the timer's handler switches tasks as well. */
-static uint32_t pointers[2];
-void switch_to(uint32_t *old, uint32_t new);
-__asm__("switch_to: mov 4(%esp), %eax\n mov 8(%esp), %edx\n push %ebx\n push %esi\n push %edi\n push %ebp\n"
-        "mov %esp, (%eax)\n mov %edx, %esp\n pop %ebp\n pop %edi\n pop %esi\n pop %ebx\n ret\n"
-        "first_time: mov %ebx, %esp\n jmp out\n");
-extern uint8_t first_time[];
 static void give_way(int open)
 {
     int old = now;
@@ -102,10 +105,7 @@ void main(void)
 {
     start(END(stacks[0]));
     make(0, asks);
-    struct saved *s = make(1, asks);
-    uint32_t *top = (uint32_t *)s;
-    *--top = (uint32_t)first_time, *--top = (uint32_t)s, *--top = 0, *--top = 0, *--top = 0;
-    pointers[1] = (uint32_t)top;
+    make_second(asks);
     tick();
     resume(kept[0]);
 }

@@ -3,6 +3,7 @@
 
 use esp0::check::{Finding, Subject};
 use esp0::run::ClockChoice;
+use ia32::Vector;
 use tests::{Experiment, Seen, compiled};
 
 /// Both clocks, and exact mode.
@@ -42,6 +43,17 @@ fn kernels_of_other_designs_are_right() {
             seen.assert_clean();
         }
     }
+}
+
+/// What enters ring 0 in a way that is not watched accuses nobody: a fault in there comes from there.
+#[test]
+fn faults_behind_an_entry_that_nobody_saw_are_right() {
+    let Some(kernel) = compiled("FAULTS_INSIDE") else { return };
+    let seen = Experiment::with_kernel(kernel).clock(QUICK).without_exits_at_msrs().run();
+    seen.assert_clean();
+    let faults = seen.entries().filter(|entry| entry.vector == Vector::PF);
+    let inside = faults.filter(|entry| entry.origin.ring == 0).count();
+    assert!(inside > 10, "{inside} faults in ring 0\n{}", seen.report());
 }
 
 /// A kernel with a fault, the rule that finds it, and what its finding has to contain.

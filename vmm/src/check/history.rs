@@ -256,8 +256,7 @@ impl History {
     #[inline]
     pub fn overlapped(&self, frame: &Frame) -> Option<&LiveFrame> {
         let start = frame.physical?;
-        let end = start + u64::from(frame.shape.size());
-        self.frames.overlapping(start, end).max_by_key(|live| live.sequence)
+        self.live_within(start, start + u64::from(frame.shape.size()))
     }
 
     /// The live frame that has a byte at these physical addresses, the newest if there are several.
@@ -378,9 +377,11 @@ impl History {
         self.changed_esp0(entry).filter(known)
     }
 
-    /// The last interrupt that found another ESP0 than the stack's that the kernel runs on: within a switch.
-    pub(super) fn mixed_at(&self) -> Option<u64> {
-        self.mixed_at
+    /// The last interrupt that found another ESP0 than the stack's that the kernel runs on: within a switch. None if what
+    /// is seen at entry `sequence` comes too late to come of it.
+    pub(super) fn mixed_before(&self, sequence: u64) -> Option<u64> {
+        const SOON: u64 = 8;
+        self.mixed_at.filter(|mixed| sequence.saturating_sub(*mixed) <= SOON)
     }
 
     /// The top of the stack on which an outer ring was left last.

@@ -220,9 +220,10 @@ fn refuses_iret(
     iret(&code[..count], state).is_some()
 }
 
-/// Whether both the pushed CS and the place of the frame speak for an event in this very ring: it had been come back to
-/// in a way that is not watched (a call gate, SYSENTER where KVM does not tell of its registers). From an outer ring
-/// the frame begins at SS0:ESP0.
+/// Whether what lies on the stack speaks for an event in this very ring: the kernel had been come back to in a way that
+/// is not watched (a call gate, SYSENTER where KVM does not tell of its registers). From an outer ring the frame begins
+/// at SS0:ESP0, and SS has that ring's RPL: what the kernel has pushed itself may end at the same place by chance.
+/// A processor is not believed to err in CS and in one of these at once.
 fn is_nested(
     linear: &LinearMemory<'_>,
     state: &State,
@@ -230,16 +231,12 @@ fn is_nested(
     error_code: bool,
     word_size: u32,
 ) -> bool {
-    let shape = |changes_stack| FrameShape {
-        changes_stack,
-        from_virtual_8086: false,
-        error_code,
-        word_size,
-    };
-    let at_the_top = inner_stack
-        .is_none_or(|stack| stack.esp.wrapping_sub(shape(true).size()) == state.stack_pointer());
-    let frame = Frame::read(linear, state.stack_address(), shape(false));
-    !at_the_top && frame.selector(Word::Cs) == Some(state.cs().selector)
+    let shape = FrameShape { changes_stack: true, from_virtual_8086: false, error_code, word_size };
+    let frame = Frame::read(linear, state.stack_address(), shape);
+    let Some(stack) = inner_stack else { return false };
+    let at_the_top = stack.esp.wrapping_sub(shape.size()) == state.stack_pointer();
+    let has_outer_ss = frame.selector(Word::Ss).is_some_and(|ss| Selector(ss).rpl() > state.cpl());
+    frame.selector(Word::Cs) == Some(state.cs().selector) && !(at_the_top && has_outer_ss)
 }
 
 /// How well a vector explains what is on the stack, where several lead to one place: the instruction

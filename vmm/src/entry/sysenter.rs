@@ -4,10 +4,8 @@
 //! "SYSENTER"). It saves nothing: where the program goes on, its own conventions say. SYSEXIT, the way back, takes
 //! EIP from EDX and ESP from ECX.
 
+use crate::machine::IA32_SYSENTER_CS;
 use ia32::State;
-
-/// The first of the three registers, IA32_SYSENTER_CS; IA32_SYSENTER_ESP and IA32_SYSENTER_EIP follow.
-const FIRST: u32 = 0x174;
 
 /// What SYSENTER loads: IA32_SYSENTER_CS, IA32_SYSENTER_ESP, IA32_SYSENTER_EIP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,7 +21,7 @@ pub struct SysenterRegisters {
 impl SysenterRegisters {
     /// Takes a WRMSR in, if it is of one of the three; whether it is.
     pub fn take(&mut self, index: u32, value: u64) -> bool {
-        match index.wrapping_sub(FIRST) {
+        match index.wrapping_sub(IA32_SYSENTER_CS) {
             0 => self.cs = value as u16,
             1 => self.esp = value as u32,
             2 => self.eip = value as u32,

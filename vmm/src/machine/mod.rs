@@ -44,7 +44,7 @@ use std::sync::OnceLock;
 use thiserror::Error;
 
 /// IA32_SYSENTER_CS; IA32_SYSENTER_ESP and IA32_SYSENTER_EIP follow (SDM vol. 4, "IA-32 architectural MSRs").
-const IA32_SYSENTER_CS: u32 = 0x174;
+pub(crate) const IA32_SYSENTER_CS: u32 = 0x174;
 
 /// An ioctl failed, or KVM lacks something esp0 cannot do without.
 #[derive(Debug, Error)]

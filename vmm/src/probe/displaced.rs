@@ -43,8 +43,8 @@ pub(super) fn execute(state: &mut State, linear: &LinearMemory<'_>, code: &[u8])
             .map(|_| 2),
         // PUSHF: VM and RF are 0 in what it pushes (SDM vol. 2B, "PUSHF").
         Some(0x9c) => {
-            let image = state.eflags.without(Eflags::VM).without(Eflags::RF);
-            push(state, linear, &[image.0 & 0x00ff_ffff]).then_some(1)
+            let image = state.eflags.0 & 0x00fc_ffff;
+            push(state, linear, &[image]).then_some(1)
         }
         // NOP.
         Some(0x90) => Some(1),

@@ -133,8 +133,8 @@ fn returns(rows: &mut Rows, end: &EndRecord, authority: &str) {
         rows.add(
             "missed",
             &format!(
-                "{:<8} returns to ring 3 that esp0 has not seen: by an IRET that it has not found, or \
-                 by RETF",
+                "{:<8} returns to ring 3 that esp0 has not seen: by an IRET that it has not found, by \
+                 RETF, or by SYSEXIT after a SYSENTER that it has not seen",
                 counts.missed
             ),
         );

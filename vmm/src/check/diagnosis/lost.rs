@@ -50,16 +50,6 @@ pub(super) fn leads_nowhere(used: &Used, aftermath: &Aftermath<'_>) -> Option<Pl
     }
 }
 
-/// The last thing that was seen is an interrupt in the middle of a switch between tasks.
-pub(super) fn within_a_switch(finding: Finding, interrupt: u64) -> Finding {
-    finding
-        .because(format!(
-            "interrupts are open within the switch between tasks: #{interrupt} came between the change of ESP0 and \
-             that of ESP, and its handler switched as well: it took a stack pointer that had not been stored"
-        ))
-        .advise("close interrupts (`cli`) before TSS.ESP0 is changed, until ESP is")
-}
-
 fn unmapped(aftermath: &Aftermath<'_>, state: &State) -> Finding {
     let at = state.instruction_address();
     let reach = Reach { user: state.cpl() == 3, write: false };

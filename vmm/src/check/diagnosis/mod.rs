@@ -34,6 +34,7 @@ mod waiting;
 
 pub use io_map::IoMap;
 
+use super::rules::open_switch;
 use super::{Finding, History};
 use crate::devices::Devices;
 use crate::entry::{Entry, Fault, Kind, Return, capture_fault};
@@ -147,9 +148,6 @@ pub struct Diagnosis {
     io_map_of: Option<(u32, u32)>,
 }
 
-/// So many entries after an interrupt within a switch, what comes of it may show.
-const RECENT: u64 = 8;
-
 impl Diagnosis {
     /// The guest has stopped.
     #[inline]
@@ -262,11 +260,13 @@ impl Diagnosis {
         let mut found = Vec::new();
         found.extend(death::shutdown(aftermath, history));
         let last = self.last_entry.map(|(sequence, ..)| sequence);
-        let recent = |mixed: &u64| last.is_some_and(|last| last - mixed <= RECENT);
-        let mixed = history.mixed_at().filter(recent);
-        found.extend(lost::leads_nowhere(&self.used, aftermath).map(|(place, finding)| {
-            (place, mixed.map_or(finding.clone(), |mixed| lost::within_a_switch(finding, mixed)))
-        }));
+        if let Some((place, finding)) = lost::leads_nowhere(&self.used, aftermath) {
+            let finding = match last.and_then(|last| history.mixed_before(last)) {
+                Some(mixed) => open_switch::has_led_to(finding, mixed),
+                None => finding,
+            };
+            found.push((place, finding));
+        }
         match self.repeated.finding(aftermath) {
             Some(repeated) => found.push(repeated),
             None => found.extend(ending::stopped_after_an_exception(self, aftermath, history)),

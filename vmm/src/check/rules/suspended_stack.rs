@@ -1,3 +1,4 @@
+use super::open_switch;
 use crate::check::history::words_within;
 use crate::check::{Finding, Findings, History, LiveFrame, Subject};
 use crate::entry::{Entry, Kind};
@@ -98,13 +99,8 @@ fn finding(entry: &Entry, victim: &LiveFrame, history: &History) -> Finding {
             task.0
         ));
     }
-    if let Some(mixed) = history.mixed_at().filter(|_| !own_stack) {
-        return finding
-            .because(format!(
-                "interrupts are open within the switch: #{mixed} came between the change of ESP0 and that of ESP, and \
-                 its handler went on with ESP0 as it found it"
-            ))
-            .advise("close interrupts (`cli`) before TSS.ESP0 is changed, until ESP is");
+    if let Some(mixed) = history.mixed_before(entry.sequence).filter(|_| !own_stack) {
+        return open_switch::has_led_to(finding, mixed);
     }
     finding.advise(if own_stack {
         "give each task a kernel stack of its own"
