@@ -24,9 +24,20 @@ static void pages(uint32_t mebibytes)
         *(volatile uint32_t *)((16u << 20) + page * 4096) = page;
 }
 
+__asm__("calls: iret\n");
+extern uint8_t calls[];
+
 void main(void)
 {
     begin(END(kernel_stack));
+#ifdef TOUCHES_PAGES
+    gate(0x80, calls, FOR_KERNEL);
+    for (uint32_t round = 0;; round++) {
+        for (uint32_t page = 0; page < 100; page++)
+            *(volatile uint32_t *)((16u << 20) + page * 4096) = round;
+        ask(0, 0);
+    }
+#endif
     gate(0x20, ticks, FOR_KERNEL);
     tick();
     __asm__ volatile("sti");
