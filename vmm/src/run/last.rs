@@ -18,8 +18,8 @@
 //!
 //! An interrupt that was injected has its state before it kept; nothing has to be repeated then.
 
-use super::Run;
 use super::departure::{Cause, Departure};
+use super::{Counters, End, Ending, Run};
 use crate::instruction::effect::raised_event;
 use crate::instruction::operands::operands;
 use crate::instruction::stepping::{Stepping, classify, hide_trap_flag};
@@ -50,6 +50,35 @@ pub struct LastEvent {
 }
 
 impl Run {
+    /// Once the guest has stopped at as many probes, and has come to as many devices, as another run of it that then was
+    /// shut down, it is stepped to its end: there memory is what it was, and not that of the end.
+    #[must_use]
+    pub fn watched_after(mut self, other: Counters) -> Self {
+        self.watched_after = Some((other.stops, other.device_accesses));
+        self
+    }
+
+    /// The other run has seen its last exit here.
+    #[inline]
+    pub(super) fn is_to_be_watched(&self) -> bool {
+        let Some(exits) = self.watched_after else { return false };
+        (self.counters.stops, self.counters.device_accesses) == exits
+    }
+
+    /// Steps the guest to its end; none if it comes to something else.
+    pub(super) fn watch_the_end(&mut self) -> Result<End, MachineError> {
+        self.watched_after = None;
+        self.finish()?;
+        self.probes.give_up(&mut self.machine)?;
+        self.machine.vcpu.request_interrupt_window(false);
+        let last_state = self.machine.vcpu.state();
+        let found = self.step_to_shutdown(Back::ToCheckpoint)?;
+        let state = found.map_or(last_state, |snapshot| snapshot.state());
+        self.machine.vcpu.set_state(&state);
+        let last_event = found.map(|_| LastEvent { before: state, interrupt: None, certain: true });
+        Ok(End { ending: Ending::TripleFault, state, last_event })
+    }
+
     /// What ended in the shutdown that KVM has reported; none if it is not found again.
     pub(super) fn last_event(&mut self) -> Result<Option<LastEvent>, MachineError> {
         let interrupt = self.last_interrupt();
@@ -65,7 +94,7 @@ impl Run {
         self.machine.settle_own_writes();
         self.machine.vcpu.request_interrupt_window(false);
         self.machine.vcpu.set_state(&self.last_state);
-        let found = self.step_to_shutdown()?;
+        let found = self.step_to_shutdown(Back::ToMemoryOfTheEnd)?;
         let certain = self.machine.memory_changes()?.is_empty();
         self.machine.rewind_memory()?;
         let before = found.map(|snapshot| snapshot.state());
@@ -102,7 +131,7 @@ impl Run {
         }
     }
 
-    fn step_to_shutdown(&mut self) -> Result<Option<Snapshot>, MachineError> {
+    fn step_to_shutdown(&mut self, back: Back) -> Result<Option<Snapshot>, MachineError> {
         let give_up_at = Instant::now() + PATIENCE;
         let whole = self.machine.vcpu.image()?;
         let mut pieces = Pieces::default();
@@ -115,19 +144,31 @@ impl Run {
             let linear = self.machine.linear();
             let count = linear.read_some(before.instruction_address(), &mut code);
             let code = &code[..count];
-            self.free_task_state(&before, code);
+            if back == Back::ToMemoryOfTheEnd {
+                self.free_task_state(&before, code);
+            }
             if self.probes.debug_registers() > 0
                 && let Some(end) = pieces.end_of(code, &before)
             {
+                let checkpoint = match back {
+                    Back::ToCheckpoint => Some(self.machine.checkpoint()?),
+                    Back::ToMemoryOfTheEnd => None,
+                };
                 if self.run_to(end, before.general.esp)? {
                     continue;
                 }
-                // At its end KVM has reset the vCPU. Memory is put back to what the way is to write anyway.
-                self.machine.rewind_memory()?;
-                self.machine.vcpu.put_back(&whole)?;
-                self.machine.vcpu.restore(&snapshot);
+                // At its end KVM has reset the vCPU.
+                match checkpoint {
+                    Some(checkpoint) => self.machine.restore(&checkpoint)?,
+                    None => {
+                        // What the way is to write lies there already.
+                        self.machine.rewind_memory()?;
+                        self.machine.vcpu.put_back(&whole)?;
+                        self.machine.vcpu.restore(&snapshot);
+                        self.free_task_state(&before, code);
+                    }
+                }
                 pieces.must_be_stepped(&before);
-                self.free_task_state(&before, code);
             }
             match self.machine.vcpu.step(true)? {
                 Exit::Shutdown => return Ok(Some(snapshot)),
@@ -150,6 +191,15 @@ impl Run {
         }
         Ok(None)
     }
+}
+
+/// How memory is put back where a call or a loop was not run to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Back {
+    /// It is that of the end all the way, and what is written lies there already.
+    ToMemoryOfTheEnd,
+    /// A checkpoint is taken before.
+    ToCheckpoint,
 }
 
 /// The calls and loops on the way.

@@ -1,9 +1,9 @@
 //! One exception, explained: what its error code names, which check failed, what to do about it.
 
-use super::{Aftermath, descriptor};
+use super::{Aftermath, descriptor, selector_fault};
 use crate::check::Finding;
 use crate::entry::{Fault, Kind, Named, Reach};
-use ia32::{Descriptor, DescriptorKind, Eflags, Gate, GateKind, Selector, Vector, Word};
+use ia32::{Descriptor, DescriptorKind, Eflags, Gate, GateKind, Selector, Table, Vector, Word};
 use iced_x86::{Formatter, Instruction, IntelFormatter, Mnemonic, OpKind, Register};
 
 /// Why, and what to do.
@@ -220,15 +220,28 @@ fn protection(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {
             Named::Descriptor { entry: Some(raw), .. } if ltr && is_busy(Descriptor(raw)) => {
                 ", and busy: it has been loaded already".into()
             }
+            Named::Descriptor { entry: None, .. } => short_table(fault),
             Named::Descriptor { .. } if ltr => ", and LTR loads a TSS that is not busy".into(),
             _ => String::new(),
         };
-        return Explained::because(format!("{words}; {named}{by}"));
+        let explained = Explained::because(format!("{words}; {named}{by}"));
+        let far = instruction.as_ref().and_then(selector_fault::far_target);
+        return match fault.named {
+            Named::Descriptor { selector, entry: Some(_) } if far.is_some() => {
+                explained.advise(format!(
+                    "make {} a code segment of ring {}: access byte {:02x}",
+                    descriptor::slot(selector),
+                    fault.ring,
+                    0x9a | fault.ring << 5
+                ))
+            }
+            _ => explained,
+        };
     }
     let Some(instruction) = instruction else {
         return Explained::because(descriptor::error_code(code));
     };
-    without_selector(fault, &instruction)
+    without_selector(fault, &instruction, aftermath)
 }
 
 fn is_busy(descriptor: Descriptor) -> bool {
@@ -406,9 +419,21 @@ fn selector(fault: &Fault, loaded: &Loaded, code: u32) -> Explained {
     }
     let words = descriptor::named(&fault.named).unwrap_or_else(|| descriptor::error_code(code));
     Explained::because(format!(
-        "the selector {verb} {name} is {value:04x}: {words}{}",
+        "the selector {verb} {name} is {value:04x}: {words}{}{}",
+        short_table(fault),
         rights(fault, value)
     ))
+}
+
+/// The limit of a table that ends before the entry.
+fn short_table(fault: &Fault) -> String {
+    match fault.named {
+        Named::Descriptor { selector, entry: None } if selector.table() == Table::Gdt => {
+            let table = fault.after.gdtr;
+            format!(" (GDT at {:08x}, limit {:04x}: its size less 1)", table.base, table.limit)
+        }
+        _ => String::new(),
+    }
 }
 
 /// Why a segment that is there may not be loaded.
@@ -423,7 +448,11 @@ fn rights(fault: &Fault, value: u32) -> String {
 }
 
 /// #GP(0) and its kin: by the instruction.
-fn without_selector(fault: &Fault, instruction: &Instruction) -> Explained {
+fn without_selector(
+    fault: &Fault,
+    instruction: &Instruction,
+    aftermath: &Aftermath<'_>,
+) -> Explained {
     let text = text(instruction);
     let code = fault.error_code().unwrap_or(0);
     let general = &fault.after.general;
@@ -449,6 +478,18 @@ fn without_selector(fault: &Fault, instruction: &Instruction) -> Explained {
             || matches!(instruction.mnemonic(), Mnemonic::Cli | Mnemonic::Sti))
     {
         return Explained::because(format!("ring 3 may not execute `{text}`"));
+    }
+    if let Some(eip) = selector_fault::far_target(instruction)
+        && let selector = Selector(instruction.far_branch_selector())
+        && let Some(named) = aftermath.linear(&fault.after).descriptor(&fault.after, selector)
+        && eip > named.limit()
+    {
+        return Explained::because(format!(
+            "`{text}` goes to EIP {eip:08x}, beyond the limit {:08x} of {}",
+            named.limit(),
+            descriptor::slot(selector)
+        ))
+        .advise("set G in the descriptor (its limit then counts 4 KiB), and its limit to fffff");
     }
     match instruction.mnemonic() {
         Mnemonic::Rdmsr | Mnemonic::Wrmsr => {

@@ -9,8 +9,10 @@
 use super::{Aftermath, Closed, Diagnosis, Placed};
 use crate::check::{Finding, History, Subject};
 use crate::devices::{Pic, TIMER_IRQ};
+use crate::instruction::valid_32;
 use crate::run::Ending;
 use ia32::{Eflags, Vector};
+use iced_x86::FlowControl;
 
 const RULE: &str = "interrupt_controller";
 /// The input of the master that the slave is on.
@@ -264,14 +266,38 @@ fn closed_ring_3(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Fin
     )
 }
 
+/// A jump back follows soon that encloses where the guest is.
+fn is_in_a_loop(aftermath: &Aftermath<'_>) -> bool {
+    const FEW: usize = 8;
+    let state = &aftermath.end.state;
+    let here = state.instruction_address();
+    let mut at = here;
+    for _ in 0..FEW {
+        let Some(instruction) = valid_32(&aftermath.code(state, at), at) else { return false };
+        let jumps = matches!(
+            instruction.flow_control(),
+            FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch
+        );
+        if jumps && here.wrapping_sub(instruction.near_branch32()) < 64 {
+            return true;
+        }
+        at = instruction.next_ip32();
+    }
+    false
+}
+
 /// The kernel runs with interrupts closed, and something waits. A note: it may be about to open them.
 fn closed_ring_0(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Finding> {
     // An exception that nothing returned from says more.
     if diagnosis.last_fault().is_some() && !diagnosis.returned {
         return None;
     }
-    let waits = waits(aftermath)?;
+    // It may still be setting itself up.
     let state = &aftermath.end.state;
+    if diagnosis.last_entry.is_none() && !is_in_a_loop(aftermath) {
+        return None;
+    }
+    let waits = waits(aftermath)?;
     let handler = match diagnosis.last_entry {
         Some((sequence, _, vector)) if !diagnosis.returned => {
             format!(
