@@ -57,10 +57,8 @@ fn make() -> Result<(), String> {
     }
     let manifest = fs::read_to_string(guest.join("Cargo.toml")).map_err(text)?;
     write(&workspace.join("Cargo.toml"), manifest_of(&manifest, &twins, &guest)).map_err(text)?;
-    // The versions of what comes from outside; cargo itself writes the twins to the list.
-    if !workspace.join("Cargo.lock").exists() {
-        fs::copy(guest.join("Cargo.lock"), workspace.join("Cargo.lock")).map_err(text)?;
-    }
+    // The versions of what comes from outside; cargo itself adds the twins to the list.
+    fs::copy(guest.join("Cargo.lock"), workspace.join("Cargo.lock")).map_err(text)?;
     build(&guest, &workspace, &target.join("guest-twins"))?;
     let built = target.join("guest-twins/i586-unknown-linux-gnu/release");
     keep_only(&kernels, &twins).map_err(text)?;
@@ -75,20 +73,20 @@ fn make() -> Result<(), String> {
 fn build(guest: &Path, workspace: &Path, target: &Path) -> Result<(), String> {
     let mut cargo = inner_cargo(workspace, target);
     cargo.arg("--config").arg(guest.join(".cargo/config.toml"));
-    // What it would gain is nobody's, and there are many of them.
+    // A quarter of the time, and nobody measures how fast a twin is.
     cargo.env("CARGO_PROFILE_RELEASE_LTO", "off");
-    let output = cargo.output();
-    let output = output.expect("cargo can be started");
-    let said = String::from_utf8_lossy(&output.stderr);
-    // A warning is of the twin's own, which is not the one that people read.
+    let output = cargo.output().expect("cargo can be started");
     if output.status.success() {
         return Ok(());
     }
+    let said = String::from_utf8_lossy(&output.stderr);
     eprintln!("{said}");
     let which =
         said.lines().find_map(|line| line.split("could not compile `").nth(1)?.split('`').next());
     Err(match which {
-        Some(twin) => format!("the twin {twin} does not compile: its patch in twins/ has to be made anew"),
+        Some(twin) => {
+            format!("the twin {twin} does not compile: its patch in twins/ has to be made anew")
+        }
         None => "the twins do not build: is the target i586-unknown-linux-gnu installed (scripts/setup)?".into(),
     })
 }
