@@ -12,6 +12,10 @@
 //! What is found dies in front of KVM's eyes a second time, so the state is a true one. That the way there
 //! was the same is shown by memory: stepping has to write what already lies there.
 //!
+//! A call and a loop are run to a breakpoint behind them instead, in one piece. Where the guest dies before it gets
+//! there, the vCPU goes back to where they begin, and they are stepped: so of a long way only that part is stepped
+//! in which the end lies, and of that again.
+//!
 //! An interrupt that was injected has its state before it kept; nothing has to be repeated then.
 
 use super::Run;
@@ -22,12 +26,17 @@ use crate::instruction::stepping::{Stepping, classify, hide_trap_flag};
 use crate::instruction::valid_32;
 use crate::machine::{Exit, LinearMemory, MachineError, Snapshot};
 use ia32::{Selector, State, Vector};
-use iced_x86::{Mnemonic, OpKind};
+use iced_x86::{FlowControl, Mnemonic, OpKind};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-/// How long the way from the last stop to the end may take, stepped: tens of thousands of instructions even
-/// on an emulated processor.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the way from the last stop to the end may take: tens of thousands of steps even on an emulated
+/// processor.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a call or a loop may run in one piece.
+const PIECE: Duration = Duration::from_secs(4);
+/// A jump back that has been taken so often is a loop's.
+const TURNS: u32 = 8;
 
 /// What a guest was doing when it ended by a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +104,8 @@ impl Run {
 
     fn step_to_shutdown(&mut self) -> Result<Option<Snapshot>, MachineError> {
         let give_up_at = Instant::now() + PATIENCE;
+        let whole = self.machine.vcpu.image()?;
+        let mut pieces = Pieces::default();
         // It may be in the middle of an access that the first step completes.
         let mut accesses = 1;
         while Instant::now() < give_up_at {
@@ -105,6 +116,19 @@ impl Run {
             let count = linear.read_some(before.instruction_address(), &mut code);
             let code = &code[..count];
             self.free_task_state(&before, code);
+            if self.probes.debug_registers() > 0
+                && let Some(end) = pieces.end_of(code, &before)
+            {
+                if self.run_to(end, before.general.esp)? {
+                    continue;
+                }
+                // At its end KVM has reset the vCPU. Memory is put back to what the way is to write anyway.
+                self.machine.rewind_memory()?;
+                self.machine.vcpu.put_back(&whole)?;
+                self.machine.vcpu.restore(&snapshot);
+                pieces.must_be_stepped(&before);
+                self.free_task_state(&before, code);
+            }
             match self.machine.vcpu.step(true)? {
                 Exit::Shutdown => return Ok(Some(snapshot)),
                 Exit::Step => {
@@ -125,6 +149,67 @@ impl Run {
             }
         }
         Ok(None)
+    }
+}
+
+/// The calls and loops on the way.
+#[derive(Default)]
+struct Pieces {
+    /// Where those begin that the end lies in.
+    stepped: BTreeSet<u32>,
+    /// How often each jump back was seen.
+    turns: BTreeMap<u32, u32>,
+}
+
+impl Pieces {
+    /// The linear address behind the call or the loop that the vCPU stands at in `state`; none if it is none, or has to
+    /// be stepped.
+    fn end_of(&mut self, code: &[u8], state: &State) -> Option<u32> {
+        let at = state.instruction_address();
+        let instruction = valid_32(code, at)?;
+        let is_piece = match instruction.flow_control() {
+            FlowControl::Call | FlowControl::IndirectCall => !instruction.is_call_far(),
+            FlowControl::ConditionalBranch => {
+                let turns = self.turns.entry(at).or_default();
+                *turns += 1;
+                instruction.near_branch32() < at && *turns > TURNS
+            }
+            _ => instruction.has_rep_prefix() || instruction.has_repne_prefix(),
+        };
+        (is_piece && !self.stepped.contains(&at)).then(|| instruction.next_ip32())
+    }
+
+    fn must_be_stepped(&mut self, state: &State) {
+        self.stepped.insert(state.instruction_address());
+    }
+}
+
+impl Run {
+    /// Lets the guest run to `end`, with a stack that is at least as empty as at `esp`. False if it does not get there.
+    fn run_to(&mut self, end: u32, esp: u32) -> Result<bool, MachineError> {
+        let give_up_at = Instant::now() + PIECE;
+        self.machine.vcpu.set_breakpoints(&[Some(end), None, None, None])?;
+        let came = loop {
+            self.machine.vcpu.set_alarm(Some(PIECE))?;
+            match self.machine.vcpu.run()? {
+                Exit::Breakpoint { address } if address == end => {
+                    if self.machine.vcpu.state().general.esp >= esp {
+                        break true;
+                    }
+                    // The same place in a call of itself lies lower.
+                    if self.machine.vcpu.step(true)? != Exit::Step {
+                        break false;
+                    }
+                }
+                Exit::MemoryRead { .. } | Exit::MemoryWrite { .. } => {
+                    self.machine.vcpu.mmio_data().fill(0xff);
+                }
+                Exit::Interrupted if Instant::now() < give_up_at => {}
+                _ => break false,
+            }
+        };
+        self.machine.vcpu.set_breakpoints(&[None; 4])?;
+        Ok(came)
     }
 }
 

@@ -279,7 +279,7 @@ impl Diagnosis {
         found.extend(self.used.no_iret(aftermath));
         found.extend(used::narrow_gate(aftermath));
         found.extend(nesting::interrupts_its_own_handler(aftermath, history));
-        found.extend(waiting::what_waits(self, aftermath));
+        found.extend(waiting::what_waits(self, aftermath, history));
         found.extend(io_map::ports_are_open(self.io_map.as_ref()));
         found
     }
