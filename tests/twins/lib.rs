@@ -5,9 +5,9 @@
 //! sentence that says what is wrong, and a unified diff against `guest/micro` or `guest/classic`. The build script
 //! copies the kernel, applies the diff and builds the copy; building this package is all that it takes:
 //! ```text
-//!  guest/micro ──────────────┐
-//!                            ├─► OUT_DIR/workspace/micro-NAME ─► target/twins/micro-NAME
-//!  twins/micro/NAME.patch ───┘
+//!  guest/micro ────────────────────┐
+//!                                  ├─► OUT_DIR/workspace/micro-NAME ─► target/twins/micro-NAME
+//!  tests/twins/micro/NAME.patch ───┘
 //! ```
 //! Nobody who only runs esp0 builds them: the package is none of the workspace's default members. The tests depend
 //! on it, and `scripts/runner` builds it where `esp0 claims --break` is asked for one.

@@ -1,6 +1,6 @@
 //! Makes the twins: a copy of the kernel for each patch, and one cargo that builds all of them.
 
-#[path = "../guest/inner_cargo.rs"]
+#[path = "../../guest/inner_cargo.rs"]
 mod inner_cargo;
 mod patch;
 
@@ -26,7 +26,7 @@ fn main() {
 fn make() -> Result<(), String> {
     let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
-    let guest = here.parent().expect("it lies in the repository").join("guest");
+    let guest = here.ancestors().nth(2).expect("it lies in the repository").join("guest");
     // OUT_DIR is <target>/<profile>/build/<package>/out.
     let target = out.ancestors().nth(4).expect("OUT_DIR lies in the target folder");
     let kernels = target.join("twins");
@@ -43,12 +43,13 @@ fn make() -> Result<(), String> {
     for kernel in KERNELS {
         for patch in files(&here.join(kernel)).map_err(text)? {
             let name = patch.to_str().and_then(|name| name.strip_suffix(".patch"));
-            let name =
-                name.ok_or_else(|| format!("twins/{kernel}/{} is no patch", patch.display()))?;
+            let name = name
+                .ok_or_else(|| format!("tests/twins/{kernel}/{} is no patch", patch.display()))?;
             let path = here.join(kernel).join(&patch);
             let twin = format!("{kernel}-{name}");
-            let refused =
-                |why| format!("twins/{kernel}/{name}.patch does not fit guest/{kernel}: {why}");
+            let refused = |why| {
+                format!("tests/twins/{kernel}/{name}.patch does not fit guest/{kernel}: {why}")
+            };
             let patch = Patch::read(&fs::read_to_string(path).map_err(text)?).map_err(refused)?;
             copy(&guest.join(kernel), &workspace.join(&twin), &patch, kernel, &twin)
                 .map_err(refused)?;
@@ -85,7 +86,7 @@ fn build(guest: &Path, workspace: &Path, target: &Path) -> Result<(), String> {
         said.lines().find_map(|line| line.split("could not compile `").nth(1)?.split('`').next());
     Err(match which {
         Some(twin) => {
-            format!("the twin {twin} does not compile: its patch in twins/ has to be made anew")
+            format!("the twin {twin} does not compile: its patch in tests/twins/ has to be made anew")
         }
         None => "the twins do not build: is the target i586-unknown-linux-gnu installed (scripts/setup)?".into(),
     })
