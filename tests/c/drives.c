@@ -112,3 +112,78 @@ void main(void)
     end();
 }
 #endif
+
+#ifdef FLOPPY
+/* A sector of the floppy disk is printed, written to another one, and printed from there: by DMA, with IRQ 6 at the end
+ * of each command. */
+enum { OUTPUT = 0x3f2, STATUS = 0x3f4, FIFO = 0x3f5, RATE = 0x3f7 };
+static volatile uint32_t floppy_done;
+__asm__("floppy: pusha\n cld\n call floppy_ended\n popa\n iret\n");
+extern uint8_t floppy[];
+void floppy_ended(void)
+{
+    floppy_done++;
+    out(0x20, 0x20);
+}
+static void await(uint32_t number)
+{
+    __asm__ volatile("cli");
+    while (floppy_done != number)
+        __asm__ volatile("sti\n hlt\n cli" : : : "memory");
+}
+static void say(uint8_t byte)
+{
+    while ((in(STATUS) & 0xc0) != 0x80)
+        ;
+    out(FIFO, byte);
+}
+static uint8_t hear(void)
+{
+    while ((in(STATUS) & 0xc0) != 0xc0)
+        ;
+    return in(FIFO);
+}
+static void sector(uint8_t command, uint8_t mode, uint8_t number, void *at)
+{
+    static const uint8_t rest[] = {2, 18, 27, 255};
+    uint32_t address = (uint32_t)at;
+    out(0x0a, 6), out(0x0c, 0), out(0x0b, mode);
+    out(0x04, address), out(0x04, address >> 8), out(0x81, address >> 16);
+    out(0x05, 511 & 0xff), out(0x05, 511 >> 8), out(0x0a, 2);
+    say(command), say(1 << 2), say(1), say(1), say(number);
+    for (int i = 0; i < 4; i++)
+        say(rest[i]);
+}
+static uint8_t statuses(void)
+{
+    uint8_t first = hear();
+    for (int i = 0; i < 6; i++)
+        hear();
+    return first;
+}
+static char __attribute__((aligned(512))) track[1024];
+void main(void)
+{
+    gate(0x26, floppy, FOR_KERNEL);
+    begin(END(kernel_stack));
+    tick();
+    out(0x21, 0xbf), out(0xa1, 0xff);
+    out(OUTPUT, 0), out(OUTPUT, 0x1c), out(RATE, 0);
+    await(1);
+    for (int drive = 0; drive < 4; drive++)
+        say(8), hear(), hear();
+    say(3), say(0xdf), say(2);
+    say(7), say(0), await(2), say(8), hear(), hear();
+    say(15), say(4), say(1), await(3), say(8);
+    out(0xe9, hear() == 0x20 && hear() == 1 ? 's' : '!');
+    sector(0xe6, 0x46, 2, track), await(4);
+    out(0xe9, statuses() & 0xc0 ? '!' : 'r');
+    print(track, 21);
+    sector(0xc5, 0x4a, 3, track), await(5);
+    out(0xe9, statuses() & 0xc0 ? 'p' : 'w');
+    sector(0xe6, 0x46, 3, track + 512), await(6);
+    statuses();
+    print(track + 512, 21);
+    end();
+}
+#endif

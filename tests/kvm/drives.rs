@@ -79,3 +79,27 @@ fn a_disc_in_the_drive_is_read_by_packets() {
     let output = bench.run(&["--cdrom", text(&disc)]);
     assert!(output.stdout.contains("CD001."), "{}", output.stdout);
 }
+
+#[test]
+fn a_floppy_disk_is_read_and_written_by_dma_on_both_clocks() {
+    let Some(bench) = Bench::new("FLOPPY") else { return };
+    // Cylinder 1, head 1, sector 2.
+    let disk = bench.image("floppy.img", 2880, 512, 36 + 18 + 1, "from the floppy disk\n");
+    for clock in ["real", "deterministic"] {
+        let output = bench.run(&["--floppy", text(&disk), "--clock", clock]);
+        output.assert_status(0);
+        let said = output.stdout.matches("from the floppy disk").count();
+        assert_eq!(said, 2, "{}", output.stdout);
+        assert!(output.stdout.contains("0x26"), "entered by IRQ 6\n{}", output.stdout);
+    }
+    for (how, says) in [(",ro", "\n     │ p"), (",rw", "\n     │ w")] {
+        let output = bench.run(&["--floppy", &format!("{}{how}", text(&disk))]);
+        assert!(output.stdout.contains(says), "{how}\n{}", output.stdout);
+        let bytes = fs::read(&disk).unwrap();
+        assert_eq!(bytes[56 * 512..].starts_with(b"from the floppy disk"), how == ",rw");
+    }
+    let short = bench.image("short.img", 100, 512, 0, "");
+    let output = bench.run(&["--floppy", text(&short)]);
+    output.assert_status(2);
+    assert!(output.stderr.contains("no floppy disk has"), "{}", output.stderr);
+}

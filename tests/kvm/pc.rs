@@ -204,3 +204,47 @@ fn run(code: Code, options: &[&str]) -> Output {
     let path = file.path().to_str().expect("its name is text");
     esp0(&[&["run", path, "--timeout", "20"], options].concat())
 }
+
+/// The kernel of `tests/c/pc.c` with this name, run with these options; none where there is no compiler for it.
+fn run_compiled(name: &str, options: &[&str]) -> Option<Output> {
+    let mut file = tempfile::NamedTempFile::new().expect("a file can be made");
+    file.write_all(&tests::compiled(name)?).expect("the kernel can be written");
+    let path = file.path().to_str().expect("its name is text");
+    let always = ["run", path, "--timeout", "60", "--frames", "none", "-v"];
+    Some(esp0(&[&always, options].concat()))
+}
+
+#[test]
+fn what_is_expected_may_come_on_the_screen_alone() {
+    for clock in ["real", "deterministic"] {
+        let options = ["--clock", clock, "--until", "login: ready"];
+        let Some(output) = run_compiled("ON_SCREEN", &options) else { return };
+        output.assert_status(0);
+        assert!(output.stdout.contains("the console said \"login: ready\""), "{}", output.stdout);
+    }
+    let options = ["--until", "login:", "--until", "login:", "--timeout", "3"];
+    let Some(output) = run_compiled("ON_SCREEN", &options) else { return };
+    output.assert_status(4);
+}
+
+#[test]
+fn a_local_apic_that_is_read_again_and_again_is_read_without_exits_and_still_counts() {
+    let Some(output) = run_compiled("APIC_ID", &["--clock", "real"]) else { return };
+    output.assert_status(0);
+    assert!(output.stdout.contains("ics"), "{}", output.stdout);
+    let accesses = output
+        .stdout
+        .split(" device accesses")
+        .next()
+        .and_then(|text| text.rsplit(' ').next()?.parse::<u32>().ok());
+    assert!(accesses.is_some_and(|count| count < 20_000), "{}", output.stdout);
+}
+
+#[test]
+fn an_entry_behind_a_return_to_another_task_is_no_event_of_that_iret() {
+    for clock in ["real", "deterministic"] {
+        let Some(output) = run_compiled("TASK_RETURN", &["--clock", clock]) else { return };
+        output.assert_status(0);
+        assert!(output.last_line().contains("entries=3"), "{}", output.stdout);
+    }
+}

@@ -3,15 +3,18 @@
 //! A kernel that is loaded directly has no BIOS before it, but it looks for what one leaves behind, and
 //! takes zeros for tables at wild addresses. So memory is given what there would be:
 //! ```text
+//!  0x0_0020  interrupt table      vectors of the two 8259s: 08 to 0F, 70 to 77
 //!  0x0_0400  BIOS data area      ports, equipment, memory, video mode, where the EBDA is
 //!  0x9_FC00  EBDA                1 KiB, the last of base memory
 //!  0xB_8000  text screen         cleared
 //!  0xF_6000  MP tables           floating pointer, then the configuration
 //!  0xF_6800  ACPI tables         RSDP, RSDT, FADT, MADT, DSDT, FACS
+//!  0xF_6B00  handlers            count the ticks, end the interrupt, return
 //! ```
 //! Sources: IBM PS/2 and PC BIOS Interface Technical Reference, "BIOS Data Area"; MultiProcessor
 //! Specification 1.4, section 4; ACPI Specification 1.0b, section 5. There is no BIOS to be called: the
-//! interrupt table at 0 stays empty.
+//! rest of the interrupt table stays empty. But the timer that a BIOS leaves ticking finds its handler, for a kernel
+//! that goes to real mode and opens interrupts there.
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
@@ -32,6 +35,9 @@ const MADT: u32 = 0xF_6900;
 const DSDT: u32 = 0xF_6A00;
 const FACS: u32 = 0xF_6A80;
 
+/// Where the handlers of the interrupt table lie: of IRQ 0, of the other lines of the first 8259, of those of the second.
+const HANDLERS: [u32; 3] = [0xF_6B00, 0xF_6B20, 0xF_6B30];
+
 /// The system control interrupt of ACPI.
 const SCI: u8 = 9;
 /// What the tables call their maker.
@@ -43,6 +49,7 @@ pub type Piece = (u32, Vec<u8>);
 /// All that a BIOS leaves.
 pub fn pieces() -> Vec<Piece> {
     let mut pieces = data_area();
+    pieces.extend(interrupt_table());
     pieces.push((EXTENDED_DATA, vec![1]));
     let cells = (vga::TEXT.end - vga::TEXT.start) as usize / BLANK.len();
     pieces.push((vga::TEXT.start as u32, BLANK.repeat(cells)));
@@ -66,6 +73,26 @@ pub fn write<M: GuestMemoryBackend>(memory: &M) -> Result<(), vm_memory::GuestMe
     pieces()
         .iter()
         .try_for_each(|(address, bytes)| memory.write_slice(bytes, GuestAddress((*address).into())))
+}
+
+/// The vectors of the 8259s, and 16-bit code that ends an interrupt.
+fn interrupt_table() -> Vec<Piece> {
+    // PUSH DS; PUSH AX; DS=0; INC DWORD [046C], the ticks of the day; EOI; POP AX; POP DS; IRET.
+    let tick = [
+        0x1E, 0x50, 0x31, 0xC0, 0x8E, 0xD8, 0x66, 0xFF, 0x06, 0x6C, 0x04, 0xB0, 0x20, 0xE6, 0x20,
+        0x58, 0x1F, 0xCF,
+    ];
+    // PUSH AX; EOI to the second 8259, to the first; POP AX; IRET.
+    let first = [0x50, 0xB0, 0x20, 0xE6, 0x20, 0x58, 0xCF];
+    let second = [0x50, 0xB0, 0x20, 0xE6, 0xA0, 0xE6, 0x20, 0x58, 0xCF];
+    let code: [&[u8]; 3] = [&tick, &first, &second];
+    let vector = |handler: u32| (0xF000 << 16 | handler & 0xFFFF).to_le_bytes();
+    let [tick, first, second] = HANDLERS.map(vector);
+    let mut pieces: Vec<Piece> =
+        HANDLERS.into_iter().zip(code).map(|(at, code)| (at, code.to_vec())).collect();
+    pieces.push((0x08 * 4, [&tick[..], &first.repeat(7)].concat()));
+    pieces.push((0x70 * 4, second.repeat(8)));
+    pieces
 }
 
 /// The BIOS data area, field by field; what is not named is 0.
@@ -229,6 +256,22 @@ mod tests {
 
     fn sum(bytes: &[u8]) -> u8 {
         bytes.iter().fold(0, |sum, byte| sum.wrapping_add(*byte))
+    }
+
+    #[test]
+    fn an_interrupt_of_each_line_has_a_handler_that_is_there() {
+        let pieces = pieces();
+        let starts: Vec<u32> = pieces.iter().map(|(at, _)| *at).collect();
+        for (at, bytes) in pieces.iter().filter(|(at, _)| *at < 0x400) {
+            assert!(at % 4 == 0 && bytes.len() == 8 * 4, "{at:#x}");
+            for vector in bytes.chunks(4) {
+                let [low, high, 0x00, 0xF0] = *vector else { panic!("{vector:x?}") };
+                assert!(starts.contains(&(0xF_0000 | u32::from(low) | u32::from(high) << 8)));
+            }
+        }
+        for (at, code) in pieces.iter().filter(|(at, _)| HANDLERS.contains(at)) {
+            assert_eq!(code.last(), Some(&0xCF), "{at:#x}: IRET");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Images of disks, CDs and floppies: told apart from kernels, and named as what they are. A BIOS boots them.
 
 use super::{linux, multiboot, multiboot2};
+use crate::devices::floppy::Geometry;
 
 /// Bytes from a file's beginning that are enough to tell.
 pub const HEAD: usize = 0x9000;
@@ -12,10 +13,13 @@ pub enum Drive {
     Cdrom,
     /// A disk.
     Disk,
+    /// A floppy drive.
+    Floppy,
 }
 
-/// The drive that a file belongs in whose first bytes are `head`; none if it is a kernel, or no image.
-pub fn drive(head: &[u8]) -> Option<Drive> {
+/// The drive that a file of so many bytes belongs in whose first ones are `head`; none if it is a kernel, or no
+/// image.
+pub fn drive(head: &[u8], size: u64) -> Option<Drive> {
     let elf = head.starts_with(b"\x7fELF");
     // A disk may hold a kernel whose header lies early enough to be found; one that says where all of the file
     // goes is the kernel itself.
@@ -25,7 +29,23 @@ pub fn drive(head: &[u8]) -> Option<Drive> {
         return None;
     }
     let what = name(head)?;
-    Some(if what.contains("CD") { Drive::Cdrom } else { Drive::Disk })
+    Some(if what.contains("CD") {
+        Drive::Cdrom
+    } else if Geometry::of(size).is_some() && (is_fat(head) || !has_active_partition(head)) {
+        Drive::Floppy
+    } else {
+        Drive::Disk
+    })
+}
+
+/// FAT's boot sector: a jump, and 512 bytes to a sector.
+fn is_fat(head: &[u8]) -> bool {
+    matches!(head[0], 0xEB | 0xE9) && head.get(0x0B..0x0D) == Some(&[0x00, 0x02])
+}
+
+/// What a boot loader of a partitioned disk goes by.
+fn has_active_partition(head: &[u8]) -> bool {
+    head[0x1BE..0x1FE].chunks(16).any(|entry| entry[0] == 0x80 && entry[4] != 0)
 }
 
 /// What a file is, if it is an image of a disk, CD or floppy.
@@ -58,25 +78,31 @@ mod tests {
     fn an_image_belongs_in_a_drive_and_a_kernel_does_not() {
         let mut iso = vec![0; HEAD];
         iso[0x8001..0x8006].copy_from_slice(b"CD001");
-        assert_eq!(drive(&iso), Some(Drive::Cdrom));
+        assert_eq!(drive(&iso, iso.len() as u64), Some(Drive::Cdrom));
         let mut disk = vec![0; 512];
         disk[0x1FE..0x200].copy_from_slice(&[0x55, 0xAA]);
-        assert_eq!(drive(&disk), Some(Drive::Disk));
+        assert_eq!(drive(&disk, disk.len() as u64), Some(Drive::Disk));
+        // A boot sector on a disk of a floppy's size, and the same with a partition.
+        let mut floppy = disk.clone();
+        floppy.resize(1_474_560, 0);
+        assert_eq!(drive(&floppy[..HEAD], 1_474_560), Some(Drive::Floppy));
+        floppy[0x1BE..0x1C3].copy_from_slice(&[0x80, 0, 2, 0, 0x83]);
+        assert_eq!(drive(&floppy[..HEAD], 1_474_560), Some(Drive::Disk));
         // A disk with a kernel behind its boot sector, and a kernel that says where it goes.
         let header = |flags: u32| {
             let sum = 0u32.wrapping_sub(0x1BAD_B002 + flags);
             [0x1BAD_B002, flags, sum].map(u32::to_le_bytes).concat()
         };
         disk.extend(header(0));
-        assert_eq!(drive(&disk), Some(Drive::Disk));
+        assert_eq!(drive(&disk, disk.len() as u64), Some(Drive::Disk));
         disk.truncate(512);
         disk.extend(header(1 << 16));
         disk.extend([0x10_0000u32, 0x10_0000, 0, 0, 0x10_0000].map(u32::to_le_bytes).concat());
         disk.resize(4096, 0);
-        assert_eq!(drive(&disk), None);
+        assert_eq!(drive(&disk, disk.len() as u64), None);
         disk[..4].copy_from_slice(b"\x7fELF");
-        assert_eq!(drive(&disk), None);
-        assert_eq!(drive(b"text"), None);
+        assert_eq!(drive(&disk, disk.len() as u64), None);
+        assert_eq!(drive(b"text", 4), None);
     }
 
     #[test]

@@ -256,6 +256,10 @@ pub(super) struct RunOptions {
     #[arg(long, value_name = "FILE")]
     pub(super) raw_console: Option<PathBuf>,
 
+    /// Draw the text screen as it stands at the end, and write it to this file as a PNG
+    #[arg(long, value_name = "FILE")]
+    pub(super) screenshot: Option<PathBuf>,
+
     /// Print the guest's console, findings and the verdict only
     #[arg(short, long)]
     pub(super) quiet: bool,

@@ -1,10 +1,11 @@
-//! Disks, CDs and the BIOS that boots from them.
+//! Disks, CDs, floppy disks and the BIOS that boots from them.
 
 use super::failure::Failure;
 use super::files::{self, FileId};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use esp0::boot::firmware;
 use esp0::boot::foreign::{self, Drive};
+use esp0::devices::floppy::{self, FloppyDisk};
 use esp0::devices::ide::{Cdrom, DRIVES, Disk, Medium, Unit, cdrom, disk};
 use esp0::devices::{BootFrom, Devices};
 use std::fs::{File, OpenOptions};
@@ -27,10 +28,33 @@ pub(super) struct DriveOptions {
     #[arg(long, value_name = "FILE")]
     cdrom: Option<PathBuf>,
 
+    /// A floppy disk, of 160 KB to 2.88 MB; may be repeated, up to two drives. What the guest writes is forgotten at
+    /// the end; with `,rw` the file gets it then, with `,ro` the disk is write-protected
+    #[arg(long = "floppy", value_name = "FILE[,ro|,rw]")]
+    floppies: Vec<String>,
+
+    /// Which drive is booted where no KERNEL is given: the first disk, the first CD, the first
+    /// floppy disk, or whichever there is
+    #[arg(long, value_name = "DRIVE", conflicts_with = "guest")]
+    boot: Option<BootArgument>,
+
     /// The BIOS that boots a disk or a CD [default: SeaBIOS, where scripts/setup --bios put it, or where the
     /// distribution's packages seabios and qemu do]
     #[arg(long, value_name = "FILE")]
     bios: Option<PathBuf>,
+}
+
+/// Which drive is booted.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum BootArgument {
+    /// The first disk
+    Disk,
+    /// The first CD
+    Cdrom,
+    /// The first floppy disk
+    Floppy,
+    /// The first disk, or else the first CD, or else the first floppy disk
+    Any,
 }
 
 /// A file in a drive.
@@ -42,13 +66,23 @@ struct Placed {
     written: bool,
 }
 
+/// A file in a floppy drive.
+struct PlacedFloppy {
+    name: String,
+    disk: FloppyDisk,
+    written: bool,
+}
+
 /// What is in the drives, and the BIOS if one is to boot it.
 pub(super) struct Drives {
     placed: Vec<Placed>,
+    floppies: Vec<PlacedFloppy>,
     /// The files that were opened, and what they are.
     pub(super) files: Vec<(FileId, String)>,
     /// The BIOS, if the image in this drive is to be booted.
     pub(super) firmware: Option<Firmware>,
+    /// The image that `--boot` has found, if nobody named one.
+    pub(super) booted: Option<PathBuf>,
 }
 
 /// A BIOS, and what it is to find.
@@ -62,9 +96,15 @@ pub(super) struct Firmware {
 impl Drives {
     /// Opens what the options name; and `kernel`, if it is no kernel but an image to be booted.
     pub(super) fn open(kernel: Option<&Path>, options: &DriveOptions) -> Result<Self, Failure> {
-        let mut drives = Drives { placed: Vec::new(), files: Vec::new(), firmware: None };
+        let mut drives = Drives {
+            placed: Vec::new(),
+            floppies: Vec::new(),
+            files: Vec::new(),
+            firmware: None,
+            booted: None,
+        };
         let image = kernel.map(|path| Ok::<_, Failure>((path, drive_of(path)?))).transpose()?;
-        let boots = match image {
+        let mut boots = match image {
             Some((path, Some(Drive::Disk))) => {
                 drives.disk(path, Access::Apart, Some(0))?;
                 Some(BootFrom::Disk)
@@ -73,14 +113,30 @@ impl Drives {
                 drives.cdrom(path)?;
                 Some(BootFrom::Cdrom)
             }
+            Some((path, Some(Drive::Floppy))) => {
+                drives.floppy(path, Access::Apart)?;
+                Some(BootFrom::Floppy)
+            }
             _ => None,
         };
         for text in &options.disks {
-            let (path, access, index) = disk_argument(text)?;
+            let (path, access, index) = disk_argument("--disk", text)?;
             drives.disk(Path::new(path), access, index)?;
         }
         if let Some(path) = &options.cdrom {
             drives.cdrom(path)?;
+        }
+        for text in &options.floppies {
+            let (path, access, index) = disk_argument("--floppy", text)?;
+            if index.is_some() {
+                return Err(Failure::Input(format!(
+                    "--floppy {text}: the first is drive A and the second drive B, whatever their index"
+                )));
+            }
+            drives.floppy(Path::new(path), access)?;
+        }
+        if let (None, Some(wanted)) = (kernel, options.boot) {
+            boots = Some(drives.find_booted(wanted)?);
         }
         if let Some(from) = boots {
             drives.firmware = Some(Firmware::find(options.bios.as_deref(), from)?);
@@ -104,11 +160,60 @@ impl Drives {
         self.put(place, index, path, Unit::Disk(unit), access == Access::Written)
     }
 
+    fn floppy(&mut self, path: &Path, access: Access) -> Result<(), Failure> {
+        let written = access == Access::Written;
+        let name = path.display().to_string();
+        let medium = self.medium(path, written, 512, "floppy disk")?;
+        let size = medium.size();
+        let disk = FloppyDisk::new(medium).ok_or_else(|| {
+            Failure::Input(format!(
+                "the floppy disk {name} has {size} bytes, and no floppy disk has: 1474560 are one of 1.44 MB"
+            ))
+        })?;
+        let disk = if access == Access::ReadOnly { disk.read_only() } else { disk };
+        if self.floppies.len() == floppy::DRIVES {
+            return Err(Failure::Input(format!(
+                "the floppy disk {name} finds no place: there are {} floppy drives",
+                floppy::DRIVES
+            )));
+        }
+        self.floppies.push(PlacedFloppy { name, disk, written });
+        Ok(())
+    }
+
     fn cdrom(&mut self, path: &Path) -> Result<(), Failure> {
         let medium = self.medium(path, false, cdrom::SECTOR, "CD")?;
         let mut places = [USUAL_CDROM, 3, 1, 0].into_iter();
         let place = places.find(|place| self.is_free(*place));
         self.put(place, None, path, Unit::Cdrom(Cdrom::new(medium)), false)
+    }
+
+    /// The drive that `--boot` means, which is remembered by its name.
+    fn find_booted(&mut self, wanted: BootArgument) -> Result<BootFrom, Failure> {
+        let first = |is_cdrom: bool, from: BootFrom| {
+            let placed = self.placed.iter();
+            placed
+                .filter(|placed| matches!(placed.unit, Unit::Cdrom(_)) == is_cdrom)
+                .min_by_key(|placed| placed.place)
+                .map(|placed| (placed.name.clone(), from))
+        };
+        let disk = first(false, BootFrom::Disk);
+        let cdrom = first(true, BootFrom::Cdrom);
+        let floppy = self.floppies.first().map(|first| (first.name.clone(), BootFrom::Floppy));
+        let (found, lacking) = match wanted {
+            BootArgument::Disk => (disk, "--boot disk: there is no disk: --disk FILE"),
+            BootArgument::Cdrom => (cdrom, "--boot cdrom: there is no CD: --cdrom FILE"),
+            BootArgument::Floppy => {
+                (floppy, "--boot floppy: there is no floppy disk: --floppy FILE")
+            }
+            BootArgument::Any => (
+                disk.or(cdrom).or(floppy),
+                "--boot any: there is no drive: --disk, --cdrom or --floppy FILE",
+            ),
+        };
+        let (name, from) = found.ok_or_else(|| Failure::Input(lacking.into()))?;
+        self.booted = Some(PathBuf::from(name));
+        Ok(from)
     }
 
     fn is_free(&self, place: usize) -> bool {
@@ -189,7 +294,11 @@ impl Drives {
         for placed in &self.placed {
             units[placed.place] = Some(placed.unit.clone());
         }
-        let devices = devices.with_drives(units);
+        let mut disks = [const { None }; floppy::DRIVES];
+        for (place, placed) in disks.iter_mut().zip(&self.floppies) {
+            *place = Some(placed.disk.clone());
+        }
+        let devices = devices.with_drives(units).with_floppies(disks);
         match &self.firmware {
             Some(firmware) => {
                 let video = ("vgaroms/vgabios.bin", Arc::clone(&firmware.video));
@@ -201,6 +310,15 @@ impl Drives {
 
     /// Gives those files what the guest has written that are to have it.
     pub(super) fn write_back(&self, devices: &Devices) -> Result<(), Failure> {
+        for (drive, disk) in devices.floppy().disks() {
+            let Some(placed) = self.floppies.get(drive).filter(|placed| placed.written) else {
+                continue;
+            };
+            disk.medium().write_back().map_err(|error| {
+                let name = &placed.name;
+                Failure::Input(format!("the floppy disk {name} cannot be written: {error}"))
+            })?;
+        }
         for (place, drive) in devices.ide().drives() {
             let placed = self.placed.iter().find(|placed| placed.place == place && placed.written);
             let (Some(placed), Unit::Disk(disk)) = (placed, drive.unit()) else { continue };
@@ -222,7 +340,10 @@ enum Access {
 }
 
 /// The file, and what stands behind it.
-fn disk_argument(text: &str) -> Result<(&str, Access, Option<usize>), Failure> {
+fn disk_argument<'a>(
+    option: &str,
+    text: &'a str,
+) -> Result<(&'a str, Access, Option<usize>), Failure> {
     let (mut path, mut access, mut index) = (text, None, None);
     // A name may have commas.
     while let Some((front, word)) = path.rsplit_once(',') {
@@ -233,7 +354,9 @@ fn disk_argument(text: &str) -> Result<(&str, Access, Option<usize>), Failure> {
                 Some(number) => {
                     index = Some(
                         number.parse().ok().filter(|number| *number < DRIVES).ok_or_else(|| {
-                            Failure::Input(format!("--disk {text}: index is a number from 0 to 3"))
+                            Failure::Input(format!(
+                                "{option} {text}: index is a number from 0 to 3"
+                            ))
                         })?,
                     );
                     path = front;
@@ -243,12 +366,12 @@ fn disk_argument(text: &str) -> Result<(&str, Access, Option<usize>), Failure> {
             },
         };
         if access.replace(named).is_some_and(|other| other != named) {
-            return Err(Failure::Input(format!("--disk {text}: it is either ro or rw")));
+            return Err(Failure::Input(format!("{option} {text}: it is either ro or rw")));
         }
         path = front;
     }
     if path.is_empty() {
-        return Err(Failure::Input("--disk needs a file".into()));
+        return Err(Failure::Input(format!("{option} needs a file")));
     }
     Ok((path, access.unwrap_or(Access::Apart), index))
 }
@@ -265,7 +388,7 @@ fn drive_of(path: &Path) -> Result<Option<Drive>, Failure> {
     if file.read_exact_at(&mut head, 0).is_err() {
         return Ok(None);
     }
-    Ok(foreign::drive(&head))
+    Ok(foreign::drive(&head, metadata.len()))
 }
 
 impl Firmware {
@@ -323,7 +446,7 @@ mod tests {
 
     #[test]
     fn what_stands_behind_a_disks_name_is_read_from_the_end() {
-        let read = |text| disk_argument(text).map_err(|error| error.to_string());
+        let read = |text| disk_argument("--disk", text).map_err(|error| error.to_string());
         assert_eq!(read("a.img"), Ok(("a.img", Access::Apart, None)));
         assert_eq!(read("a,b.img,ro"), Ok(("a,b.img", Access::ReadOnly, None)));
         assert_eq!(read("a,index=3,rw"), Ok(("a", Access::Written, Some(3))));

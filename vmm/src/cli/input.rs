@@ -69,6 +69,7 @@ impl Input {
             let (bytes, id) = read(path)?;
             modules.push(Module { name, command: String::new(), bytes: bytes.into(), file: id });
         }
+        let kernel = kernel.or(drives.booted.as_deref());
         let built = kernel.and_then(|path| std::fs::metadata(path).ok()?.modified().ok());
         let (kernel, bytes, carried) = match kernel {
             // It stays in its drive.

@@ -10,12 +10,8 @@ const LISTED: usize = 6;
 
 /// The text screen, if anything stands on it.
 pub(super) fn screen(run: &Run) -> String {
-    let vga = run.devices().vga();
-    let mut cells = vec![0; vga::COLUMNS * vga::ROWS * 2];
-    let at = vga::TEXT.start + (vga.start() as u64 * 2) % (vga::TEXT.end - vga::TEXT.start);
-    if run.machine().memory.read(at, &mut cells).is_none() {
-        return String::new();
-    }
+    let Some(cells) = run.screen() else { return String::new() };
+    let at = run.devices().vga().text_address();
     let lines = screen::lines(&cells);
     if lines.is_empty() {
         return String::new();

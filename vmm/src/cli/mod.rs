@@ -22,6 +22,7 @@ mod progress;
 mod qemu;
 mod results;
 mod run;
+mod screenshot;
 mod shard;
 mod standard;
 mod terminal;
@@ -55,7 +56,7 @@ pub(crate) fn main() -> ExitCode {
         failure::tell("standard output is closed: what is found could be told to nobody");
         return ExitCode::from(UNWRITTEN);
     }
-    let result = command(qemu::translate(std::env::args_os()));
+    let result = qemu::translate(std::env::args_os()).and_then(command);
     match result {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {

@@ -11,7 +11,7 @@ use super::output::Output;
 use super::page::{Causes, PageFile, Shown};
 use super::terminal::{RawTerminal, Typed};
 use super::writers::Again;
-use super::{FINDINGS, GUEST_FAILED, INTERRUPTED, OK, UNWRITTEN, colour, dialogue};
+use super::{FINDINGS, GUEST_FAILED, INTERRUPTED, OK, UNWRITTEN, colour, dialogue, screenshot};
 use esp0::boot::{Boot, Start};
 use esp0::check::diagnosis::Aftermath;
 use esp0::check::{Checker, Judge, Verdict};
@@ -106,7 +106,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let vcpu = machine.vcpu.image()?;
     machine.vcpu.set_state(&entry_state(&boot.entry));
     let symbols = input.symbols(&boot);
-    let Destinations { trace, console, junit, page } = destinations;
+    let Destinations { trace, console, junit, page, screenshot } = destinations;
     let header = header(options, &input, &backend, clock);
     let (page, of_page) =
         page.map(|page| PageFile::begin(page, trace.as_ref())).transpose()?.unzip();
@@ -123,6 +123,14 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
             .map_err(|error| unwritable("report", &path, &error))
     });
     let junit = junit.transpose()?;
+
+    let screenshot = screenshot.map(|file| {
+        let path = file.path().display().to_string();
+        file.begin()
+            .map(|file| (file, path.clone()))
+            .map_err(|error| unwritable("screenshot", &path, &error))
+    });
+    let screenshot = screenshot.transpose()?;
 
     let colour = colour(options.color);
     let out = Output::standard();
@@ -295,6 +303,11 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         verdict,
         line: report.verdict_line(),
     });
+    let drawn = screenshot.map_or(Ok(()), |(file, name)| {
+        let cells = run.screen().unwrap_or_default();
+        screenshot::write(file, &cells, run.devices().vga().cursor())
+            .map_err(|error| unwritable("screenshot", &name, &error))
+    });
     let mut text = String::new();
     let mut writers = Vec::new();
     if report.told().kinds().iter().any(|kind| kind.finding.changed.is_some()) {
@@ -334,7 +347,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     };
     let status = tell_what_was_lost(&mut report, options, &last, status);
     // A report or a disk that is not whole makes nothing right, and nobody innocent.
-    let Err(failure) = written.and(written_back) else { return Ok(status) };
+    let Err(failure) = written.and(drawn).and(written_back) else { return Ok(status) };
     tell(&failure.to_string());
     Ok(if status == OK { UNWRITTEN } else { status })
 }
@@ -384,6 +397,7 @@ struct Destinations {
     console: Option<Destination>,
     junit: Option<Destination>,
     page: Option<Destination>,
+    screenshot: Option<Destination>,
 }
 
 impl Destinations {
@@ -407,7 +421,8 @@ impl Destinations {
         let console = open(&options.raw_console, "raw console")?;
         let junit = open(&options.junit, "report")?;
         let page = open(&options.report, "page")?;
-        Ok(Destinations { trace, console, junit, page })
+        let screenshot = open(&options.screenshot, "screenshot")?;
+        Ok(Destinations { trace, console, junit, page, screenshot })
     }
 }
 

@@ -99,8 +99,12 @@ pub enum Register {
     CmosIndex,
     /// The CMOS memory's data.
     CmosData,
-    /// The POST code and the DMA page registers: kept nowhere, written for a short delay.
-    Delay,
+    /// A register of a DMA controller, 0–15.
+    Dma(usize, u8),
+    /// The DMA page registers, of which the first is a PC's POST code, written for a short delay.
+    DmaPage(u8),
+    /// A register of the floppy controller.
+    Floppy(u8),
     /// A VGA register.
     Vga(u16),
     /// A register of an IDE channel.
@@ -131,7 +135,9 @@ impl Register {
             0x64 => Self::KeyboardCommand,
             0x70 => Self::CmosIndex,
             0x71 => Self::CmosData,
-            0x80..=0x8F => Self::Delay,
+            0x00..=0x0F => Self::Dma(0, port as u8),
+            0xC0..=0xDF if port & 1 == 0 => Self::Dma(1, ((port - 0xC0) / 2) as u8),
+            0x80..=0x8F => Self::DmaPage((port & 0xF) as u8),
             0x92 => Self::FastA20,
             0xA0 | 0xA1 => Self::Pic(Controller::Slave, (port & 1) as u8),
             0xE9 => Self::DebugConsole,
@@ -141,6 +147,7 @@ impl Register {
             0x3F6 => Self::Ide(0, ide::CONTROL),
             0x378..=0x37A => Self::Parallel((port - 0x378) as u8),
             0x3C0..=0x3DA => Self::Vga(port),
+            0x3F0..=0x3F5 | 0x3F7 => Self::Floppy((port & 7) as u8),
             0x3F8..=0x3FF => Self::Serial((port - 0x3F8) as u8),
             0x511 => Self::FirmwareData,
             0x4D0 => Self::EdgeLevel(Controller::Master),
@@ -217,7 +224,8 @@ mod tests {
         assert_eq!(Register::at(0x3FD), Some(Register::Serial(5)));
         assert_eq!(Register::at(0xA1), Some(Register::Pic(Controller::Slave, 1)));
         assert_eq!(Register::at(0x42), Some(Register::Counter(2)));
-        assert_eq!(Register::at(0x3F7), None);
+        assert_eq!(Register::at(0x3F7), Some(Register::Floppy(7)));
+        assert_eq!(Register::at(0xC4), Some(Register::Dma(1, 2)));
         assert_eq!(Register::at(0x400), None);
     }
 

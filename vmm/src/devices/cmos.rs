@@ -37,6 +37,8 @@ pub enum BootFrom {
     Disk,
     /// The first CD.
     Cdrom,
+    /// The first floppy disk.
+    Floppy,
 }
 
 /// The index register, the memory and the clock.
@@ -77,7 +79,18 @@ impl Cmos {
         self.bytes[0x3D] = match from {
             BootFrom::Disk => 0x32,
             BootFrom::Cdrom => 0x23,
+            BootFrom::Floppy => 0x21,
         };
+    }
+
+    /// The kinds of the floppy drives, 0 for none (IBM PC AT, CMOS memory 0x10 and 0x14).
+    pub fn set_floppies(&mut self, [first, second]: [u8; 2]) {
+        self.bytes[0x10] = first << 4 | second & 0xF;
+        let drives = [first, second].iter().filter(|kind| **kind != 0).count() as u8;
+        self.bytes[0x14] &= !0xC1;
+        if drives > 0 {
+            self.bytes[0x14] |= 1 | (drives - 1) << 6;
+        }
     }
 
     /// Writes port 0x70: the index; bit 7 masks the NMI, of which there is none.

@@ -1,4 +1,4 @@
-//! The keyboard controller at ports 0x60 and 0x64, with a silent keyboard and a mouse that lies still.
+//! The keyboard controller at ports 0x60 and 0x64, with a keyboard and a mouse that lies still.
 //!
 //! Sources: IBM PC AT Technical Reference, "Keyboard Controller" and "Keyboard"; IBM PS/2 Hardware
 //! Interface Technical Reference, "Keyboard and Auxiliary Device Controller".
@@ -7,7 +7,7 @@
 //!        write: a command; its argument follows at 0x60
 //!  command byte   0 IRQ 1 · 1 IRQ 12 · 2 system flag · 4 keyboard off · 5 mouse off · 6 translate
 //! ```
-//! Commands take no time, so the input buffer is always empty. No key is ever pressed. A20 is always open:
+//! Commands take no time, so the input buffer is always empty. A key is pressed only where somebody types. A20 is always open:
 //! closing it is remembered but has no effect.
 
 use std::collections::VecDeque;
@@ -15,6 +15,7 @@ use std::collections::VecDeque;
 use super::bus::{Effect, ResetLine};
 use super::device::Device;
 use super::mouse::Mouse;
+use super::scan_codes;
 
 /// The keyboard's interrupt line.
 pub const IRQ: u8 = 1;
@@ -31,6 +32,7 @@ const INTERRUPT_OF_KEYBOARD: u8 = 0x01;
 const INTERRUPT_OF_MOUSE: u8 = 0x02;
 const KEYBOARD_OFF: u8 = 0x10;
 const MOUSE_OFF: u8 = 0x20;
+const TRANSLATE: u8 = 0x40;
 const OUTPUT_PORT_RESET: u8 = 0x01;
 
 const ACKNOWLEDGE: u8 = 0xFA;
@@ -61,6 +63,8 @@ pub struct KeyboardController {
     argument_of: Option<u8>,
     scan_code_set: u8,
     mouse: Mouse,
+    /// Port 0x64 has been read while nothing was there.
+    looked_for: bool,
     /// Bytes for port 0x60, and whether they are the mouse's.
     output: VecDeque<(u8, bool)>,
 }
@@ -84,12 +88,14 @@ impl KeyboardController {
             argument_of: None,
             scan_code_set: 2,
             mouse: Mouse::default(),
+            looked_for: false,
             output: VecDeque::new(),
         }
     }
 
     /// Reads port 0x64.
-    pub fn status(&self) -> u8 {
+    pub fn status(&mut self) -> u8 {
+        self.looked_for |= self.output.is_empty();
         let output = match self.output.front() {
             None => 0,
             Some((_, false)) => OUTPUT_FULL,
@@ -155,6 +161,20 @@ impl KeyboardController {
             Destination::Keyboard => self.command_keyboard(value),
         }
         Effect::None
+    }
+
+    /// Whether somebody listens to the keyboard: it interrupts, or a key has been looked for.
+    pub fn is_listened_to(&self) -> bool {
+        self.memory[0] & KEYBOARD_OFF == 0
+            && (self.memory[0] & INTERRUPT_OF_KEYBOARD != 0 || self.looked_for)
+    }
+
+    /// Somebody types this, on an American keyboard.
+    pub fn type_text(&mut self, text: &[u8]) {
+        for byte in text {
+            let set_1 = self.scan_code_set == 1 || self.memory[0] & TRANSLATE != 0;
+            self.type_codes(&scan_codes::of(*byte, set_1));
+        }
     }
 
     /// Bytes from the keyboard, as scan codes.
@@ -224,6 +244,22 @@ mod tests {
         assert_eq!(controller.write_data(0xDF), Effect::None, "A20 on");
         let _ = controller.command(0xD1);
         assert_eq!(controller.write_data(0xDE), reset);
+    }
+
+    #[test]
+    fn what_is_typed_comes_as_the_codes_that_the_kernel_has_asked_for() {
+        let mut controller = KeyboardController::new();
+        assert!(!controller.is_listened_to());
+        let _ = controller.command(0x60);
+        let _ = controller.write_data(0x45);
+        assert!(controller.is_listened_to());
+        controller.type_text(b"a");
+        assert_eq!(lines(&controller), [1]);
+        assert_eq!([controller.read_data(), controller.read_data()], [0x1E, 0x9E]);
+        let _ = controller.command(0x60);
+        let _ = controller.write_data(0x05);
+        controller.type_text(b"a");
+        assert_eq!([(); 3].map(|()| controller.read_data()), [0x1C, 0xF0, 0x1C]);
     }
 
     #[test]

@@ -67,6 +67,11 @@ impl Vectors {
     }
 }
 
+/// The offset of the timer's current count.
+const CURRENT_COUNT: u16 = 0x390;
+/// So many reads are more than a kernel needs to set itself up.
+const STEADY: u32 = 1_000;
+
 /// What a write means beyond the local APIC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
@@ -100,6 +105,8 @@ pub struct LocalApic {
     /// When the timer is next at 0; `None` if it stands.
     expires: Option<u64>,
     now: u64,
+    /// Reads since the timer's current count was last read.
+    steady_reads: u32,
 }
 
 impl Default for LocalApic {
@@ -130,13 +137,24 @@ impl LocalApic {
             initial_count: 0,
             expires: None,
             now: 0,
+            steady_reads: 0,
         }
     }
 
     /// Reads the double word at `offset` in its page. Registers lie on multiples of 16.
     pub fn read(&mut self, offset: u16) -> u32 {
+        let counts = offset & 0xFF0 == CURRENT_COUNT;
+        self.steady_reads = if counts { 0 } else { self.steady_reads.saturating_add(1) };
+        self.register(offset).unwrap_or_else(|| {
+            self.fail(ERROR_REGISTER);
+            0
+        })
+    }
+
+    /// What a register holds, to be looked at; `None` where there is none.
+    fn register(&self, offset: u16) -> Option<u32> {
         let index = usize::from(offset >> 4);
-        match offset & 0xFF0 {
+        Some(match offset & 0xFF0 {
             _ if offset & 0xC != 0 => 0,
             0x020 => self.id,
             0x030 => VERSION,
@@ -154,13 +172,22 @@ impl LocalApic {
             0x310 => self.command.1,
             0x320..=0x370 => self.table[index - 0x32],
             0x380 => self.initial_count,
-            0x390 => self.current_count(),
+            CURRENT_COUNT => self.current_count(),
             0x3E0 => self.divide,
-            _ => {
-                self.fail(ERROR_REGISTER);
-                0
-            }
-        }
+            _ => return None,
+        })
+    }
+
+    /// Whether the kernel reads it again and again, and not to see the timer run: then its page may as well be
+    /// memory, which costs no exit, for to read a register changes none. Some kernels ask for their processor's
+    /// number at each lock that they take.
+    pub fn is_read_like_memory(&self) -> bool {
+        self.steady_reads >= STEADY
+    }
+
+    /// The double words that hold a register, and at which offset in the page.
+    pub fn page(&self) -> impl Iterator<Item = (u16, u32)> + '_ {
+        (0..=0x3Eu16).filter_map(|index| Some((index << 4, self.register(index << 4)?)))
     }
 
     /// Writes the double word at `offset` in its page.
@@ -375,6 +402,24 @@ mod tests {
 
     fn to_self(apic: &mut LocalApic, vector: u8) {
         set(apic, 0x300, 0x4_0000 | u32::from(vector));
+    }
+
+    #[test]
+    fn it_is_read_like_memory_once_it_is_read_for_all_but_the_timer() {
+        let mut apic = LocalApic::new();
+        for turn in 0..3 * STEADY {
+            apic.read(if turn % 100 == 0 { CURRENT_COUNT } else { 0x20 });
+            assert!(!apic.is_read_like_memory());
+        }
+        for _ in 0..STEADY {
+            apic.read(0x20);
+        }
+        assert!(apic.is_read_like_memory());
+        let shown: Vec<(u16, u32)> = apic.page().collect();
+        assert!(shown.iter().all(|(offset, word)| apic.clone().read(*offset) == *word));
+        assert!(
+            shown.contains(&(0x30, VERSION)) && shown.iter().all(|(offset, _)| *offset < 0x400)
+        );
     }
 
     #[test]

@@ -27,8 +27,10 @@ pub mod bus;
 pub mod cmos;
 pub mod debug_console;
 pub mod device;
+pub mod dma;
 pub mod exit_port;
 pub mod firmware_configuration;
+pub mod floppy;
 pub mod i8254;
 pub mod i8259;
 pub mod ide;
@@ -41,6 +43,7 @@ pub mod pci;
 pub mod pic;
 pub mod pit;
 pub mod power;
+pub mod scan_codes;
 pub mod screen;
 pub mod serial;
 pub mod system_control;
@@ -54,8 +57,10 @@ pub use unanswered::{Place, Tally, Unanswered};
 
 use bus::{Page, Register, Wide};
 use cmos::Cmos;
+use dma::Dma;
 use exit_port::ExitPort;
 use firmware_configuration::FirmwareConfiguration;
+use floppy::{Floppy, FloppyDisk, Transfer};
 use ide::Ide;
 use io_apic::IoApic;
 use keyboard_controller::KeyboardController;
@@ -87,6 +92,8 @@ pub struct Devices {
     vga: Vga,
     pci: Pci,
     ide: Ide,
+    dma: Dma,
+    floppy: Floppy,
     parallel: ParallelPort,
     power: Power,
     firmware: FirmwareConfiguration,
@@ -122,6 +129,8 @@ impl Devices {
             vga: Vga::default(),
             pci: Pci::default(),
             ide: Ide::default(),
+            dma: Dma::default(),
+            floppy: Floppy::new([None, None]),
             parallel: ParallelPort::default(),
             power: Power::default(),
             firmware: FirmwareConfiguration::new(memory_size),
@@ -151,6 +160,32 @@ impl Devices {
             self.pci.attach_ide();
         }
         self
+    }
+
+    /// With these floppy disks in their drives.
+    #[must_use]
+    pub fn with_floppies(mut self, disks: [Option<FloppyDisk>; floppy::DRIVES]) -> Self {
+        self.cmos.set_floppies(
+            disks.each_ref().map(|disk| disk.as_ref().map_or(0, |disk| disk.geometry().kind)),
+        );
+        self.floppy = Floppy::new(disks);
+        self
+    }
+
+    /// What a device wants of memory, before the guest goes on; the bytes that are asked for go to
+    /// [`Devices::give`].
+    pub fn take_transfer(&mut self) -> Option<Transfer> {
+        self.floppy.take_transfer()
+    }
+
+    /// The bytes that [`Transfer::FromMemory`] asked for.
+    pub fn give(&mut self, bytes: &[u8]) {
+        self.floppy.give(bytes);
+    }
+
+    /// The floppy disks.
+    pub fn floppy(&self) -> &Floppy {
+        &self.floppy
     }
 
     /// With what a BIOS asks for: these files, by the names that it looks for, and where to boot from.
@@ -191,6 +226,7 @@ impl Devices {
         self.vga.advance_to(now);
         self.power.advance_to(now);
         self.ide.advance_to(now);
+        self.floppy.advance_to(now, &mut self.dma);
         self.drive_lines();
         edges
     }
@@ -201,7 +237,7 @@ impl Devices {
         let is_open = |irq| self.is_open(irq);
         let timer = is_open(TIMER_IRQ).then(|| self.pit.next_edge()).flatten();
         let timer = timer.map(|edge| edge.max(self.quiet_until));
-        let devices: [&dyn Device; 3] = [&self.local_apic, &self.cmos, &self.ide];
+        let devices: [&dyn Device; 4] = [&self.local_apic, &self.cmos, &self.ide, &self.floppy];
         devices.into_iter().filter_map(|device| device.deadline(&is_open)).chain(timer).min()
     }
 
@@ -361,9 +397,14 @@ impl Devices {
         std::mem::take(&mut self.console)
     }
 
-    /// Hands bytes to the serial port, for the guest to receive.
+    /// Hands bytes to the serial port, for the guest to receive; or has them typed on the keyboard, if the guest listens
+    /// to that and has never listened to the port.
     pub fn receive_console_input(&mut self, bytes: &[u8]) {
-        self.serial.receive(bytes);
+        if self.keyboard.is_listened_to() && !self.serial.is_listened_to() {
+            self.keyboard.type_text(bytes);
+        } else {
+            self.serial.receive(bytes);
+        }
         self.drive_lines();
     }
 
@@ -380,6 +421,11 @@ impl Devices {
     /// The disks and CDs.
     pub fn ide(&self) -> &Ide {
         &self.ide
+    }
+
+    /// The local APIC, for whoever shows its page.
+    pub fn local_apic(&self) -> &LocalApic {
+        &self.local_apic
     }
 
     /// The VGA, for whoever shows the screen.
@@ -474,12 +520,15 @@ impl Devices {
             Register::DebugConsole => debug_console::PRESENT,
             Register::Vga(port) => return self.vga.read(port),
             Register::Ide(channel, register) => return self.ide.read(channel, register),
+            Register::Floppy(register) => return self.floppy.read(register),
+            Register::Dma(controller, register) => self.dma.read(controller, register),
+            Register::DmaPage(index) => self.dma.read_page(index),
             Register::Parallel(register) => self.parallel.read(register),
             Register::FirmwareData => self.firmware.read(),
             Register::Serial(register) => self.serial.read(register),
             Register::ResetControl => self.system.read_reset_control(),
             // Write-only.
-            Register::TimerControl | Register::CmosIndex | Register::Delay => 0xFF,
+            Register::TimerControl | Register::CmosIndex => 0xFF,
         })
     }
 
@@ -495,7 +544,12 @@ impl Devices {
             Register::Speaker => self.system.write_speaker(value, &mut self.pit),
             Register::CmosIndex => self.cmos.select(value),
             Register::CmosData => self.cmos.write(value),
-            Register::Delay | Register::FirmwareData => {}
+            Register::FirmwareData => {}
+            Register::Floppy(register) => {
+                self.floppy.write(register, value)?;
+            }
+            Register::Dma(controller, register) => self.dma.write(controller, register, value),
+            Register::DmaPage(index) => self.dma.write_page(index, value),
             Register::FastA20 => return Some(self.system.write_fast_a20(value)),
             Register::DebugConsole => self.console.push(value),
             Register::Vga(port) => self.vga.write(port, value)?,
@@ -518,7 +572,7 @@ impl Devices {
         let mut set = |irq: u8, high: bool| levels[usize::from(irq)] = Some(high);
         set(TIMER_IRQ, self.quiet_until == 0 && self.pit.interrupt_line());
         set(serial::IRQ, self.serial.interrupt_line());
-        let devices: [&dyn Device; 3] = [&self.keyboard, &self.cmos, &self.ide];
+        let devices: [&dyn Device; 4] = [&self.keyboard, &self.cmos, &self.ide, &self.floppy];
         for device in devices {
             device.drive(&mut set);
         }

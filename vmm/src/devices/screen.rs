@@ -16,18 +16,18 @@ pub const BLANK: [u8; 2] = [b' ', 0x07];
 /// The screen's lines from its cells, two bytes each, without blanks at their ends and without empty
 /// lines below the last. Empty if nothing stands there.
 pub fn lines(cells: &[u8]) -> Vec<String> {
-    let mut lines: Vec<String> = cells
-        .chunks(COLUMNS * 2)
-        .take(ROWS)
-        .map(|row| {
-            let line: String = row.chunks(2).map(|cell| character(cell[0])).collect();
-            line.trim_end().to_owned()
-        })
-        .collect();
+    let mut lines = rows(cells);
+    lines.iter_mut().for_each(|line| line.truncate(line.trim_end().len()));
     while lines.last().is_some_and(String::is_empty) {
         lines.pop();
     }
     lines
+}
+
+/// The screen's rows from its cells, all of them and whole.
+pub fn rows(cells: &[u8]) -> Vec<String> {
+    let row = |cells: &[u8]| cells.chunks(2).map(|cell| character(cell[0])).collect();
+    cells.chunks(COLUMNS * 2).take(ROWS).map(row).collect()
 }
 
 fn character(byte: u8) -> char {

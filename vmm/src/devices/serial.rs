@@ -59,6 +59,8 @@ pub struct SerialPort {
     input: VecDeque<u8>,
     interrupt_enable: u8,
     fifos_enabled: bool,
+    /// The guest has read the data register.
+    received_from: bool,
     /// The transmitter has emptied and nobody has asked why it interrupts.
     transmitter_emptied: bool,
 }
@@ -90,6 +92,7 @@ impl SerialPort {
             input: VecDeque::new(),
             interrupt_enable: 0,
             fifos_enabled: false,
+            received_from: false,
             transmitter_emptied: false,
         }
     }
@@ -98,6 +101,7 @@ impl SerialPort {
     pub fn read(&mut self, register: u8) -> u8 {
         match register {
             DATA if !self.divisor_latch() => {
+                self.received_from = true;
                 let byte = self.uart.read(DATA);
                 self.refill();
                 byte
@@ -151,6 +155,11 @@ impl SerialPort {
     /// The level of the interrupt line.
     pub fn interrupt_line(&mut self) -> bool {
         self.uart.read(MODEM_CONTROL) & LOOPBACK == 0 && self.cause() != NO_CAUSE
+    }
+
+    /// Whether the guest has ever listened: it has read data, or has the receiver interrupt.
+    pub fn is_listened_to(&self) -> bool {
+        self.received_from || self.interrupt_enable & ENABLE_RECEIVED != 0
     }
 
     /// Queues bytes for the guest to receive, without a limit: the FIFO takes them as it empties.

@@ -171,7 +171,7 @@ fn an_access_to_nothing_reads_all_ones_and_is_remembered() {
     let mut devices = Devices::new(16 << 20);
     assert_eq!(devices.by(0x10_0000).port_read(0x1F0, AccessSize::Byte, 0), 0xFF);
     assert_eq!(devices.by(0x10_0005).port_read(0x1F0, AccessSize::Word, 0), 0xFFFF);
-    assert_eq!(devices.port_read(0xFFFF, AccessSize::Doubleword, 0), 0xFFFF_FFFF);
+    assert_eq!(devices.port_read(0xFFF8, AccessSize::Doubleword, 0), 0xFFFF_FFFF);
     out(&mut devices, 0x300, 0x0F, 0);
     let mut data = [0; 8];
     devices.by(0x10_0010).memory_read(0xFED0_0002, &mut data, 0);

@@ -168,6 +168,11 @@ impl Vga {
         self.pair(START_HIGH)
     }
 
+    /// Where the screen's cells lie in memory.
+    pub fn text_address(&self) -> u64 {
+        TEXT.start + (self.start() as u64 * 2) % (TEXT.end - TEXT.start)
+    }
+
     /// The cursor's place on the screen, if it is there: column and row.
     pub fn cursor(&self) -> Option<(usize, usize)> {
         let at = self.pair(CURSOR_HIGH).checked_sub(self.start())?;

@@ -23,7 +23,7 @@ pub use expected::Expected;
 pub use fault::{Fault, Named, capture_fault};
 pub(crate) use fault::{Ram, named};
 pub use frame::Frame;
-pub(crate) use switch::{PendingSwitch, capture_switch};
+pub(crate) use switch::{PendingSwitch, capture_switch, returns_to_a_task};
 pub use switch::{TaskSwitch, TssWords};
 pub use sysenter::{Sysenter, SysenterRegisters};
 pub use walk::{Denied, Level, Reach, Walk};

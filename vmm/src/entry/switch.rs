@@ -11,7 +11,8 @@ use crate::instruction::operands::register_value;
 use crate::machine::{LinearMemory, Machine};
 use crate::probe::Probes;
 use ia32::{
-    Descriptor, DescriptorKind, FarTransfer, FrameShape, Operation, Selector, State, attempt,
+    Descriptor, DescriptorKind, Eflags, FarTransfer, FrameShape, Operation, Selector, State,
+    attempt,
 };
 use iced_x86::{Code, Instruction, OpKind};
 
@@ -106,6 +107,18 @@ pub(crate) struct PendingSwitch {
     old_tss: u32,
     /// Linear addresses of the no-op and the jump: while EIP is there, it has not happened.
     at: [u32; 2],
+}
+
+/// Whether an IRET in `state` goes back to another task, which a task gate or a CALL has left: NT is set, and the current
+/// TSS links to one that is busy (SDM vol. 3A, "Task Linking"). It pops nothing, and what comes next comes from there.
+pub(crate) fn returns_to_a_task(machine: &Machine, state: &State) -> bool {
+    if !state.eflags.contains(Eflags::NT) || !state.protected() || state.virtual_8086() {
+        return false;
+    }
+    let linear = LinearMemory { memory: &machine.memory, paging: state.into() };
+    let Some(link) = linear.read_u32(state.tr.base) else { return false };
+    let link = linear.descriptor(state, Selector(link as u16));
+    link.is_some_and(|tss| matches!(tss.kind(), DescriptorKind::Tss { busy: true, .. }))
 }
 
 /// The switch that the far jump at `jump` is about to do, the vCPU standing at it or at the no-op

@@ -4,7 +4,7 @@
 //! writes text to 0xB8000 costs no exit; the Multiboot memory map still calls it reserved.
 
 use super::{MachineError, ioctl};
-use kvm_bindings::{KVM_MEM_LOG_DIRTY_PAGES, kvm_userspace_memory_region};
+use kvm_bindings::{KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, kvm_userspace_memory_region};
 use kvm_ioctls::VmFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
@@ -28,17 +28,27 @@ impl Memory {
         Ok(memory)
     }
 
+    /// A page that is no RAM: the guest reads it at `address` without an exit, from slot 1, and what it writes
+    /// there are exits.
+    pub(super) fn answer_reads(&self, vm: &VmFd, address: u64) -> Result<(), MachineError> {
+        self.map_at(vm, 1, address, KVM_MEM_READONLY)
+    }
+
     /// Gives the memory to the VM as slot 0, or changes the slot's flags.
     fn map(&self, vm: &VmFd, flags: u32) -> Result<(), MachineError> {
+        self.map_at(vm, 0, 0, flags)
+    }
+
+    fn map_at(&self, vm: &VmFd, slot: u32, address: u64, flags: u32) -> Result<(), MachineError> {
         let region = kvm_userspace_memory_region {
-            slot: 0,
+            slot,
             flags,
-            guest_phys_addr: 0,
+            guest_phys_addr: address,
             memory_size: self.size,
             userspace_addr: self.ram.as_ptr() as u64,
         };
         // SAFETY: the mapping belongs to `self`, which the machine keeps for as long as the VM,
-        // and no other slot overlaps it.
+        // and no other slot overlaps it: slot 1 is for a page beyond any RAM.
         unsafe { vm.set_user_memory_region(region) }.map_err(ioctl("map guest memory"))
     }
 

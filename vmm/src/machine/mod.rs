@@ -130,6 +130,9 @@ pub fn prepare() -> Result<(), MachineError> {
     kvm().map(drop)
 }
 
+/// Bytes of a page.
+const PAGE: u64 = 4096;
+
 /// A virtual machine with one vCPU and one block of RAM from address 0.
 #[derive(Debug)]
 pub struct Machine {
@@ -146,6 +149,8 @@ pub struct Machine {
     /// What executes the guest. It is found out when the machine is made: a sandbox may take away later what
     /// tells.
     processor: Processor,
+    /// A device's page that the guest reads as memory, and whether it does.
+    answered: (Memory, bool),
 }
 
 impl Machine {
@@ -181,7 +186,35 @@ impl Machine {
         }
         let memory = Memory::new(&vm, memory_size)?;
         let vcpu = Vcpu::new(kvm, &vm, model)?;
-        Ok(Machine { vcpu, memory, vm, shadow: None, tracker: None, processor: host::processor() })
+        let answered = (Memory::detached(PAGE)?, false);
+        let processor = host::processor();
+        Ok(Machine { vcpu, memory, vm, shadow: None, tracker: None, processor, answered })
+    }
+
+    /// From now on the guest reads the device's page at `address`, where there is no RAM, as memory and without an
+    /// exit; that it writes there is an exit as before. Does nothing where KVM has no such memory.
+    ///
+    /// # Errors
+    /// [`MachineError::Ioctl`] if KVM refuses.
+    pub fn answer_reads(&mut self, address: u64) -> Result<(), MachineError> {
+        if !self.answered.1 && self.vm.check_extension(Cap::ReadonlyMem) {
+            self.answered.0.answer_reads(&self.vm, address)?;
+            self.answered.1 = true;
+        }
+        Ok(())
+    }
+
+    /// Whether there is such a page.
+    #[inline]
+    pub fn answers_reads(&self) -> bool {
+        self.answered.1
+    }
+
+    /// What the guest reads at these offsets of that page.
+    pub fn set_answers(&self, words: impl Iterator<Item = (u16, u32)>) {
+        for (offset, word) in words {
+            let _ = self.answered.0.write(offset.into(), &word.to_le_bytes());
+        }
     }
 
     /// What the model has to know of the processor that executes the guest.

@@ -6,8 +6,15 @@
 //! An answer goes to the serial port at the exit at which the text that it answers was complete, not when
 //! a clock or a thread gets to it. So a dialogue is as repeatable as the run: on the deterministic clock
 //! to the byte.
+//!
+//! A kernel may print on the screen only. As long as its console says nothing, the screen is listened to
+//! ([`WatchedScreen`]): at each entry, when it halts, and on the real clock now and then. Once the console
+//! speaks it alone counts, for what is written to both would be heard twice; a single expectation, with which the run
+//! ends, is met by either.
 
+use super::watched_screen::WatchedScreen;
 use super::{Ending, Run};
+use crate::devices::{screen, vga};
 use std::collections::VecDeque;
 
 /// One step of a dialogue.
@@ -30,12 +37,21 @@ pub struct Dialogue {
     ends_with: Option<String>,
     /// A guest that waits in HLT has come to its end, once all is met.
     until_halt: bool,
+    /// The console has said something.
+    spoken: bool,
+    /// It is a single expectation.
+    single: bool,
+    screen: WatchedScreen,
+    /// The screen's cells when it was last looked at.
+    cells: Vec<u8>,
 }
 
 impl Dialogue {
     /// A dialogue of these steps.
     pub fn new(steps: impl IntoIterator<Item = DialogueStep>) -> Self {
-        Dialogue { steps: steps.into_iter().collect(), ..Dialogue::default() }
+        let steps: VecDeque<DialogueStep> = steps.into_iter().collect();
+        let single = steps.len() == 1;
+        Dialogue { steps, single, ..Dialogue::default() }
     }
 
     /// The run ends when all has been said and the guest waits in HLT, with interrupts open or closed.
@@ -47,29 +63,60 @@ impl Dialogue {
 
     /// Hears what the console says, or begins with nothing; what is answered at once.
     pub fn hear(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let mut answer = Vec::new();
+        self.spoken |= !bytes.is_empty();
         self.heard.extend_from_slice(bytes);
-        while let Some(step) = self.steps.front() {
-            match step {
+        let answer = self.go_on(Self::was_heard);
+        if self.steps.is_empty() {
+            self.heard.clear();
+        }
+        answer
+    }
+
+    /// Whether the screen counts.
+    pub fn listens_to_screen(&self) -> bool {
+        !self.steps.is_empty() && (self.single || !self.spoken)
+    }
+
+    /// Sees what stands on the screen, its rows with the blanks at their ends; what is answered at once.
+    pub fn see(&mut self, rows: &[String]) -> Vec<u8> {
+        if !self.listens_to_screen() {
+            return Vec::new();
+        }
+        self.screen.show(rows);
+        self.go_on(|dialogue, text| dialogue.screen.find(text))
+    }
+
+    /// From step to step, up to an expectation that is not met.
+    fn go_on(&mut self, is_met: fn(&mut Self, &str) -> bool) -> Vec<u8> {
+        let mut answer = Vec::new();
+        while let Some(step) = self.steps.pop_front() {
+            match &step {
                 DialogueStep::Send(text) => answer.extend_from_slice(text.as_bytes()),
                 DialogueStep::Expect(text) => {
-                    let wanted = text.as_bytes();
-                    let Some(at) = position(&self.heard, wanted) else {
-                        // The beginning of it may have been heard.
-                        let kept = self.heard.len().min(wanted.len().saturating_sub(1));
-                        self.heard.drain(..self.heard.len() - kept);
-                        return answer;
-                    };
-                    self.heard.drain(..at + wanted.len());
-                    if self.steps.len() == 1 {
+                    if !is_met(self, text) {
+                        self.steps.push_front(step);
+                        break;
+                    }
+                    if self.steps.is_empty() {
                         self.ends_with = Some(text.clone());
                     }
                 }
             }
-            self.steps.pop_front();
         }
-        self.heard.clear();
         answer
+    }
+
+    /// The console has said it; what it said up to there is done with.
+    fn was_heard(&mut self, text: &str) -> bool {
+        let wanted = text.as_bytes();
+        let found = position(&self.heard, wanted);
+        let done = found.map_or_else(
+            // The beginning of it may have been heard.
+            || self.heard.len() - self.heard.len().min(wanted.len().saturating_sub(1)),
+            |at| at + wanted.len(),
+        );
+        self.heard.drain(..done);
+        found.is_some()
     }
 
     /// What is still expected of the console.
@@ -120,6 +167,36 @@ impl Run {
         if !answer.is_empty() {
             self.devices.receive_console_input(&answer);
         }
+    }
+
+    /// The cells of the text screen, two bytes each; none where they reach beyond RAM.
+    pub fn screen(&self) -> Option<Vec<u8>> {
+        let mut cells = vec![0; vga::COLUMNS * vga::ROWS * 2];
+        self.machine.memory.read(self.devices.vga().text_address(), &mut cells)?;
+        Some(cells)
+    }
+
+    /// The screen is looked at, where somebody may wait for what it shows; how the run ends if that is all.
+    #[inline]
+    pub(super) fn look_at_screen(&mut self) -> Option<Ending> {
+        let dialogue = self.dialogue.as_mut().filter(|dialogue| dialogue.listens_to_screen())?;
+        let at = self.devices.vga().text_address();
+        if !dialogue.cells.is_empty() && self.machine.memory.equals(at, &dialogue.cells) {
+            return None;
+        }
+        self.screen_changed()
+    }
+
+    #[cold]
+    fn screen_changed(&mut self) -> Option<Ending> {
+        let cells = self.screen()?;
+        let dialogue = self.dialogue.as_mut()?;
+        let answer = dialogue.see(&screen::rows(&cells));
+        dialogue.cells = cells;
+        if !answer.is_empty() {
+            self.devices.receive_console_input(&answer);
+        }
+        self.dialogue_over()
     }
 
     /// The dialogue has come to its end.
@@ -180,6 +257,23 @@ mod tests {
             dialogue.hear(b"neve neve neve ");
         }
         assert!(dialogue.heard.len() < 5);
+    }
+
+    #[test]
+    fn the_screen_counts_as_long_as_the_console_says_nothing() {
+        let rows = |text: &str| vec![format!("{text:80}")];
+        let mut dialogue = Dialogue::new([expect("$ "), send("ls\n"), expect("README")]);
+        assert_eq!(dialogue.see(&rows("boot $")), b"ls\n");
+        assert_eq!(dialogue.see(&rows("boot $ ls README")), b"");
+        assert_eq!(dialogue.ending(), Some(Ending::Said("README".into())));
+        let mut dialogue = Dialogue::new([expect("$ "), send("x"), expect("$ ")]);
+        assert_eq!(dialogue.hear(b"$ "), b"x");
+        assert_eq!(dialogue.see(&rows("$")), b"", "the console said it, and then the screen");
+        assert_eq!(dialogue.ending(), None);
+        let mut dialogue = Dialogue::new([expect("panic")]);
+        dialogue.hear(b"hello");
+        dialogue.see(&rows("panic"));
+        assert_eq!(dialogue.ending(), Some(Ending::Said("panic".into())));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::departure::{Cause, Departure};
 use super::{Ending, Event, Pace, Phase, Run, Turn};
+use crate::devices::floppy::Transfer;
 use crate::devices::{AccessSize, Effect};
 use crate::machine::Exit;
 use crate::probe::{Choice, Missed};
@@ -71,6 +72,9 @@ impl Run {
             return Ok(None);
         }
         if let Some(effect) = self.serve(&exit) {
+            if matches!(exit, Exit::MemoryRead { .. }) {
+                self.consider_local_apic()?;
+            }
             return Ok(self.console_after(effect));
         }
         let ending = match exit {
@@ -138,7 +142,26 @@ impl Run {
             _ => return None,
         }
         self.due = self.devices.next_deadline();
+        self.move_for_devices();
         Some(effect)
+    }
+
+    /// Does with memory what a device wants, before the guest goes on.
+    #[inline]
+    pub(super) fn move_for_devices(&mut self) {
+        while let Some(transfer) = self.devices.take_transfer() {
+            match transfer {
+                // Beyond RAM nobody takes the bytes, and there all reads as ones.
+                Transfer::ToMemory(address, bytes) => {
+                    let _ = self.machine.memory.write(address.into(), &bytes);
+                }
+                Transfer::FromMemory(address, length) => {
+                    let mut bytes = vec![0xFF; length];
+                    let _ = self.machine.memory.read(address.into(), &mut bytes);
+                    self.devices.give(&bytes);
+                }
+            }
+        }
     }
 
     /// What the guest wrote to its console by an access that had this effect.

@@ -17,6 +17,7 @@
 //! deterministic clock the state before every event that interrupts such code is then known exactly, not
 //! only that before external ones.
 
+mod apic_page;
 mod ask;
 mod checkpoint;
 mod clock;
@@ -37,6 +38,7 @@ mod real_mode;
 mod single;
 mod start;
 mod wait;
+mod watched_screen;
 
 pub use checkpoint::Checkpoint;
 pub use clock::ClockChoice;
@@ -431,6 +433,7 @@ impl Run {
         if let Some(bytes) = self.input.as_mut().and_then(Input::poll) {
             self.devices.receive_console_input(&bytes);
         }
+        self.move_for_devices();
         if self.devices.interrupt_pending() {
             self.try_inject()?;
         }
@@ -443,6 +446,9 @@ impl Run {
 
     /// Lets the guest run to its next exit, on the real clock.
     fn run_freely(&mut self) -> Turn {
+        if self.machine.answers_reads() {
+            self.show_local_apic();
+        }
         self.set_alarm()?;
         // An instruction whose probe has been taken out goes first.
         let waiting = self.devices.interrupt_pending()

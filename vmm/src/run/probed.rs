@@ -5,7 +5,7 @@ use super::operation::expected;
 use super::{Event, Follow, Outward, Pace, Phase, Run, Step, Turn};
 use crate::entry::{
     Entry, Expected, PendingSwitch, Scene, Sysenter, TaskSwitch, capture_entry, capture_return,
-    capture_switch, event_arrived,
+    capture_switch, event_arrived, returns_to_a_task,
 };
 use crate::instruction::stepping::{Stepping, classify};
 use crate::instruction::{LONGEST, is_sysenter, uses_its_stack};
@@ -115,6 +115,10 @@ impl Run {
                 self.phase = Phase::AtProbe(stop);
                 return Ok(Some(event));
             }
+        }
+        if let Some(ending) = self.look_at_screen() {
+            self.end_if(Some(ending));
+            return Ok(None);
         }
         self.pass(stop.address, stop.state)
     }
@@ -280,6 +284,10 @@ impl Run {
         if self.is_exact() {
             return Ok(None);
         }
+        if returns_to_a_task(&self.machine, &stop.state) {
+            self.outward = Outward::default();
+            return Ok(None);
+        }
         if self.outward.ring.is_some_and(|ring| ring != 0) {
             // Ring 0 was come back to from there, and nobody saw how.
             self.probes.missed_entry(&mut self.machine, Missed::BeforeReturn(iret.address))?;
@@ -356,8 +364,11 @@ impl Run {
             Passed::Exposed => {
                 self.counters.exits += 1;
                 self.step_again = true;
-                // What it raises is an event from this very state.
-                self.departure = self.switching.is_none().then(|| Departure::by_instruction(state));
+                // What it raises is an event from this very state, unless it leads to another task.
+                let leaves = self.switching.is_some()
+                    || self.probes.site_at(address).is_some_and(|site| site.iret.is_some())
+                        && returns_to_a_task(&self.machine, &state);
+                self.departure = (!leaves).then(|| Departure::by_instruction(state));
                 if let Some(at) = self.switching.as_ref().and_then(PendingSwitch::goes_on_in_ring_0)
                 {
                     self.probes.await_resumption(&mut self.machine, at)?;

@@ -1,6 +1,6 @@
 //! What the run waits for: the alarm, the guest's timer, the keyboard.
 
-use super::{Ending, Run, input, progress};
+use super::{Ending, Run, apic_page, input, progress};
 use crate::machine::MachineError;
 use ia32::Eflags;
 use std::time::{Duration, Instant};
@@ -70,7 +70,13 @@ impl Run {
         self.alarm.set_for = Some(deadline.unwrap_or(u64::MAX));
         let timer = deadline.map(|at| self.clock.to_run_until(at));
         let typed = self.input.as_ref().filter(|input| !input.ended()).map(|_| input::LATENCY);
-        let look = if self.looks_for_idt() { LOOK_FOR_IDT } else { progress::LOOK };
+        let look = if self.looks_for_idt() {
+            LOOK_FOR_IDT
+        } else if self.machine.answers_reads() {
+            apic_page::REFRESH
+        } else {
+            progress::LOOK
+        };
         let look = Some(look);
         let delay = [timer, self.alarm.patience(), typed, look].into_iter().flatten().min();
         self.machine.vcpu.set_alarm(delay)
@@ -93,6 +99,9 @@ impl Run {
         if self.progress.take_watching() || again {
             self.alarm.set_for = None;
         }
+        if let Some(ending) = self.look_at_screen() {
+            return Some(ending);
+        }
         let over = self.alarm.is_over();
         self.stuck(over).or(over.then_some(Ending::TimedOut))
     }
@@ -102,6 +111,9 @@ impl Run {
         let open = self.machine.vcpu.state().eflags.contains(Eflags::IF);
         if open && self.devices.interrupt_pending() {
             return None;
+        }
+        if let Some(ending) = self.look_at_screen() {
+            return Some(ending);
         }
         if self.ends_at_halt() {
             return Some(Ending::Idle);

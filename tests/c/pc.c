@@ -1,0 +1,102 @@
+/* What kernels do with a PC's screen, its local APIC and its task gates. Run by tests/kvm/pc.rs. */
+#include "small.h"
+
+#ifdef ON_SCREEN
+/* It prints on the screen alone, a letter a tick, and never ends. */
+static volatile uint32_t ticks;
+__asm__("timer: pusha\n cld\n call ticked\n popa\n iret\n");
+extern uint8_t timer[];
+void ticked(void)
+{
+    static const char text[] = "login: ready";
+    volatile uint16_t *line = (volatile uint16_t *)0xb8000 + 80 * 3;
+    if (ticks < sizeof(text) - 1)
+        line[ticks] = 0x0700 | text[ticks];
+    ticks++;
+    out(0x20, 0x20);
+}
+void main(void)
+{
+    gate(0x20, timer, FOR_KERNEL);
+    begin(END(kernel_stack));
+    tick();
+    for (;;)
+        __asm__ volatile("sti\n hlt");
+}
+#endif
+
+#ifdef APIC_ID
+/* It asks for its processor's number at each turn of a loop, then watches the timer count, and then is interrupted by
+ * it: what is in service then can be read. */
+#define APIC(offset) (*(volatile uint32_t *)(0xfee00000 + (offset)))
+static volatile uint32_t ticks, served;
+__asm__("timer: pusha\n cld\n call ticked\n popa\n iret\n");
+extern uint8_t timer[];
+void ticked(void)
+{
+    served += APIC(0x110) >> 16 & 1;
+    ticks++;
+    APIC(0xb0) = 0;
+    served -= APIC(0x110) >> 16 & 1;
+}
+void main(void)
+{
+    uint32_t sum = 0, last, moves = 0;
+    gate(0x30, timer, FOR_KERNEL);
+    begin(END(kernel_stack));
+    out(0x21, 0xff), out(0xa1, 0xff);
+    APIC(0xf0) = 0x1ff;
+    for (int i = 0; i < 30000; i++)
+        sum += APIC(0x20) >> 24;
+    out(0xe9, sum ? '!' : 'i');
+    APIC(0x3e0) = 0xb;
+    APIC(0x320) = 0x20030;
+    APIC(0x380) = 10000000;
+    last = APIC(0x390);
+    while (moves < 3) {
+        uint32_t now = APIC(0x390);
+        moves += now != last;
+        last = now;
+    }
+    out(0xe9, 'c');
+    while (ticks < 3)
+        __asm__ volatile("sti\n nop\n cli" : : : "memory");
+    out(0xe9, served == ticks ? 's' : '!');
+    end();
+}
+#endif
+
+#ifdef TASK_RETURN
+/* Interrupt 0x30 is a task of its own, behind a task gate, which comes back by IRET with NT set to an INT n: the next
+ * entry is not from where that IRET stood. */
+static uint64_t wider[8];
+static uint32_t outer[26] __attribute__((aligned(128)));
+static uint8_t outer_stack[1024];
+static volatile uint32_t visits;
+__asm__("outer_task: incl visits\n iret\n jmp outer_task\n");
+extern uint8_t outer_task[];
+__asm__("plain: push %eax\n pop %eax\n iret\n");
+extern uint8_t plain[];
+void main(void)
+{
+    uint32_t base = (uint32_t)outer;
+    struct pointer gdt = {sizeof wider - 1, (uint32_t)wider};
+    gate(0x31, plain, FOR_KERNEL);
+    begin(END(kernel_stack));
+    for (int i = 0; i < 6; i++)
+        wider[i] = descriptors[i];
+    wider[6] = 0x0000890000000067ull | (uint64_t)(base & 0xffffff) << 16 | (uint64_t)(base >> 24) << 56;
+    gates[0x30] = 0x0000850000300000ull;
+    outer[8] = (uint32_t)outer_task;
+    outer[9] = 2;
+    outer[14] = END(outer_stack);
+    outer[19] = KERNEL_CODE;
+    outer[18] = outer[20] = outer[21] = KERNEL_DATA;
+    outer[25] = 104 << 16;
+    __asm__ volatile("lgdt %0" : : "m"(gdt) : "memory");
+    for (int i = 0; i < 3; i++)
+        __asm__ volatile("int $0x30\n int $0x31" : : : "memory");
+    out(0xe9, '0' + visits);
+    end();
+}
+#endif

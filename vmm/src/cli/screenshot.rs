@@ -1,0 +1,120 @@
+//! The text screen as a picture.
+//!
+//! ```text
+//!  a cell: character, attribute (7 blinks, 6–4 background, 3–0 foreground)  ─►  8 x 16 dots of two colours
+//! ```
+//! The font is the public domain's 8 x 8 (font8x8), each line of it drawn twice; the colours are those that a
+//! PC's BIOS loads. A font or a palette that the guest loaded is not looked at.
+
+use esp0::devices::screen;
+use esp0::devices::vga::{COLUMNS, ROWS};
+use font8x8::{
+    BASIC_FONTS, BLOCK_FONTS, BOX_FONTS, GREEK_FONTS, LATIN_FONTS, MISC_FONTS, UnicodeFonts,
+};
+use std::io::{self, Write};
+
+/// Dots of a cell.
+const WIDTH: usize = 8;
+const HEIGHT: usize = 16;
+/// The lines of a cell that the cursor covers.
+const CURSOR: std::ops::Range<usize> = 14..16;
+
+/// The sixteen colours: red, green, blue.
+const COLOURS: [[u8; 3]; 16] = [
+    [0x00, 0x00, 0x00],
+    [0x00, 0x00, 0xAA],
+    [0x00, 0xAA, 0x00],
+    [0x00, 0xAA, 0xAA],
+    [0xAA, 0x00, 0x00],
+    [0xAA, 0x00, 0xAA],
+    [0xAA, 0x55, 0x00],
+    [0xAA, 0xAA, 0xAA],
+    [0x55, 0x55, 0x55],
+    [0x55, 0x55, 0xFF],
+    [0x55, 0xFF, 0x55],
+    [0x55, 0xFF, 0xFF],
+    [0xFF, 0x55, 0x55],
+    [0xFF, 0x55, 0xFF],
+    [0xFF, 0xFF, 0x55],
+    [0xFF, 0xFF, 0xFF],
+];
+
+/// Writes the screen's cells, two bytes each, as a PNG; `cursor` is a column and a row.
+pub(super) fn write(
+    out: impl Write,
+    cells: &[u8],
+    cursor: Option<(usize, usize)>,
+) -> io::Result<()> {
+    let (width, height) = ((COLUMNS * WIDTH) as u32, (ROWS * HEIGHT) as u32);
+    let mut encoder = png::Encoder::new(out, width, height);
+    encoder.set_color(png::ColorType::Indexed);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_palette(COLOURS.concat());
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(&dots(cells, cursor))?;
+    writer.finish()?;
+    Ok(())
+}
+
+/// The number of a colour for each dot, line by line.
+fn dots(cells: &[u8], cursor: Option<(usize, usize)>) -> Vec<u8> {
+    let line = COLUMNS * WIDTH;
+    let mut dots = vec![0; line * ROWS * HEIGHT];
+    for (row, text) in screen::rows(cells).iter().enumerate() {
+        for (column, letter) in text.chars().enumerate() {
+            let attribute = cells.get((row * COLUMNS + column) * 2 + 1).copied().unwrap_or(7);
+            let (front, back) = (attribute & 0xF, attribute >> 4 & 7);
+            let glyph = glyph(letter);
+            for y in 0..HEIGHT {
+                let is_cursor = cursor == Some((column, row)) && CURSOR.contains(&y);
+                let bits = if is_cursor { 0xFF } else { glyph[y / 2] };
+                let at = (row * HEIGHT + y) * line + column * WIDTH;
+                for (x, dot) in dots[at..at + WIDTH].iter_mut().enumerate() {
+                    *dot = if bits >> x & 1 != 0 { front } else { back };
+                }
+            }
+        }
+    }
+    dots
+}
+
+/// Eight lines of eight dots, the leftmost in bit 0; a box for a character that the font lacks.
+fn glyph(letter: char) -> [u8; 8] {
+    BASIC_FONTS
+        .get(letter)
+        .or_else(|| BOX_FONTS.get(letter))
+        .or_else(|| BLOCK_FONTS.get(letter))
+        .or_else(|| LATIN_FONTS.get(letter))
+        .or_else(|| GREEK_FONTS.get(letter))
+        .or_else(|| MISC_FONTS.get(letter))
+        .unwrap_or([0, 0x7E, 0x42, 0x42, 0x42, 0x42, 0x7E, 0])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_letter_is_drawn_in_its_colours_at_its_place() {
+        let mut cells = screen::BLANK.repeat(COLUMNS * ROWS);
+        let at = (COLUMNS + 2) * 2;
+        cells[at..at + 2].copy_from_slice(&[b'I', 0x1E]);
+        let dots = dots(&cells, Some((0, 24)));
+        let line = COLUMNS * WIDTH;
+        let cell = |x: usize, y: usize| dots[(HEIGHT + y) * line + 2 * WIDTH + x];
+        let drawn: Vec<u8> = (0..WIDTH).map(|x| cell(x, 4)).collect();
+        assert!(drawn.contains(&0xE) && drawn.contains(&1), "{drawn:?}");
+        assert!((0..WIDTH).all(|x| cell(x, 4) == cell(x, 5)), "each line is drawn twice");
+        assert_eq!(dots[0], 0, "a blank is black");
+        assert_eq!(dots[(24 * HEIGHT + 15) * line], 7, "the cursor is grey");
+    }
+
+    #[test]
+    fn it_is_a_png_of_640_by_400() {
+        let mut file = Vec::new();
+        write(&mut file, &screen::BLANK.repeat(COLUMNS * ROWS), None).unwrap();
+        assert!(file.starts_with(b"\x89PNG\r\n\x1a\n"));
+        assert_eq!(file[16..24], [0, 0, 2, 0x80, 0, 0, 1, 0x90]);
+        write(&mut Vec::new(), &[], None).unwrap();
+    }
+}
