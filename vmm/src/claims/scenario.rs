@@ -4,7 +4,7 @@ use super::recording::{Recorder, Recording};
 use super::table::Row;
 use super::{Claim, Doubt, Twin, Twins};
 use crate::boot::{self, KernelFile, ModuleFile};
-use crate::check::{Checker, Judge};
+use crate::check::{Checker, Judge, Judged, Sink as _};
 use crate::devices::Devices;
 use crate::guests;
 use crate::host::Backend;
@@ -17,8 +17,9 @@ use thiserror::Error;
 /// RAM of each guest, in bytes.
 const MEMORY: u64 = 16 << 20;
 
-/// A twin need not come to an end: what it did until then is judged. Three times that if it is followed.
-const TWIN_TIMEOUT: Duration = Duration::from_secs(40);
+/// A twin need not come to an end: what it did until it had executed so many instructions is judged. Three times as many
+/// if it is followed.
+const TWIN_STEPS: u64 = 1_000_000;
 
 /// A guest, and how it is run: always on the deterministic clock, for the states before are to be
 /// known, and two runs are to show the same.
@@ -208,12 +209,11 @@ pub fn run(scenario: &Scenario, twin: Option<&str>, host: &Host) -> Result<Recor
     let kernel = KernelFile { name: guest.name, bytes };
     let boot = boot::load(machine.memory.all(), kernel, &modules, command_line.trim())?;
     machine.vcpu.set_state(&entry_state(&boot.entry));
-    let patience = TWIN_TIMEOUT * if scenario.follow { 3 } else { 1 };
     let options = Options {
         clock: ClockChoice::Deterministic { nanoseconds_per_instruction: scenario.nanoseconds },
         probes: host.probes,
         breakpoints: host.breakpoints,
-        timeout: Some(twin.map_or(host.timeout, |_| host.timeout.min(patience))),
+        timeout: Some(host.timeout),
         exact: false,
     };
     let mut run =
@@ -223,7 +223,18 @@ pub fn run(scenario: &Scenario, twin: Option<&str>, host: &Host) -> Result<Recor
     }
     let mut recorder = Recorder::new(scenario);
     let mut judge = Judge::new(Checker::new(&host.backend));
-    let end = judge.follow(&mut run, &mut recorder)?;
+    let most = twin.map_or(u64::MAX, |_| TWIN_STEPS * if scenario.follow { 3 } else { 1 });
+    let end = loop {
+        if run.counters().stepped > most {
+            run.end_with_enough();
+        }
+        let event = run.next_event()?;
+        let judged = judge.judge(run.machine(), event);
+        recorder.take(run.machine(), &judged);
+        if let Judged::End(end) = judged {
+            break end;
+        }
+    };
     if end.ending == Ending::Stopped {
         return Err(Failure::Stopped);
     }

@@ -130,6 +130,8 @@ fn short_loop(aftermath: &Aftermath<'_>, at: u32) -> bool {
 
 /// How far below its frame a handler may use the stack.
 const DEEP: u32 = 64 * 1024;
+/// How far above a frame the stack is still the same one.
+const ABOVE: u32 = 256;
 /// So many instructions of a handler's own are looked at, and so many words of the stack.
 const OWN: usize = 64;
 
@@ -138,7 +140,9 @@ const OWN: usize = 64;
 fn is_in_handler(fault: &Fault, aftermath: &Aftermath<'_>) -> bool {
     let state = &aftermath.end.state;
     let depth = fault.frame.address.wrapping_sub(state.stack_address());
-    (depth <= DEEP || was_called_from(fault.after.instruction_address(), aftermath))
+    // Right above the frame it has been popped.
+    let is_left = depth.wrapping_neg() <= ABOVE;
+    (depth <= DEEP || !is_left && was_called_from(fault.after.instruction_address(), aftermath))
         && Frame::read(&aftermath.linear(state), fault.frame.address, fault.frame.shape)
             .pops_as(&fault.frame)
 }
