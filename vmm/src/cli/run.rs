@@ -10,6 +10,7 @@ use super::machine;
 use super::output::Output;
 use super::page::{Causes, PageFile, Shown};
 use super::terminal::{RawTerminal, Typed};
+use super::recording::{self, Recorded};
 use super::writers::Again;
 use super::{FINDINGS, GUEST_FAILED, INTERRUPTED, OK, UNWRITTEN, colour, dialogue};
 use esp0::boot::{Boot, Start};
@@ -56,6 +57,12 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
             "--gdb needs the deterministic clock: going back is to run again".into(),
         ));
     }
+    let recorded = options.record.is_some() || options.replay.is_some();
+    if recorded && !matches!(options.clock, None | Some(ClockChoice::Exits { .. })) {
+        return Err(Failure::Input(
+            "--record and --replay need the clock of exits (--clock exits), which is theirs if none is named".into(),
+        ));
+    }
     let steps = match &options.dialogue {
         Some(path) => dialogue::from_file(path)?,
         None => options.steps.clone(),
@@ -65,19 +72,24 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let input = Input::read(kernel, options, &drives)?;
     let stop = StopRequest::default();
     stop.on_signals()?;
+    let replayed = Recorded::replayed(options)?;
     let destinations = Destinations::open(options, &input, until, &stop)?;
     let gdb = options.gdb.as_deref().map(listen).transpose()?;
     let size = options.mem << 20;
     let firmware = drives.firmware.is_some();
-    let steps_it =
-        options.exact || gdb.is_some() || options.clock.is_some_and(|clock| !clock.is_real());
+    let steps_it = options.exact
+        || gdb.is_some()
+        || recorded
+        || options.clock.is_some_and(|clock| !clock.is_real());
     if firmware && steps_it {
         return Err(Failure::Input(
-            "what a BIOS boots runs on the real clock: --clock deterministic, --exact and --gdb are for kernels".into(),
+            "what a BIOS boots runs on the real clock: other clocks, --record, --exact and --gdb are for kernels".into(),
         ));
     }
     let deterministic = options.exact || gdb.is_some() || (input.carried && !options.interactive);
-    let clock = options.clock.unwrap_or(if deterministic {
+    let clock = options.clock.unwrap_or(if recorded {
+        ClockChoice::EXITS
+    } else if deterministic {
         ClockChoice::DETERMINISTIC
     } else {
         ClockChoice::Real
@@ -106,7 +118,9 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let vcpu = machine.vcpu.image()?;
     machine.vcpu.set_state(&entry_state(&boot.entry));
     let symbols = input.symbols(&boot);
-    let Destinations { trace, console, junit, page } = destinations;
+    let Destinations { trace, console, junit, page, record } = destinations;
+    let identity = recording::identity(options, &input, &backend, clock, &steps);
+    replayed.is_of(&identity)?;
     let header = header(options, &input, &backend, clock);
     let (page, of_page) =
         page.map(|page| PageFile::begin(page, trace.as_ref())).transpose()?.unzip();
@@ -124,6 +138,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     });
     let junit = junit.transpose()?;
 
+    let recorded = record.map_or(Ok(replayed), Recorded::kept)?;
     let colour = colour(options.color);
     let out = Output::standard();
     let columns = out.columns();
@@ -178,6 +193,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     if firmware {
         run = run.behind_firmware();
     }
+    run = recorded.apply(run);
     let terminal = options.interactive.then(RawTerminal::new);
     if options.interactive {
         let typed = Typed::standard(stop.clone())
@@ -215,6 +231,9 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     };
     drop(terminal);
     let written_back = drives.write_back(run.devices());
+    let preemptions = run.preemptions();
+    let is_recorded = !matches!(recorded, Recorded::No);
+    let kept = recorded.finish(&run, &identity);
     let names = |address: u32| {
         let place = symbols.describe(address)?;
         let line = place.line.as_ref();
@@ -258,6 +277,12 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
             }
             Some(_) => {}
         }
+        if preemptions > 0 && !is_recorded {
+            let _ = writeln!(
+                text,
+                "repeats      no: preempted {preemptions} times while it computed (--record FILE keeps where)"
+            );
+        }
         text.push_str(&machine::unanswered(run.devices().unanswered(), &boot));
         text.insert_str(0, &machine::screen(&run));
     }
@@ -272,7 +297,10 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let mut text = String::new();
     let mut writers = Vec::new();
     if report.told().kinds().iter().any(|kind| kind.finding.changed.is_some()) {
-        if clock.is_real() {
+        if preemptions > 0 {
+            text += "who wrote that word is found by running again, and a guest that was preempted while it computed does \
+                     not repeat: --clock deterministic\n";
+        } else if clock.is_real() {
             text += "who wrote that word is found by running again, and on the real clock no run is like another: \
                      --clock deterministic\n";
         } else if end.ending != Ending::Stopped {
@@ -325,7 +353,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     };
     let status = tell_what_was_lost(&mut report, options, &last, status);
     // A report or a disk that is not whole makes nothing right, and nobody innocent.
-    let Err(failure) = written.and(written_back) else { return Ok(status) };
+    let Err(failure) = written.and(written_back).and(kept) else { return Ok(status) };
     tell(&failure.to_string());
     Ok(if status == OK { UNWRITTEN } else { status })
 }
@@ -375,6 +403,7 @@ struct Destinations {
     console: Option<Destination>,
     junit: Option<Destination>,
     page: Option<Destination>,
+    record: Option<Destination>,
 }
 
 impl Destinations {
@@ -387,6 +416,7 @@ impl Destinations {
     ) -> Result<Self, Failure> {
         let mut taken = input.files.clone();
         taken.extend(standard_output());
+        taken.extend(options.replay.as_deref().and_then(super::files::identity));
         let mut open = |path: &Option<std::path::PathBuf>, what: &str| {
             let Some(path) = path else { return Ok(None) };
             let destination = Destination::open(path, what, until, stop)?;
@@ -398,7 +428,8 @@ impl Destinations {
         let console = open(&options.raw_console, "raw console")?;
         let junit = open(&options.junit, "report")?;
         let page = open(&options.report, "page")?;
-        Ok(Destinations { trace, console, junit, page })
+        let record = open(&options.record, "recording")?;
+        Ok(Destinations { trace, console, junit, page, record })
     }
 }
 
@@ -418,6 +449,7 @@ fn header(
         clock: match clock {
             ClockChoice::Real | ClockChoice::Slowed { .. } => "real",
             ClockChoice::Deterministic { .. } => "deterministic",
+            ClockChoice::Exits { .. } => "exits",
         }
         .into(),
         kernel: input.kernel.clone(),

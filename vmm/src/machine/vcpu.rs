@@ -126,9 +126,9 @@ pub enum Exit {
 /// All that [`Vcpu::restore`] needs to put the vCPU back to an instruction boundary.
 #[derive(Clone, Copy, Debug)]
 pub struct Snapshot {
-    regs: kvm_regs,
-    sregs: kvm_sregs,
-    events: kvm_vcpu_events,
+    pub(super) regs: kvm_regs,
+    pub(super) sregs: kvm_sregs,
+    pub(super) events: kvm_vcpu_events,
 }
 
 impl Snapshot {
@@ -142,12 +142,12 @@ impl Snapshot {
 /// All of a vCPU at an instruction boundary, as far as a guest can tell.
 #[derive(Clone)]
 pub struct VcpuImage {
-    snapshot: Snapshot,
-    fpu: Arc<kvm_xsave>,
-    extended_control: kvm_xcrs,
-    debug: kvm_debugregs,
-    model_specific: Vec<kvm_msr_entry>,
-    breakpoints: [Option<u32>; 4],
+    pub(super) snapshot: Snapshot,
+    pub(super) fpu: Arc<kvm_xsave>,
+    pub(super) extended_control: kvm_xcrs,
+    pub(super) debug: kvm_debugregs,
+    pub(super) model_specific: Vec<kvm_msr_entry>,
+    pub(super) breakpoints: [Option<u32>; 4],
 }
 
 impl std::fmt::Debug for VcpuImage {
@@ -435,6 +435,30 @@ impl Vcpu {
     #[inline]
     pub fn eip(&mut self) -> u32 {
         self.fd.sync_regs_mut().regs.rip as u32
+    }
+
+    /// EIP, to be told.
+    pub(crate) fn eip_now(&self) -> u32 {
+        self.fd.sync_regs().regs.rip as u32
+    }
+
+    /// A few registers as one number, which another state hardly has.
+    #[inline]
+    pub(crate) fn digest(&mut self) -> u64 {
+        let regs = &self.fd.sync_regs_mut().regs;
+        let low = (regs.rip << 32) ^ regs.rsp ^ (regs.rax << 20) ^ (regs.rcx << 10);
+        low ^ (regs.rflags << 40)
+    }
+
+    /// Puts all of the vCPU back but for the breakpoints, which stay as they are.
+    ///
+    /// # Errors
+    /// [`MachineError::Ioctl`] if KVM refuses a register set.
+    pub(crate) fn put_back_beside_breakpoints(
+        &mut self,
+        image: &VcpuImage,
+    ) -> Result<(), MachineError> {
+        self.put_back(&VcpuImage { breakpoints: self.breakpoints, ..image.clone() })
     }
 
     /// Linear address of the next instruction.

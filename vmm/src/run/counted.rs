@@ -207,7 +207,7 @@ impl Run {
 
     /// The far jump or call at `at` leads to a TSS.
     fn switches_tasks(&self, at: u32, state: &State) -> bool {
-        let time = self.clock.instructions();
+        let time = self.clock.counted();
         capture_switch(&self.machine, &self.probes, at, *state, self.sequence, time).is_some()
     }
 }

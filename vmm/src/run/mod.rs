@@ -12,7 +12,7 @@
 //!                                                                ├─► AtProbe: entry, return, pass
 //!                                                                └─► Ending ─► Ended
 //! ```
-//! How the guest goes on from a boundary is its `Pace`: freely on the real clock; stepped wherever an
+//! How the guest goes on from a boundary is its `Pace`: freely on the real clock and on that of exits; stepped wherever an
 //! interrupt could be taken, on the deterministic clock; or stepped everywhere, in exact mode. With the
 //! deterministic clock the state before every event that interrupts such code is then known exactly, not
 //! only that before external ones.
@@ -31,6 +31,7 @@ mod input;
 mod last;
 mod observe;
 mod operation;
+mod preemption;
 mod probed;
 mod progress;
 mod real_mode;
@@ -61,6 +62,7 @@ use clock::Clock;
 use departure::Departure;
 use exact::ExactState;
 use ia32::{Processor, State, Vector};
+use preemption::{Log, Position, Slice};
 use probed::AtProbe;
 use progress::Progress;
 use std::time::{Duration, Instant};
@@ -137,6 +139,12 @@ pub struct Run {
     processor: Processor,
     /// What SYSENTER loads, as far as the guest was seen to set it.
     sysenter: SysenterRegisters,
+    /// Where it is among its exits, on the clock that counts them.
+    position: Position,
+    slice: Slice,
+    log: Log,
+    /// It is not the run that was recorded.
+    diverged: bool,
     /// It begins with a BIOS, and whoever comes behind it is watched from its first IDT on.
     firmware: bool,
 }
@@ -146,6 +154,8 @@ pub struct Run {
 enum Pace {
     /// Freely, to the next exit.
     Free,
+    /// The same on the clock of exits: what does not repeat by itself is kept or put in place.
+    ByExits,
     /// One instruction where an interrupt could be taken, and freely elsewhere.
     Counted {
         /// What is stepped and told beside that.
@@ -218,6 +228,7 @@ impl Run {
         let pace = match (clock.is_deterministic(), options.exact) {
             (true, true) => Pace::Exact(Box::default()),
             (true, false) => Pace::Counted { follow: Follow::Nothing },
+            (false, _) if clock.counts_exits() => Pace::ByExits,
             (false, _) => Pace::Free,
         };
         Run {
@@ -245,6 +256,10 @@ impl Run {
             progress: Progress::default(),
             processor,
             sysenter: SysenterRegisters::default(),
+            position: Position::default(),
+            slice: Slice::default(),
+            log: Log::Off,
+            diverged: false,
             firmware: false,
         }
     }
@@ -368,6 +383,7 @@ impl Run {
     fn end(&mut self, ending: Ending) -> Turn {
         self.machine.vcpu.set_alarm(None)?;
         self.machine.verify_memory()?;
+        self.end_recording(&ending)?;
         let end = self.last_words(ending)?;
         self.phase = Phase::Ended(Box::new(end.clone()));
         Ok(Some(Event::End(end)))
@@ -397,6 +413,10 @@ impl Run {
             self.end_if(Some(Ending::Stopped));
             return Ok(None);
         }
+        self.is_as_recorded()?;
+        if self.is_cut_off()? {
+            return Ok(None);
+        }
         if self.machine.vcpu.alarm_rang()
             && let Some(ending) = self.alarm_went_off()
         {
@@ -423,11 +443,12 @@ impl Run {
         if let Some(bytes) = self.input.as_mut().and_then(Input::poll) {
             self.devices.receive_console_input(&bytes);
         }
-        if self.devices.interrupt_pending() {
+        if self.devices.interrupt_pending() && self.takes_interrupts_here() {
             self.try_inject()?;
         }
         match self.pace {
             Pace::Free => self.run_freely(),
+            Pace::ByExits => self.run_by_exits(),
             Pace::Counted { .. } => self.run_counted(),
             Pace::Exact(_) => self.run_exactly(),
         }
@@ -474,7 +495,9 @@ impl Run {
         while std::mem::take(&mut self.unfinished) {
             // An instruction that reads and writes at a device goes on with another exit.
             let exit = self.machine.vcpu.finish_instruction()?;
-            self.serve(&exit);
+            if self.serve(&exit).is_some() {
+                self.count_exit(&exit);
+            }
         }
         Ok(())
     }

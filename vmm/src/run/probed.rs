@@ -150,7 +150,7 @@ impl Run {
         let ends_others = site.iret.is_some();
         let mut scene = Scene {
             sequence: self.sequence + 1,
-            time: self.clock.instructions(),
+            time: self.clock.counted(),
             ring: self.outward.ring,
             ..Scene::default()
         };
@@ -210,7 +210,7 @@ impl Run {
         self.outward = Outward::default();
         Event::Sysenter(Box::new(Sysenter {
             after_sequence: self.sequence,
-            time: self.clock.instructions(),
+            time: self.clock.counted(),
             before: departure.map(|departure| departure.before),
             after: state,
             registers: self.sysenter,
@@ -242,7 +242,7 @@ impl Run {
             // Ring 0 was come back to from there, and nobody saw how.
             self.probes.missed_entry(&mut self.machine, Missed::BeforeReturn(iret.address))?;
         }
-        let time = self.clock.instructions();
+        let time = self.clock.counted();
         let returning = capture_return(&self.machine, &iret, stop.state, self.sequence, time);
         let ring = returning.ring();
         let untold = self.clock.is_deterministic() && ring != 0;
@@ -273,7 +273,7 @@ impl Run {
             loads_idt = site.loads_idt;
             passes_itself = self.probes.passes_itself(site);
             if let Some(jump) = site.far_jump {
-                let time = self.clock.instructions();
+                let time = self.clock.counted();
                 self.switching =
                     capture_switch(&self.machine, &self.probes, jump, state, self.sequence, time);
             }
