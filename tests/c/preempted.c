@@ -90,6 +90,50 @@ void main(void)
 }
 #endif
 
+#ifdef COMPUTES_LITTLE
+/* Ring 0 goes round in a few states only, so that each is come to soon. */
+static volatile uint32_t ticks;
+
+void counted(void) { out(0x20, 0x20), ticks++; }
+STUB(timer, counted);
+
+void main(void)
+{
+    gate(0x20, timer, FOR_KERNEL);
+    begin(END(kernel_stack));
+    tick();
+    __asm__ volatile("sti");
+    while (ticks < 6)
+        ;
+    end();
+}
+#endif
+
+#ifdef BOOTS
+/* As a kernel boots: some ten million instructions, a word to the console now and then, the clock from half-way on. */
+static volatile uint32_t ticks;
+
+void counted(void) { out(0x20, 0x20), ticks++; }
+STUB(timer, counted);
+
+void main(void)
+{
+    gate(0x20, timer, FOR_KERNEL);
+    begin(END(kernel_stack));
+    for (uint32_t part = 0; part < 400; part++) {
+        if (part == 200) {
+            tick();
+            __asm__ volatile("sti");
+        }
+        for (volatile uint32_t i = 0; i < 6000; i++)
+            ;
+        if (part % 10 == 0)
+            out(0xe9, '.');
+    }
+    end();
+}
+#endif
+
 #ifdef READS_TSC
 /* What it prints repeats with nothing. */
 void main(void)

@@ -338,7 +338,7 @@ pub(super) struct RunOptions {
     pub(super) exact: bool,
 
     /// Wait for gdb here, `HOST:PORT`, `PORT` or `unix:PATH`, with the guest in front of its first instruction; on
-    /// the deterministic clock, so that gdb can go backwards. See docs/gdb.md
+    /// a clock on which gdb can go backwards: the deterministic one, or with --clock exits that of exits. See docs/gdb.md
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -616,11 +616,9 @@ fn clock(text: &str) -> Result<ClockChoice, String> {
             .filter(|factor| (1..=1_000_000).contains(factor))
             .map(|factor| ClockChoice::Slowed { factor })
             .ok_or_else(|| "the factor must be a number from 1 to 1000000".into()),
-        _ => {
-            Err("it is `real`, `real:FACTOR`, `exits`, `exits:NANOSECONDS`, `deterministic`, or \
+        _ => Err("it is `real`, `real:FACTOR`, `exits`, `exits:NANOSECONDS`, `deterministic`, or \
                  `deterministic:NANOSECONDS`"
-                .into())
-        }
+            .into()),
     }
 }
 

@@ -114,7 +114,8 @@ impl Input {
 
     /// What is loaded, in two numbers: the kernel, and the modules with what they are told.
     pub(super) fn digests(&self) -> [String; 2] {
-        let modules = self.modules.iter().flat_map(|module| [module.command.as_bytes(), &module.bytes]);
+        let modules =
+            self.modules.iter().flat_map(|module| [module.command.as_bytes(), &module.bytes]);
         [digest([&*self.bytes]), digest(modules)]
     }
 

@@ -5,7 +5,7 @@ use super::failure::Failure;
 use super::files::{Destination, FileId};
 use super::input::Input;
 use esp0::host::Backend;
-use esp0::recording::{Identity, LARGEST, RecordingError, Recording, read, write};
+use esp0::recording::{Identity, LARGEST, Recording, RecordingError, read, write};
 use esp0::run::{ClockChoice, DialogueStep, Run};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};

@@ -9,8 +9,8 @@ use super::junit::Suite;
 use super::machine;
 use super::output::Output;
 use super::page::{Causes, PageFile, Shown};
-use super::terminal::{RawTerminal, Typed};
 use super::recording::{self, Recorded};
+use super::terminal::{RawTerminal, Typed};
 use super::writers::Again;
 use super::{FINDINGS, GUEST_FAILED, INTERRUPTED, OK, UNWRITTEN, colour, dialogue};
 use esp0::boot::{Boot, Start};
@@ -38,11 +38,16 @@ use std::io::{self, BufWriter, IsTerminal, LineWriter, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+/// Bytes that a run under gdb keeps of where the guest was preempted.
+const MOST_FOR_GDB: u64 = 64 << 20;
+
 /// Wall-clock time that may be spent to find out who wrote a word.
 const LOOK_FOR_WRITER: Duration = Duration::from_secs(60);
 
 pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Failure> {
-    if options.exact && options.clock.is_some_and(ClockChoice::is_real) {
+    if options.exact
+        && options.clock.is_some_and(|clock| !matches!(clock, ClockChoice::Deterministic { .. }))
+    {
         return Err(Failure::Input(
             "--exact needs the deterministic clock: it steps the guest".into(),
         ));
@@ -52,9 +57,9 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
             "--exact needs probes: they are where an event is caught".into(),
         ));
     }
-    if options.gdb.is_some() && options.clock == Some(ClockChoice::Real) {
+    if options.gdb.is_some() && options.clock.is_some_and(ClockChoice::is_real) {
         return Err(Failure::Input(
-            "--gdb needs the deterministic clock: going back is to run again".into(),
+            "--gdb needs a clock on which a run repeats (--clock exits or deterministic): going back is to run again".into(),
         ));
     }
     let recorded = options.record.is_some() || options.replay.is_some();
@@ -194,6 +199,9 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         run = run.behind_firmware();
     }
     run = recorded.apply(run);
+    if gdb.is_some() {
+        run = run.reversible(MOST_FOR_GDB);
+    }
     let terminal = options.interactive.then(RawTerminal::new);
     if options.interactive {
         let typed = Typed::standard(stop.clone())

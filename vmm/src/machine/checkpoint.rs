@@ -39,11 +39,8 @@ impl Machine {
         let vcpu = Arc::new(self.vcpu.image()?);
         match &mut self.tracker {
             None => {
-                if self.watched.is_some() {
-                    self.collect_touched()?;
-                } else if self.shadow.is_none() {
-                    self.memory.log_writes(&self.vm)?;
-                }
+                self.collect_touched()?;
+                self.log_writes()?;
                 let image = MemoryImage::of(&self.memory);
                 self.tracker = Some(Tracker { image, touched: Pages::none(self.memory.size()) });
             }
@@ -79,7 +76,8 @@ impl Machine {
     /// Reads which pages have been written.
     pub(super) fn collect_touched(&mut self) -> Result<(), MachineError> {
         let touched = self.tracker.as_mut().map(|tracker| &mut tracker.touched);
-        let mut readers: Vec<&mut Pages> = touched.into_iter().chain(&mut self.watched).collect();
+        let mut readers: Vec<&mut Pages> =
+            touched.into_iter().chain(&mut self.watched).chain(&mut self.recent).collect();
         if readers.is_empty() {
             return Ok(());
         }

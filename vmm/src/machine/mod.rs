@@ -27,6 +27,7 @@ use kick::Alarm;
 pub use kick::StopRequest;
 #[cfg(feature = "program")]
 pub(crate) use kick::signal as alarm_signal;
+pub(crate) use kick::time_on_processor;
 pub use memory::Memory;
 pub use model::{Model, ModelError};
 pub use paging::{Access, LinearMemory, Paging};
@@ -104,7 +105,7 @@ impl MachineError {
             MachineError::Memory { .. } => return true,
             MachineError::Missing(_) | MachineError::MissedWrite | MachineError::Diverged(_) => {
                 return false;
-            },
+            }
         };
         [libc::EMFILE, libc::ENFILE, libc::EAGAIN, libc::ENOMEM, libc::ENOSPC].contains(&code)
     }
@@ -152,6 +153,8 @@ pub struct Machine {
     tracker: Option<Tracker>,
     /// The pages that were written since somebody last asked.
     watched: Option<watched::Pages>,
+    /// The same for somebody else.
+    recent: Option<watched::Pages>,
     /// What executes the guest. It is found out when the machine is made: a sandbox may take away later what
     /// tells.
     processor: Processor,
@@ -190,7 +193,16 @@ impl Machine {
         }
         let memory = Memory::new(&vm, memory_size)?;
         let vcpu = Vcpu::new(kvm, &vm, model)?;
-        Ok(Machine { vcpu, memory, vm, shadow: None, tracker: None, watched: None, processor: host::processor() })
+        Ok(Machine {
+            vcpu,
+            memory,
+            vm,
+            shadow: None,
+            tracker: None,
+            watched: None,
+            recent: None,
+            processor: host::processor(),
+        })
     }
 
     /// What the model has to know of the processor that executes the guest.

@@ -437,6 +437,13 @@ impl Vcpu {
         self.fd.sync_regs_mut().regs.rip as u32
     }
 
+    /// No event is half delivered.
+    pub(crate) fn is_between_events(&mut self) -> bool {
+        let events = &self.fd.sync_regs_mut().events;
+        let (exception, interrupt) = (&events.exception, &events.interrupt);
+        exception.injected | exception.pending | interrupt.injected | events.nmi.injected == 0
+    }
+
     /// EIP, to be told.
     pub(crate) fn eip_now(&self) -> u32 {
         self.fd.sync_regs().regs.rip as u32
@@ -447,7 +454,9 @@ impl Vcpu {
     pub(crate) fn digest(&mut self) -> u64 {
         let regs = &self.fd.sync_regs_mut().regs;
         let low = (regs.rip << 32) ^ regs.rsp ^ (regs.rax << 20) ^ (regs.rcx << 10);
-        low ^ (regs.rflags << 40)
+        // Who steps the guest or stops it shows in those two.
+        let flags = regs.rflags & !u64::from(Eflags::TF.0 | Eflags::RF.0);
+        low ^ (flags << 40)
     }
 
     /// Puts all of the vCPU back but for the breakpoints, which stay as they are.

@@ -1,6 +1,7 @@
 //! A vCPU as bytes, for a recording: KVM's structures one behind the other, as this machine has them.
 
 use super::{Snapshot, VcpuImage};
+use ia32::State;
 use kvm_bindings::{
     kvm_debugregs, kvm_msr_entry, kvm_regs, kvm_sregs, kvm_vcpu_events, kvm_xcrs, kvm_xsave,
 };
@@ -11,6 +12,11 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 const MOST_REGISTERS: u32 = 4096;
 
 impl VcpuImage {
+    /// The registers that it holds.
+    pub(crate) fn state(&self) -> State {
+        self.snapshot.state()
+    }
+
     /// All of it but the breakpoints, which are esp0's.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(8192);

@@ -41,6 +41,10 @@ impl Pages {
         }
     }
 
+    fn list(&self) -> Vec<usize> {
+        self.clone().take()
+    }
+
     pub(super) fn take(&mut self) -> Vec<usize> {
         let mut pages = Vec::new();
         for (index, word) in self.0.iter_mut().enumerate().filter(|(_, word)| **word != 0) {
@@ -52,19 +56,51 @@ impl Pages {
 }
 
 impl Machine {
+    /// The pages that [`take_written_pages`](Machine::take_written_pages) would tell; none before that was asked.
+    ///
+    /// # Errors
+    /// [`MachineError::Ioctl`] if KVM refuses its dirty log.
+    pub(crate) fn written_pages(&mut self) -> Result<Vec<usize>, MachineError> {
+        self.collect_touched()?;
+        Ok(self.watched.as_ref().map(Pages::list).unwrap_or_default())
+    }
+
     /// The pages (address / 4096) that were written since this was last asked; the first time all.
     ///
     /// # Errors
     /// [`MachineError::Ioctl`] if KVM refuses its dirty log.
     pub(crate) fn take_written_pages(&mut self) -> Result<Vec<usize>, MachineError> {
         if self.watched.is_none() {
-            if self.shadow.is_none() && self.tracker.is_none() {
-                self.memory.log_writes(&self.vm)?;
-            }
+            self.log_writes()?;
             self.watched = Some(Pages::all(self.memory.size()));
         }
         self.collect_touched()?;
         Ok(self.watched.as_mut().map(Pages::take).unwrap_or_default())
+    }
+
+    /// The same for somebody else, who looks for who has written something.
+    ///
+    /// # Errors
+    /// [`MachineError::Ioctl`] if KVM refuses its dirty log.
+    pub(crate) fn take_recent_pages(&mut self) -> Result<Vec<usize>, MachineError> {
+        if self.recent.is_none() {
+            self.log_writes()?;
+            self.recent = Some(Pages::all(self.memory.size()));
+        }
+        self.collect_touched()?;
+        Ok(self.recent.as_mut().map(Pages::take).unwrap_or_default())
+    }
+
+    /// KVM logs what is written, if it does not yet.
+    pub(super) fn log_writes(&mut self) -> Result<(), MachineError> {
+        if self.shadow.is_none()
+            && self.tracker.is_none()
+            && self.watched.is_none()
+            && self.recent.is_none()
+        {
+            self.memory.log_writes(&self.vm)?;
+        }
+        Ok(())
     }
 }
 

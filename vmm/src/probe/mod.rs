@@ -484,6 +484,16 @@ impl Probes {
         Ok(())
     }
 
+    /// Somebody asked to stop somewhere.
+    pub(crate) fn has_asked(&self) -> bool {
+        self.sites.values().any(|site| site.asked)
+    }
+
+    /// Somebody asked to stop at a place that ring 3 may execute.
+    pub(crate) fn asks_ring_3(&self, machine: &Machine) -> bool {
+        self.sites.values().any(|site| site.asked && !is_supervisors(machine, site.address))
+    }
+
     /// A probe that somebody asked for has been taken out, to be put back as soon as its instruction has happened.
     #[inline]
     pub fn awaits_covering(&self) -> bool {

@@ -39,8 +39,8 @@ pub(super) fn decode(page: &mut Page, rest: &mut &[u8]) -> Option<()> {
     let mut at = 0;
     while at < PAGE {
         let (head, behind) = rest.split_first_chunk::<4>()?;
-        let [zeros, count] =
-            [[head[0], head[1]], [head[2], head[3]]].map(|two| usize::from(u16::from_le_bytes(two)));
+        let [zeros, count] = [[head[0], head[1]], [head[2], head[3]]]
+            .map(|two| usize::from(u16::from_le_bytes(two)));
         let bytes = behind.get(..count)?;
         at += zeros;
         for (byte, change) in page.get_mut(at..at + count)?.iter_mut().zip(bytes) {

@@ -45,8 +45,7 @@ impl Identity {
         };
         names.map(|name| (name, value(self, name), value(now, name))).find_map(
             |(name, then, now)| {
-                (then != now)
-                    .then(|| format!("{name} was {}, and is {}", shown(then), shown(now)))
+                (then != now).then(|| format!("{name} was {}, and is {}", shown(then), shown(now)))
             },
         )
     }
@@ -251,7 +250,8 @@ mod tests {
     use super::*;
 
     fn sample() -> (Identity, Recording) {
-        let moment = |exits, byte| Moment { exits, digest: 7, time: 9, state: vec![byte; 5000].into() };
+        let moment =
+            |exits, byte| Moment { exits, digest: 7, time: 9, state: vec![byte; 5000].into() };
         let identity = Identity::default().with("the kernel", "ab12").with("the command line", "");
         let cut = CutOff { why: Cut::Stopped, ran: true, moment: moment(900, 3) };
         let end = RecordedEnd { exits: 900, digest: 11, cut: Some(cut) };
@@ -292,7 +292,10 @@ mod tests {
 
     #[test]
     fn what_is_something_else_is_refused_in_one_sentence() {
-        assert!(matches!(read(&b"\x7fELF and so on, longer than a mark"[..]), Err(RecordingError::None)));
+        assert!(matches!(
+            read(&b"\x7fELF and so on, longer than a mark"[..]),
+            Err(RecordingError::None)
+        ));
         assert!(matches!(read(&b"esp0 recording 9\nrest"[..]), Err(RecordingError::OtherForm)));
         assert!(matches!(read(&b""[..]), Err(RecordingError::Truncated)));
     }

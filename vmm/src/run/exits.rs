@@ -51,10 +51,7 @@ impl Run {
         if self.is_own_window(&exit) {
             return Ok(None);
         }
-        if exit == Exit::InterruptWindow
-            && !self.clock.counts_exits()
-            && self.comes_too_early()
-        {
+        if exit == Exit::InterruptWindow && !self.clock.counts_exits() && self.comes_too_early() {
             // This KVM takes no notice of the shadow: without the window, then. Where there are no
             // probes the guest runs on to its next exit.
             self.machine.vcpu.request_interrupt_window(false);

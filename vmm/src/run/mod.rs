@@ -155,7 +155,10 @@ enum Pace {
     /// Freely, to the next exit.
     Free,
     /// The same on the clock of exits: what does not repeat by itself is kept or put in place.
-    ByExits,
+    ByExits {
+        /// What is stepped and told.
+        follow: Follow,
+    },
     /// One instruction where an interrupt could be taken, and freely elsewhere.
     Counted {
         /// What is stepped and told beside that.
@@ -228,7 +231,7 @@ impl Run {
         let pace = match (clock.is_deterministic(), options.exact) {
             (true, true) => Pace::Exact(Box::default()),
             (true, false) => Pace::Counted { follow: Follow::Nothing },
-            (false, _) if clock.counts_exits() => Pace::ByExits,
+            (false, _) if clock.counts_exits() => Pace::ByExits { follow: Follow::Nothing },
             (false, _) => Pace::Free,
         };
         Run {
@@ -448,7 +451,7 @@ impl Run {
         }
         match self.pace {
             Pace::Free => self.run_freely(),
-            Pace::ByExits => self.run_by_exits(),
+            Pace::ByExits { .. } => self.run_by_exits(),
             Pace::Counted { .. } => self.run_counted(),
             Pace::Exact(_) => self.run_exactly(),
         }

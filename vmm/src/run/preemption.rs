@@ -15,16 +15,24 @@
 //! A preemption that would deliver nothing does not happen, so a guest without a timer is never preempted; and none
 //! happens before the guest has computed for as long as its timer has to go.
 
-use super::{Ending, Phase, Run, Turn};
-use crate::machine::{Exit, MachineError, MemoryImage};
-use crate::recording::{Cut, CutOff, Moment, Page, Recording, RecordedEnd, SPACING, pack, unpack};
-use std::time::{Duration, Instant};
+use super::departure::Departure;
+use super::{Ending, Event, Follow, Pace, Phase, Run, Turn};
+use crate::machine::{Exit, MachineError, MemoryImage, time_on_processor};
+use crate::recording::{Cut, CutOff, Moment, Page, RecordedEnd, Recording, SPACING, pack, unpack};
+use ia32::{Eflags, State};
+use std::time::Duration;
 
 /// How long a guest may compute before its timer comes.
 const SLICE: Duration = Duration::from_millis(10);
 /// The same before it has been preempted for the first time. Until then a run repeats without a recording, which a
 /// machine that stood still for a moment is not to spoil.
 const FIRST_SLICE: Duration = Duration::from_millis(60);
+/// How often it is kept where a guest is that computes, for whoever goes back: what lies between is stepped then.
+const PLACES: Duration = Duration::from_millis(4);
+/// How many instructions a guest that is stepped may compute.
+const MOST_STEPS: u64 = 200_000;
+/// The time of a moment at which no interrupt is due.
+const PLACE: u64 = 0;
 /// Deadlines of devices that are looked at for one that interrupts.
 const DEADLINES: usize = 64;
 
@@ -46,31 +54,67 @@ pub(super) struct Position {
 
 impl Default for Position {
     fn default() -> Self {
-        Position {
-            exits: 0,
-            digest: 0,
-            at_exit: true,
-            window: false,
-            preemptions: 0,
-            base: None,
-        }
+        Position { exits: 0, digest: 0, at_exit: true, window: false, preemptions: 0, base: None }
     }
 }
 
 /// How long the guest has computed.
 #[derive(Debug)]
 pub(super) struct Slice {
-    /// Exits when it was looked at last, and when that was.
+    /// Exits when it was looked at last, and when that was, by the time that this thread has had a processor: a machine
+    /// that is busy with something else makes no guest compute.
     mark: u64,
-    since: Instant,
+    since: Duration,
     over: bool,
+    /// Where it is is to be kept.
+    place_due: bool,
     /// The guest is to come back at the next boundary at which interrupts are open.
     awaits_window: bool,
+    /// Instructions that were stepped since the last exit.
+    stepped: u64,
+    /// What is to be come to, where the guest is stepped on the way.
+    then: Option<Then>,
+}
+
+/// A moment, to be compared with.
+#[derive(Debug)]
+struct Then {
+    exits: u64,
+    state: State,
+    memory: MemoryImage,
+    /// The pages that changed since the moment before.
+    pages: Vec<usize>,
+}
+
+impl Then {
+    fn has_registers_of(&self, now: &State) -> bool {
+        let seen = |state: &State| {
+            let selectors = state.segments.map(|segment| segment.selector);
+            let flags = state.eflags.without(Eflags::RF).without(Eflags::TF);
+            (state.general, state.eip, flags, selectors, state.cr0, state.cr2, state.cr3)
+        };
+        seen(&self.state) == seen(now)
+    }
+}
+
+impl Slice {
+    /// How long the guest has computed.
+    fn computed(&self) -> Duration {
+        time_on_processor().saturating_sub(self.since)
+    }
 }
 
 impl Default for Slice {
     fn default() -> Self {
-        Slice { mark: 0, since: Instant::now(), over: false, awaits_window: false }
+        Slice {
+            mark: 0,
+            since: time_on_processor(),
+            over: false,
+            place_due: false,
+            awaits_window: false,
+            stepped: 0,
+            then: None,
+        }
     }
 }
 
@@ -89,6 +133,8 @@ pub(super) enum Log {
         size: u64,
         /// It holds as much as it may: what came later is missing.
         full: bool,
+        /// Where the guest is after so much time without an exit is kept too, for whoever goes back.
+        places: Option<Duration>,
     },
     /// All has been.
     Replayed(Recording),
@@ -108,8 +154,20 @@ impl Run {
     /// gone back in, and repeated elsewhere.
     #[must_use]
     pub fn recorded(mut self, limit: u64) -> Self {
-        self.log = Log::Kept { recording: Recording::default(), limit, size: 0, full: false };
+        let recording = Recording::default();
+        self.log = Log::Kept { recording, limit, size: 0, full: false, places: None };
         self
+    }
+
+    /// The same for somebody who is going to go back: now and then it is also kept where a guest is that computes.
+    /// The run ends with an error when it holds more than it may.
+    #[must_use]
+    pub fn reversible(self, limit: u64) -> Self {
+        let mut run = self.recorded(limit);
+        if let Log::Kept { places, .. } = &mut run.log {
+            *places = Some(PLACES);
+        }
+        run
     }
 
     /// The run is that which was recorded.
@@ -127,17 +185,17 @@ impl Run {
         }
     }
 
-    /// How often a guest that computed was preempted on the clock of exits: where that is more than never, a run repeats
-    /// only from a recording.
+    /// How often a guest that computed was preempted on the clock of exits, or its place was kept: where that is more than
+    /// never, a run repeats only from a recording.
     pub fn preemptions(&self) -> usize {
         self.position.preemptions
     }
 
     /// Lets the guest run to its next exit, on the clock of exits.
     pub(super) fn run_by_exits(&mut self) -> Turn {
-        self.disturbed = None;
-        if self.happens_again()? {
-            return Ok(None);
+        let inside = self.looks_inside();
+        if self.happens_again(inside)? {
+            return Ok(self.told_preempted());
         }
         if self.position.at_exit {
             // An instruction whose probe has been taken out goes first.
@@ -146,14 +204,131 @@ impl Run {
                 && !self.probes.is_exposed(self.machine.vcpu.instruction_address());
         }
         self.set_slice()?;
+        if inside {
+            return self.step_by_exits();
+        }
+        self.slice.stepped = 0;
         if self.slice.over && self.preempt()? {
-            return Ok(None);
+            return Ok(self.told_preempted());
+        }
+        if std::mem::take(&mut self.slice.place_due) && self.keep_place()? {
+            return Ok(self.told_preempted());
         }
         self.position.at_exit = false;
         let window = self.position.window || self.slice.awaits_window;
         self.machine.vcpu.request_interrupt_window(window);
         let exit = self.machine.vcpu.run()?;
         self.exited(exit)
+    }
+
+    /// The guest stands where it was preempted; unless that is the end.
+    fn told_preempted(&mut self) -> Option<Event> {
+        let goes_on = matches!(self.phase, Phase::Ready);
+        goes_on.then(|| Event::Preempted(Box::new(self.machine.vcpu.state())))
+    }
+
+    pub(super) fn follows_everything(&self) -> bool {
+        matches!(
+            self.pace,
+            Pace::Counted { follow: Follow::Everything }
+                | Pace::ByExits { follow: Follow::Everything }
+        )
+    }
+
+    /// Somebody wants to see what lies between two exits: the guest is stepped, and comes to where it was preempted
+    /// by itself. Where it was in ring 3 all the time, nothing of the kernel's can have been executed.
+    fn looks_inside(&mut self) -> bool {
+        if self.follows_everything() {
+            return true;
+        }
+        if self.next_moment().is_none() || !self.probes.has_asked() {
+            return false;
+        }
+        let in_ring_3 = self.outward.ring == Some(3) && self.machine.vcpu.state().cpl() == 3;
+        !in_ring_3 || self.probes.asks_ring_3(&self.machine)
+    }
+
+    /// What is recorded behind this exit and before the next.
+    fn next_moment(&self) -> Option<&Moment> {
+        let moment = self.log.recording()?.moments.get(self.position.preemptions)?;
+        (moment.exits <= self.position.exits).then_some(moment)
+    }
+
+    /// Goes on by one instruction. All that counts is what would count if the guest ran.
+    fn step_by_exits(&mut self) -> Turn {
+        self.slice.over = false;
+        self.slice.since = time_on_processor();
+        if self.departure.as_ref().is_some_and(Departure::is_interrupt) {
+            self.position.at_exit = false;
+            return self.run_on(false);
+        }
+        if let Some(disturbed) = self.disturbed.take()
+            && let Some(turn) = self.go_on_after_signal(disturbed)
+        {
+            return turn;
+        }
+        self.finish()?;
+        let state = self.machine.vcpu.state();
+        if self.position.window
+            && !self.position.at_exit
+            && state.interruptible()
+            && self.machine.vcpu.ready_for_interrupt()?
+        {
+            return self.exited(Exit::InterruptWindow);
+        }
+        self.slice.stepped += 1;
+        if self.slice.stepped > MOST_STEPS && self.preempt()? {
+            return Ok(self.told_preempted());
+        }
+        self.position.at_exit = false;
+        self.step(state, false)
+    }
+
+    /// The vCPU and memory are as they were then.
+    fn stands_at(&mut self, moment: &Moment) -> Result<bool, MachineError> {
+        if self.slice.then.as_ref().is_none_or(|then| then.exits != moment.exits) {
+            self.slice.then = self.state_then(moment);
+        }
+        let now = self.machine.vcpu.state();
+        let (memory, probes) = (&self.machine.memory, &self.probes);
+        let Some(then) = &mut self.slice.then else { return Ok(true) };
+        if !then.has_registers_of(&now) {
+            return Ok(false);
+        }
+        let patched = probes.patched_pages();
+        let differs = |page: usize| {
+            let mut bytes = [0; 4096];
+            let _ = memory.read(page as u64 * 4096, &mut bytes);
+            patched.uncover(page, &mut bytes);
+            bytes != *then.memory.page(page)
+        };
+        if let Some(index) = then.pages.iter().position(|page| differs(*page)) {
+            // It is likely to be the one that differs the next time.
+            then.pages.swap(0, index);
+            return Ok(false);
+        }
+        // What was written meanwhile has to be as it was before, too.
+        let written = self.machine.written_pages()?;
+        let Some(then) = &self.slice.then else { return Ok(true) };
+        let memory = &self.machine.memory;
+        Ok(written.into_iter().all(|page| {
+            let mut bytes = [0; 4096];
+            let _ = memory.read(page as u64 * 4096, &mut bytes);
+            patched.uncover(page, &mut bytes);
+            bytes == *then.memory.page(page)
+        }))
+    }
+
+    /// A moment, which is asked for at each step on the way there.
+    fn state_then(&self, moment: &Moment) -> Option<Then> {
+        let size = self.machine.memory.size();
+        let all = (size / 4096) as usize;
+        let base = self.position.base.clone();
+        let is_first = base.is_none();
+        let mut memory = base.unwrap_or_else(|| MemoryImage::zero(size));
+        let (vcpu, pages) = unpack(&moment.state, &mut memory, all)?;
+        let pages = if is_first { (0..all).collect() } else { pages };
+        Some(Then { exits: moment.exits, state: vcpu.state(), memory, pages })
     }
 
     /// Interrupts may be injected where the vCPU stands.
@@ -171,7 +346,9 @@ impl Run {
         self.clock.exit();
         self.position.exits += 1;
         self.position.at_exit = true;
+        self.disturbed = None;
         self.slice.over = false;
+        self.slice.stepped = 0;
         self.slice.awaits_window = false;
         if !matches!(self.log, Log::Off) {
             self.digest(exit_code(exit));
@@ -229,26 +406,28 @@ impl Run {
     }
 
     /// What the recording has at this exit happens again.
-    fn happens_again(&mut self) -> Result<bool, MachineError> {
-        let Some(recording) = self.log.recording() else { return Ok(false) };
-        if let Some(moment) = recording.moments.get(self.position.preemptions) {
-            if moment.exits > self.position.exits {
+    fn happens_again(&mut self, inside: bool) -> Result<bool, MachineError> {
+        if let Some(moment) = self.next_moment().cloned() {
+            if inside && !self.stands_at(&moment)? {
                 return Ok(false);
             }
-            let moment = moment.clone();
             self.put_in_place(&moment)?;
             self.arrive(moment.time)?;
             return Ok(true);
         }
         match &self.log {
-            Log::Replayed(Recording { end: Some(end), .. }) => match &end.cut {
-                Some(cut) if end.exits == self.position.exits && cut.ran => {
-                    let cut = cut.clone();
-                    self.cut_off(&cut)
+            Log::Replayed(Recording { moments, end: Some(end), .. })
+                if moments.len() == self.position.preemptions =>
+            {
+                match &end.cut {
+                    Some(cut) if end.exits == self.position.exits && cut.ran => {
+                        let cut = cut.clone();
+                        self.cut_off(&cut)
+                    }
+                    _ if end.exits < self.position.exits => Err(self.divergence()),
+                    _ => Ok(false),
                 }
-                _ if end.exits < self.position.exits => Err(self.divergence()),
-                _ => Ok(false),
-            },
+            }
             _ => Ok(false),
         }
     }
@@ -292,7 +471,9 @@ impl Run {
         let mut base = self.position.base.take().unwrap_or_else(|| MemoryImage::zero(size));
         let pages = (size / 4096) as usize;
         let Some((vcpu, changed)) = unpack(&moment.state, &mut base, pages) else {
-            return Err(MachineError::Diverged("the recording is damaged: a state in it is none".into()));
+            return Err(MachineError::Diverged(
+                "the recording is damaged: a state in it is none".into(),
+            ));
         };
         // The first one is all of memory, zero where it says nothing.
         let changed = if first { (0..pages).collect() } else { changed };
@@ -324,7 +505,10 @@ impl Run {
             return Ok(false);
         };
         // Time is put on no further than the guest may have computed.
-        let computed = self.slice.since.elapsed().as_nanos() as u64;
+        let computed = match self.slice.stepped {
+            0 => self.slice.computed().as_nanos() as u64,
+            _ => u64::MAX,
+        };
         if time - self.clock.now() > computed {
             self.slice.over = false;
             return Ok(false);
@@ -346,6 +530,41 @@ impl Run {
         }
         self.arrive(time)?;
         Ok(true)
+    }
+
+    /// Keeps where the guest is, as if it had left the VM here, for whoever wants to come back. False if it is at no
+    /// place that can be kept.
+    fn keep_place(&mut self) -> Result<bool, MachineError> {
+        let Log::Kept { places: Some(_), size, limit, .. } = &self.log else { return Ok(false) };
+        // The rest is for what has to be kept.
+        if *size > *limit / 2
+            || self.position.at_exit
+            || self.switching.is_some()
+            || self.departure.as_ref().is_some_and(Departure::is_interrupt)
+            || self.next_moment().is_some()
+            || !matches!(self.phase, Phase::Ready)
+        {
+            return Ok(false);
+        }
+        self.finish()?;
+        let at = self.machine.vcpu.instruction_address();
+        if self.probes.is_site(at)
+            || self.probes.is_exposed(at)
+            || !self.machine.vcpu.is_between_events()
+        {
+            return Ok(false);
+        }
+        let moment = self.moment(PLACE)?;
+        self.keep(moment)?;
+        let since = self.slice.since;
+        self.arrive(PLACE)?;
+        self.slice.since = since;
+        Ok(true)
+    }
+
+    /// The same, told as an event; none if it cannot be kept.
+    pub(crate) fn keep_this_place(&mut self) -> Result<Option<Event>, MachineError> {
+        Ok(if self.keep_place()? { self.told_preempted() } else { None })
     }
 
     /// When a device interrupts next that reaches the processor; now, if one does already.
@@ -402,9 +621,16 @@ impl Run {
     }
 
     fn keep(&mut self, moment: Moment) -> Result<(), MachineError> {
-        if let Log::Kept { recording, limit, size, full } = &mut self.log {
+        if let Log::Kept { recording, limit, size, full, places } = &mut self.log {
             *size += moment.state.len() as u64 + 64;
             *full |= *size > *limit;
+            if *full && places.is_some() {
+                return Err(MachineError::Diverged(format!(
+                    "what is kept of the places at which the guest computed is more than {} MiB, and nobody could go \
+                     back over what comes next",
+                    *limit >> 20
+                )));
+            }
             if !*full {
                 recording.moments.push(moment);
             }
@@ -453,15 +679,20 @@ impl Run {
             return Ok(());
         }
         let slice = if self.position.preemptions == 0 { FIRST_SLICE } else { SLICE };
-        if self.slice.mark != self.position.exits || self.position.at_exit {
+        if self.slice.mark != self.position.exits {
             self.slice.mark = self.position.exits;
-            self.slice.since = Instant::now();
+            self.slice.since = time_on_processor();
             self.slice.over = false;
         } else {
-            self.slice.over |= self.slice.since.elapsed() >= slice;
+            self.slice.over |= self.slice.computed() >= slice;
+            self.slice.place_due = true;
         }
         self.alarm.is_set();
-        let delay = self.alarm.patience().map_or(SLICE, |left| left.min(SLICE));
+        let look = match &self.log {
+            Log::Kept { places: Some(places), .. } => *places,
+            _ => SLICE,
+        };
+        let delay = self.alarm.patience().map_or(look, |left| left.min(look));
         self.machine.vcpu.set_alarm(Some(delay))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::departure::{Cause, Departure};
 use super::operation::expected;
-use super::{Event, Follow, Outward, Pace, Phase, Run, Step, Turn};
+use super::{Event, Outward, Pace, Phase, Run, Step, Turn};
 use crate::entry::{
     Entry, Expected, PendingSwitch, Scene, Sysenter, TaskSwitch, capture_entry, capture_return,
     capture_switch, event_arrived,
@@ -257,7 +257,7 @@ impl Run {
         // A place that is a site because somebody asked takes no more time than any other.
         let mut ticks = state.interruptible();
         if let Some(site) = self.probes.site_at(address) {
-            if site.is_only_asked() && matches!(self.pace, Pace::Counted { .. }) {
+            if site.is_only_asked() && !matches!(self.pace, Pace::Free | Pace::Exact(_)) {
                 if self.steps_at(&state) {
                     self.step_again = true;
                     self.probes.expose(&mut self.machine, address, state.eip)?;
@@ -331,7 +331,7 @@ impl Run {
 
     /// The instruction at `before`, which has just been executed, where everything is told.
     fn followed_step(&mut self, before: State) -> Option<Event> {
-        if !matches!(self.pace, Pace::Counted { follow: Follow::Everything }) {
+        if !self.follows_everything() {
             return None;
         }
         let mut code = [0; 15];
