@@ -68,14 +68,14 @@ fn main() -> ExitCode {
     row("a stop that nobody checks: patched no-op", unchecked_stop(), raw, None);
     let mut met = true;
     for (name, no_ops, choice, limit) in [
-        ("a checked stop: patched no-op", true, Choice::Patch, 1.5),
-        ("a checked stop: hardware breakpoint", false, Choice::Breakpoint, 1.5),
-        ("a checked stop: displaced instruction", false, Choice::Patch, 3.0),
+        ("a checked stop: patched no-op", true, Choice::Patch, 1.25),
+        ("a checked stop: hardware breakpoint", false, Choice::Breakpoint, 1.25),
+        ("a checked stop: displaced instruction", false, Choice::Patch, 2.6),
     ] {
         let quiet = stop(no_ops, choice, &backend, false);
         met &= row(name, quiet, raw, Some(limit));
         let traced = stop(no_ops, choice, &backend, true);
-        met &= row("    more, with JSON Lines", traced - quiet, raw, Some(0.5));
+        met &= row("    more, with JSON Lines", traced - quiet, raw, Some(0.4));
     }
     met &= without_probes();
     met &= start();

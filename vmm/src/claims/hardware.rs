@@ -2,9 +2,9 @@
 
 use super::recording::{BELOW, Event, Moment, Recording};
 use super::{Judgement, given, missing, that};
-use crate::entry::{Entry, Kind, TssWords};
+use crate::entry::{Entry, Expected, Kind, TssWords};
 use crate::trace::event_name;
-use ia32::{Eflags, State, Word};
+use ia32::{Eflags, Word};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// `#3 int 0x80`.
@@ -24,20 +24,17 @@ fn pushed(entry: &Entry) -> usize {
     if entry.frame.shape.error_code { 24 } else { 20 }
 }
 
-/// What EIP has to be pushed as, where the manual fixes it.
-fn expected_eip(entry: &Entry, before: &State) -> Option<u32> {
-    match entry.kind {
-        Kind::Software => Some(before.eip.wrapping_add(2)),
-        Kind::Fault | Kind::External | Kind::Nmi => Some(before.eip),
-        Kind::Trap | Kind::Abort | Kind::Unexplained => None,
+/// `got` is what the model says that `word` is pushed as, from the state before. RF has rules of its own, which
+/// `check` knows, with what is known to be wrong with it in the processor model below.
+fn is_pushed(moment: &Moment, expected: &Expected, word: Word, got: u32) -> bool {
+    let Some((value, defined)) = expected.word(word) else { return false };
+    match word {
+        Word::Eflags => {
+            (got ^ value) & defined & !Eflags::RF.0 == 0
+                && !moment.findings.iter().any(|finding| finding.rule == "pushed_words")
+        }
+        _ => (got ^ value) & defined == 0,
     }
-}
-
-/// The pushed EFLAGS are those before. RF has rules of its own, which `check` knows, with what is
-/// known to be wrong with it in the processor model below.
-fn same_flags(moment: &Moment, pushed: u32, before: &State) -> bool {
-    (pushed ^ before.eflags.0) & !Eflags::RF.0 == 0
-        && !moment.findings.iter().any(|finding| finding.rule == "pushed_words")
 }
 
 /// `, 12 with external-pushes-rf-1`: what of it is a known deviation.
@@ -49,12 +46,22 @@ fn deviations<'a>(moments: impl Iterator<Item = &'a Moment>) -> String {
     counts.iter().map(|(name, count)| format!("; {count} with {name}")).collect()
 }
 
-/// Entries from ring 3 whose state before was seen.
-fn exact(recording: &Recording) -> impl Iterator<Item = (&Entry, &Moment, &State)> {
+/// Entries from ring 3 whose state before was seen, and what the model says of them.
+fn exact(recording: &Recording) -> impl Iterator<Item = (&Entry, &Moment, &Expected)> {
     recording
         .from_ring_3()
-        .filter_map(|(entry, moment)| Some((entry, moment, entry.before.as_deref()?)))
+        .filter_map(|(entry, moment)| Some((entry, moment, entry.expected.as_deref()?)))
 }
+
+/// What the model says that is pushed, from SS on; for a text.
+fn words_of(expected: &Expected) -> String {
+    let word =
+        |word| expected.word(word).map(|(value, defined)| format!("{:08x}", value & defined));
+    PUSHED.into_iter().filter_map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// The words of a frame from an outer ring, from ESP0 downwards.
+const PUSHED: [Word; 5] = [Word::Ss, Word::Esp, Word::Eflags, Word::Cs, Word::Eip];
 
 /// Pairs of a return to ring 3 and the entry that came next, on the same TSS and ESP0: no kernel
 /// code has run in between.
@@ -72,26 +79,18 @@ pub(super) fn undisturbed(recording: &Recording) -> impl Iterator<Item = (&Momen
 pub(super) fn five_words(recording: &Recording) -> Judgement {
     let mut first = None;
     let mut count = 0;
-    for (entry, moment, before) in exact(recording) {
+    for (entry, moment, expected) in exact(recording) {
         let word = |distance| word_below(moment, distance);
         let words = [word(4), word(8), word(12), word(16), word(20)];
         let [Some(ss), Some(esp), Some(eflags), Some(cs), Some(eip)] = words else { continue };
-        let expected = expected_eip(entry, before);
-        let right = ss as u16 == before.ss().selector
-            && esp == before.general.esp
-            && same_flags(moment, eflags, before)
-            && cs as u16 == before.cs().selector
-            && expected.is_none_or(|expected| expected == eip);
+        let got = [ss, esp, eflags, cs, eip];
+        let right =
+            PUSHED.into_iter().zip(got).all(|(word, got)| is_pushed(moment, expected, word, got));
         that(right, || {
             format!(
-                "{}: below ESP0 lie {ss:08x} {esp:08x} {eflags:08x} {cs:08x} {eip:08x}, the state \
-                 before was {:04x} {:08x} {:08x} {:04x} {:08x}",
+                "{}: below ESP0 lie {ss:08x} {esp:08x} {eflags:08x} {cs:08x} {eip:08x}, the model says {}",
                 name(entry),
-                before.ss().selector,
-                before.general.esp,
-                before.eflags.0,
-                before.cs().selector,
-                expected.unwrap_or(eip),
+                words_of(expected),
             )
         })?;
         count += 1;
@@ -162,16 +161,20 @@ pub(super) fn three_words(recording: &Recording) -> Judgement {
     let mut count = 0;
     let entries = || recording.entries().filter(|(entry, _)| entry.origin.ring == 0);
     for (entry, moment) in entries() {
-        let Some(before) = entry.before.as_deref() else { continue };
+        let (Some(before), Some(expected)) = (entry.before.as_deref(), entry.expected.as_deref())
+        else {
+            continue;
+        };
         let size = if entry.frame.shape.error_code { 16 } else { 12 };
         let (from, to) = (before.general.esp, entry.after.general.esp);
         let word = |word| entry.frame.get(word).unwrap_or(0);
         let (eflags, cs, eip) = (word(Word::Eflags), word(Word::Cs), word(Word::Eip));
         let right = before.ss().selector == entry.after.ss().selector
             && from.wrapping_sub(to) == size
-            && same_flags(moment, eflags, before)
-            && cs as u16 == before.cs().selector
-            && expected_eip(entry, before).is_none_or(|expected| expected == eip);
+            && expected.state().general.esp == to
+            && is_pushed(moment, expected, Word::Eflags, eflags)
+            && is_pushed(moment, expected, Word::Cs, cs)
+            && is_pushed(moment, expected, Word::Eip, eip);
         let text = || {
             format!(
                 "{}: SS {:04x} and {:04x}, ESP {from:08x} and {to:08x}, EFLAGS {eflags:08x} CS \
@@ -339,13 +342,21 @@ pub(super) const REGISTERS: [&str; 8] = ["EAX", "ECX", "EDX", "EBX", "ESP", "EBP
 pub(super) fn registers_are_kept(recording: &Recording) -> Judgement {
     let mut count = 0;
     let mut first = None;
-    for (entry, _, before) in exact(recording) {
+    for (entry, _, expected) in exact(recording) {
+        let Some(before) = entry.before.as_deref() else { continue };
         let (was, is) = (before.general.to_array(), entry.after.general.to_array());
+        let model = expected.state().general.to_array();
         for (index, register) in REGISTERS.into_iter().enumerate() {
             // ESP has gone to the stack, and the kernel's is there instead.
-            let is = if index == 4 { entry.frame.get(Word::Esp).unwrap_or(0) } else { is[index] };
-            that(was[index] == is, || {
-                format!("{}: {register} was {:08x} and is {is:08x}", name(entry), was[index])
+            let kept = index == 4 && entry.frame.get(Word::Esp) == Some(was[4])
+                || index != 4 && was[index] == is[index];
+            that(kept && model[index] == is[index], || {
+                format!(
+                    "{}: {register} was {:08x} and is {:08x}",
+                    name(entry),
+                    was[index],
+                    is[index]
+                )
             })?;
         }
         count += 1;
@@ -378,14 +389,16 @@ pub(super) fn call_is_an_interrupt(recording: &Recording) -> Judgement {
     let mut by_stack: BTreeMap<u32, [Option<&Entry>; 2]> = BTreeMap::new();
     let mut pairs = 0;
     let mut first = None;
-    for (entry, moment, before) in exact(recording) {
+    for (entry, moment, expected) in exact(recording) {
         let kind = match entry.kind {
             Kind::Software => 0,
             Kind::External => 1,
             _ => continue,
         };
         let eflags = entry.frame.get(Word::Eflags).unwrap_or(0);
-        that(same_flags(moment, eflags, before), || format!("{}: EFLAGS", name(entry)))?;
+        that(is_pushed(moment, expected, Word::Eflags, eflags), || {
+            format!("{}: EFLAGS", name(entry))
+        })?;
         let esp0 = moment.inner_stack().esp;
         let seen = by_stack.entry(esp0).or_default();
         seen[kind] = Some(entry);

@@ -17,7 +17,6 @@ mod patience;
 mod registers;
 mod shadow;
 mod vcpu;
-mod vcpu_bytes;
 mod watched;
 
 pub use checkpoint::MachineCheckpoint;
