@@ -116,7 +116,9 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         return Err(Failure::NoKvm(problem.to_string()));
     }
     let backend = quick.corrected(Backend::detect());
-    let breakpoints = quick.breakpoints;
+    let mut breakpoints = quick.breakpoints;
+    // How fast they are is measured, and may come out otherwise when the run is to be the same again.
+    breakpoints.slow |= matches!(clock, ClockChoice::Exits { .. });
     machine.exit_on_msr();
     let mut boot = input.load(&machine.memory)?;
     boot.entry.loader = options.loader.into();

@@ -29,6 +29,8 @@ const SLICE: Duration = Duration::from_millis(10);
 const FIRST_SLICE: Duration = Duration::from_millis(60);
 /// How often it is kept where a guest is that computes, for whoever goes back: what lies between is stepped then.
 const PLACES: Duration = Duration::from_millis(4);
+/// How often the time to the next look at a guest that computes is doubled.
+const MOST_DOUBLED: u32 = 5;
 /// How many instructions a guest that is stepped may compute.
 const MOST_STEPS: u64 = 200_000;
 /// The time of a moment at which no interrupt is due.
@@ -68,6 +70,10 @@ pub(super) struct Slice {
     over: bool,
     /// Where it is is to be kept.
     place_due: bool,
+    /// When it was kept last, by the same time.
+    placed: Duration,
+    /// How often the alarm has gone off since the last exit.
+    rings: u32,
     /// The guest is to come back at the next boundary at which interrupts are open.
     awaits_window: bool,
     /// Instructions that were stepped since the last exit.
@@ -111,6 +117,8 @@ impl Default for Slice {
             since: time_on_processor(),
             over: false,
             place_due: false,
+            placed: time_on_processor(),
+            rings: 0,
             awaits_window: false,
             stepped: 0,
             then: None,
@@ -135,6 +143,8 @@ pub(super) enum Log {
         full: bool,
         /// Where the guest is after so much time without an exit is kept too, for whoever goes back.
         places: Option<Duration>,
+        /// The most exits that there were: before them all has been, and nothing new is kept.
+        reached: u64,
     },
     /// All has been.
     Replayed(Recording),
@@ -155,7 +165,7 @@ impl Run {
     #[must_use]
     pub fn recorded(mut self, limit: u64) -> Self {
         let recording = Recording::default();
-        self.log = Log::Kept { recording, limit, size: 0, full: false, places: None };
+        self.log = Log::Kept { recording, limit, size: 0, full: false, places: None, reached: 0 };
         self
     }
 
@@ -362,6 +372,9 @@ impl Run {
     }
 
     fn digest(&mut self, code: u64) {
+        if let Log::Kept { reached, .. } = &mut self.log {
+            *reached = (*reached).max(self.position.exits);
+        }
         let seen = self.machine.vcpu.digest() ^ code.rotate_left(17);
         let mixed = (self.position.digest ^ seen).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         self.position.digest = mixed ^ mixed >> 29;
@@ -496,7 +509,7 @@ impl Run {
         if self.position.at_exit
             || self.position.window
             || self.switching.is_some()
-            || matches!(self.log, Log::Replayed(_))
+            || !self.is_new_here()
         {
             return Ok(false);
         }
@@ -541,7 +554,7 @@ impl Run {
             || self.position.at_exit
             || self.switching.is_some()
             || self.departure.as_ref().is_some_and(Departure::is_interrupt)
-            || self.next_moment().is_some()
+            || !self.is_new_here()
             || !matches!(self.phase, Phase::Ready)
         {
             return Ok(false);
@@ -565,6 +578,18 @@ impl Run {
     /// The same, told as an event; none if it cannot be kept.
     pub(crate) fn keep_this_place(&mut self) -> Result<Option<Event>, MachineError> {
         Ok(if self.keep_place()? { self.told_preempted() } else { None })
+    }
+
+    /// Nothing that comes here has been before.
+    fn is_new_here(&self) -> bool {
+        match &self.log {
+            Log::Off => true,
+            Log::Kept { recording, reached, .. } => {
+                self.position.exits >= *reached
+                    && self.position.preemptions == recording.moments.len()
+            }
+            Log::Replayed(_) => false,
+        }
     }
 
     /// When a device interrupts next that reaches the processor; now, if one does already.
@@ -621,7 +646,7 @@ impl Run {
     }
 
     fn keep(&mut self, moment: Moment) -> Result<(), MachineError> {
-        if let Log::Kept { recording, limit, size, full, places } = &mut self.log {
+        if let Log::Kept { recording, limit, size, full, places, .. } = &mut self.log {
             *size += moment.state.len() as u64 + 64;
             *full |= *size > *limit;
             if *full && places.is_some() {
@@ -682,16 +707,21 @@ impl Run {
         if self.slice.mark != self.position.exits {
             self.slice.mark = self.position.exits;
             self.slice.since = time_on_processor();
+            self.slice.placed = self.slice.since;
             self.slice.over = false;
+            self.slice.rings = 0;
         } else {
             self.slice.over |= self.slice.computed() >= slice;
-            self.slice.place_due = true;
+            self.slice.place_due = time_on_processor().saturating_sub(self.slice.placed) >= PLACES;
+            self.slice.rings = (self.slice.rings + 1).min(MOST_DOUBLED);
         }
         self.alarm.is_set();
         let look = match &self.log {
             Log::Kept { places: Some(places), .. } => *places,
             _ => SLICE,
         };
+        // Where all is slow, the guest gets further before the next one.
+        let look = look * (1 << self.slice.rings);
         let delay = self.alarm.patience().map_or(look, |left| left.min(look));
         self.machine.vcpu.set_alarm(Some(delay))
     }
