@@ -1,14 +1,14 @@
 //! Builds the guests with a cargo of their own, for the library to carry.
-//!
-//! The guest workspace has another target and other flags. What the outer cargo has put into the
-//! environment would reach the inner one and win over them, so it is taken out.
 
+#[path = "../guest/inner_cargo.rs"]
+mod inner_cargo;
+
+use inner_cargo::inner_cargo;
 use std::env;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// Folders and files of the guest workspace whose change asks for a new build.
-const SOURCES: [&str; 10] = [
+const SOURCES: [&str; 11] = [
     "abi",
     "arch",
     "broken",
@@ -19,6 +19,7 @@ const SOURCES: [&str; 10] = [
     "Cargo.toml",
     "Cargo.lock",
     ".cargo",
+    "inner_cargo.rs",
 ];
 
 /// What the library includes.
@@ -68,28 +69,9 @@ fn main() {
 }
 
 fn build(workspace: &Path, target: &Path) {
-    let mut cargo = Command::new(env::var_os("CARGO").expect("cargo sets it"));
-    cargo
-        .current_dir(workspace)
-        .args(["build", "--release", "--locked", "--target-dir"])
-        .arg(target);
-    for name in [
-        "CARGO_ENCODED_RUSTFLAGS",
-        "RUSTFLAGS",
-        "RUSTC",
-        "RUSTC_WRAPPER",
-        "RUSTC_WORKSPACE_WRAPPER",
-        "CARGO_TARGET_DIR",
-        "CARGO_BUILD_TARGET",
-        "CARGO_MAKEFLAGS",
-        "MAKEFLAGS",
-        "LLVM_PROFILE_FILE",
-    ] {
-        cargo.env_remove(name);
-    }
-    let status = cargo.status().expect("cargo can be started");
+    let status = inner_cargo(workspace, target).arg("--locked").status();
     assert!(
-        status.success(),
+        status.expect("cargo can be started").success(),
         "the guests do not build: is the target i586-unknown-linux-gnu installed (scripts/setup)?"
     );
 }

@@ -30,7 +30,7 @@ fn measure(kernel: &[u8]) -> Result<(), GuestError> {
     let mut row = |name: &str, time: Duration| {
         println!("{name:<58} {:>10}", time.as_nanos());
     };
-    let calls = |entry: &esp0::entry::Entry| entry.vector == 0x80;
+    let calls = |entry: &esp0::entry::Entry| entry.vector.0 == 0x80;
     guest.run_until(calls)?;
     let start = Instant::now();
     guest.checkpoint()?;

@@ -115,3 +115,20 @@ void main(void)
     leave(program, END(user_stack[0]), 2);
 }
 #endif
+
+#ifdef PANICS_ELSEWHERE
+/* The handler changes to a stack of its own before it calls anybody. */
+static uint8_t second_stack[4096];
+__asm__("panics: mov $second_stack + 4096, %esp\n call stopped\n 1: hlt\n jmp 1b\n");
+extern uint8_t panics[];
+void stopped(void) { out(0xe9, '!'); }
+struct saved *handle(struct saved *s) { panic(); }
+void main(void)
+{
+    start(END(kernel_stack));
+    gate(13, panics, FOR_KERNEL);
+    if (BAD)
+        __asm__ volatile("mov %0, %%fs" : : "r"(0x98));
+    end();
+}
+#endif

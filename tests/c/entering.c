@@ -70,6 +70,34 @@ void main(void)
 }
 #endif
 
+#ifdef ESP_AS_EFLAGS
+/* The saved stack pointer is a word too high: the task's ESP is popped as EFLAGS, and its bit 17 is VM. */
+void main(void)
+{
+    start(END(kernel_stack));
+    __asm__ volatile("push %0\n push %1\n push $2\n push %2\n push %3\n add %4, %%esp\n iret"
+                     : : "i"(USER_DATA), "r"(0x134000), "i"(USER_CODE), "r"(program), "i"(BAD ? 4 : 0) : "memory");
+}
+#endif
+
+#ifdef VM_IN_EFLAGS
+void main(void)
+{
+    start(END(kernel_stack));
+    leave(program, END(user_stack[0]), BAD ? 0x20002 : 2);
+}
+#endif
+
+#ifdef WORD_ABOVE
+/* The first frame lies a word above the saved stack pointer. */
+void main(void)
+{
+    start(END(kernel_stack));
+    __asm__ volatile("push %0\n push %1\n push $2\n push %2\n push %3\n sub %4, %%esp\n iret"
+                     : : "i"(USER_DATA), "r"(END(user_stack[0])), "i"(USER_CODE), "r"(program), "i"(BAD ? 4 : 0) : "memory");
+}
+#endif
+
 #ifdef DESCRIPTORS_OF_RING_0
 /* The selectors have RPL 3, the descriptors DPL 0. */
 void main(void)

@@ -36,6 +36,27 @@ void main(void)
 }
 #endif
 
+#ifdef SEGMENTS_EXCHANGED
+/* FS and GS are popped in the order of their pushes. */
+__asm__("exchanges: push %fs\n push %gs\n push %eax\n incl count\n mov $0x20, %al\n out %al, $0x20\n pop %eax\n"
+        "cmpl $4, count\n je finish\n"
+#if BAD
+        "pop %fs\n pop %gs\n iret\n");
+#else
+        "pop %gs\n pop %fs\n iret\n");
+#endif
+extern uint8_t exchanges[];
+void main(void)
+{
+    start(END(kernel_stack));
+    gate(0x20, exchanges, FOR_KERNEL);
+    descriptors[4] |= 0x1000 << 16;
+    __asm__ volatile("mov %0, %%gs" : : "r"(USER_DATA));
+    tick();
+    idle();
+}
+#endif
+
 #ifdef NOT_OPENED
 /* Nobody has opened interrupts. */
 void main(void)

@@ -2,12 +2,13 @@
 //! it is false on purpose.
 
 use esp0::claims::{
-    CLAIMS, Claim, Doubt, Event, Host, Moment, Recordings, Row, Status, Subject, claim, judge, run,
-    scenario,
+    CLAIMS, Claim, Doubt, Event, Host, Moment, Recordings, Row, Status, Subject, Twins, claim,
+    judge, run, scenario,
 };
 use esp0::entry::Entry;
 use esp0::machine::StopRequest;
 use esp0::probe::Choice;
+use std::path::Path;
 use std::time::Duration;
 
 fn host(probes: Choice) -> Host {
@@ -17,12 +18,17 @@ fn host(probes: Choice) -> Host {
         breakpoints: host.breakpoints,
         probes,
         timeout: Duration::from_secs(300),
+        twins: Twins::default(),
         stop: StopRequest::default(),
     }
 }
 
 fn rows(claims: &[&'static Claim], broken: bool, probes: Choice) -> Vec<Row> {
-    let host = host(probes);
+    let mut host = host(probes);
+    if broken {
+        host.twins =
+            Twins::read(Path::new(twins::FOLDER), claims).unwrap_or_else(|why| panic!("{why}"));
+    }
     let mut recordings = Recordings::new(&host);
     let judge = |claim: &&'static Claim| {
         judge(claim, broken, None, &mut recordings, &|_| {}).unwrap_or_else(|why| panic!("{why}"))

@@ -13,6 +13,7 @@ mod drives;
 mod endings;
 mod exact;
 mod exact_returns;
+mod excerpts;
 mod firmware;
 mod gdb;
 mod goldens;

@@ -22,7 +22,7 @@ const fn fault(
 }
 
 #[rustfmt::skip]
-const RELATIVES: [Relative; 30] = [
+const RELATIVES: [Relative; 45] = [
     fault("dying", "EMPTY_DIRECTORY", 4, &["shut down", "is not mapped: its directory entry (00000000"]),
     fault("dying", "WRONG_CS", 4, &["names CS 0010, and GDT entry 2 is a data segment", "name the kernel's code segment"]),
     fault("dying", "TASK_GATE", 1, &["the gate of vector 0x80 is a task gate (type 5)", "8e"]),
@@ -52,11 +52,27 @@ const RELATIVES: [Relative; 30] = [
     fault("switches", "OPEN_SWITCH", 0, &["an interrupt came between the change of ESP0 and that of ESP", "`cli`", "rule open_switch"]),
     fault("switches", "PREEMPTED_SWITCH", 4, &["interrupts are open within the switch"]),
     fault("sysenter", "SYSENTER_ESP_FORGOTTEN", 1, &["SYSENTER of task 2 is on the stack of suspended task 1", "to IA32_SYSENTER_ESP where TSS.ESP0 is set"]),
+    fault("unexpected", "SEGMENT_NOT_PRESENT", 1, &["stopped itself after #NP(0020)", "GDT entry 4"]),
+    fault("unexpected", "STACK_NOT_PRESENT", 1, &["stopped itself after #SS(0010)", "GDT entry 2"]),
+    fault("unexpected", "GATE_NOT_PRESENT", 1, &["stopped itself after #NP(0402)", "IDT entry 0x80"]),
+    fault("unexpected", "TASK_SWITCHED", 1, &["stopped itself after #NM"]),
+    fault("unexpected", "DIVIDES_BY_ZERO", 1, &["stopped itself after #MF"]),
+    fault("unexpected", "BOUND_EXCEEDED", 1, &["stopped itself after #BR"]),
+    fault("unexpected", "FAULT_IN_A_FAULT", 1, &["stopped itself after #DF(0000)"]),
+    fault("entering", "ESP_AS_EFLAGS", 1, &["goes to virtual-8086 mode", "4 bytes too many were removed", "EFLAGS 00000002"]),
+    fault("entering", "VM_IN_EFLAGS", 1, &["pops EFLAGS 00020002 with VM set", "clear VM"]),
+    fault("entering", "WORD_ABOVE", 1, &["was refused with #GP", "4 bytes too few were removed", "lies a whole frame", "`add esp, 4` before the IRET"]),
+    fault("acknowledged", "EOI_TO_SLAVE", 4, &["IRQ 0 is in service", "written to port 0xa0, and there was nothing to end"]),
+    fault("acknowledged", "EOI_OF_ANOTHER", 4, &["IRQ 0 is in service", "0x61 was written to port 0x20: the end of IRQ 1"]),
+    fault("acknowledged", "EOI_INTO_MASK", 4, &["IRQ 0 is in service", "0x20 stands in the mask"]),
+    fault("interrupts", "SEGMENTS_EXCHANGED", 1, &["FS and GS are not what #1 interrupted", "in the reverse order"]),
+    fault("dying", "PANICS_ELSEWHERE", 1, &["stopped itself after #GP(0098)", "lies beyond the table's limit"]),
     fault("switches", "SWITCH_TO", 1, &["entered on the stack of suspended task 1", "store the end of the next task's"]),
 ];
 
 /// The rules that are broken by these kernels alone.
-pub(crate) const RULES: [&str; 4] = ["open_switch", "stack_in_data", "sysenter", "way_back"];
+pub(crate) const RULES: [&str; 5] =
+    ["open_switch", "stack_in_data", "sysenter", "virtual_8086", "way_back"];
 
 /// On the deterministic clock; each costs a second.
 fn run(kernel: &[u8]) -> Output {

@@ -15,7 +15,7 @@
 //! | command line | meaning | default |
 //! | --- | --- | --- |
 //! | `hz=N` | timer ticks a second, 19 to 10,000 | 100 |
-//! | `plant=NAME` | `broken` and `micro`: what to do wrong; `classic`: the claim not to be true | none |
+//! | `plant=NAME` | `broken`: what to do wrong | none |
 //! | `allow=recurse` | `micro`: the system call that overflows a kernel stack | not allowed |
 //!
 //! # How a kernel speaks and ends

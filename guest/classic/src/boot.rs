@@ -17,14 +17,6 @@
 use arch::multiboot::{HEADER_FLAGS, HEADER_MAGIC, Info};
 use core::arch::global_asm;
 
-/// Where the initial stack ends.
-pub(crate) fn user_stack_end() -> u32 {
-    unsafe extern "C" {
-        safe fn user_stack_end();
-    }
-    user_stack_end as *const () as u32
-}
-
 global_asm!(
     // What esp0 reads: real mode, and at which CS:IP.
     ".section .note.esp0.start, \"a\", @note",
@@ -61,7 +53,7 @@ global_asm!(
     ".section .rodata.stack_start, \"a\"",
     "stack_start: .long user_stack_end; .word 0x10",
     ".section .stack, \"aw\", @nobits",
-    ".balign 4096; user_stack: .skip 4096; .globl user_stack_end; user_stack_end:",
+    ".balign 4096; user_stack: .skip 4096; user_stack_end:",
     ".text",
     magic = const HEADER_MAGIC,
     flags = const HEADER_FLAGS,

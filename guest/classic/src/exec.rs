@@ -14,9 +14,8 @@
 //! ```
 
 use crate::memory::{self, BadAddress};
-use crate::plant;
 use crate::segments::{USER_CODE, USER_DATA};
-use crate::task::{self, Task, space};
+use crate::task::{self, SPACE, Task};
 use crate::trap::Frame;
 use arch::OneCpu;
 use arch::multiboot::{Info, Module};
@@ -97,17 +96,15 @@ pub(crate) fn exec(
     let Some(module) = program(read_string(path, &mut [0; 128])?) else { return Ok(false) };
     let task = Task::current();
     let page = memory::get_free_page().ok_or(BadAddress)?;
-    let middle = plant::is("stack_in_the_middle");
-    let end = if middle { space() / 2 } else { space() };
     // SAFETY: a new page, which the kernel sees where it is.
-    let mut strings = Strings { page: unsafe { &mut *(page as *mut _) }, end, used: 0 };
+    let mut strings = Strings { page: unsafe { &mut *(page as *mut _) }, end: SPACE, used: 0 };
     let stack =
         arrange(&mut strings, arguments, environment).inspect_err(|_| memory::free_page(page))?;
 
     // From here on there is no way back: what the task had is given up.
-    memory::free_page_tables(task.base(), space());
+    memory::free_page_tables(task.base(), SPACE);
     task.widen();
-    memory::put_page(task.base() + end - PAGE, page).ok_or(BadAddress)?;
+    memory::put_page(task.base() + SPACE - PAGE, page).ok_or(BadAddress)?;
     let eip = load(module.bytes).unwrap_or_else(|BadAddress| task::exit(127));
     let (cs, ss) = (USER_CODE.0.into(), USER_DATA.0.into());
     let eflags = frame.eflags;

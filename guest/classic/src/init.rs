@@ -7,15 +7,12 @@ use core::arch::{asm, naked_asm};
 use core::ffi::CStr;
 use unistd::{Line, exec, exit, fork, getpid, number, wait};
 
-/// Where a task starts in ring 3.
-pub(crate) type FirstInstruction = unsafe extern "C" fn() -> !;
-
 /// Leaves ring 0 for ring 3, on the stack that is in use: a frame as an entry from ring 3 would have
 /// pushed it, made by hand, and IRET. Behind it this is task 0, whose kernel stack is empty, and the
 /// initial stack is its user stack.
 /// ```text
 ///            │ what main has there │
-///            ├─────────────────────┤ ◄─── ESP of task 0 (`distance` bytes away, if that is planted)
+///            ├─────────────────────┤ ◄─── ESP of task 0
 ///            │ SS      0017        │
 ///            │ ESP                 │
 ///            │ EFLAGS  IF          │
@@ -26,14 +23,15 @@ pub(crate) type FirstInstruction = unsafe extern "C" fn() -> !;
 /// # Safety
 /// Interrupts may come, and the kernel needs nothing that lies on this stack.
 #[unsafe(naked)]
-pub(crate) unsafe extern "C" fn move_to_user_mode(first: FirstInstruction, distance: u32) -> ! {
+pub(crate) unsafe extern "C" fn move_to_user_mode() -> ! {
     naked_asm!(
-        "movl 4(%esp), %ecx; movl 8(%esp), %eax; addl %esp, %eax",
+        "movl %esp, %eax",
         "pushl ${data}; pushl %eax",
         "pushfl; orl ${interrupts}, (%esp)",
-        "pushl ${code}; pushl %ecx",
+        "pushl ${code}; pushl ${task_0}",
         ".byte 0x66, 0x90",
         "iretl",
+        task_0 = sym task_0,
         code = const USER_CODE.0,
         data = const USER_DATA.0,
         interrupts = const Eflags::IF.bits(),
@@ -44,16 +42,16 @@ pub(crate) unsafe extern "C" fn move_to_user_mode(first: FirstInstruction, dista
 /// Task 0 in ring 3: forks, and pauses for good. It pushes nothing: from fork on its stack is shared
 /// with task 1, which is to find it clean. Task 1's first push is that of the call.
 #[unsafe(naked)]
-pub(crate) unsafe extern "C" fn task_0() -> ! {
+unsafe extern "C" fn task_0() -> ! {
     naked_asm!(
         "movl ${data}, %eax; movl %eax, %ds; movl %eax, %es",
         "movl ${fork}, %eax; int $0x80",
         "testl %eax, %eax",
-        "jnz pause_for_good",
+        "jnz 2f",
         "call {init}",
-        ".globl pause_for_good; pause_for_good:",
+        "2:",
         "movl ${pause}, %eax; int $0x80",
-        "jmp pause_for_good",
+        "jmp 2b",
         data = const USER_DATA.0,
         fork = const number::FORK,
         pause = const number::PAUSE,
@@ -63,7 +61,7 @@ pub(crate) unsafe extern "C" fn task_0() -> ! {
 }
 
 /// Task 1: starts everything, and waits until all of it has ended.
-pub(crate) extern "C" fn init() -> ! {
+extern "C" fn init() -> ! {
     Line::new().text("init: pid ").number(getpid()).end();
     for kind in 0..4 {
         if fork() == Some(0) {

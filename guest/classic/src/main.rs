@@ -10,8 +10,8 @@
 //! | each task's kernel stack, from ESP0 down | ring 0 | `task`, `trap`, `schedule` |
 //! | each task's user stack | ring 3; task 0's is the initial stack | `init`, `memory`, `exec` |
 //!
-//! `segments` has the tables of the 386, `call` what a program can ask for, `plant` what can be done
-//! wrong on purpose. The programs, and the library that they and [`init`] use, are in `classic-user`.
+//! `segments` has the tables of the 386, `call` what a program can ask for. The programs, and the
+//! library that they and [`init`] use, are in `classic-user`.
 //!
 //! One processor. Kernel code runs with interrupts closed, but for two places that say so.
 
@@ -23,7 +23,6 @@ mod call;
 mod exec;
 mod init;
 mod memory;
-mod plant;
 mod schedule;
 mod segments;
 mod task;
@@ -35,9 +34,6 @@ use core::panic::PanicInfo;
 
 /// The kernel on its initial stack. It ends as task 0 on the same stack, in ring 3.
 fn main(info: Info) -> ! {
-    if let Some(name) = info.option("plant") {
-        plant::choose(name);
-    }
     memory::start(info);
     segments::start();
     trap::start();
@@ -47,12 +43,8 @@ fn main(info: Info) -> ! {
     println!("classic: {} free pages, timer {hz} Hz", memory::free_pages());
     pic::start();
     pit::start(hz);
-    let (first_instruction, distance) = plant::task_0();
     // SAFETY: all is set up, and nothing on this stack is needed by the kernel from now on.
-    unsafe {
-        plant::move_to_user_mode();
-        init::move_to_user_mode(first_instruction, distance)
-    }
+    unsafe { init::move_to_user_mode() }
 }
 
 #[panic_handler]

@@ -5,7 +5,6 @@
 //! first takes a page of its own. The 386 has no CR0.WP, so ring 0 may write to any page: before it
 //! writes to a task's, it has to look by itself ([`verify`]).
 
-use crate::plant;
 use crate::segments::KERNEL_PAGES;
 use crate::task::Task;
 use arch::multiboot::Info;
@@ -118,18 +117,11 @@ pub(crate) fn copy_page_tables(from: u32, to: u32, pages: u32) -> Option<()> {
         let new = table_or_new(to + offset)?;
         let count = (pages - offset / PAGE).min(1024) as usize;
         for (old, new) in old.0.iter().zip(&new.0).take(count) {
-            let mut entry = old.get();
+            let entry = old.get();
             if !entry.is_present() {
                 continue;
             }
-            if plant::is("fork_copies_pages") {
-                let copy = get_free_page()?;
-                // SAFETY: both are page frames, and the kernel sees them where they are.
-                unsafe { (copy as *mut [u8; 4096]).copy_from(entry.address() as *const _, 1) };
-                new.set(Entry::new(copy, entry.flags()));
-                continue;
-            }
-            entry = Entry::new(entry.address(), entry.flags().difference(Flags::WRITABLE));
+            let entry = Entry::new(entry.address(), entry.flags().difference(Flags::WRITABLE));
             old.set(entry);
             new.set(entry);
             users(entry).set(users(entry).get() + 1);

@@ -12,16 +12,11 @@
 //! A task that was switched away from stands behind the jump, on its kernel stack. One that is new
 //! stands in ring 3 already, with an empty kernel stack.
 
-use crate::plant;
 use crate::segments;
 use crate::task::{State, Task};
 use crate::trap::Frame;
 use arch::segment::Selector;
-use core::arch::{asm, naked_asm};
-use core::cell::Cell;
-
-// SAFETY: used by kernel code with interrupts closed.
-static SPOILT: arch::OneCpu<Cell<bool>> = unsafe { arch::OneCpu::new(Cell::new(false)) };
+use core::arch::naked_asm;
 
 /// Goes on with the next task that is ready, or with task 0 if there is none. Comes back when it is
 /// this one's turn again; at once if there is no other.
@@ -34,12 +29,6 @@ pub(crate) fn schedule() {
         .or_else(|| Task::get(0));
     let Some(next) = next.filter(|next| next.number != current.number) else { return };
     next.set_current();
-    if plant::is("switch_saves_esp0") && current.pid == 1 && !SPOILT.replace(true) {
-        let esp: u32;
-        // SAFETY: ESP is read.
-        unsafe { asm!("movl %esp, {}", out(reg) esp, options(att_syntax, nomem, nostack)) };
-        current.spoil_esp0(esp);
-    }
     // SAFETY: the task's TSS is in the GDT and holds the registers of its last switch or its fork.
     unsafe { switch_to(0, segments::tss(next.number)) };
 }

@@ -14,7 +14,6 @@
 //! Each LDT holds null, code (000F) and data (0017), both from the task's base on: in ring 3 all
 //! tasks have the same selectors, and only the LDT that is loaded tells where they lead.
 
-use crate::plant;
 use arch::OneCpu;
 use arch::segment::{Descriptor, Ring, Selector};
 use arch::tss::Tss;
@@ -52,13 +51,8 @@ pub(crate) const fn ldt(task: usize) -> Selector {
 
 /// Enters the kernel's own segments; the table is taken into use with the first task.
 pub(crate) fn start() {
-    if plant::is("flat_kernel") {
-        set(KERNEL_CODE, Descriptor::flat_code(Ring::Kernel));
-        set(KERNEL_DATA, Descriptor::flat_data(Ring::Kernel));
-    } else {
-        set(KERNEL_CODE, Descriptor::code(Ring::Kernel, 0, KERNEL_PAGES));
-        set(KERNEL_DATA, Descriptor::data(Ring::Kernel, 0, KERNEL_PAGES));
-    }
+    set(KERNEL_CODE, Descriptor::code(Ring::Kernel, 0, KERNEL_PAGES));
+    set(KERNEL_DATA, Descriptor::data(Ring::Kernel, 0, KERNEL_PAGES));
 }
 
 /// Enters a task's TSS and LDT.

@@ -16,10 +16,9 @@
 //! until its parent has asked for it.
 
 use crate::memory::{self, directory};
-use crate::plant;
 use crate::schedule::schedule;
-use crate::segments::{self, KERNEL_CODE, KERNEL_DATA, TASKS, USER_DATA, make_ldt};
-use crate::trap::{Frame, leave};
+use crate::segments::{self, KERNEL_DATA, TASKS, USER_DATA, make_ldt};
+use crate::trap::Frame;
 use arch::OneCpu;
 use arch::page::PAGE;
 use arch::segment::Descriptor;
@@ -54,6 +53,8 @@ pub(crate) struct Task {
     tss: Tss,
 }
 
+/// Bytes from one task's part of the linear address space to the next one's.
+pub(crate) const SPACE: u32 = 64 << 20;
 /// The pages of 640 KiB: the limit of tasks 0 and 1, and of all until they exec.
 const LOW_PAGES: u32 = 160;
 /// No task has this pid.
@@ -74,11 +75,6 @@ struct Page(Cell<[u8; PAGE as usize]>);
 // SAFETY: used as task 0's page, and for nothing else.
 static TASK_0: OneCpu<Page> = unsafe { OneCpu::new(Page(Cell::new([0; PAGE as usize]))) };
 
-/// Bytes from one task's part of the linear address space to the next one's.
-pub(crate) fn space() -> u32 {
-    if plant::is("half_the_space") { 32 << 20 } else { 64 << 20 }
-}
-
 /// Where task 0's page is.
 pub(crate) fn page_of_task_0() -> u32 {
     TASK_0.0.as_ptr() as u32
@@ -86,15 +82,14 @@ pub(crate) fn page_of_task_0() -> u32 {
 
 /// Makes the kernel on its initial stack task 0.
 pub(crate) fn start() {
-    let pages = if plant::is("limit_one_mib") { 256 } else { LOW_PAGES };
-    Task::place(page_of_task_0(), 0, 0, NOBODY, pages);
+    Task::place(page_of_task_0(), 0, 0, NOBODY, LOW_PAGES);
     segments::become_task_0();
 }
 
 impl Task {
     /// Writes a structure to the bottom of a page, and enters it everywhere.
     fn place(page: u32, number: usize, pid: u32, parent: u32, pages: u32) -> &'static Self {
-        let base = number as u32 * space();
+        let base = number as u32 * SPACE;
         let task = Self {
             state: Cell::new(State::Ready),
             number,
@@ -111,8 +106,7 @@ impl Task {
             record.write(task);
             &*record
         };
-        let middle = plant::is("esp0_in_mid_page");
-        task.tss.set_esp0(page + if middle { PAGE / 2 + 512 } else { PAGE });
+        task.tss.set_esp0(page + PAGE);
         task.tss.set_registers(Registers {
             cr3: directory(),
             ldt: segments::ldt(number).0.into(),
@@ -140,7 +134,7 @@ impl Task {
 
     /// Its first linear address.
     pub(crate) fn base(&self) -> u32 {
-        self.number as u32 * space()
+        self.number as u32 * SPACE
     }
 
     /// How many bytes its segments reach.
@@ -150,18 +144,13 @@ impl Task {
 
     /// Lets its segments span all of its part, for a program.
     pub(crate) fn widen(&self) {
-        self.pages.set(space() / PAGE);
+        self.pages.set(SPACE / PAGE);
         self.ldt.set(make_ldt(self.base(), self.pages.get()));
     }
 
     /// From now on it is this one that runs: the switch follows.
     pub(crate) fn set_current(&self) {
         CURRENT.set(self.number);
-    }
-
-    /// Keeps a stack pointer where the next entry from ring 3 will start.
-    pub(crate) fn spoil_esp0(&self, esp: u32) {
-        self.tss.set_esp0(esp);
     }
 }
 
@@ -173,9 +162,9 @@ pub(crate) fn fork(frame: &Frame) -> Option<u32> {
     let parent = Task::current();
     let number = (1..TASKS).find(|number| Task::get(*number).is_none())?;
     let page = memory::get_free_page()?;
-    let base = number as u32 * space();
+    let base = number as u32 * SPACE;
     if memory::copy_page_tables(parent.base(), base, parent.pages.get()).is_none() {
-        memory::free_page_tables(base, space());
+        memory::free_page_tables(base, SPACE);
         memory::free_page(page);
         return None;
     }
@@ -186,17 +175,9 @@ pub(crate) fn fork(frame: &Frame) -> Option<u32> {
     let Registers { cr3, ldt, .. } = child.tss.registers();
     let (eax, gs) = (0, USER_DATA.0.into());
     #[rustfmt::skip]
-    let mut registers = Registers {
+    let registers = Registers {
         cr3, eip, eflags, eax, ecx, edx, ebx, esp, ebp, esi, edi, es, cs, ss, ds, fs, gs, ldt,
     };
-    if plant::is("fork_copies_stack") {
-        let copy = ((page + PAGE) as usize - size_of::<Frame>()) as *mut Frame;
-        // SAFETY: the top of the child's page, where nothing is yet.
-        unsafe { copy.write(Frame { eax, ..*frame }) };
-        let (eip, esp, eflags) = (leave as *const () as u32, copy as u32, 2);
-        let (cs, ss) = (KERNEL_CODE.0.into(), KERNEL_DATA.0.into());
-        registers = Registers { eip, esp, eflags, cs, ss, ds: ss, es: ss, ..registers };
-    }
     child.tss.set_registers(registers);
     Some(child.pid)
 }
@@ -208,12 +189,9 @@ pub(crate) fn exit(status: i32) -> ! {
         arch::println!("classic: init has ended, {} free pages", memory::free_pages());
         arch::power::off(if status == 0 { abi::port::EXIT_OK } else { abi::port::EXIT_PANIC });
     }
-    memory::free_page_tables(task.base(), space());
+    memory::free_page_tables(task.base(), SPACE);
     task.status.set(status);
     task.state.set(State::Zombie);
-    if plant::is("zombie_freed") {
-        memory::free_page(core::ptr::from_ref(task) as u32);
-    }
     for child in Task::all().filter(|child| child.parent.get() == task.pid) {
         child.parent.set(1);
     }
@@ -234,9 +212,7 @@ pub(crate) fn wait() -> Option<(u32, i32)> {
             let (pid, status) = (zombie.pid, zombie.status.get());
             TABLE[zombie.number].set(None);
             segments::remove(zombie.number);
-            if !plant::is("zombie_freed") {
-                memory::free_page(core::ptr::from_ref(zombie) as u32);
-            }
+            memory::free_page(core::ptr::from_ref(zombie) as u32);
             return Some((pid, status));
         }
         task.state.set(State::Waiting);

@@ -52,13 +52,11 @@ const STUB: u32 = 16;
 unsafe extern "C" {
     safe fn vector_0();
     safe fn system_call();
-    /// The way out: expects ESP at a [`Frame`], and is never called.
-    pub(crate) safe fn leave();
 }
 
 global_asm!(
     ".section .text.entry, \"ax\"",
-    ".globl vector_0, system_call, leave",
+    ".globl vector_0, system_call",
     ".altmacro",
     ".macro vector_stub number",
     "    .balign {stub}",

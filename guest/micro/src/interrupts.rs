@@ -14,7 +14,6 @@
 //! call on its own kernel stack. So whoever opens interrupts holds no borrow of shared state, and
 //! afterwards looks again at whatever may have changed.
 
-use crate::plant::Plant;
 use arch::{OneCpu, cpu};
 use core::cell::Cell;
 
@@ -24,7 +23,7 @@ static MAY_OPEN: OneCpu<Cell<bool>> = unsafe { OneCpu::new(Cell::new(false)) };
 
 /// From now on the kernel can be pre-empted, on its long paths.
 pub(crate) fn start() {
-    MAY_OPEN.set(!Plant::NoPreemption.is_planted());
+    MAY_OPEN.set(true);
 }
 
 /// Does something with interrupts open, and closes them again.

@@ -15,7 +15,6 @@
 //! | `sysenter` | the way in that pushes nothing |
 //! | `device` | ports and interrupts for drivers in ring 3 |
 //! | `modules`, `program`, `elf` | how a file becomes a program |
-//! | `plant` | what can be wrong with it on purpose |
 //!
 //! One processor. Kernel code runs with interrupts closed but where it takes long; there it holds
 //! nothing that another task could miss. So state that is shared needs cells, but no locks.
@@ -33,7 +32,6 @@ mod memory;
 mod modules;
 mod options;
 mod panic;
-mod plant;
 mod program;
 mod segments;
 mod sysenter;
@@ -46,7 +44,6 @@ use task::{fpu, idle};
 
 /// The kernel, once [`boot`] has given it memory as it wants it and a stack.
 fn start(info: Info) -> ! {
-    plant::choose(info.option("plant"));
     memory::start(info);
     let (double_fault, stack) = trap::double_fault::start();
     segments::start(double_fault, stack);

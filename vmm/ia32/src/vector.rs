@@ -36,8 +36,12 @@ impl Vector {
     pub const BP: Vector = Vector(3);
     /// Overflow (INTO).
     pub const OF: Vector = Vector(4);
+    /// BOUND range exceeded.
+    pub const BR: Vector = Vector(5);
     /// Invalid opcode.
     pub const UD: Vector = Vector(6);
+    /// No coprocessor: the FPU is switched off.
+    pub const NM: Vector = Vector(7);
     /// Double fault.
     pub const DF: Vector = Vector(8);
     /// Invalid TSS.
@@ -50,10 +54,14 @@ impl Vector {
     pub const GP: Vector = Vector(13);
     /// Page fault.
     pub const PF: Vector = Vector(14);
+    /// Floating-point error.
+    pub const MF: Vector = Vector(16);
     /// Alignment check.
     pub const AC: Vector = Vector(17);
     /// Machine check.
     pub const MC: Vector = Vector(18);
+    /// SIMD floating-point error.
+    pub const XM: Vector = Vector(19);
 
     /// The manual's mnemonic, if the vector has one.
     pub const fn mnemonic(self) -> Option<&'static str> {

@@ -15,6 +15,7 @@
 //! ```
 
 use super::history::{ABOVE, History, LiveFrame};
+use super::shifted::{self, Shifted};
 use super::way_back::{self, WayBack};
 use crate::entry::{Entry, Kind, Ram, Return};
 use crate::host::processor;
@@ -37,6 +38,8 @@ const RECORD: usize = 256;
 pub(super) struct Glance {
     /// Why the IRET was refused that this fault points at.
     pub(super) refusal: Option<Refusal>,
+    /// A whole frame beside the one that the IRET pops, where that cannot be meant.
+    pub(super) shifted: Option<Box<Shifted>>,
     /// EIP and ESP of the frame that this entry overwrites stand near each other elsewhere too: the
     /// kernel has copied them. None if it overwrites none.
     pub(super) words_are_kept: Option<bool>,
@@ -145,6 +148,7 @@ impl Glance {
         if let Some(last) = history.refused_by(entry) {
             glance.refusal =
                 Some(Refusal::ask(linear, &last.state, last.frame.shape.word_size == 2));
+            glance.shifted = shifted::near(linear, &last.state).map(Box::new);
         }
         if let Some(victim) = history.overlapped(&entry.frame)
             && entry.from_outer_ring()
@@ -190,6 +194,9 @@ impl Glance {
             glance.string_instruction = string_instruction(linear, pair.pushed.handler);
         }
         glance.overrun = overrun(linear, history).map(Box::new);
+        if returning.frame.shape.from_virtual_8086 {
+            glance.shifted = shifted::near(linear, &returning.state).map(Box::new);
+        }
         if returning.ring() > returning.state.cpl() {
             if !history.objects().knows_nothing() {
                 glance.fresh_stack = fresh_stack(linear, returning, history).map(Box::new);

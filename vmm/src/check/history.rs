@@ -532,7 +532,7 @@ impl History {
                 self.calls[entry.sequence as usize % CALLS] = call;
             }
         }
-        let [es, _, _, ds, fs, gs] = entry.after.segments.each_ref().map(|one| one.selector);
+        let [es, _, _, ds, fs, gs] = entry.after.segments;
         self.frames.insert(LiveFrame {
             sequence: entry.sequence,
             task,
@@ -541,7 +541,7 @@ impl History {
             address_space: entry.after.cr3,
             frame: entry.frame,
             registers: entry.after.general,
-            selectors: [es, ds, fs, gs],
+            segments: [es, ds, fs, gs],
             handler: entry.after.instruction_address(),
             behind_halt: glance.behind_halt,
             above: glance.above,

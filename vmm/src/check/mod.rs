@@ -15,6 +15,7 @@ mod history;
 mod judge;
 mod known;
 mod objects;
+mod shifted;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -46,6 +47,7 @@ mod rules {
     pub(super) mod sysenter;
     pub(super) mod task_switch;
     pub(super) mod user_stack;
+    pub(super) mod virtual_8086;
     pub(super) mod way_back;
 }
 
@@ -108,6 +110,7 @@ entry_rules![
 
 /// All rules about returns.
 pub const RETURN_RULES: &[ReturnRule] = &[
+    rules::virtual_8086::virtual_8086_mode_is_meant,
     rules::return_frame::return_pops_what_was_pushed,
     rules::registers_restored::registers_are_restored,
     rules::direction_flag::kernel_runs_upwards,

@@ -30,9 +30,9 @@ const fn classic(
     id: &'static str,
     sentence: &'static str,
     judge: Judge,
-    plant: &'static [(&'static str, &'static str)],
+    twin: &'static [(&'static str, &'static str)],
 ) -> Claim {
-    claim(id, sentence, &["classic"], judge, Twin::Plants(plant))
+    claim(id, sentence, &["classic"], judge, Twin::Kernels(twin))
 }
 
 /// All claims, in the order of the table.
@@ -81,25 +81,25 @@ pub const CLAIMS: &[Claim] = &[
     claim(
         "H9", "IRET gives back the user's stack and flags exactly",
         &["micro h9", "classic"], r::iret_gives_back,
-        Twin::Plants(&[("micro h9", "flags_lost"), ("broken", "frame_eflags")]),
+        Twin::Kernels(&[("micro h9", "flags_lost"), ("broken", "frame_eflags")]),
     ),
     claim(
         "H10", "A long string instruction is interrupted half-way, keeps its progress in registers, and resumes",
         &["micro h10"], r::string_instruction_resumes,
-        Twin::Plants(&[("micro h10", "string_cut_short")]),
+        Twin::Kernels(&[("micro h10", "string_cut_short")]),
     ),
     claim(
         "K1", "Each process has its own kernel stack",
         &["micro tasks", "classic"], k::stack_each,
-        Twin::Plants(&[("micro tasks", "shared_stack")]),
+        Twin::Kernels(&[("micro tasks", "shared_stack")]),
     ),
     claim(
         "K2", "Each thread has its own kernel stack and user stack, in one shared address space",
-        &["micro k2"], k::threads_share, Twin::Plants(&[("micro k2", "thread_copies")]),
+        &["micro k2"], k::threads_share, Twin::Kernels(&[("micro k2", "thread_copies")]),
     ),
     claim(
         "K3", "Task information is found by masking ESP",
-        &["micro tasks"], k::record_by_mask, Twin::Plants(&[("micro tasks", "wrong_record")]),
+        &["micro tasks"], k::record_by_mask, Twin::Kernels(&[("micro tasks", "wrong_record")]),
     ),
     claim(
         "K4", "A switch stores the old stack pointer and loads the new task's",
@@ -108,16 +108,16 @@ pub const CLAIMS: &[Claim] = &[
     ),
     claim(
         "K5", "One task is pre-empted inside a system call (a long write), another runs and makes its own; both come out right",
-        &["micro k5"], s::preempted_in_a_call, Twin::Plants(&[("micro k5", "no_preemption")]),
+        &["micro k5"], s::preempted_in_a_call, Twin::Kernels(&[("micro k5", "no_preemption")]),
     ),
     claim(
         "K6", "The kernel stack is the snapshot of that task's kernel work",
-        &["micro k6"], s::suspended_stack_keeps, Twin::Plants(&[("micro k6", "suspended_stack_written")]),
+        &["micro k6"], s::suspended_stack_keeps, Twin::Kernels(&[("micro k6", "suspended_stack_written")]),
     ),
     claim(
         "K7", "An interrupt handler saves what it uses; the full context is saved only at a task switch",
         &["micro followed", "classic"], s::context_at_a_switch_only,
-        Twin::Plants(&[("micro followed", "context_always_saved")]),
+        Twin::Kernels(&[("micro followed", "context_always_saved")]),
     ),
     claim(
         "K8", "A handler's locals live on the kernel stack it arrived on",
@@ -126,34 +126,34 @@ pub const CLAIMS: &[Claim] = &[
     ),
     claim(
         "K9", "Interrupts nest on the stack that is in use",
-        &["micro k9"], s::interrupts_nest, Twin::Plants(&[("micro k9", "no_nesting")]),
+        &["micro k9"], s::interrupts_nest, Twin::Kernels(&[("micro k9", "no_nesting")]),
     ),
     claim(
         "K10", "Kernel stacks are small and fixed; nesting calls and interrupts can overflow them, and that is caught",
-        &["micro k10"], m::overflow_is_caught, Twin::Plants(&[("micro k10", "no_guard")]),
+        &["micro k10"], m::overflow_is_caught, Twin::Kernels(&[("micro k10", "no_guard")]),
     ),
     claim(
         "K11", "User stacks grow on demand",
-        &["micro k11"], m::user_stack_grows, Twin::Plants(&[("micro k11", "stacks_do_not_grow")]),
+        &["micro k11"], m::user_stack_grows, Twin::Kernels(&[("micro k11", "stacks_do_not_grow")]),
     ),
     claim(
         "K12", "Ring 3 cannot touch kernel memory, though it is mapped",
         &["micro k12", "classic"], m::kernel_memory_is_closed,
-        Twin::Plants(&[("micro k12", "kernel_page_open")]),
+        Twin::Kernels(&[("micro k12", "kernel_page_open")]),
     ),
     claim(
         "K13", "The kernel trusts no user pointer and no user ESP",
         &["micro k13", "classic"], m::nothing_is_trusted,
-        Twin::Plants(&[("micro k13", "pointer_trusted")]),
+        Twin::Kernels(&[("micro k13", "pointer_trusted")]),
     ),
     claim(
         "K14", "The kernel reaches user memory only through its copy routines",
-        &["micro k14"], m::one_way_to_user_memory, Twin::Plants(&[("micro k14", "direct_access")]),
+        &["micro k14"], m::one_way_to_user_memory, Twin::Kernels(&[("micro k14", "direct_access")]),
     ),
     claim(
         "K15", "A zombie keeps its kernel stack until its parent reaps it; then it is freed",
         &["micro k15", "classic"], m::zombie_keeps_its_stack,
-        Twin::Plants(&[("micro k15", "zombie_stack_reused"), ("classic", "zombie_freed")]),
+        Twin::Kernels(&[("micro k15", "zombie_stack_reused"), ("classic", "zombie_freed")]),
     ),
     classic(
         "L1", "Four stacks, one after the other: boot (0x9000:0xFF00, real mode), initial, each task's kernel stack, each task's user stack",

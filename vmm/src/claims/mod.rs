@@ -8,7 +8,7 @@
 //! ```text
 //!  scenario ─► run ─► recording ─► judge ─► proved, refuted or open, and the evidence
 //!                        ▲
-//!         twin: a plant in the guest, or one word altered here
+//!         twin: another kernel, or one word altered here
 //! ```
 //!
 //! | file | what it holds |
@@ -16,6 +16,7 @@
 //! | `recording` | what is kept of a run |
 //! | `stacks`, `steps` | what was written to kernel stacks; what the kernel did by instruction |
 //! | `scenario` | the guests that are run |
+//! | `twins` | the kernels of which a claim is false |
 //! | `hardware`, `returning`, `switching`, `suspended`, `memory`, `linux` | the judges |
 //! | `table` | the claims as text and as JSON |
 
@@ -31,6 +32,7 @@ mod steps;
 mod suspended;
 mod switching;
 mod table;
+mod twins;
 
 pub use list::CLAIMS;
 pub use recording::{Event, Moment, Recorder, Recording, Sight};
@@ -38,6 +40,7 @@ pub use scenario::{
     Ends, Failure, Host, PointerCall, Recordings, SCENARIOS, Scenario, judge, run, scenario,
 };
 pub use table::{Row, Table};
+pub use twins::{NoTwin, Twins};
 
 /// What became of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,8 +117,9 @@ impl Subject {
 /// How a claim is made false.
 #[derive(Clone, Copy, Debug)]
 pub enum Twin {
-    /// The guest of these scenarios does otherwise, when told so by `plant=NAME`.
-    Plants(&'static [(&'static str, &'static str)]),
+    /// In these scenarios a kernel that does otherwise takes the guest's place: by its name, one of [`Twins`],
+    /// or what `plant=NAME` makes of the guest `broken`.
+    Kernels(&'static [(&'static str, &'static str)]),
     /// No guest can make a processor do otherwise, or none that runs on: one thing in the recording
     /// is altered, and the output says so.
     Altered {

@@ -2,7 +2,7 @@
 
 use super::recording::{Recorder, Recording};
 use super::table::Row;
-use super::{Claim, Doubt, Twin};
+use super::{Claim, Doubt, Twin, Twins};
 use crate::boot::{self, KernelFile, ModuleFile};
 use crate::check::{Checker, Judge};
 use crate::devices::Devices;
@@ -38,6 +38,8 @@ pub struct Scenario {
     pub follow: bool,
     /// The system calls that take an address: what the ABI of the guest's programs says.
     pub pointer_calls: &'static [PointerCall],
+    /// The guest itself does what `plant=NAME` says, where others have twins.
+    pub plants: bool,
     /// How it ends if all is well.
     pub ends: Ends,
 }
@@ -63,6 +65,7 @@ const MICRO: Scenario = Scenario {
     nanoseconds: 40_000,
     follow: false,
     pointer_calls: &[],
+    plants: false,
     ends: Ends::Well,
 };
 
@@ -105,7 +108,7 @@ pub const SCENARIOS: &[Scenario] = &[
     micro("micro k15", &["claims k15"]),
     CLASSIC,
     Scenario { name: "classic followed", follow: true, ..CLASSIC },
-    Scenario { name: "broken", guest: "broken", ..MICRO },
+    Scenario { name: "broken", guest: "broken", plants: true, ..MICRO },
 ];
 
 /// The scenario of that name.
@@ -115,19 +118,24 @@ pub fn scenario(name: &str) -> Option<&'static Scenario> {
 
 impl Scenario {
     /// The guest and its modules, for whoever waits.
-    pub fn describe(&self, plant: Option<&str>) -> String {
+    pub fn describe(&self, twin: Option<&str>) -> String {
         let modules = self.commands().join(", ");
-        let mut text = self.guest.to_owned();
+        let mut text = twin.map_or(self.guest.to_owned(), |twin| self.name_of(twin));
         if !modules.is_empty() {
             text += &format!(" with {modules}");
-        }
-        if let Some(plant) = plant {
-            text += &format!(" and plant={plant}");
         }
         if self.follow {
             text += ", each instruction of ring 0 followed";
         }
         text
+    }
+
+    /// What is said of a twin.
+    fn name_of(&self, twin: &str) -> String {
+        match self.plants {
+            true => format!("{} with plant={twin}", self.guest),
+            false => format!("the twin {twin} of {}", self.guest),
+        }
     }
 
     fn commands(&self) -> &'static [&'static str] {
@@ -149,6 +157,8 @@ pub struct Host {
     pub probes: Choice,
     /// Wall-clock time after which a scenario is ended.
     pub timeout: Duration,
+    /// The kernels of which a claim is false.
+    pub twins: Twins,
     /// What ends all of them.
     pub stop: StopRequest,
 }
@@ -168,13 +178,16 @@ pub enum Failure {
     /// esp0 does not carry what the scenario names.
     #[error("esp0 carries no {0}")]
     Unknown(&'static str),
+    /// [`Host::twins`] does not hold it.
+    #[error("the twin {1} of {0} was not read")]
+    Missing(&'static str, String),
 }
 
-/// Runs a scenario to its end, with this bug in the guest, if any.
+/// Runs a scenario to its end, with this twin in the guest's place, if any.
 ///
 /// # Errors
 /// [`Failure`] if it cannot be run. That the guest fails is none: the judges see how it ended.
-pub fn run(scenario: &Scenario, plant: Option<&str>, host: &Host) -> Result<Recording, Failure> {
+pub fn run(scenario: &Scenario, twin: Option<&str>, host: &Host) -> Result<Recording, Failure> {
     let guest = guests::guest(scenario.guest).ok_or(Failure::Unknown(scenario.guest))?;
     let mut modules = Vec::new();
     for command in scenario.commands() {
@@ -182,11 +195,17 @@ pub fn run(scenario: &Scenario, plant: Option<&str>, host: &Host) -> Result<Reco
         modules.push(ModuleFile { name: command, command, bytes: program.bytes });
     }
     let mut command_line = scenario.command_line.to_owned();
-    if let Some(plant) = plant {
-        command_line += &format!(" plant={plant}");
+    let mut bytes = guest.kernel;
+    match twin {
+        Some(plant) if scenario.plants => command_line += &format!(" plant={plant}"),
+        Some(twin) => {
+            let kernel = host.twins.kernel(guest.name, twin);
+            bytes = kernel.ok_or_else(|| Failure::Missing(guest.name, twin.to_owned()))?;
+        }
+        None => {}
     }
     let mut machine = Machine::new(MEMORY)?;
-    let kernel = KernelFile { name: guest.name, bytes: guest.kernel };
+    let kernel = KernelFile { name: guest.name, bytes };
     let boot = boot::load(machine.memory.all(), kernel, &modules, command_line.trim())?;
     machine.vcpu.set_state(&entry_state(&boot.entry));
     let patience = TWIN_TIMEOUT * if scenario.follow { 3 } else { 1 };
@@ -194,7 +213,7 @@ pub fn run(scenario: &Scenario, plant: Option<&str>, host: &Host) -> Result<Reco
         clock: ClockChoice::Deterministic { nanoseconds_per_instruction: scenario.nanoseconds },
         probes: host.probes,
         breakpoints: host.breakpoints,
-        timeout: Some(plant.map_or(host.timeout, |_| host.timeout.min(patience))),
+        timeout: Some(twin.map_or(host.timeout, |_| host.timeout.min(patience))),
         exact: false,
     };
     let mut run =
@@ -231,17 +250,17 @@ impl<'a> Recordings<'a> {
     pub fn get(
         &mut self,
         scenario: &'static Scenario,
-        plant: Option<&'static str>,
+        twin: Option<&'static str>,
         progress: impl FnOnce(&str),
     ) -> Result<&Recording, Failure> {
         let same = |(name, with, _): &(&str, Option<&str>, Recording)| {
-            *name == scenario.name && *with == plant
+            *name == scenario.name && *with == twin
         };
         let index = match self.made.iter().position(same) {
             Some(index) => index,
             None => {
-                progress(&scenario.describe(plant));
-                self.made.push((scenario.name, plant, run(scenario, plant, self.host)?));
+                progress(&scenario.describe(twin));
+                self.made.push((scenario.name, twin, run(scenario, twin, self.host)?));
                 self.made.len() - 1
             }
         };
@@ -263,11 +282,11 @@ pub fn judge(
     let wanted = |scenario: &&Scenario| kernel.is_none_or(|kernel| kernel == scenario.guest);
     let mut rows = Vec::new();
     match claim.twin {
-        Twin::Plants(plants) if broken => {
-            for (name, plant) in plants {
+        Twin::Kernels(twins) if broken => {
+            for (name, twin) in twins {
                 let scenario = scenario(name).ok_or(Failure::Unknown(name))?;
-                let recording = recordings.get(scenario, Some(plant), progress)?;
-                let what = format!("plant={plant} in the guest");
+                let recording = recordings.get(scenario, Some(twin), progress)?;
+                let what = scenario.name_of(twin);
                 rows.push(Row::new(claim, scenario.guest, (claim.judge)(recording), Some(what)));
             }
         }

@@ -7,7 +7,7 @@ use super::files::Destination;
 use super::output::Output;
 use super::page;
 use super::{FINDINGS, INTERRUPTED, OK, colour};
-use esp0::claims::{self, CLAIMS, Claim, Host, Recordings, Status, Table};
+use esp0::claims::{self, CLAIMS, Claim, Host, Recordings, Status, Table, Twins};
 use esp0::doctor;
 use esp0::host::Backend;
 use esp0::machine::{Machine, StopRequest};
@@ -30,7 +30,10 @@ pub(super) fn claims(options: &ClaimsOptions) -> Result<u8, Failure> {
         let json: Vec<_> = json.identity("table").into_iter().collect();
         page.differs_from("page", &json)?;
     }
-    let host = host(&options.probe, stop)?;
+    let mut host = host(&options.probe, stop)?;
+    if broken {
+        host.twins = twins(&wanted)?;
+    }
     host.stop.on_signals()?;
     let colour = colour(options.color);
     let boxed = Boxed::withdraw(options.no_sandbox)?;
@@ -86,6 +89,13 @@ fn wanted(options: &ClaimsOptions) -> Result<(Vec<&'static Claim>, bool), Failur
     Ok((named(&options.ids)?, false))
 }
 
+/// Their twins, which are files beside the program.
+fn twins(wanted: &[&'static Claim]) -> Result<Twins, Failure> {
+    let fail = |why: &dyn std::fmt::Display| Failure::Input(why.to_string());
+    let folder = Twins::folder().map_err(|why| fail(&why))?;
+    Twins::read(&folder, wanted).map_err(|why| fail(&why))
+}
+
 fn unknown(id: &str) -> Failure {
     Failure::Input(format!("there is no claim {id}"))
 }
@@ -126,6 +136,7 @@ pub(super) fn host(probe: &str, stop: StopRequest) -> Result<Host, Failure> {
             _ => Choice::Auto,
         },
         timeout: TIMEOUT,
+        twins: Twins::default(),
         stop,
     })
 }

@@ -176,7 +176,8 @@ fn module(command: &str) -> Result<Module, Failure> {
     }
     let path = Path::new(&name);
     let (bytes, id) = match guests::program(&name) {
-        Some(program) if !path.exists() => (Cow::Borrowed(program.bytes), None),
+        // A folder of that name is none: somebody may well have one called `files`.
+        Some(program) if !path.exists() || path.is_dir() => (Cow::Borrowed(program.bytes), None),
         _ => {
             let (bytes, id) = read(path)?;
             (Cow::Owned(bytes), id)

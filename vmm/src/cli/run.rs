@@ -42,7 +42,7 @@ use std::time::{Duration, Instant};
 const MOST_FOR_GDB: u64 = 64 << 20;
 
 /// Wall-clock time that may be spent to find out who wrote a word.
-const LOOK_FOR_WRITER: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Failure> {
     if options.exact
@@ -229,7 +229,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         None => Ok(()),
     };
     let ran = served.and_then(|()| judge.follow(&mut run, &mut report).map_err(Failure::Machine));
-    let end = match ran {
+    let mut end = match ran {
         Ok(end) => end,
         Err(failure) => {
             // What was found before is found.
@@ -244,12 +244,39 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let preemptions = run.preemptions();
     let is_recorded = !matches!(recorded, Recorded::No);
     let kept = recorded.finish(&run, &identity);
+    let counts = counted(&run);
+    let load = |machine: &mut Machine| {
+        // It has been loaded once.
+        if let Ok(mut boot) = input.load(&machine.memory) {
+            boot.entry.loader = options.loader.into();
+            machine.vcpu.set_state(&entry_state(&boot.entry));
+        }
+    };
+    let start = |machine: Machine| {
+        let how = Options { timeout: Some(LOOK_AGAIN), exact: false, ..how.clone() };
+        let run = Run::new(machine, devices(), &how);
+        let run = run.with_stop_request(stop.clone());
+        match &dialogue {
+            Some(dialogue) => run.with_dialogue(dialogue.clone()),
+            None => run,
+        }
+    };
     let names = |address: u32| {
         let place = symbols.describe(address)?;
         let line = place.line.as_ref();
         let line = line.map_or(String::new(), |line| format!(", {}:{}", line.file, line.number));
         Some(format!("{}{line}", place.short()))
     };
+    let again = Again { vcpu: &vcpu, load: &load, start: &start, names: &names };
+    let repeats = preemptions == 0 && (!clock.is_real() || run.counters().injected == 0);
+    if end.ending == Ending::TripleFault
+        && repeats
+        && !firmware
+        && !options.interactive
+        && gdb.is_none()
+    {
+        (run, end) = again.to_the_end(run, end)?;
+    }
     report.record_last(run.machine(), run.probes());
     judge.awaited_in_vain(run.dialogue().and_then(Dialogue::awaits).map(str::to_owned));
     let aftermath = Aftermath {
@@ -270,8 +297,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         report.print(&text);
     }
     if options.verbose > 0 {
-        let text = counted(&run);
-        report.print(&text);
+        report.print(&counts);
     }
     let mut text = String::new();
     if !options.quiet && !options.interactive {
@@ -314,23 +340,6 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
             text += "who wrote that word is found by running again, and on the real clock no run is like another: \
                      --clock deterministic\n";
         } else if end.ending != Ending::Stopped {
-            let load = |machine: &mut Machine| {
-                // It has been loaded once.
-                if let Ok(mut boot) = input.load(&machine.memory) {
-                    boot.entry.loader = options.loader.into();
-                    machine.vcpu.set_state(&entry_state(&boot.entry));
-                }
-            };
-            let start = |machine: Machine| {
-                let how = Options { timeout: Some(LOOK_FOR_WRITER), exact: false, ..how.clone() };
-                let run = Run::new(machine, devices(), &how);
-                let run = run.with_stop_request(stop.clone());
-                match &dialogue {
-                    Some(dialogue) => run.with_dialogue(dialogue.clone()),
-                    None => run,
-                }
-            };
-            let again = Again { vcpu: &vcpu, load: &load, start: &start, names: &names };
             writers = again.tell(report.told(), run.into_machine());
             for (_, sentence) in &writers {
                 let _ = writeln!(text, "{sentence}");

@@ -4,7 +4,7 @@ use super::machine::Name;
 use esp0::check::ChangedWord;
 use esp0::instruction;
 use esp0::machine::{Machine, MachineError, VcpuImage};
-use esp0::run::Run;
+use esp0::run::{End, Event, Run};
 use esp0::trace::Told;
 use esp0::writer::{Question, Writer, who_wrote};
 
@@ -56,6 +56,27 @@ impl Again<'_> {
             machine = run.into_machine();
         }
         all
+    }
+
+    /// The run and its end, where the guest has been shut down and its registers are gone: it runs once more, to the
+    /// last exit before, and from there step by step. What was known stays, if that leads elsewhere.
+    ///
+    /// # Errors
+    /// [`MachineError`] if KVM refuses something.
+    pub(super) fn to_the_end(&self, run: Run, end: End) -> Result<(Run, End), MachineError> {
+        let known = end.last_event.as_ref().is_some_and(|last| last.interrupt.is_some());
+        if known {
+            return Ok((run, end));
+        }
+        let exits = run.counters();
+        let mut run = self.restart(run.into_machine())?.watched_after(exits);
+        let again = loop {
+            if let Event::End(again) = run.next_event()? {
+                break again;
+            }
+        };
+        let found = again.ending == end.ending && again.last_event.is_some();
+        Ok((run, if found { again } else { end }))
     }
 
     fn restart(&self, mut machine: Machine) -> Result<Run, MachineError> {

@@ -51,6 +51,8 @@ pub struct I8259 {
     special_fully_nested: bool,
     poll: bool,
     read_in_service: bool,
+    /// The last end of interrupt that found nothing to end.
+    idle_end: Option<u8>,
 }
 
 impl I8259 {
@@ -78,6 +80,7 @@ impl I8259 {
             special_fully_nested: false,
             poll: false,
             read_in_service: false,
+            idle_end: None,
         }
     }
 
@@ -107,6 +110,11 @@ impl I8259 {
     /// The in-service register.
     pub fn in_service(&self) -> u8 {
         self.in_service
+    }
+
+    /// The last OCW2 that was to end an interrupt, and found none in service that it could mean.
+    pub fn idle_end(&self) -> Option<u8> {
+        self.idle_end
     }
 
     /// The interrupt mask register.
@@ -236,6 +244,9 @@ impl I8259 {
                 return;
             }
         };
+        if end && level.is_none_or(|level| self.in_service & 1 << level == 0) {
+            self.idle_end = Some(word);
+        }
         let Some(level) = level else { return };
         if end {
             self.in_service &= !(1 << level);

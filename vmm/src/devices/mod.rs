@@ -62,7 +62,7 @@ use keyboard_controller::KeyboardController;
 use local_apic::{Consequence, LocalApic};
 use parallel_port::ParallelPort;
 use pci::Pci;
-use pic::Pic;
+pub use pic::Pic;
 use pit::Pit;
 use power::Power;
 use serial::SerialPort;

@@ -92,6 +92,16 @@ impl Pic {
         self.slave.vector(level)
     }
 
+    /// The last end of interrupt that the master or the slave was sent and that ended nothing.
+    pub fn idle_ends(&self) -> [Option<u8>; 2] {
+        [self.master.idle_end(), self.slave.idle_end()]
+    }
+
+    /// The interrupt mask registers, master in the low byte.
+    pub fn masks(&self) -> u16 {
+        u16::from_le_bytes([self.master.mask(), self.slave.mask()])
+    }
+
     /// Whether `irq` (0–15) cannot reach the CPU because of a mask, its own or the cascade's.
     pub fn is_masked(&self, irq: u8) -> bool {
         match irq {

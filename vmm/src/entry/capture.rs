@@ -1,13 +1,12 @@
 //! From a stop to a value.
 
 use super::event::{CodeBytes, Kind, classify, linear_eip};
+use super::vector::{Delivered, choose};
 use super::{Entry, Frame, InnerStack, Origin, OriginSource, Return};
-use crate::instruction::operands::register_value;
-use crate::instruction::{LONGEST, decode_32, iret};
+use crate::instruction::{LONGEST, iret};
 use crate::machine::{LinearMemory, Machine};
 use crate::probe::{Iret, Probes};
 use ia32::{Eflags, FrameShape, Gate, Selector, State, Table, TssWidth, Vector, Word};
-use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic};
 
 /// What is known of a stop beside the stop itself.
 #[derive(Debug, Default)]
@@ -35,7 +34,9 @@ pub fn capture_entry(
     scene: Scene,
 ) -> Option<Entry> {
     let linear = LinearMemory { memory: &machine.memory, paging: (&state).into() };
-    let (vector, gate) = choose(vectors, probes, &linear, &state, &scene)?;
+    let injected = scene.injected.as_ref().map(|(vector, _)| *vector);
+    let Delivered { vector, gate, unexplained } =
+        choose(vectors, probes, &linear, &state, injected)?;
     let external = scene.injected.as_ref().is_some_and(|(injected, _)| *injected == vector);
     let before = scene.injected.map(|(_, before)| before).or(scene.before);
     let word_size = gate.kind.word_size();
@@ -98,6 +99,8 @@ pub fn capture_entry(
     }
     let kind = if external {
         if vector == Vector::NMI { Kind::Nmi } else { Kind::External }
+    } else if unexplained {
+        Kind::Unexplained
     } else {
         classify(vector, &gate, origin.ring, &code)
     };
@@ -237,100 +240,6 @@ fn is_nested(
     let at_the_top = stack.esp.wrapping_sub(shape.size()) == state.stack_pointer();
     let has_outer_ss = frame.selector(Word::Ss).is_some_and(|ss| Selector(ss).rpl() > state.cpl());
     frame.selector(Word::Cs) == Some(state.cs().selector) && !(at_the_top && has_outer_ss)
-}
-
-/// How well a vector explains what is on the stack, where several lead to one place: the instruction
-/// that was interrupted can raise it, and its error code lies where it has to.
-fn fits(vector: Vector, probes: &Probes, linear: &LinearMemory<'_>, state: &State) -> bool {
-    let top = state.stack_address();
-    let skip = if vector.has_error_code() { 4 } else { 0 };
-    let (Some(eip), Some(cs)) =
-        (linear.read_u32(top.wrapping_add(skip)), linear.read_u32(top.wrapping_add(skip + 4)))
-    else {
-        return false;
-    };
-    let Some(code) = linear.descriptor(state, Selector(cs as u16)) else { return false };
-    if !matches!(code.kind(), ia32::DescriptorKind::Code { .. }) {
-        return false;
-    }
-    let at = code.base().wrapping_add(eip);
-    let mut bytes = [0; LONGEST];
-    let count = probes.read_code(linear, at, &mut bytes);
-    let instruction = decode_32(&bytes[..count], at);
-    let mut behind = [0; 1];
-    let last =
-        (probes.read_code(linear, at.wrapping_sub(1), &mut behind) == 1).then_some(behind[0]);
-    let error = linear.read_u32(top).unwrap_or(0);
-    match vector {
-        Vector::DE => {
-            matches!(instruction.mnemonic(), Mnemonic::Div | Mnemonic::Idiv | Mnemonic::Aam)
-        }
-        Vector::UD => instruction.is_invalid() || instruction.mnemonic() == Mnemonic::Ud2,
-        Vector::BP => last == Some(0xcc),
-        Vector::OF => last == Some(0xce),
-        Vector::DB => last == Some(0xf1),
-        // Bits above the fifth are reserved, and so is the access that faulted: the instruction has one.
-        Vector::PF => {
-            let esp = if Selector(cs as u16).rpl() > state.cpl() {
-                linear.read_u32(top.wrapping_add(16)).unwrap_or(0)
-            } else {
-                top.wrapping_add(16)
-            };
-            let mut before = *state;
-            before.general.esp = esp;
-            error < 0x20
-                && (state.cr2.wrapping_sub(at) < 15
-                    || !instruction.is_invalid() && reaches(&instruction, &before, state.cr2))
-        }
-        Vector::GP => error < 0x1_0000 && !instruction.is_invalid(),
-        _ => false,
-    }
-}
-
-/// Whether one of the instruction's operands lies at `address`, or begins a little before.
-fn reaches(instruction: &Instruction, state: &State, address: u32) -> bool {
-    InstructionInfoFactory::new().info(instruction).used_memory().iter().any(|memory| {
-        let at = memory
-            .virtual_address(0, |register, _, _| register_value(state, register).map(u64::from));
-        at.is_some_and(|at| address.wrapping_sub(at as u32) < 64)
-    })
-}
-
-/// The vector that was delivered, of those whose gates lead to the same place.
-fn choose(
-    vectors: &[u8],
-    probes: &Probes,
-    linear: &LinearMemory<'_>,
-    state: &State,
-    scene: &Scene,
-) -> Option<(Vector, Gate)> {
-    let with_gate = |vector: u8| probes.idt().gate(vector).map(|gate| (Vector(vector), gate));
-    if let [only] = vectors {
-        return with_gate(*only);
-    }
-    if let Some((injected, _)) = &scene.injected
-        && vectors.contains(&injected.0)
-    {
-        return with_gate(injected.0);
-    }
-    // An INT n behind the pushed EIP names its vector.
-    let eip = linear.read_u32(state.stack_address())?;
-    let mut bytes = [0; 2];
-    if linear.read(eip.wrapping_sub(2), &mut bytes).is_some()
-        && bytes[0] == 0xcd
-        && vectors.contains(&bytes[1])
-    {
-        return with_gate(bytes[1]);
-    }
-    // An exception, told by its instruction; where none fits, the kind of the event will say so.
-    let fitting = |wanted: &[Vector]| {
-        let found = wanted
-            .iter()
-            .find(|vector| vectors.contains(&vector.0) && fits(**vector, probes, linear, state));
-        found.and_then(|vector| with_gate(vector.0))
-    };
-    let told = [Vector::UD, Vector::DE, Vector::BP, Vector::OF, Vector::DB, Vector::PF, Vector::GP];
-    fitting(&told).or_else(|| vectors.iter().find_map(|vector| with_gate(*vector)))
 }
 
 /// SS0:ESP0 of the current TSS.

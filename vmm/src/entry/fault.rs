@@ -51,7 +51,7 @@ pub struct Fault {
     pub frame: Frame,
     /// The code at the pushed EIP.
     pub code: CodeBytes,
-    /// #PF: the way to CR2, while paging is on.
+    /// #PF: the way to CR2, while paging is on; #UD: the way to the instruction.
     pub walk: Option<Walk>,
     /// What the error code names.
     pub named: Named,
@@ -95,6 +95,11 @@ fn read(machine: &Machine, entry: &Entry) -> Fault {
     };
     if entry.vector == Vector::PF && entry.kind == Kind::Fault {
         fault.walk = Walk::of(&machine.memory, &after, after.cr2);
+    }
+    if entry.vector == Vector::UD
+        && let Some(eip) = entry.code.linear
+    {
+        fault.walk = Walk::of(&machine.memory, &after, eip);
     }
     if let (Vector::TS | Vector::NP | Vector::SS | Vector::GP, Some(code)) =
         (entry.vector, fault.error_code())

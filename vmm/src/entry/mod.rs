@@ -12,6 +12,7 @@ mod fault;
 mod frame;
 mod switch;
 mod sysenter;
+mod vector;
 mod walk;
 
 pub(crate) use capture::event_arrived;

@@ -4,12 +4,15 @@
 //! and TR names the new TSS (SDM vol. 3A, "Task switching"). No gate is involved and nothing is
 //! pushed. It is captured in two parts: in front of the jump, and at the next exit, when it is done.
 
+use super::fault::Ram;
 use super::{Frame, InnerStack};
 use crate::instruction::decode_32;
 use crate::instruction::operands::register_value;
 use crate::machine::{LinearMemory, Machine};
 use crate::probe::Probes;
-use ia32::{Descriptor, DescriptorKind, FrameShape, Selector, State};
+use ia32::{
+    Descriptor, DescriptorKind, FarTransfer, FrameShape, Operation, Selector, State, attempt,
+};
 use iced_x86::{Code, Instruction, OpKind};
 
 /// The 26 words of a 32-bit TSS (SDM vol. 3A, "32-bit task-state segment").
@@ -106,7 +109,8 @@ pub(crate) struct PendingSwitch {
 }
 
 /// The switch that the far jump at `jump` is about to do, the vCPU standing at it or at the no-op
-/// before it with `state`. None if it leads to no 32-bit TSS.
+/// before it with `state`. None if it leads to no 32-bit TSS, or if the model says that it faults: then an exception
+/// comes, of the old task or of the new one, and no task has been switched to.
 pub(crate) fn capture_switch(
     machine: &Machine,
     probes: &Probes,
@@ -123,6 +127,12 @@ pub(crate) fn capture_switch(
     let selector = far_selector(&instruction, &state, &linear)?;
     let descriptor = linear.descriptor(&state, selector)?;
     if !matches!(descriptor.kind(), DescriptorKind::Tss { wide: true, .. }) {
+        return None;
+    }
+    let jumping = State { eip, ..state };
+    let far = FarTransfer { call: false, selector: selector.0, length: instruction.len() as u8 };
+    let outcome = attempt(&jumping, &Ram(linear.memory), Operation::Far(far), &machine.processor());
+    if outcome.fault().is_some() {
         return None;
     }
     let (old_tss, new_tss) = (state.tr.base, descriptor.base());

@@ -40,6 +40,10 @@ impl Breakpoints {
         Breakpoints { addresses: [None; 4], usable, spare: spare.min(usable) }
     }
 
+    pub(super) fn usable(&self) -> usize {
+        self.usable
+    }
+
     /// The site that a register has to be taken from for another, if none is free: the least used one.
     pub(super) fn least_needed(&self, sites: &FxHashMap<u32, Site>) -> Option<u32> {
         let held = self.addresses[..self.usable].iter().copied();

@@ -564,6 +564,11 @@ impl Probes {
         machine.vcpu.set_breakpoints(&[None; 4])
     }
 
+    /// How many debug registers there are for others, once the probes are given up.
+    pub fn debug_registers(&self) -> usize {
+        self.breakpoints.usable()
+    }
+
     /// How many sites each means serves.
     pub fn census(&self) -> Census {
         let mut census = Census { missed_entries: self.missed_entries, ..Census::default() };

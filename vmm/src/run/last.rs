@@ -12,22 +12,31 @@
 //! What is found dies in front of KVM's eyes a second time, so the state is a true one. That the way there
 //! was the same is shown by memory: stepping has to write what already lies there.
 //!
+//! A call and a loop are run to a breakpoint behind them instead, in one piece. Where the guest dies before it gets
+//! there, the vCPU goes back to where they begin, and they are stepped: so of a long way only that part is stepped
+//! in which the end lies, and of that again.
+//!
 //! An interrupt that was injected has its state before it kept; nothing has to be repeated then.
 
-use super::Run;
 use super::departure::{Cause, Departure};
+use super::{Counters, End, Ending, Run};
 use crate::instruction::effect::raised_event;
 use crate::instruction::operands::operands;
 use crate::instruction::stepping::{Stepping, classify, hide_trap_flag};
 use crate::instruction::valid_32;
 use crate::machine::{Exit, LinearMemory, MachineError, Snapshot};
 use ia32::{Selector, State, Vector};
-use iced_x86::{Mnemonic, OpKind};
+use iced_x86::{FlowControl, Mnemonic, OpKind};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-/// How long the way from the last stop to the end may take, stepped: tens of thousands of instructions even
-/// on an emulated processor.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the way from the last stop to the end may take: tens of thousands of steps even on an emulated
+/// processor.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a call or a loop may run in one piece.
+const PIECE: Duration = Duration::from_secs(4);
+/// A jump back that has been taken so often is a loop's.
+const TURNS: u32 = 8;
 
 /// What a guest was doing when it ended by a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +50,35 @@ pub struct LastEvent {
 }
 
 impl Run {
+    /// Once the guest has stopped at as many probes, and has come to as many devices, as another run of it that then was
+    /// shut down, it is stepped to its end: there memory is what it was, and not that of the end.
+    #[must_use]
+    pub fn watched_after(mut self, other: Counters) -> Self {
+        self.watched_after = Some((other.stops, other.device_accesses));
+        self
+    }
+
+    /// The other run has seen its last exit here.
+    #[inline]
+    pub(super) fn is_to_be_watched(&self) -> bool {
+        let Some(exits) = self.watched_after else { return false };
+        (self.counters.stops, self.counters.device_accesses) == exits
+    }
+
+    /// Steps the guest to its end; none if it comes to something else.
+    pub(super) fn watch_the_end(&mut self) -> Result<End, MachineError> {
+        self.watched_after = None;
+        self.finish()?;
+        self.probes.give_up(&mut self.machine)?;
+        self.machine.vcpu.request_interrupt_window(false);
+        let last_state = self.machine.vcpu.state();
+        let found = self.step_to_shutdown(Back::ToCheckpoint)?;
+        let state = found.map_or(last_state, |snapshot| snapshot.state());
+        self.machine.vcpu.set_state(&state);
+        let last_event = found.map(|_| LastEvent { before: state, interrupt: None, certain: true });
+        Ok(End { ending: Ending::TripleFault, state, last_event })
+    }
+
     /// What ended in the shutdown that KVM has reported; none if it is not found again.
     pub(super) fn last_event(&mut self) -> Result<Option<LastEvent>, MachineError> {
         let interrupt = self.last_interrupt();
@@ -56,7 +94,7 @@ impl Run {
         self.machine.settle_own_writes();
         self.machine.vcpu.request_interrupt_window(false);
         self.machine.vcpu.set_state(&self.last_state);
-        let found = self.step_to_shutdown()?;
+        let found = self.step_to_shutdown(Back::ToMemoryOfTheEnd)?;
         let certain = self.machine.memory_changes()?.is_empty();
         self.machine.rewind_memory()?;
         let before = found.map(|snapshot| snapshot.state());
@@ -93,8 +131,10 @@ impl Run {
         }
     }
 
-    fn step_to_shutdown(&mut self) -> Result<Option<Snapshot>, MachineError> {
+    fn step_to_shutdown(&mut self, back: Back) -> Result<Option<Snapshot>, MachineError> {
         let give_up_at = Instant::now() + PATIENCE;
+        let whole = self.machine.vcpu.image()?;
+        let mut pieces = Pieces::default();
         // It may be in the middle of an access that the first step completes.
         let mut accesses = 1;
         while Instant::now() < give_up_at {
@@ -104,7 +144,32 @@ impl Run {
             let linear = self.machine.linear();
             let count = linear.read_some(before.instruction_address(), &mut code);
             let code = &code[..count];
-            self.free_task_state(&before, code);
+            if back == Back::ToMemoryOfTheEnd {
+                self.free_task_state(&before, code);
+            }
+            if self.probes.debug_registers() > 0
+                && let Some(end) = pieces.end_of(code, &before)
+            {
+                let checkpoint = match back {
+                    Back::ToCheckpoint => Some(self.machine.checkpoint()?),
+                    Back::ToMemoryOfTheEnd => None,
+                };
+                if self.run_to(end, before.general.esp)? {
+                    continue;
+                }
+                // At its end KVM has reset the vCPU.
+                match checkpoint {
+                    Some(checkpoint) => self.machine.restore(&checkpoint)?,
+                    None => {
+                        // What the way is to write lies there already.
+                        self.machine.rewind_memory()?;
+                        self.machine.vcpu.put_back(&whole)?;
+                        self.machine.vcpu.restore(&snapshot);
+                        self.free_task_state(&before, code);
+                    }
+                }
+                pieces.must_be_stepped(&before);
+            }
             match self.machine.vcpu.step(true)? {
                 Exit::Shutdown => return Ok(Some(snapshot)),
                 Exit::Step => {
@@ -125,6 +190,76 @@ impl Run {
             }
         }
         Ok(None)
+    }
+}
+
+/// How memory is put back where a call or a loop was not run to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Back {
+    /// It is that of the end all the way, and what is written lies there already.
+    ToMemoryOfTheEnd,
+    /// A checkpoint is taken before.
+    ToCheckpoint,
+}
+
+/// The calls and loops on the way.
+#[derive(Default)]
+struct Pieces {
+    /// Where those begin that the end lies in.
+    stepped: BTreeSet<u32>,
+    /// How often each jump back was seen.
+    turns: BTreeMap<u32, u32>,
+}
+
+impl Pieces {
+    /// The linear address behind the call or the loop that the vCPU stands at in `state`; none if it is none, or has to
+    /// be stepped.
+    fn end_of(&mut self, code: &[u8], state: &State) -> Option<u32> {
+        let at = state.instruction_address();
+        let instruction = valid_32(code, at)?;
+        let is_piece = match instruction.flow_control() {
+            FlowControl::Call | FlowControl::IndirectCall => !instruction.is_call_far(),
+            FlowControl::ConditionalBranch => {
+                let turns = self.turns.entry(at).or_default();
+                *turns += 1;
+                instruction.near_branch32() < at && *turns > TURNS
+            }
+            _ => instruction.has_rep_prefix() || instruction.has_repne_prefix(),
+        };
+        (is_piece && !self.stepped.contains(&at)).then(|| instruction.next_ip32())
+    }
+
+    fn must_be_stepped(&mut self, state: &State) {
+        self.stepped.insert(state.instruction_address());
+    }
+}
+
+impl Run {
+    /// Lets the guest run to `end`, with a stack that is at least as empty as at `esp`. False if it does not get there.
+    fn run_to(&mut self, end: u32, esp: u32) -> Result<bool, MachineError> {
+        let give_up_at = Instant::now() + PIECE;
+        self.machine.vcpu.set_breakpoints(&[Some(end), None, None, None])?;
+        let came = loop {
+            self.machine.vcpu.set_alarm(Some(PIECE))?;
+            match self.machine.vcpu.run()? {
+                Exit::Breakpoint { address } if address == end => {
+                    if self.machine.vcpu.state().general.esp >= esp {
+                        break true;
+                    }
+                    // The same place in a call of itself lies lower.
+                    if self.machine.vcpu.step(true)? != Exit::Step {
+                        break false;
+                    }
+                }
+                Exit::MemoryRead { .. } | Exit::MemoryWrite { .. } => {
+                    self.machine.vcpu.mmio_data().fill(0xff);
+                }
+                Exit::Interrupted if Instant::now() < give_up_at => {}
+                _ => break false,
+            }
+        };
+        self.machine.vcpu.set_breakpoints(&[None; 4])?;
+        Ok(came)
     }
 }
 

@@ -147,6 +147,8 @@ pub struct Run {
     diverged: bool,
     /// It begins with a BIOS, and whoever comes behind it is watched from its first IDT on.
     firmware: bool,
+    /// After so many stops and accesses to devices the guest is stepped to its end.
+    watched_after: Option<(u64, u64)>,
 }
 
 /// How the guest goes on from a boundary.
@@ -264,6 +266,7 @@ impl Run {
             log: Log::Off,
             diverged: false,
             firmware: false,
+            watched_after: None,
         }
     }
 
@@ -425,6 +428,11 @@ impl Run {
         {
             self.end_if(Some(ending));
             return Ok(None);
+        }
+        if self.is_to_be_watched() {
+            let end = self.watch_the_end()?;
+            self.phase = Phase::Ended(Box::new(end.clone()));
+            return Ok(Some(Event::End(end)));
         }
         if self.probes.awaits_covering() {
             self.finish()?;

@@ -7,10 +7,11 @@ use crate::entry::{
     Entry, Expected, PendingSwitch, Scene, Sysenter, TaskSwitch, capture_entry, capture_return,
     capture_switch, event_arrived,
 };
+use crate::instruction::stepping::{Stepping, classify};
 use crate::instruction::{LONGEST, is_sysenter, uses_its_stack};
 use crate::machine::{Exit, LinearMemory};
 use crate::probe::{Missed, NO_OP_LENGTH, Passed};
-use ia32::{Eflags, State};
+use ia32::{Eflags, State, Vector};
 
 /// The vCPU stands at a probe.
 #[derive(Clone, Debug)]
@@ -147,6 +148,7 @@ impl Run {
         if site.vectors.is_empty() {
             return Ok(None);
         }
+        let departure = departure.filter(|departure| !self.has_happened(departure, &stop.state));
         let ends_others = site.iret.is_some();
         let mut scene = Scene {
             sequence: self.sequence + 1,
@@ -180,6 +182,46 @@ impl Run {
         self.sequence += 1;
         self.outward = Outward::default();
         Ok(Some(Event::Entry(entry)))
+    }
+
+    /// The instruction that was to happen has, and the vCPU stands in `state` at the handler of what came after it. So it
+    /// is where it loads EFLAGS: with TF the guest has gone on by one instruction more. And where the guest steps itself,
+    /// and the #DB after the instruction could not be delivered. Another EIP has been pushed than that of the instruction.
+    #[inline]
+    fn has_happened(&self, departure: &Departure, state: &State) -> bool {
+        if !matches!(departure.cause, Cause::Instruction(_)) {
+            return false;
+        }
+        let (before, linear) = (&departure.before, self.machine.linear());
+        let mut code = [0; 15];
+        let count = self.probes.read_code(&linear, before.instruction_address(), &mut code);
+        let pushed = |at: u32| linear.read_u32(state.stack_address().wrapping_add(at));
+        let goes_on = match classify(&code[..count]) {
+            Stepping::LoadsFlags | Stepping::MaySwitchTasks => true,
+            Stepping::Never => self.leads_to(&code[..count], before, pushed(0), pushed(4)),
+            _ => before.eflags.contains(Eflags::TF) && !self.is_debug_handler(state),
+        };
+        goes_on && [0, 4].into_iter().all(|at| pushed(at).is_some_and(|word| word != before.eip))
+    }
+
+    /// `code` is an INT n whose gate leads to one of the EIPs that have been pushed: what came after it came at its
+    /// handler's first instruction.
+    fn leads_to(
+        &self,
+        code: &[u8],
+        before: &State,
+        pushed: Option<u32>,
+        next: Option<u32>,
+    ) -> bool {
+        let [0xcd, vector, ..] = *code else { return false };
+        let gate = self.probes.idt().gate(vector).filter(|gate| gate.offset != before.eip);
+        gate.is_some_and(|gate| [pushed, next].contains(&Some(gate.offset)))
+    }
+
+    /// The gate of #DB leads to where the vCPU stands in `state`.
+    fn is_debug_handler(&self, state: &State) -> bool {
+        let site = self.probes.site_at(state.instruction_address());
+        site.is_some_and(|site| site.vectors.contains(&Vector::DB.0))
     }
 
     /// The guest has come to the target of SYSENTER by one, and not by a jump of the kernel's.

@@ -13,7 +13,6 @@ mod message;
 mod process;
 mod system;
 
-use crate::plant::Plant;
 use crate::sysenter;
 use crate::task::{Task, life, scheduler};
 use crate::trap::frame::Frame;
@@ -35,9 +34,6 @@ pub(crate) fn dispatch(frame: &mut Frame) {
         Ok(value) => value,
         Err(error) => error as u32,
     };
-    if Plant::FlagsLost.is_planted() {
-        frame.eflags &= !(1 << 21 | 1 << 10);
-    }
 }
 
 /// The same for an entry by SYSENTER. A program has said beforehand where that returns to. And SYSEXIT

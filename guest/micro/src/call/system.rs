@@ -5,7 +5,6 @@ use crate::clock::Moment;
 use crate::interrupts;
 use crate::memory::space::stack_range;
 use crate::memory::user::Claim;
-use crate::plant::Plant;
 use crate::task::{State, Task, scheduler, table};
 use crate::{modules, options};
 use abi::call::Error;
@@ -22,7 +21,6 @@ const PIECE: usize = 256;
 /// Short texts go out in one piece. In long ones interrupts are open during each copy, so the
 /// writer can be pre-empted in the middle of the call.
 pub(super) fn write(task: &Task, address: u32, length: u32) -> Answer {
-    break_on_purpose(address);
     let text = Claim::new(address, length)?;
     let mut buffer = [0; PIECE];
     let is_long = length as usize > PIECE;
@@ -44,16 +42,6 @@ pub(super) fn write(task: &Task, address: u32, length: u32) -> Answer {
         }
     }
     Ok(done)
-}
-
-fn break_on_purpose(address: u32) {
-    let byte = address as *const u8;
-    if Plant::DirectAccess.is_planted() && crate::memory::user::is_there(address)
-        || Plant::PointerTrusted.is_planted()
-    {
-        // SAFETY: none; that is the point. The first asks whether the page is there.
-        black_box(unsafe { byte.read_volatile() });
-    }
 }
 
 pub(super) fn yield_now() -> Answer {

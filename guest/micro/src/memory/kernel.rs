@@ -15,7 +15,6 @@
 //! Each page directory holds the same entries for it, and none of them changes after [`start`]:
 //! what comes and goes later, the task blocks, is in a page table that all share.
 
-use crate::plant::Plant;
 use abi::layout::{BLOCKS, KERNEL, LOAD, PAGE};
 use arch::page::{Entry, Flags, LARGE_PAGE, Table, directory_index, table_index};
 use arch::{OneCpu, control};
@@ -96,12 +95,6 @@ pub(super) fn start() {
     let end_of_memory = super::total().next_multiple_of(LARGE_PAGE).max(LARGE_PAGE);
     for beyond in (end_of_memory..MAPPED).step_by(LARGE_PAGE as usize) {
         entry(KERNEL + beyond).set(Entry::EMPTY);
-    }
-    if Plant::KernelPageOpen.is_planted() {
-        let page = &IMAGE.0[table_index(read_only.start)];
-        page.set(page.get().with(Flags::PRESENT | Flags::USER));
-        let table = entry(KERNEL);
-        table.set(table.get().with(TABLE | Flags::USER));
     }
     // SAFETY: all that is in use is mapped as before.
     unsafe { control::set_cr3(directory()) };

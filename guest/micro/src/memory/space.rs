@@ -15,7 +15,6 @@
 use super::frames::Frame;
 use super::kernel::{self, virtual_address};
 use crate::interrupts;
-use crate::plant::Plant;
 use abi::call::Error;
 use abi::layout::{
     KERNEL, PAGE, PROGRAM, STACK_SIZE, STACK_STRIDE, STACK_TOP, STACKS, STACKS_START,
@@ -243,11 +242,6 @@ impl Space {
             return Err(Error::NoMemory);
         }
         stacks.set(stacks.get() | 1 << number);
-        if Plant::StacksDoNotGrow.is_planted() {
-            for page in pages(stack_range(number)) {
-                self.resolve(page, true, false)?;
-            }
-        }
         Ok(number)
     }
 
@@ -380,7 +374,7 @@ fn filled(contents: Contents<'_>, open: bool) -> Result<Frame, Error> {
         // SAFETY: as above.
         Contents::CopyOf(from) => unsafe { to.copy_from(from.pointer(), PAGE as usize) },
     };
-    if open && !Plant::NoNesting.is_planted() {
+    if open {
         interrupts::open(fill)
     } else {
         fill()

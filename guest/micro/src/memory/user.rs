@@ -79,11 +79,6 @@ impl Claim {
     }
 }
 
-/// Whether the page of an address is there, for [`Plant::DirectAccess`](crate::plant::Plant).
-pub(crate) fn is_there(address: u32) -> bool {
-    Claim::new(address, 1).and_then(|claim| claim.copy_in(0, &mut [0])).is_ok()
-}
-
 fn answer(result: i32) -> Result<(), Error> {
     match Error::from_result(result) {
         None => Ok(()),

@@ -20,12 +20,10 @@
 
 use crate::memory::frames::Frame;
 use crate::memory::kernel;
-use crate::plant::Plant;
 use abi::layout::{BLOCK, BLOCKS, KERNEL_STACK, PAGE};
 use arch::control;
 use arch::page::{Entry, Flags, LARGE_PAGE};
 use core::arch::asm;
-use core::mem::ManuallyDrop;
 use core::ops::Range;
 
 /// How many blocks there can be: what one page table maps.
@@ -39,7 +37,6 @@ const MARK: u32 = 0x57AC_E0FF;
 
 /// The pages of a block that are mapped, by their offset.
 const PAGES: [u32; 3] = [0, BLOCK - KERNEL_STACK, BLOCK - PAGE];
-const GUARD: u32 = PAGE;
 const _: () = assert!(KERNEL_STACK == 2 * PAGE && BLOCK == KERNEL_STACK + 2 * PAGE);
 
 /// A block that is mapped.
@@ -56,32 +53,13 @@ impl Block {
         for (page, frame) in PAGES.into_iter().zip(frames) {
             block.map(page, frame);
         }
-        if Plant::NoGuard.is_planted() {
-            block.map(GUARD, Frame::allocate()?);
-        }
         block.paint();
         Some(block)
-    }
-
-    /// Puts another block's stack in place of its own, for [`Plant::ZombieStackReused`].
-    pub(super) fn take_stack_of(&self, other: &Self) {
-        for page in &PAGES[1..] {
-            let entry = kernel::block_page(other.start() + page).get();
-            // SAFETY: the other block's entry holds a share, which is not given up here.
-            let theirs = ManuallyDrop::new(unsafe { Frame::from_address(entry.address()) });
-            if let Some(share) = theirs.share() {
-                self.unmap(*page);
-                self.map(*page, share);
-            }
-        }
     }
 
     /// Unmaps it and gives its memory back.
     pub(super) fn remove(self) {
         PAGES.into_iter().for_each(|page| self.unmap(page));
-        if Plant::NoGuard.is_planted() {
-            self.unmap(GUARD);
-        }
     }
 
     fn map(&self, page: u32, frame: Frame) {

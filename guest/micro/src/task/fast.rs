@@ -8,7 +8,6 @@
 
 use super::record::{State, Task};
 use super::{Id, scheduler, table};
-use crate::plant::Plant;
 use crate::trap::frame::{Frame, Registers};
 use abi::call::Call;
 
@@ -47,11 +46,7 @@ fn reply_receive(registers: &mut Registers) -> Option<()> {
 #[inline(always)]
 fn hand_over(registers: &mut Registers, state: State, partner: &'static Task) -> Option<()> {
     let current = Task::current();
-    if registers.edi != 0
-        || current.is_killed()
-        || scheduler::is_anyone_above(partner)
-        || Plant::SuspendedStackWritten.is_planted()
-    {
+    if registers.edi != 0 || current.is_killed() || scheduler::is_anyone_above(partner) {
         return None;
     }
     let Registers { ecx, edx, esi, .. } = *registers;

@@ -14,7 +14,6 @@ use super::{Id, Name, fpu, message, scheduler, table};
 use crate::device;
 use crate::elf::Image;
 use crate::memory::space::{self, Space};
-use crate::plant::Plant;
 use crate::program;
 use crate::trap::frame::UserFrame;
 use abi::call::Error;
@@ -51,10 +50,7 @@ pub(crate) fn fork(frame: &UserFrame) -> Result<u32, Error> {
 /// A task with the same memory, that calls `entry(argument)` on a stack of its own.
 pub(crate) fn thread(entry: u32, argument: u32) -> Result<u32, Error> {
     let current = Task::current();
-    let space = match Plant::ThreadCopies.is_planted() {
-        false => current.with_space(Space::share)?,
-        true => current.with_space(Space::fork)?,
-    };
+    let space = current.with_space(Space::share)?;
     let stack = space.take_stack()?;
     // As a call leaves it: the argument, and below it where to return to, which is nowhere.
     let top = space::stack_range(stack).end - 16;

@@ -20,7 +20,6 @@ use super::{Id, scheduler, table};
 use crate::memory::kernel::virtual_address;
 use crate::memory::space::Space;
 use crate::memory::user::Claim;
-use crate::plant::Plant;
 use abi::call::Error;
 use abi::layout::PAGE;
 use abi::task::MESSAGE;
@@ -115,9 +114,6 @@ pub(crate) fn call(to: Id, message: Message) -> Result<Message, Error> {
                 return Err(Error::Killed);
             }
             deliver(current, receiver, message)?;
-            if Plant::SuspendedStackWritten.is_planted() {
-                receiver.scribble();
-            }
             scheduler::wait_for_the_good_of(State::Calling(to), receiver)?;
         }
         _ => {

@@ -11,7 +11,6 @@ use crate::clock::Moment;
 use crate::device::{Ports, is_any_port_open};
 use crate::memory::kernel;
 use crate::memory::space::Space;
-use crate::plant::Plant;
 use crate::segments;
 use crate::trap::frame::UserFrame;
 use abi::call::Error;
@@ -82,8 +81,6 @@ pub(crate) struct Task {
     fast_return: Cell<u32>,
     pub(crate) mail: message::Mail,
     pub(super) fpu: fpu::State,
-    /// For [`Plant::ContextAlwaysSaved`].
-    context: Cell<[u32; 5]>,
 }
 
 impl Task {
@@ -122,21 +119,9 @@ impl Task {
 
     fn place(id: Id, name: Name) -> Option<&'static Self> {
         let block = Block::create(id.place())?;
-        if let Some(zombie) = table::all().find(|task| task.report().is_some())
-            && Plant::ZombieStackReused.is_planted_once()
-        {
-            block.take_stack_of(&zombie.block);
-        }
         let record = block.start() as *mut Self;
-        let mut header = Header { magic: MAGIC, task: id.number(), stack_top: block.stack_top() };
-        if Plant::WrongRecord.is_planted()
-            && id.place() == 2
-            && let Some(other) = table::at(1)
-        {
-            header = Header { magic: MAGIC, task: other.id.number(), ..other.header };
-        }
         let task = Self {
-            header,
+            header: Header { magic: MAGIC, task: id.number(), stack_top: block.stack_top() },
             id,
             block,
             stack_pointer: Cell::new(0),
@@ -158,7 +143,6 @@ impl Task {
             fast_return: Cell::new(0),
             mail: message::Mail::empty(),
             fpu: fpu::State::new(),
-            context: Cell::new([0; 5]),
         };
         // SAFETY: the first page of a new block is mapped, aligned, and nobody else's. It stays
         // until `remove`, which is told that no reference is left.
@@ -330,20 +314,6 @@ impl Task {
         self.is_killed.set(true);
     }
 
-    /// Writes to where its kernel stack stands still, for [`Plant::SuspendedStackWritten`].
-    pub(crate) fn scribble(&self) {
-        // The ESP that PUSHA pushed and POPA skips: a word that means nothing to anybody.
-        let word = self.block.stack_top() - size_of::<UserFrame>() as u32
-            + core::mem::offset_of!(crate::trap::frame::Registers, unused) as u32;
-        // SAFETY: the task is suspended in a system call, so its user frame lies there.
-        unsafe { (word as *mut u32).write(0xBAD0_57AC) };
-    }
-
-    /// Keeps the five words, for [`Plant::ContextAlwaysSaved`].
-    pub(crate) fn keep_context(&self, words: [u32; 5]) {
-        self.context.set(words);
-    }
-
     /// Leaves this task where it is, in the kernel, and goes on with another where that was left.
     /// Comes back when somebody does the same with this one. They must not be the same.
     #[inline(always)]
@@ -358,9 +328,7 @@ impl Task {
     /// Makes the processor ready for this task: its kernel stack, memory, ports, FPU.
     #[inline(always)]
     fn prepare(&self) {
-        let lie = Plant::SharedStack.is_planted() && self.id.place() == 2;
-        let owner = if lie { table::at(1).unwrap_or(self) } else { self };
-        segments::enter_ring_0_at(owner.block.stack_top());
+        segments::enter_ring_0_at(self.block.stack_top());
         if arch::control::cr3() != self.directory.get() {
             // SAFETY: the kernel is the same in all directories.
             unsafe { arch::control::set_cr3(self.directory.get()) };

@@ -22,7 +22,6 @@ mod table;
 pub(crate) use table::start;
 
 use crate::memory::user;
-use crate::plant::Plant;
 use crate::task::{Task, fast, fpu, life, scheduler};
 use crate::{call, clock, device, sysenter};
 use abi::task::{KILLED, Report};
@@ -57,7 +56,6 @@ pub(crate) extern "fastcall" fn trap(frame: &mut Frame) {
         vector::TIMER => {
             pic::end_of_interrupt(vector::TIMER);
             clock::tick();
-            break_on_purpose(frame);
         }
         line @ vector::IRQ..=vector::SPURIOUS_SECOND => device::interrupt(line),
         vector::PAGE_FAULT => page_fault(frame),
@@ -128,22 +126,4 @@ fn page_fault(frame: &mut Frame) {
 fn unexpected(frame: &Frame) -> ! {
     let ring = if frame.is_from_user() { 3 } else { 0 };
     panic!("{} in ring {ring}", reason::Reason(&reason::report(frame)))
-}
-
-/// What is planted in the timer's handler.
-fn break_on_purpose(frame: &mut Frame) {
-    if Plant::ContextAlwaysSaved.is_planted() {
-        let Frame { eip, cs, eflags, registers, .. } = *frame;
-        Task::current().keep_context([eip, cs, eflags, registers.eax, registers.ecx]);
-    }
-    if Plant::StringCutShort.is_planted() && frame.is_from_user() {
-        const REP_MOVSB: [u8; 2] = [0xF3, 0xA4];
-        let mut instruction = [0; 2];
-        let claim = user::Claim::new(frame.eip, 2);
-        if claim.and_then(|claim| claim.copy_in(0, &mut instruction)).is_ok()
-            && instruction == REP_MOVSB
-        {
-            frame.registers.ecx = 0;
-        }
-    }
 }

@@ -8,16 +8,16 @@
 //! (SDM vol. 3A, "Interrupt 8—Double fault exception".) Where the model does not end in a shutdown from
 //! there, nothing is claimed.
 
-use super::{Aftermath, Placed, descriptor, fault};
+use super::{Aftermath, Placed, descriptor, fault, selector_fault};
 use crate::check::{Finding, History, Subject};
-use crate::entry::{Named, Ram, Reach, Walk, named};
+use crate::entry::{CodeBytes, Frame, Named, Ram, Reach, Walk, named};
 use crate::instruction::operands::operands;
 use crate::instruction::valid_32;
 use crate::run::{Ending, LastEvent};
 use ia32::paging::{self, Paging, Privilege};
 use ia32::{
-    Branch, Descriptor, DescriptorKind, End, Event, Fault, Iret, Kind, OperandSize, Operation,
-    Outcome, State, Vector, take,
+    Branch, Descriptor, DescriptorKind, End, Event, Fault, FrameShape, Iret, Kind, OperandSize,
+    Operation, Outcome, State, Vector, Word, take,
 };
 use iced_x86::{Instruction, Mnemonic};
 
@@ -55,9 +55,15 @@ pub(super) fn shutdown(aftermath: &Aftermath<'_>, history: &History) -> Option<P
         .advise("run it with --exact, where each state is known");
         return Some((format!("the end, some time after EIP {at}"), finding));
     };
+    let mut last = last.clone();
+    if last.interrupt.is_none()
+        && let Some(after) = selector_fault::after_stack_segment(&last.before, aftermath)
+    {
+        last.before = after;
+    }
     let at = last.before.instruction_address();
     let place = format!("the end, in ring {}, at {}", last.before.cpl(), aftermath.place(at));
-    let Some(chain) = chain(aftermath, last) else {
+    let Some(chain) = chain(aftermath, &last) else {
         let code = aftermath.code(&last.before, at);
         let finding = Finding::new(
             RULE,
@@ -91,7 +97,19 @@ pub(super) fn shutdown(aftermath: &Aftermath<'_>, history: &History) -> Option<P
         "a handler that can be entered",
         format!("{}: shutdown", links.join(", ")),
     );
-    let mut reason = cause(&chain, aftermath, history);
+    let full = match chain.own {
+        Some((Vector::PF, Some(code))) => overflow(&chain, code, aftermath, history),
+        _ => None,
+    };
+    let is_full = full.is_some();
+    let mut reason = full.unwrap_or_else(|| cause(&chain, aftermath, history));
+    // What the instruction met comes first: that nobody was there to tell it is the lesser fault.
+    if !is_full && let Some(own) = explained(&chain, aftermath) {
+        if let Some(why) = own.reason {
+            reason.0 = format!("{why}; and {}", reason.0);
+        }
+        reason.1 = own.advice.or(reason.1);
+    }
     if !last.certain {
         reason.0.push_str(
             " (the way from the last stop to here was gone again with the memory of the end)",
@@ -100,6 +118,47 @@ pub(super) fn shutdown(aftermath: &Aftermath<'_>, history: &History) -> Option<P
     let mut finding = finding.because(reason.0);
     finding.advice = reason.1;
     Some((place, finding))
+}
+
+/// What the instruction's own exception was about.
+fn explained(chain: &Chain, aftermath: &Aftermath<'_>) -> Option<fault::Explained> {
+    let (vector, error_code) = chain.own?;
+    let state = &chain.before;
+    let linear = aftermath.linear(state);
+    let shape = FrameShape {
+        changes_stack: state.cpl() != 0,
+        from_virtual_8086: false,
+        error_code: error_code.is_some(),
+        word_size: 4,
+    };
+    let frame = Frame::read(&linear, state.stack_address().wrapping_sub(shape.size()), shape)
+        .with(Word::ErrorCode, error_code.unwrap_or(0))
+        .with(Word::Eip, state.eip)
+        .with(Word::Cs, state.cs().selector.into())
+        .with(Word::Eflags, state.eflags.0)
+        .with(Word::Esp, state.general.esp)
+        .with(Word::Ss, state.ss().selector.into());
+    let bytes = aftermath.code(state, state.instruction_address());
+    let mut code = CodeBytes { linear: Some(state.instruction_address()), ..CodeBytes::default() };
+    code.length = bytes.len() as u8;
+    code.at[..bytes.len()].copy_from_slice(&bytes);
+    let esp = state.stack_address();
+    let words = [esp.wrapping_sub(4), esp, esp.wrapping_add(4)];
+    let fault = crate::entry::Fault {
+        sequence: 0,
+        vector,
+        kind: crate::entry::Kind::Fault,
+        ring: state.cpl(),
+        after: *state,
+        frame,
+        code,
+        walk: Walk::of(aftermath.memory, state, state.cr2).filter(|_| vector == Vector::PF),
+        named: error_code.map_or(Named::Nothing, |code| named(&linear, state, code)),
+        stack: words.map(|at| linear.read_u32(at)),
+        refused: None,
+        behind_int: 0,
+    };
+    Some(fault::explain(&fault, aftermath))
 }
 
 fn with_code(vector: Vector, code: Option<u32>) -> String {
@@ -188,15 +247,19 @@ fn candidates(
     };
     let at = state.instruction_address();
     reach(at, false);
+    let instruction = valid_32(code, state.eip);
+    let selected = instruction.as_ref().and_then(|instruction| {
+        selector_fault::of(instruction, code, state, &aftermath.linear(state))
+    });
     for touch in operands(code, state).0 {
         reach(touch.linear, touch.write);
     }
-    let instruction = valid_32(code, state.eip);
+    found.extend(selected.map(|(vector, code)| (vector, Some(code), None)));
     let mnemonic = instruction.as_ref().map(Instruction::mnemonic);
     if instruction.is_none() || mnemonic == Some(Mnemonic::Ud2) {
         found.push((Vector::UD, None, None));
     }
-    if matches!(mnemonic, Some(Mnemonic::Div | Mnemonic::Idiv)) {
+    if matches!(mnemonic, Some(Mnemonic::Div | Mnemonic::Idiv | Mnemonic::Aam)) {
         found.push((Vector::DE, None, None));
     }
     found.push((Vector::GP, Some(0), None));
@@ -206,11 +269,6 @@ fn candidates(
 /// Why the first delivery that failed did, and what to do.
 fn cause(chain: &Chain, aftermath: &Aftermath<'_>, history: &History) -> (String, Option<String>) {
     let attempts: Vec<_> = chain.outcome.attempts.iter().collect();
-    if let Some((Vector::PF, Some(code))) = chain.own
-        && let Some(found) = overflow(chain, code, aftermath, history)
-    {
-        return found;
-    }
     let Some((operation, fault)) =
         attempts.first().and_then(|attempt| Some((attempt.operation, attempt.fault?)))
     else {

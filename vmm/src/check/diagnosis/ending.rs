@@ -6,8 +6,11 @@
 use super::{Aftermath, Diagnosis, Placed, fault};
 use crate::check::{Finding, History, Subject};
 use crate::entry::{Fault, Frame, Kind};
+use crate::instruction::valid_32;
 use crate::run::Ending;
 use ia32::{Eflags, Word};
+use iced_x86::FlowControl;
+use std::collections::BTreeSet;
 
 pub(super) const RULE: &str = "ending";
 
@@ -127,12 +130,46 @@ fn short_loop(aftermath: &Aftermath<'_>, at: u32) -> bool {
 
 /// How far below its frame a handler may use the stack.
 const DEEP: u32 = 64 * 1024;
+/// So many instructions of a handler's own are looked at, and so many words of the stack.
+const OWN: usize = 64;
 
-/// The stack pointer is below the frame, and the frame is untouched.
+/// The handler has not been left: the stack pointer is below the frame, or on a stack that the handler has changed to
+/// and called from; and the frame is untouched.
 fn is_in_handler(fault: &Fault, aftermath: &Aftermath<'_>) -> bool {
     let state = &aftermath.end.state;
     let depth = fault.frame.address.wrapping_sub(state.stack_address());
-    depth <= DEEP
+    (depth <= DEEP || was_called_from(fault.after.instruction_address(), aftermath))
         && Frame::read(&aftermath.linear(state), fault.frame.address, fault.frame.shape)
             .pops_as(&fault.frame)
+}
+
+/// The end is in the code of the handler itself, or on the stack there is a place where it goes on after a call.
+fn was_called_from(handler: u32, aftermath: &Aftermath<'_>) -> bool {
+    let state = &aftermath.end.state;
+    let (mut own, mut after_calls) = (BTreeSet::new(), BTreeSet::new());
+    let mut open = vec![handler];
+    while let Some(mut at) = open.pop() {
+        while own.len() < OWN && own.insert(at) {
+            let Some(instruction) = valid_32(&aftermath.code(state, at), at) else { break };
+            let next = instruction.next_ip32();
+            match instruction.flow_control() {
+                FlowControl::Next => {}
+                FlowControl::Call | FlowControl::IndirectCall => {
+                    after_calls.insert(next);
+                }
+                FlowControl::ConditionalBranch => open.push(instruction.near_branch32()),
+                FlowControl::UnconditionalBranch => {
+                    at = instruction.near_branch32();
+                    continue;
+                }
+                _ => break,
+            }
+            at = next;
+        }
+    }
+    let base = state.cs().base;
+    let linear = aftermath.linear(state);
+    let word = |index: usize| linear.read_u32(state.stack_address().wrapping_add(index as u32 * 4));
+    let returns = |word: u32| after_calls.contains(&base.wrapping_add(word));
+    own.contains(&state.instruction_address()) || (0..OWN).filter_map(word).any(returns)
 }

@@ -1,9 +1,9 @@
 //! One exception, explained: what its error code names, which check failed, what to do about it.
 
-use super::{Aftermath, descriptor};
+use super::{Aftermath, descriptor, selector_fault};
 use crate::check::Finding;
 use crate::entry::{Fault, Kind, Named, Reach};
-use ia32::{Descriptor, DescriptorKind, Gate, GateKind, Selector, Vector, Word};
+use ia32::{Descriptor, DescriptorKind, Eflags, Gate, GateKind, Selector, Table, Vector, Word};
 use iced_x86::{Formatter, Instruction, IntelFormatter, Mnemonic, OpKind, Register};
 
 /// Why, and what to do.
@@ -84,6 +84,12 @@ pub(super) fn explain(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {
     if fault.kind == Kind::External {
         return exceptions_vector(fault);
     }
+    if fault.frame.shape.from_virtual_8086 {
+        return Explained::because(
+            "the guest was in virtual-8086 mode, where these bytes are real-mode code: an IRET had popped \
+             EFLAGS with VM set",
+        );
+    }
     match fault.vector {
         Vector::PF => page_fault(fault, aftermath),
         Vector::GP | Vector::NP | Vector::SS | Vector::TS => protection(fault, aftermath),
@@ -145,6 +151,15 @@ fn page_fault(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {
     let explained =
         Explained::because(format!("CR2 {address:08x}: {}; {words}", walk.sentence(reach)));
     match refused {
+        Some(crate::entry::Denied::Supervisor) if let Some(vector) = handler_of(fault, aftermath) => {
+            let cs = fault.frame.selector(Word::Cs).unwrap_or(0);
+            Explained::because(format!(
+                "the gate of vector {vector:#04x} names CS {cs:04x}, a segment of ring {}: its handler runs in that \
+                 ring, on its stack, and may not reach the kernel's code",
+                fault.ring
+            ))
+            .advise("name the kernel's code segment in the gate, such as 0008")
+        }
         Some(crate::entry::Denied::Supervisor) => explained.advise(
             "set U/S (bit 2) in each entry on the way to a page of ring 3, in the directory as well",
         ),
@@ -159,6 +174,17 @@ fn page_fault(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {
         }
         _ => explained,
     }
+}
+
+/// The vector whose handler begins where the fault is, in the ring that it was to leave.
+fn handler_of(fault: &Fault, aftermath: &Aftermath<'_>) -> Option<u8> {
+    let cs = fault.frame.selector(Word::Cs)?;
+    (0..=255u8).find(|vector| {
+        let gate = aftermath.gate(&fault.after, *vector);
+        gate.is_some_and(|gate| {
+            gate.present && gate.offset == fault.eip() && gate.selector.0 & !3 == cs & !3
+        })
+    })
 }
 
 /// #GP, #NP, #SS, #TS.
@@ -194,15 +220,28 @@ fn protection(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {
             Named::Descriptor { entry: Some(raw), .. } if ltr && is_busy(Descriptor(raw)) => {
                 ", and busy: it has been loaded already".into()
             }
+            Named::Descriptor { entry: None, .. } => short_table(fault),
             Named::Descriptor { .. } if ltr => ", and LTR loads a TSS that is not busy".into(),
             _ => String::new(),
         };
-        return Explained::because(format!("{words}; {named}{by}"));
+        let explained = Explained::because(format!("{words}; {named}{by}"));
+        let far = instruction.as_ref().and_then(selector_fault::far_target);
+        return match fault.named {
+            Named::Descriptor { selector, entry: Some(_) } if far.is_some() => {
+                explained.advise(format!(
+                    "make {} a code segment of ring {}: access byte {:02x}",
+                    descriptor::slot(selector),
+                    fault.ring,
+                    0x9a | fault.ring << 5
+                ))
+            }
+            _ => explained,
+        };
     }
     let Some(instruction) = instruction else {
         return Explained::because(descriptor::error_code(code));
     };
-    without_selector(fault, &instruction)
+    without_selector(fault, &instruction, aftermath)
 }
 
 fn is_busy(descriptor: Descriptor) -> bool {
@@ -259,6 +298,15 @@ fn gate(
     let irq = (0..16u8)
         .find(|irq| pic.vector(*irq) == vector && in_service(irq) && !used && one_byte.is_none());
     let decoded = entry.and_then(|raw| Gate::decode(raw).ok()).filter(|gate| gate.present);
+    let eflags = Eflags(fault.frame.get(Word::Eflags).unwrap_or(0));
+    if vector == 1 && one_byte.is_none() && !used && eflags.contains(Eflags::TF) {
+        return Explained::because(format!(
+            "{words}: {}; TF is set in EFLAGS {:08x}: after each instruction #DB is due, which has no handler",
+            descriptor::gate(entry),
+            eflags.0
+        ))
+        .advise("clear TF (0x100) in the EFLAGS that a task starts with: 00000202");
+    }
     match decoded {
         Some(gate) if (used || one_byte.is_some()) && gate.dpl < fault.ring => {
             Explained::because(format!(
@@ -371,9 +419,21 @@ fn selector(fault: &Fault, loaded: &Loaded, code: u32) -> Explained {
     }
     let words = descriptor::named(&fault.named).unwrap_or_else(|| descriptor::error_code(code));
     Explained::because(format!(
-        "the selector {verb} {name} is {value:04x}: {words}{}",
+        "the selector {verb} {name} is {value:04x}: {words}{}{}",
+        short_table(fault),
         rights(fault, value)
     ))
+}
+
+/// The limit of a table that ends before the entry.
+fn short_table(fault: &Fault) -> String {
+    match fault.named {
+        Named::Descriptor { selector, entry: None } if selector.table() == Table::Gdt => {
+            let table = fault.after.gdtr;
+            format!(" (GDT at {:08x}, limit {:04x}: its size less 1)", table.base, table.limit)
+        }
+        _ => String::new(),
+    }
 }
 
 /// Why a segment that is there may not be loaded.
@@ -388,7 +448,11 @@ fn rights(fault: &Fault, value: u32) -> String {
 }
 
 /// #GP(0) and its kin: by the instruction.
-fn without_selector(fault: &Fault, instruction: &Instruction) -> Explained {
+fn without_selector(
+    fault: &Fault,
+    instruction: &Instruction,
+    aftermath: &Aftermath<'_>,
+) -> Explained {
     let text = text(instruction);
     let code = fault.error_code().unwrap_or(0);
     let general = &fault.after.general;
@@ -415,6 +479,18 @@ fn without_selector(fault: &Fault, instruction: &Instruction) -> Explained {
     {
         return Explained::because(format!("ring 3 may not execute `{text}`"));
     }
+    if let Some(eip) = selector_fault::far_target(instruction)
+        && let selector = Selector(instruction.far_branch_selector())
+        && let Some(named) = aftermath.linear(&fault.after).descriptor(&fault.after, selector)
+        && eip > named.limit()
+    {
+        return Explained::because(format!(
+            "`{text}` goes to EIP {eip:08x}, beyond the limit {:08x} of {}",
+            named.limit(),
+            descriptor::slot(selector)
+        ))
+        .advise("set G in the descriptor (its limit then counts 4 KiB), and its limit to fffff");
+    }
     match instruction.mnemonic() {
         Mnemonic::Rdmsr | Mnemonic::Wrmsr => {
             return Explained::because(format!(
@@ -424,9 +500,7 @@ fn without_selector(fault: &Fault, instruction: &Instruction) -> Explained {
             .advise("ask CPUID for the feature before its MSRs are used");
         }
         Mnemonic::Mov if instruction.op0_register().is_cr() => {
-            return Explained::because(format!(
-                "`{text}` with a value that has a reserved bit set, or bits that do not go together"
-            ));
+            return control_register(fault, instruction);
         }
         _ => {}
     }
@@ -450,8 +524,38 @@ fn without_selector(fault: &Fault, instruction: &Instruction) -> Explained {
     Explained::because(descriptor::error_code(code))
 }
 
+/// MOV to a control register (SDM vol. 2B, "MOV—Move to/from Control Registers").
+fn control_register(fault: &Fault, instruction: &Instruction) -> Explained {
+    let source = instruction.op1_register();
+    let value = fault.after.general.to_array().get(source.number()).copied().unwrap_or(0);
+    let register = format!("{:?}", instruction.op0_register());
+    let bits = |mask: u32, other: u32| value & (mask | other) == mask;
+    let why = match instruction.op0_register() {
+        Register::CR0 if bits(1 << 31, 1) => "PG (bit 31) is set, and PE (bit 0) is not",
+        Register::CR0 if bits(1 << 29, 1 << 30) => "NW (bit 29) is set, and CD (bit 30) is not",
+        Register::CR0 if value & 1 << 31 != 0 && fault.after.cr4 & 1 << 5 != 0 => {
+            "CR4.PAE is set, and an entry of the table at CR3 has a reserved bit set"
+        }
+        Register::CR4 => {
+            "this processor has not each feature that is switched on, or a bit is reserved"
+        }
+        _ => "a reserved bit is set, or bits do not go together",
+    };
+    Explained::because(format!("`{}` with {register} {value:08x}: {why}", text(instruction)))
+}
+
 fn undefined(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {
     let at = fault.code.linear.unwrap_or_else(|| fault.eip());
+    if fault.code.length == 0
+        && let Some(physical) = fault.walk.as_ref().and_then(|walk| walk.physical)
+    {
+        return Explained::because(format!(
+            "page {:08x} is mapped to {:08x}, where there is no RAM: what is read there is no code",
+            at & !0xfff,
+            physical & !0xfff
+        ))
+        .advise("put the physical address of the page's memory into its page-table entry, and not the linear one");
+    }
     let known = (aftermath.names)(at).is_some();
     match fault.instruction() {
         Some(instruction) if instruction.mnemonic() == Mnemonic::Ud2 => Explained::because(

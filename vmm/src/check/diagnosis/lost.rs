@@ -3,7 +3,7 @@
 use super::used::Used;
 use super::{Aftermath, Placed, fault};
 use crate::check::{Finding, Subject};
-use crate::entry::{Reach, Walk};
+use crate::entry::{Fault, Kind, Reach, Walk};
 use crate::instruction::valid_32;
 use crate::run::Ending;
 use ia32::{GateKind, State, Vector};
@@ -217,4 +217,31 @@ fn caller(aftermath: &Aftermath<'_>, state: &State) -> Option<String> {
         fault::text(&instruction),
         aftermath.place(at)
     ))
+}
+
+/// Ring 0 was to go on where no page is.
+pub(super) fn is_stray(fault: &Fault) -> bool {
+    fault.vector == Vector::PF
+        && fault.kind == Kind::Fault
+        && fault.ring == 0
+        && fault.code.linear == Some(fault.after.cr2)
+}
+
+/// Ring 0 has gone where no page is, and the kernel has given up what ran there. A page of code that is mapped by the
+/// fault is returned to.
+pub(super) fn strayed(fault: &Fault, aftermath: &Aftermath<'_>) -> Placed {
+    let eip = fault.eip();
+    let finding = Finding::new(
+        RULE,
+        Subject::Kernel,
+        format!(
+            "ring 0 went on at {eip:08x}, where no page is mapped, and nothing returned from that page fault"
+        ),
+        "code of the kernel",
+        format!("EIP {eip:08x}, CR2 {:08x}", fault.after.cr2),
+    );
+    let finding = fault::explain(fault, aftermath).add_to(finding);
+    let advice = "look at what was returned to or called: a stack that was freed or overwritten while it was in use, or a \
+                  pointer to a function";
+    (fault::place(fault, aftermath), finding.advise(advice))
 }

@@ -27,6 +27,7 @@ mod io_map;
 mod lost;
 mod nesting;
 mod repeated;
+mod selector_fault;
 #[cfg(test)]
 mod tests;
 mod used;
@@ -140,6 +141,8 @@ pub struct Diagnosis {
     closed: Option<Closed>,
     /// The newest exception that nothing has returned from yet.
     unreturned: Option<u64>,
+    /// The first page fault of ring 0 by the fetch of its own next instruction, if nothing has returned from it.
+    strayed: Option<Box<Fault>>,
     /// The vectors that were entered.
     used: Used,
     repeated: Repeated,
@@ -178,6 +181,9 @@ impl Diagnosis {
             if fault.kind != Kind::External {
                 self.repeated.count(&fault);
             }
+            if self.strayed.is_none() && lost::is_stray(&fault) {
+                self.strayed = Some(Box::new(fault.clone()));
+            }
             self.faults[self.counted % KEPT] = Some(Box::new(fault));
             self.counted += 1;
         } else if entry.kind != Kind::External {
@@ -193,6 +199,8 @@ impl Diagnosis {
             let skip = if fault.frame.shape.error_code { fault.frame.shape.word_size } else { 0 };
             returning.frame.address == fault.frame.address.wrapping_add(skip)
         };
+        let repeats = |fault: &Fault| returning.frame.get(Word::Eip) == Some(fault.eip());
+        self.strayed.take_if(|fault| pops(fault) || repeats(fault));
         let fault = self.unreturned.and_then(|sequence| self.fault(sequence));
         if returning.ring() > 0 || fault.is_some_and(pops) {
             self.unreturned = None;
@@ -272,6 +280,8 @@ impl Diagnosis {
             None => found.extend(ending::stopped_after_an_exception(self, aftermath, history)),
         }
         let told = found.iter().any(|(_, finding)| finding.rule == ending::RULE);
+        let strayed = self.strayed.as_deref().filter(|_| found.is_empty());
+        found.extend(strayed.map(|fault| lost::strayed(fault, aftermath)));
         if self.refused_at.is_some() && self.refused_at == last {
             found.retain(|(_, finding)| finding.rule != ending::RULE);
         }
@@ -279,7 +289,7 @@ impl Diagnosis {
         found.extend(self.used.no_iret(aftermath));
         found.extend(used::narrow_gate(aftermath));
         found.extend(nesting::interrupts_its_own_handler(aftermath, history));
-        found.extend(waiting::what_waits(self, aftermath));
+        found.extend(waiting::what_waits(self, aftermath, history));
         found.extend(io_map::ports_are_open(self.io_map.as_ref()));
         found
     }

@@ -7,26 +7,36 @@
 //! (8259A data sheet, "Interrupt Sequence" and "End of Interrupt".)
 
 use super::{Aftermath, Closed, Diagnosis, Placed};
-use crate::check::{Finding, Subject};
-use crate::devices::TIMER_IRQ;
+use crate::check::{Finding, History, Subject};
+use crate::devices::{Pic, TIMER_IRQ};
+use crate::instruction::valid_32;
 use crate::run::Ending;
 use ia32::{Eflags, Vector};
+use iced_x86::FlowControl;
 
 const RULE: &str = "interrupt_controller";
+/// The input of the master that the slave is on.
+const CASCADE: u8 = 2;
 
 /// At a time-out no interrupt waits for what cannot come.
-pub(super) fn what_waits(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Placed> {
+pub(super) fn what_waits(
+    diagnosis: &Diagnosis,
+    aftermath: &Aftermath<'_>,
+    history: &History,
+) -> Option<Placed> {
     let unfinished = matches!(aftermath.end.ending, Ending::TimedOut | Ending::Stopped);
     let halted = aftermath.end.ending == Ending::Halted;
-    if !halted && (!unfinished || !diagnosis.is_settled()) {
-        return None;
-    }
     let state = &aftermath.end.state;
     let place = format!(
         "the end, in ring {}, at {}",
         state.cpl(),
         aftermath.place(state.instruction_address())
     );
+    if !halted && (!unfinished || !diagnosis.is_settled()) {
+        // The guest is in the middle of something: what counts is what has lasted.
+        let left = unfinished && handler_was_left(diagnosis, aftermath, history);
+        return in_service(diagnosis, aftermath).filter(|_| left).map(|finding| (place, finding));
+    }
     let found = if state.eflags.contains(Eflags::IF) {
         in_service(diagnosis, aftermath).or_else(|| masked(diagnosis, aftermath))
     } else if halted {
@@ -39,10 +49,53 @@ pub(super) fn what_waits(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Op
     found.map(|finding| (place, finding))
 }
 
+/// So many entries after an interrupt its handler has had the time for an EOI, where it has returned, and where it has
+/// been left for another task.
+const SOON: u64 = 8;
+const LATER: u64 = 64;
+
+/// The handler of the interrupt that is in service has been left long ago.
+fn handler_was_left(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>, history: &History) -> bool {
+    let Some(irq) = serving(aftermath.devices.pic()) else { return false };
+    let vector = Vector(aftermath.devices.pic().vector(irq));
+    let (Some(entry), Some((last, ..))) = (diagnosis.used.last(vector), diagnosis.last_entry)
+    else {
+        return false;
+    };
+    let is_live = history.live().any(|live| live.sequence == entry);
+    last - entry >= if is_live { LATER } else { SOON }
+}
+
+/// The interrupt of the highest rank that is in service. The cascade's is, where the slave has ended its own.
+fn serving(pic: &Pic) -> Option<u8> {
+    let own = (0..16).find(|irq| *irq != CASCADE && pic.in_service() & 1 << irq != 0);
+    own.or_else(|| (pic.in_service() & 1 << CASCADE != 0).then_some(CASCADE))
+}
+
+/// What ended up elsewhere in place of the EOI for `irq`.
+fn misdirected(pic: &Pic, irq: u8) -> Option<String> {
+    let [master, slave] = pic.idle_ends();
+    let specific = |word: u8| word & 0x40 != 0;
+    let (own, other) = if irq < 8 { (master, slave) } else { (slave, master) };
+    let (port, others) = if irq < 8 { ("0x20", "0xa0") } else { ("0xa0", "0x20") };
+    if let Some(word) = own.filter(|word| specific(*word) && word & 7 != irq & 7) {
+        return Some(format!(
+            "{word:#04x} was written to port {port}: the end of IRQ {}",
+            (irq & 8) + (word & 7)
+        ));
+    }
+    if other.is_some() {
+        return Some(format!("an EOI was written to port {others}, and there was nothing to end"));
+    }
+    let mask = (pic.masks() >> (irq & 8)) as u8;
+    let data = if irq < 8 { "0x21" } else { "0xa1" };
+    (mask == 0x20).then(|| format!("0x20 stands in the mask: it was written to port {data}"))
+}
+
 /// An interrupt is in service, and holds back the next of its own or of a lower rank.
 fn in_service(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Finding> {
     let pic = aftermath.devices.pic();
-    let serving = (0..16).find(|irq| pic.in_service() & 1 << irq != 0 && *irq != 2)?;
+    let serving = serving(pic)?;
     let held: Vec<String> = (0..16)
         .filter(|irq| pic.requests() & 1 << irq != 0 && *irq != 2 && !pic.is_masked(*irq))
         .map(|irq| format!("IRQ {irq}"))
@@ -57,6 +110,20 @@ fn in_service(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Findin
         .last(vector)
         .map_or_else(String::new, |sequence| format!(" since entry #{sequence}"));
     let both = serving >= 8;
+    if serving == CASCADE {
+        return Some(
+            Finding::new(
+                RULE,
+                Subject::Kernel,
+                "the cascade, IRQ 2, is in service: an interrupt of the slave was ended there, and not in the master",
+                "an EOI to both controllers for IRQ 8 to 15",
+                format!("in service {:04x}, requested {:04x}: {} waits", pic.in_service(), pic.requests(), held.join(", ")),
+            )
+            .because("the master lets none of the slave's interrupts, nor IRQ 3 to 7, through until then")
+            .advise("write 0x20 to port 0xa0 and to port 0x20 before such a handler returns"),
+        );
+    }
+    let elsewhere = misdirected(pic, serving).map_or(String::new(), |what| format!("; {what}"));
     Some(
         Finding::new(
             RULE,
@@ -70,7 +137,9 @@ fn in_service(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Findin
                 held.join(", ")
             ),
         )
-        .because("the 8259 lets no interrupt of the same or a lower rank through until then")
+        .because(format!(
+            "the 8259 lets no interrupt of the same or a lower rank through until then{elsewhere}"
+        ))
         .advise(if both {
             "write 0x20 to port 0xa0 and to port 0x20 before the handler of vector returns"
                 .replace("vector", &format!("vector {:#04x}", vector.0))
@@ -197,14 +266,38 @@ fn closed_ring_3(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Fin
     )
 }
 
+/// A jump back follows soon that encloses where the guest is.
+fn is_in_a_loop(aftermath: &Aftermath<'_>) -> bool {
+    const FEW: usize = 8;
+    let state = &aftermath.end.state;
+    let here = state.instruction_address();
+    let mut at = here;
+    for _ in 0..FEW {
+        let Some(instruction) = valid_32(&aftermath.code(state, at), at) else { return false };
+        let jumps = matches!(
+            instruction.flow_control(),
+            FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch
+        );
+        if jumps && here.wrapping_sub(instruction.near_branch32()) < 64 {
+            return true;
+        }
+        at = instruction.next_ip32();
+    }
+    false
+}
+
 /// The kernel runs with interrupts closed, and something waits. A note: it may be about to open them.
 fn closed_ring_0(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Finding> {
     // An exception that nothing returned from says more.
     if diagnosis.last_fault().is_some() && !diagnosis.returned {
         return None;
     }
-    let waits = waits(aftermath)?;
+    // It may still be setting itself up.
     let state = &aftermath.end.state;
+    if diagnosis.last_entry.is_none() && !is_in_a_loop(aftermath) {
+        return None;
+    }
+    let waits = waits(aftermath)?;
     let handler = match diagnosis.last_entry {
         Some((sequence, _, vector)) if !diagnosis.returned => {
             format!(

@@ -2,7 +2,7 @@
 
 use super::stacks::TaskId;
 use crate::entry::{Frame, Kind};
-use ia32::{General, Vector};
+use ia32::{General, Segment, Vector};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -23,8 +23,8 @@ pub struct LiveFrame {
     pub frame: Frame,
     /// The general registers that were interrupted; ESP is the handler's.
     pub registers: General,
-    /// ES, DS, FS and GS.
-    pub selectors: [u16; 4],
+    /// ES, DS, FS and GS, with what the processor keeps of their descriptors.
+    pub segments: [Segment; 4],
     /// Linear address of the handler.
     pub handler: u32,
     /// HLT stands right before the interrupted place.

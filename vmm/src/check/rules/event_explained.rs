@@ -13,6 +13,16 @@ pub(crate) fn event_is_explained(entry: &Entry, _: &History, findings: &mut Find
     match entry.kind {
         // The words have fallen on the very code that would explain it.
         Kind::Unexplained if findings.has("stack_in_data") => {}
+        Kind::Unexplained if entry.vector.0 < 32 => findings.add(
+            Finding::new(
+                "event_explained",
+                Subject::Kernel,
+                "several vectors lead to this handler, and nothing that is known raised any of them",
+                "an instruction at EIP that can raise one of them, and its error code",
+                format!("EIP {:08x} in the frame", entry.frame.get(Word::Eip).unwrap_or(0)),
+            )
+            .because("the kernel may have jumped to its handler, or pushed a frame by hand"),
+        ),
         Kind::Unexplained => findings.add(
             Finding::new(
                 "event_explained",

@@ -149,6 +149,12 @@ fn finding(
                 .because(format!("#{} had pushed other words there: {changed}", pushed.sequence));
         }
     }
+    if finding.reason.is_none()
+        && let Some(shifted) = &history.glance().shifted
+    {
+        finding = finding.because(shifted.reason());
+        advice = Some(shifted.advice(refused.state.eip));
+    }
     match advice {
         Some(advice) => finding.advise(advice),
         None => finding,

@@ -8,8 +8,10 @@ use ia32::{Segment, Vector};
 /// resolved is repeated: the handler has to put back each general register and each segment register
 /// before its IRET (SDM vol. 3A, "Exception- or interrupt-handler procedures": delivery saves EFLAGS, CS
 /// and EIP only). Many kernels give each program the same data segments and load those anew, and leave FS and
-/// GS alone: of segments it counts that DS and ES can be used as before. A system call answers in registers, and a handler that emulates an instruction, skips
-/// it or sends the task elsewhere changes EIP, so neither is judged.
+/// GS alone: of segments it counts that DS and ES can be used as before, and that none has come to name other memory.
+/// Another selector for the same memory is a note. A system call answers in registers, and a handler that emulates an
+/// instruction, skips it or sends the task elsewhere changes EIP, so neither is judged. Broken on purpose by `tests/c`,
+/// `SEGMENTS_EXCHANGED`.
 #[inline]
 pub(crate) fn registers_are_restored(
     returning: &Return,
@@ -39,18 +41,60 @@ pub(crate) fn registers_are_restored(
         }
     }
     let general = !lost.is_empty();
-    let segments = &returning.state.segments;
-    let now = [&segments[0], &segments[3]];
+    let [es, _, _, ds, fs, gs] = &returning.state.segments;
     let ring = returning.ring();
-    for (index, name) in ["ES", "DS"].into_iter().enumerate() {
+    let mut others = false;
+    for (index, (name, now)) in
+        [("ES", es), ("DS", ds), ("FS", fs), ("GS", gs)].into_iter().enumerate()
+    {
+        let was = &pushed.segments[index];
         // A register that could not be used before harms nobody by what it holds now.
-        if pushed.selectors[index] > 3 && effective(now[index], ring) <= 3 {
-            lost.push((name, pushed.selectors[index].into(), now[index].selector.into()));
+        if effective(was, ring) <= 3 {
+            continue;
         }
+        let is = effective(now, ring);
+        let other_memory = is > 3 && (was.base, was.limit) != (now.base, now.limit);
+        if is <= 3 && index < 2 || other_memory {
+            lost.push((name, was.selector.into(), now.selector.into()));
+        }
+        others |= is > 3 && was.selector != now.selector;
     }
     if !lost.is_empty() {
         findings.add(changed(pushed, &lost, general, returning));
+    } else if others {
+        findings.add(renamed(pushed, returning));
     }
+}
+
+/// Some segment registers have other selectors, for the same memory.
+#[cold]
+fn renamed(pushed: &LiveFrame, returning: &Return) -> Finding {
+    let [es, _, _, ds, fs, gs] = &returning.state.segments;
+    let list = |segments: [&Segment; 4]| {
+        ["ES", "DS", "FS", "GS"]
+            .into_iter()
+            .zip(segments)
+            .map(|(name, one)| format!("{name} {:04x}", one.selector))
+            .collect::<Vec<_>>()
+            .join("  ")
+    };
+    Finding::new(
+        "registers_restored",
+        Subject::Kernel,
+        format!(
+            "{} goes on with other selectors in its segment registers than #{} interrupted",
+            if returning.ring() == 0 { "the kernel" } else { "the program" },
+            pushed.sequence
+        ),
+        list(pushed.segments.each_ref()),
+        list([es, ds, fs, gs]),
+    )
+    .because(format!(
+        "they name the same memory; the handler at {:08x} puts others back before its IRET at {:08x}, or in another order",
+        pushed.handler, returning.state.eip
+    ))
+    .advise("pop the segment registers in the reverse order of their pushes")
+    .as_note()
 }
 
 const NAMES: [&str; 8] = ["EAX", "ECX", "EDX", "EBX", "ESP", "EBP", "ESI", "EDI"];
@@ -109,7 +153,7 @@ fn changed(
         "save the registers first of all (`pusha`, and the segment registers that are changed), and \
          restore them right before the IRET"
     } else {
-        "push the segment registers at the handler's start, and pop them before the IRET"
+        "push the segment registers at the handler's start, and pop them in the reverse order before the IRET"
     });
     // Who waits for an interrupt by HLT may count on no register.
     if pushed.behind_halt { finding.as_note() } else { finding }

@@ -1,0 +1,136 @@
+//! The exception that an instruction raises by the selector that it loads, where no handler was entered that could
+//! tell its error code (SDM vol. 2A and 2B, MOV, POP, LTR, LLDT and JMP, "Protected mode exceptions").
+
+use super::Aftermath;
+use crate::instruction::operands::{operands, register_value};
+use crate::instruction::valid_32;
+use crate::machine::LinearMemory;
+use ia32::{Descriptor, DescriptorKind, Selector, State, Vector};
+use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register};
+
+/// What is loaded into what.
+struct Load {
+    selector: Selector,
+    into: Into,
+}
+
+enum Into {
+    Segment(Register),
+    Code,
+    Task,
+    LocalTable,
+}
+
+/// The exception and its error code; none if the instruction loads no selector, or one that it may.
+pub(super) fn of(
+    instruction: &Instruction,
+    code: &[u8],
+    state: &State,
+    linear: &LinearMemory<'_>,
+) -> Option<(Vector, u32)> {
+    let Load { selector, into } = load(instruction, code, state, linear)?;
+    let named = u32::from(selector.0 & 0xfffc);
+    if selector.is_null() {
+        return match into {
+            Into::Segment(Register::SS) | Into::Code | Into::Task => Some((Vector::GP, 0)),
+            Into::Segment(_) | Into::LocalTable => None,
+        };
+    }
+    let Some(descriptor) = linear.descriptor(state, selector) else {
+        return Some((Vector::GP, named));
+    };
+    if !may_be(descriptor, selector, &into, state.cpl()) {
+        return Some((Vector::GP, named));
+    }
+    if !descriptor.present() {
+        let vector =
+            if matches!(into, Into::Segment(Register::SS)) { Vector::SS } else { Vector::NP };
+        return Some((vector, named));
+    }
+    let beyond = matches!(into, Into::Code)
+        && far_target(instruction).is_some_and(|eip| eip > descriptor.limit());
+    beyond.then_some((Vector::GP, 0))
+}
+
+fn may_be(descriptor: Descriptor, selector: Selector, into: &Into, cpl: u8) -> bool {
+    let (dpl, rpl) = (descriptor.dpl(), selector.rpl());
+    match (into, descriptor.kind()) {
+        (Into::Segment(Register::SS), DescriptorKind::Data { writable, .. }) => {
+            writable && dpl == cpl && rpl == cpl
+        }
+        (Into::Segment(Register::SS), _) => false,
+        (Into::Segment(_), DescriptorKind::Data { .. }) => dpl >= cpl.max(rpl),
+        (Into::Segment(_), DescriptorKind::Code { conforming, readable }) => {
+            readable && (conforming || dpl >= cpl.max(rpl))
+        }
+        (Into::Code, DescriptorKind::Code { conforming: true, .. }) => dpl <= cpl,
+        (Into::Code, DescriptorKind::Code { .. }) => dpl == cpl && rpl <= cpl,
+        // Gates and TSSs are another matter.
+        (Into::Code, DescriptorKind::Gate(_) | DescriptorKind::Tss { .. }) => true,
+        (Into::Task, DescriptorKind::Tss { busy, .. }) => !busy,
+        (Into::LocalTable, DescriptorKind::Ldt) => true,
+        _ => false,
+    }
+}
+
+/// The offset of a far jump that has it in the instruction.
+pub(super) fn far_target(instruction: &Instruction) -> Option<u32> {
+    matches!(instruction.code(), Code::Jmp_ptr1632 | Code::Call_ptr1632)
+        .then(|| instruction.far_branch32())
+}
+
+fn load(
+    instruction: &Instruction,
+    code: &[u8],
+    state: &State,
+    linear: &LinearMemory<'_>,
+) -> Option<Load> {
+    let operand = |index: u32| -> Option<u16> {
+        match instruction.op_kind(index) {
+            OpKind::Register => {
+                register_value(state, instruction.op_register(index)).map(|value| value as u16)
+            }
+            OpKind::Memory => {
+                let touch = operands(code, state).0.into_iter().find(|touch| !touch.write)?;
+                linear.read_u16(touch.linear)
+            }
+            _ => None,
+        }
+    };
+    let register = instruction.op0_register();
+    let (value, into) = match instruction.mnemonic() {
+        Mnemonic::Mov if register.is_segment_register() => (operand(1)?, Into::Segment(register)),
+        Mnemonic::Pop if register.is_segment_register() => {
+            (linear.read_u16(state.stack_address())?, Into::Segment(register))
+        }
+        Mnemonic::Ltr => (operand(0)?, Into::Task),
+        Mnemonic::Lldt => (operand(0)?, Into::LocalTable),
+        Mnemonic::Jmp | Mnemonic::Call if far_target(instruction).is_some() => {
+            (instruction.far_branch_selector(), Into::Code)
+        }
+        _ => return None,
+    };
+    Some(Load { selector: Selector(value), into })
+}
+
+/// The state behind a load of SS that the instruction at `state` may do. Stepping takes the next instruction along, so
+/// what has failed is that one.
+pub(super) fn after_stack_segment(state: &State, aftermath: &Aftermath<'_>) -> Option<State> {
+    let code = aftermath.code(state, state.instruction_address());
+    let instruction = valid_32(&code, state.eip)?;
+    let linear = aftermath.linear(state);
+    let loaded = load(&instruction, &code, state, &linear)?;
+    if !matches!(loaded.into, Into::Segment(Register::SS))
+        || of(&instruction, &code, state, &linear).is_some()
+    {
+        return None;
+    }
+    let mut after = *state;
+    let descriptor = linear.descriptor(state, loaded.selector)?;
+    after.segments[2] = descriptor.segment(loaded.selector.0);
+    after.eip = instruction.next_ip32();
+    if instruction.mnemonic() == Mnemonic::Pop {
+        after.general.esp = after.general.esp.wrapping_add(4);
+    }
+    Some(after)
+}
