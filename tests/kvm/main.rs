@@ -28,6 +28,7 @@ mod processor;
 mod program;
 mod relatives;
 mod repeating;
+mod replaying;
 mod rewritten;
 mod sharding;
 mod shell;

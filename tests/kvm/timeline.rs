@@ -1,12 +1,12 @@
 //! A run that is gone through backwards is the same run.
 
 use esp0::machine::{LinearMemory, Paging};
-use esp0::run::{Event, Run};
+use esp0::run::{ClockChoice, Event, Run};
 use esp0::timeline::{Came, Company, Hit, Place, Remark, Sought, Timeline, Watched};
 use ia32::{Eflags, State};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
-use tests::Experiment;
+use tests::{Experiment, compiled};
 
 /// All runs from one machine together.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -65,7 +65,7 @@ impl Numbers {
 /// instructions forwards and back.
 #[track_caller]
 fn is_the_same_run(experiment: &Experiment, events: u64, turns: u64) {
-    let mut run = experiment.start();
+    let mut run = experiment.start().reversible(64 << 20);
     let mut timeline = Timeline::new(&mut run, &Alone, 64 << 20).expect("KVM gives its state");
     let mut noted = vec![seen(&mut run, true)];
     while timeline.event() < events {
@@ -136,6 +136,53 @@ fn a_kernel_in_the_manner_of_linux_is_the_same_backwards() {
 #[test]
 fn a_kernel_without_no_ops_is_the_same_backwards() {
     is_the_same_run(&Experiment::with_guest("broken-plain").timeout(PATIENCE), 40, 4);
+}
+
+#[test]
+fn guests_by_exits_are_the_same_backwards() {
+    for (guest, events, turns) in [("micro", 120, 4), ("classic", 60, 3), ("broken-plain", 40, 4)] {
+        let experiment = Experiment::with_guest(guest).clock(ClockChoice::EXITS).timeout(PATIENCE);
+        is_the_same_run(&experiment, events, turns);
+    }
+}
+
+/// Over places where the guest was preempted, and into what it computed before that.
+#[test]
+fn guests_that_compute_without_an_exit_are_the_same_backwards() {
+    for name in ["TASKS_COMPUTE", "KERNEL_SPINS"] {
+        let Some(kernel) = compiled(name) else { return };
+        let experiment =
+            Experiment::with_kernel(kernel).clock(ClockChoice::EXITS).timeout(PATIENCE);
+        is_the_same_run(&experiment, 60, 5);
+    }
+}
+
+/// What a guest was preempted at is come to by single instructions too: where state and memory are the recorded ones.
+#[test]
+fn the_way_to_a_preemption_can_be_stepped() {
+    let Some(kernel) = compiled("COMPUTES_LITTLE") else { return };
+    let experiment = Experiment::with_kernel(kernel).clock(ClockChoice::EXITS).timeout(PATIENCE);
+    let mut run = experiment.start().recorded(64 << 20);
+    let mut timeline = Timeline::new(&mut run, &Alone, 64 << 20).expect("KVM gives its state");
+    let mut preempted = Vec::new();
+    while preempted.len() < 3 {
+        let before = run.preemptions();
+        timeline.turn(&mut run, &mut Alone).expect("KVM runs the guest");
+        if run.preemptions() > before {
+            preempted.push((timeline.event(), seen(&mut run, true)));
+        }
+    }
+    for (event, expected) in preempted {
+        let place = Place { event: event - 1, step: 0 };
+        assert!(timeline.go_to(&mut run, &mut Alone, place).expect("KVM takes its state"));
+        let mut steps = 0;
+        while timeline.event() < event {
+            timeline.step(&mut run, &mut Alone).expect("KVM steps the guest");
+            steps += 1;
+        }
+        assert_eq!(seen(&mut run, true), expected, "event {event} after {steps} steps");
+        println!("event {event} was come to in {steps} steps");
+    }
 }
 
 #[test]

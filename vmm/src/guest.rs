@@ -82,6 +82,9 @@ pub enum GuestError {
     NoMemory(u64),
 }
 
+/// Bytes that a guest that can be gone back in keeps of where it was preempted.
+const MOST_RECORDED: u64 = 64 << 20;
+
 /// How a guest is to be booted.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -134,6 +137,14 @@ impl Setup {
         self
     }
 
+    /// Time is counted in exits: the guest runs at full speed, and repeats to the byte where it does not compute for
+    /// long without one. One that is [`reversible`](Setup::reversible) can be gone back in either way.
+    #[must_use]
+    pub fn by_exits(mut self) -> Self {
+        self.clock = ClockChoice::EXITS;
+        self
+    }
+
     /// The timer follows the time that the guest ran.
     #[must_use]
     pub fn real_time(mut self) -> Self {
@@ -177,7 +188,7 @@ impl Setup {
     /// [`GuestError`] if there is no usable KVM, the image cannot be booted, or what was asked for contradicts
     /// itself.
     pub fn boot(self) -> Result<Guest, GuestError> {
-        if self.exact && self.clock.is_real() {
+        if self.exact && !matches!(self.clock, ClockChoice::Deterministic { .. }) {
             return Err(GuestError::Contradiction(
                 "exact mode steps the guest, so it needs the deterministic clock",
             ));
@@ -187,9 +198,9 @@ impl Setup {
                 "exact mode catches events by probes, so it needs some",
             ));
         }
-        if self.reversible && (self.exact || self.clock == ClockChoice::Real) {
+        if self.reversible && (self.exact || self.clock.is_real()) {
             return Err(GuestError::Contradiction(
-                "going back is to run again by single instructions, so it needs the deterministic clock and no exact mode",
+                "going back is to run again by single instructions, so it needs a clock that counts and no exact mode",
             ));
         }
         let mut machine = Machine::new(self.memory)
@@ -214,8 +225,9 @@ impl Setup {
             timeout: self.timeout,
             exact: self.exact,
         };
+        let run = Run::new(machine, Devices::new(self.memory), &options);
         let mut guest = Guest {
-            run: Run::new(machine, Devices::new(self.memory), &options),
+            run: if self.reversible { run.reversible(MOST_RECORDED) } else { run },
             symbols: boot.image.symbols,
             names: Symbols::none().with_kernel(self.kernel),
             known: Known {
@@ -284,7 +296,9 @@ impl Known {
             }
             Judged::Console(bytes) => self.console.extend_from_slice(bytes),
             Judged::Reached(_) => {}
-            Judged::StackLoad(_) | Judged::Resumed(_) | Judged::Step(_) => return None,
+            Judged::StackLoad(_) | Judged::Resumed(_) | Judged::Preempted(_) | Judged::Step(_) => {
+                return None;
+            }
             Judged::End(end) => self.end = Some(end.clone()),
         }
         Some(judged)

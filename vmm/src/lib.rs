@@ -31,6 +31,7 @@ pub mod host;
 pub mod instruction;
 pub mod machine;
 pub mod probe;
+pub mod recording;
 pub mod report;
 pub mod run;
 #[cfg(feature = "program")]

@@ -39,6 +39,8 @@ pub enum Judged {
     Reached(Box<State>),
     /// The guest is in ring 3, right after an IRET, and has executed nothing there.
     Resumed(Box<State>),
+    /// The guest has computed for long, and is preempted where it stands.
+    Preempted(Box<State>),
     /// One instruction of ring 0, where the kernel is followed.
     Step(Box<Step>),
     /// The guest ended.
@@ -170,6 +172,7 @@ impl Judge {
             Event::Console(bytes) => Judged::Console(bytes),
             Event::Reached(state) => Judged::Reached(state),
             Event::Resumed(state) => Judged::Resumed(state),
+            Event::Preempted(state) => Judged::Preempted(state),
             Event::Step(step) => Judged::Step(step),
             Event::End(end) => Judged::End(end),
         }

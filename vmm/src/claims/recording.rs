@@ -367,6 +367,7 @@ impl Sink for Recorder {
             Judged::Sysenter(..)
             | Judged::Console(_)
             | Judged::Reached(_)
+            | Judged::Preempted(_)
             | Judged::Returned(..)
             | Judged::End(_) => {}
             Judged::Step(step) => {

@@ -320,12 +320,21 @@ pub(super) struct RunOptions {
     #[arg(long, value_name = "FILE")]
     pub(super) junit: Option<PathBuf>,
 
-    /// What the guest's timer runs on: `real`, or `deterministic`, which counts instructions and can
-    /// be repeated to the byte; `deterministic:N` takes N nanoseconds for an instruction (40000), `real:N` goes N
+    /// What the guest's timer runs on: `real`; `exits`, which counts how often the guest leaves the VM: as fast, and
+    /// can be repeated (--record); or `deterministic`, which counts instructions and repeats to the byte.
+    /// `exits:N` takes N nanoseconds for an exit (10000), `deterministic:N` for an instruction (40000), `real:N` goes N
     /// times slower while the guest runs, for a kernel that has too little time between two ticks
     /// [default: deterministic for the guests that esp0 carries, else real]
     #[arg(long, value_name = "CLOCK", value_parser = clock)]
     pub(super) clock: Option<ClockChoice>,
+
+    /// Write to this file what it takes to repeat the run with --replay, on the clock of exits
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["interactive", "exact", "gdb", "disks", "cdrom"])]
+    pub(super) record: Option<PathBuf>,
+
+    /// The run is the one of this recording, to the byte; kernel and options have to be the same
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["record", "interactive", "exact", "gdb", "disks", "cdrom"])]
+    pub(super) replay: Option<PathBuf>,
 
     /// Step the whole guest, so that the state before each event is known, and hold registers and all
     /// of memory after it against the model; slow, on the deterministic clock
@@ -333,7 +342,7 @@ pub(super) struct RunOptions {
     pub(super) exact: bool,
 
     /// Wait for gdb here, `HOST:PORT`, `PORT` or `unix:PATH`, with the guest in front of its first instruction; on
-    /// the deterministic clock, so that gdb can go backwards. See docs/gdb.md
+    /// a clock on which gdb can go backwards: the deterministic one, or with --clock exits that of exits. See docs/gdb.md
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -590,6 +599,13 @@ fn clock(text: &str) -> Result<ClockChoice, String> {
     match text.split_once(':') {
         None if text == "real" => Ok(ClockChoice::Real),
         None if text == "deterministic" => Ok(ClockChoice::DETERMINISTIC),
+        None if text == "exits" => Ok(ClockChoice::EXITS),
+        Some(("exits", number)) => number
+            .parse()
+            .ok()
+            .filter(|nanoseconds| (1..=1_000_000_000).contains(nanoseconds))
+            .map(|nanoseconds_per_exit| ClockChoice::Exits { nanoseconds_per_exit })
+            .ok_or_else(|| "nanoseconds must be a number from 1 to 1000000000".into()),
         Some(("deterministic", number)) => number
             .parse()
             .ok()
@@ -604,10 +620,9 @@ fn clock(text: &str) -> Result<ClockChoice, String> {
             .filter(|factor| (1..=1_000_000).contains(factor))
             .map(|factor| ClockChoice::Slowed { factor })
             .ok_or_else(|| "the factor must be a number from 1 to 1000000".into()),
-        _ => {
-            Err("it is `real`, `real:FACTOR`, `deterministic`, or `deterministic:NANOSECONDS`"
-                .into())
-        }
+        _ => Err("it is `real`, `real:FACTOR`, `exits`, `exits:NANOSECONDS`, `deterministic`, or \
+                 `deterministic:NANOSECONDS`"
+            .into()),
     }
 }
 

@@ -50,6 +50,8 @@ impl Failure {
     pub(super) fn status(&self) -> u8 {
         match self {
             Failure::Machine(error) if error.is_shortage() => super::UNWRITTEN,
+            // A recording that is none of this guest.
+            Failure::Machine(MachineError::Diverged(_)) => super::UNWRITTEN,
             Failure::Input(_)
             | Failure::Boot(_)
             | Failure::Output(_)

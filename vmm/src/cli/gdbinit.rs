@@ -52,6 +52,10 @@ The last entry into the kernel, explained step by step.
 end
 "#;
 
+/// Frames unwind through a handler in assembly to what was interrupted. It comes last: a gdb without Python reads no
+/// further.
+const UNWINDER: &str = include_str!("unwinder.py");
+
 /// Prints the file; with `carried`, a guest that esp0 carries is written to a folder first.
 pub(super) fn print(
     files: Files,
@@ -80,7 +84,7 @@ pub(super) fn print(
     }
     text.push_str(COMMANDS);
     let address = address.strip_prefix("unix:").unwrap_or(address);
-    let _ = writeln!(text, "\ntarget remote {address}");
+    let _ = writeln!(text, "\ntarget remote {address}\npython\n{UNWINDER}end");
     let mut out = Output::standard();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     Ok(with_output(OK, written))

@@ -8,6 +8,7 @@ use esp0::boot::{self, Boot, KernelFile, ModuleFile};
 use esp0::check::Objects;
 use esp0::guests;
 use esp0::machine::Memory;
+use esp0::recording::digest;
 use esp0::symbols::{Symbols, linked_entry};
 use std::borrow::Cow;
 use std::path::Path;
@@ -110,6 +111,13 @@ impl Input {
         let command_line = options.cmdline.clone();
         let firmware = firmware.map(|firmware| (firmware.name.clone(), firmware.bios.clone()));
         Ok(Input { kernel, bytes, modules, command_line, symbols, firmware, carried, built, files })
+    }
+
+    /// What is loaded, in two numbers: the kernel, and the modules with what they are told.
+    pub(super) fn digests(&self) -> [String; 2] {
+        let modules =
+            self.modules.iter().flat_map(|module| [module.command.as_bytes(), &module.bytes]);
+        [digest([&*self.bytes]), digest(modules)]
     }
 
     /// Where the kernel's variables lie.

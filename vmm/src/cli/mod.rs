@@ -20,6 +20,7 @@ mod page;
 mod pages;
 mod progress;
 mod qemu;
+mod recording;
 mod results;
 mod run;
 mod screenshot;

@@ -9,6 +9,7 @@ use super::junit::Suite;
 use super::machine;
 use super::output::Output;
 use super::page::{Causes, PageFile, Shown};
+use super::recording::{self, Recorded};
 use super::terminal::{RawTerminal, Typed};
 use super::writers::Again;
 use super::{FINDINGS, GUEST_FAILED, INTERRUPTED, OK, UNWRITTEN, colour, dialogue, screenshot};
@@ -37,11 +38,16 @@ use std::io::{self, BufWriter, IsTerminal, LineWriter, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+/// Bytes that a run under gdb keeps of where the guest was preempted.
+const MOST_FOR_GDB: u64 = 64 << 20;
+
 /// Wall-clock time that may be spent to find out who wrote a word.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Failure> {
-    if options.exact && options.clock.is_some_and(ClockChoice::is_real) {
+    if options.exact
+        && options.clock.is_some_and(|clock| !matches!(clock, ClockChoice::Deterministic { .. }))
+    {
         return Err(Failure::Input(
             "--exact needs the deterministic clock: it steps the guest".into(),
         ));
@@ -51,9 +57,15 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
             "--exact needs probes: they are where an event is caught".into(),
         ));
     }
-    if options.gdb.is_some() && options.clock == Some(ClockChoice::Real) {
+    if options.gdb.is_some() && options.clock.is_some_and(ClockChoice::is_real) {
         return Err(Failure::Input(
-            "--gdb needs the deterministic clock: going back is to run again".into(),
+            "--gdb needs a clock on which a run repeats (--clock exits or deterministic): going back is to run again".into(),
+        ));
+    }
+    let recorded = options.record.is_some() || options.replay.is_some();
+    if recorded && !matches!(options.clock, None | Some(ClockChoice::Exits { .. })) {
+        return Err(Failure::Input(
+            "--record and --replay need the clock of exits (--clock exits), which is theirs if none is named".into(),
         ));
     }
     let steps = match &options.dialogue {
@@ -65,19 +77,24 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let input = Input::read(kernel, options, &drives)?;
     let stop = StopRequest::default();
     stop.on_signals()?;
+    let replayed = Recorded::replayed(options)?;
     let destinations = Destinations::open(options, &input, until, &stop)?;
     let gdb = options.gdb.as_deref().map(listen).transpose()?;
     let size = options.mem << 20;
     let firmware = drives.firmware.is_some();
-    let steps_it =
-        options.exact || gdb.is_some() || options.clock.is_some_and(|clock| !clock.is_real());
+    let steps_it = options.exact
+        || gdb.is_some()
+        || recorded
+        || options.clock.is_some_and(|clock| !clock.is_real());
     if firmware && steps_it {
         return Err(Failure::Input(
-            "what a BIOS boots runs on the real clock: --clock deterministic, --exact and --gdb are for kernels".into(),
+            "what a BIOS boots runs on the real clock: other clocks, --record, --exact and --gdb are for kernels".into(),
         ));
     }
     let deterministic = options.exact || gdb.is_some() || (input.carried && !options.interactive);
-    let clock = options.clock.unwrap_or(if deterministic {
+    let clock = options.clock.unwrap_or(if recorded {
+        ClockChoice::EXITS
+    } else if deterministic {
         ClockChoice::DETERMINISTIC
     } else {
         ClockChoice::Real
@@ -99,14 +116,18 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         return Err(Failure::NoKvm(problem.to_string()));
     }
     let backend = quick.corrected(Backend::detect());
-    let breakpoints = quick.breakpoints;
+    let mut breakpoints = quick.breakpoints;
+    // How fast they are is measured, and may come out otherwise when the run is to be the same again.
+    breakpoints.slow |= matches!(clock, ClockChoice::Exits { .. });
     machine.exit_on_msr();
     let mut boot = input.load(&machine.memory)?;
     boot.entry.loader = options.loader.into();
     let vcpu = machine.vcpu.image()?;
     machine.vcpu.set_state(&entry_state(&boot.entry));
     let symbols = input.symbols(&boot);
-    let Destinations { trace, console, junit, page, screenshot } = destinations;
+    let Destinations { trace, console, junit, page, screenshot, record } = destinations;
+    let identity = recording::identity(options, &input, &backend, clock, &steps);
+    replayed.is_of(&identity)?;
     let header = header(options, &input, &backend, clock);
     let (page, of_page) =
         page.map(|page| PageFile::begin(page, trace.as_ref())).transpose()?.unzip();
@@ -132,6 +153,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     });
     let screenshot = screenshot.transpose()?;
 
+    let recorded = record.map_or(Ok(replayed), Recorded::kept)?;
     let colour = colour(options.color);
     let out = Output::standard();
     let columns = out.columns();
@@ -186,6 +208,10 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     if firmware {
         run = run.behind_firmware();
     }
+    run = recorded.apply(run);
+    if gdb.is_some() {
+        run = run.reversible(MOST_FOR_GDB);
+    }
     let terminal = options.interactive.then(RawTerminal::new);
     if options.interactive {
         let typed = Typed::standard(stop.clone())
@@ -223,6 +249,9 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     };
     drop(terminal);
     let written_back = drives.write_back(run.devices());
+    let preemptions = run.preemptions();
+    let is_recorded = !matches!(recorded, Recorded::No);
+    let kept = recorded.finish(&run, &identity);
     let counts = counted(&run);
     let load = |machine: &mut Machine| {
         // It has been loaded once.
@@ -247,7 +276,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         Some(format!("{}{line}", place.short()))
     };
     let again = Again { vcpu: &vcpu, load: &load, start: &start, names: &names };
-    let repeats = !clock.is_real() || run.counters().injected == 0;
+    let repeats = preemptions == 0 && (!clock.is_real() || run.counters().injected == 0);
     if end.ending == Ending::TripleFault
         && repeats
         && !firmware
@@ -292,6 +321,12 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
             }
             Some(_) => {}
         }
+        if preemptions > 0 && !is_recorded {
+            let _ = writeln!(
+                text,
+                "repeats      no: preempted {preemptions} times while it computed (--record FILE keeps where)"
+            );
+        }
         text.push_str(&machine::unanswered(run.devices().unanswered(), &boot));
         text.insert_str(0, &machine::screen(&run));
     }
@@ -311,7 +346,10 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let mut text = String::new();
     let mut writers = Vec::new();
     if report.told().kinds().iter().any(|kind| kind.finding.changed.is_some()) {
-        if clock.is_real() {
+        if preemptions > 0 {
+            text += "who wrote that word is found by running again, and a guest that was preempted while it computed does \
+                     not repeat: --clock deterministic\n";
+        } else if clock.is_real() {
             text += "who wrote that word is found by running again, and on the real clock no run is like another: \
                      --clock deterministic\n";
         } else if end.ending != Ending::Stopped {
@@ -347,7 +385,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     };
     let status = tell_what_was_lost(&mut report, options, &last, status);
     // A report or a disk that is not whole makes nothing right, and nobody innocent.
-    let Err(failure) = written.and(drawn).and(written_back) else { return Ok(status) };
+    let Err(failure) = written.and(drawn).and(written_back).and(kept) else { return Ok(status) };
     tell(&failure.to_string());
     Ok(if status == OK { UNWRITTEN } else { status })
 }
@@ -398,6 +436,7 @@ struct Destinations {
     junit: Option<Destination>,
     page: Option<Destination>,
     screenshot: Option<Destination>,
+    record: Option<Destination>,
 }
 
 impl Destinations {
@@ -410,6 +449,7 @@ impl Destinations {
     ) -> Result<Self, Failure> {
         let mut taken = input.files.clone();
         taken.extend(standard_output());
+        taken.extend(options.replay.as_deref().and_then(super::files::identity));
         let mut open = |path: &Option<std::path::PathBuf>, what: &str| {
             let Some(path) = path else { return Ok(None) };
             let destination = Destination::open(path, what, until, stop)?;
@@ -422,7 +462,8 @@ impl Destinations {
         let junit = open(&options.junit, "report")?;
         let page = open(&options.report, "page")?;
         let screenshot = open(&options.screenshot, "screenshot")?;
-        Ok(Destinations { trace, console, junit, page, screenshot })
+        let record = open(&options.record, "recording")?;
+        Ok(Destinations { trace, console, junit, page, screenshot, record })
     }
 }
 
@@ -442,6 +483,7 @@ fn header(
         clock: match clock {
             ClockChoice::Real | ClockChoice::Slowed { .. } => "real",
             ClockChoice::Deterministic { .. } => "deterministic",
+            ClockChoice::Exits { .. } => "exits",
         }
         .into(),
         kernel: input.kernel.clone(),

@@ -1,6 +1,7 @@
 //! A machine as it was at an instruction boundary, as a value.
 
-use super::image::{MemoryImage, PAGE};
+use super::image::MemoryImage;
+use super::watched::Pages;
 use super::{Machine, MachineError, VcpuImage, ioctl};
 use std::sync::Arc;
 
@@ -10,6 +11,8 @@ use std::sync::Arc;
 pub struct MachineCheckpoint {
     vcpu: Arc<VcpuImage>,
     memory: MemoryImage,
+    /// What [`Machine::take_written_pages`] would tell.
+    watched: Option<Pages>,
 }
 
 impl MachineCheckpoint {
@@ -23,28 +26,7 @@ impl MachineCheckpoint {
 #[derive(Debug)]
 pub(super) struct Tracker {
     image: MemoryImage,
-    /// A bit for each page.
-    touched: Vec<u64>,
-}
-
-impl Tracker {
-    /// These pages may have changed.
-    pub(super) fn touch(&mut self, pages: impl IntoIterator<Item = usize>) {
-        for page in pages {
-            if let Some(word) = self.touched.get_mut(page / 64) {
-                *word |= 1 << (page % 64);
-            }
-        }
-    }
-
-    fn take_touched(&mut self) -> Vec<usize> {
-        let mut pages = Vec::new();
-        for (index, word) in self.touched.iter_mut().enumerate().filter(|(_, word)| **word != 0) {
-            let bits = std::mem::take(word);
-            pages.extend((0..64).filter(|bit| bits & (1 << bit) != 0).map(|bit| index * 64 + bit));
-        }
-        pages
-    }
+    touched: Pages,
 }
 
 impl Machine {
@@ -57,24 +39,22 @@ impl Machine {
         let vcpu = Arc::new(self.vcpu.image()?);
         match &mut self.tracker {
             None => {
-                if self.shadow.is_none() {
-                    self.memory.log_writes(&self.vm)?;
-                }
-                let pages = (self.memory.size() as usize).div_ceil(PAGE);
+                self.collect_touched()?;
+                self.log_writes()?;
                 let image = MemoryImage::of(&self.memory);
-                self.tracker = Some(Tracker { image, touched: vec![0; pages.div_ceil(64)] });
+                self.tracker = Some(Tracker { image, touched: Pages::none(self.memory.size()) });
             }
             Some(_) => self.collect_touched()?,
         }
         let memory = match &mut self.tracker {
             Some(tracker) => {
-                let pages = tracker.take_touched();
+                let pages = tracker.touched.take();
                 tracker.image.update(&self.memory, pages);
                 tracker.image.clone()
             }
             None => MemoryImage::of(&self.memory),
         };
-        Ok(MachineCheckpoint { vcpu, memory })
+        Ok(MachineCheckpoint { vcpu, memory, watched: self.watched.clone() })
     }
 
     /// Puts the machine back to what it was. An access that the last exit was for has been finished.
@@ -84,28 +64,37 @@ impl Machine {
     pub fn restore(&mut self, checkpoint: &MachineCheckpoint) -> Result<(), MachineError> {
         self.collect_touched()?;
         if let Some(tracker) = &mut self.tracker {
-            let touched = tracker.take_touched();
+            let touched = tracker.touched.take();
             checkpoint.memory.write_to(&self.memory, &tracker.image, touched);
             tracker.image = checkpoint.memory.clone();
         }
+        // What is written just now is told beside: it may be more than has changed.
+        self.watched = self.watched.take().and(checkpoint.watched.clone());
         self.vcpu.put_back(&checkpoint.vcpu)
     }
 
     /// Reads which pages have been written.
     pub(super) fn collect_touched(&mut self) -> Result<(), MachineError> {
-        let Some(tracker) = &mut self.tracker else { return Ok(()) };
+        let touched = self.tracker.as_mut().map(|tracker| &mut tracker.touched);
+        let mut readers: Vec<&mut Pages> =
+            touched.into_iter().chain(&mut self.watched).chain(&mut self.recent).collect();
+        if readers.is_empty() {
+            return Ok(());
+        }
         if let Some(shadow) = &mut self.shadow {
-            tracker.touch(shadow.written_pages(&self.vm, &self.memory)?);
+            let pages = shadow.written_pages(&self.vm, &self.memory)?;
+            readers.iter_mut().for_each(|reader| reader.touch(pages.iter().copied()));
             return Ok(());
         }
         let log = self
             .vm
             .get_dirty_log(0, self.memory.size() as usize)
             .map_err(ioctl("give its dirty log"))?;
-        for (word, new) in tracker.touched.iter_mut().zip(log) {
-            *word |= new;
+        let written = self.memory.take_written_pages();
+        for reader in readers {
+            reader.touch_words(&log);
+            reader.touch(written.iter().copied());
         }
-        tracker.touch(self.memory.take_written_pages());
         Ok(())
     }
 }

@@ -34,11 +34,24 @@ impl MemoryImage {
     /// An image of all of `memory`.
     pub(super) fn of(memory: &Memory) -> Self {
         let pages = (memory.size() as usize).div_ceil(PAGE);
-        let groups = pages.div_ceil(PAGES_IN_GROUP);
-        let zero: Arc<Group> = Arc::new([const { None }; PAGES_IN_GROUP]);
-        let mut image = MemoryImage { groups: vec![zero; groups] };
+        let mut image = MemoryImage::zero(memory.size());
         image.update(memory, 0..pages);
         image
+    }
+
+    /// A memory of so many bytes that are all zero.
+    pub(crate) fn zero(size: u64) -> Self {
+        let groups = (size as usize).div_ceil(PAGE).div_ceil(PAGES_IN_GROUP);
+        let zero: Arc<Group> = Arc::new([const { None }; PAGES_IN_GROUP]);
+        MemoryImage { groups: vec![zero; groups] }
+    }
+
+    /// The page with this number has these bytes.
+    pub(crate) fn set_page(&mut self, page: usize, bytes: &[u8; PAGE]) {
+        if let Some(group) = self.groups.get_mut(page / PAGES_IN_GROUP) {
+            let kept = (*bytes != ZERO).then(|| Arc::new(*bytes));
+            Arc::make_mut(group)[page % PAGES_IN_GROUP] = kept;
+        }
     }
 
     /// Takes these pages of `memory` in.
@@ -95,7 +108,8 @@ impl MemoryImage {
         }
     }
 
-    fn page(&self, page: usize) -> &[u8] {
+    /// The page with this number.
+    pub(crate) fn page(&self, page: usize) -> &[u8; PAGE] {
         let group = self.groups.get(page / PAGES_IN_GROUP);
         group.and_then(|group| group[page % PAGES_IN_GROUP].as_deref()).map_or(&ZERO, |page| page)
     }

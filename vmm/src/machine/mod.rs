@@ -17,6 +17,7 @@ mod patience;
 mod registers;
 mod shadow;
 mod vcpu;
+mod watched;
 
 pub use checkpoint::MachineCheckpoint;
 use checkpoint::Tracker;
@@ -25,6 +26,7 @@ use kick::Alarm;
 pub use kick::StopRequest;
 #[cfg(feature = "program")]
 pub(crate) use kick::signal as alarm_signal;
+pub(crate) use kick::time_on_processor;
 pub use memory::Memory;
 pub use model::{Model, ModelError};
 pub use paging::{Access, LinearMemory, Paging};
@@ -77,6 +79,9 @@ pub enum MachineError {
     /// Guest memory changed, and KVM's dirty log did not say so.
     #[error("this KVM's dirty log misses writes to guest memory: exact mode cannot work on it")]
     MissedWrite,
+    /// A run that was to repeat does not.
+    #[error("{0}")]
+    Diverged(String),
     /// The timer that interrupts a running vCPU could not be set.
     #[error("the alarm timer cannot be {action} ({source})")]
     Alarm {
@@ -97,7 +102,9 @@ impl MachineError {
                 source.raw_os_error().unwrap_or(0)
             }
             MachineError::Memory { .. } => return true,
-            MachineError::Missing(_) | MachineError::MissedWrite => return false,
+            MachineError::Missing(_) | MachineError::MissedWrite | MachineError::Diverged(_) => {
+                return false;
+            }
         };
         [libc::EMFILE, libc::ENFILE, libc::EAGAIN, libc::ENOMEM, libc::ENOSPC].contains(&code)
     }
@@ -146,6 +153,10 @@ pub struct Machine {
     shadow: Option<Shadow>,
     /// Memory as it was at the last checkpoint, once one was taken.
     tracker: Option<Tracker>,
+    /// The pages that were written since somebody last asked.
+    watched: Option<watched::Pages>,
+    /// The same for somebody else.
+    recent: Option<watched::Pages>,
     /// What executes the guest. It is found out when the machine is made: a sandbox may take away later what
     /// tells.
     processor: Processor,
@@ -186,9 +197,17 @@ impl Machine {
         }
         let memory = Memory::new(&vm, memory_size)?;
         let vcpu = Vcpu::new(kvm, &vm, model)?;
-        let answered = (Memory::detached(PAGE)?, false);
-        let processor = host::processor();
-        Ok(Machine { vcpu, memory, vm, shadow: None, tracker: None, processor, answered })
+        Ok(Machine {
+            vcpu,
+            memory,
+            vm,
+            shadow: None,
+            tracker: None,
+            watched: None,
+            recent: None,
+            processor: host::processor(),
+            answered: (Memory::detached(PAGE)?, false),
+        })
     }
 
     /// From now on the guest reads the device's page at `address`, where there is no RAM, as memory and without an

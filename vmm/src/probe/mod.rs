@@ -34,7 +34,7 @@ use crate::instruction::is_sysenter;
 use crate::machine::{Exit, LinearMemory, Machine, MachineError, Paging};
 use breakpoint::Breakpoints;
 use ia32::State;
-use patch::Patches;
+use patch::{PatchedPages, Patches};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// How sites are to be probed.
@@ -159,6 +159,16 @@ impl Probes {
     /// A patch lies over the byte at this physical address.
     pub fn holds_patch(&self, physical: u64) -> bool {
         self.patches.holds(physical)
+    }
+
+    /// The patches, by page.
+    pub(crate) fn patched_pages(&self) -> PatchedPages {
+        self.patches.pages()
+    }
+
+    /// `bytes` are what the guest's program has in the page with this number: with the patches that lie there now.
+    pub(crate) fn cover_page(&self, machine: &Machine, page: usize, bytes: &mut [u8; 4096]) {
+        self.patches.cover_page(machine, page, bytes);
     }
 
     /// The bytes that the guest's program has at `address`, without patches; how many there are.
@@ -472,6 +482,16 @@ impl Probes {
             }
         }
         Ok(())
+    }
+
+    /// Somebody asked to stop somewhere.
+    pub(crate) fn has_asked(&self) -> bool {
+        self.sites.values().any(|site| site.asked)
+    }
+
+    /// Somebody asked to stop at a place that ring 3 may execute.
+    pub(crate) fn asks_ring_3(&self, machine: &Machine) -> bool {
+        self.sites.values().any(|site| site.asked && !is_supervisors(machine, site.address))
     }
 
     /// A probe that somebody asked for has been taken out, to be put back as soon as its instruction has happened.

@@ -115,6 +115,25 @@ pub(super) struct WrittenOver {
     pub(super) fate: Fate,
 }
 
+/// The patches, by the number of their page and where they lie in it.
+#[derive(Debug, Default)]
+pub(crate) struct PatchedPages(FxHashMap<usize, Vec<(usize, Patch)>>);
+
+impl PatchedPages {
+    /// Makes the guest's own bytes of those of a page.
+    pub(crate) fn uncover(&self, page: usize, bytes: &mut [u8; 4096]) {
+        for (at, patch) in self.0.get(&page).into_iter().flatten() {
+            if bytes[*at] != patch.byte() {
+                continue;
+            }
+            bytes[*at] = patch.original;
+            if let (true, Some(second)) = (patch.no_op, bytes.get_mut(at + 1)) {
+                *second = NO_OP[1];
+            }
+        }
+    }
+}
+
 /// The patches in guest memory.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Patches {
@@ -163,6 +182,32 @@ impl Patches {
             }
         }
         count
+    }
+
+    /// The patches, by page.
+    pub(super) fn pages(&self) -> PatchedPages {
+        let mut pages = PatchedPages::default();
+        for (physical, patch) in &self.patches {
+            let page = pages.0.entry((physical >> 12) as usize).or_default();
+            page.push(((physical & 0xfff) as usize, *patch));
+        }
+        pages
+    }
+
+    /// Puts the patches of a page over `bytes`, which it is to have, where they lie in memory now.
+    pub(super) fn cover_page(&self, machine: &Machine, page: usize, bytes: &mut [u8; 4096]) {
+        let start = (page as u64) << 12;
+        for (physical, patch) in self.patches.iter().filter(|(at, _)| **at >> 12 == page as u64) {
+            let at = (physical - start) as usize;
+            let mut now = [0];
+            let lies = machine.memory.read(*physical, &mut now).is_some() && now[0] == patch.byte();
+            if lies && bytes[at] == patch.original {
+                bytes[at] = patch.byte();
+                if let (true, Some(second)) = (patch.no_op, bytes.get_mut(at + 1)) {
+                    *second = OUT[1];
+                }
+            }
+        }
     }
 
     /// One of the patches lies over this byte.

@@ -2,6 +2,7 @@
 
 use super::clock::Clock;
 use super::departure::Departure;
+use super::preemption::{Position, Slice};
 use super::progress::Progress;
 use super::{Counters, Dialogue, Disturbed, Outward, Pace, Phase, Run};
 use crate::devices::Devices;
@@ -35,6 +36,7 @@ pub struct Checkpoint {
     last_state: State,
     progress: Progress,
     sysenter: SysenterRegisters,
+    position: Position,
 }
 
 impl Checkpoint {
@@ -80,6 +82,7 @@ impl Run {
             last_state: self.last_state,
             progress: self.progress.clone(),
             sysenter: self.sysenter,
+            position: self.position.clone(),
         })
     }
 
@@ -109,6 +112,7 @@ impl Run {
             last_state,
             progress,
             sysenter,
+            position,
         } = checkpoint.clone();
         self.devices = devices;
         self.probes = probes;
@@ -127,6 +131,8 @@ impl Run {
         self.last_state = last_state;
         self.progress = progress;
         self.sysenter = sysenter;
+        self.position = position;
+        self.slice = Slice::default();
         self.progress.take_watching();
         self.step_again = true;
         self.alarm.forget();

@@ -1,4 +1,4 @@
-//! Two clocks that the guest's timer can run on.
+//! Three clocks that the guest's timer can run on.
 //!
 //! The real clock is the time that the guest ran, or waited. While esp0 looks at a stop it stands still:
 //! else a timer would go on meanwhile, and where stops are dear its interrupts would nest until the stack
@@ -10,6 +10,11 @@
 //! external interrupt could have been taken, and one for each access to a device. Between
 //! boundaries with interrupts closed no time passes, for no interrupt could arrive there anyway. A
 //! run on it can be repeated to the byte.
+//!
+//! The clock of exits counts how often the guest has left the VM by itself: where it accesses a device, stops at
+//! a probe, waits, or opens the window that an interrupt waits for. What lies between is decided by the guest
+//! alone, so a run on it repeats as well, and it runs freely. A guest that computes without an exit is taken by
+//! surprise now and then; what is to be done for that to repeat is in `preemption.rs`.
 
 use std::time::{Duration, Instant};
 
@@ -28,9 +33,18 @@ pub enum ClockChoice {
         /// How long an instruction takes, in nanoseconds of the guest's time.
         nanoseconds_per_instruction: u64,
     },
+    /// Counted exits.
+    Exits {
+        /// How long an exit takes, in nanoseconds of the guest's time. An access to a device takes as much once
+        /// more.
+        nanoseconds_per_exit: u64,
+    },
 }
 
 impl ClockChoice {
+    /// A tick of 1000 Hz has a hundred exits to itself: several times what its own handler takes.
+    pub const EXITS: ClockChoice = ClockChoice::Exits { nanoseconds_per_exit: 10_000 };
+
     /// A tick of 100 Hz every 250 instructions: slow enough for a timer to be seen at work in a
     /// short program, and each of its instructions is stepped.
     pub const DETERMINISTIC: ClockChoice =
@@ -38,7 +52,7 @@ impl ClockChoice {
 
     /// Time passes by itself, slowed or not.
     pub fn is_real(self) -> bool {
-        !matches!(self, ClockChoice::Deterministic { .. })
+        matches!(self, ClockChoice::Real | ClockChoice::Slowed { .. })
     }
 }
 
@@ -49,6 +63,8 @@ pub(super) enum Clock {
     Real(Stopwatch),
     /// Counted instructions.
     Counted(Counter),
+    /// Counted exits.
+    Exits(Counter),
 }
 
 /// The time that the guest ran.
@@ -71,12 +87,23 @@ impl Stopwatch {
     }
 }
 
-/// Counted instructions, and the time that the guest waited in HLT.
+/// Counted instructions or exits, and the time that the guest waited in HLT.
 #[derive(Clone, Debug)]
 pub(super) struct Counter {
-    nanoseconds_per_instruction: u64,
-    instructions: u64,
+    nanoseconds_each: u64,
+    counted: u64,
     idle: u64,
+}
+
+impl Counter {
+    fn new(nanoseconds_each: u64) -> Self {
+        Counter { nanoseconds_each, counted: 0, idle: 0 }
+    }
+
+    #[inline]
+    fn now(&self) -> u64 {
+        self.counted * self.nanoseconds_each + self.idle
+    }
 }
 
 impl Clock {
@@ -87,7 +114,10 @@ impl Clock {
                 Clock::Real(Stopwatch { ran: 0, factor: factor.max(1), rest: 0 })
             }
             ClockChoice::Deterministic { nanoseconds_per_instruction } => {
-                Clock::Counted(Counter { nanoseconds_per_instruction, instructions: 0, idle: 0 })
+                Clock::Counted(Counter::new(nanoseconds_per_instruction))
+            }
+            ClockChoice::Exits { nanoseconds_per_exit } => {
+                Clock::Exits(Counter::new(nanoseconds_per_exit))
             }
         }
     }
@@ -96,31 +126,50 @@ impl Clock {
         matches!(self, Clock::Counted(_))
     }
 
+    #[inline]
+    pub(super) fn counts_exits(&self) -> bool {
+        matches!(self, Clock::Exits(_))
+    }
+
     /// Nanoseconds since the guest was started.
     #[inline]
     pub(super) fn now(&self) -> u64 {
         match self {
             Clock::Real(watch) => watch.ran,
-            Clock::Counted(count) => {
-                count.instructions * count.nanoseconds_per_instruction + count.idle
-            }
+            Clock::Counted(count) | Clock::Exits(count) => count.now(),
         }
     }
 
-    /// Instructions counted; 0 on the real clock.
+    /// Instructions or exits counted; 0 on the real clock.
     #[inline]
-    pub(super) fn instructions(&self) -> u64 {
+    pub(super) fn counted(&self) -> u64 {
         match self {
             Clock::Real(_) => 0,
-            Clock::Counted(count) => count.instructions,
+            Clock::Counted(count) | Clock::Exits(count) => count.counted,
         }
     }
 
-    /// One instruction has been executed, or one device accessed.
+    /// One instruction has been executed.
     #[inline]
     pub(super) fn tick(&mut self) {
         if let Clock::Counted(count) = self {
-            count.instructions += 1;
+            count.counted += 1;
+        }
+    }
+
+    /// One device has been accessed.
+    #[inline]
+    pub(super) fn access(&mut self) {
+        if let Clock::Counted(count) | Clock::Exits(count) = self {
+            count.counted += 1;
+        }
+    }
+
+    /// The guest has left the VM by itself.
+    #[inline]
+    pub(super) fn exit(&mut self) {
+        if let Clock::Exits(count) = self {
+            count.counted += 1;
         }
     }
 
@@ -144,7 +193,7 @@ impl Clock {
     pub(super) fn to_run_until(&self, deadline: u64) -> Duration {
         let factor = match self {
             Clock::Real(watch) => watch.factor,
-            Clock::Counted(_) => 1,
+            Clock::Counted(_) | Clock::Exits(_) => 1,
         };
         Duration::from_nanos(deadline.saturating_sub(self.now()).saturating_mul(factor.into()))
     }
@@ -158,7 +207,7 @@ impl Clock {
                 std::thread::sleep(Duration::from_nanos(wait));
                 self.waited_since(begun);
             }
-            Clock::Counted(count) => count.idle += wait,
+            Clock::Counted(count) | Clock::Exits(count) => count.idle += wait,
         }
     }
 }
@@ -172,12 +221,24 @@ mod tests {
         let mut clock = Clock::new(ClockChoice::Deterministic { nanoseconds_per_instruction: 10 });
         clock.tick();
         clock.tick();
-        assert_eq!((clock.now(), clock.instructions()), (20, 2));
+        assert_eq!((clock.now(), clock.counted()), (20, 2));
         clock.passed_since(Instant::now() - Duration::from_secs(1));
         assert_eq!(clock.now(), 20);
         clock.wait_until(1000);
         clock.wait_until(500);
-        assert_eq!((clock.now(), clock.instructions()), (1000, 2));
+        assert_eq!((clock.now(), clock.counted()), (1000, 2));
+    }
+
+    #[test]
+    fn the_clock_of_exits_moves_by_exits_accesses_and_waiting_only() {
+        let mut clock = Clock::new(ClockChoice::Exits { nanoseconds_per_exit: 10 });
+        clock.exit();
+        clock.access();
+        clock.tick();
+        assert_eq!((clock.now(), clock.counted()), (20, 2));
+        clock.passed_since(Instant::now() - Duration::from_secs(1));
+        clock.wait_until(100);
+        assert_eq!((clock.now(), clock.counted()), (100, 2));
     }
 
     #[test]
@@ -201,6 +262,6 @@ mod tests {
         clock.passed_since(begun);
         assert!(clock.now() >= 2_000_000);
         clock.wait_until(clock.now() + 1_000_000);
-        assert!(clock.now() >= 3_000_000 && clock.instructions() == 0);
+        assert!(clock.now() >= 3_000_000 && clock.counted() == 0);
     }
 }

@@ -43,11 +43,11 @@ impl Run {
     /// The instruction at `state` is stepped.
     pub(super) fn steps_at(&self, state: &State) -> bool {
         let timed = self.due.is_some() || self.devices.interrupt_pending();
-        (timed && state.interruptible()) || self.follows(state)
+        (self.clock.is_deterministic() && timed && state.interruptible()) || self.follows(state)
     }
 
     /// Lets the guest run to its next exit, or to the next boundary at which an interrupt would be taken.
-    fn run_on(&mut self, window: bool) -> Turn {
+    pub(super) fn run_on(&mut self, window: bool) -> Turn {
         self.machine.vcpu.request_interrupt_window(window);
         let exit = self.machine.vcpu.run()?;
         self.exited(exit)
@@ -56,7 +56,8 @@ impl Run {
     /// The instruction at `state` is to be told.
     pub(super) fn follows(&self, state: &State) -> bool {
         match self.pace {
-            Pace::Counted { follow: Follow::Everything } => true,
+            Pace::Counted { follow: Follow::Everything }
+            | Pace::ByExits { follow: Follow::Everything } => true,
             Pace::Counted { follow: Follow::Kernel } => {
                 state.cpl() == 0 && self.devices.timer_is_the_guests()
             }
@@ -65,7 +66,7 @@ impl Run {
     }
 
     /// Executes one instruction, which takes time if `counts`.
-    fn step(&mut self, state: State, counts: bool) -> Turn {
+    pub(super) fn step(&mut self, state: State, counts: bool) -> Turn {
         let at = state.instruction_address();
         let mut code = [0; 15];
         let count = self.probes.read_code(&self.machine.linear(), at, &mut code);
@@ -194,7 +195,7 @@ impl Run {
     ///
     /// An event may have been delivered, with its probe to come next: a look at this boundary would be taken for
     /// a jump to the handler.
-    fn go_on_after_signal(&mut self, disturbed: Disturbed) -> Option<Turn> {
+    pub(super) fn go_on_after_signal(&mut self, disturbed: Disturbed) -> Option<Turn> {
         let state = self.machine.vcpu.state();
         let waits = |departure: &&Departure| departure.stands_still(&state);
         if let Some(departure) = self.departure.as_ref().filter(waits) {
@@ -207,7 +208,7 @@ impl Run {
 
     /// The far jump or call at `at` leads to a TSS.
     fn switches_tasks(&self, at: u32, state: &State) -> bool {
-        let time = self.clock.instructions();
+        let time = self.clock.counted();
         capture_switch(&self.machine, &self.probes, at, *state, self.sequence, time).is_some()
     }
 }

@@ -24,6 +24,9 @@ pub enum Event {
     /// The guest is in ring 3, right after an IRET, and has executed nothing there. Told on the
     /// deterministic clock only.
     Resumed(Box<State>),
+    /// The guest has computed for long without an exit, and is preempted where it stands: its timer is due, or the place
+    /// is kept for whoever goes back. Told on the clock of exits only.
+    Preempted(Box<State>),
     /// The guest stands at an address at which it was asked to stop ([`Run::stop_at`](super::Run::stop_at)).
     Reached(Box<State>),
     /// One instruction of ring 0 has been executed, where the kernel is followed.

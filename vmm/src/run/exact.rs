@@ -301,7 +301,7 @@ impl Run {
 
     /// Tells of the IRET at this boundary.
     fn tell_return(&mut self, iret: &Iret, state: State) -> RunEvent {
-        let time = self.clock.instructions();
+        let time = self.clock.counted();
         let returning = capture_return(&self.machine, iret, state, self.sequence, time);
         self.outward = Outward { ring: Some(returning.ring()), untold: false };
         if let Some(exact) = self.exact() {
@@ -328,7 +328,7 @@ impl Run {
             changed,
             &[],
         );
-        let (after_sequence, time) = (self.sequence, self.clock.instructions());
+        let (after_sequence, time) = (self.sequence, self.clock.counted());
         let returned = Returned { after_sequence, time, exact, after: *after };
         Ok(RunEvent::Returned(Box::new(returned)))
     }

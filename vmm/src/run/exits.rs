@@ -4,15 +4,17 @@ use super::departure::{Cause, Departure};
 use super::{Ending, Event, Pace, Phase, Run, Turn};
 use crate::devices::floppy::Transfer;
 use crate::devices::{AccessSize, Effect};
-use crate::machine::Exit;
-use crate::probe::{Choice, Missed};
+use crate::machine::{Exit, MachineError};
+use crate::probe::{Choice, Missed, Site};
 use ia32::Vector;
 
 impl Run {
     /// The vCPU has left the guest.
     #[inline]
     pub(super) fn exited(&mut self, exit: Exit) -> Turn {
-        self.counters.exits += 1;
+        if !self.clock.counts_exits() || exit != Exit::Interrupted {
+            self.counters.exits += 1;
+        }
         if self.switching.is_some()
             && let Some(switch) = self.complete_switch()
         {
@@ -26,11 +28,16 @@ impl Run {
     #[inline]
     pub(super) fn handle(&mut self, exit: Exit) -> Turn {
         if let Some(address) = self.probes.hit(&mut self.machine, &exit) {
+            // A place that is a site because somebody asked takes no time.
+            if !self.probes.site_at(address).is_some_and(Site::is_only_asked) {
+                self.count_exit(&exit);
+            }
             return self.stopped_at(address, &exit);
         }
         if exit == Exit::Halt
             && let Some(address) = self.probes.adopt(&mut self.machine)?
         {
+            self.count_exit(&exit);
             return self.stopped_at(address, &exit);
         }
         if exit == Exit::Interrupted {
@@ -42,21 +49,22 @@ impl Run {
             self.disturbed.get_or_insert_default();
             return Ok(None);
         }
-        if exit == Exit::InterruptWindow && self.comes_too_early() {
+        if self.is_own_window(&exit) {
+            return Ok(None);
+        }
+        if exit == Exit::InterruptWindow && !self.clock.counts_exits() && self.comes_too_early() {
             // This KVM takes no notice of the shadow: without the window, then. Where there are no
             // probes the guest runs on to its next exit.
             self.machine.vcpu.request_interrupt_window(false);
             let exit = self.machine.vcpu.run()?;
             return self.exited(exit);
         }
+        self.count_exit(&exit);
         // The end is explained by what was being delivered.
         if !matches!(exit, Exit::Shutdown | Exit::InternalError { .. })
             || !self.departure.as_ref().is_some_and(Departure::is_interrupt)
         {
-            if let Some(vector) = self.delivered_unseen() {
-                self.probes.missed_entry(&mut self.machine, Missed::Interrupt(vector.0))?;
-            }
-            self.forget_departure();
+            self.forget_delivered()?;
         }
         if exit != Exit::Shutdown {
             self.last_state = self.machine.vcpu.state();
@@ -184,8 +192,17 @@ impl Run {
     fn device_access(&mut self, size: u8) -> (AccessSize, u64) {
         self.unfinished = true;
         self.counters.device_accesses += 1;
-        self.clock.tick();
+        self.clock.access();
         (AccessSize::from_bytes(size).unwrap_or(AccessSize::Byte), self.clock.now())
+    }
+
+    /// What was to happen has, and was not seen.
+    pub(super) fn forget_delivered(&mut self) -> Result<(), MachineError> {
+        if let Some(vector) = self.delivered_unseen() {
+            self.probes.missed_entry(&mut self.machine, Missed::Interrupt(vector.0))?;
+        }
+        self.forget_departure();
+        Ok(())
     }
 
     /// The exit was another than the one that was waited for: what happened was no event, or it was missed.

@@ -12,7 +12,7 @@
 //!                                                                ├─► AtProbe: entry, return, pass
 //!                                                                └─► Ending ─► Ended
 //! ```
-//! How the guest goes on from a boundary is its `Pace`: freely on the real clock; stepped wherever an
+//! How the guest goes on from a boundary is its `Pace`: freely on the real clock and on that of exits; stepped wherever an
 //! interrupt could be taken, on the deterministic clock; or stepped everywhere, in exact mode. With the
 //! deterministic clock the state before every event that interrupts such code is then known exactly, not
 //! only that before external ones.
@@ -32,6 +32,7 @@ mod input;
 mod last;
 mod observe;
 mod operation;
+mod preemption;
 mod probed;
 mod progress;
 mod real_mode;
@@ -63,6 +64,7 @@ use clock::Clock;
 use departure::Departure;
 use exact::ExactState;
 use ia32::{Processor, State, Vector};
+use preemption::{Log, Position, Slice};
 use probed::AtProbe;
 use progress::Progress;
 use std::time::{Duration, Instant};
@@ -139,6 +141,12 @@ pub struct Run {
     processor: Processor,
     /// What SYSENTER loads, as far as the guest was seen to set it.
     sysenter: SysenterRegisters,
+    /// Where it is among its exits, on the clock that counts them.
+    position: Position,
+    slice: Slice,
+    log: Log,
+    /// It is not the run that was recorded.
+    diverged: bool,
     /// It begins with a BIOS, and whoever comes behind it is watched from its first IDT on.
     firmware: bool,
     /// After so many stops and accesses to devices the guest is stepped to its end.
@@ -150,6 +158,11 @@ pub struct Run {
 enum Pace {
     /// Freely, to the next exit.
     Free,
+    /// The same on the clock of exits: what does not repeat by itself is kept or put in place.
+    ByExits {
+        /// What is stepped and told.
+        follow: Follow,
+    },
     /// One instruction where an interrupt could be taken, and freely elsewhere.
     Counted {
         /// What is stepped and told beside that.
@@ -222,6 +235,7 @@ impl Run {
         let pace = match (clock.is_deterministic(), options.exact) {
             (true, true) => Pace::Exact(Box::default()),
             (true, false) => Pace::Counted { follow: Follow::Nothing },
+            (false, _) if clock.counts_exits() => Pace::ByExits { follow: Follow::Nothing },
             (false, _) => Pace::Free,
         };
         Run {
@@ -249,6 +263,10 @@ impl Run {
             progress: Progress::default(),
             processor,
             sysenter: SysenterRegisters::default(),
+            position: Position::default(),
+            slice: Slice::default(),
+            log: Log::Off,
+            diverged: false,
             firmware: false,
             watched_after: None,
         }
@@ -373,6 +391,7 @@ impl Run {
     fn end(&mut self, ending: Ending) -> Turn {
         self.machine.vcpu.set_alarm(None)?;
         self.machine.verify_memory()?;
+        self.end_recording(&ending)?;
         let end = self.last_words(ending)?;
         self.phase = Phase::Ended(Box::new(end.clone()));
         Ok(Some(Event::End(end)))
@@ -400,6 +419,10 @@ impl Run {
         self.machine.vcpu.attend_to_signals();
         if self.stop.is_requested() {
             self.end_if(Some(Ending::Stopped));
+            return Ok(None);
+        }
+        self.is_as_recorded()?;
+        if self.is_cut_off()? {
             return Ok(None);
         }
         if self.machine.vcpu.alarm_rang()
@@ -434,11 +457,12 @@ impl Run {
             self.devices.receive_console_input(&bytes);
         }
         self.move_for_devices();
-        if self.devices.interrupt_pending() {
+        if self.devices.interrupt_pending() && self.takes_interrupts_here() {
             self.try_inject()?;
         }
         match self.pace {
             Pace::Free => self.run_freely(),
+            Pace::ByExits { .. } => self.run_by_exits(),
             Pace::Counted { .. } => self.run_counted(),
             Pace::Exact(_) => self.run_exactly(),
         }
@@ -488,7 +512,9 @@ impl Run {
         while std::mem::take(&mut self.unfinished) {
             // An instruction that reads and writes at a device goes on with another exit.
             let exit = self.machine.vcpu.finish_instruction()?;
-            self.serve(&exit);
+            if self.serve(&exit).is_some() {
+                self.count_exit(&exit);
+            }
         }
         Ok(())
     }

@@ -87,7 +87,7 @@ impl Run {
                     observer.look(&self.machine, &state, Stop::Switch(&switch));
                     observer.switch(&switch);
                 }
-                Event::Reached(_) | Event::Sysenter(_) => {}
+                Event::Reached(_) | Event::Sysenter(_) | Event::Preempted(_) => {}
                 Event::StackLoad(load) => observer.stack_load(&load),
                 Event::Resumed(state) => observer.look(&self.machine, &state, Stop::Resumed),
                 Event::Step(step) => {

@@ -2,7 +2,7 @@
 
 use super::departure::{Cause, Departure};
 use super::operation::expected;
-use super::{Event, Follow, Outward, Pace, Phase, Run, Step, Turn};
+use super::{Event, Outward, Pace, Phase, Run, Step, Turn};
 use crate::entry::{
     Entry, Expected, PendingSwitch, Scene, Sysenter, TaskSwitch, capture_entry, capture_return,
     capture_switch, event_arrived, returns_to_a_task,
@@ -156,7 +156,7 @@ impl Run {
         let ends_others = site.iret.is_some();
         let mut scene = Scene {
             sequence: self.sequence + 1,
-            time: self.clock.instructions(),
+            time: self.clock.counted(),
             ring: self.outward.ring,
             ..Scene::default()
         };
@@ -256,7 +256,7 @@ impl Run {
         self.outward = Outward::default();
         Event::Sysenter(Box::new(Sysenter {
             after_sequence: self.sequence,
-            time: self.clock.instructions(),
+            time: self.clock.counted(),
             before: departure.map(|departure| departure.before),
             after: state,
             registers: self.sysenter,
@@ -292,7 +292,7 @@ impl Run {
             // Ring 0 was come back to from there, and nobody saw how.
             self.probes.missed_entry(&mut self.machine, Missed::BeforeReturn(iret.address))?;
         }
-        let time = self.clock.instructions();
+        let time = self.clock.counted();
         let returning = capture_return(&self.machine, &iret, stop.state, self.sequence, time);
         let ring = returning.ring();
         let untold = self.clock.is_deterministic() && ring != 0;
@@ -307,7 +307,7 @@ impl Run {
         // A place that is a site because somebody asked takes no more time than any other.
         let mut ticks = state.interruptible();
         if let Some(site) = self.probes.site_at(address) {
-            if site.is_only_asked() && matches!(self.pace, Pace::Counted { .. }) {
+            if site.is_only_asked() && !matches!(self.pace, Pace::Free | Pace::Exact(_)) {
                 if self.steps_at(&state) {
                     self.step_again = true;
                     self.probes.expose(&mut self.machine, address, state.eip)?;
@@ -323,7 +323,7 @@ impl Run {
             loads_idt = site.loads_idt;
             passes_itself = self.probes.passes_itself(site);
             if let Some(jump) = site.far_jump {
-                let time = self.clock.instructions();
+                let time = self.clock.counted();
                 self.switching =
                     capture_switch(&self.machine, &self.probes, jump, state, self.sequence, time);
             }
@@ -384,7 +384,7 @@ impl Run {
 
     /// The instruction at `before`, which has just been executed, where everything is told.
     fn followed_step(&mut self, before: State) -> Option<Event> {
-        if !matches!(self.pace, Pace::Counted { follow: Follow::Everything }) {
+        if !self.follows_everything() {
             return None;
         }
         let mut code = [0; 15];

@@ -23,7 +23,7 @@ pub struct Moment {
 }
 
 impl Run {
-    /// Goes on by one instruction, or to one event that is told. For the deterministic clock.
+    /// Goes on by one instruction, or to one event that is told. For clocks that count.
     ///
     /// # Errors
     /// [`MachineError`] if KVM refuses something.
@@ -71,9 +71,14 @@ impl Run {
         matches!(self.phase, Phase::Ended(_))
     }
 
+    /// The pages (address / 4096) that the guest or esp0 has written since this was last asked; the first time all.
+    pub(crate) fn take_recent_pages(&mut self) -> Result<Vec<usize>, MachineError> {
+        self.machine.take_recent_pages()
+    }
+
     fn follow_all(&mut self, what: Follow) -> Follow {
         match &mut self.pace {
-            Pace::Counted { follow } => std::mem::replace(follow, what),
+            Pace::Counted { follow } | Pace::ByExits { follow } => std::mem::replace(follow, what),
             _ => what,
         }
     }

@@ -41,6 +41,17 @@ impl Alarm {
         self.set_for = None;
     }
 
+    /// It is set for nothing.
+    #[inline]
+    pub(super) fn is_to_be_set(&self) -> bool {
+        self.set_for.is_none()
+    }
+
+    /// It has been set, and not for a deadline.
+    pub(super) fn is_set(&mut self) {
+        self.set_for = Some(u64::MAX);
+    }
+
     /// It has to be set anew.
     pub(super) fn forget(&mut self) {
         self.set_for = None;

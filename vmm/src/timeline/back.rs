@@ -2,11 +2,12 @@
 //!
 //! The last place of some kind is looked for from checkpoint to checkpoint, the latest first: the way from one to the
 //! next is gone forwards, and the last hit on it is the one. Addresses and events are met in running freely; a watched
-//! word is looked at after each instruction.
+//! word is looked at after each instruction, from one event to the next where its page was written.
 
 use super::{Came, Company, NEAR, Noted, Place, Timeline};
 use crate::machine::MachineError;
 use crate::run::{Boundary, Checkpoint, Run};
+use std::collections::BTreeSet;
 
 /// Bytes that are watched, by physical address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,6 +29,9 @@ impl Watched {
         u64::from_le_bytes(bytes)
     }
 }
+
+/// Events before a place that is gone to, from which on places are kept on the way.
+const FAR: u64 = 4096;
 
 /// What is looked for.
 pub struct Sought<'a> {
@@ -111,6 +115,11 @@ impl<M: Clone> Timeline<M> {
             self.put_back(run, company, place)?;
         }
         while self.here.event < place.event {
+            // Whoever goes back once goes back again: places lie the closer the nearer the end is.
+            let left = place.event - self.here.event;
+            if left.is_power_of_two() && left < FAR && self.here.step == Some(0) {
+                self.keep_near(run, company)?;
+            }
             if matches!(self.turn(run, company)?, Came::End) || company.gives_up() {
                 return Ok(self.here.event == place.event);
             }
@@ -156,10 +165,14 @@ impl<M: Clone> Timeline<M> {
         if self.here.step.is_some() {
             return Ok(true);
         }
+        let at_the_end = self.ahead.is_none();
+        if at_the_end && let Some(event) = run.keep_this_place()? {
+            self.told(run, company, event, false)?;
+            return Ok(true);
+        }
         let goal = run.checkpoint()?;
         let at = run.boundary();
         let end = self.here;
-        let at_the_end = self.ahead.is_none();
         self.go_to(run, company, Place { event: end.event, step: 0 })?;
         let arrived = self.step_until(run, company, &at, &goal)?;
         if arrived && at_the_end {
@@ -298,7 +311,12 @@ impl<M: Clone> Timeline<M> {
             };
             self.put_back(run, company, before)?;
             let Some(start) = self.here.place() else { return Ok(Hit::GivenUp) };
-            let Some(found) = self.last_on_the_way(run, company, sought, end, &origin)? else {
+            let found = if sought.watched.is_empty() {
+                self.last_on_the_way(run, company, sought, end, &origin)?
+            } else {
+                self.last_written(run, company, sought, end, &origin)?
+            };
+            let Some(found) = found else {
                 return Ok(Hit::GivenUp);
             };
             if let Some((at, hit)) = found {
@@ -377,6 +395,86 @@ impl<M: Clone> Timeline<M> {
             }
         }
         Ok(Some(found))
+    }
+
+    /// The same where words are watched. Who has not written to their pages between two events has not written them:
+    /// only where one has been, or something else that is sought is met, the guest is stepped.
+    fn last_written(
+        &mut self,
+        run: &mut Run,
+        company: &mut impl Company<Memory = M>,
+        sought: &Sought<'_>,
+        end: Place,
+        origin: &Boundary,
+    ) -> Result<Option<Found>, MachineError> {
+        let Some(start) = self.here.place() else { return Ok(None) };
+        if !asked(run, sought.addresses, true)? {
+            return self.last_on_the_way(run, company, sought, end, origin);
+        }
+        let suspects = self.suspects(run, company, sought, end);
+        asked(run, sought.addresses, false)?;
+        let Some(suspects) = suspects? else { return Ok(None) };
+        for event in suspects.into_iter().rev() {
+            let first = Place { event, step: 0 }.max(start);
+            let last = Place { event: event + 1, step: 0 }.min(end);
+            if !self.go_to(run, company, first)? {
+                return Ok(None);
+            }
+            // The event itself belongs to it, but for the one at which the search began.
+            let last = if last < end { Place { step: 1, ..last } } else { last };
+            match self.last_on_the_way(run, company, sought, last, origin)? {
+                None => return Ok(None),
+                Some(None) => {}
+                found => return Ok(found),
+            }
+        }
+        Ok(Some(None))
+    }
+
+    /// The events from here on behind which something sought may lie before `end`; none if whoever goes along has given
+    /// up.
+    fn suspects(
+        &mut self,
+        run: &mut Run,
+        company: &mut impl Company<Memory = M>,
+        sought: &Sought<'_>,
+        end: Place,
+    ) -> Result<Option<Vec<u64>>, MachineError> {
+        let pages: BTreeSet<u64> = sought
+            .watched
+            .iter()
+            .flat_map(|word| [word.physical, word.physical + u64::from(word.length.max(1)) - 1])
+            .map(|address| address / 4096)
+            .collect();
+        let mut suspects = Vec::new();
+        run.take_recent_pages()?;
+        let mut met = false;
+        while self.here.event < end.event {
+            let event = self.here.event;
+            match self.turn(run, company)? {
+                Came::Reached => met = true,
+                Came::Event(noted) => {
+                    met |= (sought.events)(&noted);
+                    let written = run.take_recent_pages()?;
+                    met |= written.into_iter().any(|page| pages.contains(&(page as u64)));
+                    if std::mem::take(&mut met) {
+                        suspects.push(event);
+                    }
+                }
+                Came::End => {
+                    suspects.push(event);
+                    break;
+                }
+                _ => {}
+            }
+            if company.gives_up() {
+                return Ok(None);
+            }
+        }
+        if end.step > 0 {
+            suspects.push(end.event);
+        }
+        Ok(Some(suspects))
     }
 
     fn note_event(

@@ -1,6 +1,6 @@
 //! A run that can be gone through backwards.
 //!
-//! On the deterministic clock a run repeats to the byte, so a place in it is two numbers: how many events had been
+//! On a clock that counts a run repeats to the byte, so a place in it is two numbers: how many events had been
 //! told, and how many instructions had been executed since. To go back is to put a checkpoint back that lies before
 //! the place, and to go on to it from there, freely from event to event and by single instructions from the last
 //! one on.

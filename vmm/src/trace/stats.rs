@@ -21,6 +21,8 @@ pub struct Stats {
     live: BTreeMap<u32, Vec<u32>>,
     depths: BTreeMap<usize, u64>,
     clock: Clock,
+    /// Time is counted in exits, and not in instructions.
+    by_exits: bool,
 }
 
 /// How often something came, and the time that lay between.
@@ -56,6 +58,7 @@ struct Clock {
 /// [`ReadError`] if a line cannot be read.
 pub fn stats<R: BufRead>(trace: &mut TraceReader<R>) -> Result<(Stats, KnownPlaces), ReadError> {
     let (mut stats, mut places) = (Stats::default(), KnownPlaces::default());
+    stats.by_exits = trace.header().clock == "exits";
     while let Some(record) = trace.next_record()? {
         *stats.records.entry(record.kind()).or_default() += 1;
         match record {
@@ -82,6 +85,10 @@ pub fn stats<R: BufRead>(trace: &mut TraceReader<R>) -> Result<(Stats, KnownPlac
 }
 
 impl Stats {
+    fn unit(&self) -> &'static str {
+        if self.by_exits { "exits" } else { "instructions" }
+    }
+
     fn entry(&mut self, entry: &EntryRecord) {
         self.said(&entry.deviations, entry.findings.iter().map(|one| &one.rule));
         let event = self.events.entry((entry.vector(), entry.kind, entry.from_ring)).or_default();
@@ -138,8 +145,9 @@ impl Stats {
         if let Some(first) = self.clock.first.filter(|first| *first != self.clock.last) {
             let _ = writeln!(
                 text,
-                "time         {} instructions between the first and the last entry",
-                self.clock.last - first
+                "time         {} {} between the first and the last entry",
+                self.clock.last - first,
+                self.unit(),
             );
         }
         let mut heading = "events";
@@ -149,7 +157,7 @@ impl Stats {
                 text,
                 "{heading:<12} {:<8} {name} from ring {ring}{}",
                 times.count,
-                times.between()
+                times.between(self.unit())
             );
             heading = "";
         }
@@ -200,10 +208,10 @@ impl Times {
     }
 
     /// The time between two of them, where the clock counts.
-    fn between(&self) -> String {
+    fn between(&self, unit: &str) -> String {
         match self.least {
             Some(least) if self.most > 0 => {
-                format!("  every {least} to {} instructions", self.most)
+                format!("  every {least} to {} {unit}", self.most)
             }
             _ => String::new(),
         }

@@ -13,9 +13,9 @@ use std::sync::Arc;
 /// All that [`Vcpu::restore`] needs to put the vCPU back to an instruction boundary.
 #[derive(Clone, Copy, Debug)]
 pub struct Snapshot {
-    regs: kvm_regs,
-    sregs: kvm_sregs,
-    events: kvm_vcpu_events,
+    pub(super) regs: kvm_regs,
+    pub(super) sregs: kvm_sregs,
+    pub(super) events: kvm_vcpu_events,
 }
 
 impl Snapshot {
@@ -29,12 +29,12 @@ impl Snapshot {
 /// All of a vCPU at an instruction boundary, as far as a guest can tell.
 #[derive(Clone)]
 pub struct VcpuImage {
-    snapshot: Snapshot,
-    fpu: Arc<kvm_xsave>,
-    extended_control: kvm_xcrs,
-    debug: kvm_debugregs,
-    model_specific: Vec<kvm_msr_entry>,
-    breakpoints: [Option<u32>; 4],
+    pub(super) snapshot: Snapshot,
+    pub(super) fpu: Arc<kvm_xsave>,
+    pub(super) extended_control: kvm_xcrs,
+    pub(super) debug: kvm_debugregs,
+    pub(super) model_specific: Vec<kvm_msr_entry>,
+    pub(super) breakpoints: [Option<u32>; 4],
 }
 
 impl std::fmt::Debug for VcpuImage {
@@ -148,6 +148,17 @@ impl Vcpu {
         self.fd.set_debug_regs(&image.debug).map_err(ioctl("write the debug registers"))?;
         self.restore(&image.snapshot);
         Ok(())
+    }
+
+    /// Puts all of the vCPU back but for the breakpoints, which stay as they are.
+    ///
+    /// # Errors
+    /// [`MachineError::Ioctl`] if KVM refuses a register set.
+    pub(crate) fn put_back_beside_breakpoints(
+        &mut self,
+        image: &VcpuImage,
+    ) -> Result<(), MachineError> {
+        self.put_back(&VcpuImage { breakpoints: self.breakpoints, ..image.clone() })
     }
 
     /// Loads another CR3 now, so that the state that is set next loads its own anew and no

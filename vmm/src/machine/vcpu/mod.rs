@@ -5,6 +5,7 @@
 //! After an exit for port I/O the state is that *before* the instruction has ended: KVM completes
 //! it when the vCPU runs next. [`Vcpu::finish_instruction`] completes it without going on.
 
+mod bytes;
 mod events;
 mod exit;
 mod image;
@@ -210,6 +211,28 @@ impl Vcpu {
     #[inline]
     pub fn eip(&mut self) -> u32 {
         self.fd.sync_regs_mut().regs.rip as u32
+    }
+
+    /// No event is half delivered.
+    pub(crate) fn is_between_events(&mut self) -> bool {
+        let events = &self.fd.sync_regs_mut().events;
+        let (exception, interrupt) = (&events.exception, &events.interrupt);
+        (exception.injected | exception.pending | interrupt.injected | events.nmi.injected) == 0
+    }
+
+    /// EIP, to be told.
+    pub(crate) fn eip_now(&self) -> u32 {
+        self.fd.sync_regs().regs.rip as u32
+    }
+
+    /// A few registers as one number, which another state hardly has.
+    #[inline]
+    pub(crate) fn digest(&mut self) -> u64 {
+        let regs = &self.fd.sync_regs_mut().regs;
+        let low = (regs.rip << 32) ^ regs.rsp ^ (regs.rax << 20) ^ (regs.rcx << 10);
+        // Who steps the guest or stops it shows in those two.
+        let flags = regs.rflags & !u64::from(Eflags::TF.0 | Eflags::RF.0);
+        low ^ (flags << 40)
     }
 
     /// Linear address of the next instruction.

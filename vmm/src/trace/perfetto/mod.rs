@@ -13,7 +13,7 @@
 //! task that is suspended in the kernel has an open one, and nested entries lie in each other. Arrows go from the
 //! injection of an interrupt to the entry and on to the IRET that pops it.
 //!
-//! On the deterministic clock a microsecond is an instruction; on the real one, of which a trace has no time, each event
+//! On the deterministic clock a microsecond is an instruction, on that of exits an exit; on the real one, of which a trace has no time, each event
 //! takes one. What comes at the same time is a nanosecond apart. Memory is bounded by tasks and open frames, not by
 //! the length of the trace.
 
@@ -53,7 +53,7 @@ pub fn to_perfetto<R: BufRead, W: Write>(
     trace: &mut TraceReader<R>,
     out: W,
 ) -> Result<W, ConvertError> {
-    let counted = trace.header().clock == "deterministic";
+    let counted = trace.header().clock != "real";
     let mut timeline = Timeline::new(out, &trace.header().kernel, counted)?;
     while let Some(record) = trace.next_record()? {
         timeline.record(record)?;

@@ -170,7 +170,11 @@ impl<W: Write> Report<W> {
                 self.record(&Record::Stack(record));
             }
             Judged::Console(bytes) => self.console(bytes),
-            Judged::Reached(_) | Judged::Resumed(_) | Judged::Step(_) | Judged::End(_) => {}
+            Judged::Reached(_)
+            | Judged::Resumed(_)
+            | Judged::Preempted(_)
+            | Judged::Step(_)
+            | Judged::End(_) => {}
         }
     }
 }
