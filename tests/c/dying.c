@@ -118,7 +118,7 @@ void main(void)
 
 #ifdef PANICS_ELSEWHERE
 /* The handler changes to a stack of its own before it calls anybody. */
-static uint8_t second_stack[4096];
+uint8_t second_stack[4096];
 __asm__("panics: mov $second_stack + 4096, %esp\n call stopped\n 1: hlt\n jmp 1b\n");
 extern uint8_t panics[];
 void stopped(void) { out(0xe9, '!'); }

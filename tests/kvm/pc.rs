@@ -210,8 +210,8 @@ fn run_compiled(name: &str, options: &[&str]) -> Option<Output> {
     let mut file = tempfile::NamedTempFile::new().expect("a file can be made");
     file.write_all(&tests::compiled(name)?).expect("the kernel can be written");
     let path = file.path().to_str().expect("its name is text");
-    let always = ["run", path, "--timeout", "60", "--frames", "none", "-v"];
-    Some(esp0(&[&always, options].concat()))
+    let patience: &[&str] = if options.contains(&"--timeout") { &[] } else { &["--timeout", "60"] };
+    Some(esp0(&[&["run", path, "--frames", "none", "-v"], patience, options].concat()))
 }
 
 #[test]
