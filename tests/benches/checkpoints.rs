@@ -27,7 +27,7 @@ fn main() -> ExitCode {
 
 fn measure(kernel: &[u8]) -> Result<(), GuestError> {
     let mut guest = Guest::from_bytes("work", kernel).memory_mib(MEMORY_MIB).real_time().boot()?;
-    let mut row = |name: &str, time: Duration| {
+    let row = |name: &str, time: Duration| {
         println!("{name:<58} {:>10}", time.as_nanos());
     };
     let calls = |entry: &esp0::entry::Entry| entry.vector.0 == 0x80;
