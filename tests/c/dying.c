@@ -125,8 +125,8 @@ void stopped(void) { out(0xe9, '!'); }
 struct saved *handle(struct saved *s) { panic(); }
 void main(void)
 {
-    start(END(kernel_stack));
     gate(13, panics, FOR_KERNEL);
+    start(END(kernel_stack));
     if (BAD)
         __asm__ volatile("mov %0, %%fs" : : "r"(0x98));
     end();

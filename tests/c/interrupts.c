@@ -53,7 +53,7 @@ void main(void)
     descriptors[4] |= 0x1000 << 16;
     __asm__ volatile("mov %0, %%gs" : : "r"(USER_DATA));
     tick();
-    idle();
+    __asm__ volatile("sti\n 1: jmp 1b");
 }
 #endif
 

@@ -58,7 +58,7 @@ const RELATIVES: [Relative; 45] = [
     fault("unexpected", "TASK_SWITCHED", 1, &["stopped itself after #NM"]),
     fault("unexpected", "DIVIDES_BY_ZERO", 1, &["stopped itself after #MF"]),
     fault("unexpected", "BOUND_EXCEEDED", 1, &["stopped itself after #BR"]),
-    fault("unexpected", "FAULT_IN_A_FAULT", 1, &["stopped itself after #DF(0000)"]),
+    fault("unexpected", "FAULT_IN_A_FAULT", 1, &["stopped itself after #DF at `mov dword ptr [0x40000000], 1`"]),
     fault("entering", "ESP_AS_EFLAGS", 1, &["goes to virtual-8086 mode", "4 bytes too many were removed", "EFLAGS 00000002"]),
     fault("entering", "VM_IN_EFLAGS", 1, &["pops EFLAGS 00020002 with VM set", "clear VM"]),
     fault("entering", "WORD_ABOVE", 1, &["was refused with #GP", "4 bytes too few were removed", "lies a whole frame", "`add esp, 4` before the IRET"]),

@@ -4,8 +4,8 @@ from gdb.unwinder import Unwinder, register_unwinder
 
 class Place:
     def __init__(self, sp, pc):
-        self.sp = sp
-        self.pc = pc
+        self.sp = gdb.Value(sp)
+        self.pc = gdb.Value(pc)
 
 
 class Handlers(Unwinder):

@@ -7,9 +7,9 @@
 
 use super::walk::Walk;
 use super::{CodeBytes, Entry, Frame, Kind};
-use crate::instruction::{iret, valid_32};
+use crate::instruction::{decode, iret, valid_32};
 use crate::machine::{LinearMemory, Machine, Memory};
-use ia32::{Branch, Operation, Selector, State, Table, Vector, Word, attempt};
+use ia32::{Branch, Eflags, Operation, Selector, State, Table, Vector, Word, attempt};
 use iced_x86::Instruction;
 
 /// What the error code of an exception names, as it was then.
@@ -190,7 +190,12 @@ impl Fault {
 
     /// The instruction at the pushed EIP; none if it cannot be read, or is none.
     pub fn instruction(&self) -> Option<Instruction> {
-        valid_32(self.code.instruction(), self.eip())
+        let code = self.code.instruction();
+        if self.frame.shape.from_virtual_8086 {
+            let real_mode = State { eflags: Eflags::VM, eip: self.eip(), ..self.after };
+            return Some(decode(code, &real_mode)).filter(|one| !one.is_invalid());
+        }
+        valid_32(code, self.eip())
     }
 }
 
