@@ -12,6 +12,8 @@ class Handlers(Unwinder):
     """Frames through a handler in assembly, by what the processor has pushed and what PUSHA has."""
 
     REGISTERS = ("edi", "esi", "ebp", None, "ebx", "edx", "ecx", "eax")
+    # What nobody has pushed is what it is: gdb takes a register that is not told for lost.
+    ALL = ("eax", "ecx", "edx", "ebx", "ebp", "esi", "edi", "cs", "ss", "ds", "es", "fs", "gs", "eflags")
 
     def __init__(self):
         super().__init__("esp0")
@@ -43,6 +45,12 @@ class Handlers(Unwinder):
             kind = pending.read_register(name).type
             unsigned = gdb.Value(value).cast(gdb.lookup_type("unsigned int"))
             unwound.add_saved_register(name, unsigned.cast(kind))
+        for name in self.ALL:
+            if name not in values:
+                try:
+                    unwound.add_saved_register(name, pending.read_register(name))
+                except gdb.error:
+                    pass
         return unwound
 
     def words(self, sp):
