@@ -9,6 +9,11 @@ use kvm_ioctls::VmFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
 
+/// Bytes from address 0 on that are in small pages. A small guest touches few pages there, and a huge one would be
+/// cleared as a whole for each; who uses what lies beyond uses much of it, and each first write to a page of its own
+/// leaves the guest.
+const SMALL_PAGES: usize = 16 << 20;
+
 /// The guest's RAM.
 #[derive(Clone, Debug)]
 pub struct Memory {
@@ -80,10 +85,13 @@ impl Memory {
         let length = usize::try_from(size).map_err(|error| fail(error.to_string()))?;
         let region = GuestRegionMmap::<()>::from_range(GuestAddress(0), length, None)
             .map_err(|error| fail(error.to_string()))?;
-        // A small guest touches a few pages of a huge one, which would be cleared as a whole.
-        // SAFETY: the mapping is ours and has `length` bytes; the advice changes no contents. Where the
-        // kernel takes none, nothing is lost.
-        unsafe { libc::madvise(region.as_ptr().cast(), length, libc::MADV_NOHUGEPAGE) };
+        let low = length.min(SMALL_PAGES);
+        // SAFETY: the mapping is ours and has `length` bytes, of which `low` are some; the advice changes no
+        // contents. Where the kernel takes none, nothing is lost.
+        unsafe {
+            libc::madvise(region.as_ptr().cast(), low, libc::MADV_NOHUGEPAGE);
+            libc::madvise(region.as_ptr().add(low).cast(), length - low, libc::MADV_HUGEPAGE);
+        }
         let ram = Arc::new(region);
         let all = GuestMemoryMmap::from_arc_regions(vec![Arc::clone(&ram)])
             .map_err(|error| fail(error.to_string()))?;
