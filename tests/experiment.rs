@@ -8,7 +8,7 @@ use esp0::devices::Devices;
 use esp0::guests;
 use esp0::machine::Machine;
 use esp0::probe::Choice;
-use esp0::run::{ClockChoice, Options, Run, entry_state};
+use esp0::run::{ClockChoice, Mode, Options, Run, entry_state};
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -166,11 +166,10 @@ impl Experiment {
             .unwrap_or_else(|error| panic!("{error}"));
         machine.vcpu.set_state(&entry_state(&boot.entry));
         let options = Options {
-            clock: self.clock,
+            mode: Mode::new(self.clock, self.exact).expect("exact is for the deterministic clock"),
             probes: self.probes,
             breakpoints: host.breakpoints,
             timeout: Some(self.timeout),
-            exact: self.exact,
         };
         Run::new(machine, Devices::new(MEMORY), &options)
     }

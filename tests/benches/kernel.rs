@@ -16,7 +16,7 @@ use esp0::entry::{Entry, Return};
 use esp0::guests;
 use esp0::machine::Machine;
 use esp0::probe::{Choice, DebugRegisters};
-use esp0::run::{ClockChoice, Ending, Follow, Observer, Options, Run, Stop, entry_state};
+use esp0::run::{ClockChoice, Ending, Follow, Mode, Observer, Options, Run, Stop, entry_state};
 use ia32::{State, Vector};
 use std::collections::BTreeMap;
 use std::fs;
@@ -125,11 +125,10 @@ impl Observer for Marks {
 /// How long the program does its thing, probes off.
 fn timed(case: &str, count: u32) -> Duration {
     let options = Options {
-        clock: ClockChoice::Real,
+        mode: Mode::Ordinary(ClockChoice::Real),
         probes: Choice::None,
         breakpoints: DebugRegisters::NONE,
         timeout: Some(Duration::from_secs(60)),
-        exact: false,
     };
     let mut marks = Marks::default();
     let end = guest(case, count, &options).run(&mut marks).expect("KVM");
@@ -144,11 +143,10 @@ fn timed(case: &str, count: u32) -> Duration {
 /// ring 0 until the program that was interrupted goes on: the same for most of some interrupts.
 fn interrupts() -> [f64; 2] {
     let options = Options {
-        clock: ClockChoice::DETERMINISTIC,
+        mode: Mode::Ordinary(ClockChoice::DETERMINISTIC),
         probes: Choice::Patch,
         breakpoints: DebugRegisters::NONE,
         timeout: Some(Duration::from_secs(600)),
-        exact: false,
     };
     let mut run = guest("interrupt", 8, &options);
     run.follow(Follow::Kernel);

@@ -14,7 +14,7 @@ use esp0::guests;
 use esp0::host::Backend;
 use esp0::machine::{Exit, Machine};
 use esp0::probe::{Choice, DebugRegisters};
-use esp0::run::{ClockChoice, Ending, Observer, Options, Run, flat_protected_mode};
+use esp0::run::{ClockChoice, Ending, Mode, Observer, Options, Run, flat_protected_mode};
 use esp0::trace::schema::HeaderRecord;
 use esp0::trace::{JsonLines, Report, Style};
 use ia32::{Eflags, Gate, GateKind, Segment, Selector, State, TableRegister};
@@ -259,11 +259,10 @@ fn first_ring_3() -> ExitCode {
         machine,
         Devices::new(16 << 20),
         &Options {
-            clock: ClockChoice::DETERMINISTIC,
+            mode: Mode::Ordinary(ClockChoice::DETERMINISTIC),
             probes: Choice::Auto,
             breakpoints: DebugRegisters { usable: 4, slow: false },
             timeout: None,
-            exact: false,
         },
     );
     let _ = run.run(&mut First(Checker::new(&backend)));
@@ -329,11 +328,10 @@ fn loop_guest(no_ops: bool, choice: Choice, calls: u32) -> Run {
         loop_machine(handler, calls),
         Devices::new(RAM),
         &Options {
-            clock: ClockChoice::Real,
+            mode: Mode::Ordinary(ClockChoice::Real),
             probes: choice,
             breakpoints: DebugRegisters { usable: 4, slow: false },
             timeout: None,
-            exact: false,
         },
     )
 }

@@ -132,3 +132,130 @@ void main(void)
     end();
 }
 #endif
+
+#ifdef STRAYS
+/* Ring 0 returns to rubbish; the page fault's handler gives up what ran there, and the kernel goes on. */
+void goes_on(void) { leave(asks, END(user_stack[0]), 2); }
+struct saved *handle(struct saved *s)
+{
+    if (s->vector == 14)
+        __asm__ volatile("mov $first_stack_end, %esp\n jmp goes_on");
+    return s;
+}
+void main(void)
+{
+    start(END(kernel_stack));
+    map(7);
+    paging();
+    if (BAD)
+        __asm__ volatile("mov %0, %%esp\n push $0xcccccccc\n ret" : : "r"(END(kernel_stack)));
+    end();
+}
+#endif
+
+#ifdef JUMPS_TO_ITSELF
+/* A far jump to the TSS of the task that runs. */
+struct saved *handle(struct saved *s) { panic(); }
+void main(void)
+{
+    start(END(kernel_stack));
+    if (BAD)
+        __asm__ volatile("ljmp $0x28, $0");
+    end();
+}
+#endif
+
+#ifdef SHORT_TABLE
+/* The limit of the GDT leaves out the data segment; there is no IDT yet. */
+struct saved *handle(struct saved *s) { end(); }
+void main(void)
+{
+    make_tss(END(kernel_stack));
+    struct pointer gdt = {BAD ? 15 : sizeof descriptors - 1, (uint32_t)descriptors};
+    __asm__ volatile("lgdt %0\n mov %1, %%ds" : : "m"(gdt), "r"(KERNEL_DATA) : "memory");
+    start(END(kernel_stack));
+    end();
+}
+#endif
+
+#ifdef AFTER_STACK_SEGMENT
+/* The code segment's descriptor is one of data, and the far jump to it comes right after a load of SS. */
+struct saved *handle(struct saved *s) { end(); }
+void main(void)
+{
+    if (BAD)
+        descriptors[1] = descriptors[2];
+    struct pointer gdt = {sizeof descriptors - 1, (uint32_t)descriptors};
+    __asm__ volatile("lgdt %0\n mov %1, %%ss\n ljmp $8, $1f\n 1:" : : "m"(gdt), "r"(KERNEL_DATA) : "memory");
+    start(END(kernel_stack));
+    end();
+}
+#endif
+
+#ifdef PAGING_ALONE
+/* CR0 is written with PG and without PE. */
+struct saved *handle(struct saved *s) { panic(); }
+void main(void)
+{
+    start(END(kernel_stack));
+    if (BAD)
+        __asm__ volatile("mov %0, %%cr0" : : "r"(0x80000000));
+    end();
+}
+#endif
+
+#ifdef STACK_OVER_IDT
+/* A thread's stack lies above the IDT, and a call goes deeper than it reaches. */
+static struct {
+    uint64_t below[64], table[256];
+    uint32_t stack[128];
+} area;
+static uint32_t deeper(uint32_t levels)
+{
+    volatile uint32_t kept[32];
+    for (int i = 0; i < 32; i++)
+        kept[i] = levels;
+    return levels ? deeper(levels - 1) + kept[levels] : 0;
+}
+struct saved *handle(struct saved *s)
+{
+    if (s->vector != 0x20)
+        panic();
+    out(0x20, 0x20), count++;
+    return s;
+}
+void work(void)
+{
+    __asm__ volatile("sti");
+    while (count < 2)
+        ;
+    __asm__ volatile("cli");
+    deeper(BAD ? 16 : 1);
+    __asm__ volatile("sti");
+    while (count < 4)
+        ;
+    end();
+}
+void main(void)
+{
+    start(END(kernel_stack));
+    for (int vector = 0; vector < 256; vector++)
+        area.table[vector] = gates[vector];
+    struct pointer idt = {sizeof area.table - 1, (uint32_t)area.table};
+    __asm__ volatile("lidt %0" : : "m"(idt) : "memory");
+    tick();
+    __asm__ volatile("mov %0, %%esp\n call work" : : "r"(area.stack + 128));
+}
+#endif
+
+#ifdef COMES_BY_ITSELF
+/* The kernel makes a frame and jumps to the handler that all exceptions have. */
+struct saved *handle(struct saved *s) { panic(); }
+void main(void)
+{
+    begin(END(kernel_stack));
+    if (BAD)
+        __asm__ volatile("pushf\n push %cs\n push $1f\n jmp unexpected\n 1:");
+    end();
+}
+#endif

@@ -88,6 +88,32 @@ void main(void)
 }
 #endif
 
+#ifdef TF_IN_EFLAGS
+/* TF is set in the first frame, and #DB has no gate. */
+void main(void)
+{
+    start(END(kernel_stack));
+    gates[1] = 0;
+    leave(program, END(user_stack[0]), BAD ? 0x102 : 2);
+}
+#endif
+
+#ifdef HANDLER_IN_RING_3
+/* The gate names ring 3's code segment, and the handler's page is the supervisor's. */
+void main(void)
+{
+    static const uint8_t asks_once[] = {0xcd, 0x80, 0xeb, 0xfe};
+    __builtin_memcpy(user_stack[0], asks_once, sizeof asks_once);
+    start(END(kernel_stack));
+    if (BAD)
+        gates[0x80] = (gates[0x80] & ~0xffff0000ull) | USER_CODE << 16;
+    map(7);
+    table[(uint32_t)calls >> 12] &= ~4u;
+    paging();
+    leave((void (*)(void))user_stack[0], END(user_stack[0]), 2);
+}
+#endif
+
 #ifdef WORD_ABOVE
 /* The first frame lies a word above the saved stack pointer. */
 void main(void)

@@ -36,8 +36,8 @@ void main(void)
 }
 #endif
 
-#ifdef SEGMENTS_EXCHANGED
-/* FS and GS are popped in the order of their pushes. */
+#if defined SEGMENTS_EXCHANGED || defined SELECTORS_EXCHANGED
+/* FS and GS are popped in the order of their pushes. They name other memory, or the same. */
 __asm__("exchanges: push %fs\n push %gs\n push %eax\n incl count\n mov $0x20, %al\n out %al, $0x20\n pop %eax\n"
         "cmpl $4, count\n je finish\n"
 #if BAD
@@ -50,7 +50,9 @@ void main(void)
 {
     start(END(kernel_stack));
     gate(0x20, exchanges, FOR_KERNEL);
+#ifdef SEGMENTS_EXCHANGED
     descriptors[4] |= 0x1000 << 16;
+#endif
     __asm__ volatile("mov %0, %%gs" : : "r"(USER_DATA));
     tick();
     __asm__ volatile("sti\n 1: jmp 1b");

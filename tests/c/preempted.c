@@ -65,12 +65,16 @@ void main(void)
 }
 #endif
 
-#ifdef KERNEL_SPINS
-/* Ring 0 waits for the clock by looking at a word, with interrupts closed for most of the time. */
-static volatile uint32_t ticks, turns;
+#if defined KERNEL_SPINS || defined COMPUTES_LITTLE || defined BOOTS
+static volatile uint32_t ticks;
 
 void counted(void) { out(0x20, 0x20), ticks++; }
 STUB(timer, counted);
+#endif
+
+#ifdef KERNEL_SPINS
+/* Ring 0 waits for the clock by looking at a word, with interrupts closed for most of the time. */
+static volatile uint32_t turns;
 
 void main(void)
 {
@@ -92,11 +96,6 @@ void main(void)
 
 #ifdef COMPUTES_LITTLE
 /* Ring 0 goes round in a few states only, so that each is come to soon. */
-static volatile uint32_t ticks;
-
-void counted(void) { out(0x20, 0x20), ticks++; }
-STUB(timer, counted);
-
 void main(void)
 {
     gate(0x20, timer, FOR_KERNEL);
@@ -111,11 +110,6 @@ void main(void)
 
 #ifdef BOOTS
 /* As a kernel boots: some ten million instructions, a word to the console now and then, the clock from half-way on. */
-static volatile uint32_t ticks;
-
-void counted(void) { out(0x20, 0x20), ticks++; }
-STUB(timer, counted);
-
 void main(void)
 {
     gate(0x20, timer, FOR_KERNEL);

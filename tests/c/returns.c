@@ -104,6 +104,45 @@ void main(void)
 }
 #endif
 
+#ifdef SINGLE_STEPS
+/* Healthy: a program steps itself by TF, which its handler leaves in the frames that it returns to, until it has seen
+ * enough; the timer ticks meanwhile. */
+STUB(steps, stepped);
+STUB(timer, tick_comes);
+__asm__("calls: iret\n");
+extern uint8_t calls[];
+void tick_comes(struct pushed *s)
+{
+    out(0x20, 0x20);
+    if (++count == 12)
+        end();
+}
+void stepped(struct pushed *s)
+{
+    static int left;
+    if (!left)
+        left = 6;
+    if (!--left)
+        s->eflags &= ~0x100;
+}
+static void program(void)
+{
+    for (;;) {
+        __asm__ volatile("pushf\n orl $0x100, (%esp)\n popf\n nop\n nop\n nop\n nop\n nop\n nop\n nop\n nop");
+        ask(0, 0);
+    }
+}
+void main(void)
+{
+    gate(1, steps, FOR_KERNEL);
+    gate(0x20, timer, FOR_KERNEL);
+    gate(0x80, calls, FOR_USER);
+    begin(END(kernel_stack));
+    tick();
+    leave(program, END(user_stack[0]), 0x202);
+}
+#endif
+
 #ifdef EXECVE
 /* Healthy: the kernel starts its first program by a system call of its own. The handler turns the frame that it was
  * entered with into one for ring 3, and the stack that it is on is left for good. */

@@ -2,7 +2,7 @@
 //! it is false on purpose.
 
 use esp0::claims::{
-    CLAIMS, Claim, Doubt, Event, Host, Moment, Recordings, Row, Status, Subject, Twins, claim,
+    CLAIMS, Claim, Doubt, Event, Host, Moment, Observations, Row, Status, Subject, Twins, claim,
     judge, run, scenario,
 };
 use esp0::entry::Entry;
@@ -29,9 +29,9 @@ fn rows(claims: &[&'static Claim], broken: bool, probes: Choice) -> Vec<Row> {
         host.twins =
             Twins::read(Path::new(twins::FOLDER), claims).unwrap_or_else(|why| panic!("{why}"));
     }
-    let mut recordings = Recordings::new(&host);
+    let mut observations = Observations::new(&host);
     let judge = |claim: &&'static Claim| {
-        judge(claim, broken, None, &mut recordings, &|_| {}).unwrap_or_else(|why| panic!("{why}"))
+        judge(claim, broken, None, &mut observations, &|_| {}).unwrap_or_else(|why| panic!("{why}"))
     };
     claims.iter().flat_map(judge).collect()
 }
@@ -91,9 +91,9 @@ fn what_is_claimed_of_linux_0_12_is_refuted_by_its_twins() {
 fn a_claim_that_is_not_exercised_is_open() {
     // Nobody runs long string instructions in the default workload.
     let host = host(Choice::Auto);
-    let recording = run(scenario("micro").expect("it exists"), None, &host).expect("it runs");
+    let observation = run(scenario("micro").expect("it exists"), None, &host).expect("it runs");
     let claim = claim("H10").expect("it exists");
-    assert!(matches!((claim.judge)(&recording), Err(Doubt::Open(_))));
+    assert!(matches!((claim.judge)(&observation), Err(Doubt::Open(_))));
 }
 
 #[test]
@@ -110,13 +110,13 @@ fn following_the_kernel_by_instruction_changes_nothing_that_it_does() {
     let host = host(Choice::Auto);
     let trace = |name| -> Vec<String> {
         let scenario = scenario(name).expect("there is such a scenario");
-        let recording = run(scenario, None, &host).unwrap_or_else(|why| panic!("{why}"));
+        let observation = run(scenario, None, &host).unwrap_or_else(|why| panic!("{why}"));
         let event = |moment: &Moment| match &moment.event {
             // The state before is seen more often when the kernel is followed.
             Event::Entry(entry) => format!("{:?}", Entry { before: None, ..(**entry).clone() }),
             other => format!("{other:?}"),
         };
-        recording.moments.iter().map(event).collect()
+        observation.moments.iter().map(event).collect()
     };
     let (free, followed) = (trace("classic"), trace("classic followed"));
     for (free, followed) in free.iter().zip(&followed) {

@@ -22,7 +22,7 @@ const fn fault(
 }
 
 #[rustfmt::skip]
-const RELATIVES: [Relative; 45] = [
+const RELATIVES: [Relative; 57] = [
     fault("dying", "EMPTY_DIRECTORY", 4, &["shut down", "is not mapped: its directory entry (00000000"]),
     fault("dying", "WRONG_CS", 4, &["names CS 0010, and GDT entry 2 is a data segment", "name the kernel's code segment"]),
     fault("dying", "TASK_GATE", 1, &["the gate of vector 0x80 is a task gate (type 5)", "8e"]),
@@ -67,6 +67,18 @@ const RELATIVES: [Relative; 45] = [
     fault("acknowledged", "EOI_INTO_MASK", 4, &["IRQ 0 is in service", "0x20 stands in the mask"]),
     fault("interrupts", "SEGMENTS_EXCHANGED", 1, &["FS and GS are not what #1 interrupted", "in the reverse order"]),
     fault("dying", "PANICS_ELSEWHERE", 1, &["stopped itself after #GP(0098)", "lies beyond the table's limit"]),
+    fault("acknowledged", "EOI_MISSES_MASTER", 4, &["the cascade, IRQ 2, is in service", "an EOI to both controllers"]),
+    fault("interrupts", "SELECTORS_EXCHANGED", 0, &["goes on with other selectors", "the reverse order of their pushes"]),
+    fault("entering", "TF_IN_EFLAGS", 1, &["stopped itself after #GP(000a)", "TF is set in EFLAGS 00000102", "clear TF"]),
+    fault("entering", "HANDLER_IN_RING_3", 1, &["vector 0x80 names CS 001b, a segment of ring 3", "name the kernel's code segment"]),
+    fault("dying", "STRAYS", 4, &["ring 0 went on at cccccccc", "nothing returned from that page fault"]),
+    fault("dying", "JUMPS_TO_ITSELF", 1, &["stopped itself after #GP(0028)", "a TSS of DPL 0, and busy"]),
+    fault("dying", "SHORT_TABLE", 4, &["#GP(0010) of `mov ds, ", "GDT entry 2 lies beyond the table's limit", "whole size less 1 as its limit"]),
+    fault("dying", "AFTER_STACK_SEGMENT", 4, &["#GP(0008) of `jmp far", "make GDT entry 1 a code segment of ring 0"]),
+    fault("dying", "PAGING_ALONE", 1, &["stopped itself after #GP(0000)", "PG (bit 31) is set, and PE (bit 0) is not"]),
+    fault("dying", "STACK_OVER_IDT", 1, &["the gate of vector 0x20, at ", "has been overwritten since", "its stack may have grown over it"]),
+    fault("dying", "COMES_BY_ITSELF", 1, &["several vectors lead to this handler", "jumped to its handler"]),
+    fault("acknowledged", "MASKED_FOR_GOOD", 4, &["IRQ 0 came last in entry #", "masked in the 8259 since", "to port 0x21: fe"]),
     fault("switches", "SWITCH_TO", 1, &["entered on the stack of suspended task 1", "store the end of the next task's"]),
 ];
 

@@ -28,6 +28,7 @@ fn kernels_of_other_designs_are_right() {
         "FRESH_FRAMES",
         "SHARED_END",
         "FLAGS_FIRST",
+        "SINGLE_STEPS",
         "EXECVE",
         "HIDDEN_IRET",
         "EMULATES",

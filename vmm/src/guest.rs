@@ -28,7 +28,7 @@ use crate::host::Backend;
 use crate::machine::{Machine, MachineError};
 use crate::probe::Choice;
 use crate::run::{
-    Checkpoint as RunCheckpoint, ClockChoice, Counters, End, Ending, Event, Options, Run,
+    Checkpoint as RunCheckpoint, ClockChoice, Counters, End, Ending, Event, Mode, Options, Run,
     entry_state,
 };
 use crate::symbols::Symbols;
@@ -188,11 +188,9 @@ impl Setup {
     /// [`GuestError`] if there is no usable KVM, the image cannot be booted, or what was asked for contradicts
     /// itself.
     pub fn boot(self) -> Result<Guest, GuestError> {
-        if self.exact && !matches!(self.clock, ClockChoice::Deterministic { .. }) {
-            return Err(GuestError::Contradiction(
-                "exact mode steps the guest, so it needs the deterministic clock",
-            ));
-        }
+        let mode = Mode::new(self.clock, self.exact).ok_or(GuestError::Contradiction(
+            "exact mode steps the guest, so it needs the deterministic clock",
+        ))?;
         if self.exact && self.probes == Choice::None {
             return Err(GuestError::Contradiction(
                 "exact mode catches events by probes, so it needs some",
@@ -219,11 +217,10 @@ impl Setup {
         machine.vcpu.set_state(&entry_state(&boot.entry));
         let objects = Objects::of_elf32(&self.kernel);
         let options = Options {
-            clock: self.clock,
+            mode,
             probes: self.probes,
             breakpoints: seen.breakpoints,
             timeout: self.timeout,
-            exact: self.exact,
         };
         let run = Run::new(machine, Devices::new(self.memory), &options);
         let mut guest = Guest {

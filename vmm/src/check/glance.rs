@@ -20,13 +20,13 @@ use super::way_back::{self, WayBack};
 use crate::entry::{Entry, Kind, Ram, Return};
 use crate::host::processor;
 use crate::instruction::decode_32_into;
+use crate::instruction::flow::{Calls, Flow};
 use crate::machine::{LinearMemory, Memory};
 use ia32::{
     Branch, Descriptor, DescriptorKind, Eflags, Fault, OperandSize, Outcome, Selector, State,
     TssWidth, Word, attempt,
 };
-use iced_x86::{FlowControl, Instruction, Mnemonic};
-use std::collections::BTreeSet;
+use iced_x86::{Instruction, Mnemonic};
 
 /// Instructions that are looked at behind a handler, at most.
 const LONGEST_SEARCH: usize = 4000;
@@ -432,59 +432,47 @@ fn keeps_words(memory: &Memory, victim: &LiveFrame) -> bool {
 /// The first string instruction that code from `handler` on can reach without CLD, jumps and calls
 /// followed where their target is in the instruction.
 fn string_instruction(linear: &LinearMemory<'_>, handler: u32) -> Option<u32> {
-    let mut open = vec![handler];
-    let mut seen = BTreeSet::new();
+    let mut flow = Flow::from(handler);
     let mut instruction = Instruction::default();
-    while let Some(mut at) = open.pop() {
-        while seen.insert(at) {
-            let mut bytes = [0; 15];
-            let count = linear.read_some(at, &mut bytes);
-            if count == 0 || seen.len() > LONGEST_SEARCH {
-                break;
-            }
-            // The probe under the first instruction of a handler, and under IRETs.
-            if bytes[0] == 0xf4 && at == handler {
-                at = at.wrapping_add(1);
-                continue;
-            }
-            decode_32_into(&bytes[..count], at, &mut instruction);
-            if instruction.is_invalid() || instruction.mnemonic() == Mnemonic::Cld {
-                break;
-            }
-            let moves = matches!(
-                instruction.mnemonic(),
-                Mnemonic::Movsb
-                    | Mnemonic::Movsw
-                    | Mnemonic::Movsd
-                    | Mnemonic::Stosb
-                    | Mnemonic::Stosw
-                    | Mnemonic::Stosd
-                    | Mnemonic::Lodsb
-                    | Mnemonic::Lodsw
-                    | Mnemonic::Lodsd
-                    | Mnemonic::Scasb
-                    | Mnemonic::Scasw
-                    | Mnemonic::Scasd
-                    | Mnemonic::Cmpsb
-                    | Mnemonic::Cmpsw
-                    | Mnemonic::Cmpsd
-            );
-            if moves {
-                return Some(at);
-            }
-            let target = instruction.near_branch32();
-            match instruction.flow_control() {
-                FlowControl::Next => {}
-                FlowControl::ConditionalBranch | FlowControl::Call => open.push(target),
-                FlowControl::UnconditionalBranch => {
-                    at = target;
-                    continue;
-                }
-                FlowControl::IndirectCall => {}
-                _ => break,
-            }
-            at = instruction.next_ip32();
+    while let Some(at) = flow.next() {
+        let mut bytes = [0; 15];
+        let count = linear.read_some(at, &mut bytes);
+        if flow.seen().len() > LONGEST_SEARCH {
+            break;
+        }
+        // The probe under the first instruction of a handler, and under IRETs.
+        if bytes[0] == 0xf4 && at == handler {
+            flow.go_on(at.wrapping_add(1));
+            continue;
+        }
+        decode_32_into(&bytes[..count], at, &mut instruction);
+        if is_string_instruction(&instruction) {
+            return Some(at);
+        }
+        if !instruction.is_invalid() && instruction.mnemonic() != Mnemonic::Cld {
+            flow.after(&instruction, Calls::Into);
         }
     }
     None
+}
+
+fn is_string_instruction(instruction: &Instruction) -> bool {
+    matches!(
+        instruction.mnemonic(),
+        Mnemonic::Movsb
+            | Mnemonic::Movsw
+            | Mnemonic::Movsd
+            | Mnemonic::Stosb
+            | Mnemonic::Stosw
+            | Mnemonic::Stosd
+            | Mnemonic::Lodsb
+            | Mnemonic::Lodsw
+            | Mnemonic::Lodsd
+            | Mnemonic::Scasb
+            | Mnemonic::Scasw
+            | Mnemonic::Scasd
+            | Mnemonic::Cmpsb
+            | Mnemonic::Cmpsw
+            | Mnemonic::Cmpsd
+    )
 }

@@ -1,6 +1,6 @@
 //! What is claimed of the processor: what an entry pushes, where, and what it leaves alone.
 
-use super::recording::{BELOW, Event, Moment, Recording};
+use super::observation::{BELOW, Event, Moment, Observation};
 use super::{Judgement, given, missing, that};
 use crate::entry::{Entry, Expected, Kind, TssWords};
 use crate::trace::event_name;
@@ -47,8 +47,8 @@ fn deviations<'a>(moments: impl Iterator<Item = &'a Moment>) -> String {
 }
 
 /// Entries from ring 3 whose state before was seen, and what the model says of them.
-fn exact(recording: &Recording) -> impl Iterator<Item = (&Entry, &Moment, &Expected)> {
-    recording
+fn exact(observation: &Observation) -> impl Iterator<Item = (&Entry, &Moment, &Expected)> {
+    observation
         .from_ring_3()
         .filter_map(|(entry, moment)| Some((entry, moment, entry.expected.as_deref()?)))
 }
@@ -65,8 +65,8 @@ const PUSHED: [Word; 5] = [Word::Ss, Word::Esp, Word::Eflags, Word::Cs, Word::Ei
 
 /// Pairs of a return to ring 3 and the entry that came next, on the same TSS and ESP0: no kernel
 /// code has run in between.
-pub(super) fn undisturbed(recording: &Recording) -> impl Iterator<Item = (&Moment, &Moment)> {
-    recording.moments.windows(2).filter_map(|pair| {
+pub(super) fn undisturbed(observation: &Observation) -> impl Iterator<Item = (&Moment, &Moment)> {
+    observation.moments.windows(2).filter_map(|pair| {
         let [before, after] = pair else { return None };
         let same = before.sight.tss_base == after.sight.tss_base;
         let to_ring_3 = before.returning().is_some_and(|returning| returning.ring() == 3);
@@ -76,10 +76,10 @@ pub(super) fn undisturbed(recording: &Recording) -> impl Iterator<Item = (&Momen
 }
 
 /// H1.
-pub(super) fn five_words(recording: &Recording) -> Judgement {
+pub(super) fn five_words(observation: &Observation) -> Judgement {
     let mut first = None;
     let mut count = 0;
-    for (entry, moment, expected) in exact(recording) {
+    for (entry, moment, expected) in exact(observation) {
         let word = |distance| word_below(moment, distance);
         let words = [word(4), word(8), word(12), word(16), word(20)];
         let [Some(ss), Some(esp), Some(eflags), Some(cs), Some(eip)] = words else { continue };
@@ -105,7 +105,7 @@ pub(super) fn five_words(recording: &Recording) -> Judgement {
     }
     let first = first.ok_or_else(missing("no entry from ring 3 whose state before was seen"))?;
     let mut around = 0;
-    for (left, entered) in undisturbed(recording) {
+    for (left, entered) in undisturbed(observation) {
         let Some(entry) = entered.entry() else { continue };
         let (Some(was), Some(is)) = (left.sight.below, entered.sight.below) else { continue };
         let end = BELOW - pushed(entry);
@@ -121,14 +121,14 @@ pub(super) fn five_words(recording: &Recording) -> Judgement {
     given(around > 0, || "no entry came straight after a return".into())?;
     Ok(format!(
         "{first}; so in {count} entries, and around {around} frames no byte changed{}",
-        deviations(exact(recording).map(|(_, moment, _)| moment))
+        deviations(exact(observation).map(|(_, moment, _)| moment))
     ))
 }
 
 /// H1, altered.
-pub(super) fn alter_pushed_esp(recording: &mut Recording) -> bool {
+pub(super) fn alter_pushed_esp(observation: &mut Observation) -> bool {
     alter_entry(
-        recording,
+        observation,
         |entry, _| entry.origin.ring == 3 && entry.before.is_some(),
         |_, sight| {
             if let Some(below) = &mut sight.below {
@@ -140,11 +140,11 @@ pub(super) fn alter_pushed_esp(recording: &mut Recording) -> bool {
 
 /// Alters the first entry that fits.
 pub(super) fn alter_entry(
-    recording: &mut Recording,
+    observation: &mut Observation,
     fits: impl Fn(&Entry, &super::Sight) -> bool,
     alter: impl Fn(&mut Entry, &mut super::Sight),
 ) -> bool {
-    for moment in &mut recording.moments {
+    for moment in &mut observation.moments {
         if let Event::Entry(entry) = &mut moment.event
             && fits(entry, &moment.sight)
         {
@@ -156,10 +156,10 @@ pub(super) fn alter_entry(
 }
 
 /// H2.
-pub(super) fn three_words(recording: &Recording) -> Judgement {
+pub(super) fn three_words(observation: &Observation) -> Judgement {
     let mut first = None;
     let mut count = 0;
-    let entries = || recording.entries().filter(|(entry, _)| entry.origin.ring == 0);
+    let entries = || observation.entries().filter(|(entry, _)| entry.origin.ring == 0);
     for (entry, moment) in entries() {
         let (Some(before), Some(expected)) = (entry.before.as_deref(), entry.expected.as_deref())
         else {
@@ -193,18 +193,18 @@ pub(super) fn three_words(recording: &Recording) -> Judgement {
 }
 
 /// H2, altered.
-pub(super) fn alter_ring_0_esp(recording: &mut Recording) -> bool {
+pub(super) fn alter_ring_0_esp(observation: &mut Observation) -> bool {
     alter_entry(
-        recording,
+        observation,
         |entry, _| entry.origin.ring == 0 && entry.before.is_some(),
         |entry, _| entry.after.general.esp -= 8,
     )
 }
 
 /// H3.
-pub(super) fn stack_from_tss(recording: &Recording) -> Judgement {
+pub(super) fn stack_from_tss(observation: &Observation) -> Judgement {
     let mut stacks: BTreeMap<u32, (u64, u32)> = BTreeMap::new();
-    for (entry, moment) in recording.from_ring_3() {
+    for (entry, moment) in observation.from_ring_3() {
         let Some(tss) = moment.sight.tss else { continue };
         let stack = tss.inner_stack();
         let end = entry.after.general.esp.wrapping_add(entry.frame.shape.size());
@@ -227,14 +227,14 @@ pub(super) fn stack_from_tss(recording: &Recording) -> Judgement {
         .take(3)
         .map(|(esp0, (sequence, tss))| format!("#{sequence} {esp0:08x} from the TSS at {tss:08x}"))
         .collect();
-    let count = recording.from_ring_3().count();
+    let count = observation.from_ring_3().count();
     Ok(format!("{count} entries on {} stacks: {}", stacks.len(), some.join(", ")))
 }
 
 /// H3, altered.
-pub(super) fn alter_tss_esp0(recording: &mut Recording) -> bool {
+pub(super) fn alter_tss_esp0(observation: &mut Observation) -> bool {
     alter_entry(
-        recording,
+        observation,
         |entry, _| entry.origin.ring == 3,
         |_, sight| {
             if let Some(tss) = &mut sight.tss {
@@ -245,10 +245,10 @@ pub(super) fn alter_tss_esp0(recording: &mut Recording) -> bool {
 }
 
 /// H4.
-pub(super) fn tss_never_written(recording: &Recording) -> Judgement {
+pub(super) fn tss_never_written(observation: &Observation) -> Judgement {
     let (mut entries, mut switches) = (0, 0);
     let mut first = None;
-    for (left, entered) in undisturbed(recording) {
+    for (left, entered) in undisturbed(observation) {
         let (Some(was), Some(is)) = (left.sight.tss, entered.sight.tss) else { continue };
         let Some(entry) = entered.entry() else { continue };
         that(was == is, || {
@@ -271,7 +271,7 @@ pub(super) fn tss_never_written(recording: &Recording) -> Judgement {
             )
         });
     }
-    for switch in recording.switches() {
+    for switch in observation.switches() {
         that(switch.old.inner_stack() == switch.stored.inner_stack(), || {
             format!("the switch after #{} changed SS0:ESP0", switch.after_sequence)
         })?;
@@ -284,9 +284,9 @@ pub(super) fn tss_never_written(recording: &Recording) -> Judgement {
 }
 
 /// H4, altered: as if the CPU had stored its stack pointer.
-pub(super) fn alter_stored_esp0(recording: &mut Recording) -> bool {
+pub(super) fn alter_stored_esp0(observation: &mut Observation) -> bool {
     let mut last_left = false;
-    for moment in &mut recording.moments {
+    for moment in &mut observation.moments {
         if let (Event::Entry(entry), true) = (&moment.event, last_left)
             && entry.origin.ring == 3
             && let Some(tss) = &mut moment.sight.tss
@@ -300,10 +300,10 @@ pub(super) fn alter_stored_esp0(recording: &mut Recording) -> bool {
 }
 
 /// H5.
-pub(super) fn stack_is_empty(recording: &Recording) -> Judgement {
+pub(super) fn stack_is_empty(observation: &Observation) -> Judgement {
     let mut counts = [0; 2];
     let mut first: [Option<String>; 2] = [None, None];
-    for (entry, moment) in recording.from_ring_3() {
+    for (entry, moment) in observation.from_ring_3() {
         let Some(tss) = moment.sight.tss else { continue };
         let esp0 = tss.inner_stack().esp;
         let esp = entry.after.general.esp;
@@ -326,9 +326,9 @@ pub(super) fn stack_is_empty(recording: &Recording) -> Judgement {
 }
 
 /// H5, altered.
-pub(super) fn alter_esp(recording: &mut Recording) -> bool {
+pub(super) fn alter_esp(observation: &mut Observation) -> bool {
     alter_entry(
-        recording,
+        observation,
         |entry, _| entry.origin.ring == 3,
         |entry, _| {
             entry.after.general.esp -= 4;
@@ -339,10 +339,10 @@ pub(super) fn alter_esp(recording: &mut Recording) -> bool {
 pub(super) const REGISTERS: [&str; 8] = ["EAX", "ECX", "EDX", "EBX", "ESP", "EBP", "ESI", "EDI"];
 
 /// H6.
-pub(super) fn registers_are_kept(recording: &Recording) -> Judgement {
+pub(super) fn registers_are_kept(observation: &Observation) -> Judgement {
     let mut count = 0;
     let mut first = None;
-    for (entry, _, expected) in exact(recording) {
+    for (entry, _, expected) in exact(observation) {
         let Some(before) = entry.before.as_deref() else { continue };
         let (was, is) = (before.general.to_array(), entry.after.general.to_array());
         let model = expected.state().general.to_array();
@@ -374,9 +374,9 @@ pub(super) fn registers_are_kept(recording: &Recording) -> Judgement {
 }
 
 /// H6, altered.
-pub(super) fn alter_ebx(recording: &mut Recording) -> bool {
+pub(super) fn alter_ebx(observation: &mut Observation) -> bool {
     alter_entry(
-        recording,
+        observation,
         |entry, _| entry.origin.ring == 3 && entry.before.is_some(),
         |entry, _| {
             entry.after.general.ebx ^= 1;
@@ -385,11 +385,11 @@ pub(super) fn alter_ebx(recording: &mut Recording) -> bool {
 }
 
 /// H7.
-pub(super) fn call_is_an_interrupt(recording: &Recording) -> Judgement {
+pub(super) fn call_is_an_interrupt(observation: &Observation) -> Judgement {
     let mut by_stack: BTreeMap<u32, [Option<&Entry>; 2]> = BTreeMap::new();
     let mut pairs = 0;
     let mut first = None;
-    for (entry, moment, expected) in exact(recording) {
+    for (entry, moment, expected) in exact(observation) {
         let kind = match entry.kind {
             Kind::Software => 0,
             Kind::External => 1,
@@ -431,9 +431,9 @@ pub(super) fn call_is_an_interrupt(recording: &Recording) -> Judgement {
 }
 
 /// H7, altered.
-pub(super) fn alter_interrupt_frame(recording: &mut Recording) -> bool {
+pub(super) fn alter_interrupt_frame(observation: &mut Observation) -> bool {
     let mut called = BTreeSet::new();
-    for moment in &mut recording.moments {
+    for moment in &mut observation.moments {
         let esp0 = moment.inner_stack().esp;
         let Event::Entry(entry) = &mut moment.event else { continue };
         if entry.origin.ring != 3 || entry.before.is_none() {

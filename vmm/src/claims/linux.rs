@@ -1,7 +1,7 @@
 //! What is claimed of Linux 0.12.
 
 use super::hardware::name;
-use super::recording::{Event, Moment, Recording};
+use super::observation::{Event, Moment, Observation};
 use super::{Judgement, given, missing, that};
 use crate::entry::Entry;
 use ia32::{Table, Vector, Word};
@@ -22,16 +22,16 @@ fn stack(moment: &Moment) -> (u16, u32) {
     (stack.ss, stack.esp)
 }
 
-fn count(recording: &Recording) -> usize {
-    recording.from_ring_3().count()
+fn count(observation: &Observation) -> usize {
+    observation.from_ring_3().count()
 }
 
 /// L1.
-pub(super) fn four_stacks(recording: &Recording) -> Judgement {
-    let [boot, initial] = &recording.stack_loads[..] else {
-        return given(!recording.stack_loads.is_empty(), || "no stack was loaded".into())
+pub(super) fn four_stacks(observation: &Observation) -> Judgement {
+    let [boot, initial] = &observation.stack_loads[..] else {
+        return given(!observation.stack_loads.is_empty(), || "no stack was loaded".into())
             .and_then(|()| {
-                that(false, || format!("{} stacks were loaded", recording.stack_loads.len()))
+                that(false, || format!("{} stacks were loaded", observation.stack_loads.len()))
             })
             .map(|()| String::new());
     };
@@ -44,20 +44,20 @@ pub(super) fn four_stacks(recording: &Recording) -> Judgement {
     that(initial.after.protected() && selector == 0x10, || {
         format!("the initial stack is {selector:04x}:{end:08x}")
     })?;
-    let first = recording.returns().next().ok_or_else(missing("there is no return"))?;
+    let first = observation.returns().next().ok_or_else(missing("there is no return"))?;
     that((end - PAGE..end).contains(&first.frame.address), || {
         format!("ring 0 is left on {:08x}, not on the initial stack", first.frame.address)
     })?;
     // From then on ring 0 is on the page of some task.
     let mut pages = BTreeMap::new();
-    for (entry, _) in recording.entries() {
+    for (entry, _) in observation.entries() {
         let page = entry.after.tr.base & !(PAGE - 1);
         that((page..page + PAGE).contains(&entry.frame.address), || {
             format!("{} is on no task's page: {:08x}", name(entry), entry.frame.address)
         })?;
         pages.entry(page).or_insert(entry.sequence);
     }
-    let user = recording
+    let user = observation
         .from_ring_3()
         .filter_map(|(entry, _)| Some((entry, entry.ldt_stack?)))
         .next_back()
@@ -75,9 +75,9 @@ pub(super) fn four_stacks(recording: &Recording) -> Judgement {
 }
 
 /// L2.
-pub(super) fn one_page(recording: &Recording) -> Judgement {
+pub(super) fn one_page(observation: &Observation) -> Judgement {
     let mut pages = BTreeMap::new();
-    for (entry, moment) in recording.from_ring_3() {
+    for (entry, moment) in observation.from_ring_3() {
         let page = moment.sight.tss_base & !(PAGE - 1);
         that(stack(moment) == (0x10, page + PAGE), || {
             let (ss, esp) = stack(moment);
@@ -100,12 +100,17 @@ pub(super) fn one_page(recording: &Recording) -> Judgement {
             )
         })
         .collect();
-    Ok(format!("{}; so in {} entries on {} pages", some.join(", "), count(recording), pages.len()))
+    Ok(format!(
+        "{}; so in {} entries on {} pages",
+        some.join(", "),
+        count(observation),
+        pages.len()
+    ))
 }
 
 /// L3.
-pub(super) fn kernel_spans_16_mib(recording: &Recording) -> Judgement {
-    for (entry, moment) in recording.entries() {
+pub(super) fn kernel_spans_16_mib(observation: &Observation) -> Judgement {
+    for (entry, moment) in observation.entries() {
         for (segment, selector) in [(entry.after.cs(), 0x08), (entry.after.ss(), 0x10)] {
             let got = (segment.selector, segment.base, segment.limit);
             that(got == (selector, 0, 16 * MIB - 1), || {
@@ -115,27 +120,27 @@ pub(super) fn kernel_spans_16_mib(recording: &Recording) -> Judgement {
         let esp0 = moment.inner_stack().esp;
         that(esp0 <= 16 * MIB, || format!("{}: ESP0 {esp0:08x} is beyond", name(entry)))?;
     }
-    given(count(recording) > 0, || "there is no entry".into())?;
-    let tops = || recording.from_ring_3().map(|(_, moment)| moment.inner_stack().esp);
+    given(count(observation) > 0, || "there is no entry".into())?;
+    let tops = || observation.from_ring_3().map(|(_, moment)| moment.inner_stack().esp);
     Ok(format!(
         "CS 0008 and SS 0010: base 0, limit 00ffffff in {} entries; ESP0 from {:08x} to {:08x}",
-        recording.entries().count(),
+        observation.entries().count(),
         tops().min().unwrap_or(0),
         tops().max().unwrap_or(0)
     ))
 }
 
 /// L4.
-pub(super) fn initial_stack_becomes_task_0s(recording: &Recording) -> Judgement {
-    let first = recording.returns().next().ok_or_else(missing("there is no return"))?;
-    let load = recording.stack_loads.last().ok_or_else(missing("no stack was loaded"))?;
+pub(super) fn initial_stack_becomes_task_0s(observation: &Observation) -> Judgement {
+    let first = observation.returns().next().ok_or_else(missing("there is no return"))?;
+    let load = observation.stack_loads.last().ok_or_else(missing("no stack was loaded"))?;
     let end = load.after.general.esp;
     let esp = first.frame.get(Word::Esp).ok_or_else(missing("the frame is not mapped"))?;
     that((end - PAGE..end).contains(&esp), || {
         format!("task 0 starts on {esp:08x}, the initial stack ends at {end:08x}")
     })?;
     let mut seen = 0;
-    for (entry, _) in recording.from_ring_3().filter(|(one, _)| one.after.tr.selector == 0x20) {
+    for (entry, _) in observation.from_ring_3().filter(|(one, _)| one.after.tr.selector == 0x20) {
         that(entry.ldt_stack == Some(esp), || {
             format!("{}: task 0 is on {:08x}", name(entry), entry.ldt_stack.unwrap_or(0))
         })?;
@@ -150,8 +155,8 @@ pub(super) fn initial_stack_becomes_task_0s(recording: &Recording) -> Judgement 
 }
 
 /// L5.
-pub(super) fn hand_made_frame(recording: &Recording) -> Judgement {
-    let first = recording.returns().next().ok_or_else(missing("there is no return"))?;
+pub(super) fn hand_made_frame(observation: &Observation) -> Judgement {
+    let first = observation.returns().next().ok_or_else(missing("there is no return"))?;
     that(first.after_sequence == 0, || {
         format!(
             "the first IRET comes after #{}: ring 3 was reached otherwise",
@@ -178,9 +183,9 @@ pub(super) fn hand_made_frame(recording: &Recording) -> Judgement {
 }
 
 /// L6.
-pub(super) fn bases_64_mib_apart(recording: &Recording) -> Judgement {
+pub(super) fn bases_64_mib_apart(observation: &Observation) -> Judgement {
     let mut bases = BTreeMap::new();
-    for (entry, _) in recording.from_ring_3() {
+    for (entry, _) in observation.from_ring_3() {
         let (ss, cs) = (entry.frame.selector(Word::Ss), entry.frame.selector(Word::Cs));
         that((ss, cs) == (Some(0x17), Some(0x0f)), || {
             format!("{}: SS {:x?} CS {:x?}", name(entry), ss, cs)
@@ -206,13 +211,13 @@ pub(super) fn bases_64_mib_apart(recording: &Recording) -> Judgement {
             format!("#{sequence} task {number}: {linear:08x} = base + {:08x}", esp.unwrap_or(0))
         })
         .collect();
-    Ok(format!("{}; so in {} entries", some.join(", "), count(recording)))
+    Ok(format!("{}; so in {} entries", some.join(", "), count(observation)))
 }
 
 /// L7. Seen where the state before an event was: in ring 3.
-pub(super) fn first_tasks_reach_640_kib(recording: &Recording) -> Judgement {
+pub(super) fn first_tasks_reach_640_kib(observation: &Observation) -> Judgement {
     let mut seen = [0; 2];
-    for before in recording.from_ring_3().filter_map(|(entry, _)| entry.before.as_deref()) {
+    for before in observation.from_ring_3().filter_map(|(entry, _)| entry.before.as_deref()) {
         let number = task(before.tr.selector) as usize;
         if number > 1 {
             continue;
@@ -227,7 +232,7 @@ pub(super) fn first_tasks_reach_640_kib(recording: &Recording) -> Judgement {
     given(seen[0] > 0 && seen[1] > 0, || "tasks 0 and 1 were not both seen".into())?;
     // Code at the same offsets lies in the same page frames.
     let mut frames: [BTreeMap<u32, u64>; 2] = [BTreeMap::new(), BTreeMap::new()];
-    for (entry, moment) in recording.from_ring_3() {
+    for (entry, moment) in observation.from_ring_3() {
         let number = task(entry.after.tr.selector) as usize;
         if let (0..=1, Some(eip), Some((_, physical))) =
             (number, entry.frame.get(Word::Eip), moment.sight.code)
@@ -253,12 +258,12 @@ pub(super) fn first_tasks_reach_640_kib(recording: &Recording) -> Judgement {
 }
 
 /// L8. A child starts in ring 3, and its first entry lands at ESP0.
-pub(super) fn children_start_with_empty_stacks(recording: &Recording) -> Judgement {
+pub(super) fn children_start_with_empty_stacks(observation: &Observation) -> Judgement {
     let mut children = Vec::new();
     let mut new = BTreeMap::new();
     // A task that is switched to for the first time and stands in ring 0 was given a stack to stand on.
     let mut known = vec![0x20];
-    for moment in &recording.moments {
+    for moment in &observation.moments {
         match &moment.event {
             Event::Switch(switch) => {
                 let first = !known.contains(&switch.new_tss);
@@ -301,8 +306,8 @@ pub(super) fn children_start_with_empty_stacks(recording: &Recording) -> Judgeme
 
 /// L9. Task 1's first entry is a write to a page that is there and may not be written to: its
 /// stack's.
-pub(super) fn first_push_takes_a_page(recording: &Recording) -> Judgement {
-    let at = recording
+pub(super) fn first_push_takes_a_page(observation: &Observation) -> Judgement {
+    let at = observation
         .moments
         .iter()
         .position(|moment| {
@@ -311,7 +316,7 @@ pub(super) fn first_push_takes_a_page(recording: &Recording) -> Judgement {
                 .is_some_and(|entry| entry.origin.ring == 3 && entry.after.tr.selector == 0x30)
         })
         .ok_or_else(missing("there is no task 1"))?;
-    let moment = &recording.moments[at];
+    let moment = &observation.moments[at];
     let first = moment.entry().ok_or_else(missing("there is no task 1"))?;
     let cause = (first.vector, first.frame.get(Word::ErrorCode));
     that(cause == (Vector::PF, Some(7)), || {
@@ -321,7 +326,7 @@ pub(super) fn first_push_takes_a_page(recording: &Recording) -> Judgement {
     let below = first.ldt_stack.unwrap_or(0).wrapping_sub(cr2);
     that((1..=PAGE).contains(&below), || format!("{} writes to {cr2:08x}", name(first)))?;
     let shared = moment.sight.cr2.1.ok_or_else(missing("the page is not mapped"))?;
-    let after = recording.moments[at..]
+    let after = observation.moments[at..]
         .iter()
         .find(|moment| moment.returning().is_some())
         .and_then(|moment| moment.sight.cr2.1.filter(|_| moment.sight.cr2.0 == cr2))
@@ -336,15 +341,15 @@ pub(super) fn first_push_takes_a_page(recording: &Recording) -> Judgement {
 }
 
 /// L10. It would fault: its stack is read-only since fork.
-pub(super) fn task_0_writes_nothing(recording: &Recording) -> Judgement {
-    let entries = || recording.from_ring_3().filter(|(entry, _)| entry.after.tr.selector == 0x20);
+pub(super) fn task_0_writes_nothing(observation: &Observation) -> Judgement {
+    let entries = || observation.from_ring_3().filter(|(entry, _)| entry.after.tr.selector == 0x20);
     let fault = entries().find(|(entry, _)| entry.vector == Vector::PF);
     that(fault.is_none(), || {
         fault.map_or(String::new(), |(entry, _)| {
             format!("{} is a write of task 0 to {:08x}", name(entry), entry.after.cr2)
         })
     })?;
-    let first = recording
+    let first = observation
         .from_ring_3()
         .find(|(entry, _)| entry.after.tr.selector == 0x30 && entry.vector == Vector::PF)
         .map(|(entry, _)| entry.sequence)
@@ -360,10 +365,10 @@ pub(super) fn task_0_writes_nothing(recording: &Recording) -> Judgement {
 }
 
 /// L11.
-pub(super) fn user_stacks_at_the_end(recording: &Recording) -> Judgement {
+pub(super) fn user_stacks_at_the_end(observation: &Observation) -> Judgement {
     let mut seen: BTreeMap<u32, (&Entry, u32)> = BTreeMap::new();
     let mut entries = 0;
-    let programs = recording
+    let programs = observation
         .from_ring_3()
         .filter(|(entry, _)| task(entry.after.tr.selector) > 1)
         // A program may load anything into ESP.
@@ -398,7 +403,7 @@ pub(super) fn user_stacks_at_the_end(recording: &Recording) -> Judgement {
 }
 
 /// L12. TR changes by far jumps and nothing else, and each task's ESP0 stays what it was.
-pub(super) fn switches_leave_esp0_alone(recording: &Recording) -> Judgement {
+pub(super) fn switches_leave_esp0_alone(observation: &Observation) -> Judgement {
     let mut running = None;
     // By TSS, since numbers and pages are used again.
     let mut known: BTreeMap<u32, u32> = BTreeMap::new();
@@ -409,7 +414,7 @@ pub(super) fn switches_leave_esp0_alone(recording: &Recording) -> Judgement {
         })
     };
     let mut first = None;
-    for moment in &recording.moments {
+    for moment in &observation.moments {
         match &moment.event {
             Event::Entry(entry) => {
                 let tr = entry.after.tr.selector;
@@ -441,5 +446,5 @@ pub(super) fn switches_leave_esp0_alone(recording: &Recording) -> Judgement {
         }
     }
     let first = first.ok_or_else(missing("there was no task switch by hardware"))?;
-    Ok(format!("{first}; so in {} switches", recording.switches().count()))
+    Ok(format!("{first}; so in {} switches", observation.switches().count()))
 }

@@ -2,10 +2,10 @@
 
 use super::hardware as h;
 use super::linux as l;
-use super::{Claim, Judgement, Recording, Subject, Twin};
+use super::{Claim, Judgement, Observation, Subject, Twin};
 use super::{memory as m, returning as r, suspended as s, switching as k};
 
-type Judge = fn(&Recording) -> Judgement;
+type Judge = fn(&Observation) -> Judgement;
 
 const fn claim(
     id: &'static str,
@@ -22,7 +22,7 @@ const fn claim(
     Claim { id, sentence, subject, scenarios, judge, twin }
 }
 
-const fn altered(what: &'static str, alter: fn(&mut Recording) -> bool) -> Twin {
+const fn altered(what: &'static str, alter: fn(&mut Observation) -> bool) -> Twin {
     Twin::Altered { what, alter }
 }
 

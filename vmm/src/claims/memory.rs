@@ -1,7 +1,7 @@
 //! What is claimed of the memory of kernel and programs.
 
 use super::hardware::name;
-use super::recording::{Event, Recording};
+use super::observation::{Event, Observation};
 use super::scenario::Ends;
 use super::stacks::ChangeKind;
 use super::switching::{Live, Made, births, top};
@@ -16,10 +16,10 @@ const PRESENT: u32 = 1;
 const USER: u32 = 4;
 
 /// K10.
-pub(super) fn overflow_is_caught(recording: &Recording) -> Judgement {
-    let state = &recording.end.state;
-    given(recording.ends == Ends::InFailure, || "no kernel stack overflowed".into())?;
-    for stack in recording.stacks.iter() {
+pub(super) fn overflow_is_caught(observation: &Observation) -> Judgement {
+    let state = &observation.end.state;
+    given(observation.ends == Ends::InFailure, || "no kernel stack overflowed".into())?;
+    for stack in observation.stacks.iter() {
         that(stack.guarded && stack.top - stack.low == 8192, || {
             format!(
                 "the stack up to {:08x} has {} bytes, and the page below is {}",
@@ -29,28 +29,28 @@ pub(super) fn overflow_is_caught(recording: &Recording) -> Judgement {
             )
         })?;
     }
-    let tss_before = recording.moments.last().map(|moment| moment.sight.tss_base);
+    let tss_before = observation.moments.last().map(|moment| moment.sight.tss_base);
     that(tss_before != Some(state.tr.base), || {
-        format!("no task switch came: {}, ESP {:08x}", recording.end.ending, state.general.esp)
+        format!("no task switch came: {}, ESP {:08x}", observation.end.ending, state.general.esp)
     })?;
-    let left = recording.last.backlink.ok_or_else(missing("the task before is not known"))?;
+    let left = observation.last.backlink.ok_or_else(missing("the task before is not known"))?;
     let esp0 = left.inner_stack().esp;
-    let stack = recording
+    let stack = observation
         .stacks
         .ending_at(esp0)
         .ok_or_else(missing("the stack that overflowed is not known"))?;
     let guard = stack.low - 4096..stack.low;
-    that(guard.contains(&state.cr2) && recording.last.cr2.is_none(), || {
+    that(guard.contains(&state.cr2) && observation.last.cr2.is_none(), || {
         format!("CR2 {:08x} is not in the guard page below {:08x}", state.cr2, stack.low)
     })?;
-    that(recording.stacks.iter().all(|stack| !stack.contains(state.general.esp)), || {
+    that(observation.stacks.iter().all(|stack| !stack.contains(state.general.esp)), || {
         format!("ESP {:08x} is on a task's stack", state.general.esp)
     })?;
     Ok(format!(
         "stacks of 8192 bytes, {} of them; that of {:08x}-{esp0:08x} was left at ESP {:08x}, EIP \
          {:08x}, CR2 {:08x} in the unmapped page below; then TR {:04x} and ESP {:08x} on no task's \
          stack; its TSS names ESP0 {esp0:08x}, the task",
-        recording.stacks.iter().count(),
+        observation.stacks.iter().count(),
         stack.low,
         left.0[TssWords::ESP],
         left.0[TssWords::EIP],
@@ -61,13 +61,13 @@ pub(super) fn overflow_is_caught(recording: &Recording) -> Judgement {
 }
 
 /// K11.
-pub(super) fn user_stack_grows(recording: &Recording) -> Judgement {
+pub(super) fn user_stack_grows(observation: &Observation) -> Judgement {
     let mut waiting: BTreeMap<u32, (&Entry, u32)> = BTreeMap::new();
     let mut grown: Vec<(u64, u32)> = Vec::new();
     let mut most = 0;
-    for moment in &recording.moments {
+    for moment in &observation.moments {
         most = most.max(moment.sight.user_pages_below);
-        let Some(top) = top(recording, moment) else { continue };
+        let Some(top) = top(observation, moment) else { continue };
         if let Some(entry) = moment.entry().filter(|entry| entry.origin.ring == 3) {
             let cr2 = entry.after.cr2;
             let code = entry.frame.get(Word::ErrorCode).unwrap_or(0);
@@ -114,15 +114,15 @@ pub(super) fn user_stack_grows(recording: &Recording) -> Judgement {
 }
 
 /// K12.
-pub(super) fn kernel_memory_is_closed(recording: &Recording) -> Judgement {
-    let last = &recording.last;
+pub(super) fn kernel_memory_is_closed(observation: &Observation) -> Judgement {
+    let last = &observation.last;
     if let Some(page) = last.open_pages.first() {
         that(false, || {
             format!("the page at {page:08x}, where no program runs, is open to ring 3")
         })?;
     }
     let mut refused = Vec::new();
-    for (entry, moment) in recording.from_ring_3() {
+    for (entry, moment) in observation.from_ring_3() {
         let code = entry.frame.get(Word::ErrorCode).unwrap_or(0);
         if entry.vector != Vector::PF || code & (PRESENT | USER) != PRESENT | USER {
             continue;
@@ -145,13 +145,13 @@ pub(super) fn kernel_memory_is_closed(recording: &Recording) -> Judgement {
 }
 
 /// K13.
-pub(super) fn nothing_is_trusted(recording: &Recording) -> Judgement {
-    let ending = &recording.end.ending;
+pub(super) fn nothing_is_trusted(observation: &Observation) -> Judgement {
+    let ending = &observation.end.ending;
     that(*ending == Ending::PoweredOff, || format!("the kernel did not survive: {ending}"))?;
     let mut live: BTreeMap<u32, (&Entry, Option<u32>, Option<u32>)> = BTreeMap::new();
     let (mut pointers, mut stacks) = (Vec::new(), Vec::new());
-    for moment in &recording.moments {
-        let Some(top) = top(recording, moment) else { continue };
+    for moment in &observation.moments {
+        let Some(top) = top(observation, moment) else { continue };
         if let Some(entry) = moment.entry().filter(|entry| entry.origin.ring == 3) {
             that(moment.findings.is_empty(), || format!("{} has a finding", name(entry)))?;
             let call = entry.kind == Kind::Software;
@@ -194,10 +194,10 @@ pub(super) fn nothing_is_trusted(recording: &Recording) -> Judgement {
 }
 
 /// K14.
-pub(super) fn one_way_to_user_memory(recording: &Recording) -> Judgement {
+pub(super) fn one_way_to_user_memory(observation: &Observation) -> Judgement {
     let mut places: BTreeMap<u32, (u32, u32)> = BTreeMap::new();
     let mut steps = 0;
-    for moment in &recording.moments {
+    for moment in &observation.moments {
         steps += moment.sight.trail.steps;
         for used in &moment.sight.trail.user {
             places.entry(used.at).or_insert((used.address, 0)).1 += 1;
@@ -221,9 +221,9 @@ pub(super) fn one_way_to_user_memory(recording: &Recording) -> Judgement {
 
 /// K15. What fork gives its parent, and what its parent is given when the child has been waited for,
 /// is the same number.
-pub(super) fn zombie_keeps_its_stack(recording: &Recording) -> Judgement {
-    let moments = &recording.moments;
-    let births = births(recording);
+pub(super) fn zombie_keeps_its_stack(observation: &Observation) -> Judgement {
+    let moments = &observation.moments;
+    let births = births(observation);
     let mut kept = Vec::new();
     let mut used = BTreeSet::new();
     for birth in &births {
@@ -237,8 +237,8 @@ pub(super) fn zombie_keeps_its_stack(recording: &Recording) -> Judgement {
         let mut live = Live::default();
         let mut last = birth.index;
         for (index, moment) in moments.iter().enumerate().take(next) {
-            live.follow(recording, moment);
-            if index > birth.index && top(recording, moment) == Some(birth.top) {
+            live.follow(observation, moment);
+            if index > birth.index && top(observation, moment) == Some(birth.top) {
                 last = index;
             }
         }
@@ -259,7 +259,7 @@ pub(super) fn zombie_keeps_its_stack(recording: &Recording) -> Judgement {
         );
         // Memory that is given back need not change until it is used again.
         let parent = creator.frame.end();
-        let mut reapings = reapings(recording, parent, birth.start);
+        let mut reapings = reapings(observation, parent, birth.start);
         reapings.retain(|one| one.ended > last && one.began < index && !used.contains(one));
         // Best the one that is under way at the change.
         let under_way = reapings.iter().find(|one| one.ended >= index);
@@ -293,10 +293,10 @@ struct Reaping {
 }
 
 /// The reapings by the task whose kernel stack ends at `parent` and that forks at the place `start`.
-fn reapings(recording: &Recording, parent: u32, start: [u32; 2]) -> Vec<Reaping> {
+fn reapings(observation: &Observation, parent: u32, start: [u32; 2]) -> Vec<Reaping> {
     let mut call = None;
     let mut reapings = Vec::new();
-    for (index, moment) in recording.moments.iter().enumerate() {
+    for (index, moment) in observation.moments.iter().enumerate() {
         let outermost =
             moment.frame().is_some_and(|frame| frame.shape.changes_stack && frame.end() == parent);
         match &moment.event {
@@ -306,7 +306,7 @@ fn reapings(recording: &Recording, parent: u32, start: [u32; 2]) -> Vec<Reaping>
             Event::Return(returning) if outermost => {
                 let number = returning.state.general.eax;
                 if let Some(began) = call.take()
-                    && given_before(recording, parent, start, began).contains(&number)
+                    && given_before(observation, parent, start, began).contains(&number)
                 {
                     reapings.push(Reaping { parent, began, ended: index, number });
                 }
@@ -319,13 +319,13 @@ fn reapings(recording: &Recording, parent: u32, start: [u32; 2]) -> Vec<Reaping>
 
 /// The numbers that the calls of `parent` from the place `start` have given before the moment `until`.
 fn given_before(
-    recording: &Recording,
+    observation: &Observation,
     parent: u32,
     start: [u32; 2],
     until: usize,
 ) -> BTreeSet<u32> {
     let mut numbers = BTreeSet::new();
-    for moment in &recording.moments[..until] {
+    for moment in &observation.moments[..until] {
         let Some(returning) = moment.returning() else { continue };
         let words = [Word::Eip, Word::Esp].map(|word| returning.frame.get(word).unwrap_or(0));
         let eax = returning.state.general.eax;

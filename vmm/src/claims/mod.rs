@@ -1,19 +1,19 @@
 //! What is said of kernel stacks, claim by claim, and what a run shows of it.
 //!
 //! A claim is a sentence, the scenarios that exercise it, a judge and a twin. The judge is a function
-//! over a [`Recording`], which was made from outside; it does not know which kernel ran, nor whether
+//! over a [`Observation`], which was made from outside; it does not know which kernel ran, nor whether
 //! it is the twin. In the twin the claim is false on purpose, and the judge has to find it *refuted*:
 //! a judge that cannot is no evidence.
 //!
 //! ```text
-//!  scenario ─► run ─► recording ─► judge ─► proved, refuted or open, and the evidence
+//!  scenario ─► run ─► observation ─► judge ─► proved, refuted or open, and the evidence
 //!                        ▲
 //!         twin: another kernel, or one word altered here
 //! ```
 //!
 //! | file | what it holds |
 //! | --- | --- |
-//! | `recording` | what is kept of a run |
+//! | `observation` | what is kept of a run |
 //! | `stacks`, `steps` | what was written to kernel stacks; what the kernel did by instruction |
 //! | `scenario` | the guests that are run |
 //! | `twins` | the kernels of which a claim is false |
@@ -24,7 +24,7 @@ mod hardware;
 mod linux;
 mod list;
 mod memory;
-mod recording;
+mod observation;
 mod returning;
 mod scenario;
 mod stacks;
@@ -35,9 +35,9 @@ mod table;
 mod twins;
 
 pub use list::CLAIMS;
-pub use recording::{Event, Moment, Recorder, Recording, Sight};
+pub use observation::{Collector, Event, Moment, Observation, Sight};
 pub use scenario::{
-    Ends, Failure, Host, PointerCall, Recordings, SCENARIOS, Scenario, judge, run, scenario,
+    Ends, Failure, Host, Observations, PointerCall, SCENARIOS, Scenario, judge, run, scenario,
 };
 pub use table::{Row, Table};
 pub use twins::{NoTwin, Twins};
@@ -120,13 +120,13 @@ pub enum Twin {
     /// In these scenarios a kernel that does otherwise takes the guest's place: by its name, one of [`Twins`],
     /// or what `plant=NAME` makes of the guest `broken`.
     Kernels(&'static [(&'static str, &'static str)]),
-    /// No guest can make a processor do otherwise, or none that runs on: one thing in the recording
+    /// No guest can make a processor do otherwise, or none that runs on: one thing in the observation
     /// is altered, and the output says so.
     Altered {
         /// What is altered.
         what: &'static str,
         /// Alters it; false if there was nothing to alter.
-        alter: fn(&mut Recording) -> bool,
+        alter: fn(&mut Observation) -> bool,
     },
 }
 
@@ -142,7 +142,7 @@ pub struct Claim {
     /// The names of the scenarios that exercise it, one for each kernel.
     pub scenarios: &'static [&'static str],
     /// Decides.
-    pub judge: fn(&Recording) -> Judgement,
+    pub judge: fn(&Observation) -> Judgement,
     /// How it is made false.
     pub twin: Twin,
 }

@@ -1,7 +1,7 @@
 //! What is claimed of the processor: who chooses the stack, and how ring 3 goes on.
 
 use super::hardware::{REGISTERS, alter_entry, name, undisturbed};
-use super::recording::Recording;
+use super::observation::Observation;
 use super::{Doubt, Judgement, given, missing, that};
 use crate::entry::{Entry, Frame, Kind};
 use ia32::{Eflags, State, Vector, Word};
@@ -21,13 +21,16 @@ fn chooses_the_stack(code: &[u8]) -> Option<&'static str> {
 const WRITE: &str = "a write to the page of a TSS";
 
 /// H8.
-pub(super) fn only_ring_0_chooses(recording: &Recording) -> Judgement {
+pub(super) fn only_ring_0_chooses(observation: &Observation) -> Judgement {
     // Page frames, since a TSS can be mapped at other addresses too.
     let page = |physical: u64| physical >> 12;
-    let pages: BTreeSet<u64> =
-        recording.moments.iter().filter_map(|moment| moment.sight.tss_physical.map(page)).collect();
+    let pages: BTreeSet<u64> = observation
+        .moments
+        .iter()
+        .filter_map(|moment| moment.sight.tss_physical.map(page))
+        .collect();
     let mut refused: BTreeMap<&str, String> = BTreeMap::new();
-    for (left, entered) in undisturbed(recording) {
+    for (left, entered) in undisturbed(observation) {
         let Some(entry) = entered.entry() else { continue };
         let instruction = chooses_the_stack(entry.code.instruction());
         let what = if let (Vector::GP, Some(instruction)) = (entry.vector, instruction) {
@@ -62,9 +65,9 @@ pub(super) fn only_ring_0_chooses(recording: &Recording) -> Judgement {
 }
 
 /// H8, altered.
-pub(super) fn alter_gdtr(recording: &mut Recording) -> bool {
+pub(super) fn alter_gdtr(observation: &mut Observation) -> bool {
     alter_entry(
-        recording,
+        observation,
         |entry, _| {
             entry.vector == Vector::GP && chooses_the_stack(entry.code.instruction()).is_some()
         },
@@ -88,11 +91,11 @@ fn not_given_back(frame: &Frame, state: &State) -> Option<String> {
 }
 
 /// H9.
-pub(super) fn iret_gives_back(recording: &Recording) -> Judgement {
+pub(super) fn iret_gives_back(observation: &Observation) -> Judgement {
     let mut live: BTreeMap<u32, &Entry> = BTreeMap::new();
     let (mut irets, mut interrupts, mut calls) = (0, 0, 0);
     let mut first = None;
-    for moment in &recording.moments {
+    for moment in &observation.moments {
         if let Some(entry) = moment.entry().filter(|entry| entry.origin.ring == 3) {
             live.insert(entry.frame.end(), entry);
         }
@@ -175,11 +178,11 @@ fn repeated(code: &[u8]) -> Option<u32> {
 }
 
 /// H10.
-pub(super) fn string_instruction_resumes(recording: &Recording) -> Judgement {
+pub(super) fn string_instruction_resumes(observation: &Observation) -> Judgement {
     // Sequence, ECX, and what tells one instruction from another: EIP and where it will end.
     let mut seen: Vec<(u64, u32, (u32, u32))> = Vec::new();
     let mut waiting: Option<(&Entry, u32)> = None;
-    for moment in &recording.moments {
+    for moment in &observation.moments {
         if let Some(entry) = moment.entry() {
             let size = moment.sight.code.and_then(|(code, _)| repeated(&code));
             let (Some(size), Some(before)) = (size, entry.before.as_deref()) else { continue };

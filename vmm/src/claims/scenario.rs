@@ -1,6 +1,6 @@
 //! The guests that exercise the claims.
 
-use super::recording::{Recorder, Recording};
+use super::observation::{Collector, Observation};
 use super::table::Row;
 use super::{Claim, Doubt, Twin, Twins};
 use crate::boot::{self, KernelFile, ModuleFile};
@@ -10,7 +10,7 @@ use crate::guests;
 use crate::host::Backend;
 use crate::machine::{Machine, MachineError, StopRequest};
 use crate::probe::{Choice, DebugRegisters};
-use crate::run::{ClockChoice, Ending, Follow, Options, Run, entry_state};
+use crate::run::{ClockChoice, Ending, Follow, Mode, Options, Run, entry_state};
 use std::time::Duration;
 use thiserror::Error;
 
@@ -164,7 +164,7 @@ pub struct Host {
     pub stop: StopRequest,
 }
 
-/// Why there is no recording.
+/// Why there is no observation.
 #[derive(Debug, Error)]
 pub enum Failure {
     /// The guest cannot be loaded.
@@ -188,7 +188,7 @@ pub enum Failure {
 ///
 /// # Errors
 /// [`Failure`] if it cannot be run. That the guest fails is none: the judges see how it ended.
-pub fn run(scenario: &Scenario, twin: Option<&str>, host: &Host) -> Result<Recording, Failure> {
+pub fn run(scenario: &Scenario, twin: Option<&str>, host: &Host) -> Result<Observation, Failure> {
     let guest = guests::guest(scenario.guest).ok_or(Failure::Unknown(scenario.guest))?;
     let mut modules = Vec::new();
     for command in scenario.commands() {
@@ -210,18 +210,19 @@ pub fn run(scenario: &Scenario, twin: Option<&str>, host: &Host) -> Result<Recor
     let boot = boot::load(machine.memory.all(), kernel, &modules, command_line.trim())?;
     machine.vcpu.set_state(&entry_state(&boot.entry));
     let options = Options {
-        clock: ClockChoice::Deterministic { nanoseconds_per_instruction: scenario.nanoseconds },
+        mode: Mode::Ordinary(ClockChoice::Deterministic {
+            nanoseconds_per_instruction: scenario.nanoseconds,
+        }),
         probes: host.probes,
         breakpoints: host.breakpoints,
         timeout: Some(host.timeout),
-        exact: false,
     };
     let mut run =
         Run::new(machine, Devices::new(MEMORY), &options).with_stop_request(host.stop.clone());
     if scenario.follow {
         run.follow(Follow::Kernel);
     }
-    let mut recorder = Recorder::new(scenario);
+    let mut collector = Collector::new(scenario);
     let mut judge = Judge::new(Checker::new(&host.backend));
     let most = twin.map_or(u64::MAX, |_| TWIN_STEPS * if scenario.follow { 3 } else { 1 });
     let end = loop {
@@ -230,7 +231,7 @@ pub fn run(scenario: &Scenario, twin: Option<&str>, host: &Host) -> Result<Recor
         }
         let event = run.next_event()?;
         let judged = judge.judge(run.machine(), event);
-        recorder.take(run.machine(), &judged);
+        collector.take(run.machine(), &judged);
         if let Judged::End(end) = judged {
             break end;
         }
@@ -238,23 +239,23 @@ pub fn run(scenario: &Scenario, twin: Option<&str>, host: &Host) -> Result<Recor
     if end.ending == Ending::Stopped {
         return Err(Failure::Stopped);
     }
-    Ok(recorder.finish(end, run.machine(), scenario))
+    Ok(collector.finish(end, run.machine(), scenario))
 }
 
-/// The recordings of a session: each scenario is run once, whatever asks for it.
+/// The observations of a session: each scenario is run once, whatever asks for it.
 #[derive(Debug)]
-pub struct Recordings<'a> {
+pub struct Observations<'a> {
     host: &'a Host,
-    made: Vec<(&'static str, Option<&'static str>, Recording)>,
+    made: Vec<(&'static str, Option<&'static str>, Observation)>,
 }
 
-impl<'a> Recordings<'a> {
+impl<'a> Observations<'a> {
     /// None yet.
     pub fn new(host: &'a Host) -> Self {
-        Recordings { host, made: Vec::new() }
+        Observations { host, made: Vec::new() }
     }
 
-    /// The recording of a scenario; `progress` is told before one is made.
+    /// The observation of a scenario; `progress` is told before one is made.
     ///
     /// # Errors
     /// As [`run`].
@@ -263,8 +264,8 @@ impl<'a> Recordings<'a> {
         scenario: &'static Scenario,
         twin: Option<&'static str>,
         progress: impl FnOnce(&str),
-    ) -> Result<&Recording, Failure> {
-        let same = |(name, with, _): &(&str, Option<&str>, Recording)| {
+    ) -> Result<&Observation, Failure> {
+        let same = |(name, with, _): &(&str, Option<&str>, Observation)| {
             *name == scenario.name && *with == twin
         };
         let index = match self.made.iter().position(same) {
@@ -287,7 +288,7 @@ pub fn judge(
     claim: &'static Claim,
     broken: bool,
     kernel: Option<&str>,
-    recordings: &mut Recordings<'_>,
+    observations: &mut Observations<'_>,
     progress: &dyn Fn(&str),
 ) -> Result<Vec<Row>, Failure> {
     let wanted = |scenario: &&Scenario| kernel.is_none_or(|kernel| kernel == scenario.guest);
@@ -296,9 +297,9 @@ pub fn judge(
         Twin::Kernels(twins) if broken => {
             for (name, twin) in twins {
                 let scenario = scenario(name).ok_or(Failure::Unknown(name))?;
-                let recording = recordings.get(scenario, Some(twin), progress)?;
+                let observation = observations.get(scenario, Some(twin), progress)?;
                 let what = scenario.name_of(twin);
-                rows.push(Row::new(claim, scenario.guest, (claim.judge)(recording), Some(what)));
+                rows.push(Row::new(claim, scenario.guest, (claim.judge)(observation), Some(what)));
             }
         }
         _ => {
@@ -307,20 +308,20 @@ pub fn judge(
                 if !wanted(&scenario) {
                     continue;
                 }
-                let recording = recordings.get(scenario, None, progress)?;
+                let observation = observations.get(scenario, None, progress)?;
                 let Twin::Altered { what, alter } = claim.twin else {
-                    rows.push(Row::new(claim, scenario.guest, (claim.judge)(recording), None));
+                    rows.push(Row::new(claim, scenario.guest, (claim.judge)(observation), None));
                     continue;
                 };
                 if !broken {
-                    rows.push(Row::new(claim, scenario.guest, (claim.judge)(recording), None));
+                    rows.push(Row::new(claim, scenario.guest, (claim.judge)(observation), None));
                     continue;
                 }
-                let mut altered = recording.clone();
+                let mut altered = observation.clone();
                 let (judgement, what) = if alter(&mut altered) {
-                    ((claim.judge)(&altered), format!("the recording was altered: {what}"))
+                    ((claim.judge)(&altered), format!("the observation was altered: {what}"))
                 } else {
-                    let why = "there is nothing in the recording to alter".to_owned();
+                    let why = "there is nothing in the observation to alter".to_owned();
                     (Err(Doubt::Open(why)), "nothing was altered".to_owned())
                 };
                 rows.push(Row::new(claim, scenario.guest, judgement, Some(what)));

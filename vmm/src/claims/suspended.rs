@@ -1,7 +1,7 @@
 //! What is claimed of what lies on a kernel stack: while its task waits, and while a handler runs.
 
 use super::hardware::name;
-use super::recording::{Event, Recording};
+use super::observation::{Event, Observation};
 use super::stacks::ChangeKind;
 use super::switching::{Live, top};
 use super::{Judgement, given, missing, that};
@@ -14,14 +14,14 @@ fn same_words(one: &Frame, other: &Frame) -> bool {
 }
 
 /// K5.
-pub(super) fn preempted_in_a_call(recording: &Recording) -> Judgement {
+pub(super) fn preempted_in_a_call(observation: &Observation) -> Judgement {
     let mut live = Live::default();
     // By stack: the call that lies on it, the interrupt that came, who was entered meanwhile.
     let mut waiting: BTreeMap<u32, (&Entry, &Entry, BTreeMap<u64, &Entry>)> = BTreeMap::new();
     let (mut interrupts, mut inside, mut calls, mut done) = (0, 0, 0, 0);
     let mut first = None;
-    for moment in &recording.moments {
-        let Some(top) = top(recording, moment) else { continue };
+    for moment in &observation.moments {
+        let Some(top) = top(observation, moment) else { continue };
         if let Some(entry) = moment.entry() {
             if entry.kind == Kind::Software && entry.origin.ring == 3 {
                 calls += 1;
@@ -63,7 +63,7 @@ pub(super) fn preempted_in_a_call(recording: &Recording) -> Judgement {
                 )
             });
         }
-        live.follow(recording, moment);
+        live.follow(observation, moment);
     }
     let text = format!("{interrupts} interrupts, {inside} of them inside {calls} calls");
     given(interrupts > 9 && calls > 9, || text.clone())?;
@@ -73,16 +73,16 @@ pub(super) fn preempted_in_a_call(recording: &Recording) -> Judgement {
 }
 
 /// K6.
-pub(super) fn suspended_stack_keeps(recording: &Recording) -> Judgement {
+pub(super) fn suspended_stack_keeps(observation: &Observation) -> Judgement {
     let mut live = Live::default();
     let (mut switches, mut held) = (0, BTreeSet::new());
-    for moment in &recording.moments {
+    for moment in &observation.moments {
         // Until the first switch it is the stack of the stop before that is in use, and behind each
         // the one that it goes to.
         for switch in &moment.sight.trail.switches {
             switches += 1;
             for change in &switch.changes {
-                let ran = recording.stacks.holding(switch.from).map(|stack| stack.top);
+                let ran = observation.stacks.holding(switch.from).map(|stack| stack.top);
                 let frames = live.on(change.top);
                 if let (true, Some(frame), ChangeKind::Written { from, to }) =
                     (ran != Some(change.top), frames.first(), change.kind)
@@ -99,10 +99,10 @@ pub(super) fn suspended_stack_keeps(recording: &Recording) -> Judgement {
                     })?;
                 }
             }
-            let others = recording.stacks.iter().map(|stack| stack.top);
+            let others = observation.stacks.iter().map(|stack| stack.top);
             held.extend(others.filter(|top| !live.on(*top).is_empty()));
         }
-        live.follow(recording, moment);
+        live.follow(observation, moment);
         for change in &moment.sight.changes {
             // Given back: what comes there next is another task's.
             if matches!(change.kind, ChangeKind::Unmapped | ChangeKind::Moved) {
@@ -121,11 +121,11 @@ pub(super) fn suspended_stack_keeps(recording: &Recording) -> Judgement {
 }
 
 /// Entries from ring 3 with the return that popped them, if no other stack was used in between.
-fn unswitched(recording: &Recording) -> Vec<(usize, usize)> {
+fn unswitched(observation: &Observation) -> Vec<(usize, usize)> {
     let mut pairs = Vec::new();
     let mut open: Option<(usize, u32)> = None;
-    for (index, moment) in recording.moments.iter().enumerate() {
-        let top = top(recording, moment);
+    for (index, moment) in observation.moments.iter().enumerate() {
+        let top = top(observation, moment);
         if open.is_some_and(|(_, stack)| top != Some(stack))
             || matches!(moment.event, Event::Switch(_))
             || !moment.sight.trail.switches.is_empty()
@@ -147,11 +147,11 @@ fn unswitched(recording: &Recording) -> Vec<(usize, usize)> {
 }
 
 /// K7.
-pub(super) fn context_at_a_switch_only(recording: &Recording) -> Judgement {
+pub(super) fn context_at_a_switch_only(observation: &Observation) -> Judgement {
     let mut count = 0;
     let mut first = None;
-    for (entered, left) in unswitched(recording) {
-        let (before, after) = (&recording.moments[entered], &recording.moments[left]);
+    for (entered, left) in unswitched(observation) {
+        let (before, after) = (&observation.moments[entered], &observation.moments[left]);
         let Some(entry) = before.entry().filter(|entry| entry.kind == Kind::External) else {
             continue;
         };
@@ -169,10 +169,10 @@ pub(super) fn context_at_a_switch_only(recording: &Recording) -> Judgement {
         first.get_or_insert_with(|| name(entry));
     }
     let first = first.ok_or_else(missing("no interrupt came back without a switch"))?;
-    let software = recording.moments.iter().flat_map(|moment| &moment.sight.trail.switches);
+    let software = observation.moments.iter().flat_map(|moment| &moment.sight.trail.switches);
     let saved = software
         .map(|switch| (switch.from, switch.stored_at))
-        .chain(recording.switches().map(|switch| {
+        .chain(observation.switches().map(|switch| {
             let at = switch.before.tr.base + 4 * TssWords::ESP as u32;
             (switch.stored.0[TssWords::ESP], Some(at))
         }))
@@ -188,14 +188,14 @@ pub(super) fn context_at_a_switch_only(recording: &Recording) -> Judgement {
 }
 
 /// K8.
-pub(super) fn locals_on_this_stack(recording: &Recording) -> Judgement {
+pub(super) fn locals_on_this_stack(observation: &Observation) -> Judgement {
     let mut count = 0;
     let mut deepest: Option<(u32, u32, String)> = None;
-    for (entered, left) in unswitched(recording) {
-        let Some(entry) = recording.moments[entered].entry() else { continue };
-        let Some(top) = top(recording, &recording.moments[entered]) else { continue };
-        let Some(stack) = recording.stacks.ending_at(top) else { continue };
-        for moment in &recording.moments[entered + 1..=left] {
+    for (entered, left) in unswitched(observation) {
+        let Some(entry) = observation.moments[entered].entry() else { continue };
+        let Some(top) = top(observation, &observation.moments[entered]) else { continue };
+        let Some(stack) = observation.stacks.ending_at(top) else { continue };
+        for moment in &observation.moments[entered + 1..=left] {
             // A call can make or free another task's stack; an interrupt's handler has no business there.
             let handler = entry.kind == Kind::External;
             for change in moment.sight.changes.iter().filter(|_| handler) {
@@ -226,12 +226,14 @@ pub(super) fn locals_on_this_stack(recording: &Recording) -> Judgement {
 }
 
 /// K8, altered.
-pub(super) fn alter_lowest_esp(recording: &mut Recording) -> bool {
-    for (entered, left) in unswitched(recording) {
-        let Some(top) = top(recording, &recording.moments[entered]) else { continue };
-        let Some(other) = recording.stacks.iter().find(|stack| stack.top != top) else { continue };
+pub(super) fn alter_lowest_esp(observation: &mut Observation) -> bool {
+    for (entered, left) in unswitched(observation) {
+        let Some(top) = top(observation, &observation.moments[entered]) else { continue };
+        let Some(other) = observation.stacks.iter().find(|stack| stack.top != top) else {
+            continue;
+        };
         let elsewhere = other.top - 64;
-        for moment in &mut recording.moments[entered + 1..=left] {
+        for moment in &mut observation.moments[entered + 1..=left] {
             if let Some(lowest) = &mut moment.sight.trail.lowest {
                 *lowest = elsewhere;
                 return true;
@@ -242,14 +244,14 @@ pub(super) fn alter_lowest_esp(recording: &mut Recording) -> bool {
 }
 
 /// K9.
-pub(super) fn interrupts_nest(recording: &Recording) -> Judgement {
+pub(super) fn interrupts_nest(observation: &Observation) -> Judgement {
     let mut live = Live::default();
     let mut deepest: BTreeMap<usize, String> = BTreeMap::new();
     let mut faults = 0;
-    for moment in &recording.moments {
-        live.follow(recording, moment);
+    for moment in &observation.moments {
+        live.follow(observation, moment);
         let Some(entry) = moment.entry() else { continue };
-        let Some(top) = top(recording, moment) else { continue };
+        let Some(top) = top(observation, moment) else { continue };
         if entry.vector == Vector::PF && entry.origin.ring == 0 {
             faults += 1;
         }

@@ -1,7 +1,7 @@
 //! What is claimed of tasks, their stacks, and the switch from one to another.
 
 use super::hardware::name;
-use super::recording::{Event, MASKS, Moment, Recording};
+use super::observation::{Event, MASKS, Moment, Observation};
 use super::stacks::ChangeKind;
 use super::{Judgement, given, missing, that};
 use crate::entry::{Entry, Kind, TssWords};
@@ -9,9 +9,9 @@ use ia32::Word;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The end of the stack that a moment happened on.
-pub(super) fn top(recording: &Recording, moment: &Moment) -> Option<u32> {
+pub(super) fn top(observation: &Observation, moment: &Moment) -> Option<u32> {
     let address = moment.stack_address();
-    recording.stacks.iter().find(|stack| stack.contains(address)).map(|stack| stack.top)
+    observation.stacks.iter().find(|stack| stack.contains(address)).map(|stack| stack.top)
 }
 
 /// The frames that were pushed and not popped yet, by stack.
@@ -30,8 +30,8 @@ impl<'a> Live<'a> {
     }
 
     /// Takes in what happened at `moment`.
-    pub(super) fn follow(&mut self, recording: &Recording, moment: &'a Moment) {
-        let top = top(recording, moment);
+    pub(super) fn follow(&mut self, observation: &Observation, moment: &'a Moment) {
+        let top = top(observation, moment);
         match (&moment.event, top) {
             (Event::Entry(entry), Some(top)) => {
                 let frames = self.0.entry(top).or_default();
@@ -62,12 +62,12 @@ fn process_name((cr3, ldt): Process) -> String {
 }
 
 /// K1.
-pub(super) fn stack_each(recording: &Recording) -> Judgement {
+pub(super) fn stack_each(observation: &Observation) -> Judgement {
     let mut live = Live::default();
     let mut stacks: BTreeMap<Process, BTreeSet<u32>> = BTreeMap::new();
-    for moment in &recording.moments {
+    for moment in &observation.moments {
         if let Some(entry) = moment.entry().filter(|entry| entry.origin.ring == 3)
-            && let Some(top) = top(recording, moment)
+            && let Some(top) = top(observation, moment)
         {
             if let Some(other) = live.on(top).iter().find(|other| process(other) != process(entry))
             {
@@ -84,13 +84,13 @@ pub(super) fn stack_each(recording: &Recording) -> Judgement {
             }
             stacks.entry(process(entry)).or_default().insert(top);
         }
-        live.follow(recording, moment);
+        live.follow(observation, moment);
     }
     given(stacks.len() > 1, || format!("{} processes were seen", stacks.len()))?;
     // Disjoint: the lowest word ever used of each lies above the end of the next.
     let mut lowest: BTreeMap<u32, u32> = BTreeMap::new();
-    for moment in &recording.moments {
-        if let Some(top) = top(recording, moment) {
+    for moment in &observation.moments {
+        if let Some(top) = top(observation, moment) {
             let low = lowest.entry(top).or_insert(top);
             *low = (*low).min(moment.stack_address());
         }
@@ -151,16 +151,16 @@ pub(super) enum Made {
 }
 
 /// All tasks that start.
-pub(super) fn births(recording: &Recording) -> Vec<Birth<'_>> {
+pub(super) fn births(observation: &Observation) -> Vec<Birth<'_>> {
     let mut live = Live::default();
     let mut calls: Vec<&Entry> = Vec::new();
     let mut births = Vec::new();
-    for (index, moment) in recording.moments.iter().enumerate() {
+    for (index, moment) in observation.moments.iter().enumerate() {
         let start = match &moment.event {
             Event::Return(returning) if returning.ring() == 3 => {
                 let frame = &returning.frame;
                 let words = [Word::Eip, Word::Esp].map(|word| frame.get(word).unwrap_or(0));
-                top(recording, moment)
+                top(observation, moment)
                     .filter(|top| live.on(*top).is_empty() && frame.end() == *top)
                     .map(|top| (top, words, returning.state.cr3))
             }
@@ -189,15 +189,15 @@ pub(super) fn births(recording: &Recording) -> Vec<Birth<'_>> {
         {
             calls.push(entry);
         }
-        live.follow(recording, moment);
+        live.follow(observation, moment);
     }
     births
 }
 
 /// K2.
-pub(super) fn threads_share(recording: &Recording) -> Judgement {
+pub(super) fn threads_share(observation: &Observation) -> Judgement {
     let mut threads = Vec::new();
-    for birth in births(recording) {
+    for birth in births(observation) {
         let Some((creator, Made::Told)) = birth.creator else { continue };
         let esp = creator.frame.get(Word::Esp).unwrap_or(0);
         let creator_top = creator.frame.end();
@@ -222,19 +222,19 @@ pub(super) fn threads_share(recording: &Recording) -> Judgement {
 }
 
 /// K3.
-pub(super) fn record_by_mask(recording: &Recording) -> Judgement {
-    let births: BTreeSet<usize> = births(recording).iter().map(|birth| birth.index).collect();
+pub(super) fn record_by_mask(observation: &Observation) -> Judgement {
+    let births: BTreeSet<usize> = births(observation).iter().map(|birth| birth.index).collect();
     let mut best: Option<String> = None;
     let mut why = String::new();
     for (number, size) in MASKS.into_iter().enumerate() {
-        match records(recording, number, size, &births) {
+        match records(observation, number, size, &births) {
             Ok(evidence) => {
                 best.get_or_insert(evidence);
             }
             Err(reason) => why = format!("{why}{reason}; "),
         }
     }
-    given(recording.stacks.iter().count() > 1, || "there is one stack only".into())?;
+    given(observation.stacks.iter().count() > 1, || "there is one stack only".into())?;
     that(best.is_some(), || format!("no mask finds records: {}", why.trim_end_matches("; ")))?;
     Ok(best.unwrap_or_default())
 }
@@ -242,7 +242,7 @@ pub(super) fn record_by_mask(recording: &Recording) -> Judgement {
 /// With blocks of `size`: each stack has words of its own at its start, the same as long as its task
 /// lives.
 fn records(
-    recording: &Recording,
+    observation: &Observation,
     number: usize,
     size: u32,
     births: &BTreeSet<usize>,
@@ -250,8 +250,8 @@ fn records(
     let mask = !(size - 1);
     let mut known: BTreeMap<u32, [u32; 3]> = BTreeMap::new();
     let mut looked = 0;
-    for (index, moment) in recording.moments.iter().enumerate() {
-        let Some(top) = top(recording, moment) else { continue };
+    for (index, moment) in observation.moments.iter().enumerate() {
+        let Some(top) = top(observation, moment) else { continue };
         for change in &moment.sight.changes {
             if matches!(change.kind, ChangeKind::Unmapped | ChangeKind::Moved) {
                 known.remove(&change.top);
@@ -296,10 +296,10 @@ fn records(
 }
 
 /// K4.
-pub(super) fn switch_stores_and_loads(recording: &Recording) -> Judgement {
+pub(super) fn switch_stores_and_loads(observation: &Observation) -> Judgement {
     let mut count = 0;
     let mut first = None;
-    for moment in &recording.moments {
+    for moment in &observation.moments {
         for switch in &moment.sight.trail.switches {
             let place = format!(
                 "at {:08x} ESP goes from {:08x} to {:08x}",
@@ -335,8 +335,8 @@ pub(super) fn switch_stores_and_loads(recording: &Recording) -> Judgement {
 }
 
 /// K4, altered.
-pub(super) fn alter_stored_esp(recording: &mut Recording) -> bool {
-    for moment in &mut recording.moments {
+pub(super) fn alter_stored_esp(observation: &mut Observation) -> bool {
+    for moment in &mut observation.moments {
         if let Some(switch) = moment.sight.trail.switches.first_mut() {
             switch.stored_at = None;
             return true;

@@ -16,7 +16,7 @@ pub struct Row {
     pub status: Status,
     /// The evidence, or what is missing.
     pub evidence: String,
-    /// What was made wrong on purpose: which twin ran, or what was altered in the recording.
+    /// What was made wrong on purpose: which twin ran, or what was altered in the observation.
     pub broken: Option<String>,
 }
 

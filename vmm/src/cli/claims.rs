@@ -7,7 +7,7 @@ use super::files::Destination;
 use super::output::Output;
 use super::page;
 use super::{FINDINGS, INTERRUPTED, OK, colour};
-use esp0::claims::{self, CLAIMS, Claim, Host, Recordings, Status, Table, Twins};
+use esp0::claims::{self, CLAIMS, Claim, Host, Observations, Status, Table, Twins};
 use esp0::doctor;
 use esp0::host::Backend;
 use esp0::machine::{Machine, StopRequest};
@@ -67,11 +67,11 @@ pub(super) fn judged(
     kernel: Option<&str>,
     host: &Host,
 ) -> Result<Option<Table>, Failure> {
-    let mut recordings = Recordings::new(host);
+    let mut observations = Observations::new(host);
     let mut rows = Vec::new();
     for claim in wanted {
         let progress = |what: &str| tell(&format!("running {what}"));
-        match claims::judge(claim, broken, kernel, &mut recordings, &progress) {
+        match claims::judge(claim, broken, kernel, &mut observations, &progress) {
             Ok(found) => rows.extend(found),
             Err(claims::Failure::Stopped) => return Ok(None),
             Err(claims::Failure::Machine(error)) => return Err(error.into()),

@@ -24,7 +24,7 @@ use esp0::machine::{Machine, StopRequest};
 use esp0::probe::Choice;
 use esp0::report::{Recorder, Sources};
 use esp0::run::{
-    ClockChoice, Dialogue, End, Ending, Input as TypedInput, Options, Run, entry_state,
+    ClockChoice, Dialogue, End, Ending, Input as TypedInput, Mode, Options, Run, entry_state,
 };
 use esp0::sandbox::{self, Files, Phase};
 use esp0::symbols::Symbols;
@@ -45,13 +45,6 @@ const MOST_FOR_GDB: u64 = 64 << 20;
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Failure> {
-    if options.exact
-        && options.clock.is_some_and(|clock| !matches!(clock, ClockChoice::Deterministic { .. }))
-    {
-        return Err(Failure::Input(
-            "--exact needs the deterministic clock: it steps the guest".into(),
-        ));
-    }
     if options.exact && Choice::from(options.probe) == Choice::None {
         return Err(Failure::Input(
             "--exact needs probes: they are where an event is caught".into(),
@@ -67,6 +60,10 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         return Err(Failure::Input(
             "--record and --replay need the clock of exits (--clock exits), which is theirs if none is named".into(),
         ));
+    }
+    let named = options.clock.or(recorded.then_some(ClockChoice::EXITS));
+    if named.is_some_and(|clock| Mode::new(clock, options.exact).is_none()) {
+        return Err(no_exact_mode());
     }
     let steps = match &options.dialogue {
         Some(path) => dialogue::from_file(path)?,
@@ -92,13 +89,9 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         ));
     }
     let deterministic = options.exact || gdb.is_some() || (input.carried && !options.interactive);
-    let clock = options.clock.unwrap_or(if recorded {
-        ClockChoice::EXITS
-    } else if deterministic {
-        ClockChoice::DETERMINISTIC
-    } else {
-        ClockChoice::Real
-    });
+    let clock =
+        named.unwrap_or(if deterministic { ClockChoice::DETERMINISTIC } else { ClockChoice::Real });
+    let mode = Mode::new(clock, options.exact).ok_or_else(no_exact_mode)?;
     let mut machine = match Machine::with_model(size, &options.cpu) {
         Ok(machine) => machine,
         Err(error) => {
@@ -196,13 +189,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     if !options.interactive {
         boxed(if gdb.is_some() { Phase::Debug } else { Phase::Run })?;
     }
-    let how = Options {
-        clock,
-        probes: options.probe.into(),
-        breakpoints,
-        timeout: options.timeout,
-        exact: options.exact,
-    };
+    let how = Options { mode, probes: options.probe.into(), breakpoints, timeout: options.timeout };
     let devices = || drives.attach(devices(size, options));
     let mut run = Run::new(machine, devices(), &how).with_stop_request(stop.clone());
     if firmware {
@@ -239,13 +226,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let ran = served.and_then(|()| judge.follow(&mut run, &mut report).map_err(Failure::Machine));
     let mut end = match ran {
         Ok(end) => end,
-        Err(failure) => {
-            // What was found before is found.
-            report.finish();
-            tell(&failure.to_string());
-            let findings = judge.tally().findings;
-            return Ok(if findings > 0 { FINDINGS } else { failure.status() });
-        }
+        Err(failure) => return Ok(broken_off(&mut report, &judge, &failure)),
     };
     drop(terminal);
     let written_back = drives.write_back(run.devices());
@@ -261,7 +242,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         }
     };
     let start = |machine: Machine| {
-        let how = Options { timeout: Some(LOOK_AGAIN), exact: false, ..how.clone() };
+        let how = Options { mode: Mode::Ordinary(clock), timeout: Some(LOOK_AGAIN), ..how.clone() };
         let run = Run::new(machine, devices(), &how);
         let run = run.with_stop_request(stop.clone());
         match &dialogue {
@@ -283,7 +264,13 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         && !options.interactive
         && gdb.is_none()
     {
-        (run, end) = again.to_the_end(run, end)?;
+        if io::stderr().is_terminal() {
+            tell("the guest was shut down; it is run again up to there");
+        }
+        (run, end) = match again.to_the_end(run, end) {
+            Ok(known) => known,
+            Err(error) => return Ok(broken_off(&mut report, &judge, &Failure::Machine(error))),
+        };
     }
     report.record_last(run.machine(), run.probes());
     judge.awaited_in_vain(run.dialogue().and_then(Dialogue::awaits).map(str::to_owned));
@@ -390,6 +377,13 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     Ok(if status == OK { UNWRITTEN } else { status })
 }
 
+/// The status of a run that cannot go on: what was found before is found.
+fn broken_off(report: &mut Report<Box<dyn Write>>, judge: &Judge, failure: &Failure) -> u8 {
+    report.finish();
+    tell(&failure.to_string());
+    if judge.tally().findings > 0 { FINDINGS } else { failure.status() }
+}
+
 /// Listens where gdb is to come to.
 fn listen(address: &str) -> Result<Listener, Failure> {
     Listener::open(address).map_err(|error| {
@@ -469,6 +463,10 @@ impl Destinations {
 
 fn unwritable(what: &str, name: &str, error: &io::Error) -> Failure {
     Failure::Input(format!("the {what} {name} cannot be written: {error}"))
+}
+
+fn no_exact_mode() -> Failure {
+    Failure::Input("--exact needs the deterministic clock: it steps the guest".into())
 }
 
 fn header(

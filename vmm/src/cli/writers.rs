@@ -62,7 +62,7 @@ impl Again<'_> {
     /// last exit before, and from there step by step. What was known stays, if that leads elsewhere.
     ///
     /// # Errors
-    /// [`MachineError`] if KVM refuses something.
+    /// [`MachineError`] if the guest cannot be started again.
     pub(super) fn to_the_end(&self, run: Run, end: End) -> Result<(Run, End), MachineError> {
         let known = end.last_event.as_ref().is_some_and(|last| last.interrupt.is_some());
         if known {
@@ -71,12 +71,14 @@ impl Again<'_> {
         let exits = run.counters();
         let mut run = self.restart(run.into_machine())?.watched_after(exits);
         let again = loop {
-            if let Event::End(again) = run.next_event()? {
-                break again;
+            match run.next_event() {
+                Ok(Event::End(again)) => break Some(again),
+                Ok(_) => {}
+                Err(_) => break None,
             }
         };
-        let found = again.ending == end.ending && again.last_event.is_some();
-        Ok((run, if found { again } else { end }))
+        let found = again.filter(|again| again.ending == end.ending && again.last_event.is_some());
+        Ok((run, found.unwrap_or(end)))
     }
 
     fn restart(&self, mut machine: Machine) -> Result<Run, MachineError> {

@@ -251,6 +251,11 @@ impl LocalApic {
         !self.is_enabled() || (entry & MASKED == 0 && entry >> 8 & 7 == EXTERNAL)
     }
 
+    /// The guest has let its timer's interrupt through.
+    pub fn timer_is_used(&self) -> bool {
+        self.table[TIMER] & MASKED == 0
+    }
+
     /// Whether it asks the CPU for an interrupt.
     pub fn pending(&self) -> bool {
         self.deliverable().is_some()

@@ -67,6 +67,7 @@ use keyboard_controller::KeyboardController;
 use local_apic::{Consequence, LocalApic};
 use parallel_port::ParallelPort;
 use pci::Pci;
+pub(crate) use pic::CASCADE;
 pub use pic::Pic;
 use pit::Pit;
 use power::Power;
@@ -239,6 +240,11 @@ impl Devices {
         let timer = timer.map(|edge| edge.max(self.quiet_until));
         let devices: [&dyn Device; 4] = [&self.local_apic, &self.cmos, &self.ide, &self.floppy];
         devices.into_iter().filter_map(|device| device.deadline(&is_open)).chain(timer).min()
+    }
+
+    /// The timer goes on by itself, whether its interrupt is masked or not.
+    pub fn timer_runs(&self) -> bool {
+        self.pit.next_edge().is_some()
     }
 
     /// Whether an interrupt on this line would get as far as the CPU.

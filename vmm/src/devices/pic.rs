@@ -16,7 +16,7 @@
 use super::i8259::I8259;
 
 /// The master's input with the slave on it, and so the slave's number.
-const CASCADE: u8 = 2;
+pub(crate) const CASCADE: u8 = 2;
 
 /// The timer's input.
 const TIMER: u8 = 0;

@@ -211,10 +211,13 @@ fn refuses_iret(
     error_code: bool,
     word_size: u32,
 ) -> bool {
+    if !error_code {
+        return false;
+    }
     let shape =
         FrameShape { changes_stack: false, from_virtual_8086: false, error_code, word_size };
     let frame = Frame::read(linear, address, shape);
-    if !error_code || frame.selector(Word::Cs).is_none_or(|cs| Selector(cs).rpl() != state.cpl()) {
+    if frame.selector(Word::Cs).is_none_or(|cs| Selector(cs).rpl() != state.cpl()) {
         return false;
     }
     let Some(eip) = linear_eip(linear, state, &frame) else { return false };
@@ -234,12 +237,18 @@ fn is_nested(
     error_code: bool,
     word_size: u32,
 ) -> bool {
+    let Some(stack) = inner_stack else { return false };
+    // Most often it is the outer ring's, and one word tells.
+    let skip = if error_code { 2 } else { 1 };
+    let cs = linear.read_u16(state.stack_address().wrapping_add(skip * word_size));
+    if cs != Some(state.cs().selector) {
+        return false;
+    }
     let shape = FrameShape { changes_stack: true, from_virtual_8086: false, error_code, word_size };
     let frame = Frame::read(linear, state.stack_address(), shape);
-    let Some(stack) = inner_stack else { return false };
     let at_the_top = stack.esp.wrapping_sub(shape.size()) == state.stack_pointer();
     let has_outer_ss = frame.selector(Word::Ss).is_some_and(|ss| Selector(ss).rpl() > state.cpl());
-    frame.selector(Word::Cs) == Some(state.cs().selector) && !(at_the_top && has_outer_ss)
+    !(at_the_top && has_outer_ss)
 }
 
 /// SS0:ESP0 of the current TSS.

@@ -3,12 +3,14 @@
 //! ```text
 //!              ┌─► stepping   is it stepped, and how; does it leave the VM
 //!  bytes ─► decode ─► operands   what of memory does it touch
+//!              ├─► flow       where does it lead
 //!              ├─► raises     which exceptions may it raise
 //!              └─► effect     has it raised one, as seen by the state after it
 //! ```
 //! Decoding itself is iced-x86's. Which of its modes holds is decided here alone.
 
 pub(crate) mod effect;
+pub(crate) mod flow;
 pub(crate) mod operands;
 pub(crate) mod raises;
 pub(crate) mod stepping;

@@ -70,12 +70,7 @@ impl Machine {
     /// # Errors
     /// [`MachineError::Ioctl`] if KVM refuses its dirty log.
     pub(crate) fn take_written_pages(&mut self) -> Result<Vec<usize>, MachineError> {
-        if self.watched.is_none() {
-            self.log_writes()?;
-            self.watched = Some(Pages::all(self.memory.size()));
-        }
-        self.collect_touched()?;
-        Ok(self.watched.as_mut().map(Pages::take).unwrap_or_default())
+        self.take_pages(|machine| &mut machine.watched)
     }
 
     /// The same for somebody else, who looks for who has written something.
@@ -83,12 +78,19 @@ impl Machine {
     /// # Errors
     /// [`MachineError::Ioctl`] if KVM refuses its dirty log.
     pub(crate) fn take_recent_pages(&mut self) -> Result<Vec<usize>, MachineError> {
-        if self.recent.is_none() {
+        self.take_pages(|machine| &mut machine.recent)
+    }
+
+    fn take_pages(
+        &mut self,
+        whose: fn(&mut Machine) -> &mut Option<Pages>,
+    ) -> Result<Vec<usize>, MachineError> {
+        if whose(self).is_none() {
             self.log_writes()?;
-            self.recent = Some(Pages::all(self.memory.size()));
+            *whose(self) = Some(Pages::all(self.memory.size()));
         }
         self.collect_touched()?;
-        Ok(self.recent.as_mut().map(Pages::take).unwrap_or_default())
+        Ok(whose(self).as_mut().map(Pages::take).unwrap_or_default())
     }
 
     /// KVM logs what is written, if it does not yet.

@@ -20,7 +20,7 @@ use super::displaced::execute;
 use super::step::step_over;
 use super::{Means, Passed, Site};
 use crate::instruction::opcode;
-use crate::machine::{Exit, LinearMemory, Machine, MachineError};
+use crate::machine::{Exit, LinearMemory, Machine, MachineError, Memory};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::ops::Range;
 
@@ -120,8 +120,16 @@ pub(super) struct WrittenOver {
 pub(crate) struct PatchedPages(FxHashMap<usize, Vec<(usize, Patch)>>);
 
 impl PatchedPages {
+    /// A page of memory with the guest's own bytes; zero where there is no RAM.
+    pub(crate) fn read(&self, memory: &Memory, page: usize) -> [u8; 4096] {
+        let mut bytes = [0; 4096];
+        let _ = memory.read(page as u64 * 4096, &mut bytes);
+        self.uncover(page, &mut bytes);
+        bytes
+    }
+
     /// Makes the guest's own bytes of those of a page.
-    pub(crate) fn uncover(&self, page: usize, bytes: &mut [u8; 4096]) {
+    fn uncover(&self, page: usize, bytes: &mut [u8; 4096]) {
         for (at, patch) in self.0.get(&page).into_iter().flatten() {
             if bytes[*at] != patch.byte() {
                 continue;

@@ -6,7 +6,7 @@
 //! The frame has a checksum and an end, so a file that was cut off is told from a whole one. What it is of is compared
 //! before anything runs: kernel, modules, options, the processor below, esp0 itself.
 
-use super::{Cut, CutOff, Moment, RecordedEnd, Recording};
+use super::{Cut, CutOff, RecordedEnd, RecordedState, Recording};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::io::{self, Read, Write};
@@ -98,9 +98,9 @@ pub fn write(mut to: impl Write, identity: &Identity, recording: &Recording) -> 
     for digest in &recording.digests {
         frame.write_all(&digest.to_le_bytes())?;
     }
-    frame.write_all(&(recording.moments.len() as u32).to_le_bytes())?;
-    for moment in &recording.moments {
-        write_moment(&mut frame, moment)?;
+    frame.write_all(&(recording.states.len() as u32).to_le_bytes())?;
+    for state in &recording.states {
+        write_state(&mut frame, state)?;
     }
     match &recording.end {
         None => frame.write_all(&[0])?,
@@ -117,7 +117,7 @@ pub fn write(mut to: impl Write, identity: &Identity, recording: &Recording) -> 
                         Cut::NoProgress => 3,
                     };
                     frame.write_all(&[why, u8::from(cut.ran)])?;
-                    write_moment(&mut frame, &cut.moment)?;
+                    write_state(&mut frame, &cut.state)?;
                 }
             }
         }
@@ -130,11 +130,11 @@ fn write_bytes(to: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     to.write_all(bytes)
 }
 
-fn write_moment(to: &mut impl Write, moment: &Moment) -> io::Result<()> {
-    for number in [moment.exits, moment.digest, moment.time] {
+fn write_state(to: &mut impl Write, state: &RecordedState) -> io::Result<()> {
+    for number in [state.exits, state.digest, state.time] {
         to.write_all(&number.to_le_bytes())?;
     }
-    write_bytes(to, &moment.state)
+    write_bytes(to, &state.bytes)
 }
 
 /// Reads a recording, and what it is of.
@@ -161,7 +161,7 @@ pub fn read(mut from: impl Read) -> Result<(Identity, Recording), RecordingError
         recording.digests.push(frame.u32()?);
     }
     for _ in 0..frame.u32()? {
-        recording.moments.push(frame.moment()?);
+        recording.states.push(frame.state()?);
     }
     if frame.u8()? != 0 {
         let (exits, digest) = (frame.u64()?, frame.u64()?);
@@ -174,7 +174,7 @@ pub fn read(mut from: impl Read) -> Result<(Identity, Recording), RecordingError
         };
         let cut = match why {
             None => None,
-            Some(why) => Some(CutOff { why, ran: frame.u8()? != 0, moment: frame.moment()? }),
+            Some(why) => Some(CutOff { why, ran: frame.u8()? != 0, state: frame.state()? }),
         };
         recording.end = Some(RecordedEnd { exits, digest, cut });
     }
@@ -238,10 +238,10 @@ impl<R: Read> Frame<R> {
         Ok(bytes)
     }
 
-    fn moment(&mut self) -> Result<Moment, RecordingError> {
+    fn state(&mut self) -> Result<RecordedState, RecordingError> {
         let [exits, digest, time] = [self.u64()?, self.u64()?, self.u64()?];
-        let state = self.bytes(LARGEST as usize)?.into();
-        Ok(Moment { exits, digest, time, state })
+        let bytes = self.bytes(LARGEST as usize)?.into();
+        Ok(RecordedState { exits, digest, time, bytes })
     }
 }
 
@@ -250,13 +250,17 @@ mod tests {
     use super::*;
 
     fn sample() -> (Identity, Recording) {
-        let moment =
-            |exits, byte| Moment { exits, digest: 7, time: 9, state: vec![byte; 5000].into() };
+        let state = |exits, byte| RecordedState {
+            exits,
+            digest: 7,
+            time: 9,
+            bytes: vec![byte; 5000].into(),
+        };
         let identity = Identity::default().with("the kernel", "ab12").with("the command line", "");
-        let cut = CutOff { why: Cut::Stopped, ran: true, moment: moment(900, 3) };
+        let cut = CutOff { why: Cut::Stopped, ran: true, state: state(900, 3) };
         let end = RecordedEnd { exits: 900, digest: 11, cut: Some(cut) };
-        let moments = vec![moment(3, 1), moment(400, 2)];
-        (identity, Recording { moments, digests: vec![5, 6, 7], end: Some(end) })
+        let states = vec![state(3, 1), state(400, 2)];
+        (identity, Recording { states, digests: vec![5, 6, 7], end: Some(end) })
     }
 
     fn written() -> Vec<u8> {

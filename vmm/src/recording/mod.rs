@@ -29,15 +29,15 @@ pub(crate) const SPACING: u64 = 256;
 
 /// One preemption, or where a run was cut off from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Moment {
+pub(crate) struct RecordedState {
     /// Exits before it.
     pub(crate) exits: u64,
     /// Their digest.
     pub(crate) digest: u64,
-    /// The guest's time behind it, in nanoseconds.
+    /// The guest's time after it, in nanoseconds.
     pub(crate) time: u64,
-    /// The state there: vCPU and pages.
-    pub(crate) state: Arc<[u8]>,
+    /// The vCPU and the pages, packed.
+    pub(crate) bytes: Arc<[u8]>,
 }
 
 /// How a recorded run ended.
@@ -58,7 +58,7 @@ pub(crate) struct CutOff {
     /// The guest has gone on since the last exit.
     pub(crate) ran: bool,
     /// The state there.
-    pub(crate) moment: Moment,
+    pub(crate) state: RecordedState,
 }
 
 /// What ends a run from outside, at a boundary that nothing names.
@@ -75,7 +75,7 @@ pub enum Cut {
 /// All that was kept of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recording {
-    pub(crate) moments: Vec<Moment>,
+    pub(crate) states: Vec<RecordedState>,
     /// The low half of the digest behind each [`SPACING`] exits.
     pub(crate) digests: Vec<u32>,
     pub(crate) end: Option<RecordedEnd>,
@@ -84,7 +84,7 @@ pub struct Recording {
 impl Recording {
     /// How often the guest was preempted.
     pub fn preemptions(&self) -> usize {
-        self.moments.len()
+        self.states.len()
     }
 }
 

@@ -1,8 +1,8 @@
 //! A run as it was between two events, as a value.
 
+use super::by_exits::{Position, Slice};
 use super::clock::Clock;
 use super::departure::Departure;
-use super::preemption::{Position, Slice};
 use super::progress::Progress;
 use super::{Counters, Dialogue, Disturbed, Outward, Pace, Phase, Run};
 use crate::devices::Devices;

@@ -14,7 +14,7 @@
 //! The clock of exits counts how often the guest has left the VM by itself: where it accesses a device, stops at
 //! a probe, waits, or opens the window that an interrupt waits for. What lies between is decided by the guest
 //! alone, so a run on it repeats as well, and it runs freely. A guest that computes without an exit is taken by
-//! surprise now and then; what is to be done for that to repeat is in `preemption.rs`.
+//! surprise now and then; what is to be done for that to repeat is in `by_exits`.
 
 use std::time::{Duration, Instant};
 
@@ -53,6 +53,47 @@ impl ClockChoice {
     /// Time passes by itself, slowed or not.
     pub fn is_real(self) -> bool {
         matches!(self, ClockChoice::Real | ClockChoice::Slowed { .. })
+    }
+}
+
+/// How much is to be known of what a guest does, and what its timer runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The guest is caught where something happens.
+    Ordinary(ClockChoice),
+    /// The state before each event is known and all of memory is compared. Everything is stepped for that, so time is
+    /// counted in instructions.
+    Exact {
+        /// How long an instruction takes, in nanoseconds of the guest's time.
+        nanoseconds_per_instruction: u64,
+    },
+}
+
+impl Mode {
+    /// The mode on this clock; none if it is to be exact on a clock that does not count instructions.
+    pub fn new(clock: ClockChoice, exact: bool) -> Option<Self> {
+        match clock {
+            clock if !exact => Some(Mode::Ordinary(clock)),
+            ClockChoice::Deterministic { nanoseconds_per_instruction } => {
+                Some(Mode::Exact { nanoseconds_per_instruction })
+            }
+            _ => None,
+        }
+    }
+
+    /// What the timer runs on.
+    pub fn clock(self) -> ClockChoice {
+        match self {
+            Mode::Ordinary(clock) => clock,
+            Mode::Exact { nanoseconds_per_instruction } => {
+                ClockChoice::Deterministic { nanoseconds_per_instruction }
+            }
+        }
+    }
+
+    /// The state before each event is known.
+    pub fn is_exact(self) -> bool {
+        matches!(self, Mode::Exact { .. })
     }
 }
 

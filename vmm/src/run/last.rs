@@ -12,9 +12,9 @@
 //! What is found dies in front of KVM's eyes a second time, so the state is a true one. That the way there
 //! was the same is shown by memory: stepping has to write what already lies there.
 //!
-//! A call and a loop are run to a breakpoint behind them instead, in one piece. Where the guest dies before it gets
-//! there, the vCPU goes back to where they begin, and they are stepped: so of a long way only that part is stepped
-//! in which the end lies, and of that again.
+//! A call, a loop and a repeated string instruction are run to a breakpoint after them instead, in one piece. Where the
+//! guest dies before it gets there, the vCPU goes back to where the piece begins, and that is stepped: of a long way only
+//! those pieces are stepped in which the end lies.
 //!
 //! An interrupt that was injected has its state before it kept; nothing has to be repeated then.
 
@@ -219,12 +219,13 @@ impl Pieces {
         let instruction = valid_32(code, at)?;
         let is_piece = match instruction.flow_control() {
             FlowControl::Call | FlowControl::IndirectCall => !instruction.is_call_far(),
-            FlowControl::ConditionalBranch => {
+            FlowControl::ConditionalBranch if instruction.near_branch32() < at => {
                 let turns = self.turns.entry(at).or_default();
                 *turns += 1;
-                instruction.near_branch32() < at && *turns > TURNS
+                *turns > TURNS
             }
-            _ => instruction.has_rep_prefix() || instruction.has_repne_prefix(),
+            FlowControl::Next => instruction.has_rep_prefix() || instruction.has_repne_prefix(),
+            _ => false,
         };
         (is_piece && !self.stepped.contains(&at)).then(|| instruction.next_ip32())
     }

@@ -19,6 +19,7 @@
 
 mod apic_page;
 mod ask;
+mod by_exits;
 mod checkpoint;
 mod clock;
 mod counted;
@@ -32,7 +33,6 @@ mod input;
 mod last;
 mod observe;
 mod operation;
-mod preemption;
 mod probed;
 mod progress;
 mod real_mode;
@@ -42,7 +42,7 @@ mod wait;
 mod watched_screen;
 
 pub use checkpoint::Checkpoint;
-pub use clock::ClockChoice;
+pub use clock::{ClockChoice, Mode};
 pub use dialogue::{Dialogue, DialogueStep};
 pub use end::{End, Ending};
 pub use event::{Event, Step};
@@ -60,11 +60,11 @@ use crate::devices::Devices;
 use crate::entry::{PendingSwitch, SysenterRegisters};
 use crate::machine::{Exit, Machine, MachineError, StopRequest};
 use crate::probe::{Choice, DebugRegisters, Probes};
+use by_exits::{Log, Position, Slice};
 use clock::Clock;
 use departure::Departure;
 use exact::ExactState;
 use ia32::{Processor, State, Vector};
-use preemption::{Log, Position, Slice};
 use probed::AtProbe;
 use progress::Progress;
 use std::time::{Duration, Instant};
@@ -73,17 +73,14 @@ use wait::Alarm;
 /// How a guest is to be run.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// What its timer runs on.
-    pub clock: ClockChoice,
+    /// How much is to be known of it, and what its timer runs on.
+    pub mode: Mode,
     /// How entries are caught.
     pub probes: Choice,
     /// What hardware breakpoints are good for.
     pub breakpoints: DebugRegisters,
     /// Wall-clock time after which the run ends.
     pub timeout: Option<Duration>,
-    /// The state before each event is to be known and all of memory compared; on the deterministic
-    /// clock only.
-    pub exact: bool,
 }
 
 /// What a run counted.
@@ -229,14 +226,16 @@ type Turn = Result<Option<Event>, MachineError>;
 impl Run {
     /// A guest that has been loaded into `machine`, whose vCPU stands at its first instruction.
     pub fn new(machine: Machine, devices: Devices, options: &Options) -> Self {
-        let clock = Clock::new(options.clock);
+        let clock = Clock::new(options.mode.clock());
         let due = devices.next_deadline();
         let processor = machine.processor();
-        let pace = match (clock.is_deterministic(), options.exact) {
-            (true, true) => Pace::Exact(Box::default()),
-            (true, false) => Pace::Counted { follow: Follow::Nothing },
-            (false, _) if clock.counts_exits() => Pace::ByExits { follow: Follow::Nothing },
-            (false, _) => Pace::Free,
+        let pace = match options.mode {
+            Mode::Exact { .. } => Pace::Exact(Box::default()),
+            Mode::Ordinary(ClockChoice::Deterministic { .. }) => {
+                Pace::Counted { follow: Follow::Nothing }
+            }
+            Mode::Ordinary(ClockChoice::Exits { .. }) => Pace::ByExits { follow: Follow::Nothing },
+            Mode::Ordinary(ClockChoice::Real | ClockChoice::Slowed { .. }) => Pace::Free,
         };
         Run {
             machine,

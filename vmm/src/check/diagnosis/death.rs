@@ -8,6 +8,8 @@
 //! (SDM vol. 3A, "Interrupt 8—Double fault exception".) Where the model does not end in a shutdown from
 //! there, nothing is claimed.
 
+use super::lost_gate::LostGate;
+use super::used::Used;
 use super::{Aftermath, Placed, descriptor, fault, selector_fault};
 use crate::check::{Finding, History, Subject};
 use crate::entry::{CodeBytes, Frame, Named, Ram, Reach, Walk, named};
@@ -34,7 +36,11 @@ struct Chain {
 }
 
 /// No chain of faults ends in a shutdown.
-pub(super) fn shutdown(aftermath: &Aftermath<'_>, history: &History) -> Option<Placed> {
+pub(super) fn shutdown(
+    used: &Used,
+    aftermath: &Aftermath<'_>,
+    history: &History,
+) -> Option<Placed> {
     if aftermath.end.ending != Ending::TripleFault {
         return None;
     }
@@ -101,8 +107,13 @@ pub(super) fn shutdown(aftermath: &Aftermath<'_>, history: &History) -> Option<P
         Some((Vector::PF, Some(code))) => overflow(&chain, code, aftermath, history),
         _ => None,
     };
-    let is_full = full.is_some();
-    let mut reason = full.unwrap_or_else(|| cause(&chain, aftermath, history));
+    let lost = lost_gate(&chain, used, aftermath).filter(|_| full.is_none());
+    let is_full = full.is_some() || lost.is_some();
+    let mut reason = match (full, &lost) {
+        (Some(full), _) => full,
+        (None, Some(lost)) => lost.explain(aftermath, history).in_parts(),
+        (None, None) => cause(&chain, aftermath, history),
+    };
     // What the instruction met comes first: that nobody was there to tell it is the lesser fault.
     if !is_full && let Some(own) = explained(&chain, aftermath) {
         if let Some(why) = own.reason {
@@ -117,6 +128,7 @@ pub(super) fn shutdown(aftermath: &Aftermath<'_>, history: &History) -> Option<P
     }
     let mut finding = finding.because(reason.0);
     finding.advice = reason.1;
+    finding.changed = lost.map(|lost| lost.word());
     Some((place, finding))
 }
 
@@ -264,6 +276,16 @@ fn candidates(
     }
     found.push((Vector::GP, Some(0), None));
     found
+}
+
+/// The gate of the delivery that failed first was overwritten.
+fn lost_gate(chain: &Chain, used: &Used, aftermath: &Aftermath<'_>) -> Option<LostGate> {
+    let attempt = chain.outcome.attempts.iter().next()?;
+    let Operation::Event(event) = attempt.operation else { return None };
+    let branch = attempt.fault?.branch;
+    let by_gate = matches!(branch, Branch::GateInvalidType | Branch::GateNotPresent)
+        || branch.name().starts_with("Handler");
+    by_gate.then(|| LostGate::find(used, aftermath, &chain.before, Some(event.vector)))?
 }
 
 /// Why the first delivery that failed did, and what to do.

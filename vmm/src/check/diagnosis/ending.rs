@@ -3,9 +3,10 @@
 //! `cli; hlt` is how panic functions end, and how many a healthy kernel ends. What tells them apart is
 //! whether the last thing that entered the kernel was an exception that nothing returned from.
 
-use super::{Aftermath, Diagnosis, Placed, fault};
+use super::{Aftermath, Diagnosis, Placed, fault, lost_gate};
 use crate::check::{Finding, History, Subject};
 use crate::entry::{Fault, Frame, Kind};
+use crate::instruction::flow::{Calls, Flow};
 use crate::instruction::valid_32;
 use crate::run::Ending;
 use ia32::{Eflags, Word};
@@ -63,7 +64,20 @@ pub(super) fn stopped_after_an_exception(
         "a handler that returns, or a task that goes on",
         format!("{got}, at {}", aftermath.place(state.instruction_address())),
     );
-    Some((fault::place(last, aftermath), fault::explain(last, aftermath).add_to(finding)))
+    Some((fault::place(last, aftermath), explained(diagnosis, last, aftermath, history, finding)))
+}
+
+/// With what the exception was about.
+fn explained(
+    diagnosis: &Diagnosis,
+    fault: &Fault,
+    aftermath: &Aftermath<'_>,
+    history: &History,
+    finding: Finding,
+) -> Finding {
+    let finding = fault::explain(fault, aftermath).add_to(finding);
+    let by_gate = lost_gate::explained(&diagnosis.used, fault, aftermath, history, finding.clone());
+    by_gate.unwrap_or(finding)
 }
 
 /// The same with interrupts open: a panic that loops in a trap gate's handler, or after STI. The timer goes on,
@@ -105,7 +119,7 @@ fn goes_round_with_interrupts_open(
         "a handler that returns, or a task that goes on",
         format!("a loop with interrupts open, at {}", aftermath.place(at)),
     );
-    let finding = fault::explain(fault, aftermath).add_to(finding);
+    let finding = explained(diagnosis, fault, aftermath, history, finding);
     let finding = if fault.ring == 0 { finding } else { finding.as_note() };
     Some((fault::place(fault, aftermath), finding))
 }
@@ -150,30 +164,17 @@ fn is_in_handler(fault: &Fault, aftermath: &Aftermath<'_>) -> bool {
 /// The end is in the code of the handler itself, or on the stack there is a place where it goes on after a call.
 fn was_called_from(handler: u32, aftermath: &Aftermath<'_>) -> bool {
     let state = &aftermath.end.state;
-    let (mut own, mut after_calls) = (BTreeSet::new(), BTreeSet::new());
-    let mut open = vec![handler];
-    while let Some(mut at) = open.pop() {
-        while own.len() < OWN && own.insert(at) {
-            let Some(instruction) = valid_32(&aftermath.code(state, at), at) else { break };
-            let next = instruction.next_ip32();
-            match instruction.flow_control() {
-                FlowControl::Next => {}
-                FlowControl::Call | FlowControl::IndirectCall => {
-                    after_calls.insert(next);
-                }
-                FlowControl::ConditionalBranch => open.push(instruction.near_branch32()),
-                FlowControl::UnconditionalBranch => {
-                    at = instruction.near_branch32();
-                    continue;
-                }
-                _ => break,
-            }
-            at = next;
+    let (mut flow, mut after_calls) = (Flow::from(handler), BTreeSet::new());
+    while let Some(at) = flow.next().filter(|_| flow.seen().len() <= OWN) {
+        let Some(instruction) = valid_32(&aftermath.code(state, at), at) else { continue };
+        if matches!(instruction.flow_control(), FlowControl::Call | FlowControl::IndirectCall) {
+            after_calls.insert(instruction.next_ip32());
         }
+        flow.after(&instruction, Calls::Over);
     }
     let base = state.cs().base;
     let linear = aftermath.linear(state);
     let word = |index: usize| linear.read_u32(state.stack_address().wrapping_add(index as u32 * 4));
     let returns = |word: u32| after_calls.contains(&base.wrapping_add(word));
-    own.contains(&state.instruction_address()) || (0..OWN).filter_map(word).any(returns)
+    flow.seen().contains(&state.instruction_address()) || (0..OWN).filter_map(word).any(returns)
 }

@@ -243,5 +243,8 @@ pub(super) fn strayed(fault: &Fault, aftermath: &Aftermath<'_>) -> Placed {
     let finding = fault::explain(fault, aftermath).add_to(finding);
     let advice = "look at what was returned to or called: a stack that was freed or overwritten while it was in use, or a \
                   pointer to a function";
-    (fault::place(fault, aftermath), finding.advise(advice))
+    let finding = finding.advise(advice);
+    // Who ends well may have tried it on purpose.
+    let finding = if aftermath.end.ending.is_good() { finding.as_note() } else { finding };
+    (fault::place(fault, aftermath), finding)
 }

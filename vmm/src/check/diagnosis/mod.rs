@@ -9,6 +9,7 @@
 //!                  │
 //!  the end ──► Diagnosis::conclude ─┬─ ending       the kernel stopped itself after an exception
 //!                                   ├─ shutdown     the chain of faults, and the check that failed first
+//!                                   ├─ lost_gate    what a fault met was a gate that somebody has written over
 //!                                   ├─ lost         KVM gave up, or nothing goes on: EIP leads nowhere
 //!                                   ├─ repeated     an instruction faults for ever
 //!                                   ├─ nesting      a handler that is interrupted by its own interrupt
@@ -25,7 +26,9 @@ mod ending;
 mod fault;
 mod io_map;
 mod lost;
+mod lost_gate;
 mod nesting;
+mod protection;
 mod repeated;
 mod selector_fault;
 #[cfg(test)]
@@ -266,7 +269,7 @@ impl Diagnosis {
     /// What the whole run has to answer for, each with its place.
     pub fn conclude(&self, aftermath: &Aftermath<'_>, history: &History) -> Vec<Placed> {
         let mut found = Vec::new();
-        found.extend(death::shutdown(aftermath, history));
+        found.extend(death::shutdown(&self.used, aftermath, history));
         let last = self.last_entry.map(|(sequence, ..)| sequence);
         if let Some((place, finding)) = lost::leads_nowhere(&self.used, aftermath) {
             let finding = match last.and_then(|last| history.mixed_before(last)) {

@@ -11,10 +11,10 @@ use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register};
 /// What is loaded into what.
 struct Load {
     selector: Selector,
-    into: Into,
+    into: Target,
 }
 
-enum Into {
+enum Target {
     Segment(Register),
     Code,
     Task,
@@ -32,8 +32,8 @@ pub(super) fn of(
     let named = u32::from(selector.0 & 0xfffc);
     if selector.is_null() {
         return match into {
-            Into::Segment(Register::SS) | Into::Code | Into::Task => Some((Vector::GP, 0)),
-            Into::Segment(_) | Into::LocalTable => None,
+            Target::Segment(Register::SS) | Target::Code | Target::Task => Some((Vector::GP, 0)),
+            Target::Segment(_) | Target::LocalTable => None,
         };
     }
     let Some(descriptor) = linear.descriptor(state, selector) else {
@@ -44,31 +44,31 @@ pub(super) fn of(
     }
     if !descriptor.present() {
         let vector =
-            if matches!(into, Into::Segment(Register::SS)) { Vector::SS } else { Vector::NP };
+            if matches!(into, Target::Segment(Register::SS)) { Vector::SS } else { Vector::NP };
         return Some((vector, named));
     }
-    let beyond = matches!(into, Into::Code)
+    let beyond = matches!(into, Target::Code)
         && far_target(instruction).is_some_and(|eip| eip > descriptor.limit());
     beyond.then_some((Vector::GP, 0))
 }
 
-fn may_be(descriptor: Descriptor, selector: Selector, into: &Into, cpl: u8) -> bool {
+fn may_be(descriptor: Descriptor, selector: Selector, into: &Target, cpl: u8) -> bool {
     let (dpl, rpl) = (descriptor.dpl(), selector.rpl());
     match (into, descriptor.kind()) {
-        (Into::Segment(Register::SS), DescriptorKind::Data { writable, .. }) => {
+        (Target::Segment(Register::SS), DescriptorKind::Data { writable, .. }) => {
             writable && dpl == cpl && rpl == cpl
         }
-        (Into::Segment(Register::SS), _) => false,
-        (Into::Segment(_), DescriptorKind::Data { .. }) => dpl >= cpl.max(rpl),
-        (Into::Segment(_), DescriptorKind::Code { conforming, readable }) => {
+        (Target::Segment(Register::SS), _) => false,
+        (Target::Segment(_), DescriptorKind::Data { .. }) => dpl >= cpl.max(rpl),
+        (Target::Segment(_), DescriptorKind::Code { conforming, readable }) => {
             readable && (conforming || dpl >= cpl.max(rpl))
         }
-        (Into::Code, DescriptorKind::Code { conforming: true, .. }) => dpl <= cpl,
-        (Into::Code, DescriptorKind::Code { .. }) => dpl == cpl && rpl <= cpl,
+        (Target::Code, DescriptorKind::Code { conforming: true, .. }) => dpl <= cpl,
+        (Target::Code, DescriptorKind::Code { .. }) => dpl == cpl && rpl <= cpl,
         // Gates and TSSs are another matter.
-        (Into::Code, DescriptorKind::Gate(_) | DescriptorKind::Tss { .. }) => true,
-        (Into::Task, DescriptorKind::Tss { busy, .. }) => !busy,
-        (Into::LocalTable, DescriptorKind::Ldt) => true,
+        (Target::Code, DescriptorKind::Gate(_) | DescriptorKind::Tss { .. }) => true,
+        (Target::Task, DescriptorKind::Tss { busy, .. }) => !busy,
+        (Target::LocalTable, DescriptorKind::Ldt) => true,
         _ => false,
     }
 }
@@ -99,14 +99,14 @@ fn load(
     };
     let register = instruction.op0_register();
     let (value, into) = match instruction.mnemonic() {
-        Mnemonic::Mov if register.is_segment_register() => (operand(1)?, Into::Segment(register)),
+        Mnemonic::Mov if register.is_segment_register() => (operand(1)?, Target::Segment(register)),
         Mnemonic::Pop if register.is_segment_register() => {
-            (linear.read_u16(state.stack_address())?, Into::Segment(register))
+            (linear.read_u16(state.stack_address())?, Target::Segment(register))
         }
-        Mnemonic::Ltr => (operand(0)?, Into::Task),
-        Mnemonic::Lldt => (operand(0)?, Into::LocalTable),
+        Mnemonic::Ltr => (operand(0)?, Target::Task),
+        Mnemonic::Lldt => (operand(0)?, Target::LocalTable),
         Mnemonic::Jmp | Mnemonic::Call if far_target(instruction).is_some() => {
-            (instruction.far_branch_selector(), Into::Code)
+            (instruction.far_branch_selector(), Target::Code)
         }
         _ => return None,
     };
@@ -120,7 +120,7 @@ pub(super) fn after_stack_segment(state: &State, aftermath: &Aftermath<'_>) -> O
     let instruction = valid_32(&code, state.eip)?;
     let linear = aftermath.linear(state);
     let loaded = load(&instruction, &code, state, &linear)?;
-    if !matches!(loaded.into, Into::Segment(Register::SS))
+    if !matches!(loaded.into, Target::Segment(Register::SS))
         || of(&instruction, &code, state, &linear).is_some()
     {
         return None;

@@ -5,9 +5,9 @@ use super::{Aftermath, Placed};
 use crate::check::{Finding, Subject};
 use crate::entry::{Entry, Kind};
 use crate::instruction::decode_32;
+use crate::instruction::flow::{Calls, Flow};
 use ia32::{GateKind, Vector};
 use iced_x86::{FlowControl, Mnemonic};
-use std::collections::BTreeSet;
 
 /// How many instructions of a handler are looked at.
 const LOOKED_AT: usize = 500;
@@ -19,6 +19,8 @@ struct Vectored {
     kind: Kind,
     /// Where its gate led.
     handler: u32,
+    /// The IDT that the gate was in, and the offset that the gate named.
+    gate: (u32, u32),
     first: u64,
     last: u64,
     entries: u64,
@@ -38,11 +40,13 @@ impl Used {
     #[inline]
     pub(super) fn enter(&mut self, entry: &Entry) {
         let handler = entry.after.instruction_address();
+        let gate = (entry.after.idtr.base, entry.after.eip);
         match self.0.iter_mut().find(|used| used.vector == entry.vector) {
             Some(used) => {
                 used.last = entry.sequence;
                 used.entries += 1;
                 used.handler = handler;
+                used.gate = gate;
                 let (ring_0, word) = (!entry.from_outer_ring(), entry.frame.shape.word_size);
                 let lower = used.frame.wrapping_sub(entry.frame.address);
                 used.left += u32::from(ring_0 && lower == 2 * word);
@@ -52,6 +56,7 @@ impl Used {
                 vector: entry.vector,
                 kind: entry.kind,
                 handler,
+                gate,
                 first: entry.sequence,
                 last: entry.sequence,
                 entries: 1,
@@ -73,6 +78,12 @@ impl Used {
     /// The last entry by `vector`.
     pub(super) fn last(&self, vector: Vector) -> Option<u64> {
         self.0.iter().find(|used| used.vector == vector).map(|used| used.last)
+    }
+
+    /// The vectors that were entered through an IDT at this address: the last entry, and the offset that the gate named.
+    pub(super) fn through(&self, idt: u32) -> impl Iterator<Item = (Vector, u64, u32)> {
+        let through = self.0.iter().filter(move |used| used.gate.0 == idt);
+        through.map(|used| (used.vector, used.last, used.gate.1))
     }
 
     /// Those that no return was seen behind: the vector, where its gate led, its first entry.
@@ -168,15 +179,11 @@ pub(super) fn narrow_gate(aftermath: &Aftermath<'_>) -> Option<Placed> {
 /// All ways through the code at `start`, calls left aside, end in RET, and none in an IRET or unknown.
 fn ends_in_ret(aftermath: &Aftermath<'_>, start: u32) -> bool {
     let state = &aftermath.end.state;
-    let (mut open, mut seen) = (vec![start], BTreeSet::new());
+    let mut flow = Flow::from(start);
     let mut found = false;
-    while let Some(at) = open.pop() {
-        if !seen.insert(at) {
-            continue;
-        }
-        let code = aftermath.code(state, at);
-        let instruction = decode_32(&code, at);
-        if instruction.is_invalid() || seen.len() > LOOKED_AT {
+    while let Some(at) = flow.next() {
+        let instruction = decode_32(&aftermath.code(state, at), at);
+        if instruction.is_invalid() || flow.seen().len() > LOOKED_AT || instruction.is_jmp_far() {
             return false;
         }
         match instruction.flow_control() {
@@ -185,19 +192,7 @@ fn ends_in_ret(aftermath: &Aftermath<'_>, start: u32) -> bool {
             | FlowControl::IndirectBranch
             | FlowControl::Exception
             | FlowControl::XbeginXabortXend => return false,
-            FlowControl::UnconditionalBranch => {
-                if instruction.is_jmp_far() {
-                    return false;
-                }
-                open.push(instruction.near_branch32());
-            }
-            FlowControl::ConditionalBranch => {
-                open.extend([instruction.near_branch32(), instruction.next_ip32()]);
-            }
-            FlowControl::Next
-            | FlowControl::Call
-            | FlowControl::IndirectCall
-            | FlowControl::Interrupt => open.push(instruction.next_ip32()),
+            _ => flow.after(&instruction, Calls::Over),
         }
     }
     found

@@ -8,15 +8,13 @@
 
 use super::{Aftermath, Closed, Diagnosis, Placed};
 use crate::check::{Finding, History, Subject};
-use crate::devices::{Pic, TIMER_IRQ};
+use crate::devices::{CASCADE, Pic, TIMER_IRQ};
 use crate::instruction::valid_32;
 use crate::run::Ending;
 use ia32::{Eflags, Vector};
 use iced_x86::FlowControl;
 
 const RULE: &str = "interrupt_controller";
-/// The input of the master that the slave is on.
-const CASCADE: u8 = 2;
 
 /// At a time-out no interrupt waits for what cannot come.
 pub(super) fn what_waits(
@@ -35,10 +33,14 @@ pub(super) fn what_waits(
     if !halted && (!unfinished || !diagnosis.is_settled()) {
         // The guest is in the middle of something: what counts is what has lasted.
         let left = unfinished && handler_was_left(diagnosis, aftermath, history);
-        return in_service(diagnosis, aftermath).filter(|_| left).map(|finding| (place, finding));
+        let found = in_service(diagnosis, aftermath).filter(|_| left);
+        let found = found.or_else(|| masked_since(diagnosis, aftermath).filter(|_| unfinished));
+        return found.map(|finding| (place, finding));
     }
     let found = if state.eflags.contains(Eflags::IF) {
-        in_service(diagnosis, aftermath).or_else(|| masked(diagnosis, aftermath))
+        in_service(diagnosis, aftermath)
+            .or_else(|| masked(diagnosis, aftermath))
+            .or_else(|| masked_since(diagnosis, aftermath))
     } else if halted {
         halted_closed(diagnosis, aftermath)
     } else if state.cpl() == 3 {
@@ -57,11 +59,11 @@ const LATER: u64 = 64;
 /// The handler of the interrupt that is in service has been left long ago.
 fn handler_was_left(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>, history: &History) -> bool {
     let Some(irq) = serving(aftermath.devices.pic()) else { return false };
-    let vector = Vector(aftermath.devices.pic().vector(irq));
-    let (Some(entry), Some((last, ..))) = (diagnosis.used.last(vector), diagnosis.last_entry)
-    else {
-        return false;
-    };
+    // What the cascade serves is one of the slave's.
+    let irqs = if irq == CASCADE { 8..16 } else { irq..irq + 1 };
+    let vectors = irqs.map(|irq| Vector(aftermath.devices.pic().vector(irq)));
+    let entry = vectors.filter_map(|vector| diagnosis.used.last(vector)).max();
+    let (Some(entry), Some((last, ..))) = (entry, diagnosis.last_entry) else { return false };
     let is_live = history.live().any(|live| live.sequence == entry);
     last - entry >= if is_live { LATER } else { SOON }
 }
@@ -97,7 +99,7 @@ fn in_service(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Findin
     let pic = aftermath.devices.pic();
     let serving = serving(pic)?;
     let held: Vec<String> = (0..16)
-        .filter(|irq| pic.requests() & 1 << irq != 0 && *irq != 2 && !pic.is_masked(*irq))
+        .filter(|irq| pic.requests() & 1 << irq != 0 && *irq != CASCADE && !pic.is_masked(*irq))
         .map(|irq| format!("IRQ {irq}"))
         .collect();
     // The lines of others do not wait for it.
@@ -163,7 +165,7 @@ fn is_wanted(aftermath: &Aftermath<'_>, irq: u8) -> bool {
 fn never_came(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<u8> {
     let pic = aftermath.devices.pic();
     let timer = aftermath.devices.next_deadline().map(|_| TIMER_IRQ);
-    let requested = (0..16u8).find(|irq| pic.requests() & 1 << irq != 0 && *irq != 2);
+    let requested = (0..16u8).find(|irq| pic.requests() & 1 << irq != 0 && *irq != CASCADE);
     [requested, timer]
         .into_iter()
         .flatten()
@@ -174,10 +176,10 @@ fn never_came(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<u8> {
 /// The guest waits, and its 8259 lets nothing through. A note: it may wait for nothing.
 fn masked(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Finding> {
     let pic = aftermath.devices.pic();
-    if diagnosis.last_entry.is_some() || (0..16).any(|irq| irq != 2 && !pic.is_masked(irq)) {
+    if diagnosis.last_entry.is_some() || (0..16).any(|irq| irq != CASCADE && !pic.is_masked(irq)) {
         return None;
     }
-    let irq = (0..16u8).find(|irq| *irq != 2 && is_wanted(aftermath, *irq))?;
+    let irq = (0..16u8).find(|irq| *irq != CASCADE && is_wanted(aftermath, *irq))?;
     let (vector, port) = (pic.vector(irq), if irq < 8 { 0x21 } else { 0xa1 });
     Some(
         Finding::new(
@@ -189,6 +191,44 @@ fn masked(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Finding> {
         )
         .because(format!("nothing can wake the guest: vector {vector:#04x} is never entered"))
         .advise(format!("clear the bit of IRQ {irq} in the mask: write to port {port:#x}"))
+        .as_note(),
+    )
+}
+
+/// The interrupt that came last was masked then, and has not been let through since. A note: the kernel may want no
+/// more of them.
+fn masked_since(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Finding> {
+    let pic = aftermath.devices.pic();
+    // Who uses the local APIC has another timer, and masks the 8259's for good.
+    let apic = aftermath.devices.local_apic();
+    if apic.timer_is_used() || !apic.passes_external() || pic.in_service() != 0 {
+        return None;
+    }
+    let taken = |irq: u8| Some((diagnosis.used.last(Vector(pic.vector(irq)))?, irq));
+    let (entry, irq) = (0..16).filter(|irq| *irq != CASCADE).filter_map(taken).max()?;
+    let (last, ..) = diagnosis.last_entry?;
+    let requested = pic.requests() & 1 << irq != 0;
+    let comes = requested || irq == TIMER_IRQ && aftermath.devices.timer_runs();
+    if !pic.is_masked(irq) || !comes || (!diagnosis.is_settled() && last - entry < LATER) {
+        return None;
+    }
+    let (mask, port) = ((pic.masks() >> (irq & 8)) as u8, if irq < 8 { 0x21 } else { 0xa1 });
+    Some(
+        Finding::new(
+            RULE,
+            Subject::Kernel,
+            format!("IRQ {irq} came last in entry #{entry}, and is masked in the 8259 since"),
+            format!("bit {} of the mask at port {port:#x} clear again", irq & 7),
+            format!("a mask of {mask:02x}"),
+        )
+        .because(
+            "who masks an interrupt in its handler has to let it through again when it is done",
+        )
+        .advise(format!(
+            "write the mask with bit {} clear to port {port:#x}: {:02x}",
+            irq & 7,
+            mask & !(1 << (irq & 7))
+        ))
         .as_note(),
     )
 }
@@ -223,8 +263,8 @@ fn halted_closed(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Fin
 /// What is requested, or is going to be by the timer.
 fn waits(aftermath: &Aftermath<'_>) -> Option<String> {
     let pic = aftermath.devices.pic();
-    if let Some(irq) =
-        (0..16).find(|irq| pic.requests() & 1 << irq != 0 && *irq != 2 && !pic.is_masked(*irq))
+    if let Some(irq) = (0..16)
+        .find(|irq| pic.requests() & 1 << irq != 0 && *irq != CASCADE && !pic.is_masked(*irq))
     {
         return Some(format!("IRQ {irq} waits"));
     }

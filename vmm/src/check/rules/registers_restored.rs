@@ -22,7 +22,7 @@ pub(crate) fn registers_are_restored(
     let pushed = pair.pushed;
     let strict = match pushed.kind {
         Kind::External | Kind::Nmi => true,
-        Kind::Fault => matches!(pushed.vector, Vector::PF | Vector(7)),
+        Kind::Fault => matches!(pushed.vector, Vector::PF | Vector::NM),
         _ => false,
     };
     if !strict

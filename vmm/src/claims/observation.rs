@@ -90,7 +90,7 @@ pub(super) const MASKS: [u32; 4] = [0x1000, 0x2000, 0x4000, 0x8000];
 
 /// A run, as it was seen from outside.
 #[derive(Clone, Debug)]
-pub struct Recording {
+pub struct Observation {
     /// Everything that happened, in order.
     pub moments: Vec<Moment>,
     /// The stacks that a kernel loaded before it had an IDT.
@@ -120,7 +120,7 @@ pub struct Last {
     pub closed_pages: usize,
 }
 
-impl Recording {
+impl Observation {
     /// The entries, with what was seen around them.
     pub fn entries(&self) -> impl DoubleEndedIterator<Item = (&Entry, &Moment)> {
         self.moments.iter().filter_map(|moment| match &moment.event {
@@ -201,9 +201,9 @@ impl Moment {
     }
 }
 
-/// Makes a recording while the guest runs.
+/// Makes an observation while the guest runs.
 #[derive(Debug)]
-pub struct Recorder {
+pub struct Collector {
     moments: Vec<Moment>,
     stack_loads: Vec<StackLoad>,
     stacks: Stacks,
@@ -213,10 +213,10 @@ pub struct Recorder {
     pointer_calls: &'static [PointerCall],
 }
 
-impl Recorder {
+impl Collector {
     /// For a run of `scenario`.
     pub fn new(scenario: &Scenario) -> Self {
-        Recorder {
+        Collector {
             moments: Vec::new(),
             stack_loads: Vec::new(),
             stacks: Stacks::default(),
@@ -227,8 +227,8 @@ impl Recorder {
         }
     }
 
-    /// The recording, now that the run has ended.
-    pub fn finish(mut self, end: End, machine: &Machine, scenario: &Scenario) -> Recording {
+    /// The observation, now that the run has ended.
+    pub fn finish(mut self, end: End, machine: &Machine, scenario: &Scenario) -> Observation {
         let linear = machine.linear();
         let state = &end.state;
         let tss = TssWords::read(&linear, state.tr.base);
@@ -246,7 +246,7 @@ impl Recorder {
                 None => {}
             }
         }
-        Recording {
+        Observation {
             moments: self.moments,
             stack_loads: self.stack_loads,
             end,
@@ -360,7 +360,7 @@ fn pages_below(linear: &LinearMemory<'_>, esp: u32) -> u32 {
     (1..=64).take_while(|number| usable(linear, page(*number))).count() as u32
 }
 
-impl Sink for Recorder {
+impl Sink for Collector {
     fn take(&mut self, machine: &Machine, judged: &Judged) {
         match judged {
             // What the guest says is no evidence.
@@ -396,7 +396,7 @@ impl Sink for Recorder {
     }
 }
 
-impl Recorder {
+impl Collector {
     fn look_at_entry(&mut self, machine: &Machine, entry: &Entry) {
         let linear = machine.linear();
         self.sight = self.sight(machine, &entry.after);
