@@ -26,6 +26,15 @@ void main(void)
 }
 #endif
 
+#ifdef KERNELS_DATA
+/* DS and ES are still the kernel's when the program starts. */
+void main(void)
+{
+    start(END(kernel_stack));
+    enter(BAD ? KERNEL_DATA : USER_DATA, USER_DATA, END(user_stack[0]), USER_CODE);
+}
+#endif
+
 #ifdef STACK_NOT_MAPPED
 /* The kernel stack's page is missing in the task's tables. */
 void main(void)
@@ -75,8 +84,9 @@ void main(void)
 void main(void)
 {
     start(END(kernel_stack));
-    __asm__ volatile("push %0\n push %1\n push $2\n push %2\n push %3\n add %4, %%esp\n iret"
-                     : : "i"(USER_DATA), "r"(0x134000), "i"(USER_CODE), "r"(program), "i"(BAD ? 4 : 0) : "memory");
+    __asm__ volatile("mov $0x23, %%eax\n mov %%eax, %%ds\n mov %%eax, %%es\n"
+                     "push %0\n push %1\n push $2\n push %2\n push %3\n add %4, %%esp\n iret"
+                     : : "i"(USER_DATA), "r"(0x134000), "i"(USER_CODE), "r"(program), "i"(BAD ? 4 : 0) : "eax", "memory");
 }
 #endif
 
@@ -119,8 +129,9 @@ void main(void)
 void main(void)
 {
     start(END(kernel_stack));
-    __asm__ volatile("push %0\n push %1\n push $2\n push %2\n push %3\n sub %4, %%esp\n iret"
-                     : : "i"(USER_DATA), "r"(END(user_stack[0])), "i"(USER_CODE), "r"(program), "i"(BAD ? 4 : 0) : "memory");
+    __asm__ volatile("mov $0x23, %%eax\n mov %%eax, %%ds\n mov %%eax, %%es\n"
+                     "push %0\n push %1\n push $2\n push %2\n push %3\n sub %4, %%esp\n iret"
+                     : : "i"(USER_DATA), "r"(END(user_stack[0])), "i"(USER_CODE), "r"(program), "i"(BAD ? 4 : 0) : "eax", "memory");
 }
 #endif
 

@@ -254,8 +254,9 @@ static void program(void) { ask(0, 0); }
 void main(void)
 {
     begin(END(kernel_stack));
-    __asm__ volatile("push $0x10\n push %0\n push $2\n push $0x1b\n push %1\n iret"
-                     : : "r"(END(user_stack[0])), "r"(program) : "memory");
+    __asm__ volatile("mov $0x23, %%eax\n mov %%eax, %%ds\n mov %%eax, %%es\n"
+                     "push $0x10\n push %0\n push $2\n push $0x1b\n push %1\n iret"
+                     : : "r"(END(user_stack[0])), "r"(program) : "eax", "memory");
 }
 #endif
 

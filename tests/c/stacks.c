@@ -80,7 +80,7 @@ void main(void)
     begin(END(kernel_stack) - 16);
     uint32_t *frame = (uint32_t *)END(kernel_stack);
     *--frame = USER_DATA, *--frame = END(user_stack[0]), *--frame = 2, *--frame = USER_CODE, *--frame = (uint32_t)program;
-    __asm__ volatile("mov %0, %%esp\n iret" : : "r"(frame) : "memory");
+    __asm__ volatile("mov %1, %%ds\n mov %1, %%es\n mov %0, %%esp\n iret" : : "r"(frame), "r"(USER_DATA) : "memory");
 }
 #endif
 
