@@ -26,15 +26,6 @@ void main(void)
 }
 #endif
 
-#ifdef KERNELS_DATA
-/* DS and ES are still the kernel's when the program starts. */
-void main(void)
-{
-    start(END(kernel_stack));
-    enter(BAD ? KERNEL_DATA : USER_DATA, USER_DATA, END(user_stack[0]), USER_CODE);
-}
-#endif
-
 #ifdef STACK_NOT_MAPPED
 /* The kernel stack's page is missing in the task's tables. */
 void main(void)

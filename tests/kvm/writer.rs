@@ -1,6 +1,7 @@
 //! Who wrote a word that a finding is about.
 
-use tests::esp0;
+use std::io::Write as _;
+use tests::{compiled, esp0};
 
 #[test]
 fn the_instruction_that_overwrote_a_frame_is_named_with_its_line() {
@@ -9,6 +10,21 @@ fn the_instruction_that_overwrote_a_frame_is_named_with_its_line() {
     let line = output.stdout.lines().find(|line| line.contains(" was written by "));
     let line = line.unwrap_or_else(|| panic!("no writer is named:\n{}", output.stdout));
     for part in ["`add dword ptr [", "trap.rs:", "in ring 0, after #5", "before, ", " after"] {
+        assert!(line.contains(part), "expected {part:?} in {line}");
+    }
+}
+
+#[test]
+fn the_instruction_that_overwrote_a_gate_is_named() {
+    let Some(kernel) = compiled("STACK_OVER_IDT") else { return };
+    let mut file = tempfile::NamedTempFile::new().expect("a file can be made");
+    file.write_all(&kernel).expect("and written");
+    let path = file.path().to_str().expect("its name is text");
+    let output = esp0(&["run", path, "-q", "--clock", "deterministic", "--timeout", "5"]);
+    output.assert_status(1);
+    let line = output.stdout.lines().find(|line| line.contains(" was written by "));
+    let line = line.unwrap_or_else(|| panic!("no writer is named:\n{}", output.stdout));
+    for part in ["`mov [", "(deeper+", "in ring 0, after #2"] {
         assert!(line.contains(part), "expected {part:?} in {line}");
     }
 }

@@ -32,7 +32,6 @@ mod rules {
     pub(super) mod handler;
     pub(super) mod kernel_segment;
     pub(super) mod model;
-    pub(super) mod nulled_segment;
     pub(super) mod open_switch;
     pub(super) mod overflow;
     pub(super) mod pushed_words;
@@ -117,7 +116,6 @@ pub const RETURN_RULES: &[ReturnRule] = &[
     rules::direction_flag::kernel_runs_upwards,
     rules::overflow::stack_stays_above_its_end_at_a_return,
     rules::way_back::ring_0_can_be_entered_again,
-    rules::nulled_segment::segments_are_the_programs,
 ];
 
 /// All rules about task switches by hardware.

@@ -90,11 +90,6 @@ impl Mode {
             }
         }
     }
-
-    /// The state before each event is known.
-    pub fn is_exact(self) -> bool {
-        matches!(self, Mode::Exact { .. })
-    }
 }
 
 /// The guest's time. A copy of it goes on by itself.

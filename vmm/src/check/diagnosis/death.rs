@@ -107,13 +107,8 @@ pub(super) fn shutdown(
         Some((Vector::PF, Some(code))) => overflow(&chain, code, aftermath, history),
         _ => None,
     };
-    let lost = lost_gate(&chain, used, aftermath).filter(|_| full.is_none());
-    let is_full = full.is_some() || lost.is_some();
-    let mut reason = match (full, &lost) {
-        (Some(full), _) => full,
-        (None, Some(lost)) => lost.explain(aftermath, history).in_parts(),
-        (None, None) => cause(&chain, aftermath, history),
-    };
+    let is_full = full.is_some();
+    let mut reason = full.unwrap_or_else(|| cause(&chain, aftermath, history));
     // What the instruction met comes first: that nobody was there to tell it is the lesser fault.
     if !is_full && let Some(own) = explained(&chain, aftermath) {
         if let Some(why) = own.reason {
@@ -121,14 +116,18 @@ pub(super) fn shutdown(
         }
         reason.1 = own.advice.or(reason.1);
     }
-    if !last.certain {
-        reason.0.push_str(
+    let mut finding = finding.because(reason.0);
+    finding.advice = reason.1;
+    if !is_full && let Some(lost) = lost_gate(&chain, used, aftermath) {
+        finding = lost.add_to(finding, aftermath, history);
+    }
+    if !last.certain
+        && let Some(reason) = &mut finding.reason
+    {
+        reason.push_str(
             " (the way from the last stop to here was gone again with the memory of the end)",
         );
     }
-    let mut finding = finding.because(reason.0);
-    finding.advice = reason.1;
-    finding.changed = lost.map(|lost| lost.word());
     Some((place, finding))
 }
 
@@ -278,14 +277,15 @@ fn candidates(
     found
 }
 
-/// The gate of the delivery that failed first was overwritten.
+/// The gate of the delivery that failed first is another than it was.
 fn lost_gate(chain: &Chain, used: &Used, aftermath: &Aftermath<'_>) -> Option<LostGate> {
     let attempt = chain.outcome.attempts.iter().next()?;
     let Operation::Event(event) = attempt.operation else { return None };
     let branch = attempt.fault?.branch;
     let by_gate = matches!(branch, Branch::GateInvalidType | Branch::GateNotPresent)
         || branch.name().starts_with("Handler");
-    by_gate.then(|| LostGate::find(used, aftermath, &chain.before, Some(event.vector)))?
+    LostGate::all(used, aftermath, &chain.before)
+        .find(|lost| by_gate && lost.vector == event.vector)
 }
 
 /// Why the first delivery that failed did, and what to do.

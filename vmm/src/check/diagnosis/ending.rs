@@ -3,7 +3,8 @@
 //! `cli; hlt` is how panic functions end, and how many a healthy kernel ends. What tells them apart is
 //! whether the last thing that entered the kernel was an exception that nothing returned from.
 
-use super::{Aftermath, Diagnosis, Placed, fault, lost_gate};
+use super::lost_gate::LostGate;
+use super::{Aftermath, Diagnosis, Placed, fault};
 use crate::check::{Finding, History, Subject};
 use crate::entry::{Fault, Frame, Kind};
 use crate::instruction::flow::{Calls, Flow};
@@ -75,9 +76,10 @@ fn explained(
     history: &History,
     finding: Finding,
 ) -> Finding {
-    let finding = fault::explain(fault, aftermath).add_to(finding);
-    let by_gate = lost_gate::explained(&diagnosis.used, fault, aftermath, history, finding.clone());
-    by_gate.unwrap_or(finding)
+    match LostGate::met_by(fault, &diagnosis.used, aftermath) {
+        Some(lost) => lost.add_to(finding, aftermath, history),
+        None => fault::explain(fault, aftermath).add_to(finding),
+    }
 }
 
 /// The same with interrupts open: a panic that loops in a trap gate's handler, or after STI. The timer goes on,

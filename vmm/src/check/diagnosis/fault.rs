@@ -23,11 +23,6 @@ impl Explained {
         self
     }
 
-    /// The reason, empty if there is none, and the advice.
-    pub(super) fn in_parts(self) -> (String, Option<String>) {
-        (self.reason.unwrap_or_default(), self.advice)
-    }
-
     /// The finding with reason and advice.
     pub(super) fn add_to(self, mut finding: Finding) -> Finding {
         finding.reason = self.reason.or(finding.reason);

@@ -1,11 +1,10 @@
-//! A gate that led to a handler before, and names another place now: it was overwritten.
+//! A gate that led to a handler before, and names another place now.
 //!
 //! ```text
-//!  entry #2 by 0x20 ─► timer        the IDT's entry 0x20 is written over        the next 0x20 ─► #NP, #GP, #DF, shutdown
+//!  #2 by 0x20 ─► timer     the IDT's entry 0x20 is written over     the next 0x20 ─► #NP, #GP, #DF, shutdown
 //! ```
 
 use super::Aftermath;
-use super::fault::Explained;
 use super::used::Used;
 use crate::check::{ChangedWord, Finding, History, LiveFrame};
 use crate::entry::Fault;
@@ -14,9 +13,9 @@ use ia32::{Gate, State, Vector};
 /// What a stack that has grown over a table may have above it, in bytes.
 const NEAR: u32 = 16 << 10;
 
-/// A gate that was written over.
+/// A gate that is another than it was.
 pub(super) struct LostGate {
-    vector: Vector,
+    pub(super) vector: Vector,
     /// The last entry by it, and the offset that it named.
     entry: u64,
     offset: u32,
@@ -25,22 +24,34 @@ pub(super) struct LostGate {
     raw: u64,
     /// The first byte behind its IDT.
     end: u32,
+    /// Of its words the first that is another.
     word: ChangedWord,
 }
 
 impl LostGate {
-    /// The gate of `vector` in the IDT of `state`; if none is named, one of those that were used and can be used no
-    /// more, for a kernel may give a vector another handler.
-    pub(super) fn find(
-        used: &Used,
-        aftermath: &Aftermath<'_>,
-        state: &State,
-        vector: Option<Vector>,
-    ) -> Option<Self> {
+    /// Those in the IDT of `state` that were used.
+    pub(super) fn all<'a>(
+        used: &'a Used,
+        aftermath: &'a Aftermath<'_>,
+        state: &'a State,
+    ) -> impl Iterator<Item = LostGate> + 'a {
         used.through(state.idtr.base)
-            .filter(|(used, ..)| vector.is_none_or(|vector| vector == *used))
             .filter_map(|(vector, entry, offset)| Self::of(vector, entry, offset, aftermath, state))
-            .find(|lost| vector.is_some() || !lost.can_be_used())
+    }
+
+    /// The one that `fault` met: one that its error code names, and for #DF any. A kernel may give a vector another
+    /// handler, so it counts only if it can be used no more.
+    pub(super) fn met_by(fault: &Fault, used: &Used, aftermath: &Aftermath<'_>) -> Option<Self> {
+        let named = match (fault.vector, fault.error_code()) {
+            (Vector::DF, _) => None,
+            // Bit 1 of the error code: it names an entry of the IDT.
+            (Vector::GP | Vector::NP, Some(code)) if code & 2 != 0 => {
+                Some(Vector((code >> 3) as u8))
+            }
+            _ => return None,
+        };
+        Self::all(used, aftermath, &fault.after)
+            .find(|lost| !lost.can_be_used() && named.is_none_or(|named| named == lost.vector))
     }
 
     fn of(
@@ -69,12 +80,34 @@ impl LostGate {
         Some(LostGate { vector, entry, offset, address, raw, end, word })
     }
 
+    /// It is a gate all the same, and may have been set on purpose.
     fn can_be_used(&self) -> bool {
         Gate::decode(self.raw).is_ok_and(|gate| gate.present)
     }
 
-    /// That it was overwritten, and by what it may have been.
-    pub(super) fn explain(&self, aftermath: &Aftermath<'_>, history: &History) -> Explained {
+    /// The finding about a fault by this gate, with what the gate was and is, and the word for whoever looks for its
+    /// writer. What is wrong with a gate that can be used, the finding says already.
+    pub(super) fn add_to(
+        &self,
+        mut finding: Finding,
+        aftermath: &Aftermath<'_>,
+        history: &History,
+    ) -> Finding {
+        finding.changed = Some(self.word);
+        let was = format!(
+            "the gate of vector {:#04x}, at {:08x}, led to {} at entry #{}, and holds {:08x} {:08x} now",
+            self.vector.0,
+            self.address,
+            aftermath.place(self.offset),
+            self.entry,
+            self.raw as u32,
+            (self.raw >> 32) as u32,
+        );
+        if self.can_be_used() {
+            let reason = finding.reason.map_or(was.clone(), |reason| format!("{reason}; {was}"));
+            finding.reason = Some(reason);
+            return finding;
+        }
         let above = |live: &LiveFrame| (live.frame.address.wrapping_sub(self.end), live.sequence);
         let stack = history.live().map(above).min().filter(|(bytes, _)| *bytes < NEAR);
         let stack = stack.map_or_else(String::new, |(bytes, sequence)| {
@@ -82,41 +115,8 @@ impl LostGate {
                 "; the frame of #{sequence} lies {bytes} bytes above the IDT: its stack may have grown over it"
             )
         });
-        Explained::because(format!(
-            "the gate of vector {:#04x}, at {:08x}, led to {} at entry #{}, and holds {:08x} {:08x} now: it has been \
-             overwritten since{stack}",
-            self.vector.0,
-            self.address,
-            aftermath.place(self.offset),
-            self.entry,
-            self.raw as u32,
-            (self.raw >> 32) as u32,
-        ))
-        .advise("look for what writes there: a stack that is too small, or a wrong pointer")
+        finding
+            .because(format!("{was}: it has been overwritten since{stack}"))
+            .advise("look for what writes there: a stack that is too small, or a wrong pointer")
     }
-
-    /// Of its words the first that is another.
-    pub(super) fn word(&self) -> ChangedWord {
-        self.word
-    }
-}
-
-/// The finding about `fault`, if a gate that was overwritten is what the fault is about.
-pub(super) fn explained(
-    used: &Used,
-    fault: &Fault,
-    aftermath: &Aftermath<'_>,
-    history: &History,
-    finding: Finding,
-) -> Option<Finding> {
-    let vector = match (fault.vector, fault.error_code()) {
-        (Vector::DF, _) => None,
-        // Bit 1 of the error code: it names an entry of the IDT.
-        (Vector::GP | Vector::NP, Some(code)) if code & 2 != 0 => Some(Vector((code >> 3) as u8)),
-        _ => return None,
-    };
-    let lost = LostGate::find(used, aftermath, &fault.after, vector)?;
-    let mut finding = lost.explain(aftermath, history).add_to(finding);
-    finding.changed = Some(lost.word());
-    Some(finding)
 }

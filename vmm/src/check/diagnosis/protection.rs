@@ -129,9 +129,8 @@ fn gate(
     let irq = (0..16u8)
         .find(|irq| pic.vector(*irq) == vector && in_service(irq) && !used && one_byte.is_none());
     let decoded = entry.and_then(|raw| Gate::decode(raw).ok()).filter(|gate| gate.present);
-    let eflags = Eflags(fault.frame.get(Word::Eflags).unwrap_or(0));
     // RF is the processor's own.
-    let eflags = eflags.without(Eflags::RF);
+    let eflags = Eflags(fault.frame.get(Word::Eflags).unwrap_or(0)).without(Eflags::RF);
     if vector == 1 && one_byte.is_none() && !used && eflags.contains(Eflags::TF) {
         return Explained::because(format!(
             "{words}: {}; TF is set in EFLAGS {:08x}: after each instruction #DB is due, which has no handler",
@@ -278,7 +277,7 @@ fn short_table(fault: &Fault) -> String {
 /// Why a segment that is there may not be loaded.
 fn rights(fault: &Fault, value: u32) -> String {
     let Named::Descriptor { entry: Some(raw), .. } = fault.named else { return String::new() };
-    let descriptor = ia32::Descriptor(raw);
+    let descriptor = Descriptor(raw);
     let selector = Selector(value as u16);
     if raw != 0 && descriptor.present() && descriptor.dpl() < selector.rpl().max(fault.ring) {
         return format!(", and ring {} with RPL {} may not use it", fault.ring, selector.rpl());
@@ -309,7 +308,7 @@ fn without_selector(
     if fault.ring == 3 && io {
         return Explained::because(format!(
             "ring 3 may not use this port: IOPL is {}, and the TSS has no I/O map that opens it",
-            ia32::Eflags(fault.frame.get(Word::Eflags).unwrap_or(0)).iopl()
+            Eflags(fault.frame.get(Word::Eflags).unwrap_or(0)).iopl()
         ));
     }
     if fault.ring == 3

@@ -30,14 +30,16 @@ pub(super) fn what_waits(
         state.cpl(),
         aftermath.place(state.instruction_address())
     );
-    if !halted && (!unfinished || !diagnosis.is_settled()) {
-        // The guest is in the middle of something: what counts is what has lasted.
-        let left = unfinished && handler_was_left(diagnosis, aftermath, history);
-        let found = in_service(diagnosis, aftermath).filter(|_| left);
-        let found = found.or_else(|| masked_since(diagnosis, aftermath).filter(|_| unfinished));
-        return found.map(|finding| (place, finding));
+    if !halted && !unfinished {
+        return None;
     }
-    let found = if state.eflags.contains(Eflags::IF) {
+    let found = if !halted && !diagnosis.is_settled() {
+        // The guest is in the middle of something: what counts is what has lasted.
+        let left = handler_was_left(diagnosis, aftermath, history);
+        in_service(diagnosis, aftermath)
+            .filter(|_| left)
+            .or_else(|| masked_since(diagnosis, aftermath))
+    } else if state.eflags.contains(Eflags::IF) {
         in_service(diagnosis, aftermath)
             .or_else(|| masked(diagnosis, aftermath))
             .or_else(|| masked_since(diagnosis, aftermath))
@@ -89,9 +91,13 @@ fn misdirected(pic: &Pic, irq: u8) -> Option<String> {
     if other.is_some() {
         return Some(format!("an EOI was written to port {others}, and there was nothing to end"));
     }
-    let mask = (pic.masks() >> (irq & 8)) as u8;
-    let data = if irq < 8 { "0x21" } else { "0xa1" };
-    (mask == 0x20).then(|| format!("0x20 stands in the mask: it was written to port {data}"))
+    let (mask, port) = mask_over(pic, irq);
+    (mask == 0x20).then(|| format!("0x20 stands in the mask: it was written to port {port:#x}"))
+}
+
+/// The mask of the 8259 that `irq` comes through, and its port.
+fn mask_over(pic: &Pic, irq: u8) -> (u8, u16) {
+    ((pic.masks() >> (irq & 8)) as u8, if irq < 8 { 0x21 } else { 0xa1 })
 }
 
 /// An interrupt is in service, and holds back the next of its own or of a lower rank.
@@ -143,8 +149,10 @@ fn in_service(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Findin
             "the 8259 lets no interrupt of the same or a lower rank through until then{elsewhere}"
         ))
         .advise(if both {
-            "write 0x20 to port 0xa0 and to port 0x20 before the handler of vector returns"
-                .replace("vector", &format!("vector {:#04x}", vector.0))
+            format!(
+                "write 0x20 to port 0xa0 and to port 0x20 before the handler of vector {:#04x} returns",
+                vector.0
+            )
         } else {
             format!(
                 "write 0x20 to port 0x20 before the handler of vector {:#04x} returns",
@@ -180,7 +188,7 @@ fn masked(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Finding> {
         return None;
     }
     let irq = (0..16u8).find(|irq| *irq != CASCADE && is_wanted(aftermath, *irq))?;
-    let (vector, port) = (pic.vector(irq), if irq < 8 { 0x21 } else { 0xa1 });
+    let (vector, (_, port)) = (pic.vector(irq), mask_over(pic, irq));
     Some(
         Finding::new(
             RULE,
@@ -212,7 +220,7 @@ fn masked_since(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Find
     if !pic.is_masked(irq) || !comes || (!diagnosis.is_settled() && last - entry < LATER) {
         return None;
     }
-    let (mask, port) = ((pic.masks() >> (irq & 8)) as u8, if irq < 8 { 0x21 } else { 0xa1 });
+    let (mask, port) = mask_over(pic, irq);
     Some(
         Finding::new(
             RULE,
@@ -221,9 +229,7 @@ fn masked_since(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Find
             format!("bit {} of the mask at port {port:#x} clear again", irq & 7),
             format!("a mask of {mask:02x}"),
         )
-        .because(
-            "who masks an interrupt in its handler has to let it through again when it is done",
-        )
+        .because("none of them reaches the processor until the bit is clear again")
         .advise(format!(
             "write the mask with bit {} clear to port {port:#x}: {:02x}",
             irq & 7,
