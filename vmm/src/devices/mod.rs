@@ -23,6 +23,7 @@
 //! wake at [`Devices::next_deadline`]. An access can change the deadline. Time has to move between
 //! the accesses of a guest that polls the timer, or it will poll for ever.
 
+mod access;
 pub mod bus;
 pub mod cmos;
 pub mod debug_console;
@@ -55,7 +56,6 @@ pub use cmos::BootFrom;
 pub use device::Device;
 pub use unanswered::{Place, Tally, Unanswered};
 
-use bus::{Page, Register, Wide};
 use cmos::Cmos;
 use dma::Dma;
 use exit_port::ExitPort;
@@ -64,7 +64,7 @@ use floppy::{Floppy, FloppyDisk, Transfer};
 use ide::Ide;
 use io_apic::IoApic;
 use keyboard_controller::KeyboardController;
-use local_apic::{Consequence, LocalApic};
+use local_apic::LocalApic;
 use parallel_port::ParallelPort;
 use pci::Pci;
 pub(crate) use pic::CASCADE;
@@ -267,137 +267,6 @@ impl Devices {
         self.local_apic.acknowledge().unwrap_or_else(|| self.pic.acknowledge())
     }
 
-    /// One `in` at time `now`. Ports without a device read as all ones.
-    pub fn port_read(&mut self, port: u16, size: AccessSize, now: u64) -> u32 {
-        let mut bytes = [0; 4];
-        self.port_read_string(port, size, &mut bytes[..size.bytes()], now);
-        u32::from_le_bytes(bytes)
-    }
-
-    /// One `out` at time `now`; of `value` the low `size` bytes count.
-    pub fn port_write(&mut self, port: u16, size: AccessSize, value: u32, now: u64) -> Effect {
-        self.port_write_string(port, size, &value.to_le_bytes()[..size.bytes()], now)
-    }
-
-    /// A `rep ins` in one exit: fills `data` with accesses of `size` at the same port.
-    pub fn port_read_string(&mut self, port: u16, size: AccessSize, data: &mut [u8], now: u64) {
-        self.advance_to(now);
-        for access in data.chunks_mut(size.bytes()) {
-            if let Some(Wide::IdeData(channel)) = Wide::at(port, size) {
-                if self.ide.read_data(channel, access).is_none() {
-                    self.unanswered.read(Place::Port(port), self.instruction);
-                }
-                continue;
-            }
-            if let Some(register) = Wide::at(port, size) {
-                let value = self.read_wide(register, size).to_le_bytes();
-                access.copy_from_slice(&value[..access.len()]);
-                continue;
-            }
-            let mut answered = false;
-            for (offset, byte) in access.iter_mut().enumerate() {
-                let port = port.wrapping_add(offset as u16);
-                let value = Register::at(port).and_then(|register| self.read(register));
-                answered |= value.is_some();
-                *byte = value.unwrap_or(0xFF);
-            }
-            if !answered {
-                self.unanswered.read(Place::Port(port), self.instruction);
-            }
-        }
-        self.drive_lines();
-    }
-
-    /// A `rep outs` in one exit: accesses of `size` at the same port with the bytes of `data`.
-    ///
-    /// Ends with the first access that has an effect; what would have followed it is dropped.
-    pub fn port_write_string(
-        &mut self,
-        port: u16,
-        size: AccessSize,
-        data: &[u8],
-        now: u64,
-    ) -> Effect {
-        self.advance_to(now);
-        if Register::at(port) == Some(Register::DebugConsole) && size == AccessSize::Byte {
-            self.console.extend_from_slice(data);
-            return Effect::None;
-        }
-        for access in data.chunks(size.bytes()) {
-            let effect = self.write_access(port, size, access);
-            self.drive_lines();
-            if effect != Effect::None {
-                return effect;
-            }
-        }
-        Effect::None
-    }
-
-    /// A read of 1 to 8 bytes at a guest physical address where there is no RAM. Where there is no
-    /// device it reads as all ones.
-    pub fn memory_read(&mut self, address: u64, data: &mut [u8], now: u64) {
-        self.advance_to(now);
-        let Some(page) = Page::at(address) else {
-            self.unanswered.read(Place::Memory(address & !3), self.instruction);
-            return data.fill(0xFF);
-        };
-        // The double word that holds the first byte; APIC registers have no second one.
-        let value = match page {
-            Page::LocalApic(offset) => self.local_apic.read(offset & !3),
-            Page::IoApic(offset) => self.io_apic.read(offset & !3),
-        };
-        let bytes = value.to_le_bytes();
-        for (index, byte) in data.iter_mut().enumerate() {
-            *byte = bytes.get((address & 3) as usize + index).copied().unwrap_or(0);
-        }
-        self.drive_lines();
-    }
-
-    /// A write of 1 to 8 bytes at a guest physical address where there is no RAM.
-    pub fn memory_write(&mut self, address: u64, data: &[u8], now: u64) {
-        self.advance_to(now);
-        let Some(page) = Page::at(address) else {
-            self.unanswered.written(Place::Memory(address & !3), self.instruction);
-            return;
-        };
-        // "APIC register accesses are aligned double words"; others have no defined effect. A byte
-        // or word at a register's start is taken, with what is missing as 0.
-        if address & 3 != 0 {
-            return;
-        }
-        let mut bytes = [0; 4];
-        let count = data.len().min(4);
-        bytes[..count].copy_from_slice(&data[..count]);
-        let value = u32::from_le_bytes(bytes);
-        match page {
-            Page::LocalApic(offset) => match self.local_apic.write(offset, value) {
-                Consequence::None => {}
-                Consequence::Ended(vector) => {
-                    for message in self.io_apic.end_of_interrupt(vector) {
-                        self.local_apic.receive(message);
-                    }
-                }
-            },
-            Page::IoApic(offset) => {
-                if let Some(message) = self.io_apic.write(offset, value) {
-                    self.local_apic.receive(message);
-                }
-            }
-        }
-        self.drive_lines();
-    }
-
-    /// A read of a model-specific register that the processor lacks: it reads as 0.
-    pub fn msr_read(&mut self, index: u32) -> u64 {
-        self.unanswered.read(Place::Msr(index), self.instruction);
-        0
-    }
-
-    /// A write of a model-specific register that the processor lacks: it is ignored.
-    pub fn msr_write(&mut self, index: u32) {
-        self.unanswered.written(Place::Msr(index), self.instruction);
-    }
-
     /// Takes what the guest has written to its consoles since the last call, in order.
     pub fn take_console_output(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.console)
@@ -439,61 +308,6 @@ impl Devices {
         &self.vga
     }
 
-    fn read_wide(&mut self, register: Wide, size: AccessSize) -> u32 {
-        match register {
-            // Write-only.
-            Wide::Exit | Wide::FirmwareSelector => size.mask(),
-            // Read where the bytes are.
-            Wide::IdeData(_) => size.mask(),
-            Wide::PciAddress => self.pci.address(),
-            Wide::PciData(offset) => self.pci.read(offset, size),
-            Wide::Power(port) => self.power.read(port) & size.mask(),
-        }
-    }
-
-    fn write_access(&mut self, port: u16, size: AccessSize, bytes: &[u8]) -> Effect {
-        if let Some(register) = Wide::at(port, size) {
-            let mut value = [0; 4];
-            value[..bytes.len()].copy_from_slice(bytes);
-            let value = u32::from_le_bytes(value);
-            match register {
-                Wide::IdeData(channel) => {
-                    if self.ide.write_data(channel, bytes).is_none() {
-                        self.unanswered.written(Place::Port(port), self.instruction);
-                    }
-                }
-                Wide::Exit => return self.exit_port.write(value),
-                Wide::FirmwareSelector => self.firmware.select(value as u16),
-                Wide::PciAddress => self.pci.select(value),
-                Wide::PciData(offset) => self.pci.write(offset, size, value),
-                Wide::Power(port) => return self.power.write(port, value as u16),
-            }
-            return Effect::None;
-        }
-        let mut answered = false;
-        for (offset, byte) in bytes.iter().enumerate() {
-            let port = port.wrapping_add(offset as u16);
-            let Some(register) = Register::at(port) else { continue };
-            // A word at 0xCF8 is no address, and what it would make of 0xCF9 no reset.
-            if register == Register::ResetControl && size != AccessSize::Byte {
-                continue;
-            }
-            if matches!(register, Register::Pic(..) | Register::Counter(_) | Register::TimerControl)
-            {
-                self.end_quiet();
-            }
-            let effect = self.write(register, *byte);
-            answered |= effect.is_some();
-            if let Some(effect) = effect.filter(|effect| *effect != Effect::None) {
-                return effect;
-            }
-        }
-        if !answered {
-            self.unanswered.written(Place::Port(port), self.instruction);
-        }
-        Effect::None
-    }
-
     /// The guest has programmed the timer or an 8259, or has heard the tick that the BIOS left.
     pub fn timer_is_the_guests(&self) -> bool {
         self.quiet_until == 0
@@ -504,72 +318,6 @@ impl Devices {
         if std::mem::take(&mut self.quiet_until) != 0 {
             self.drive_lines();
         }
-    }
-
-    /// Reads a register; `None` if nobody answers after all.
-    fn read(&mut self, register: Register) -> Option<u8> {
-        Some(match register {
-            Register::Pic(controller, address) => self.pic.read(controller, address),
-            Register::EdgeLevel(controller) => self.pic.read_level_triggered(controller),
-            Register::Counter(index) => self.pit.read(index),
-            Register::KeyboardData => {
-                // Each byte is an edge: the line falls when one is taken.
-                let byte = self.keyboard.read_data();
-                self.set_line(keyboard_controller::IRQ, false);
-                self.set_line(keyboard_controller::MOUSE_IRQ, false);
-                byte
-            }
-            Register::KeyboardCommand => self.keyboard.status(),
-            Register::Speaker => self.system.read_speaker(&self.pit),
-            Register::CmosData => self.cmos.read(),
-            Register::FastA20 => self.system.read_fast_a20(),
-            Register::DebugConsole => debug_console::PRESENT,
-            Register::Vga(port) => return self.vga.read(port),
-            Register::Ide(channel, register) => return self.ide.read(channel, register),
-            Register::Floppy(register) => return self.floppy.read(register),
-            Register::Dma(controller, register) => self.dma.read(controller, register),
-            Register::DmaPage(index) => self.dma.read_page(index),
-            Register::Parallel(register) => self.parallel.read(register),
-            Register::FirmwareData => self.firmware.read(),
-            Register::Serial(register) => self.serial.read(register),
-            Register::ResetControl => self.system.read_reset_control(),
-            // Write-only.
-            Register::TimerControl | Register::CmosIndex => 0xFF,
-        })
-    }
-
-    /// Writes a register; `None` if nobody answers after all.
-    fn write(&mut self, register: Register, value: u8) -> Option<Effect> {
-        match register {
-            Register::Pic(controller, address) => self.pic.write(controller, address, value),
-            Register::EdgeLevel(controller) => self.pic.write_level_triggered(controller, value),
-            Register::Counter(index) => self.pit.write(index, value),
-            Register::TimerControl => self.pit.control(value),
-            Register::KeyboardData => return Some(self.keyboard.write_data(value)),
-            Register::KeyboardCommand => return Some(self.keyboard.command(value)),
-            Register::Speaker => self.system.write_speaker(value, &mut self.pit),
-            Register::CmosIndex => self.cmos.select(value),
-            Register::CmosData => self.cmos.write(value),
-            Register::FirmwareData => {}
-            Register::Floppy(register) => {
-                self.floppy.write(register, value)?;
-            }
-            Register::Dma(controller, register) => self.dma.write(controller, register, value),
-            Register::DmaPage(index) => self.dma.write_page(index, value),
-            Register::FastA20 => return Some(self.system.write_fast_a20(value)),
-            Register::DebugConsole => self.console.push(value),
-            Register::Vga(port) => self.vga.write(port, value)?,
-            Register::Ide(channel, register) => self.ide.write(channel, register, value)?,
-            Register::Parallel(register) => self.parallel.write(register, value),
-            Register::Serial(register) => {
-                if self.serial.write(register, value) {
-                    self.set_line(serial::IRQ, false);
-                }
-                self.serial.drain_output_into(&mut self.console);
-            }
-            Register::ResetControl => return Some(self.system.write_reset_control(value)),
-        }
-        Some(Effect::None)
     }
 
     /// Brings the levels of the interrupt lines from the devices to the controllers.
