@@ -9,12 +9,13 @@ use esp0::run::{Counters, End, Ending, Run, StackLoad};
 use esp0::trace::{Colour, FindingText, event_name};
 use ia32::Word;
 use std::fmt::Write;
+use std::sync::Arc;
 
 /// An entry, a return or a task switch by hardware, and what the rules said of it.
 #[derive(Debug)]
 pub enum Event {
     /// An entry.
-    Entry(Box<Entry>, Judgement),
+    Entry(Arc<Entry>, Judgement),
     /// A return.
     Return(Box<Return>, Judgement),
     /// What a return did, in exact mode.
@@ -59,8 +60,8 @@ impl Recorder {
 impl Sink for Recorder {
     fn take(&mut self, _machine: &Machine, judged: &Judged) {
         self.events.push(match judged.clone() {
-            Judged::Entry(entry, judgement) => Event::Entry(Box::new(entry), judgement),
-            Judged::Return(returning, judgement) => Event::Return(Box::new(returning), judgement),
+            Judged::Entry(entry, judgement) => Event::Entry(entry, judgement),
+            Judged::Return(returning, judgement) => Event::Return(returning, judgement),
             Judged::Returned(returned, judgement) => Event::Returned(returned, judgement),
             Judged::Switch(switch, judgement) => Event::Switch(switch, judgement),
             Judged::StackLoad(load) => return self.stack_loads.push(*load),

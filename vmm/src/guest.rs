@@ -17,27 +17,27 @@
 //! beside what came.
 
 mod backwards;
+mod known;
+mod setup;
 
-use crate::boot::{self, BootError, KernelFile, ModuleFile};
+pub use known::Found;
+pub use setup::Setup;
+
+use crate::boot::{self, BootError};
 pub use crate::check::Judged;
-use crate::check::{Checker, Finding, Judge, Judgement, Objects};
-use crate::devices::Devices;
-use crate::doctor::{Problem, quick};
+use crate::doctor::Problem;
 use crate::entry::Entry;
 use crate::host::Backend;
-use crate::machine::{Machine, MachineError};
-use crate::probe::Choice;
-use crate::run::{
-    Checkpoint as RunCheckpoint, ClockChoice, Counters, End, Ending, Event, Mode, Options, Run,
-    entry_state,
-};
+use crate::machine::MachineError;
+use crate::run::{Checkpoint as RunCheckpoint, Counters, End, Ending, Run};
 use crate::symbols::Symbols;
 use crate::timeline::{Mark, Timeline};
-use crate::trace::{Colour, FindingText, event_name, task_name};
-use ia32::{State, Word};
+use crate::trace::{Colour, FindingText};
+use ia32::State;
+use known::Known;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
 use thiserror::Error;
 
 /// Why a guest cannot be booted, or did not come to where it was to.
@@ -82,235 +82,6 @@ pub enum GuestError {
     NoMemory(u64),
 }
 
-/// Bytes that a guest that can be gone back in keeps of where it was preempted.
-const MOST_RECORDED: u64 = 64 << 20;
-
-/// How a guest is to be booted.
-#[derive(Clone, Debug)]
-pub struct Setup {
-    name: String,
-    kernel: Vec<u8>,
-    modules: Vec<(String, Vec<u8>)>,
-    command_line: String,
-    memory: u64,
-    clock: ClockChoice,
-    probes: Choice,
-    exact: bool,
-    reversible: bool,
-    timeout: Option<Duration>,
-}
-
-impl Setup {
-    /// RAM, in MiB; 16 unless it is said.
-    #[must_use]
-    pub fn memory_mib(mut self, mib: u64) -> Self {
-        self.memory = mib << 20;
-        self
-    }
-
-    /// The kernel's command line.
-    #[must_use]
-    pub fn command_line(mut self, text: impl Into<String>) -> Self {
-        self.command_line = text.into();
-        self
-    }
-
-    /// One more module: what the kernel is told of it (its name and arguments), and its bytes.
-    #[must_use]
-    pub fn module(mut self, command: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
-        self.modules.push((command.into(), bytes.into()));
-        self
-    }
-
-    /// Time is counted in instructions, so that a run repeats to the byte: this is so unless something else is
-    /// said.
-    #[must_use]
-    pub fn deterministic(mut self) -> Self {
-        self.clock = ClockChoice::DETERMINISTIC;
-        self
-    }
-
-    /// The same, an instruction taking so many nanoseconds of the guest's time.
-    #[must_use]
-    pub fn nanoseconds_per_instruction(mut self, nanoseconds: u64) -> Self {
-        self.clock = ClockChoice::Deterministic { nanoseconds_per_instruction: nanoseconds.max(1) };
-        self
-    }
-
-    /// Time is counted in exits: the guest runs at full speed, and repeats to the byte where it does not compute for
-    /// long without one. One that is [`reversible`](Setup::reversible) can be gone back in either way.
-    #[must_use]
-    pub fn by_exits(mut self) -> Self {
-        self.clock = ClockChoice::EXITS;
-        self
-    }
-
-    /// The timer follows the time that the guest ran.
-    #[must_use]
-    pub fn real_time(mut self) -> Self {
-        self.clock = ClockChoice::Real;
-        self
-    }
-
-    /// Everything is stepped, so that the state before each event is known and all of memory after it is held
-    /// against the model; slow.
-    #[must_use]
-    pub fn exact(mut self) -> Self {
-        self.exact = true;
-        self
-    }
-
-    /// The guest can be gone back with ([`Guest::step_back`], [`Guest::who_wrote`]): checkpoints are taken on the
-    /// way, which hold 128 MiB beside one image of memory at most.
-    #[must_use]
-    pub fn reversible(mut self) -> Self {
-        self.reversible = true;
-        self
-    }
-
-    /// How entries are caught.
-    #[must_use]
-    pub fn probes(mut self, choice: Choice) -> Self {
-        self.probes = choice;
-        self
-    }
-
-    /// Ends the run after this wall-clock time; a minute unless it is said.
-    #[must_use]
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// The guest in front of its first instruction.
-    ///
-    /// # Errors
-    /// [`GuestError`] if there is no usable KVM, the image cannot be booted, or what was asked for contradicts
-    /// itself.
-    pub fn boot(self) -> Result<Guest, GuestError> {
-        let mode = Mode::new(self.clock, self.exact).ok_or(GuestError::Contradiction(
-            "exact mode steps the guest, so it needs the deterministic clock",
-        ))?;
-        if self.exact && self.probes == Choice::None {
-            return Err(GuestError::Contradiction(
-                "exact mode catches events by probes, so it needs some",
-            ));
-        }
-        if self.reversible && (self.exact || self.clock.is_real()) {
-            return Err(GuestError::Contradiction(
-                "going back is to run again by single instructions, so it needs a clock that counts and no exact mode",
-            ));
-        }
-        let mut machine = Machine::new(self.memory)
-            .map_err(|error| GuestError::NoKvm(Problem::no_machine(error)))?;
-        let seen = quick(&mut machine);
-        machine.exit_on_msr();
-        let backend = seen.corrected(Backend::detect());
-        seen.usable.map_err(GuestError::NoKvm)?;
-        let kernel = KernelFile { name: &self.name, bytes: &self.kernel };
-        let modules: Vec<ModuleFile<'_>> = self
-            .modules
-            .iter()
-            .map(|(command, bytes)| ModuleFile { name: command, command, bytes })
-            .collect();
-        let boot = boot::load(machine.memory.all(), kernel, &modules, &self.command_line)?;
-        machine.vcpu.set_state(&entry_state(&boot.entry));
-        let objects = Objects::of_elf32(&self.kernel);
-        let options = Options {
-            mode,
-            probes: self.probes,
-            breakpoints: seen.breakpoints,
-            timeout: self.timeout,
-        };
-        let run = Run::new(machine, Devices::new(self.memory), &options);
-        let mut guest = Guest {
-            run: if self.reversible { run.reversible(MOST_RECORDED) } else { run },
-            symbols: boot.image.symbols,
-            names: Symbols::none().with_kernel(self.kernel),
-            known: Known {
-                judge: Judge::new(Checker::new(&backend).with_objects(objects)),
-                findings: Vec::new(),
-                notes: Vec::new(),
-                console: Vec::new(),
-                end: None,
-            },
-            backend,
-            timeline: None,
-        };
-        if self.reversible {
-            guest.remember()?;
-        }
-        Ok(guest)
-    }
-}
-
-/// A finding, and where it was made.
-#[derive(Clone, Debug)]
-pub struct Found {
-    /// Where: `#214 int 0x80 in task 3`.
-    pub place: String,
-    /// What.
-    pub finding: Finding,
-}
-
-/// What has been seen so far; part of a checkpoint.
-#[derive(Clone, Debug)]
-struct Known {
-    judge: Judge,
-    findings: Vec<Found>,
-    notes: Vec<Found>,
-    console: Vec<u8>,
-    end: Option<End>,
-}
-
-impl Known {
-    /// An event, with what the rules say of it; none if it is not told.
-    fn take(&mut self, run: &Run, event: Event) -> Option<Judged> {
-        let judged = self.judge.judge(run.machine(), event);
-        match &judged {
-            Judged::Entry(entry, judgement) => {
-                let place = format!(
-                    "#{} {} in {} (EIP {:08x})",
-                    entry.sequence,
-                    event_name(entry.kind, entry.vector),
-                    task_name(judgement.task),
-                    entry.frame.get(Word::Eip).unwrap_or(0),
-                );
-                self.keep(&place, judgement);
-            }
-            Judged::Return(returning, judgement) => {
-                self.keep(&format!("IRET after #{}", returning.after_sequence), judgement);
-            }
-            Judged::Returned(returned, judgement) => {
-                self.keep(&format!("IRET after #{}", returned.after_sequence), judgement);
-                return None;
-            }
-            Judged::Sysenter(entry, judgement) => {
-                self.keep(&format!("SYSENTER after #{}", entry.after_sequence), judgement);
-            }
-            Judged::Switch(switch, judgement) => {
-                self.keep(&format!("the switch after #{}", switch.after_sequence), judgement);
-            }
-            Judged::Console(bytes) => self.console.extend_from_slice(bytes),
-            Judged::Reached(_) => {}
-            Judged::StackLoad(_) | Judged::Resumed(_) | Judged::Preempted(_) | Judged::Step(_) => {
-                return None;
-            }
-            Judged::End(end) => self.end = Some(end.clone()),
-        }
-        Some(judged)
-    }
-
-    fn keep(&mut self, place: &str, judgement: &Judgement) {
-        if judgement.is_unremarkable() {
-            return;
-        }
-        let found = |finding: &Finding| Found { place: place.to_owned(), finding: finding.clone() };
-        self.findings.extend(judgement.findings.iter().map(found));
-        self.notes.extend(judgement.notes.iter().map(found));
-    }
-}
-
 /// A guest as it was: registers, memory, devices, and what had been seen. A copy is cheap.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
@@ -345,18 +116,7 @@ impl Guest {
 
     /// The kernel in these bytes; `name` is for messages.
     pub fn from_bytes(name: impl Into<String>, kernel: impl Into<Vec<u8>>) -> Setup {
-        Setup {
-            name: name.into(),
-            kernel: kernel.into(),
-            modules: Vec::new(),
-            command_line: String::new(),
-            memory: 16 << 20,
-            clock: ClockChoice::DETERMINISTIC,
-            probes: Choice::Auto,
-            exact: false,
-            reversible: false,
-            timeout: Some(Duration::from_secs(60)),
-        }
+        Setup::new(name.into(), kernel.into())
     }
 
     /// Lets the guest go on to what happens next, and judges it.
@@ -382,8 +142,10 @@ impl Guest {
     pub fn run_until(&mut self, wanted: impl Fn(&Entry) -> bool) -> Result<Entry, GuestError> {
         loop {
             match self.next_event()? {
-                Judged::Entry(entry, _) if wanted(&entry) => return Ok(entry),
-                Judged::End(end) => return Err(self.ended("the entry that was wanted", end)),
+                Judged::Entry(entry, _) if wanted(&entry) => {
+                    return Ok(Arc::unwrap_or_clone(entry));
+                }
+                Judged::End(end) => return Err(self.ended("the entry that was wanted", *end)),
                 _ => {}
             }
         }
@@ -400,7 +162,7 @@ impl Guest {
             left == 0
         })
         .map(|judged| match judged {
-            Judged::Entry(entry, _) => entry,
+            Judged::Entry(entry, _) => Arc::unwrap_or_clone(entry),
             _ => unreachable!("the count changes at entries only"),
         })
     }
@@ -415,7 +177,7 @@ impl Guest {
                 if self.console().contains(text) {
                     break;
                 }
-                return Err(self.ended(&format!("its console had {text:?}"), end));
+                return Err(self.ended(&format!("its console had {text:?}"), *end));
             }
         }
         Ok(())
@@ -461,7 +223,7 @@ impl Guest {
     pub fn run_to_end(&mut self) -> Result<End, GuestError> {
         loop {
             if let Judged::End(end) = self.next_event()? {
-                return Ok(end);
+                return Ok(*end);
             }
         }
     }
@@ -477,7 +239,7 @@ impl Guest {
                 return Ok(judged);
             }
             if let Judged::End(end) = judged {
-                return Err(self.ended(&wanted, end));
+                return Err(self.ended(&wanted, *end));
             }
         }
     }

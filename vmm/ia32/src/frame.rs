@@ -89,25 +89,32 @@ pub struct FrameShape {
 
 impl FrameShape {
     /// The words, lowest address first.
+    #[inline]
     pub fn words(self) -> &'static [Word] {
-        let first = usize::from(!self.error_code);
-        let end = if self.from_virtual_8086 {
+        &ASCENDING[usize::from(!self.error_code)..self.end()]
+    }
+
+    /// The number of words with an error code.
+    #[inline]
+    const fn end(self) -> usize {
+        if self.from_virtual_8086 {
             10
         } else if self.changes_stack {
             6
         } else {
             4
-        };
-        &ASCENDING[first..end]
+        }
     }
 
     /// How many words.
-    pub fn count(self) -> u32 {
-        self.words().len() as u32
+    #[inline]
+    pub const fn count(self) -> u32 {
+        self.end() as u32 - !self.error_code as u32
     }
 
     /// How many bytes.
-    pub fn size(self) -> u32 {
+    #[inline]
+    pub const fn size(self) -> u32 {
         self.count() * self.word_size
     }
 }

@@ -14,7 +14,7 @@
 //!  at both        a stack's low end, where symbols tell it    Edge, Overrun
 //! ```
 
-use super::history::{ABOVE, History, LiveFrame};
+use super::history::{ABOVE, History, LiveFrame, Slot};
 use super::shifted::{self, Shifted};
 use super::way_back::{self, WayBack};
 use crate::entry::{Entry, Kind, Ram, Return};
@@ -37,7 +37,7 @@ const RECORD: usize = 256;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Glance {
     /// Why the IRET was refused that this fault points at.
-    pub(super) refusal: Option<Refusal>,
+    pub(super) refusal: Option<Box<Refusal>>,
     /// A whole frame beside the one that the IRET pops, where that cannot be meant.
     pub(super) shifted: Option<Box<Shifted>>,
     /// EIP and ESP of the frame that this entry overwrites stand near each other elsewhere too: the
@@ -48,7 +48,7 @@ pub(super) struct Glance {
     /// HLT stands right before the interrupted place.
     pub(super) behind_halt: bool,
     /// The frame of a neighbour has been overwritten.
-    pub(super) damage: Option<Damage>,
+    pub(super) damage: Option<Box<Damage>>,
     /// A string instruction that the handler can reach without CLD.
     pub(super) string_instruction: Option<u32>,
     /// What lies around ESP0, where no entry was on it yet.
@@ -133,6 +133,8 @@ pub(super) struct Refusal {
 /// task's stack, which lies right above.
 #[derive(Clone, Debug)]
 pub(super) struct Damage {
+    /// Where it stands among the live frames.
+    pub(super) slot: Slot,
     /// The entry that pushed it.
     pub(super) sequence: u64,
     /// The words that have changed, lowest first: what they were and are.
@@ -147,7 +149,7 @@ impl Glance {
         let mut glance = Glance::default();
         if let Some(last) = history.refused_by(entry) {
             glance.refusal =
-                Some(Refusal::ask(linear, &last.state, last.frame.shape.word_size == 2));
+                Some(Box::new(Refusal::ask(linear, &last.state, last.frame.shape.word_size == 2)));
             glance.shifted = shifted::near(linear, &last.state).map(Box::new);
         }
         if let Some(victim) = history.overlapped(&entry.frame)
@@ -277,8 +279,8 @@ fn above(linear: &LinearMemory<'_>, end: u32) -> Option<[u8; ABOVE]> {
 /// own low end as well. A kernel that has changed another task's frame on purpose, or has given the
 /// memory of a dead one to somebody, leaves the latter alone, save for a few words where it keeps the
 /// task's record there.
-fn damage(linear: &LinearMemory<'_>, history: &History, stack_pointer: u32) -> Option<Damage> {
-    let victim = history.neighbour()?;
+fn damage(linear: &LinearMemory<'_>, history: &History, stack_pointer: u32) -> Option<Box<Damage>> {
+    let (slot, victim) = history.neighbour()?;
     let (top, running) = (victim.frame.end(), history.running()?);
     // A kernel that has switched to that stack may change its frame.
     if stack_pointer <= top || stack_pointer > running {
@@ -306,7 +308,8 @@ fn damage(linear: &LinearMemory<'_>, history: &History, stack_pointer: u32) -> O
         }
     }
     let lowest = victim.frame.address_of(words.first()?.0)?;
-    Some(Damage { sequence: victim.sequence, words, beyond: top.wrapping_sub(lowest) })
+    let (sequence, beyond) = (victim.sequence, top.wrapping_sub(lowest));
+    Some(Box::new(Damage { slot, sequence, words, beyond }))
 }
 
 fn fresh_stack(

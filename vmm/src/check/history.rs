@@ -16,6 +16,7 @@
 //!  stacks     where each stack is empty, and whose it is
 //!  frames     what was pushed and not yet popped, by address
 //!  suspects   frames that a neighbour's stack has grown over
+//!  taken_in   how an entry, a return and a task switch change all that
 //! ```
 //! What is looked up at each stop is ordered by address, so a stop costs the logarithm of the number of
 //! stacks, and not more.
@@ -23,21 +24,23 @@
 mod frames;
 mod stacks;
 mod suspects;
+mod taken_in;
 
-pub(super) use frames::ABOVE;
 pub use frames::LiveFrame;
+pub(super) use frames::{ABOVE, Slot};
 pub use stacks::{StackUse, TaskId};
 pub(super) use suspects::Suspect;
 
-use super::glance::{Damage, Edge, FreshStack, Glance};
+use super::glance::{Edge, FreshStack, Glance};
 use super::objects::Objects;
 use super::way_back;
-use crate::entry::{Entry, Frame, Kind, Return, TaskSwitch};
-use frames::{Frames, is_elsewhere};
+use crate::entry::{Entry, Frame, Kind, Return};
+use frames::Frames;
 use ia32::{State, Word};
 use stacks::{LARGEST_STACK, Stacks};
 use std::collections::VecDeque;
 use suspects::Suspects;
+use taken_in::Undo;
 
 /// The entry whose frame a return pops.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +50,8 @@ pub struct Pair<'a> {
     /// It is popped where it was pushed. Else it is told by CS:EIP and SS:ESP: a copy, or a frame made
     /// anew.
     pub in_place: bool,
+    /// Where the frame stands among the live ones; none if it was overwritten.
+    slot: Option<Slot>,
 }
 
 /// The last return that was seen, while nothing has been entered since.
@@ -88,15 +93,6 @@ struct Call {
     frame: Frame,
 }
 
-/// What the last return has changed, for the case that it is refused.
-#[derive(Clone, Debug, Default)]
-struct Undo {
-    removed: Vec<LiveFrame>,
-    last_switch: Option<(TaskId, u64)>,
-    running: Option<u32>,
-    created: bool,
-}
-
 /// How many system calls are remembered: a child made by one runs soon.
 const CALLS: usize = 256;
 /// How many overwritten frames are remembered, and how many live ones are held against a return that pops
@@ -114,6 +110,8 @@ pub struct History {
     calls: Vec<Call>,
     last_return: Option<LastReturn>,
     undo: Undo,
+    /// Kept between events, so that a return allocates nothing.
+    gone: Vec<Slot>,
     esp0: Option<Esp0Change>,
     last_switch: Option<(TaskId, u64)>,
     /// The top of the stack on which an outer ring was left last, until it is returned to.
@@ -152,7 +150,7 @@ impl History {
 
     /// Frames that were pushed and not yet popped, oldest first.
     pub fn live(&self) -> impl DoubleEndedIterator<Item = &LiveFrame> + ExactSizeIterator {
-        self.frames.iter()
+        self.frames.iter().map(|(_, live)| live)
     }
 
     /// The return just before, if nothing has been entered since.
@@ -261,29 +259,30 @@ impl History {
 
     /// The live frame that has a byte at these physical addresses, the newest if there are several.
     pub(super) fn live_within(&self, start: u64, end: u64) -> Option<&LiveFrame> {
-        self.frames.overlapping(start, end).max_by_key(|live| live.sequence)
+        let overlapping = self.frames.overlapping(start, end).map(|(_, live)| live);
+        overlapping.max_by_key(|live| live.sequence)
     }
 
     /// The entry whose frame `returning` pops: the one pushed there, or the newest from an outer ring that
     /// has all its words, or failing that its CS:EIP and SS:ESP, in the same address space.
     pub fn pair(&self, returning: &Return) -> Option<Pair<'_>> {
-        if let Some(pushed) = self.frames.pushed_at(&returning.frame) {
-            return Some(Pair { pushed, in_place: true });
+        if let Some((slot, pushed)) = self.frames.pushed_at(&returning.frame) {
+            return Some(Pair { pushed, in_place: true, slot: Some(slot) });
         }
         if returning.ring() <= returning.state.cpl() {
             return None;
         }
         let frame = &returning.frame;
         let candidates = || {
-            let live = self.frames.iter().rev().take(COPIES);
-            live.chain(self.overwritten.iter().rev())
+            let live = self.frames.iter().rev().take(COPIES).map(|(slot, live)| (Some(slot), live));
+            live.chain(self.overwritten.iter().rev().map(|live| (None, live)))
                 .inspect(|_| self.frames.visit())
-                .filter(|live| live.address_space == returning.state.cr3)
+                .filter(|(_, live)| live.address_space == returning.state.cr3)
         };
         candidates()
-            .find(|live| live.frame.pops_as(frame))
-            .or_else(|| candidates().find(|live| goes_to_the_same_place(&live.frame, frame)))
-            .map(|pushed| Pair { pushed, in_place: false })
+            .find(|(_, live)| live.frame.pops_as(frame))
+            .or_else(|| candidates().find(|(_, live)| goes_to_the_same_place(&live.frame, frame)))
+            .map(|(slot, pushed)| Pair { pushed, in_place: false, slot })
     }
 
     /// No stack is larger: the least distance between two tops.
@@ -306,28 +305,14 @@ impl History {
     }
 
     /// The top frame of the stack right below the one that runs: what an overflow would meet first.
-    pub(super) fn neighbour(&self) -> Option<&LiveFrame> {
+    pub(super) fn neighbour(&self) -> Option<(Slot, &LiveFrame)> {
         let running = self.running.filter(|_| !self.copies_frames)?;
         let top = self.stacks.below(running)?;
         if running - top > LARGEST_STACK {
             return None;
         }
         let mut on_top = self.frames.within(top.wrapping_sub(40)..top);
-        on_top.find(|live| live.frame.end() == top).filter(|live| live.from_outer_ring())
-    }
-
-    fn suspect(&mut self, damage: Option<Damage>) {
-        let Some(damage) = damage else { return };
-        let (Some(victim), Some(top)) = (self.frames.get(damage.sequence).copied(), self.running)
-        else {
-            return;
-        };
-        self.suspects.add(Suspect { victim, damage, task: self.owner(top), top });
-    }
-
-    fn forget(&mut self, sequence: u64) {
-        self.suspects.forget(sequence);
-        self.frames.remove(sequence);
+        on_top.find(|(_, live)| live.frame.end() == top).filter(|(_, live)| live.from_outer_ring())
     }
 
     /// The frame with this place on its stack that was overgrown and is still to be popped: the kernel goes
@@ -339,7 +324,7 @@ impl History {
         let stack = self.stacks.at(entry.frame.address)?;
         self.suspects.iter().find(|suspect| {
             entry.frame.end() <= suspect.victim.frame.address
-                && self.frames.get(suspect.victim.sequence).is_some()
+                && self.frames.holds(suspect.damage.slot, suspect.victim.sequence)
                 && self.stacks.at(suspect.victim.frame.address) == Some(stack)
         })
     }
@@ -348,7 +333,7 @@ impl History {
     pub(super) fn overgrown_at_return(&self, returning: &Return) -> Option<&Suspect> {
         self.suspects.iter().find(|suspect| {
             suspect.victim.popped_from() == returning.frame.address
-                && self.frames.get(suspect.victim.sequence).is_some()
+                && self.frames.holds(suspect.damage.slot, suspect.victim.sequence)
                 && suspect.damage.words.iter().all(|(word, _, is)| {
                     // Where CS makes a return to the same ring of it, two words are not popped.
                     returning.frame.get(*word).is_none_or(|popped| popped == *is)
@@ -389,278 +374,6 @@ impl History {
         self.running
     }
 
-    /// The live frames on the stack with this number, below `end`.
-    fn on_stack(&self, index: usize, end: u32) -> Vec<u64> {
-        let Some(top) = self.stacks.get(index).map(|stack| stack.top) else { return Vec::new() };
-        let lowest = top.saturating_sub(self.stacks.largest());
-        let end = end.min(top);
-        if lowest >= end {
-            return Vec::new();
-        }
-        self.frames
-            .within(lowest..end)
-            .filter(|live| self.stacks.at(live.frame.address) == Some(index))
-            .map(|live| live.sequence)
-            .collect()
-    }
-
-    /// Takes a task switch by hardware in; the task that goes on.
-    pub(super) fn switch(&mut self, switch: &TaskSwitch) -> TaskId {
-        self.last_return = None;
-        self.running = None;
-        let left = switch.before.stack_address();
-        if let Some(index) = self.stacks.at(left) {
-            self.stacks.reached(index, left);
-        }
-        let kernel_stack = &switch.kernel_stack;
-        let index = self.stacks.number_of(kernel_stack.end());
-        self.switched = switch.ring() > switch.before.cpl();
-        // A task that goes on in an outer ring has an empty kernel stack. If another one was suspended
-        // there, its frame is gone, unless it still lies there: then the next entry will destroy it.
-        if self.switched {
-            let frames = self.on_stack(index, kernel_stack.end());
-            let suspended = |sequence: &u64| {
-                self.frames.get(*sequence).is_some_and(|live| {
-                    live.frame.end() == kernel_stack.end() && live.frame.pops_as(kernel_stack)
-                })
-            };
-            if !frames.iter().any(suspended) {
-                for sequence in frames {
-                    self.frames.remove(sequence);
-                }
-            }
-        }
-        let task = self.stacks.task(index).unwrap_or(TaskId(0));
-        if self.last_switch.is_none_or(|(last, _)| last != task) {
-            self.last_switch = Some((task, switch.after_sequence));
-        }
-        task
-    }
-
-    /// Takes an entry by SYSENTER in; the task that was running.
-    pub(super) fn sysenter(&mut self) -> Option<TaskId> {
-        // One right after another: the first was left by SYSEXIT.
-        if self.sysentered {
-            self.sysexits += 1;
-        }
-        self.sysentered = true;
-        self.switched = false;
-        self.refusal = None;
-        self.refused_at = None;
-        self.fresh_stack = None;
-        self.edge = None;
-        let task = self.last_return.take().and_then(|last| last.task);
-        task.filter(|_| !self.copies_frames)
-    }
-
-    /// Takes an entry in; the task that was running.
-    #[inline]
-    pub(super) fn enter(&mut self, entry: &Entry) -> Option<TaskId> {
-        if self.changed_esp0(entry).is_some() {
-            self.mixed_at = Some(entry.sequence);
-        }
-        if self.misses_return(entry) {
-            match self.sysentered {
-                true => self.sysexits += 1,
-                false => self.missed += 1,
-            }
-        }
-        if entry.from_outer_ring() {
-            self.sysentered = false;
-        }
-        let glance = std::mem::take(&mut self.glance);
-        if glance.words_are_kept == Some(true) && !self.copies_frames {
-            self.copies_frames = true;
-            self.stacks.forget_unused();
-        }
-        if let Some(used) = self.overgrown_at_entry(entry).map(|used| used.victim.sequence) {
-            self.forget(used);
-        }
-        self.suspect(glance.damage);
-        if entry.from_outer_ring() {
-            self.edge = glance.edge;
-        } else if glance.overrun.is_some() {
-            self.edge = None;
-        }
-        self.switched = false;
-        self.fresh_stack = None;
-        if self.refusal.take().is_none() {
-            self.refused_at = None;
-        }
-        let returned = self.last_return.take();
-        if let Some(stack) = entry.inner_stack
-            && self.esp0.is_none_or(|change| change.esp0 != stack.esp)
-        {
-            self.esp0 = Some(Esp0Change { esp0: stack.esp, sequence: entry.sequence });
-        }
-        let index = if entry.from_outer_ring() {
-            // Who runs is who was returned to, whatever the TSS says.
-            let top = entry.inner_stack.map(|stack| entry.after.ss().base.wrapping_add(stack.esp));
-            match returned.filter(|last| last.ring > entry.after.cpl() && !self.copies_frames) {
-                Some(LastReturn { task: Some(task), of_entry, .. }) => {
-                    if let (false, Some(top)) = (of_entry, top) {
-                        self.stacks.move_unused(task, top);
-                    }
-                    Some(task.0 as usize - 1)
-                }
-                _ => top.map(|top| self.stacks.number_of(top)),
-            }
-        } else {
-            self.stacks.at(entry.frame.address)
-        };
-        // The processor has overwritten what lay there.
-        if let Some(start) = entry.frame.physical.filter(|_| !self.frames.is_empty()) {
-            let end = start + u64::from(entry.frame.shape.size());
-            let gone: Vec<u64> =
-                self.frames.overlapping(start, end).map(|live| live.sequence).collect();
-            for sequence in gone {
-                if let Some(live) = self.frames.remove(sequence).filter(LiveFrame::from_outer_ring)
-                {
-                    if self.overwritten.len() == COPIES {
-                        self.overwritten.pop_front();
-                    }
-                    self.overwritten.push_back(live);
-                }
-            }
-        }
-        let task = index.and_then(|index| self.stacks.task(index));
-        if entry.kind == Kind::Software {
-            let call = Call { sequence: entry.sequence, task, frame: entry.frame };
-            if self.calls.len() < CALLS {
-                self.calls.push(call);
-            } else {
-                self.calls[entry.sequence as usize % CALLS] = call;
-            }
-        }
-        let [es, _, _, ds, fs, gs] = entry.after.segments;
-        self.frames.insert(LiveFrame {
-            sequence: entry.sequence,
-            task,
-            kind: entry.kind,
-            vector: entry.vector,
-            address_space: entry.after.cr3,
-            frame: entry.frame,
-            registers: entry.after.general,
-            segments: [es, ds, fs, gs],
-            handler: entry.after.instruction_address(),
-            behind_halt: glance.behind_halt,
-            above: glance.above,
-        });
-        if let Some(index) = self.stacks.at(entry.frame.address) {
-            let depth = match self.frames.len() {
-                1 => 1,
-                _ => self.on_stack(index, u32::MAX).len() as u32,
-            };
-            self.stacks.reached(index, entry.frame.address);
-            if let Some(stack) = self.stacks.get_mut(index) {
-                stack.entries += 1;
-                stack.deepest = stack.deepest.max(depth);
-                if entry.from_outer_ring() {
-                    self.running = Some(stack.top);
-                }
-            }
-        }
-        if self.copies_frames { None } else { task }
-    }
-
-    /// Takes a return in; the task that it resumes.
-    #[inline]
-    pub(super) fn leave(&mut self, returning: &Return) -> Option<TaskId> {
-        let glance = std::mem::take(&mut self.glance);
-        if let Some(used) = self.overgrown_at_return(returning).map(|used| used.victim.sequence) {
-            self.forget(used);
-        }
-        self.suspect(glance.damage);
-        self.fresh_stack = glance.fresh_stack;
-        if glance.way_back_of.is_some() {
-            self.way_back_of = glance.way_back_of;
-        }
-        if glance.overrun.is_some() || returning.ring() > returning.state.cpl() {
-            self.edge = None;
-        }
-        let frame = &returning.frame;
-        let ring = returning.ring();
-        let outer = ring > returning.state.cpl();
-        let pair = self.pair(returning).map(|pair| (*pair.pushed, pair.in_place));
-        let in_place = pair.is_some_and(|(_, in_place)| in_place);
-        // Code that was interrupted, or faulted, goes on: nobody else has its words.
-        // A frame made anew deeper on the same stack is still that stack's.
-        let copied = pair.is_some_and(|(pushed, in_place)| {
-            !in_place
-                && pushed.kind != Kind::Software
-                && pushed.frame.pops_as(frame)
-                && self.stacks.at(pushed.frame.address) != self.stacks.at(frame.address)
-        });
-        if copied && !self.copies_frames {
-            self.copies_frames = true;
-            self.stacks.forget_unused();
-        }
-        self.undo.removed.clear();
-        self.undo.last_switch = self.last_switch;
-        self.undo.running = self.running;
-        let known = self.stacks.all().len();
-        let index = match pair {
-            _ if !outer => self.stacks.at(frame.address),
-            Some((pushed, false)) => self.stacks.at(pushed.frame.address),
-            _ if self.copies_frames && !in_place => None,
-            _ => Some(self.stacks.number_of(frame.end())),
-        };
-        self.undo.created = self.stacks.all().len() > known;
-        if let Some(index) = self.stacks.at(frame.address) {
-            self.stacks.reached(index, frame.address);
-        }
-        // Gone are the frame that is popped, and what lies lower on its stack: that was abandoned.
-        if !self.frames.is_empty() {
-            let mut gone: Vec<u64> = Vec::new();
-            if let Some((pushed, _)) = pair {
-                gone.push(pushed.sequence);
-            }
-            if let Some((start, end)) =
-                frame.physical.map(|start| (start, start + u64::from(frame.shape.size())))
-            {
-                let elsewhere =
-                    self.frames.overlapping(start, end).filter(|live| is_elsewhere(live, frame));
-                gone.extend(elsewhere.map(|live| live.sequence));
-            }
-            if let Some(index) = index {
-                let end = match pair {
-                    Some((pushed, false)) => pushed.frame.end(),
-                    _ => frame.end(),
-                };
-                gone.extend(self.on_stack(index, end));
-            }
-            for sequence in gone {
-                if let Some(live) = self.frames.remove(sequence) {
-                    self.undo.removed.push(live);
-                }
-            }
-        }
-        if let Some((pushed, false)) = pair {
-            self.overwritten.retain(|live| live.sequence != pushed.sequence);
-        }
-        let task = index.and_then(|index| self.stacks.task(index)).filter(|_| !self.copies_frames);
-        if let (true, Some(task)) = (outer, task)
-            && self.last_switch.is_none_or(|(last, _)| last != task)
-        {
-            self.last_switch = Some((task, returning.after_sequence));
-        }
-        if outer {
-            self.running = None;
-            self.sysentered = false;
-        }
-        self.last_return = Some(LastReturn {
-            ring,
-            stack_end: frame.end(),
-            ss: returning.state.ss().selector,
-            of_entry: pair.is_some_and(|(pushed, in_place)| in_place && pushed.from_outer_ring()),
-            of_copy: pair.is_some_and(|(_, in_place)| !in_place),
-            task,
-            state: returning.state,
-            frame: *frame,
-        });
-        task
-    }
-
     /// The return that `entry` says was refused: the fault points at the IRET, in the ring that was to be
     /// left.
     pub fn refused_by(&self, entry: &Entry) -> Option<&LastReturn> {
@@ -670,23 +383,6 @@ impl History {
             && entry.frame.get(Word::Eip) == Some(last.state.eip)
             && entry.frame.selector(Word::Cs) == Some(last.state.cs().selector);
         refused.then_some(last)
-    }
-
-    /// The last return was refused: nothing was popped.
-    pub(super) fn take_back(&mut self) {
-        let Some(last) = self.last_return.take() else { return };
-        self.refused += 1;
-        self.refused_again = self.refused_at.filter(|at| *at == last.state.eip);
-        self.refused_at = Some(last.state.eip);
-        for live in std::mem::take(&mut self.undo.removed) {
-            self.frames.insert(live);
-        }
-        self.last_switch = self.undo.last_switch;
-        self.running = self.undo.running;
-        if std::mem::take(&mut self.undo.created) {
-            self.stacks.forget_last();
-        }
-        self.refusal = Some(last);
     }
 }
 

@@ -17,16 +17,17 @@ use crate::entry::{Entry, Return, Returned, Sysenter, TaskSwitch};
 use crate::machine::{LinearMemory, Machine, MachineError};
 use crate::run::{End, Ending, Event, Run, StackLoad, Step, Stop};
 use ia32::State;
+use std::sync::Arc;
 
 /// What happened, with what the rules say of it.
 #[derive(Clone, Debug)]
 pub enum Judged {
     /// An entry.
-    Entry(Entry, Judgement),
+    Entry(Arc<Entry>, Judgement),
     /// An entry by SYSENTER.
     Sysenter(Box<Sysenter>, Judgement),
     /// A return that is about to happen.
-    Return(Return, Judgement),
+    Return(Box<Return>, Judgement),
     /// A return that has happened; in exact mode.
     Returned(Box<Returned>, Judgement),
     /// A task switch by hardware.
@@ -44,7 +45,7 @@ pub enum Judged {
     /// One instruction of ring 0, where the kernel is followed.
     Step(Box<Step>),
     /// The guest ended.
-    End(End),
+    End(Box<End>),
 }
 
 /// Takes judged events, one after the other.
@@ -217,7 +218,7 @@ impl Judge {
             let judged = self.judge(run.machine(), event);
             sink.take(run.machine(), &judged);
             if let Judged::End(end) = judged {
-                return Ok(end);
+                return Ok(*end);
             }
         }
     }

@@ -67,26 +67,34 @@ use known::KnownDeviations;
 
 /// A rule about entries.
 pub type EntryRule = fn(&Entry, &History, &mut Findings);
-/// A rule about returns.
-pub type ReturnRule = fn(&Return, &History, &mut Findings);
+/// A rule about returns; the pair is the entry whose frame the return pops, if that is known.
+pub type ReturnRule = fn(&Return, Option<Pair<'_>>, &History, &mut Findings);
 /// A rule about task switches.
 pub type SwitchRule = fn(&TaskSwitch, &History, &mut Findings);
 
 /// Lists the rules once: as a table for whoever wants to see them, and as calls that the compiler can
 /// put in line, since they are applied at every stop.
-macro_rules! entry_rules {
-    ($($module:ident::$rule:ident),+ $(,)?) => {
-        /// All rules about entries, in the order in which they are applied.
-        pub const ENTRY_RULES: &[EntryRule] = &[$(rules::$module::$rule),+];
+macro_rules! rules {
+    (
+        $(#[$about:meta])*
+        $table:ident: $rule_type:ty, $apply:ident $parameters:tt = $arguments:tt;
+        $($module:ident::$rule:ident),+ $(,)?
+    ) => {
+        $(#[$about])*
+        pub const $table: &[$rule_type] = &[$(rules::$module::$rule),+];
 
         #[inline]
-        fn apply_entry_rules(entry: &Entry, history: &History, findings: &mut Findings) {
-            $(rules::$module::$rule(entry, history, findings);)+
+        fn $apply $parameters {
+            $(rules::$module::$rule $arguments;)+
         }
     };
 }
 
-entry_rules![
+rules![
+    /// All rules about entries, in the order in which they are applied.
+    ENTRY_RULES: EntryRule,
+    apply_entry_rules(entry: &Entry, history: &History, findings: &mut Findings)
+        = (entry, history, findings);
     refused_iret::iret_goes_through,
     stack_over_tables::stack_is_no_table,
     stack_start::esp0_is_no_start,
@@ -108,14 +116,18 @@ entry_rules![
     model::entry_is_the_models,
 ];
 
-/// All rules about returns.
-pub const RETURN_RULES: &[ReturnRule] = &[
-    rules::virtual_8086::virtual_8086_mode_is_meant,
-    rules::return_frame::return_pops_what_was_pushed,
-    rules::registers_restored::registers_are_restored,
-    rules::direction_flag::kernel_runs_upwards,
-    rules::overflow::stack_stays_above_its_end_at_a_return,
-    rules::way_back::ring_0_can_be_entered_again,
+rules![
+    /// All rules about returns.
+    RETURN_RULES: ReturnRule,
+    apply_return_rules(
+        returning: &Return, pair: Option<Pair<'_>>, history: &History, findings: &mut Findings
+    ) = (returning, pair, history, findings);
+    virtual_8086::virtual_8086_mode_is_meant,
+    return_frame::return_pops_what_was_pushed,
+    registers_restored::registers_are_restored,
+    direction_flag::kernel_runs_upwards,
+    overflow::stack_stays_above_its_end_at_a_return,
+    way_back::ring_0_can_be_entered_again,
 ];
 
 /// All rules about task switches by hardware.
@@ -222,10 +234,10 @@ impl Checker {
     /// Judges a return.
     #[inline]
     pub fn leave(&mut self, returning: &Return) -> Judgement {
-        for rule in RETURN_RULES {
-            rule(returning, &self.history, &mut self.findings);
-        }
-        let task = self.history.leave(returning);
+        let pair = self.history.pair(returning);
+        apply_return_rules(returning, pair, &self.history, &mut self.findings);
+        let popped = pair.map(|pair| self.history.popped(pair, returning));
+        let task = self.history.leave(returning, popped);
         let mut judgement = Judgement { task, ..Judgement::default() };
         if !self.findings.is_empty() {
             self.sort(&mut judgement, None, None);

@@ -381,11 +381,11 @@ impl Sink for Collector {
             }
             Judged::Entry(entry, judgement) => {
                 self.look_at_entry(machine, entry);
-                self.add(Event::Entry(Box::new(entry.clone())), judgement);
+                self.add(Event::Entry(Box::new(Entry::clone(entry))), judgement);
             }
             Judged::Return(returning, judgement) => {
                 self.look_at_return(machine, returning);
-                self.add(Event::Return(Box::new(returning.clone())), judgement);
+                self.add(Event::Return(returning.clone()), judgement);
             }
             Judged::Switch(switch, judgement) => {
                 self.sight = self.sight(machine, &switch.after);

@@ -239,7 +239,7 @@ pub fn run(scenario: &Scenario, twin: Option<&str>, host: &Host) -> Result<Obser
     if end.ending == Ending::Stopped {
         return Err(Failure::Stopped);
     }
-    Ok(collector.finish(end, run.machine(), scenario))
+    Ok(collector.finish(*end, run.machine(), scenario))
 }
 
 /// The observations of a session: each scenario is run once, whatever asks for it.

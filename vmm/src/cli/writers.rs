@@ -72,7 +72,7 @@ impl Again<'_> {
         let mut run = self.restart(run.into_machine())?.watched_after(exits);
         let again = loop {
             match run.next_event() {
-                Ok(Event::End(again)) => break Some(again),
+                Ok(Event::End(again)) => break Some(*again),
                 Ok(_) => {}
                 Err(_) => break None,
             }

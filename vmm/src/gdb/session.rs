@@ -16,6 +16,7 @@ use gdbstub::target::ext::breakpoints::WatchKind;
 use ia32::Vector;
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::sync::Arc;
 
 pub(super) type Reason = SingleThreadStopReason<u32>;
 
@@ -70,7 +71,7 @@ pub(super) struct Along<'s, W: Write> {
     report: &'s mut Report<W>,
     line: Option<&'s Line<'s>>,
     /// The entry that was told last.
-    pub(super) entry: Option<Entry>,
+    pub(super) entry: Option<Arc<Entry>>,
 }
 
 impl<W: Write> Company for Along<'_, W> {

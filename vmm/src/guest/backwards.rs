@@ -1,6 +1,7 @@
 //! Backwards with a guest, for one that was set up to be [`reversible`](super::Setup::reversible).
 
-use super::{Checkpoint, Guest, GuestError, Judged, Known};
+use super::known::Known;
+use super::{Checkpoint, Guest, GuestError, Judged};
 use crate::run::{Event, Run};
 use crate::timeline::{Came, Company, Hit, Place, Remark, Sought, Timeline, Watched};
 use crate::writer::Writer;
@@ -83,7 +84,7 @@ impl Guest {
             }
             match (came, &along.known.end) {
                 (Came::Reached, _) => return Ok(Judged::Reached(Box::new(self.run.state()))),
-                (Came::End, Some(end)) => return Ok(Judged::End(end.clone())),
+                (Came::End, Some(end)) => return Ok(Judged::End(Box::new(end.clone()))),
                 _ => {}
             }
         }

@@ -143,7 +143,12 @@ impl LinearMemory<'_> {
     }
 
     /// The half word at `address`.
+    #[inline]
     pub fn read_u16(&self, address: u32) -> Option<u16> {
+        if address & 0xfff <= 0xffe {
+            let physical = self.paging.translate(self.memory, address)?;
+            return self.memory.read_array(physical).map(u16::from_le_bytes);
+        }
         let mut bytes = [0; 2];
         self.read(address, &mut bytes)?;
         Some(u16::from_le_bytes(bytes))

@@ -3,6 +3,7 @@
 use super::{End, StackLoad};
 use crate::entry::{Entry, Return, Returned, Sysenter, TaskSwitch};
 use ia32::State;
+use std::sync::Arc;
 
 /// What happened next. The guest stands still when it is told, and its memory can be read.
 #[derive(Clone, Debug)]
@@ -10,11 +11,11 @@ pub enum Event {
     /// The guest wrote to its console.
     Console(Vec<u8>),
     /// An event has been delivered: the guest stands in front of a handler's first instruction.
-    Entry(Entry),
+    Entry(Arc<Entry>),
     /// SYSENTER has been executed: the guest stands in front of the first instruction of its target.
     Sysenter(Box<Sysenter>),
     /// The guest stands in front of an IRET of the kernel.
-    Return(Return),
+    Return(Box<Return>),
     /// The IRET told of before has been executed. Told in exact mode only, and not if it faulted.
     Returned(Box<Returned>),
     /// A far jump to a TSS has switched tasks. Told at the next exit after it, whatever that was for.
@@ -32,7 +33,7 @@ pub enum Event {
     /// One instruction of ring 0 has been executed, where the kernel is followed.
     Step(Box<Step>),
     /// The guest runs no more. Told again by each later call.
-    End(End),
+    End(Box<End>),
 }
 
 /// One instruction of ring 0.

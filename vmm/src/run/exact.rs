@@ -307,7 +307,7 @@ impl Run {
         if let Some(exact) = self.exact() {
             exact.told_return = true;
         }
-        RunEvent::Return(returning)
+        RunEvent::Return(Box::new(returning))
     }
 
     /// What the IRET at `before` did, which has led to `after`.

@@ -359,7 +359,7 @@ impl Run {
             Phase::Ending(ending) => self.end(ending),
             Phase::Ended(end) => {
                 self.phase = Phase::Ended(end.clone());
-                Ok(Some(Event::End(*end)))
+                Ok(Some(Event::End(end)))
             }
         }
     }
@@ -391,8 +391,8 @@ impl Run {
         self.machine.vcpu.set_alarm(None)?;
         self.machine.verify_memory()?;
         self.end_recording(&ending)?;
-        let end = self.last_words(ending)?;
-        self.phase = Phase::Ended(Box::new(end.clone()));
+        let end = Box::new(self.last_words(ending)?);
+        self.phase = Phase::Ended(end.clone());
         Ok(Some(Event::End(end)))
     }
 
@@ -431,8 +431,8 @@ impl Run {
             return Ok(None);
         }
         if self.is_to_be_watched() {
-            let end = self.watch_the_end()?;
-            self.phase = Phase::Ended(Box::new(end.clone()));
+            let end = Box::new(self.watch_the_end()?);
+            self.phase = Phase::Ended(end.clone());
             return Ok(Some(Event::End(end)));
         }
         if self.probes.awaits_covering() {

@@ -94,7 +94,7 @@ impl Run {
                     let stop = Stop::Step { before: &step.before, code: step.code() };
                     observer.look(&self.machine, &step.after, stop);
                 }
-                Event::End(end) => return Ok(end),
+                Event::End(end) => return Ok(*end),
             }
         }
     }

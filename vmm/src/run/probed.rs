@@ -12,6 +12,7 @@ use crate::instruction::{LONGEST, is_sysenter, uses_its_stack};
 use crate::machine::{Exit, LinearMemory};
 use crate::probe::{Missed, NO_OP_LENGTH, Passed};
 use ia32::{Eflags, State, Vector};
+use std::sync::Arc;
 
 /// The vCPU stands at a probe.
 #[derive(Clone, Debug)]
@@ -185,7 +186,7 @@ impl Run {
         }
         self.sequence += 1;
         self.outward = Outward::default();
-        Ok(Some(Event::Entry(entry)))
+        Ok(Some(Event::Entry(Arc::new(entry))))
     }
 
     /// The instruction that was to happen has, and the vCPU stands in `state` at the handler of what came after it. So it
@@ -297,7 +298,7 @@ impl Run {
         let ring = returning.ring();
         let untold = self.clock.is_deterministic() && ring != 0;
         self.outward = Outward { ring: Some(ring), untold };
-        Ok(Some(Event::Return(returning)))
+        Ok(Some(Event::Return(Box::new(returning))))
     }
 
     /// Lets the instruction under the probe at `address` happen. It is told where everything is.

@@ -57,84 +57,218 @@ impl LiveFrame {
     }
 }
 
-/// All of them.
+/// The place of a frame in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::check) struct Slot(u32);
+
+/// One frame in the table, between those that were pushed before and after it.
+#[derive(Clone, Debug)]
+struct Place {
+    live: LiveFrame,
+    is_live: bool,
+    older: Option<Slot>,
+    newer: Option<Slot>,
+}
+
+/// All of them: a table of frames, in the order of their entries, and its slots by address.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Frames {
-    /// By number of the entry.
-    live: BTreeMap<u64, LiveFrame>,
+    table: Vec<Place>,
+    /// Slots that hold no frame.
+    free: Vec<Slot>,
+    oldest: Option<Slot>,
+    newest: Option<Slot>,
+    /// How many frames are live.
+    count: usize,
     /// By physical address. No two overlap.
-    by_physical: BTreeMap<u64, u64>,
-    /// By linear address; several address spaces may use one.
-    by_linear: BTreeMap<(u32, u64), ()>,
+    by_physical: BTreeMap<u64, Slot>,
+    /// By linear address and number of the entry; several address spaces may use one address.
+    by_linear: BTreeMap<(u32, u64), Slot>,
     #[cfg(test)]
     visited: std::cell::Cell<u64>,
 }
 
+/// The live frames, oldest first.
+#[derive(Clone, Debug)]
+struct InOrder<'a> {
+    frames: &'a Frames,
+    first: Option<Slot>,
+    last: Option<Slot>,
+    left: usize,
+}
+
+impl<'a> Iterator for InOrder<'a> {
+    type Item = (Slot, &'a LiveFrame);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let slot = self.first.filter(|_| self.left > 0)?;
+        let place = self.frames.place(slot);
+        self.first = place.newer;
+        self.left -= 1;
+        Some((slot, &place.live))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl DoubleEndedIterator for InOrder<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        let slot = self.last.filter(|_| self.left > 0)?;
+        let place = self.frames.place(slot);
+        self.last = place.older;
+        self.left -= 1;
+        Some((slot, &place.live))
+    }
+}
+
+impl ExactSizeIterator for InOrder<'_> {}
+
 impl Frames {
     /// Oldest first.
-    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &LiveFrame> + ExactSizeIterator {
-        self.live.values()
+    pub(super) fn iter(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = (Slot, &LiveFrame)> + ExactSizeIterator {
+        InOrder { frames: self, first: self.oldest, last: self.newest, left: self.count }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.live.len()
+        self.count
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.live.is_empty()
+        self.count == 0
     }
 
-    /// The frame that this entry pushed.
-    pub(super) fn get(&self, sequence: u64) -> Option<&LiveFrame> {
-        self.live.get(&sequence)
+    #[inline]
+    fn place(&self, slot: Slot) -> &Place {
+        &self.table[slot.0 as usize]
+    }
+
+    #[inline]
+    fn place_mut(&mut self, slot: Slot) -> &mut Place {
+        &mut self.table[slot.0 as usize]
+    }
+
+    /// The frame in a slot that holds one, or from which one was taken out last.
+    #[inline]
+    pub(super) fn at(&self, slot: Slot) -> &LiveFrame {
+        &self.place(slot).live
+    }
+
+    /// The slot holds the frame that this entry pushed.
+    pub(super) fn holds(&self, slot: Slot, sequence: u64) -> bool {
+        let place = self.place(slot);
+        place.is_live && place.live.sequence == sequence
     }
 
     /// Those that begin in this range of linear addresses, lowest first.
-    pub(super) fn within(&self, addresses: Range<u32>) -> impl Iterator<Item = &LiveFrame> {
+    #[inline]
+    pub(super) fn within(&self, addresses: Range<u32>) -> impl Iterator<Item = (Slot, &LiveFrame)> {
         self.by_linear
             .range((addresses.start, 0)..(addresses.end, 0))
             .inspect(|_| self.visit())
-            .filter_map(|((_, sequence), ())| self.live.get(sequence))
+            .map(|(_, slot)| (*slot, self.at(*slot)))
     }
 
     /// Those that share a byte with this range of physical memory.
-    pub(super) fn overlapping(&self, start: u64, end: u64) -> impl Iterator<Item = &LiveFrame> {
+    #[inline]
+    pub(super) fn overlapping(
+        &self,
+        start: u64,
+        end: u64,
+    ) -> impl Iterator<Item = (Slot, &LiveFrame)> {
         // No frame has more than forty bytes.
         self.by_physical
             .range(start.saturating_sub(40)..end)
             .inspect(|_| self.visit())
-            .filter_map(|(_, sequence)| self.live.get(sequence))
-            .filter(move |live| live.range().is_some_and(|(_, other)| start < other))
+            .map(|(_, slot)| (*slot, self.at(*slot)))
+            .filter(move |(_, live)| live.range().is_some_and(|(_, other)| start < other))
     }
 
     /// The live frame that starts where `frame` does. One in the same page frame at another linear
     /// address is a dead task's: its memory serves another stack now.
     #[inline]
-    pub(super) fn pushed_at(&self, frame: &Frame) -> Option<&LiveFrame> {
+    pub(super) fn pushed_at(&self, frame: &Frame) -> Option<(Slot, &LiveFrame)> {
         let start = frame.physical?;
-        self.overlapping(start, start + 4).find(|live| {
+        self.overlapping(start, start + 4).find(|(_, live)| {
             live.frame.physical.map(|physical| physical + u64::from(live.skip())) == Some(start)
                 && live.popped_from() == frame.address
         })
     }
 
     pub(super) fn insert(&mut self, live: LiveFrame) {
-        if let Some(physical) = live.frame.physical {
-            self.by_physical.insert(physical, live.sequence);
-        }
-        self.by_linear.insert((live.frame.address, live.sequence), ());
-        self.live.insert(live.sequence, live);
+        let place = Place { live, is_live: false, older: None, newer: None };
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                *self.place_mut(slot) = place;
+                slot
+            }
+            None => {
+                self.table.push(place);
+                Slot(self.table.len() as u32 - 1)
+            }
+        };
+        self.put_back(slot);
     }
 
-    pub(super) fn remove(&mut self, sequence: u64) -> Option<LiveFrame> {
-        let live = self.live.remove(&sequence)?;
-        if let Some(physical) = live.frame.physical
-            && self.by_physical.get(&physical) == Some(&sequence)
+    /// Takes a frame out. Its slot keeps it until it is [freed](Self::free): so it can be put back.
+    pub(super) fn take_out(&mut self, slot: Slot) {
+        let place = self.place_mut(slot);
+        place.is_live = false;
+        let (older, newer) = (place.older, place.newer);
+        let LiveFrame { sequence, frame: Frame { address, physical, .. }, .. } = place.live;
+        match older {
+            Some(older) => self.place_mut(older).newer = newer,
+            None => self.oldest = newer,
+        }
+        match newer {
+            Some(newer) => self.place_mut(newer).older = older,
+            None => self.newest = older,
+        }
+        self.count -= 1;
+        if let Some(physical) = physical
+            && self.by_physical.get(&physical) == Some(&slot)
         {
             self.by_physical.remove(&physical);
         }
-        self.by_linear.remove(&(live.frame.address, sequence));
-        Some(live)
+        self.by_linear.remove(&(address, sequence));
+    }
+
+    /// The frame that was taken out of this slot is live.
+    pub(super) fn put_back(&mut self, slot: Slot) {
+        let LiveFrame { sequence, frame: Frame { address, physical, .. }, .. } = *self.at(slot);
+        let mut older = self.newest;
+        while let Some(later) = older.filter(|one| self.at(*one).sequence > sequence) {
+            older = self.place(later).older;
+        }
+        let newer = match older {
+            Some(older) => self.place_mut(older).newer.replace(slot),
+            None => self.oldest.replace(slot),
+        };
+        match newer {
+            Some(newer) => self.place_mut(newer).older = Some(slot),
+            None => self.newest = Some(slot),
+        }
+        let place = self.place_mut(slot);
+        (place.is_live, place.older, place.newer) = (true, older, newer);
+        self.count += 1;
+        if let Some(physical) = physical {
+            self.by_physical.insert(physical, slot);
+        }
+        self.by_linear.insert((address, sequence), slot);
+    }
+
+    /// A slot whose frame was taken out may hold another.
+    pub(super) fn free(&mut self, slot: Slot) {
+        self.free.push(slot);
+    }
+
+    /// Takes a frame out for good.
+    pub(super) fn remove(&mut self, slot: Slot) {
+        self.take_out(slot);
+        self.free(slot);
     }
 
     /// How many have been looked at.

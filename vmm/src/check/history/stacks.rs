@@ -37,6 +37,8 @@ pub(super) struct Stacks {
     /// How often each distance between two neighbouring tops occurs. No stack can be larger than the
     /// least.
     gaps: BTreeMap<u32, u32>,
+    /// The least of them.
+    least_gap: Option<u32>,
     #[cfg(test)]
     visited: std::cell::Cell<u64>,
 }
@@ -80,9 +82,9 @@ impl Stacks {
     }
 
     /// No stack is larger: the least distance between two tops.
+    #[inline]
     pub(super) fn largest(&self) -> u32 {
-        let least = self.gaps.keys().next().copied();
-        least.unwrap_or(LARGEST_STACK).min(LARGEST_STACK)
+        self.least_gap.unwrap_or(LARGEST_STACK).min(LARGEST_STACK)
     }
 
     /// The number of the stack that `address` lies on.
@@ -153,6 +155,7 @@ impl Stacks {
         if *count == 0 {
             self.gaps.remove(&(high - low));
         }
+        self.least_gap = self.gaps.keys().next().copied();
     }
 
     fn add_top(&mut self, top: u32, index: usize) {

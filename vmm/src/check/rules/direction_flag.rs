@@ -1,4 +1,4 @@
-use crate::check::{Finding, Findings, History, Subject};
+use crate::check::{Finding, Findings, History, Pair, Subject};
 use crate::entry::Return;
 use ia32::{Eflags, Word};
 
@@ -8,12 +8,17 @@ use ia32::{Eflags, Word};
 /// decides about it, and compilers take DF = 0 for granted. DF is still 1 in front of the IRET, so nothing
 /// has cleared it since the entry. A handler that can reach no string instruction has no need to.
 #[inline]
-pub(crate) fn kernel_runs_upwards(returning: &Return, history: &History, findings: &mut Findings) {
+pub(crate) fn kernel_runs_upwards(
+    returning: &Return,
+    pair: Option<Pair<'_>>,
+    history: &History,
+    findings: &mut Findings,
+) {
     if !returning.state.eflags.contains(Eflags::DF) {
         return;
     }
     let Some(at) = history.glance().string_instruction else { return };
-    let Some(pair) = history.pair(returning) else { return };
+    let Some(pair) = pair else { return };
     let pushed = pair.pushed;
     if !pushed.frame.get(Word::Eflags).is_some_and(|flags| Eflags(flags).contains(Eflags::DF)) {
         return;

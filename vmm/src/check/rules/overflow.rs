@@ -1,6 +1,6 @@
 use crate::check::glance::Overrun;
 use crate::check::history::Suspect;
-use crate::check::{ChangedWord, Finding, Findings, History, Subject, TaskId};
+use crate::check::{ChangedWord, Finding, Findings, History, Pair, Subject, TaskId};
 use crate::entry::{Entry, Return};
 
 /// A kernel stack stays above its end.
@@ -24,6 +24,7 @@ pub(crate) fn stack_stays_above_its_end(entry: &Entry, history: &History, findin
 #[inline]
 pub(crate) fn stack_stays_above_its_end_at_a_return(
     returning: &Return,
+    _: Option<Pair<'_>>,
     history: &History,
     findings: &mut Findings,
 ) {

@@ -1,4 +1,4 @@
-use crate::check::{Finding, Findings, History, LiveFrame, Subject};
+use crate::check::{Finding, Findings, History, LiveFrame, Pair, Subject};
 use crate::entry::{Kind, Return};
 use ia32::{Segment, Vector};
 
@@ -15,10 +15,11 @@ use ia32::{Segment, Vector};
 #[inline]
 pub(crate) fn registers_are_restored(
     returning: &Return,
-    history: &History,
+    pair: Option<Pair<'_>>,
+    _: &History,
     findings: &mut Findings,
 ) {
-    let Some(pair) = history.pair(returning) else { return };
+    let Some(pair) = pair else { return };
     let pushed = pair.pushed;
     let strict = match pushed.kind {
         Kind::External | Kind::Nmi => true,

@@ -1,5 +1,5 @@
 use super::refused_iret::is_too_narrow;
-use crate::check::{Finding, Findings, History, LiveFrame, Subject};
+use crate::check::{Finding, Findings, History, LiveFrame, Pair, Subject};
 use crate::entry::{Kind, Return};
 use ia32::{Eflags, Vector, Word};
 
@@ -18,10 +18,11 @@ const PRIVILEGED: Eflags = Eflags(Eflags::IF.0 | Eflags::IOPL.0 | Eflags::NT.0 |
 #[inline]
 pub(crate) fn return_pops_what_was_pushed(
     returning: &Return,
+    pair: Option<Pair<'_>>,
     history: &History,
     findings: &mut Findings,
 ) {
-    let Some(pair) = history.pair(returning) else { return };
+    let Some(pair) = pair else { return };
     let pushed = pair.pushed;
     if is_too_narrow(pushed, &returning.frame) {
         findings.add(too_narrow(pushed, returning));

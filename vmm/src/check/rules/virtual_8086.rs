@@ -1,4 +1,4 @@
-use crate::check::{Finding, Findings, History, Subject};
+use crate::check::{Finding, Findings, History, Pair, Subject};
 use crate::entry::Return;
 use ia32::Word;
 
@@ -11,6 +11,7 @@ use ia32::Word;
 #[inline]
 pub(crate) fn virtual_8086_mode_is_meant(
     returning: &Return,
+    _: Option<Pair<'_>>,
     history: &History,
     findings: &mut Findings,
 ) {

@@ -1,5 +1,5 @@
 use crate::check::way_back::{Lack, WayBack};
-use crate::check::{Finding, Findings, History, Subject};
+use crate::check::{Finding, Findings, History, Pair, Subject};
 use crate::entry::Return;
 
 /// Who leaves ring 0 can come back: TR holds a TSS, SS0 a segment that ring 0 may write, and ESP0 lies behind
@@ -11,6 +11,7 @@ use crate::entry::Return;
 #[inline]
 pub(crate) fn ring_0_can_be_entered_again(
     returning: &Return,
+    _: Option<Pair<'_>>,
     history: &History,
     findings: &mut Findings,
 ) {

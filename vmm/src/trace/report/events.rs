@@ -6,12 +6,13 @@ use super::super::described::{self, Judgeable, Where};
 use super::super::schema::{
     EntryRecord, Record, ReturnRecord, ReturnedRecord, StackRecord, SwitchRecord, SysenterRecord,
 };
-use super::{FrameNames, KEPT, Output, Report, task};
+use super::{FrameNames, KEPT, Output, Recent, Report, task};
 use crate::check::{Judged, Judgement, Sink};
 use crate::entry::{Entry, Return, Returned, Sysenter, TaskSwitch};
 use crate::machine::Machine;
 use ia32::Word;
 use std::io::Write;
+use std::sync::Arc;
 
 impl<W: Write> Report<W> {
     /// Tells what was found of an event: each cause once.
@@ -25,7 +26,7 @@ impl<W: Write> Report<W> {
     }
 
     #[inline]
-    fn entry(&mut self, entry: &Entry, judgement: &Judgement) {
+    fn entry(&mut self, entry: &Arc<Entry>, judgement: &Judgement) {
         if self.trace.is_some() {
             for record in self.places.of_entry(entry, task(judgement), &mut self.names) {
                 self.record(&record);
@@ -42,7 +43,9 @@ impl<W: Write> Report<W> {
         if !written || self.terminal.tells_events() || !is_right(judgement) {
             self.tell_entry(entry, judgement, written);
         }
-        self.recent[entry.sequence as usize % KEPT] = Some((entry.clone(), judgement.clone()));
+        let said = (!judgement.is_unremarkable()).then(|| Box::new(judgement.clone()));
+        let recent = Recent { entry: Arc::clone(entry), task: task(judgement), said };
+        self.recent[entry.sequence as usize % KEPT] = Some(recent);
     }
 
     /// Tells of an entry wherever that is more than a hot line of the trace.

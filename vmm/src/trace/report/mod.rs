@@ -25,9 +25,19 @@ use crate::report::Recorder;
 use crate::symbols::Symbols;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
 
 /// How many lines a failure shows.
 const KEPT: usize = 8;
+
+/// One of the last entries.
+struct Recent {
+    entry: Arc<Entry>,
+    /// The number of its task; 0 if that is not known.
+    task: u32,
+    /// What the rules said, if they said anything.
+    said: Option<Box<Judgement>>,
+}
 
 /// Prints judged events, and writes the trace.
 pub struct Report<W: Write> {
@@ -44,7 +54,7 @@ pub struct Report<W: Write> {
     /// What has been told already.
     told: Told,
     /// The last entries; the slot of an entry is its number modulo their count.
-    recent: [Option<(Entry, Judgement)>; KEPT],
+    recent: [Option<Recent>; KEPT],
     end: Option<EndRecord>,
     /// Files that failed.
     lost: Vec<Lost>,
@@ -200,16 +210,18 @@ impl<W: Write> Report<W> {
     pub fn recent(&self) -> String {
         let colour = self.terminal.style().colour;
         let mut text = format!("{}\n", colour.dim(heading()));
-        let mut kept: Vec<&(Entry, Judgement)> = self.recent.iter().flatten().collect();
-        kept.sort_by_key(|(entry, _)| entry.sequence);
+        let mut kept: Vec<&Recent> = self.recent.iter().flatten().collect();
+        kept.sort_by_key(|recent| recent.entry.sequence);
         if kept.is_empty() {
             return "none was seen\n".into();
         }
-        for (entry, judgement) in kept {
+        let nothing = Judgement::default();
+        for Recent { entry, task, said } in kept {
             let name = interrupted(self.names.symbols(), entry).map(|place| place.to_string());
             let place = Where { place: String::new(), at: 0, sequence: entry.sequence };
-            let record = EntryRecord::new(entry, task(judgement));
-            let record = record.judged(judgement, &place, &Symbols::none());
+            let said = said.as_deref().unwrap_or(&nothing);
+            let record = EntryRecord::new(entry, *task);
+            let record = record.judged(said, &place, &Symbols::none());
             text.push_str(&entry_line(&record, name.as_deref(), colour));
             text.push('\n');
         }

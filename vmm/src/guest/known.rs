@@ -1,0 +1,73 @@
+//! What has been seen of a guest so far.
+
+use crate::check::{Finding, Judge, Judged, Judgement};
+use crate::run::{End, Event, Run};
+use crate::trace::{event_name, task_name};
+use ia32::Word;
+
+/// A finding, and where it was made.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Where: `#214 int 0x80 in task 3`.
+    pub place: String,
+    /// What.
+    pub finding: Finding,
+}
+
+/// What has been seen so far; part of a checkpoint.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) judge: Judge,
+    pub(super) findings: Vec<Found>,
+    pub(super) notes: Vec<Found>,
+    pub(super) console: Vec<u8>,
+    pub(super) end: Option<End>,
+}
+
+impl Known {
+    /// An event, with what the rules say of it; none if it is not told.
+    pub(super) fn take(&mut self, run: &Run, event: Event) -> Option<Judged> {
+        let judged = self.judge.judge(run.machine(), event);
+        match &judged {
+            Judged::Entry(entry, judgement) => {
+                let place = format!(
+                    "#{} {} in {} (EIP {:08x})",
+                    entry.sequence,
+                    event_name(entry.kind, entry.vector),
+                    task_name(judgement.task),
+                    entry.frame.get(Word::Eip).unwrap_or(0),
+                );
+                self.keep(&place, judgement);
+            }
+            Judged::Return(returning, judgement) => {
+                self.keep(&format!("IRET after #{}", returning.after_sequence), judgement);
+            }
+            Judged::Returned(returned, judgement) => {
+                self.keep(&format!("IRET after #{}", returned.after_sequence), judgement);
+                return None;
+            }
+            Judged::Sysenter(entry, judgement) => {
+                self.keep(&format!("SYSENTER after #{}", entry.after_sequence), judgement);
+            }
+            Judged::Switch(switch, judgement) => {
+                self.keep(&format!("the switch after #{}", switch.after_sequence), judgement);
+            }
+            Judged::Console(bytes) => self.console.extend_from_slice(bytes),
+            Judged::Reached(_) => {}
+            Judged::StackLoad(_) | Judged::Resumed(_) | Judged::Preempted(_) | Judged::Step(_) => {
+                return None;
+            }
+            Judged::End(end) => self.end = Some(End::clone(end)),
+        }
+        Some(judged)
+    }
+
+    fn keep(&mut self, place: &str, judgement: &Judgement) {
+        if judgement.is_unremarkable() {
+            return;
+        }
+        let found = |finding: &Finding| Found { place: place.to_owned(), finding: finding.clone() };
+        self.findings.extend(judgement.findings.iter().map(found));
+        self.notes.extend(judgement.notes.iter().map(found));
+    }
+}

@@ -1,0 +1,192 @@
+//! How a guest is to be booted.
+
+use super::known::Known;
+use super::{Guest, GuestError};
+use crate::boot::{self, KernelFile, ModuleFile};
+use crate::check::{Checker, Judge, Objects};
+use crate::devices::Devices;
+use crate::doctor::{Problem, quick};
+use crate::host::Backend;
+use crate::machine::Machine;
+use crate::probe::Choice;
+use crate::run::{ClockChoice, Mode, Options, Run, entry_state};
+use crate::symbols::Symbols;
+use std::time::Duration;
+
+/// Bytes that a guest that can be gone back in keeps of where it was preempted.
+const MOST_RECORDED: u64 = 64 << 20;
+
+/// How a guest is to be booted.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    name: String,
+    kernel: Vec<u8>,
+    modules: Vec<(String, Vec<u8>)>,
+    command_line: String,
+    memory: u64,
+    clock: ClockChoice,
+    probes: Choice,
+    exact: bool,
+    reversible: bool,
+    timeout: Option<Duration>,
+}
+
+impl Setup {
+    /// The defaults.
+    pub(super) fn new(name: String, kernel: Vec<u8>) -> Self {
+        Setup {
+            name,
+            kernel,
+            modules: Vec::new(),
+            command_line: String::new(),
+            memory: 16 << 20,
+            clock: ClockChoice::DETERMINISTIC,
+            probes: Choice::Auto,
+            exact: false,
+            reversible: false,
+            timeout: Some(Duration::from_secs(60)),
+        }
+    }
+
+    /// RAM, in MiB; 16 unless it is said.
+    #[must_use]
+    pub fn memory_mib(mut self, mib: u64) -> Self {
+        self.memory = mib << 20;
+        self
+    }
+
+    /// The kernel's command line.
+    #[must_use]
+    pub fn command_line(mut self, text: impl Into<String>) -> Self {
+        self.command_line = text.into();
+        self
+    }
+
+    /// One more module: what the kernel is told of it (its name and arguments), and its bytes.
+    #[must_use]
+    pub fn module(mut self, command: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
+        self.modules.push((command.into(), bytes.into()));
+        self
+    }
+
+    /// Time is counted in instructions, so that a run repeats to the byte: this is so unless something else is
+    /// said.
+    #[must_use]
+    pub fn deterministic(mut self) -> Self {
+        self.clock = ClockChoice::DETERMINISTIC;
+        self
+    }
+
+    /// The same, an instruction taking so many nanoseconds of the guest's time.
+    #[must_use]
+    pub fn nanoseconds_per_instruction(mut self, nanoseconds: u64) -> Self {
+        self.clock = ClockChoice::Deterministic { nanoseconds_per_instruction: nanoseconds.max(1) };
+        self
+    }
+
+    /// Time is counted in exits: the guest runs at full speed, and repeats to the byte where it does not compute for
+    /// long without one. One that is [`reversible`](Setup::reversible) can be gone back in either way.
+    #[must_use]
+    pub fn by_exits(mut self) -> Self {
+        self.clock = ClockChoice::EXITS;
+        self
+    }
+
+    /// The timer follows the time that the guest ran.
+    #[must_use]
+    pub fn real_time(mut self) -> Self {
+        self.clock = ClockChoice::Real;
+        self
+    }
+
+    /// Everything is stepped, so that the state before each event is known and all of memory after it is held
+    /// against the model; slow.
+    #[must_use]
+    pub fn exact(mut self) -> Self {
+        self.exact = true;
+        self
+    }
+
+    /// The guest can be gone back with ([`Guest::step_back`], [`Guest::who_wrote`]): checkpoints are taken on the
+    /// way, which hold 128 MiB beside one image of memory at most.
+    #[must_use]
+    pub fn reversible(mut self) -> Self {
+        self.reversible = true;
+        self
+    }
+
+    /// How entries are caught.
+    #[must_use]
+    pub fn probes(mut self, choice: Choice) -> Self {
+        self.probes = choice;
+        self
+    }
+
+    /// Ends the run after this wall-clock time; a minute unless it is said.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// The guest in front of its first instruction.
+    ///
+    /// # Errors
+    /// [`GuestError`] if there is no usable KVM, the image cannot be booted, or what was asked for contradicts
+    /// itself.
+    pub fn boot(self) -> Result<Guest, GuestError> {
+        let mode = Mode::new(self.clock, self.exact).ok_or(GuestError::Contradiction(
+            "exact mode steps the guest, so it needs the deterministic clock",
+        ))?;
+        if self.exact && self.probes == Choice::None {
+            return Err(GuestError::Contradiction(
+                "exact mode catches events by probes, so it needs some",
+            ));
+        }
+        if self.reversible && (self.exact || self.clock.is_real()) {
+            return Err(GuestError::Contradiction(
+                "going back is to run again by single instructions, so it needs a clock that counts and no exact mode",
+            ));
+        }
+        let mut machine = Machine::new(self.memory)
+            .map_err(|error| GuestError::NoKvm(Problem::no_machine(error)))?;
+        let seen = quick(&mut machine);
+        machine.exit_on_msr();
+        let backend = seen.corrected(Backend::detect());
+        seen.usable.map_err(GuestError::NoKvm)?;
+        let kernel = KernelFile { name: &self.name, bytes: &self.kernel };
+        let modules: Vec<ModuleFile<'_>> = self
+            .modules
+            .iter()
+            .map(|(command, bytes)| ModuleFile { name: command, command, bytes })
+            .collect();
+        let boot = boot::load(machine.memory.all(), kernel, &modules, &self.command_line)?;
+        machine.vcpu.set_state(&entry_state(&boot.entry));
+        let objects = Objects::of_elf32(&self.kernel);
+        let options = Options {
+            mode,
+            probes: self.probes,
+            breakpoints: seen.breakpoints,
+            timeout: self.timeout,
+        };
+        let run = Run::new(machine, Devices::new(self.memory), &options);
+        let mut guest = Guest {
+            run: if self.reversible { run.reversible(MOST_RECORDED) } else { run },
+            symbols: boot.image.symbols,
+            names: Symbols::none().with_kernel(self.kernel),
+            known: Known {
+                judge: Judge::new(Checker::new(&backend).with_objects(objects)),
+                findings: Vec::new(),
+                notes: Vec::new(),
+                console: Vec::new(),
+                end: None,
+            },
+            backend,
+            timeline: None,
+        };
+        if self.reversible {
+            guest.remember()?;
+        }
+        Ok(guest)
+    }
+}
