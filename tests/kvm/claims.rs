@@ -78,13 +78,27 @@ fn what_is_claimed_of_the_processor_is_refuted_by_its_twins() {
 }
 
 #[test]
-fn what_is_claimed_of_every_kernel_is_refuted_by_its_twins() {
-    assert_all(&rows(&about(Subject::Kernel), true, Choice::Auto), Status::Refuted);
+fn some_claims_of_each_kernel_are_refuted_by_their_twins() {
+    let some: Vec<&Claim> = ["K2", "K6", "L3", "L10"].into_iter().filter_map(claim).collect();
+    assert_eq!(some.len(), 4);
+    assert_all(&rows(&some, true, Choice::Auto), Status::Refuted);
 }
 
-#[test]
-fn what_is_claimed_of_linux_0_12_is_refuted_by_its_twins() {
-    assert_all(&rows(&about(Subject::Linux), true, Choice::Auto), Status::Refuted);
+/// All that `scripts/soak` runs.
+mod soak {
+    use super::*;
+
+    #[test]
+    #[ignore = "takes minutes: scripts/soak"]
+    fn what_is_claimed_of_every_kernel_is_refuted_by_its_twins() {
+        assert_all(&rows(&about(Subject::Kernel), true, Choice::Auto), Status::Refuted);
+    }
+
+    #[test]
+    #[ignore = "takes minutes: scripts/soak"]
+    fn what_is_claimed_of_linux_0_12_is_refuted_by_its_twins() {
+        assert_all(&rows(&about(Subject::Linux), true, Choice::Auto), Status::Refuted);
+    }
 }
 
 #[test]
