@@ -211,16 +211,29 @@ impl Judge {
     /// [`MachineError`] if KVM refuses something.
     pub fn follow(&mut self, run: &mut Run, sink: &mut impl Sink) -> Result<End, MachineError> {
         loop {
-            if self.has_enough() {
-                run.end_with_enough();
-            }
-            let event = run.next_event()?;
-            let judged = self.judge(run.machine(), event);
-            sink.take(run.machine(), &judged);
-            if let Judged::End(end) = judged {
-                return Ok(*end);
+            if let Some(end) = self.advance(run, sink)? {
+                return Ok(end);
             }
         }
+    }
+
+    /// Lets the guest run to what is told next, which `sink` takes; the end, if it is that.
+    ///
+    /// # Errors
+    /// [`MachineError`] if KVM refuses something.
+    #[inline]
+    pub fn advance(
+        &mut self,
+        run: &mut Run,
+        sink: &mut impl Sink,
+    ) -> Result<Option<End>, MachineError> {
+        if self.has_enough() {
+            run.end_with_enough();
+        }
+        let event = run.next_event()?;
+        let judged = self.judge(run.machine(), event);
+        sink.take(run.machine(), &judged);
+        Ok(if let Judged::End(end) = judged { Some(*end) } else { None })
     }
 
     /// What the run as a whole has to answer for, now that it is over.

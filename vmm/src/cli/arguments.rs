@@ -260,6 +260,11 @@ pub(super) struct RunOptions {
     #[arg(long, value_name = "FILE")]
     pub(super) screenshot: Option<PathBuf>,
 
+    /// Draw the guest's text screen on the terminal while it runs, in the upper rows; what esp0 prints scrolls below.
+    /// With --interactive, what is typed goes to the guest's keyboard or serial port
+    #[arg(long, conflicts_with_all = ["gdb", "all"])]
+    pub(super) screen: bool,
+
     /// Print the guest's console, findings and the verdict only
     #[arg(short, long)]
     pub(super) quiet: bool,

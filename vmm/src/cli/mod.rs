@@ -14,6 +14,7 @@ mod files;
 mod gdbinit;
 mod input;
 mod junit;
+mod live_screen;
 mod machine;
 mod output;
 mod page;

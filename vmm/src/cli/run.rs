@@ -6,6 +6,7 @@ use super::failure::{Failure, no_machine, tell};
 use super::files::{Destination, standard_output};
 use super::input::Input;
 use super::junit::Suite;
+use super::live_screen::LiveScreen;
 use super::machine;
 use super::output::Output;
 use super::page::{Causes, PageFile, Shown};
@@ -148,6 +149,8 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
 
     let recorded = record.map_or(Ok(replayed), Recorded::kept)?;
     let colour = colour(options.color);
+    let mut live =
+        options.screen.then(|| LiveScreen::new(colour != Colour::default())).transpose()?;
     let out = Output::standard();
     let columns = out.columns();
     let out: Box<dyn Write> = if io::stdout().is_terminal() {
@@ -172,12 +175,12 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         .with_style(Style {
             colour,
             frames: options.frames.into(),
-            quiet: options.quiet || options.interactive,
+            quiet: options.quiet || options.interactive || options.screen,
             returns: options.verbose > 1,
             all: options.all,
         })
         .with_symbols(symbols.clone());
-    if options.interactive {
+    if options.interactive && !options.screen {
         report = report.with_raw_console();
     }
     if options.verbose > 0 {
@@ -223,7 +226,19 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         }
         None => Ok(()),
     };
-    let ran = served.and_then(|()| judge.follow(&mut run, &mut report).map_err(Failure::Machine));
+    let ran = served.and_then(|()| {
+        loop {
+            if let Some(end) = judge.advance(&mut run, &mut report).map_err(Failure::Machine)? {
+                return Ok(end);
+            }
+            if let Some(live) = &mut live {
+                live.look(&run, judge.tally());
+            }
+        }
+    });
+    if let Some(live) = live {
+        live.end(&run, judge.tally());
+    }
     let mut end = match ran {
         Ok(end) => end,
         Err(failure) => return Ok(broken_off(&mut report, &judge, &failure)),
