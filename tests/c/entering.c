@@ -147,3 +147,52 @@ void main(void)
     leave(program, END(user_stack[0]), 2);
 }
 #endif
+
+#ifdef NARROW_TSS
+/* The descriptor's type is 1, a TSS of the 80286. */
+void main(void)
+{
+    set_gates();
+    make_tss(END(kernel_stack));
+    if (BAD)
+        descriptors[5] ^= 8ull << 40;
+    load_gdt();
+    load_idt();
+    load_tss();
+    leave(program, END(user_stack[0]), 2);
+}
+#endif
+
+#ifdef CS_WITH_EFLAGS
+/* CS and EFLAGS in each other's place. */
+void main(void)
+{
+    start(END(kernel_stack));
+    __asm__ volatile("mov $0x23, %%eax\n mov %%eax, %%ds\n mov %%eax, %%es\n push %0\n push %1\n push %2\n push %3\n push %4\n iret"
+                     : : "i"(USER_DATA), "r"(END(user_stack[0])), "r"(BAD ? USER_CODE : 2), "r"(BAD ? 2 : USER_CODE), "r"(program)
+                     : "eax", "memory");
+}
+#endif
+
+#ifdef THREE_WORDS
+/* A frame for the same ring, and CS is another's. */
+void main(void)
+{
+    start(END(kernel_stack));
+    if (!BAD)
+        leave(program, END(user_stack[0]), 2);
+    __asm__ volatile("mov $0x23, %%eax\n mov %%eax, %%ds\n mov %%eax, %%es\n push $0x1000\n push $0x1000\n push $2\n push %0\n push %1\n iret"
+                     : : "i"(USER_CODE), "r"(program) : "eax", "memory");
+}
+#endif
+
+#ifdef WORD_ABOVE_IF_ALONE
+/* A word above, and of EFLAGS only IF is set, as some kernels have it in a new task's frame. */
+void main(void)
+{
+    start(END(kernel_stack));
+    __asm__ volatile("mov $0x23, %%eax\n mov %%eax, %%ds\n mov %%eax, %%es\n"
+                     "push %0\n push %1\n push $0x200\n push %2\n push %3\n sub %4, %%esp\n iret"
+                     : : "i"(USER_DATA), "r"(END(user_stack[0])), "i"(USER_CODE), "r"(program), "i"(BAD ? 8 : 0) : "eax", "memory");
+}
+#endif

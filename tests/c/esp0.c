@@ -41,3 +41,35 @@ void main(void)
 /* The address of a function. */
 void main(void) { run(BAD ? (uint32_t)main : END(kernel_stack)); }
 #endif
+
+#ifdef ABOVE_A_RECORD
+/* ESP0 is a word above the end of the process's record, from which its frame is popped. */
+static struct {
+    struct pushed frame;
+    uint32_t ticks, more[7];
+} record = {.more = {1, 2, 3, 4, 5, 6, 7}};
+__asm__("out_of_record: mov $0x23, %eax\n mov %eax, %ds\n mov %eax, %es\n mov %ebx, %esp\n popa\n iret\n"
+        "recorded: pusha\n mov $0x10, %eax\n mov %eax, %ds\n mov %eax, %es\n mov $first_stack_end, %esp\n call serve\n"
+        "mov %eax, %ebx\n jmp out_of_record\n");
+extern uint8_t recorded[];
+static uint32_t served;
+struct pushed *serve(void)
+{
+    if (++served == 3)
+        end();
+    return &record.frame;
+}
+static void calls_on(void)
+{
+    for (;;)
+        ask(0, 0);
+}
+void main(void)
+{
+    gate(0x80, recorded, FOR_USER);
+    begin((uint32_t)(&record.frame + 1) + (BAD ? 4 : 0));
+    record.frame.eip = (uint32_t)calls_on, record.frame.cs = USER_CODE, record.frame.eflags = 0x2;
+    record.frame.esp = END(user_stack[0]), record.frame.ss = USER_DATA;
+    __asm__ volatile("mov %0, %%ebx\n jmp out_of_record" : : "r"(&record.frame) : "memory");
+}
+#endif

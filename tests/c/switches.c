@@ -110,3 +110,51 @@ void main(void)
     resume(kept[0]);
 }
 #endif
+
+#ifdef ESP0_FOLLOWS
+/* ESP0 is the saved stack pointer, and not the stack's end. */
+struct saved *handle(struct saved *s)
+{
+    if (s->vector != 0x20)
+        panic();
+    out(0x20, 0x20);
+    if (++count == 12)
+        end();
+    kept[now] = s;
+    now ^= 1;
+    task_state[1] = BAD ? (uint32_t)kept[now] : END(stacks[now]);
+    return kept[now];
+}
+void main(void)
+{
+    start(END(stacks[0]));
+    for (int task = 0; task < 2; task++)
+        make(task, spin);
+    tick();
+    resume(kept[0]);
+}
+#endif
+
+#ifdef NEVER_LOADED
+/* A far jump to a TSS before TR holds one. */
+static uint32_t first_state[26] __attribute__((aligned(128)));
+struct saved *handle(struct saved *s) { panic(); }
+void main(void)
+{
+    set_gates();
+    make_tss(END(kernel_stack));
+    uint32_t base = (uint32_t)first_state;
+    descriptors[3] = 0x0000890000000067ull | (uint64_t)(base & 0xffffff) << 16 | (uint64_t)(base >> 24) << 56;
+    task_state[8] = (uint32_t)finish, task_state[9] = 2, task_state[14] = END(kernel_stack);
+    task_state[18] = task_state[20] = task_state[21] = KERNEL_DATA, task_state[19] = KERNEL_CODE;
+    load_gdt();
+    load_idt();
+    if (!BAD)
+        __asm__ volatile("ltr %0" : : "r"((uint16_t)0x18) : "memory");
+    struct {
+        uint32_t offset;
+        uint16_t selector;
+    } __attribute__((packed)) there = {0, TSS};
+    __asm__ volatile("ljmp *%0" : : "m"(there) : "memory");
+}
+#endif

@@ -123,6 +123,8 @@ pub(super) struct Refusal {
     pub(super) word: Option<Word>,
     /// The descriptor that the popped CS names.
     pub(super) code: Option<Descriptor>,
+    /// The descriptor that the word popped as EFLAGS names, were it a selector.
+    pub(super) flags: Option<Descriptor>,
     /// The word popped as SS, or what would be, and the descriptor that it names.
     pub(super) stack: Option<(u16, Descriptor)>,
     /// The descriptor that the word popped as ESP names, were it a selector.
@@ -264,6 +266,7 @@ impl Refusal {
             check: step.map_or(String::new(), |step| step.to_string()),
             word: about,
             code: named(1).map(|(_, descriptor)| descriptor),
+            flags: named(2).map(|(_, descriptor)| descriptor),
             stack: named(4),
             pointer: named(3).map(|(_, descriptor)| descriptor),
         }

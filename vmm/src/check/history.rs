@@ -116,6 +116,8 @@ pub struct History {
     last_switch: Option<(TaskId, u64)>,
     /// The top of the stack on which an outer ring was left last, until it is returned to.
     running: Option<u32>,
+    /// Where the last return to an outer ring popped its frame.
+    popped_last: Option<u32>,
     /// An outer ring was reached by a task switch.
     switched: bool,
     copies_frames: bool,
@@ -367,6 +369,11 @@ impl History {
     pub(super) fn mixed_before(&self, sequence: u64) -> Option<u64> {
         const SOON: u64 = 8;
         self.mixed_at.filter(|mixed| sequence.saturating_sub(*mixed) <= SOON)
+    }
+
+    /// Where the last return to an outer ring popped its frame.
+    pub(super) fn popped_last(&self) -> Option<u32> {
+        self.popped_last
     }
 
     /// The top of the stack on which an outer ring was left last.

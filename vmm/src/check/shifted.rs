@@ -43,7 +43,7 @@ fn whole(linear: &LinearMemory<'_>, state: &State, address: u32) -> Option<Frame
     let (cs, ss) = (selector(Word::Cs)?, selector(Word::Ss)?);
     let eflags = frame.get(Word::Eflags)?;
     let plain = Eflags(eflags).without(Eflags::RESERVED_ZERO).0 == eflags
-        && Eflags(eflags).contains(Eflags::FIXED)
+        && (Eflags(eflags).contains(Eflags::FIXED) || Eflags(eflags).contains(Eflags::IF))
         && !Eflags(eflags).contains(Eflags::VM);
     let ring = cs.rpl();
     let code = linear.descriptor(state, cs)?;

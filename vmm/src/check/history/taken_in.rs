@@ -15,6 +15,7 @@ pub(super) struct Undo {
     last_switch: Option<(TaskId, u64)>,
     running: Option<u32>,
     created: bool,
+    popped_last: Option<u32>,
 }
 
 /// What is to be known of the entry whose frame a return pops.
@@ -26,6 +27,8 @@ pub(in crate::check) struct Popped {
     in_place: bool,
     /// The entry came from an outer ring.
     from_outer_ring: bool,
+    /// The task that had entered.
+    task: Option<TaskId>,
     /// Interrupted code goes on from a copy on another stack.
     is_copy: bool,
     /// Linear addresses of the frame as it was pushed.
@@ -254,10 +257,19 @@ impl History {
             slot,
             in_place,
             from_outer_ring: pushed.from_outer_ring(),
+            task: pushed.task,
             is_copy,
             start: pushed.frame.address,
             end: pushed.frame.end(),
         }
+    }
+
+    /// The number of the stack on which the frame lay below the end: ESP0 was too low then. It is no other task's.
+    fn sunk_stack(&self, popped: &Popped) -> Option<usize> {
+        let task = popped.task.filter(|_| popped.from_outer_ring)?;
+        let index =
+            self.stacks.at(popped.end).filter(|_| self.stacks.ending_at(popped.end).is_none())?;
+        (self.stacks.task(index) == Some(task)).then_some(index)
     }
 
     /// Takes a return in that pops the frame of `popped`; the task that it resumes.
@@ -298,7 +310,10 @@ impl History {
             _ if !outer => own,
             Some(popped) => self.stacks.at(popped.start),
             None if self.copies_frames && !in_place => None,
-            None => Some(self.stacks.number_of(frame.end())),
+            None => {
+                let sunk = popped.and_then(|popped| self.sunk_stack(&popped));
+                Some(sunk.unwrap_or_else(|| self.stacks.number_of(frame.end())))
+            }
         };
         self.undo.created = self.stacks.all().len() > known;
         // A stack that has only just become known begins here.
@@ -316,7 +331,9 @@ impl History {
         {
             self.last_switch = Some((task, returning.after_sequence));
         }
+        self.undo.popped_last = self.popped_last;
         if outer {
+            self.popped_last = Some(frame.address);
             self.running = None;
             self.sysentered = false;
         }
@@ -378,6 +395,7 @@ impl History {
         }
         self.last_switch = self.undo.last_switch;
         self.running = self.undo.running;
+        self.popped_last = self.undo.popped_last;
         if std::mem::take(&mut self.undo.created) {
             self.stacks.forget_last();
         }

@@ -52,7 +52,20 @@ fn is_an_end(end: u32, esp0: u32) -> bool {
 fn finding(entry: &Entry, last: &LastReturn, history: &History, off: i32, near: bool) -> Finding {
     let esp0 = entry.inner_stack.map_or(0, |stack| stack.esp);
     let size = entry.frame.shape.size();
+    let saved = last.of_entry && is_where_registers_were_saved(esp0, entry, last, history);
     let (sentence, reason, advice) = match (near, off < 0) {
+        _ if saved => (
+            "entered on a kernel stack that is not empty",
+            format!(
+                "ESP0 is {} bytes below the place where the last return left it, and {} below the frame that it popped: \
+                 where the task's registers had been saved. Who stores the saved stack pointer as ESP0 has it sink \
+                 with each switch, until the stack is full",
+                -off,
+                last.frame.address.wrapping_sub(esp0)
+            ),
+            "store the end of the task's kernel stack in TSS.ESP0, which is always the same, and not its saved stack \
+             pointer",
+        ),
         (true, true) => (
             "entered on a kernel stack that is not empty",
             format!("ESP0 is {} bytes below the top of the stack", -off),
@@ -83,6 +96,22 @@ fn finding(entry: &Entry, last: &LastReturn, history: &History, off: i32, near: 
     )
     .because(reason)
     .advise(advice)
+}
+
+/// ESP0 lies on the stack of the task that was returned to, a little below the frame that was popped: no more than
+/// all registers take.
+fn is_where_registers_were_saved(
+    esp0: u32,
+    entry: &Entry,
+    last: &LastReturn,
+    history: &History,
+) -> bool {
+    const REGISTERS: u32 = 80;
+    let below = last.frame.address.wrapping_sub(esp0);
+    below <= REGISTERS
+        && below.is_multiple_of(4)
+        && last.task.is_some()
+        && history.owner(entry.frame.address) == last.task
 }
 
 /// Whose stack the frame lay in, and whose ESP0 names.

@@ -2,7 +2,7 @@ use crate::check::glance::Refusal;
 use crate::check::history::{LastReturn, LiveFrame};
 use crate::check::{Finding, Findings, History, Subject};
 use crate::entry::{Entry, Frame};
-use ia32::{Branch, Descriptor, DescriptorKind, Word};
+use ia32::{Branch, Descriptor, DescriptorKind, Eflags, Word};
 
 /// How far from the pushed frame a frame may be popped to be taken for the same, missed by some words.
 const NEAR: i32 = 64;
@@ -45,6 +45,16 @@ fn exchanged(refusal: &Refusal, popped: &Frame) -> Option<(&'static str, &'stati
         && is_code(stack)
     {
         return Some(("CS and SS", ORDER));
+    }
+    let eflags = popped.get(Word::Eflags)?;
+    let flags = Eflags(popped.get(Word::Cs)?);
+    if refusal.word == Some(Word::Cs)
+        && refusal.flags.is_some_and(|one| is_code(one) && u32::from(one.dpl()) == eflags & 3)
+        && eflags <= 0xffff
+        && flags.contains(Eflags::FIXED)
+        && flags.without(Eflags::STATUS | Eflags::IF).0 == Eflags::FIXED.0
+    {
+        return Some(("CS and EFLAGS", ORDER));
     }
     let (esp, ss) = (popped.get(Word::Esp)?, popped.get(Word::Ss)?);
     let pointer = refusal.pointer.filter(|_| refusal.word == Some(Word::Ss))?;
@@ -121,12 +131,27 @@ fn finding(
             advice = Some(format!("put the data segment of ring {} into the frame as SS", cs & 3));
         } else if let Some(word) = refusal.word {
             expected = format!("{} that IRET accepts", word.name());
+            if word == Word::Ss {
+                advice = Some(format!(
+                    "push SS and ESP of ring {} before EFLAGS, CS and EIP: an IRET to an outer ring pops five words",
+                    cs & 3
+                ));
+            }
         }
     }
     let mut finding = Finding::new("refused_iret", Subject::Kernel, sentence, expected, got);
     if let Some(pushed) = newest {
         let off = refused.frame.address.wrapping_sub(pushed.popped_from()) as i32;
-        if off != 0 && off.abs() <= NEAR {
+        let as_before = history.popped_last() == Some(refused.frame.address);
+        if off != 0 && off.abs() <= NEAR && as_before && pushed.from_outer_ring() {
+            finding = finding.because(wrong_esp0(pushed, &refused.frame, off));
+            advice = Some(format!(
+                "set TSS.ESP0 to {:08x}, {} bytes {}",
+                refused.frame.end(),
+                off.abs(),
+                if off < 0 { "lower" } else { "higher" }
+            ));
+        } else if off != 0 && off.abs() <= NEAR {
             let few = if off < 0 { "few" } else { "many" };
             finding = finding.because(format!(
                 "{} bytes too {few} were removed from the stack: {}",
@@ -159,6 +184,21 @@ fn finding(
         Some(advice) => finding.advise(advice),
         None => finding,
     }
+}
+
+/// The frame is popped from where the last return has popped one that was right, and where #n has pushed none: by ESP0.
+fn wrong_esp0(pushed: &LiveFrame, popped: &Frame, off: i32) -> String {
+    format!(
+        "ESP0 was {} bytes too {}: #{} pushed its frame at {:08x}, and the kernel pops each from {:08x}, as it did before \
+         #{}; {}",
+        off.abs(),
+        if off < 0 { "high" } else { "low" },
+        pushed.sequence,
+        pushed.popped_from(),
+        popped.address,
+        pushed.sequence,
+        popped_as(pushed, popped)
+    )
 }
 
 /// What the first two words that are popped are, by the names that the entry gave them.

@@ -13,6 +13,10 @@ pub(crate) fn switch_stores_the_old_task(
     findings: &mut Findings,
 ) {
     let before = &switch.before;
+    if before.tr.selector().is_null() {
+        findings.add(without_task(switch));
+        return;
+    }
     let general = &before.general;
     let [es, cs, ss, ds, fs, gs] = before.segments.each_ref().map(|one| u32::from(one.selector));
     let TssWords(old) = switch.old;
@@ -48,6 +52,24 @@ pub(crate) fn switch_stores_the_old_task(
             format!("TR {:04x}", switch.tr.0),
         ));
     }
+}
+
+/// Before the first LTR the hidden part of TR says: base 0, limit ffff (SDM vol. 3A, "Processor state after reset").
+fn without_task(switch: &TaskSwitch) -> Finding {
+    let tr = &switch.before.tr;
+    Finding::new(
+        "task_switch",
+        Subject::Kernel,
+        "a far jump switched tasks before TR held one",
+        "TR with the TSS of the task that runs: `ltr` before the first switch",
+        format!(
+            "TR 0000: the processor stored the old task's registers at {:08x}, over what lay there",
+            tr.base
+        ),
+    )
+    .because("nobody has executed LTR: TR has what it had after reset")
+    .advise("make a TSS for what runs at the start, and load TR with it (`ltr`)")
+    .as_note()
 }
 
 fn wrong(sentence: String, expected: String, got: String) -> Finding {
