@@ -259,3 +259,30 @@ void main(void)
     end();
 }
 #endif
+
+#ifdef TABLE_NOT_MAPPED
+/* LGDT with an address that the page tables do not have, as the physical one is in a kernel that is linked high. */
+struct saved *handle(struct saved *s) { end(); }
+void main(void)
+{
+    start(END(kernel_stack));
+    map(7);
+    paging();
+    struct pointer gdt = {sizeof descriptors - 1, (uint32_t)descriptors + (BAD ? 0x800000 : 0)};
+    __asm__ volatile("lgdt %0\n ljmp $8, $1f\n 1:" : : "m"(gdt) : "memory");
+    end();
+}
+#endif
+
+#ifdef NARROW_CODE
+/* D is clear in the descriptor of the code: 8f in place of cf. */
+struct saved *handle(struct saved *s) { end(); }
+void main(void)
+{
+    if (BAD)
+        descriptors[1] &= ~(1ull << 54);
+    load_gdt();
+    start(END(kernel_stack));
+    end();
+}
+#endif

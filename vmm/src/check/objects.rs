@@ -61,6 +61,11 @@ impl Objects {
         holding(&self.functions, address)
     }
 
+    /// The lowest address that the file puts bytes at.
+    pub fn lowest(&self) -> Option<u32> {
+        self.loaded.first().map(|(start, _)| *start)
+    }
+
     /// The bytes that the file puts at `address`; none if it does not put as many there.
     pub fn loaded(&self, address: u32, length: usize) -> Option<&[u8]> {
         let behind = self.loaded.partition_point(|(start, _)| *start <= address);

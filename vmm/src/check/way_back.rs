@@ -110,7 +110,7 @@ fn inner_stack(linear: &LinearMemory<'_>, state: &State) -> Option<InnerStack> {
 }
 
 /// The first TSS in the GDT.
-fn unloaded(linear: &LinearMemory<'_>, state: &State) -> Option<u32> {
+pub(super) fn unloaded(linear: &LinearMemory<'_>, state: &State) -> Option<u32> {
     (1..=u32::from(state.gdtr.limit) / 8).find(|index| {
         let mut bytes = [0; 8];
         linear.read(state.gdtr.base.wrapping_add(index * 8), &mut bytes).is_some()

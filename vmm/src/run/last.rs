@@ -14,7 +14,7 @@
 //!
 //! A call, a loop and a repeated string instruction are run to a breakpoint after them instead, in one piece. Where the
 //! guest dies before it gets there, the vCPU goes back to where the piece begins, and that is stepped: of a long way only
-//! those pieces are stepped in which the end lies.
+//! those pieces are stepped in which the end lies. So is `int n`, to its handler: in there no step would end.
 //!
 //! An interrupt that was injected has its state before it kept; nothing has to be repeated then.
 
@@ -25,7 +25,7 @@ use crate::instruction::operands::operands;
 use crate::instruction::stepping::{Stepping, classify, hide_trap_flag};
 use crate::instruction::valid_32;
 use crate::machine::{Exit, LinearMemory, MachineError, Snapshot};
-use ia32::{Selector, State, Vector};
+use ia32::{Gate, GateKind, Selector, State, Vector};
 use iced_x86::{FlowControl, Mnemonic, OpKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -147,14 +147,17 @@ impl Run {
             if back == Back::ToMemoryOfTheEnd {
                 self.free_task_state(&before, code);
             }
-            if self.probes.debug_registers() > 0
-                && let Some(end) = pieces.end_of(code, &before)
-            {
+            let end = match self.probes.debug_registers() {
+                0 => None,
+                _ => pieces.end_of(code, &before).or_else(|| self.handler_of(code, &before)),
+            };
+            if let Some(end) = end.filter(|_| !pieces.is_to_be_stepped(&before)) {
                 let checkpoint = match back {
                     Back::ToCheckpoint => Some(self.machine.checkpoint()?),
                     Back::ToMemoryOfTheEnd => None,
                 };
-                if self.run_to(end, before.general.esp)? {
+                let esp = if is_int(code) { 0 } else { before.general.esp };
+                if self.run_to(end, esp)? {
                     continue;
                 }
                 // At its end KVM has reset the vCPU.
@@ -212,8 +215,7 @@ struct Pieces {
 }
 
 impl Pieces {
-    /// The linear address behind the call or the loop that the vCPU stands at in `state`; none if it is none, or has to
-    /// be stepped.
+    /// The linear address behind the call or the loop that the vCPU stands at in `state`; none if it is none.
     fn end_of(&mut self, code: &[u8], state: &State) -> Option<u32> {
         let at = state.instruction_address();
         let instruction = valid_32(code, at)?;
@@ -227,7 +229,11 @@ impl Pieces {
             FlowControl::Next => instruction.has_rep_prefix() || instruction.has_repne_prefix(),
             _ => false,
         };
-        (is_piece && !self.stepped.contains(&at)).then(|| instruction.next_ip32())
+        is_piece.then(|| instruction.next_ip32())
+    }
+
+    fn is_to_be_stepped(&self, state: &State) -> bool {
+        self.stepped.contains(&state.instruction_address())
     }
 
     fn must_be_stepped(&mut self, state: &State) {
@@ -236,6 +242,18 @@ impl Pieces {
 }
 
 impl Run {
+    /// The linear address of the handler that the `int n` in `code` leads to.
+    fn handler_of(&self, code: &[u8], state: &State) -> Option<u32> {
+        let vector = u32::from(*code.get(1).filter(|_| is_int(code))?);
+        let linear = self.machine.linear();
+        let mut bytes = [0; 8];
+        linear.read(state.idtr.base.wrapping_add(vector * 8), &mut bytes)?;
+        let gate = Gate::decode(u64::from_le_bytes(bytes)).ok()?;
+        let is_usable = gate.present && gate.kind != GateKind::Task;
+        let code = linear.descriptor(state, gate.selector).filter(|_| is_usable)?;
+        Some(code.base().wrapping_add(gate.offset))
+    }
+
     /// Lets the guest run to `end`, with a stack that is at least as empty as at `esp`. False if it does not get there.
     fn run_to(&mut self, end: u32, esp: u32) -> Result<bool, MachineError> {
         let give_up_at = Instant::now() + PIECE;
@@ -262,6 +280,11 @@ impl Run {
         self.machine.vcpu.set_breakpoints(&[None; 4])?;
         Ok(came)
     }
+}
+
+/// `int n`. A step over it clears TF, and goes on to wherever the handler comes.
+fn is_int(code: &[u8]) -> bool {
+    code.first() == Some(&0xcd)
 }
 
 /// The selector that the instruction in `code` loads into TR; none if it is not LTR.

@@ -10,16 +10,19 @@
 
 use super::lost_gate::LostGate;
 use super::used::Used;
-use super::{Aftermath, Placed, descriptor, fault, selector_fault};
+use super::{Aftermath, Placed, descriptor, fault, full_stack, selector_fault};
+use crate::check::rules::way_back;
+use crate::check::way_back::unloaded;
 use crate::check::{Finding, History, Subject};
 use crate::entry::{CodeBytes, Frame, Named, Ram, Reach, Walk, named};
 use crate::instruction::operands::operands;
 use crate::instruction::valid_32;
+use crate::machine::LinearMemory;
 use crate::run::{Ending, LastEvent};
 use ia32::paging::{self, Paging, Privilege};
 use ia32::{
-    Branch, Descriptor, DescriptorKind, End, Event, Fault, FrameShape, Iret, Kind, OperandSize,
-    Operation, Outcome, State, Vector, Word, take,
+    Branch, DescriptorKind, End, Event, Fault, FrameShape, Iret, Kind, OperandSize, Operation,
+    Outcome, State, TssWidth, Vector, Word, take,
 };
 use iced_x86::{Instruction, Mnemonic};
 
@@ -104,7 +107,9 @@ pub(super) fn shutdown(
         format!("{}: shutdown", links.join(", ")),
     );
     let full = match chain.own {
-        Some((Vector::PF, Some(code))) => overflow(&chain, code, aftermath, history),
+        Some((Vector::PF, Some(code))) => {
+            full_stack::overflow(&chain.before, code, aftermath, history)
+        }
         _ => None,
     };
     let is_full = full.is_some();
@@ -112,9 +117,9 @@ pub(super) fn shutdown(
     // What the instruction met comes first: that nobody was there to tell it is the lesser fault.
     if !is_full && let Some(own) = explained(&chain, aftermath) {
         if let Some(why) = own.reason {
-            reason.0 = format!("{why}; and {}", reason.0);
+            reason = (format!("{why}; and {}", reason.0), None);
         }
-        reason.1 = own.advice.or(reason.1);
+        reason.1 = own.advice.or_else(|| unmapped_kernel(&chain)).or(reason.1);
     }
     let mut finding = finding.because(reason.0);
     finding.advice = reason.1;
@@ -131,11 +136,48 @@ pub(super) fn shutdown(
     Some((place, finding))
 }
 
+/// What ring 0 runs on is not mapped: its next instruction, or its stack.
+fn unmapped_kernel(chain: &Chain) -> Option<String> {
+    const NEAR: u32 = 64;
+    let state = &chain.before;
+    let (Vector::PF, Some(code)) = chain.own? else { return None };
+    let on_stack = state.cr2.wrapping_sub(state.stack_address()).wrapping_add(NEAR) <= 2 * NEAR;
+    let is_needed = state.cr2 == state.instruction_address() || on_stack;
+    (code & 1 == 0 && state.cpl() == 0 && is_needed).then(|| {
+        "map the kernel's code and stacks in each page directory, and what runs while paging is switched on where it \
+         lies"
+            .into()
+    })
+}
+
+/// Ring 0 runs in a code segment of 16 bits that the GDT describes. Who comes from real mode has one that it does not.
+fn narrow_code(state: &State, linear: &LinearMemory<'_>) -> Option<fault::Explained> {
+    let cs = state.cs();
+    let descriptor = linear.descriptor(state, cs.selector()).filter(|_| !state.virtual_8086())?;
+    let is_of_16_bits = matches!(descriptor.kind(), DescriptorKind::Code { .. })
+        && !descriptor.big()
+        && descriptor.base() == cs.base;
+    let explained = fault::Explained::because(format!(
+        "CS {:04x}, {}, is a code segment of 16 bits (D is 0), in which code of 32 bits is other instructions",
+        cs.selector,
+        descriptor::slot(cs.selector())
+    ));
+    (is_of_16_bits && !cs.big()).then(|| {
+        explained.advise(
+            "if the code there is of 32 bits, set D in the descriptor (bit 6 of the byte with G and the limit): cf in \
+             place of 8f",
+        )
+    })
+}
+
 /// What the instruction's own exception was about.
 fn explained(chain: &Chain, aftermath: &Aftermath<'_>) -> Option<fault::Explained> {
     let (vector, error_code) = chain.own?;
     let state = &chain.before;
     let linear = aftermath.linear(state);
+    if let Some(narrow) = narrow_code(state, &linear) {
+        return Some(narrow);
+    }
     let shape = FrameShape {
         changes_stack: state.cpl() != 0,
         from_virtual_8086: false,
@@ -259,6 +301,11 @@ fn candidates(
     let at = state.instruction_address();
     reach(at, false);
     let instruction = valid_32(code, state.eip);
+    if let Some(descriptor) = instruction.as_ref().and_then(|instruction| {
+        selector_fault::place_of_descriptor(instruction, code, state, &aftermath.linear(state))
+    }) {
+        reach(descriptor, false);
+    }
     let selected = instruction.as_ref().and_then(|instruction| {
         selector_fault::of(instruction, code, state, &aftermath.linear(state))
     });
@@ -379,7 +426,7 @@ fn inner_stack(
 ) -> (String, Option<String>) {
     let tr = state.tr;
     if tr.selector().is_null() {
-        return match unloaded_tss(state, aftermath) {
+        return match unloaded(&aftermath.linear(state), state) {
             Some(index) => (
                 format!(
                     "TR is 0: there is no TSS to take SS0:ESP0 from; GDT entry {index} holds one that is \
@@ -389,9 +436,13 @@ fn inner_stack(
             ),
             None => (
                 "TR is 0: there is no TSS to take SS0:ESP0 from, and no descriptor of one in the GDT".into(),
-                Some("make a TSS with SS0 and ESP0, a descriptor of it, and load TR".into()),
+                Some("if ring 3 is meant, make a TSS with SS0 and ESP0, a descriptor of it, and load TR".into()),
             ),
         };
+    }
+    if TssWidth::from_type(tr.ty()) == Some(TssWidth::Bits16) {
+        let reason = format!("{sentence}; {}", way_back::narrow_tss(tr.ty()));
+        return (reason, Some(way_back::NARROW_ADVICE.into()));
     }
     let linear = aftermath.linear(state);
     let words = [4u32, 8].map(|at| linear.read_u32(tr.base.wrapping_add(at)));
@@ -409,16 +460,6 @@ fn inner_stack(
         Some("store SS0 (the kernel's data selector) and ESP0 in the TSS that TR names".into())
     };
     (text, advice)
-}
-
-/// The first TSS in the GDT.
-fn unloaded_tss(state: &State, aftermath: &Aftermath<'_>) -> Option<u32> {
-    let linear = aftermath.linear(state);
-    (1..=u32::from(state.gdtr.limit) / 8).find(|index| {
-        let mut bytes = [0; 8];
-        linear.read(state.gdtr.base.wrapping_add(index * 8), &mut bytes).is_some()
-            && matches!(Descriptor(u64::from_le_bytes(bytes)).kind(), DescriptorKind::Tss { .. })
-    })
 }
 
 /// A delivery met a page fault.
@@ -450,50 +491,4 @@ fn page(
         }
     };
     (format!("{what}: {words}"), None)
-}
-
-/// The instruction has pushed beyond the end of its stack.
-fn overflow(
-    chain: &Chain,
-    code: u32,
-    aftermath: &Aftermath<'_>,
-    history: &History,
-) -> Option<(String, Option<String>)> {
-    let state = &chain.before;
-    let address = state.cr2;
-    let esp = state.stack_address();
-    let reach = Reach::of_error_code(code);
-    let walk = Walk::of(aftermath.memory, state, address)?;
-    walk.denies(reach)?;
-    // In ring 0, a little below ESP or at it, at the end of a page that is mapped.
-    let near = address <= esp && esp - address <= 4096 || address.wrapping_sub(esp) < 64;
-    let end = (address & 0xffff_f000).wrapping_add(0x1000);
-    let above = Walk::of(aftermath.memory, state, end)?;
-    let edge = above.denies(Reach { write: true, user: false }).is_none();
-    if state.cpl() != 0 || !near || !edge {
-        return None;
-    }
-    let (owner, size) = match history.owner(end) {
-        Some(task) => {
-            let top = history.stacks().iter().find(|stack| stack.task == task)?.top;
-            (
-                format!("the kernel stack of task {}", task.0),
-                format!(" ({} bytes below ESP0 {top:08x})", top.wrapping_sub(end)),
-            )
-        }
-        None => ("the kernel's stack".to_owned(), String::new()),
-    };
-    Some((
-        format!(
-            "{owner} is full down to {end:08x}{size}: ESP is {:08x}, and below it {}; neither #PF nor #DF \
-             finds room for its frame",
-            state.general.esp,
-            walk.sentence(reach)
-        ),
-        Some(
-            "give the stack more room or recurse less; a task gate for #DF, with a stack of its own, \
-             makes an overflow tell of itself"
-                .into(),
-        ),
-    ))
 }

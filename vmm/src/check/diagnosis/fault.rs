@@ -148,6 +148,18 @@ fn page_fault(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {
     if refused.is_none() {
         return Explained::because(format!("CR2 {address:08x}; {words}; {}", walk.sentence(reach)));
     }
+    let gdt = fault.after.gdtr;
+    let is_table = !reach.user && address.wrapping_sub(gdt.base) <= u32::from(gdt.limit);
+    if is_table && !fetch {
+        return Explained::because(format!(
+            "the GDT at {:08x} cannot be read: CR2 {address:08x}: {}; {words}",
+            gdt.base,
+            walk.sentence(reach)
+        ))
+        .advise(
+            "give LGDT the linear address of the table, and not the physical one, once paging is on, or map it",
+        );
+    }
     let explained =
         Explained::because(format!("CR2 {address:08x}: {}; {words}", walk.sentence(reach)));
     match refused {

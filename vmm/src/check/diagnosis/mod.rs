@@ -24,6 +24,7 @@ mod death;
 mod descriptor;
 mod ending;
 mod fault;
+mod full_stack;
 mod io_map;
 mod lost;
 mod lost_gate;

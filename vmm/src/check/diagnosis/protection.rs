@@ -59,6 +59,9 @@ pub(super) fn explain(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {
                     0x9a | fault.ring << 5
                 ))
             }
+            Named::Descriptor { entry: None, .. } if !short_table(fault).is_empty() => {
+                explained.advise(LONGER_TABLE)
+            }
             _ => explained,
         };
     }
@@ -217,7 +220,7 @@ fn loaded_selector(fault: &Fault, instruction: &Instruction) -> Option<Loaded> {
 const STACK: u32 = 8192;
 
 fn selector(fault: &Fault, loaded: &Loaded, code: u32) -> Explained {
-    let Loaded { register, value, popped, below } = *loaded;
+    let Loaded { register, mut value, popped, below } = *loaded;
     let name = format!("{register:?}");
     let verb = if popped { "popped into" } else { "loaded into" };
     let next = match (popped, below) {
@@ -227,6 +230,10 @@ fn selector(fault: &Fault, loaded: &Loaded, code: u32) -> Explained {
     };
     let esp = fault.stack_pointer();
     let in_stack = value.abs_diff(esp) < STACK;
+    // `mov ds, ax` takes no more of EAX.
+    if !popped && !in_stack {
+        value &= 0xffff;
+    }
     // In low memory an address may look like a selector, but not like one of a table so short.
     let beyond = matches!(fault.named, Named::Descriptor { entry: None, .. });
     if value > 0xffff || (in_stack && beyond) {
@@ -235,15 +242,15 @@ fn selector(fault: &Fault, loaded: &Loaded, code: u32) -> Explained {
         if !popped {
             return Explained::because(format!("{text}; {}", descriptor::error_code(code)));
         }
-        let explained = match next.filter(|next| *next != 0 && *next <= 0xffff) {
-            Some(next) => Explained::because(format!(
-                "{text}: the stack is off by one word; the next word, {next:04x}, could be one"
-            )),
-            None => Explained::because(format!(
+        let Some(next) = next.filter(|next| *next != 0 && *next <= 0xffff) else {
+            return Explained::because(format!(
                 "{text}: the stack is not where the code takes it to be"
-            )),
+            ));
         };
-        return explained.advise(format!(
+        return Explained::because(format!(
+            "{text}: the stack is off by one word; the next word, {next:04x}, could be one"
+        ))
+        .advise(format!(
             "take a word off the stack before the POP at {:08x} (`add esp, 4` behind a call that had an \
              argument)",
             fault.eip().wrapping_sub(u32::from(below))
@@ -258,10 +265,11 @@ fn selector(fault: &Fault, loaded: &Loaded, code: u32) -> Explained {
     if short.is_empty() {
         return explained;
     }
-    explained.advise(
-        "add the descriptor to the GDT, or give LGDT the table's whole size less 1 as its limit",
-    )
+    explained.advise(LONGER_TABLE)
 }
+
+const LONGER_TABLE: &str =
+    "add the descriptor to the GDT, or give LGDT the table's whole size less 1 as its limit";
 
 /// The limit of a table that ends before the entry.
 fn short_table(fault: &Fault) -> String {

@@ -5,7 +5,7 @@ use super::Aftermath;
 use crate::instruction::operands::{operands, register_value};
 use crate::instruction::valid_32;
 use crate::machine::LinearMemory;
-use ia32::{Descriptor, DescriptorKind, Selector, State, Vector};
+use ia32::{Descriptor, DescriptorKind, Selector, State, Table, Vector};
 use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register};
 
 /// What is loaded into what.
@@ -50,6 +50,21 @@ pub(super) fn of(
     let beyond = matches!(into, Target::Code)
         && far_target(instruction).is_some_and(|eip| eip > descriptor.limit());
     beyond.then_some((Vector::GP, 0))
+}
+
+/// Where the descriptor lies in the GDT that the instruction loads.
+pub(super) fn place_of_descriptor(
+    instruction: &Instruction,
+    code: &[u8],
+    state: &State,
+    linear: &LinearMemory<'_>,
+) -> Option<u32> {
+    let Load { selector, .. } = load(instruction, code, state, linear)?;
+    let offset = u32::from(selector.0 & 0xfff8);
+    let is_there = selector.table() == Table::Gdt
+        && !selector.is_null()
+        && offset + 7 <= u32::from(state.gdtr.limit);
+    is_there.then(|| state.gdtr.base.wrapping_add(offset))
 }
 
 fn may_be(descriptor: Descriptor, selector: Selector, into: &Target, cpl: u8) -> bool {

@@ -1,6 +1,7 @@
 use crate::check::way_back::{Lack, WayBack};
-use crate::check::{Finding, Findings, History, Pair, Subject};
-use crate::entry::Return;
+use crate::check::{Finding, Findings, History, LiveFrame, Pair, Subject};
+use crate::entry::{Frame, Kind, Return};
+use ia32::{TssWidth, Word};
 
 /// Who leaves ring 0 can come back: TR holds a TSS, SS0 a segment that ring 0 may write, and ESP0 lies behind
 /// memory that takes the words.
@@ -11,14 +12,80 @@ use crate::entry::Return;
 #[inline]
 pub(crate) fn ring_0_can_be_entered_again(
     returning: &Return,
-    _: Option<Pair<'_>>,
+    pair: Option<Pair<'_>>,
     history: &History,
     findings: &mut Findings,
 ) {
-    if let Some(way) = &history.glance().way_back {
-        findings.add(finding(returning, way));
+    let Some(way) = &history.glance().way_back else { return };
+    if let Lack::TaskRegister { unloaded: None } = way.lack {
+        // Nobody has thought of another ring: it is not meant.
+        if let Some(pushed) = pair.and_then(frame_of_ring_0) {
+            findings.add(not_meant(returning, pushed, history));
+            return;
+        }
+        if returning.ring() != 3 {
+            return;
+        }
     }
+    findings.add(finding(returning, way));
 }
+
+/// The frame that an interrupt of ring 0 has pushed where this one is popped.
+fn frame_of_ring_0(pair: Pair<'_>) -> Option<&LiveFrame> {
+    let Pair { pushed, in_place, .. } = pair;
+    let external = matches!(pushed.kind, Kind::External | Kind::Nmi);
+    (in_place && external && !pushed.from_outer_ring()).then_some(pushed)
+}
+
+#[cold]
+fn not_meant(returning: &Return, pushed: &LiveFrame, history: &History) -> Finding {
+    let words = |frame: &Frame| {
+        let of = |word| frame.get(word).unwrap_or(0);
+        format!(
+            "EIP {:08x}  CS {:04x}  EFLAGS {:08x}",
+            of(Word::Eip),
+            of(Word::Cs),
+            of(Word::Eflags)
+        )
+    };
+    let first = history.objects().lowest().filter(|first| pushed.frame.address < *first);
+    let below = first.map_or(String::new(), |first| {
+        format!(
+            "; they lie below the kernel, which begins at {first:08x}: its stack has grown over it"
+        )
+    });
+    let cs = returning.frame.get(Word::Cs).unwrap_or(0);
+    Finding::new(
+        "way_back",
+        Subject::Kernel,
+        format!(
+            "the IRET goes to ring {}, by a frame that #{} has pushed in ring 0",
+            returning.ring(),
+            pushed.sequence
+        ),
+        words(&pushed.frame),
+        words(&returning.frame),
+    )
+    .because(format!(
+        "the words at {:08x} were overwritten while the handler ran{below}; there is no TSS, so ring {} is not meant",
+        pushed.frame.address,
+        returning.ring()
+    ))
+    .advise("give the stack more room, or make large arrays static; else look for a wrong pointer")
+    .written_in(&pushed.frame, Word::Cs, cs)
+}
+
+/// Why a TSS of the 80286 gives no stack to a kernel of 32 bits.
+pub(crate) fn narrow_tss(kind: u8) -> String {
+    format!(
+        "the descriptor of the TSS has type {kind}, which is a TSS of 16 bits: there SP0 stands at offset 2, and SS0 at 4, \
+         where one of 32 bits has ESP0"
+    )
+}
+
+/// What to do about it.
+pub(crate) const NARROW_ADVICE: &str =
+    "give the descriptor type 9, a TSS of 32 bits: access byte 89";
 
 #[cold]
 fn finding(returning: &Return, way: &WayBack) -> Finding {
@@ -38,7 +105,11 @@ fn finding(returning: &Return, way: &WayBack) -> Finding {
     };
     const ADVICE: &str = "store SS0 (the kernel's data selector) and ESP0 (the address behind the last byte \
                           of a kernel stack) in the TSS before ring 3 is entered";
+    let is_narrow = TssWidth::from_type(tr.ty()) == Some(TssWidth::Bits16);
     let (got, reason, advice) = match &way.lack {
+        Lack::Segment { .. } | Lack::Page { .. } | Lack::NoRam { .. } if is_narrow => {
+            (tss(), narrow_tss(tr.ty()), NARROW_ADVICE.into())
+        }
         Lack::TaskRegister { unloaded: Some(index) } => (
             "TR 0000".to_owned(),
             format!(
