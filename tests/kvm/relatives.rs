@@ -22,7 +22,7 @@ const fn fault(
 }
 
 #[rustfmt::skip]
-const RELATIVES: [Relative; 57] = [
+const RELATIVES: [Relative; 75] = [
     fault("dying", "EMPTY_DIRECTORY", 4, &["shut down", "is not mapped: its directory entry (00000000"]),
     fault("dying", "WRONG_CS", 4, &["names CS 0010, and GDT entry 2 is a data segment", "name the kernel's code segment"]),
     fault("dying", "TASK_GATE", 1, &["the gate of vector 0x80 is a task gate (type 5)", "8e"]),
@@ -80,6 +80,24 @@ const RELATIVES: [Relative; 57] = [
     fault("dying", "COMES_BY_ITSELF", 1, &["several vectors lead to this handler", "jumped to its handler"]),
     fault("acknowledged", "MASKED_FOR_GOOD", 4, &["IRQ 0 came last in entry #", "masked in the 8259 since", "to port 0x21: fe"]),
     fault("switches", "SWITCH_TO", 1, &["entered on the stack of suspended task 1", "store the end of the next task's"]),
+    fault("switches", "ESP0_FOLLOWS", 1, &["where the task's registers had been saved", "not its saved stack pointer", "in task 1", "rule empty_stack"]),
+    fault("switches", "NEVER_LOADED", 4, &["switched tasks before TR held one", "(`ltr`)"]),
+    fault("entering", "NARROW_TSS", 4, &["which is a TSS of 16 bits", "give the descriptor type 9"]),
+    fault("entering", "CS_WITH_EFLAGS", 1, &["was refused with #GP", "CS and EFLAGS are exchanged"]),
+    fault("entering", "THREE_WORDS", 1, &["the popped SS 0x1000", "pops five words"]),
+    fault("entering", "WORD_ABOVE_IF_ALONE", 1, &["8 bytes too few were removed", "EFLAGS 00000200"]),
+    fault("esp0", "ABOVE_A_RECORD", 1, &["ESP0 was 4 bytes too high", "(record+32)", "(record+44), 4 bytes lower"]),
+    fault("dying", "TABLE_NOT_MAPPED", 4, &["cannot be read: CR2", "give LGDT the linear address"]),
+    fault("dying", "NARROW_CODE", 4, &["GDT entry 1, is a code segment of 16 bits", "cf in place of 8f"]),
+    fault("retraced", "RETURN_OVERWRITTEN", 4, &["`ret` at", "(fill+", "led to 00400000", "was written by `mov"]),
+    fault("retraced", "CLOSED_FOR_GOOD", 4, &["goes on with IF=0", "--clock deterministic"]),
+    fault("retraced", "THREAD_STARTS_CLOSED", 4, &["goes on with IF=0", "--clock deterministic"]),
+    fault("retraced", "STACK_OVER_CODE", 1, &["ring 0 runs in main", "has been written over", "bytes of f4", "(clear+"]),
+    fault("retraced", "NO_OTHER_RING", 4, &["by a frame that #2 has pushed in ring 0", "ring 3 is not meant"]),
+    fault("retraced", "BY_VALUE", 1, &["the vector of #1, which interrupted DS 0023", "was written by `mov", "(by_value+"]),
+    fault("retraced", "STUB_STOPS", 1, &["stopped itself after #GP(0098)", "(stops+11)"]),
+    fault("retraced", "DIRECTORY_WITHOUT_STACK", 4, &["#PF(0000) of `ret`", "(handle+", "in each page directory"]),
+    fault("retraced", "POPS_BESIDE", 1, &["ESP0 is 4 bytes too low", "4 bytes higher"]),
 ];
 
 /// The rules that are broken by these kernels alone.
@@ -169,6 +187,12 @@ mod soak {
             "ADDRESS_OF_POINTER",
             "IN_CODE",
             "INTO_A_TABLE",
+            "ABOVE_A_RECORD",
+            "RETURN_OVERWRITTEN",
+            "STACK_OVER_CODE",
+            "BY_VALUE",
+            "STUB_STOPS",
+            "DIRECTORY_WITHOUT_STACK",
         ];
         for relative in RELATIVES.iter().filter(|one| !needs_names.contains(&one.name)) {
             let Some(kernel) = stripped(relative.name) else { return };

@@ -44,3 +44,19 @@ fn a_clean_run_and_findings_of_other_kinds_name_no_writer() {
         assert!(!output.stdout.contains("was written"), "{}", output.stdout);
     }
 }
+
+#[test]
+fn on_a_clock_that_counts_it_is_said_what_led_there() {
+    let closes = ["`cli` at ", "(acquire+", "nothing has opened them since"];
+    let begins = ["the gate of #2 closed interrupts", "(change+", "(thread+0), opens none"];
+    for (kernel, parts) in [("CLOSED_FOR_GOOD", closes), ("THREAD_STARTS_CLOSED", begins)] {
+        let Some(kernel) = compiled(kernel) else { return };
+        let mut file = tempfile::NamedTempFile::new().expect("a file can be made");
+        file.write_all(&kernel).expect("and written");
+        let path = file.path().to_str().expect("its name is text");
+        let output = esp0(&["run", path, "-q", "--clock", "deterministic", "--timeout", "5"]);
+        for part in parts {
+            assert!(output.stdout.contains(part), "expected {part:?} in\n{}", output.stdout);
+        }
+    }
+}

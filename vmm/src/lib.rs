@@ -33,6 +33,7 @@ pub mod machine;
 pub mod probe;
 pub mod recording;
 pub mod report;
+pub mod retrace;
 pub mod run;
 #[cfg(feature = "program")]
 pub mod sandbox;

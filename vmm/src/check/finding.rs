@@ -77,6 +77,28 @@ pub struct ChangedWord {
     pub value: u32,
 }
 
+/// What another run of the same guest can tell of the way to what was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retrace {
+    /// Which instruction led out of the code.
+    Departure {
+        /// The last entry before.
+        after_entry: u64,
+    },
+    /// Who wrote a word, before the next entry.
+    Written {
+        /// The last entry before.
+        after_entry: u64,
+        /// The word.
+        word: ChangedWord,
+    },
+    /// What closed interrupts, which nothing has opened since.
+    Closing {
+        /// The last entry before.
+        after_entry: u64,
+    },
+}
+
 /// One thing that is wrong with one entry or return.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -100,6 +122,8 @@ pub struct Finding {
     pub difference: Option<Difference>,
     /// The word of memory that was changed, if that is what is wrong: who wrote it can be found out.
     pub changed: Option<ChangedWord>,
+    /// What the way to it can tell, if it is about where the guest has come to.
+    pub retrace: Option<Retrace>,
     /// Where the model says something else, if that is what is wrong.
     pub mismatch: Option<Mismatch>,
 }
@@ -125,6 +149,7 @@ impl Finding {
             difference: None,
             mismatch: None,
             changed: None,
+            retrace: None,
         }
     }
 
@@ -156,6 +181,13 @@ impl Finding {
             let offset = u64::from(address.wrapping_sub(frame.address));
             ChangedWord { address, physical: physical + offset, value }
         });
+        self
+    }
+
+    /// Says what another run can tell of the way to it.
+    #[must_use]
+    pub(super) fn retraced(mut self, retrace: Retrace) -> Self {
+        self.retrace = Some(retrace);
         self
     }
 

@@ -51,7 +51,9 @@ mod rules {
     pub(super) mod way_back;
 }
 
-pub use finding::{Aspect, ChangedWord, Degree, Difference, Finding, Findings, Mismatch, Subject};
+pub use finding::{
+    Aspect, ChangedWord, Degree, Difference, Finding, Findings, Mismatch, Retrace, Subject,
+};
 pub use history::{History, LiveFrame, Pair, StackUse, TaskId};
 pub use judge::{Conclusion, Judge, Judged, Sink};
 pub use objects::{Object, Objects};

@@ -29,6 +29,7 @@ mod shard;
 mod standard;
 mod terminal;
 mod trace;
+mod ways;
 mod writers;
 
 use arguments::{Arguments, Command};

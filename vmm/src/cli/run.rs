@@ -272,6 +272,19 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         Some(format!("{}{line}", place.short()))
     };
     let again = Again { vcpu: &vcpu, load: &load, start: &start, names: &names };
+    // What is to be found by single instructions needs a clock that counts them. Where no interrupt has come, another
+    // clock changes nothing.
+    let counted_clock = if clock.is_real() { ClockChoice::DETERMINISTIC } else { clock };
+    let start_counted = |machine: Machine| {
+        let mode = Mode::Ordinary(counted_clock);
+        let how = Options { mode, timeout: Some(LOOK_AGAIN), ..how.clone() };
+        let run = Run::new(machine, devices(), &how).with_stop_request(stop.clone());
+        match &dialogue {
+            Some(dialogue) => run.with_dialogue(dialogue.clone()),
+            None => run,
+        }
+    };
+    let counted_again = Again { start: &start_counted, ..again };
     let repeats = preemptions == 0 && (!clock.is_real() || run.counters().injected == 0);
     if end.ending == Ending::TripleFault
         && repeats
@@ -351,14 +364,26 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         if preemptions > 0 {
             text += "who wrote that word is found by running again, and a guest that was preempted while it computed does \
                      not repeat: --clock deterministic\n";
-        } else if clock.is_real() {
+        } else if !repeats {
             text += "who wrote that word is found by running again, and on the real clock no run is like another: \
                      --clock deterministic\n";
         } else if end.ending != Ending::Stopped {
-            writers = again.tell(report.told(), run.into_machine());
+            writers = counted_again.tell(report.told(), run.into_machine());
             for (_, sentence) in &writers {
                 let _ = writeln!(text, "{sentence}");
             }
+        }
+    } else if report.told().kinds().iter().any(|kind| kind.finding.retrace.is_some())
+        && !firmware
+        && end.ending != Ending::Stopped
+    {
+        if repeats {
+            for sentence in counted_again.tell_ways(report.told(), run.into_machine()) {
+                let _ = writeln!(text, "{sentence}");
+            }
+        } else if preemptions == 0 {
+            text += "what led there is found by running again, and on the real clock no run is like another: --clock \
+                     deterministic\n";
         }
     }
     boxed(Phase::Report)?;

@@ -81,14 +81,14 @@ impl Again<'_> {
         Ok((run, found.unwrap_or(end)))
     }
 
-    fn restart(&self, mut machine: Machine) -> Result<Run, MachineError> {
+    pub(super) fn restart(&self, mut machine: Machine) -> Result<Run, MachineError> {
         machine.vcpu.put_back(self.vcpu)?;
         machine.memory.clear();
         (self.load)(&mut machine);
         Ok((self.start)(machine))
     }
 
-    fn sentence(&self, word: ChangedWord, writer: &Writer) -> String {
+    pub(super) fn sentence(&self, word: ChangedWord, writer: &Writer) -> String {
         let ChangedWord { address, value, .. } = word;
         let place = |address: u32| match (self.names)(address) {
             Some(name) => format!("{address:08x} ({name})"),

@@ -4,6 +4,7 @@
 //! whether the last thing that entered the kernel was an exception that nothing returned from.
 
 use super::lost_gate::LostGate;
+use super::saved_selector::Popped;
 use super::{Aftermath, Diagnosis, Placed, fault};
 use crate::check::{Finding, History, Subject};
 use crate::entry::{Fault, Frame, Kind};
@@ -76,9 +77,15 @@ fn explained(
     history: &History,
     finding: Finding,
 ) -> Finding {
-    match LostGate::met_by(fault, &diagnosis.used, aftermath) {
-        Some(lost) => lost.add_to(finding, aftermath, history),
-        None => fault::explain(fault, aftermath).add_to(finding),
+    if let Some(lost) = LostGate::met_by(fault, &diagnosis.used, aftermath) {
+        return lost.add_to(finding, aftermath, history);
+    }
+    let popped = Popped::of(fault, &aftermath.linear(&fault.after));
+    let saved = popped.as_ref().and_then(|popped| popped.explain(fault, history));
+    let finding = saved.unwrap_or_else(|| fault::explain(fault, aftermath)).add_to(finding);
+    match popped {
+        Some(popped) => popped.ask(finding, fault),
+        None => finding,
     }
 }
 
@@ -155,7 +162,9 @@ const OWN: usize = 64;
 /// and called from; and the frame is untouched.
 fn is_in_handler(fault: &Fault, aftermath: &Aftermath<'_>) -> bool {
     let state = &aftermath.end.state;
-    let depth = fault.frame.address.wrapping_sub(state.stack_address());
+    let code = if fault.frame.shape.error_code { fault.frame.shape.word_size } else { 0 };
+    // An error code is dropped by those as well who do not go on: `add esp, 8`, for a vector of the stub's own and it.
+    let depth = fault.frame.address.wrapping_add(code).wrapping_sub(state.stack_address());
     // Right above the frame it has been popped.
     let is_left = depth.wrapping_neg() <= ABOVE;
     (depth <= DEEP || !is_left && was_called_from(fault.after.instruction_address(), aftermath))

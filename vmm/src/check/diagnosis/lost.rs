@@ -2,14 +2,14 @@
 
 use super::used::Used;
 use super::{Aftermath, Placed, fault};
-use crate::check::{Finding, Subject};
+use crate::check::{Finding, Retrace, Subject};
 use crate::entry::{Fault, Kind, Reach, Walk};
 use crate::instruction::valid_32;
 use crate::run::Ending;
 use ia32::{GateKind, State, Vector};
 use iced_x86::FlowControl;
 
-const RULE: &str = "lost";
+pub(super) const RULE: &str = "lost";
 
 /// Execution goes on where there is code.
 pub(super) fn leads_nowhere(used: &Used, aftermath: &Aftermath<'_>) -> Option<Placed> {
@@ -42,6 +42,10 @@ pub(super) fn leads_nowhere(used: &Used, aftermath: &Aftermath<'_>) -> Option<Pl
             ))
         }
         Ending::NoProgress => Some((place, unmapped(aftermath, state))),
+        // The last bytes before it are no whole instruction.
+        Ending::InternalError { suberror: 1, .. } if is_blank_to_the_end(aftermath, at) => {
+            Some((place, ran_out_of_ram(aftermath, state)))
+        }
         // KVM has to emulate what it cannot fetch from RAM, and gives up.
         Ending::InternalError { suberror: 1, .. } if !aftermath.is_ram(state, at) => {
             Some((place, outside_ram(aftermath, state)))
@@ -141,6 +145,28 @@ const BLANK: usize = 15;
 fn is_blank(aftermath: &Aftermath<'_>, address: u32) -> bool {
     let code = aftermath.code(&aftermath.end.state, address);
     code.len() == BLANK && code.iter().all(|byte| *byte == 0)
+}
+
+/// The same, up to where RAM ends.
+fn is_blank_to_the_end(aftermath: &Aftermath<'_>, address: u32) -> bool {
+    let code = aftermath.code(&aftermath.end.state, address);
+    (1..BLANK).contains(&code.len()) && code.iter().all(|byte| *byte == 0)
+}
+
+/// Execution has left the code long ago: it came to the end of RAM.
+fn ran_out_of_ram(aftermath: &Aftermath<'_>, state: &State) -> Finding {
+    let at = state.instruction_address();
+    Finding::new(
+        RULE,
+        Subject::Kernel,
+        format!("ring {} runs at {at:08x}, where there is no code", state.cpl()),
+        "instructions",
+        format!(
+            "bytes of 0 up to the end of RAM at {:08x}: `add [eax], al`, again and again",
+            aftermath.memory.size()
+        ),
+    )
+    .because("a pointer to a function, or a return address, was overwritten or never set")
 }
 
 /// A gate leads to where no code is.
@@ -243,7 +269,8 @@ pub(super) fn strayed(fault: &Fault, aftermath: &Aftermath<'_>) -> Placed {
     let finding = fault::explain(fault, aftermath).add_to(finding);
     let advice = "look at what was returned to or called: a stack that was freed or overwritten while it was in use, or a \
                   pointer to a function";
-    let finding = finding.advise(advice);
+    let retrace = Retrace::Departure { after_entry: fault.sequence.saturating_sub(1) };
+    let finding = finding.advise(advice).retraced(retrace);
     // Who ends well may have tried it on purpose.
     let finding = if aftermath.end.ending.is_good() { finding.as_note() } else { finding };
     (fault::place(fault, aftermath), finding)

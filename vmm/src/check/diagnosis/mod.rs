@@ -11,6 +11,7 @@
 //!                                   ├─ shutdown     the chain of faults, and the check that failed first
 //!                                   ├─ lost_gate    what a fault met was a gate that somebody has written over
 //!                                   ├─ lost         KVM gave up, or nothing goes on: EIP leads nowhere
+//!                                   ├─ overwritten_code  the function that runs is not the file's
 //!                                   ├─ repeated     an instruction faults for ever
 //!                                   ├─ nesting      a handler that is interrupted by its own interrupt
 //!                                   ├─ used         vectors of exceptions for interrupts, handlers without IRET
@@ -29,8 +30,10 @@ mod io_map;
 mod lost;
 mod lost_gate;
 mod nesting;
+mod overwritten_code;
 mod protection;
 mod repeated;
+mod saved_selector;
 mod selector_fault;
 #[cfg(test)]
 mod tests;
@@ -40,7 +43,7 @@ mod waiting;
 pub use io_map::IoMap;
 
 use super::rules::open_switch;
-use super::{Finding, History};
+use super::{Finding, History, Retrace};
 use crate::devices::Devices;
 use crate::entry::{Entry, Fault, Kind, Return, capture_fault};
 use crate::machine::{LinearMemory, Machine, Memory};
@@ -277,7 +280,11 @@ impl Diagnosis {
                 Some(mixed) => open_switch::has_led_to(finding, mixed),
                 None => finding,
             };
-            found.push((place, finding));
+            let retrace = Retrace::Departure { after_entry: last.unwrap_or(0) };
+            found.push((place, finding.retraced(retrace)));
+        }
+        if found.is_empty() {
+            found.extend(overwritten_code::runs_no_more(aftermath, history));
         }
         match self.repeated.finding(aftermath) {
             Some(repeated) => found.push(repeated),
@@ -293,7 +300,10 @@ impl Diagnosis {
         found.extend(self.used.no_iret(aftermath));
         found.extend(used::narrow_gate(aftermath));
         found.extend(nesting::interrupts_its_own_handler(aftermath, history));
-        found.extend(waiting::what_waits(self, aftermath, history));
+        // What runs where no code is waits for nothing.
+        if !found.iter().any(|(_, finding)| finding.rule == lost::RULE) {
+            found.extend(waiting::what_waits(self, aftermath, history));
+        }
         found.extend(io_map::ports_are_open(self.io_map.as_ref()));
         found
     }

@@ -7,7 +7,7 @@
 //! (8259A data sheet, "Interrupt Sequence" and "End of Interrupt".)
 
 use super::{Aftermath, Closed, Diagnosis, Placed};
-use crate::check::{Finding, History, Subject};
+use crate::check::{Finding, History, Retrace, Subject};
 use crate::devices::{CASCADE, Pic, TIMER_IRQ};
 use crate::instruction::valid_32;
 use crate::run::Ending;
@@ -362,6 +362,9 @@ fn closed_ring_0(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Fin
             format!("EFLAGS {:08x}", state.eflags.0),
         )
         .because(handler)
+        .retraced(Retrace::Closing {
+            after_entry: diagnosis.last_entry.map_or(0, |(last, ..)| last),
+        })
         .as_note(),
     )
 }

@@ -1,0 +1,231 @@
+/* Where a kernel has come to says little: the instruction that led there is long past. */
+#include "stubs.h"
+
+#ifdef RETURN_OVERWRITTEN
+/* A loop goes beyond the end of an array, up to the return address: RET goes to memory that is empty. */
+struct saved *handle(struct saved *s)
+{
+    if (s->vector != 0x80)
+        panic();
+    return s;
+}
+static void __attribute__((noinline)) fill(int words)
+{
+    volatile uint32_t array[4];
+    for (int i = 0; i < words; i++)
+        array[i] = 0x400000;
+}
+void main(void)
+{
+    start(END(kernel_stack));
+    ask(0, 0);
+    fill(BAD ? 12 : 4);
+    end();
+}
+#endif
+
+#if defined CLOSED_FOR_GOOD || defined THREAD_STARTS_CLOSED
+static void __attribute__((noinline)) wait_for(uint32_t ticks)
+{
+    while (count < ticks)
+        ;
+}
+#endif
+
+#ifdef CLOSED_FOR_GOOD
+/* A lock closes interrupts, and one of the ways out of it leaves them so. */
+struct saved *handle(struct saved *s)
+{
+    if (s->vector != 0x20)
+        panic();
+    out(0x20, 0x20);
+    count++;
+    return s;
+}
+static void __attribute__((noinline)) acquire(void) { __asm__ volatile("cli"); }
+static void __attribute__((noinline)) release(int last)
+{
+    if (!BAD || !last)
+        __asm__ volatile("sti");
+}
+void main(void)
+{
+    start(END(kernel_stack));
+    tick();
+    for (uint32_t turn = 0; turn < 4; turn++) {
+        acquire();
+        release(turn == 3);
+        wait_for(count + 1);
+    }
+    end();
+}
+#endif
+
+#ifdef THREAD_STARTS_CLOSED
+/* The timer's handler changes to the stack of a new thread, which begins by a RET, and no IRET opens interrupts. */
+uint8_t other_stack[4096] __attribute__((aligned(4096)));
+__asm__("change: mov $other_stack + 4092, %esp\n ret\n");
+
+static void thread(void)
+{
+    if (!BAD)
+        __asm__ volatile("sti");
+    wait_for(4);
+    end();
+}
+struct saved *handle(struct saved *s)
+{
+    if (s->vector != 0x20)
+        panic();
+    out(0x20, 0x20);
+    if (++count == 2) {
+        *(uint32_t *)(other_stack + 4092) = (uint32_t)thread;
+        __asm__ volatile("jmp change" : : : "memory");
+    }
+    return s;
+}
+void main(void)
+{
+    start(END(user_stack[0]));
+    tick();
+    __asm__ volatile("sti");
+    wait_for(100);
+}
+#endif
+
+#ifdef STACK_OVER_CODE
+/* An array that is larger than the stack that it lies on, and reaches down over the code. */
+struct saved *handle(struct saved *s) { panic(); }
+extern uint8_t first_stack_end[];
+static void __attribute__((noinline)) clear(volatile uint8_t *array, uint32_t size)
+{
+    for (uint32_t i = 0; i < size; i++)
+        array[i] = 0xf4;
+}
+static void __attribute__((noinline)) banner(uint32_t size) { clear(__builtin_alloca(size), size); }
+void main(void)
+{
+    start(END(kernel_stack));
+    banner(BAD ? (uint32_t)first_stack_end - (uint32_t)main - 256 : 512);
+    end();
+}
+#endif
+
+#ifdef NO_OTHER_RING
+/* A kernel that has no TSS and no other ring; the words of a frame are overwritten. */
+struct saved *handle(struct saved *s)
+{
+    if (s->vector != 0x20)
+        panic();
+    out(0x20, 0x20);
+    if (++count == 4)
+        end();
+    if (BAD && count == 2)
+        s->eip = (uint32_t)spin, s->cs = USER_CODE, s->esp = END(user_stack[0]), s->ss = USER_DATA;
+    return s;
+}
+void main(void)
+{
+    set_gates();
+    load_gdt();
+    load_idt();
+    tick();
+    __asm__ volatile("sti");
+    spin();
+}
+#endif
+
+#ifdef BY_VALUE
+/* The handler in C owns the registers that it is given, and keeps something else there. */
+struct few {
+    uint32_t ds, edi, esi, ebp, unused, ebx, edx, ecx, eax, vector, error, eip, cs, eflags, esp, ss;
+};
+void by_value(struct few s)
+{
+    if (++count == 3)
+        end();
+    if (BAD)
+        ((volatile struct few *)&s)->ds = s.vector;
+}
+__asm__("asked: push $0\n push $0x80\n pusha\n mov %ds, %ax\n push %eax\n mov $0x10, %ax\n mov %ax, %ds\n mov %ax, %es\n cld\n"
+        "call by_value\n pop %eax\n mov %ax, %ds\n mov %ax, %es\n popa\n add $8, %esp\n iret\n");
+extern uint8_t asked[];
+struct saved *handle(struct saved *s) { panic(); }
+void main(void)
+{
+    gate(0x80, asked, FOR_USER);
+    start(END(kernel_stack));
+    leave(asks, END(user_stack[0]), 2);
+}
+#endif
+
+#ifdef STUB_STOPS
+/* The function says what came, and returns; its stub drops vector and error code, and stops. */
+void says(void) { out(0xe9, '!'); }
+__asm__("stops: push $13\n call says\n add $8, %esp\n 1: hlt\n jmp 1b\n");
+extern uint8_t stops[];
+struct saved *handle(struct saved *s) { panic(); }
+void main(void)
+{
+    gate(13, stops, FOR_KERNEL);
+    start(END(kernel_stack));
+    if (BAD)
+        __asm__ volatile("mov %0, %%fs" : : "r"(0x98));
+    end();
+}
+#endif
+
+#ifdef DIRECTORY_WITHOUT_STACK
+/* The next task's directory has all but the kernel's stack, which the handler runs on. */
+static uint32_t second_directory[1024] __attribute__((aligned(4096)));
+static uint32_t second_table[1024] __attribute__((aligned(4096)));
+struct saved *handle(struct saved *s)
+{
+    if (s->vector != 0x80)
+        panic();
+    if (++count == 2)
+        end();
+    __asm__ volatile("mov %0, %%cr3" : : "r"(second_directory) : "memory");
+    return s;
+}
+void main(void)
+{
+    start(END(kernel_stack));
+    map(7);
+    for (uint32_t page = 0; page < 1024; page++)
+        second_table[page] = table[page];
+    if (BAD)
+        second_table[(uint32_t)kernel_stack >> 12] = 0;
+    second_directory[0] = (uint32_t)second_table | 7;
+    paging();
+    leave(asks, END(user_stack[0]), 2);
+}
+#endif
+
+#ifdef POPS_BESIDE
+/* ESP0 is a word below the end of the process's record, out of which the kernel pops its registers. */
+static struct saved record;
+__asm__("out_of_record: mov $record, %esp\n jmp out\n"
+        "asked: push $0\n push $0x80\n pusha\n push %ds\n push %es\n mov $0x10, %eax\n mov %eax, %ds\n mov %eax, %es\n"
+        "mov $first_stack_end, %esp\n call serve\n jmp out_of_record\n");
+extern uint8_t asked[];
+void serve(void)
+{
+    if (++count == 3)
+        end();
+}
+struct saved *handle(struct saved *s) { panic(); }
+static void asks_with_much(void)
+{
+    for (;;)
+        __asm__ volatile("int $0x80" : : "D"(0xabcdef01));
+}
+void main(void)
+{
+    gate(0x80, asked, FOR_USER);
+    start((uint32_t)(&record + 1) - (BAD ? 4 : 0));
+    record = (struct saved){.ds = USER_DATA, .es = USER_DATA, .eip = (uint32_t)asks_with_much, .cs = USER_CODE,
+                            .eflags = 2, .esp = END(user_stack[0]), .ss = USER_DATA};
+    __asm__ volatile("jmp out_of_record" : : "m"(record) : "memory");
+}
+#endif

@@ -1,0 +1,239 @@
+//! How the guest came to where a finding has it: the way there is gone over once more.
+//!
+//! That execution has left the code, or that interrupts stay closed, is seen when the instruction that did it is long
+//! past. A run on a clock that counts can be repeated, so the same guest is run again to the last entry before, and
+//! goes on from there by single instructions:
+//!
+//! ```text
+//!  event 0 ──── … ──── the last entry ─ step ─ step ─ … ─ the first place without code
+//!                                                       ─ IF from 1 to 0, and never back
+//! ```
+//! Nothing is kept, and nothing costs, until a finding asks. Where the way is too long to be stepped, nothing is said.
+
+use crate::check::{ChangedWord, Retrace};
+use crate::machine::MachineError;
+use crate::run::{Event, Run};
+use crate::writer::Writer;
+use ia32::{Eflags, State, Word};
+use std::time::{Duration, Instant};
+
+/// How long the way may be stepped.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// So many instructions with interrupts closed, and nothing is going to open them.
+const SETTLED: u32 = 20_000;
+/// A stack pointer that moves by more in one instruction is another stack's, or that of a large frame.
+const FAR: u32 = 64;
+
+/// An instruction, and the state in front of it.
+#[derive(Clone, Debug)]
+pub struct Doer {
+    /// The state in front of it.
+    pub before: Box<State>,
+    /// Its bytes, and some that follow.
+    pub code: Vec<u8>,
+}
+
+/// A word that was popped into EIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Popped {
+    /// Its linear address.
+    pub address: u32,
+    /// Where that lies in physical memory.
+    pub physical: Option<u64>,
+}
+
+/// What the way there has shown.
+#[derive(Clone, Debug)]
+pub enum Way {
+    /// This instruction led out of the code.
+    Left {
+        /// The instruction.
+        by: Doer,
+        /// The linear address that it led to.
+        to: u32,
+        /// The word that held it, if EIP was popped.
+        popped: Option<Popped>,
+    },
+    /// The word was written so.
+    Written {
+        /// The word.
+        word: ChangedWord,
+        /// Who wrote it.
+        writer: Writer,
+    },
+    /// This instruction closed interrupts.
+    Closed(Doer),
+    /// An interrupt gate closed them, and no IRET has come since: the handler has gone on elsewhere.
+    Entered {
+        /// The entry's number.
+        sequence: u64,
+        /// Where it has changed stacks, and the linear address at which the other one's code went on.
+        switched: Option<(Doer, u32)>,
+    },
+}
+
+/// Goes the way again in `run`: the same guest in front of its first instruction, on a clock that counts. None if it
+/// shows nothing.
+///
+/// # Errors
+/// [`MachineError`] if KVM refuses something.
+pub fn retrace(run: &mut Run, question: Retrace) -> Result<Option<Way>, MachineError> {
+    match question {
+        Retrace::Departure { after_entry } if go_to(run, after_entry)? => departure(run),
+        Retrace::Closing { after_entry } if go_to(run, after_entry)? => closing(run, after_entry),
+        Retrace::Written { after_entry, word } => {
+            Ok(written_since(run, after_entry, word)?.map(|writer| Way::Written { word, writer }))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Who wrote a word between this entry and the next, or where the guest leaves the code; the run is as in
+/// [`retrace`].
+///
+/// # Errors
+/// [`MachineError`] if KVM refuses something.
+pub fn written_since(
+    run: &mut Run,
+    after_entry: u64,
+    word: ChangedWord,
+) -> Result<Option<Writer>, MachineError> {
+    let ChangedWord { physical: address, value, .. } = word;
+    if !go_to(run, after_entry)? {
+        return Ok(None);
+    }
+    let word = |run: &Run| run.machine().memory.read_u32(address).unwrap_or(0);
+    let (mut found, mut old) = (None, word(run));
+    let give_up_at = Instant::now() + PATIENCE;
+    while Instant::now() < give_up_at {
+        let Doer { before, code } = stand(run);
+        let moment = run.go_on_by_one()?;
+        let now = word(run);
+        if now != old && now == value {
+            found = Some(match &moment.event {
+                Some(Event::Entry(entry)) => Writer::Push { entry: entry.sequence, old },
+                _ => Writer::Instruction { before, code, after_entry, old },
+            });
+        }
+        old = now;
+        let state = run.state();
+        let is_over = matches!(moment.event, Some(Event::Entry(_) | Event::End(_)));
+        if is_over || !has_code(run, &state) {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// Runs to the entry of this number.
+fn go_to(run: &mut Run, entry: u64) -> Result<bool, MachineError> {
+    let mut seen = 0;
+    while seen < entry {
+        match run.next_event()? {
+            Event::Entry(one) => seen = one.sequence,
+            Event::End(_) => return Ok(false),
+            _ => {}
+        }
+    }
+    Ok(true)
+}
+
+fn stand(run: &mut Run) -> Doer {
+    let state = run.state();
+    let mut code = [0; 15];
+    let at = state.instruction_address();
+    let count = run.probes().read_code(&run.machine().linear(), at, &mut code);
+    Doer { before: Box::new(state), code: code[..count].to_vec() }
+}
+
+/// Something stands there that is not zeros, nor what a BIOS keeps.
+fn has_code(run: &Run, state: &State) -> bool {
+    const BIOS_DATA: u32 = 0x500;
+    let mut code = [0; 15];
+    let at = state.instruction_address();
+    if at < BIOS_DATA && state.cr0 >> 31 == 0 {
+        return false;
+    }
+    let count = run.probes().read_code(&run.machine().linear(), at, &mut code);
+    code[..count].iter().any(|byte| *byte != 0)
+}
+
+fn departure(run: &mut Run) -> Result<Option<Way>, MachineError> {
+    let give_up_at = Instant::now() + PATIENCE;
+    while Instant::now() < give_up_at {
+        let by = stand(run);
+        let moment = run.go_on_by_one()?;
+        if let Some(Event::End(_) | Event::Switch(_)) = moment.event {
+            return Ok(None);
+        }
+        // The fault has been delivered already.
+        let state = match &moment.event {
+            Some(Event::Entry(entry)) => {
+                let mut state = entry.after;
+                state.eip = entry.frame.get(Word::Eip).unwrap_or(0);
+                state
+            }
+            _ => run.state(),
+        };
+        if state.cpl() != 0 || by.before.cpl() != 0 || has_code(run, &state) {
+            continue;
+        }
+        let pops = matches!(by.code.first(), Some(0xc3 | 0xc2 | 0xcf | 0xcb | 0xca));
+        let popped = pops.then(|| {
+            let linear = run.machine().linear();
+            let address = by.before.stack_address();
+            Popped { address, physical: linear.paging.translate(linear.memory, address) }
+        });
+        return Ok(Some(Way::Left { by, to: state.instruction_address(), popped }));
+    }
+    Ok(None)
+}
+
+fn closing(run: &mut Run, after_entry: u64) -> Result<Option<Way>, MachineError> {
+    let give_up_at = Instant::now() + PATIENCE;
+    let open = |state: &State| state.eflags.contains(Eflags::IF);
+    let mut way =
+        (!open(&run.state())).then_some(Way::Entered { sequence: after_entry, switched: None });
+    let (mut moved, mut closed_for) = (None, 0);
+    while Instant::now() < give_up_at && closed_for < SETTLED {
+        let by = stand(run);
+        let moment = run.go_on_by_one()?;
+        if matches!(moment.event, Some(Event::End(_))) {
+            break;
+        }
+        let state = run.state();
+        closed_for += 1;
+        if open(&state) {
+            (way, closed_for) = (None, 0);
+            continue;
+        }
+        if open(&by.before) {
+            closed_for = 0;
+            way = match moment.event {
+                Some(Event::Entry(entry)) => {
+                    Some(Way::Entered { sequence: entry.sequence, switched: None })
+                }
+                _ => Some(Way::Closed(by)),
+            };
+            continue;
+        }
+        if let Some(Way::Entered { switched: switched @ None, .. }) = &mut way {
+            let is_ret = by.code.first() == Some(&0xc3);
+            if is_ret && let Some(doer) = moved.take() {
+                *switched = Some((doer, state.instruction_address()));
+            } else if loads_stack(&by, &state) {
+                moved = Some(by);
+            }
+        }
+    }
+    Ok(way.filter(|_| closed_for > 0))
+}
+
+/// MOV to ESP, or POP ESP, has taken the guest to another stack.
+fn loads_stack(by: &Doer, after: &State) -> bool {
+    let loads = matches!(by.code[..], [0x8b, modrm, ..] if modrm >> 3 & 7 == 4)
+        || matches!(by.code[..], [0x89, modrm, ..] if modrm & 0xc7 == 0xc4)
+        || matches!(by.code.first(), Some(0x5c | 0xbc));
+    let distance = after.general.esp.wrapping_sub(by.before.general.esp);
+    loads && distance.min(distance.wrapping_neg()) > FAR
+}
