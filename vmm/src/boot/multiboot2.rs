@@ -11,7 +11,7 @@
 //! ```
 //! A tag that may be ignored (flag 0) is, if it is none of those that are known.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::ops::Range;
 
 use super::bios;
@@ -118,6 +118,15 @@ fn accept(offset: usize, tags: &[u8]) -> Result<Header, HeaderError> {
     Ok(header)
 }
 
+/// A module's string, with its end: what stands behind the name of its file, as GRUB 2 has it; where nothing does, the
+/// name.
+fn string_of(command: &CStr) -> &[u8] {
+    let whole = command.to_bytes_with_nul();
+    let behind =
+        whole.iter().position(|byte| *byte == b' ').map(|at| whole[at..].trim_ascii_start());
+    behind.filter(|arguments| arguments.len() > 1).unwrap_or(whole)
+}
+
 /// The bytes of the boot information.
 ///
 /// # Errors
@@ -143,7 +152,7 @@ pub fn compose(
     tag(2, &[BOOT_LOADER_NAME.to_bytes_with_nul()]);
     for module in modules {
         let range = [module.physical.start, module.physical.end];
-        tag(3, &[&words(&range), module.command.to_bytes_with_nul()]);
+        tag(3, &[&words(&range), string_of(&module.command)]);
     }
     tag(4, &[&words(&[kibibytes_from(map, 0), kibibytes_from(map, 1 << 20)])]);
     let entries: Vec<u8> = map
@@ -203,6 +212,13 @@ mod tests {
         assert_eq!(find(&file).unwrap().offset, 32);
         file.insert(0, 0);
         assert_eq!(find(&file), Err(HeaderError::Missing));
+    }
+
+    #[test]
+    fn a_modules_string_is_what_stands_behind_its_files_name() {
+        assert_eq!(string_of(c"disk.img disk"), b"disk\0");
+        assert_eq!(string_of(c"sh  -c ls"), b"-c ls\0");
+        assert_eq!((string_of(c"disk.img"), string_of(c"x ")), (&b"disk.img\0"[..], &b"x \0"[..]));
     }
 
     #[test]

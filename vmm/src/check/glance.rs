@@ -14,14 +14,14 @@
 //!  at both        a stack's low end, where symbols tell it    Edge, Overrun
 //! ```
 
-use super::history::{ABOVE, History, LiveFrame, Slot};
+use super::history::{ABOVE, History, LiveFrame, Slot, StackUse};
 use super::shifted::{self, Shifted};
 use super::way_back::{self, WayBack};
 use crate::entry::{Entry, Kind, Ram, Return};
 use crate::host::processor;
 use crate::instruction::decode_32_into;
 use crate::instruction::flow::{Calls, Flow};
-use crate::machine::{LinearMemory, Memory};
+use crate::machine::LinearMemory;
 use ia32::{
     Branch, Descriptor, DescriptorKind, Eflags, Fault, OperandSize, Outcome, Selector, State,
     TssWidth, Word, attempt,
@@ -159,7 +159,7 @@ impl Glance {
             && victim.from_outer_ring()
             && !history.copies_frames()
         {
-            glance.words_are_kept = Some(keeps_words(linear.memory, victim));
+            glance.words_are_kept = Some(keeps_words(linear, victim, history));
         }
         if entry.from_outer_ring() {
             glance.above = above(linear, entry.frame.end());
@@ -406,8 +406,10 @@ fn overwritten(linear: &LinearMemory<'_>, entry: &Entry, history: &History) -> O
     bytes.iter().zip(file).any(differs).then(|| format!("the handler's code at {at:08x}"))
 }
 
-/// EIP and ESP of `victim` stand near each other somewhere else in memory.
-fn keeps_words(memory: &Memory, victim: &LiveFrame) -> bool {
+/// EIP and ESP of `victim` stand near each other somewhere else in memory, and on no kernel stack: there they may be
+/// another task's. A child that replaces its program by the system call with which its parent waits has the parent's words.
+fn keeps_words(linear: &LinearMemory<'_>, victim: &LiveFrame, history: &History) -> bool {
+    let memory = linear.memory;
     const BLOCK: usize = 0x1_0000;
     let (Some(eip), Some(esp)) = (victim.frame.get(Word::Eip), victim.frame.get(Word::Esp)) else {
         return false;
@@ -426,13 +428,33 @@ fn keeps_words(memory: &Memory, victim: &LiveFrame) -> bool {
             let at = start + index as u64 * 4;
             let near =
                 &words[index.saturating_sub(RECORD / 4)..(index + RECORD / 4).min(words.len())];
-            if !own.contains(&at) && near.contains(&eip.to_le_bytes()) {
+            let is_there = !own.contains(&at) && near.contains(&eip.to_le_bytes());
+            if is_there && !is_on_a_stack(linear, at, history) {
                 return true;
             }
         }
         start += BLOCK as u64;
     }
     false
+}
+
+/// A live frame lies there, or a kernel stack that was used so far down.
+fn is_on_a_stack(linear: &LinearMemory<'_>, physical: u64, history: &History) -> bool {
+    let holds = |stack: &StackUse| {
+        let mut at = stack.lowest;
+        while at < stack.top {
+            let end = (at | 0xfff).saturating_add(1).min(stack.top);
+            if let Some(start) = linear.paging.translate(linear.memory, at)
+                && (start..start + u64::from(end - at)).contains(&physical)
+            {
+                return true;
+            }
+            at = end;
+        }
+        false
+    };
+    history.live_within(physical, physical + 4).is_some()
+        || history.stacks().iter().filter(|stack| stack.entries > 0).any(holds)
 }
 
 /// The first string instruction that code from `handler` on can reach without CLD, jumps and calls

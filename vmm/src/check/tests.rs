@@ -260,6 +260,24 @@ fn one_stack_with_frames_in_records_is_nobodys_fault() {
     assert_eq!(desk.checker.history().stacks().len(), 1, "records are no stacks");
 }
 
+/// A child replaces its program by the system call with which its parent waits, and has the parent's words.
+#[test]
+fn another_tasks_frame_is_no_copy_and_a_program_that_is_replaced_is_no_new_task() {
+    let mut desk = Desk::new();
+    let other = [0x8100, 0x1b, 0x202, 0xa000, 0x23];
+    desk.leave_to(0x8000 - 20, &WORDS);
+    desk.enter(CALL, 0x8000, &WORDS);
+    desk.cr3 = 0x5000;
+    desk.leave_to(0x6_0000 - 20, &WORDS);
+    clean(&desk.enter(CALL, 0x6_0000, &WORDS));
+    // The kernel leaves from deep in the call.
+    clean(&desk.leave_to(0x6_0000 - 0x214, &other));
+    clean(&desk.enter(CALL, 0x6_0000, &other));
+    let history = desk.checker.history();
+    assert!(!history.copies_frames());
+    assert_eq!(history.stacks().iter().map(|one| one.top).collect::<Vec<_>>(), [0x8000, 0x6_0000]);
+}
+
 #[test]
 fn a_stale_esp0_is_told_where_nobody_kept_the_words() {
     let mut desk = Desk::new();

@@ -205,8 +205,14 @@ fn read(elf: Elf<'_>) -> Option<Vec<Symbol>> {
         }
         let start = symbol.st_value(endian);
         let size = symbol.st_size(endian);
+        let begins = section.sh_addr(endian);
+        let ends = u64::from(begins) + u64::from(section.sh_size(endian));
+        // A linker script counts with it: a physical address, or a size.
+        if size == 0 && (start < begins || u64::from(start) > ends) {
+            continue;
+        }
         let end = match size {
-            0 => u64::from(section.sh_addr(endian)) + u64::from(section.sh_size(endian)),
+            0 => ends,
             size => u64::from(start) + u64::from(size),
         };
         found.push(Symbol {

@@ -90,6 +90,13 @@ fn a_stack_that_ends_where_the_next_begins_is_told_as_ending() {
 }
 
 #[test]
+fn a_number_that_a_linker_script_counts_with_is_no_name() {
+    let names = kernel(&[("dispatch", TEXT, 16, FUNCTION), ("KERNEL_PHYSICAL", 0x100, 0, LABEL)]);
+    assert_eq!(text(names.describe(TEXT + 20)), None);
+    assert_eq!(text(names.describe(0x200)), None);
+}
+
+#[test]
 fn a_label_inside_a_function_does_not_take_its_name() {
     let names = kernel(&[("common", TEXT, 32, FUNCTION), ("out", TEXT + 8, 0, LABEL)]);
     assert_eq!(text(names.describe(TEXT + 9)).as_deref(), Some("common+9"));

@@ -494,6 +494,24 @@ fn a_gate_that_leads_outside_ram_is_told_with_its_halves_exchanged() {
     has(&found[0].1.sentence, &["ring 0 runs at 70000000, where there is no RAM"]);
 }
 
+/// The vectors of real mode that a BIOS leaves in IDTR are pairs of segments and offsets, and no gates.
+#[test]
+fn a_table_of_real_mode_has_no_gates() {
+    let mut world = world();
+    world.word(0x60, 0xf000_d57b);
+    world.word(0x64, 0xf000_8600);
+    world.state = ring(0);
+    world.state.eip = CODE;
+    world.code(&[0xeb, 0xfe]);
+    let mut rules = |limit| {
+        world.state.idtr = ia32::TableRegister { base: 0, limit };
+        let found = world.conclude(&Diagnosis::default(), Ending::TimedOut, None);
+        found.iter().map(|(_, finding)| finding.rule).collect::<Vec<_>>()
+    };
+    assert_eq!(rules(0x3ff), [""; 0]);
+    assert_eq!(rules(0x7ff), ["gate_kind"]);
+}
+
 #[test]
 fn an_instruction_that_cannot_be_fetched_is_told_by_the_entry_that_leads_nowhere() {
     let mut world = world();

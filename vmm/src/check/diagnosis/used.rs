@@ -6,7 +6,7 @@ use crate::check::{Finding, Subject};
 use crate::entry::{Entry, Kind};
 use crate::instruction::decode_32;
 use crate::instruction::flow::{Calls, Flow};
-use ia32::{GateKind, Vector};
+use ia32::{GateKind, State, Vector};
 use iced_x86::{FlowControl, Mnemonic};
 
 /// How many instructions of a handler are looked at.
@@ -150,7 +150,7 @@ pub(super) fn narrow_gate(aftermath: &Aftermath<'_>) -> Option<Placed> {
         let mut bytes = [0; 8];
         aftermath.linear(state).read(at, &mut bytes).map(|()| u64::from_le_bytes(bytes))
     };
-    if aftermath.end.ending.is_good() {
+    if aftermath.end.ending.is_good() || !has_gates(state) {
         return None;
     }
     let (vector, gate, upper) = (0..=255u8).find_map(|vector| {
@@ -174,6 +174,12 @@ pub(super) fn narrow_gate(aftermath: &Aftermath<'_>) -> Option<Placed> {
     .because("the gate's type has bit 3 clear")
     .advise(format!("give the gate of vector {vector:#04x} the type of a 32-bit gate"));
     Some((format!("the IDT at {:08x}", state.idtr.base), finding))
+}
+
+/// IDTR names gates, and not the vectors of real mode that a BIOS has left behind.
+fn has_gates(state: &State) -> bool {
+    const REAL_MODE: (u32, u16) = (0, 0x3ff);
+    state.protected() && (state.idtr.base, state.idtr.limit) != REAL_MODE
 }
 
 /// All ways through the code at `start`, calls left aside, end in RET, and none in an IRET or unknown.

@@ -332,6 +332,15 @@ fn is_in_a_loop(aftermath: &Aftermath<'_>) -> bool {
     false
 }
 
+/// A gate is there for the interrupt of a line that is not masked.
+fn is_prepared(aftermath: &Aftermath<'_>) -> bool {
+    let (pic, state) = (aftermath.devices.pic(), &aftermath.end.state);
+    let has_gate =
+        |irq: u8| aftermath.gate(state, pic.vector(irq)).is_some_and(|gate| gate.present);
+    aftermath.devices.local_apic().timer_is_used()
+        || (0..16).any(|irq| irq != CASCADE && !pic.is_masked(irq) && has_gate(irq))
+}
+
 /// The kernel runs with interrupts closed, and something waits. A note: it may be about to open them.
 fn closed_ring_0(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Finding> {
     // An exception that nothing returned from says more.
@@ -341,6 +350,10 @@ fn closed_ring_0(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Fin
     // It may still be setting itself up.
     let state = &aftermath.end.state;
     if diagnosis.last_entry.is_none() && !is_in_a_loop(aftermath) {
+        return None;
+    }
+    // Who was never entered, and has no gate for it, wants no interrupts.
+    if diagnosis.last_entry.is_none() && !is_prepared(aftermath) {
         return None;
     }
     let waits = waits(aftermath)?;

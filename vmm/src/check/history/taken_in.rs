@@ -5,7 +5,7 @@ use super::stacks::TaskId;
 use super::suspects::Suspect;
 use super::{CALLS, COPIES, Call, Esp0Change, History, LastReturn, Pair};
 use crate::check::glance::Damage;
-use crate::entry::{Entry, Kind, Return, TaskSwitch};
+use crate::entry::{Entry, Frame, Kind, Return, TaskSwitch};
 
 /// What the last return has changed, for the case that it is refused.
 #[derive(Clone, Debug, Default)]
@@ -272,6 +272,18 @@ impl History {
         (self.stacks.task(index) == Some(task)).then_some(index)
     }
 
+    /// The number of the stack on which a frame was made for whoever runs on it: a task has replaced its program, and the
+    /// kernel leaves from deep in the system call. ESP0 is still that stack's end, and the frame does not end with a page,
+    /// as a new task's stack would.
+    fn replaced_on(&self, frame: &Frame) -> Option<usize> {
+        const PAGE: u32 = 4096;
+        let (esp0, _) = self.way_back_of?.4?;
+        let top = self.running.filter(|top| *top == esp0 && frame.end() < *top)?;
+        let index = self.stacks.at(frame.address)?;
+        let is_its_own = self.stacks.get(index)?.top == top;
+        (is_its_own && !frame.end().is_multiple_of(PAGE)).then_some(index)
+    }
+
     /// Takes a return in that pops the frame of `popped`; the task that it resumes.
     #[inline]
     pub(in crate::check) fn leave(
@@ -311,8 +323,11 @@ impl History {
             Some(popped) => self.stacks.at(popped.start),
             None if self.copies_frames && !in_place => None,
             None => {
-                let sunk = popped.and_then(|popped| self.sunk_stack(&popped));
-                Some(sunk.unwrap_or_else(|| self.stacks.number_of(frame.end())))
+                let known = match popped {
+                    Some(popped) => self.sunk_stack(&popped),
+                    None => self.replaced_on(frame),
+                };
+                Some(known.unwrap_or_else(|| self.stacks.number_of(frame.end())))
             }
         };
         self.undo.created = self.stacks.all().len() > known;

@@ -28,14 +28,15 @@ pub(crate) fn stack_is_nobody_elses(entry: &Entry, history: &History, findings: 
 }
 
 /// The task that `victim` interrupted asked for something or faulted, and so may have ended; and nothing
-/// says that the one that runs has a stack of its own: what it was resumed from is no stack's end.
+/// says that the one that runs has a stack of its own: what it was resumed from is no stack's end, or lies on its stack.
 fn may_have_ended(victim: &LiveFrame, history: &History) -> bool {
     /// Stacks end at round addresses, records of tasks anywhere.
     const ROUND: u32 = 256;
     let preempted = matches!(victim.kind, Kind::External | Kind::Nmi);
-    let from_a_stack = history
-        .last_return()
-        .is_some_and(|last| last.of_entry || last.stack_end.is_multiple_of(ROUND));
+    let from_a_stack = history.last_return().is_some_and(|last| {
+        let replaced = victim.task.is_some() && last.task == victim.task;
+        last.of_entry || last.stack_end.is_multiple_of(ROUND) && !replaced
+    });
     !preempted && !from_a_stack
 }
 

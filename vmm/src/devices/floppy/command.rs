@@ -13,9 +13,10 @@ pub(super) struct Id {
 
 impl Id {
     /// Goes to the next sector; whether the last one of the track, or of both tracks, lies behind it ("Result Phase
-    /// Table").
-    pub(super) fn advance(&mut self, end: u8, tracks: bool) -> bool {
-        if self.sector != end {
+    /// Table"). The track has `sectors`, whatever the command says of its `end`: a BIOS names as that the last sector it
+    /// wants, by which a read of both tracks goes on at the other head.
+    pub(super) fn advance(&mut self, end: u8, sectors: u8, tracks: bool) -> bool {
+        if self.sector != end && self.sector < sectors {
             self.sector = self.sector.wrapping_add(1);
             return false;
         }

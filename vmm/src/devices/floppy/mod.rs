@@ -391,6 +391,11 @@ impl Floppy {
     }
 
     /// Why a sector cannot be had: ST0, ST1, ST2; where it lies on its disk if it can.
+    /// How many sectors a track of the disk in `drive` has.
+    fn sectors(&self, drive: u8) -> u8 {
+        self.disk(drive).map_or(u8::MAX, |disk| disk.geometry().sectors)
+    }
+
     fn look_for(&self, drive: u8, id: Id, write: bool) -> Result<u64, [u8; 3]> {
         let Some(disk) = self.disk(drive) else {
             return Err([ABNORMAL | NOT_READY, MISSING_MARK, 0]);
@@ -442,7 +447,7 @@ impl Floppy {
             if done == 0 {
                 break [ABNORMAL, 0x10, 0];
             }
-            let wraps = id.advance(end, tracks);
+            let wraps = id.advance(end, self.sectors(drive), tracks);
             if ended {
                 break [0, 0, 0];
             }
@@ -469,7 +474,7 @@ impl Floppy {
                 break [ABNORMAL, DATA_ERROR, 0];
             }
             all.extend(bytes);
-            if id.advance(end, tracks) {
+            if id.advance(end, self.sectors(drive), tracks) {
                 break [ABNORMAL, END_OF_CYLINDER, 0];
             }
         };
@@ -489,7 +494,7 @@ impl Floppy {
                 if let Some(Some(disk)) = self.drives.get_mut(usize::from(drive)) {
                     disk.write(offset, bytes);
                 }
-                if !id.advance(end, tracks) {
+                if !id.advance(end, self.sectors(drive), tracks) {
                     let command = Command::Sectors { write: true, drive, id, size, end, tracks };
                     self.phase = Phase::Writing(command, Vec::new());
                     return;

@@ -115,6 +115,20 @@ fn sectors_go_to_memory_until_the_count_ends() {
     assert!(!interrupts(&floppy));
 }
 
+/// A BIOS names the last sector that it wants as the track's, which lies on the other head.
+#[test]
+fn a_read_of_both_tracks_goes_on_at_the_other_head_whatever_its_end_is() {
+    let (mut floppy, mut dma) = controller();
+    program(&mut dma, 0x46, 2048);
+    send(&mut floppy, &[0xE6, 0, 0, 0, 17, 2, 20, 27, 255]);
+    pass_time(&mut floppy, &mut dma);
+    for (address, number) in [(0x8000, 16), (0x8200, 17), (0x8400, 18), (0x8600, 19u16)] {
+        let Some(Transfer::ToMemory(at, bytes)) = floppy.take_transfer() else { panic!("nothing") };
+        assert_eq!((at, &bytes[..2]), (address, &number.to_le_bytes()[..]));
+    }
+    assert_eq!(result(&mut floppy)[..6], [4, 0, 0, 0, 1, 3]);
+}
+
 #[test]
 fn what_is_written_is_read_back() {
     let (mut floppy, mut dma) = controller();
