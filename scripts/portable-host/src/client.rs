@@ -174,11 +174,12 @@ fn reach(state: &Path, boot: &[OsString], say: &OsStr) -> io::Result<(TcpStream,
                     return Ok((connection, users));
                 }
                 Err(error) => {
-                    eprintln!(
-                        "kvm-host: the portable host does not answer ({error}); replacing it"
-                    );
-                    attempts += 1;
-                    stop(state)?;
+                    if stop(state, &endpoint)? {
+                        eprintln!(
+                            "kvm-host: the portable host does not answer ({error}); replacing it"
+                        );
+                        attempts += 1;
+                    }
                 }
             }
         }
@@ -234,16 +235,32 @@ fn greet(endpoint: &Endpoint) -> io::Result<TcpStream> {
     Ok(connection)
 }
 
-/// Ends a host that is alive and does not answer. QEMU dies with its owner.
-fn stop(state: &Path) -> io::Result<()> {
-    if let Ok(owner) = fs::read_to_string(state.join("alive"))?.trim().parse() {
-        // SAFETY: kill takes numbers and touches no memory. The lock says that this process is the host's owner.
-        unsafe { libc::kill(owner, libc::SIGKILL) };
-    }
+/// Ends a host that is alive and does not answer at this endpoint; whether it did. QEMU dies with its owner.
+///
+/// One that has only just begun finds the endpoint, and the number, that a dead one has left: it takes both away, and is
+/// none that does not answer.
+fn stop(state: &Path, refused: &Endpoint) -> io::Result<bool> {
+    let mut killed = false;
     while is_alive(state)? {
+        if Endpoint::load(state).as_ref() != Some(refused) {
+            return Ok(killed);
+        }
+        if let Ok(owner) = fs::read_to_string(state.join("alive"))?.trim().parse()
+            && serves(owner, state)
+        {
+            // SAFETY: kill takes numbers and touches no memory.
+            killed |= unsafe { libc::kill(owner, libc::SIGKILL) } == 0;
+        }
         thread::sleep(Duration::from_millis(10));
     }
-    Ok(())
+    Ok(true)
+}
+
+/// The process is the owner of the host in this folder.
+fn serves(process: libc::pid_t, state: &Path) -> bool {
+    let Ok(command) = fs::read(format!("/proc/{process}/cmdline")) else { return false };
+    let mut words = command.split(|byte| *byte == 0);
+    words.nth(1) == Some(b"serve") && words.next() == Some(state.as_os_str().as_bytes())
 }
 
 /// `scripts/kvm-host --boot` in the background, which becomes `serve`.
@@ -339,4 +356,50 @@ fn raw_mode(terminals: u32) -> Option<libc::termios> {
     unsafe { libc::cfmakeraw(&raw mut mode) };
     sys::set_terminal_mode(0, &mode).ok()?;
     Some(before)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder with the endpoint and the number of a host that died, and somebody who holds its lock.
+    fn left_behind(name: &str, owner: u32) -> (std::path::PathBuf, File, Endpoint) {
+        let state = std::env::temp_dir().join(format!("esp0-{name}-{}", std::process::id()));
+        fs::create_dir_all(&state).unwrap();
+        let bytes = [&[1u8, 2][..], &[3; 2 * SECRET]].concat();
+        fs::write(state.join("endpoint"), bytes).unwrap();
+        fs::write(state.join("alive"), format!("{owner}\n")).unwrap();
+        let alive = lock_file(&state.join("alive")).unwrap();
+        assert!(sys::lock(&alive, libc::LOCK_EX | libc::LOCK_NB));
+        let endpoint = Endpoint::load(&state).unwrap();
+        (state, alive, endpoint)
+    }
+
+    #[test]
+    fn a_host_that_has_only_just_begun_is_not_ended_for_a_dead_ones_endpoint() {
+        // The number in the file is somebody else's by now: ours.
+        let (state, alive, endpoint) = left_behind("begun", std::process::id());
+        let folder = state.clone();
+        let begins = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(100));
+            fs::remove_file(folder.join("endpoint")).unwrap();
+        });
+        assert!(!stop(&state, &endpoint).unwrap(), "nobody was to be ended");
+        assert!(is_alive(&state).unwrap());
+        begins.join().unwrap();
+        drop(alive);
+        fs::remove_dir_all(&state).unwrap();
+    }
+
+    #[test]
+    fn one_that_ends_by_itself_meanwhile_is_waited_for() {
+        let (state, alive, endpoint) = left_behind("ends", u32::MAX >> 1);
+        let ends = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(50));
+            drop(alive);
+        });
+        assert!(stop(&state, &endpoint).unwrap());
+        ends.join().unwrap();
+        fs::remove_dir_all(&state).unwrap();
+    }
 }

@@ -27,6 +27,7 @@ pub(crate) const READY: &str = "esp0: ready";
 /// A loaded machine with few cores is slow; a minute and a half without an end is an error all the same.
 const BOOT_LIMIT: Duration = Duration::from_secs(90);
 
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Endpoint {
     pub(crate) port: u16,
     pub(crate) ours: [u8; SECRET],
