@@ -8,7 +8,7 @@ use kvm_ioctls::SyncReg;
 use vmm_sys_util::ioctl::ioctl_with_ref;
 
 impl Vcpu {
-    /// Asks for [`Exit::InterruptWindow`] as soon as a maskable interrupt would be taken.
+    /// Asks for [`Exit::InterruptWindow`](super::Exit::InterruptWindow) as soon as a maskable interrupt would be taken.
     pub fn request_interrupt_window(&mut self, on: bool) {
         self.fd.get_kvm_run().request_interrupt_window = u8::from(on);
     }
