@@ -35,7 +35,7 @@ pub struct Doer {
 
 /// A word that was popped into EIP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Popped {
+pub struct ReturnAddress {
     /// Its linear address.
     pub address: u32,
     /// Where that lies in physical memory.
@@ -52,7 +52,7 @@ pub enum Way {
         /// The linear address that it led to.
         to: u32,
         /// The word that held it, if EIP was popped.
-        popped: Option<Popped>,
+        popped: Option<ReturnAddress>,
     },
     /// The word was written so.
     Written {
@@ -182,7 +182,7 @@ fn departure(run: &mut Run) -> Result<Option<Way>, MachineError> {
         let popped = pops.then(|| {
             let linear = run.machine().linear();
             let address = by.before.stack_address();
-            Popped { address, physical: linear.paging.translate(linear.memory, address) }
+            ReturnAddress { address, physical: linear.paging.translate(linear.memory, address) }
         });
         return Ok(Some(Way::Left { by, to: state.instruction_address(), popped }));
     }

@@ -205,7 +205,7 @@ impl Glance {
             if !history.objects().knows_nothing() {
                 glance.fresh_stack = fresh_stack(linear, returning, history).map(Box::new);
             }
-            let key = way_back::key(linear, returning);
+            let key = way_back::Key::of(linear, returning);
             if history.way_back_of() != Some(key) {
                 glance.way_back_of = Some(key);
                 glance.way_back = WayBack::read(linear, returning).map(Box::new);

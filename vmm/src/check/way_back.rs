@@ -8,7 +8,9 @@
 
 use crate::entry::{InnerStack, Reach, Return, Walk};
 use crate::machine::LinearMemory;
-use ia32::{Descriptor, DescriptorKind, Eflags, Gate, GateKind, Selector, State, TssWidth, Word};
+use ia32::{
+    Descriptor, DescriptorKind, Eflags, Gate, GateKind, Segment, Selector, State, TssWidth, Word,
+};
 
 /// The words of the largest frame by an interrupt gate from ring 3.
 const FRAME: u32 = 24;
@@ -41,13 +43,20 @@ pub(super) struct WayBack {
 }
 
 /// What decides, to look once for each.
-pub(super) type Key = (u16, u32, u32, u32, Option<(u32, u16)>);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    task_register: Segment,
+    cr3: u32,
+    /// SS0:ESP0 in front of the return.
+    pub(super) stack: Option<InnerStack>,
+}
 
-/// What decides about the way back from the ring that `returning` goes to.
-pub(super) fn key(linear: &LinearMemory<'_>, returning: &Return) -> Key {
-    let state = &returning.state;
-    let stack = inner_stack(linear, state).map(|stack| (stack.esp, stack.ss));
-    (state.tr.selector, state.tr.base, state.tr.limit, state.cr3, stack)
+impl Key {
+    /// What decides about the way back from the ring that `returning` goes to.
+    pub(super) fn of(linear: &LinearMemory<'_>, returning: &Return) -> Key {
+        let Return { state, .. } = returning;
+        Key { task_register: state.tr, cr3: state.cr3, stack: inner_stack(linear, state) }
+    }
 }
 
 impl WayBack {

@@ -256,10 +256,9 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
             machine.vcpu.set_state(&entry_state(&boot.entry));
         }
     };
-    let start = |machine: Machine| {
+    let start = |clock, machine| {
         let how = Options { mode: Mode::Ordinary(clock), timeout: Some(LOOK_AGAIN), ..how.clone() };
-        let run = Run::new(machine, devices(), &how);
-        let run = run.with_stop_request(stop.clone());
+        let run = Run::new(machine, devices(), &how).with_stop_request(stop.clone());
         match &dialogue {
             Some(dialogue) => run.with_dialogue(dialogue.clone()),
             None => run,
@@ -271,27 +270,18 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
         let line = line.map_or(String::new(), |line| format!(", {}:{}", line.file, line.number));
         Some(format!("{}{line}", place.short()))
     };
-    let again = Again { vcpu: &vcpu, load: &load, start: &start, names: &names };
+    let as_before = |machine| start(clock, machine);
+    let again = Again { vcpu: &vcpu, load: &load, start: &as_before, names: &names };
     // What is to be found by single instructions needs a clock that counts them. Where no interrupt has come, another
     // clock changes nothing.
     let counted_clock = if clock.is_real() { ClockChoice::DETERMINISTIC } else { clock };
-    let start_counted = |machine: Machine| {
-        let mode = Mode::Ordinary(counted_clock);
-        let how = Options { mode, timeout: Some(LOOK_AGAIN), ..how.clone() };
-        let run = Run::new(machine, devices(), &how).with_stop_request(stop.clone());
-        match &dialogue {
-            Some(dialogue) => run.with_dialogue(dialogue.clone()),
-            None => run,
-        }
-    };
-    let counted_again = Again { start: &start_counted, ..again };
-    let repeats = preemptions == 0 && (!clock.is_real() || run.counters().injected == 0);
-    if end.ending == Ending::TripleFault
-        && repeats
+    let counted = |machine| start(counted_clock, machine);
+    let counted_again = Again { start: &counted, ..again };
+    let repeats = preemptions == 0
         && !firmware
         && !options.interactive
-        && gdb.is_none()
-    {
+        && (!clock.is_real() || run.counters().injected == 0);
+    if end.ending == Ending::TripleFault && repeats && gdb.is_none() {
         if io::stderr().is_terminal() {
             tell("the guest was shut down; it is run again up to there");
         }

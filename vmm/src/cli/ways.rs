@@ -4,28 +4,20 @@ use super::writers::Again;
 use esp0::check::{ChangedWord, Retrace};
 use esp0::instruction;
 use esp0::machine::{Machine, MachineError};
-use esp0::retrace::{Doer, Popped, Way, retrace, written_since};
+use esp0::retrace::{Doer, ReturnAddress, Way, retrace, written_since};
 use esp0::trace::Told;
 use esp0::writer::{Question, who_wrote};
 
 impl Again<'_> {
     /// What the ways to the findings have shown, a sentence or two for each that was found.
     pub(super) fn tell_ways(&self, told: &Told, machine: Machine) -> Vec<String> {
-        let mut questions: Vec<Retrace> = Vec::new();
-        for question in told.kinds().iter().filter_map(|kind| kind.finding.retrace) {
-            // Where the guest has left the code it is of no interest what closed interrupts there.
-            if questions.is_empty() {
-                questions.push(question);
-            }
-        }
+        // The first: where the guest has left the code it is of no interest what closed interrupts there.
+        let Some(question) = told.kinds().iter().find_map(|kind| kind.finding.retrace) else {
+            return Vec::new();
+        };
         let mut all = Vec::new();
-        let mut machine = Some(machine);
-        for question in questions {
-            let Some(owned) = machine.take() else { break };
-            match self.way(question, owned, &mut all) {
-                Ok(back) => machine = Some(back),
-                Err(error) => all.push(format!("the way there is not known: {error}")),
-            }
+        if let Err(error) = self.way(question, machine, &mut all) {
+            all.push(format!("the way there is not known: {error}"));
         }
         all
     }
@@ -35,29 +27,23 @@ impl Again<'_> {
         question: Retrace,
         machine: Machine,
         all: &mut Vec<String>,
-    ) -> Result<Machine, MachineError> {
+    ) -> Result<(), MachineError> {
         let mut run = self.restart(machine)?;
-        let way = retrace(&mut run, question)?;
-        let mut machine = run.into_machine();
-        let Some(way) = way else { return Ok(machine) };
+        let Some(way) = retrace(&mut run, question)? else { return Ok(()) };
         all.push(self.told(&way));
-        let Way::Left { to, popped: Some(popped), .. } = way else { return Ok(machine) };
-        let Retrace::Departure { after_entry } = question else { return Ok(machine) };
-        let Some(physical) = popped.physical else { return Ok(machine) };
-        let mut run = self.restart(machine)?;
+        let Way::Left { to, popped: Some(popped), .. } = way else { return Ok(()) };
+        let Retrace::Departure { after_entry } = question else { return Ok(()) };
+        let Some(physical) = popped.physical else { return Ok(()) };
+        let mut run = self.restart(run.into_machine())?;
         let word = ChangedWord { address: popped.address, physical, value: to };
         let mut writer = written_since(&mut run, after_entry, word)?;
-        machine = run.into_machine();
         if writer.is_none() && after_entry > 0 {
-            let mut run = self.restart(machine)?;
+            let mut run = self.restart(run.into_machine())?;
             let question = Question { address: physical, value: to, at_entry: after_entry - 1 };
             writer = who_wrote(&mut run, question)?;
-            machine = run.into_machine();
         }
-        if let Some(writer) = writer {
-            all.push(self.sentence(word, &writer));
-        }
-        Ok(machine)
+        all.extend(writer.map(|writer| self.sentence(word, &writer)));
+        Ok(())
     }
 
     fn place(&self, address: u32) -> String {
@@ -74,7 +60,7 @@ impl Again<'_> {
 
     fn told(&self, way: &Way) -> String {
         match way {
-            Way::Left { by, to, popped: Some(Popped { address, .. }) } => format!(
+            Way::Left { by, to, popped: Some(ReturnAddress { address, .. }) } => format!(
                 "{} led to {}: it took that from the stack, at {}",
                 self.doer(by),
                 self.place(*to),

@@ -4,7 +4,7 @@
 //! whether the last thing that entered the kernel was an exception that nothing returned from.
 
 use super::lost_gate::LostGate;
-use super::saved_selector::Popped;
+use super::saved_selector::PoppedSelector;
 use super::{Aftermath, Diagnosis, Placed, fault};
 use crate::check::{Finding, History, Subject};
 use crate::entry::{Fault, Frame, Kind};
@@ -80,7 +80,7 @@ fn explained(
     if let Some(lost) = LostGate::met_by(fault, &diagnosis.used, aftermath) {
         return lost.add_to(finding, aftermath, history);
     }
-    let popped = Popped::of(fault, &aftermath.linear(&fault.after));
+    let popped = PoppedSelector::of(fault, &aftermath.linear(&fault.after));
     let saved = popped.as_ref().and_then(|popped| popped.explain(fault, history));
     let finding = saved.unwrap_or_else(|| fault::explain(fault, aftermath)).add_to(finding);
     match popped {

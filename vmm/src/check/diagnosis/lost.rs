@@ -44,7 +44,7 @@ pub(super) fn leads_nowhere(used: &Used, aftermath: &Aftermath<'_>) -> Option<Pl
         Ending::NoProgress => Some((place, unmapped(aftermath, state))),
         // The last bytes before it are no whole instruction.
         Ending::InternalError { suberror: 1, .. } if is_blank_to_the_end(aftermath, at) => {
-            Some((place, ran_out_of_ram(aftermath, state)))
+            Some((place, blank(aftermath, state)))
         }
         // KVM has to emulate what it cannot fetch from RAM, and gives up.
         Ending::InternalError { suberror: 1, .. } if !aftermath.is_ram(state, at) => {
@@ -153,22 +153,6 @@ fn is_blank_to_the_end(aftermath: &Aftermath<'_>, address: u32) -> bool {
     (1..BLANK).contains(&code.len()) && code.iter().all(|byte| *byte == 0)
 }
 
-/// Execution has left the code long ago: it came to the end of RAM.
-fn ran_out_of_ram(aftermath: &Aftermath<'_>, state: &State) -> Finding {
-    let at = state.instruction_address();
-    Finding::new(
-        RULE,
-        Subject::Kernel,
-        format!("ring {} runs at {at:08x}, where there is no code", state.cpl()),
-        "instructions",
-        format!(
-            "bytes of 0 up to the end of RAM at {:08x}: `add [eax], al`, again and again",
-            aftermath.memory.size()
-        ),
-    )
-    .because("a pointer to a function, or a return address, was overwritten or never set")
-}
-
 /// A gate leads to where no code is.
 fn blank_handler(aftermath: &Aftermath<'_>, vector: Vector, handler: u32) -> Finding {
     let finding = Finding::new(
@@ -207,15 +191,19 @@ fn blank_handler(aftermath: &Aftermath<'_>, vector: Vector, handler: u32) -> Fin
     }
 }
 
-/// Execution has left the code.
+/// Execution has left the code, and may have come to the end of RAM.
 fn blank(aftermath: &Aftermath<'_>, state: &State) -> Finding {
     let at = state.instruction_address();
+    let zeros = match is_blank(aftermath, at) {
+        true => format!("{BLANK} bytes of 0 at EIP"),
+        false => format!("bytes of 0 up to the end of RAM at {:08x}", aftermath.memory.size()),
+    };
     Finding::new(
         RULE,
         Subject::Kernel,
         format!("ring {} runs at {at:08x}, where there is no code", state.cpl()),
         "instructions",
-        format!("{BLANK} bytes of 0 at EIP: `add [eax], al`, again and again"),
+        format!("{zeros}: `add [eax], al`, again and again"),
     )
     .because(caller(aftermath, state).unwrap_or_else(|| {
         "a pointer to a function, or a return address, was overwritten or never set".into()

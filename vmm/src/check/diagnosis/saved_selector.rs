@@ -14,16 +14,16 @@ use iced_x86::{Mnemonic, OpKind, Register};
 const SAVED: u32 = 80;
 
 /// The word that a fault of ring 0 has popped into a segment register.
-pub(super) struct Popped {
+pub(super) struct PoppedSelector {
     register: Register,
     word: ChangedWord,
     /// It is not at ESP any more: the frame of the fault lies over it.
     is_gone: bool,
 }
 
-impl Popped {
+impl PoppedSelector {
     /// Of POP into a segment register, or of MOV right behind POP; only where the error code tells that it is this word.
-    pub(super) fn of(fault: &Fault, linear: &LinearMemory<'_>) -> Option<Popped> {
+    pub(super) fn of(fault: &Fault, linear: &LinearMemory<'_>) -> Option<PoppedSelector> {
         let instruction = fault.instruction().filter(|_| fault.ring == 0)?;
         let register = instruction.op0_register();
         if !register.is_segment_register() || !matches!(fault.named, Named::Descriptor { .. }) {
@@ -46,7 +46,7 @@ impl Popped {
         }
         let address = fault.after.ss().base.wrapping_add(offset);
         let physical = linear.paging.translate(linear.memory, address)?;
-        Some(Popped { register, word: ChangedWord { address, physical, value }, is_gone })
+        Some(PoppedSelector { register, word: ChangedWord { address, physical, value }, is_gone })
     }
 
     /// The entry whose stub has saved this word, if that can be told: what it interrupted had another selector there.
@@ -67,8 +67,7 @@ impl Popped {
     }
 
     /// The finding asks who wrote it.
-    pub(super) fn ask(&self, finding: Finding, fault: &Fault) -> Finding {
-        let mut finding = finding;
+    pub(super) fn ask(&self, mut finding: Finding, fault: &Fault) -> Finding {
         match self.is_gone {
             true => {
                 let after_entry = fault.sequence.saturating_sub(1);

@@ -494,6 +494,21 @@ fn a_gate_that_leads_outside_ram_is_told_with_its_halves_exchanged() {
     has(&found[0].1.sentence, &["ring 0 runs at 70000000, where there is no RAM"]);
 }
 
+#[test]
+fn who_has_no_gate_for_an_interrupt_and_was_never_entered_wants_none() {
+    let mut world = world();
+    world.state = ring(0);
+    world.state.eip = CODE;
+    world.code(&[0xeb, 0xfe]);
+    timer(&mut world.devices, 0x20);
+    world.devices.advance_to(20_000_000);
+    let found = world.conclude(&Diagnosis::default(), Ending::TimedOut, None);
+    let [(_, finding)] = &found[..] else { panic!("{found:?}") };
+    has(&finding.sentence, &["the kernel goes on with IF=0", "IRQ 0 waits"]);
+    world.gate(0x20, 0);
+    assert!(world.conclude(&Diagnosis::default(), Ending::TimedOut, None).is_empty());
+}
+
 /// The vectors of real mode that a BIOS leaves in IDTR are pairs of segments and offsets, and no gates.
 #[test]
 fn a_table_of_real_mode_has_no_gates() {

@@ -57,13 +57,13 @@ impl LiveFrame {
     }
 }
 
-/// The place of a frame in the table.
+/// The number of a row in the table of frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::check) struct Slot(u32);
 
 /// One frame in the table, between those that were pushed before and after it.
 #[derive(Clone, Debug)]
-struct Place {
+struct Row {
     live: LiveFrame,
     is_live: bool,
     older: Option<Slot>,
@@ -73,7 +73,7 @@ struct Place {
 /// All of them: a table of frames, in the order of their entries, and its slots by address.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Frames {
-    table: Vec<Place>,
+    table: Vec<Row>,
     /// Slots that hold no frame.
     free: Vec<Slot>,
     oldest: Option<Slot>,
@@ -102,10 +102,10 @@ impl<'a> Iterator for InOrder<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let slot = self.first.filter(|_| self.left > 0)?;
-        let place = self.frames.place(slot);
-        self.first = place.newer;
+        let row = self.frames.row(slot);
+        self.first = row.newer;
         self.left -= 1;
-        Some((slot, &place.live))
+        Some((slot, &row.live))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -116,10 +116,10 @@ impl<'a> Iterator for InOrder<'a> {
 impl DoubleEndedIterator for InOrder<'_> {
     fn next_back(&mut self) -> Option<Self::Item> {
         let slot = self.last.filter(|_| self.left > 0)?;
-        let place = self.frames.place(slot);
-        self.last = place.older;
+        let row = self.frames.row(slot);
+        self.last = row.older;
         self.left -= 1;
-        Some((slot, &place.live))
+        Some((slot, &row.live))
     }
 }
 
@@ -142,25 +142,25 @@ impl Frames {
     }
 
     #[inline]
-    fn place(&self, slot: Slot) -> &Place {
+    fn row(&self, slot: Slot) -> &Row {
         &self.table[slot.0 as usize]
     }
 
     #[inline]
-    fn place_mut(&mut self, slot: Slot) -> &mut Place {
+    fn row_mut(&mut self, slot: Slot) -> &mut Row {
         &mut self.table[slot.0 as usize]
     }
 
     /// The frame in a slot that holds one, or from which one was taken out last.
     #[inline]
     pub(super) fn at(&self, slot: Slot) -> &LiveFrame {
-        &self.place(slot).live
+        &self.row(slot).live
     }
 
     /// The slot holds the frame that this entry pushed.
     pub(super) fn holds(&self, slot: Slot, sequence: u64) -> bool {
-        let place = self.place(slot);
-        place.is_live && place.live.sequence == sequence
+        let row = self.row(slot);
+        row.is_live && row.live.sequence == sequence
     }
 
     /// Those that begin in this range of linear addresses, lowest first.
@@ -199,32 +199,32 @@ impl Frames {
     }
 
     pub(super) fn insert(&mut self, live: LiveFrame) {
-        let place = Place { live, is_live: false, older: None, newer: None };
+        let row = Row { live, is_live: false, older: None, newer: None };
         let slot = match self.free.pop() {
             Some(slot) => {
-                *self.place_mut(slot) = place;
+                *self.row_mut(slot) = row;
                 slot
             }
             None => {
-                self.table.push(place);
+                self.table.push(row);
                 Slot(self.table.len() as u32 - 1)
             }
         };
         self.put_back(slot);
     }
 
-    /// Takes a frame out. Its slot keeps it until it is [freed](Self::free): so it can be put back.
+    /// Takes a frame out. Its slot keeps it until it is [released](Self::release): so it can be put back.
     pub(super) fn take_out(&mut self, slot: Slot) {
-        let place = self.place_mut(slot);
-        place.is_live = false;
-        let (older, newer) = (place.older, place.newer);
-        let LiveFrame { sequence, frame: Frame { address, physical, .. }, .. } = place.live;
+        let row = self.row_mut(slot);
+        row.is_live = false;
+        let (older, newer) = (row.older, row.newer);
+        let LiveFrame { sequence, frame: Frame { address, physical, .. }, .. } = row.live;
         match older {
-            Some(older) => self.place_mut(older).newer = newer,
+            Some(older) => self.row_mut(older).newer = newer,
             None => self.oldest = newer,
         }
         match newer {
-            Some(newer) => self.place_mut(newer).older = older,
+            Some(newer) => self.row_mut(newer).older = older,
             None => self.newest = older,
         }
         self.count -= 1;
@@ -241,18 +241,18 @@ impl Frames {
         let LiveFrame { sequence, frame: Frame { address, physical, .. }, .. } = *self.at(slot);
         let mut older = self.newest;
         while let Some(later) = older.filter(|one| self.at(*one).sequence > sequence) {
-            older = self.place(later).older;
+            older = self.row(later).older;
         }
         let newer = match older {
-            Some(older) => self.place_mut(older).newer.replace(slot),
+            Some(older) => self.row_mut(older).newer.replace(slot),
             None => self.oldest.replace(slot),
         };
         match newer {
-            Some(newer) => self.place_mut(newer).older = Some(slot),
+            Some(newer) => self.row_mut(newer).older = Some(slot),
             None => self.newest = Some(slot),
         }
-        let place = self.place_mut(slot);
-        (place.is_live, place.older, place.newer) = (true, older, newer);
+        let row = self.row_mut(slot);
+        (row.is_live, row.older, row.newer) = (true, older, newer);
         self.count += 1;
         if let Some(physical) = physical {
             self.by_physical.insert(physical, slot);
@@ -261,14 +261,14 @@ impl Frames {
     }
 
     /// A slot whose frame was taken out may hold another.
-    pub(super) fn free(&mut self, slot: Slot) {
+    pub(super) fn release(&mut self, slot: Slot) {
         self.free.push(slot);
     }
 
     /// Takes a frame out for good.
     pub(super) fn remove(&mut self, slot: Slot) {
         self.take_out(slot);
-        self.free(slot);
+        self.release(slot);
     }
 
     /// How many have been looked at.

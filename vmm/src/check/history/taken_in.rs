@@ -5,7 +5,7 @@ use super::stacks::TaskId;
 use super::suspects::Suspect;
 use super::{CALLS, COPIES, Call, Esp0Change, History, LastReturn, Pair};
 use crate::check::glance::Damage;
-use crate::entry::{Entry, Frame, Kind, Return, TaskSwitch};
+use crate::entry::{Entry, Kind, Return, TaskSwitch};
 
 /// What the last return has changed, for the case that it is refused.
 #[derive(Clone, Debug, Default)]
@@ -275,10 +275,11 @@ impl History {
     /// The number of the stack on which a frame was made for whoever runs on it: a task has replaced its program, and the
     /// kernel leaves from deep in the system call. ESP0 is still that stack's end, and the frame does not end with a page,
     /// as a new task's stack would.
-    fn replaced_on(&self, frame: &Frame) -> Option<usize> {
+    fn replaced_on(&self, returning: &Return) -> Option<usize> {
         const PAGE: u32 = 4096;
-        let (esp0, _) = self.way_back_of?.4?;
-        let top = self.running.filter(|top| *top == esp0 && frame.end() < *top)?;
+        let frame = &returning.frame;
+        let next = returning.state.ss().base.wrapping_add(self.way_back_of?.stack?.esp);
+        let top = self.running.filter(|top| *top == next && frame.end() < *top)?;
         let index = self.stacks.at(frame.address)?;
         let is_its_own = self.stacks.get(index)?.top == top;
         (is_its_own && !frame.end().is_multiple_of(PAGE)).then_some(index)
@@ -310,7 +311,7 @@ impl History {
         }
         // Nothing of the return before can be taken back any more.
         for slot in self.undo.removed.drain(..) {
-            self.frames.free(slot);
+            self.frames.release(slot);
         }
         self.undo.last_switch = self.last_switch;
         self.undo.running = self.running;
@@ -325,7 +326,7 @@ impl History {
             None => {
                 let known = match popped {
                     Some(popped) => self.sunk_stack(&popped),
-                    None => self.replaced_on(frame),
+                    None => self.replaced_on(returning),
                 };
                 Some(known.unwrap_or_else(|| self.stacks.number_of(frame.end())))
             }
