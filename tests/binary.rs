@@ -174,7 +174,8 @@ fn find() -> Result<PathBuf, String> {
     });
     match newer {
         Some(source) => Err(format!("{} is older than {}", program.display(), source.display())),
-        None => Ok(program),
+        None => crate::staged::staged(&program)
+            .map_err(|error| format!("{} cannot be copied ({error})", program.display())),
     }
 }
 

@@ -16,6 +16,7 @@ pub mod experiment;
 pub mod host;
 pub mod kernels;
 pub mod seen;
+mod staged;
 pub mod words;
 
 pub use binary::{Output, esp0};
