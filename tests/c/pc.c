@@ -1,5 +1,37 @@
 /* What kernels do with a PC's screen, its local APIC and its task gates. Run by tests/kvm/pc.rs. */
+#ifdef GRAPHICS
+#define MULTIBOOT "0x1badb002, 4, -0x1badb006, 0, 0, 0, 0, 0, 0, 640, 480, 32"
+#endif
 #include "small.h"
+
+#ifdef GRAPHICS
+/* It asks its loader for graphics, and draws a red line on what it got, if the memory map has left that alone. */
+struct information {
+    uint32_t flags, mem_lower, mem_upper, unused[7], count, map_length, map, others[5];
+    struct { uint8_t before[40]; uint32_t address; } __attribute__((packed)) *vbe_control, *vbe_mode;
+    uint32_t vbe[2];
+    uint32_t address, high, pitch, width, height;
+    uint8_t depth, kind, red_at, red_size;
+} __attribute__((packed));
+void main(void)
+{
+    struct information *information;
+    __asm__ volatile("" : "=b"(information));
+    begin(END(kernel_stack));
+    if ((information->flags & 0x1800) != 0x1800 || information->kind != 1 || information->depth != 32)
+        out(0xe9, '?');
+    else if (information->vbe_mode->address != information->address)
+        out(0xe9, 'v');
+    else if (0x100000 + information->mem_upper * 1024 > information->address)
+        out(0xe9, 'm');
+    else {
+        uint32_t *line = (uint32_t *)(information->address + information->pitch * (information->height / 2));
+        for (uint32_t x = 0; x < information->width; x++)
+            line[x] = 0xff << information->red_at;
+    }
+    end();
+}
+#endif
 
 #ifdef ON_SCREEN
 /* It prints on the screen alone, a letter a tick, and never ends. */

@@ -12,7 +12,12 @@ enum { FOR_KERNEL = 0x8e00, FOR_USER = 0xee00 }; /* 32-bit interrupt gates, DPL 
 #define BAD 1
 #endif
 
-__asm__(".section .multiboot, \"a\"\n .align 4\n .long 0x1badb002, 0, -0x1badb002\n"
+/* The words of the Multiboot header, which a kernel may bring itself. */
+#ifndef MULTIBOOT
+#define MULTIBOOT "0x1badb002, 0, -0x1badb002"
+#endif
+
+__asm__(".section .multiboot, \"a\"\n .align 4\n .long " MULTIBOOT "\n"
         ".text\n .globl _start\n _start: mov $first_stack_end, %esp\n call main\n cli\n hlt\n"
         ".bss\n .align 16\n .skip 4096\n first_stack_end:\n .text\n");
 

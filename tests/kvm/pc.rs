@@ -228,6 +228,27 @@ fn what_is_expected_may_come_on_the_screen_alone() {
 }
 
 #[test]
+fn a_kernel_that_asks_for_graphics_is_given_a_framebuffer_whose_picture_can_be_kept() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let picture = folder.path().join("screen.png");
+    let options = ["--screenshot", picture.to_str().expect("its name is text")];
+    let Some(output) = run_compiled("GRAPHICS", &options) else { return };
+    assert!(output.stdout.contains("framebuffer (640 x 480, 32 bits, at 0x"), "{}", output.stdout);
+    assert!(!output.stdout.contains("  │"), "it has printed: {}", output.stdout);
+    let mut reader = png::Decoder::new(std::io::BufReader::new(
+        std::fs::File::open(&picture).expect("there is a picture"),
+    ))
+    .read_info()
+    .expect("it is a PNG");
+    let mut dots = vec![0; reader.output_buffer_size().expect("it is small")];
+    let shown = reader.next_frame(&mut dots).expect("it is whole");
+    assert_eq!((shown.width, shown.height), (640, 480));
+    let red = dots.chunks(3).map(|dot| dot == [255, 0, 0]);
+    let at = red.enumerate().filter(|(_, red)| *red).map(|(at, _)| at);
+    assert!(at.eq(240 * 640..241 * 640), "one line in the middle is red");
+}
+
+#[test]
 fn a_local_apic_that_is_read_again_and_again_is_read_without_exits_and_still_counts() {
     let Some(output) = run_compiled("APIC_ID", &["--clock", "real"]) else { return };
     output.assert_status(0);

@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::thread;
@@ -194,7 +194,7 @@ fn reach(state: &Path, boot: &[OsString], say: &OsStr) -> io::Result<(TcpStream,
             Some(boot) => {
                 if let Some(status) = boot.process.try_wait()? {
                     if !status.success() {
-                        return Err(io::Error::other(boot.complaint()));
+                        return Err(io::Error::other(boot.complaint(status)));
                     }
                     // It left the work to another one, or the host has already ended again.
                     if !is_alive(state)? {
@@ -237,15 +237,17 @@ fn greet(endpoint: &Endpoint) -> io::Result<TcpStream> {
 
 /// Ends a host that is alive and does not answer at this endpoint; whether it did. QEMU dies with its owner.
 ///
-/// One that has only just begun finds the endpoint, and the number, that a dead one has left: it takes both away, and is
-/// none that does not answer.
+/// One that has only just begun finds the endpoint, and the number, that a dead one has left: it takes away the endpoint
+/// and then writes its number, and is none that does not answer.
 fn stop(state: &Path, refused: &Endpoint) -> io::Result<bool> {
     let mut killed = false;
     while is_alive(state)? {
+        let owner = fs::read_to_string(state.join("alive"))?;
+        // In this order: while the endpoint is there, the number is that of the host that does not answer.
         if Endpoint::load(state).as_ref() != Some(refused) {
             return Ok(killed);
         }
-        if let Ok(owner) = fs::read_to_string(state.join("alive"))?.trim().parse()
+        if let Ok(owner) = owner.trim().parse()
             && serves(owner, state)
         {
             // SAFETY: kill takes numbers and touches no memory.
@@ -301,9 +303,12 @@ impl Boot {
         Ok(Boot { process, said })
     }
 
-    fn complaint(&self) -> String {
+    fn complaint(&self, status: ExitStatus) -> String {
         let text = self.said.recv().unwrap_or_default();
-        text.trim_end().trim_start_matches("kvm-host: ").to_owned()
+        match text.trim_end().trim_start_matches("kvm-host: ") {
+            "" => format!("the portable host ended as it began ({status})"),
+            said => said.to_owned(),
+        }
     }
 }
 

@@ -127,6 +127,7 @@ mod tests {
             start: Start::ProtectedMode,
             segments: vec![segment],
             symbols: Symbols::default(),
+            video: None,
         }
     }
 

@@ -212,6 +212,7 @@ fn describe_segments(bytes: &[u8]) -> Result<KernelImage, Elf32Error> {
         start,
         segments,
         symbols: Symbols::default(),
+        video: None,
     })
 }
 

@@ -92,8 +92,10 @@ pub fn load<M: GuestMemoryBackend>(memory: &M, bios: &[u8]) -> Result<Boot, Firm
             start: START,
             segments: vec![segment],
             symbols: Symbols::default(),
+            video: None,
         },
         modules: Vec::new(),
+        framebuffer: None,
     })
 }
 

@@ -72,6 +72,7 @@ pub fn describe(
         segments,
         // The file may be ELF all the same, and its names are as good.
         symbols: Symbols::of_elf32(bytes),
+        video: None,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::framebuffer::VideoMode;
 use super::symbols::Symbols;
 
 /// A file format that esp0 can boot.
@@ -114,6 +115,8 @@ pub struct KernelImage {
     pub segments: Vec<Segment>,
     /// Its functions by linked address; empty if the file was stripped. They only make names nicer.
     pub symbols: Symbols,
+    /// The graphics mode that it asks for; none for text.
+    pub video: Option<VideoMode>,
 }
 
 impl KernelImage {

@@ -132,6 +132,7 @@ pub fn describe(bytes: &[u8]) -> Result<KernelImage, LinuxError> {
         start: Start::ProtectedMode,
         segments: vec![segment],
         symbols: Symbols::default(),
+        video: None,
     })
 }
 

@@ -42,6 +42,7 @@ pub mod elf32;
 pub mod firmware;
 pub mod flat;
 pub mod foreign;
+pub mod framebuffer;
 pub mod image;
 pub mod linux;
 pub mod multiboot;
@@ -67,6 +68,7 @@ use sections::Sections;
 
 pub use command_line::CommandLineError;
 pub use elf32::Elf32Error;
+pub use framebuffer::Framebuffer;
 pub use image::{Format, KernelImage, Protocol, Segment, Start};
 pub use linux::LinuxError;
 pub use multiboot::HeaderError;
@@ -128,6 +130,8 @@ pub struct Boot {
     pub image: KernelImage,
     /// Where the modules are, in the order in which they were given.
     pub modules: Vec<PlacedModule>,
+    /// What it draws on, if it asked for graphics and there was room.
+    pub framebuffer: Option<Framebuffer>,
 }
 
 /// Why a kernel cannot be booted. Each message is one sentence that names the file.
@@ -222,19 +226,24 @@ pub fn load<M: GuestMemoryBackend>(
     };
 
     let placed: Vec<PlacedModule> = modules.iter().map(|(_, placed)| placed.clone()).collect();
-    let map = multiboot_info::memory_map(memory);
     let behind = placed.iter().map(|module| module.physical.end.into()).max().unwrap_or(0);
+    let used = behind.max(image.end());
+    let framebuffer = image.video.and_then(|mode| Framebuffer::for_mode(mode, used, memory_end));
+    let free_end = framebuffer.map_or(memory_end, |shown| shown.address.into());
+    let map = multiboot_info::memory_map(memory, framebuffer.as_ref());
     let sections = match image.format {
-        Format::Elf32 => Sections::of(kernel.bytes, &image, behind.max(1 << 20), memory_end),
+        Format::Elf32 => Sections::of(kernel.bytes, &image, behind.max(1 << 20), free_end),
         Format::Flat | Format::Linux | Format::Firmware => None,
     };
     let place = area.information();
+    let (sections, shown) = (sections, framebuffer.as_ref());
+    let table = sections.as_ref();
     let information = match protocol {
         Protocol::Multiboot1 => {
-            multiboot_info::compose(&map, &command_line, &placed, sections.as_ref(), &place)?
+            multiboot_info::compose(&map, &command_line, &placed, table, shown, &place)?
         }
         Protocol::Multiboot2 => {
-            multiboot2::compose(&map, &command_line, &placed, sections.as_ref(), &place)?
+            multiboot2::compose(&map, &command_line, &placed, table, shown, &place)?
         }
         Protocol::Linux => {
             let initrd = placed
@@ -279,6 +288,7 @@ pub fn load<M: GuestMemoryBackend>(
         },
         image,
         modules: placed,
+        framebuffer,
     })
 }
 
@@ -296,20 +306,23 @@ fn copy_failed(what: &str, error: &vm_memory::GuestMemoryError) -> InformationEr
 pub fn recognise(kernel: KernelFile<'_>) -> Result<(KernelImage, Protocol), BootError> {
     let name = || kernel.name.to_owned();
     let of_header = |problem| BootError::Header { name: name(), problem };
-    let (offset, addresses, entry, protocol) = match multiboot::find(kernel.bytes) {
-        Ok(header) => (header.offset, header.addresses, None, Ok(Protocol::Multiboot1)),
+    let header = match multiboot::find(kernel.bytes) {
+        Ok(multiboot::Header { offset, addresses, video, .. }) => {
+            Ok((Protocol::Multiboot1, multiboot2::Header { offset, addresses, entry: None, video }))
+        }
         Err(first) => match multiboot2::find(kernel.bytes) {
-            Ok(header) => (header.offset, header.addresses, header.entry, Ok(Protocol::Multiboot2)),
-            Err(HeaderError::Missing) => (0, None, None, Err(first)),
-            Err(second) => (0, None, None, Err(second)),
+            Ok(header) => Ok((Protocol::Multiboot2, header)),
+            Err(HeaderError::Missing) => Err(first),
+            Err(second) => Err(second),
         },
     };
-    if let (Ok(protocol), Some(addresses)) = (&protocol, addresses) {
-        return flat::describe(kernel.bytes, offset, addresses)
-            .map(|image| (image, *protocol))
-            .map_err(of_header);
+    if let Ok((protocol, multiboot2::Header { offset, addresses: Some(addresses), video, .. })) =
+        header
+    {
+        let image = flat::describe(kernel.bytes, offset, addresses).map_err(of_header)?;
+        return Ok((KernelImage { video, ..image }, protocol));
     }
-    if protocol.is_err() && linux::is_bzimage(kernel.bytes) {
+    if header.is_err() && linux::is_bzimage(kernel.bytes) {
         return linux::describe(kernel.bytes)
             .map(|image| (image, Protocol::Linux))
             .map_err(|problem| BootError::Linux { name: name(), problem });
@@ -320,8 +333,9 @@ pub fn recognise(kernel: KernelFile<'_>) -> Result<(KernelImage, Protocol), Boot
     let mut image = elf32::describe(kernel.bytes)
         .map_err(|problem| BootError::Elf { name: name(), problem })?;
     // Only now: that a text file has no Multiboot header is true, but not the reason to give.
-    let protocol = protocol.map_err(of_header)?;
-    if let Some(entry) = entry {
+    let (protocol, header) = header.map_err(of_header)?;
+    image.video = header.video;
+    if let Some(entry) = header.entry {
         image.linked_entry = entry;
         image.entry = KernelImage::physical_entry(&image.segments, entry).ok_or_else(|| {
             BootError::Elf { name: name(), problem: Elf32Error::EntryOutside(entry) }

@@ -11,9 +11,13 @@
 //!    20    load_end_addr  │ with flag 16
 //!    24    bss_end_addr   │
 //!    28    entry_addr     ┘
-//!    32    mode_type …    with flag 2, a wish: what is served is text of 80 × 25
+//!    32    mode_type      ┐ with flag 2, a wish: 0 for graphics, 1 for text
+//!    36    width          │
+//!    40    height         │
+//!    44    depth          ┘
 //! ```
 
+use super::framebuffer::VideoMode;
 use thiserror::Error;
 
 /// What marks the header.
@@ -26,11 +30,14 @@ pub const SEARCH_LIMIT: usize = 8192;
 pub const FLAG_ALIGN_MODULES: u32 = 1 << 0;
 /// The information has to hold memory sizes and, where there is one, a map. It always does.
 pub const FLAG_MEMORY_INFORMATION: u32 = 1 << 1;
-/// The information has to describe a video mode. It describes the text mode that there is: what a kernel asks
-/// for is a preference (section 3.1.4), and it has to look at what it got.
+/// The information has to describe a video mode. What a kernel asks for is a preference (section 3.1.4), and it has to
+/// look at what it got.
 pub const FLAG_VIDEO_MODE: u32 = 1 << 2;
 /// The address fields of the header are valid and count.
 pub const FLAG_ADDRESSES: u32 = 1 << 16;
+
+/// The type of mode that is graphics.
+const GRAPHICS: u32 = 0;
 
 /// Flags that the specification lets a boot loader refuse but not overlook.
 const REQUIRED_FLAGS: u32 = 0x0000_FFFF;
@@ -100,6 +107,8 @@ pub struct Header {
     pub flags: u32,
     /// Its address fields, if flag 16 says that they are there.
     pub addresses: Option<LoadAddresses>,
+    /// The graphics mode that it asks for; none for text.
+    pub video: Option<VideoMode>,
 }
 
 /// Finds the Multiboot header of a kernel file and checks what it asks for.
@@ -147,7 +156,15 @@ fn accept(bytes: &[u8], offset: usize, flags: u32) -> Result<Header, HeaderError
             entry: field(28)?,
         })
     };
-    Ok(Header { offset, flags, addresses })
+    let video = if flags & FLAG_VIDEO_MODE == 0 {
+        None
+    } else {
+        // Kernels that ask for text leave the rest out.
+        let [kind, mode @ ..] = [32, 36, 40, 44].map(|at| word(bytes, offset + at));
+        let mode = mode.map(Option::unwrap_or_default);
+        (kind == Some(GRAPHICS)).then_some(VideoMode::from_words(mode))
+    };
+    Ok(Header { offset, flags, addresses, video })
 }
 
 fn word(bytes: &[u8], offset: usize) -> Option<u32> {
@@ -201,9 +218,22 @@ mod tests {
 
     #[test]
     fn required_flags_that_cannot_be_satisfied_are_refused_and_optional_ones_ignored() {
-        assert_eq!(find(&header(7)).unwrap().flags, 7, "served as text");
+        assert_eq!(find(&header(7)).unwrap().flags, 7);
         assert_eq!(find(&header(0x8003)), Err(HeaderError::UnknownRequirement(0x8000)));
         assert_eq!(find(&header(0xFFFE_0003)).unwrap().flags, 0xFFFE_0003);
+    }
+
+    #[test]
+    fn a_wish_for_graphics_is_read_behind_the_addresses_and_one_for_text_is_none() {
+        let with = |words: [u32; 4]| {
+            let fields = [0; 5].into_iter().chain(words).flat_map(u32::to_le_bytes);
+            find(&header(7).into_iter().chain(fields).collect::<Vec<u8>>()).unwrap().video
+        };
+        let wanted = VideoMode { width: 800, height: 600, depth: 32 };
+        assert_eq!(with([GRAPHICS, 800, 600, 32]), Some(wanted));
+        assert_eq!(with([1, 80, 25, 0]), None);
+        assert_eq!(find(&header(7)).unwrap().video, None, "cut off");
+        assert_eq!(find(&header(3)).unwrap().video, None);
     }
 
     #[test]

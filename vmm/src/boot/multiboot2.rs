@@ -7,7 +7,7 @@
 //!    4  architecture, 0 for i386            8  tags: type, size, data; each on a multiple of 8
 //!    8  length of header and tags              1 command line · 2 boot loader · 3 module · 4 memory
 //!   12  checksum                               6 memory map · 8 framebuffer · 9 sections · 14 RSDP · 0 end
-//!   16  tags: type, flags, size, data
+//!   16  tags: type, flags, size, data          7 VBE, with graphics
 //! ```
 //! A tag that may be ignored (flag 0) is, if it is none of those that are known.
 
@@ -15,6 +15,7 @@ use std::ffi::{CStr, CString};
 use std::ops::Range;
 
 use super::bios;
+use super::framebuffer::{Framebuffer, VBE_MODE, VideoMode};
 use super::multiboot::{HeaderError, LoadAddresses};
 use super::multiboot_info::{
     BOOT_LOADER_NAME, InformationError, MapEntry, PlacedModule, check_room, kibibytes_from,
@@ -29,9 +30,11 @@ const HEADER_MAGIC: u32 = 0xE852_50D6;
 const SEARCH_LIMIT: usize = 32768;
 const HEADER_SIZE: usize = 16;
 const OPTIONAL: u16 = 1;
+/// The mode of a kernel that asks for text: columns, rows, no depth.
+const TEXT: [u32; 3] = [80, 25, 0];
 
 /// Tags of the information that are given, for a kernel that requires some.
-const GIVEN: [u32; 8] = [1, 2, 3, 4, 6, 8, 9, 14];
+const GIVEN: [u32; 9] = [1, 2, 3, 4, 6, 7, 8, 9, 14];
 
 /// A header that can be satisfied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub struct Header {
     pub addresses: Option<LoadAddresses>,
     /// The entry point that a tag gives instead of the file's own.
     pub entry: Option<u32>,
+    /// The graphics mode that it asks for; none for text.
+    pub video: Option<VideoMode>,
 }
 
 /// Finds the header of a kernel file and checks what it asks for.
@@ -73,7 +78,7 @@ pub fn find(bytes: &[u8]) -> Result<Header, HeaderError> {
 }
 
 fn accept(offset: usize, tags: &[u8]) -> Result<Header, HeaderError> {
-    let mut header = Header { offset, addresses: None, entry: None };
+    let mut header = Header { offset, addresses: None, entry: None, video: None };
     let mut at = 0;
     while let Some(first) = word(tags, at) {
         let (kind, flags) = (first as u16, (first >> 16) as u16);
@@ -104,8 +109,12 @@ fn accept(offset: usize, tags: &[u8]) -> Result<Header, HeaderError> {
                 header.addresses = Some(addresses);
             }
             3 => header.entry = Some(field(0)?),
-            // Console, framebuffer (a preference), module alignment, EFI entries, relocation.
-            1 | 4..=10 => {}
+            5 => {
+                let mode = [field(0)?, field(1)?, field(2)?];
+                header.video = (mode != TEXT).then_some(VideoMode::from_words(mode));
+            }
+            // Console, module alignment, EFI entries, relocation.
+            1 | 4 | 6..=10 => {}
             _ if flags & OPTIONAL != 0 => {}
             _ => return Err(HeaderError::UnknownTag(kind)),
         }
@@ -136,6 +145,7 @@ pub fn compose(
     command_line: &CString,
     modules: &[PlacedModule],
     sections: Option<&Sections>,
+    framebuffer: Option<&Framebuffer>,
     area: &Range<u64>,
 ) -> Result<Vec<u8>, InformationError> {
     let mut bytes = vec![0; 8];
@@ -164,12 +174,16 @@ pub fn compose(
         .flatten()
         .collect();
     tag(6, &[&words(&[24, 0]), &entries]);
-    // Text of 80 × 25: address, pitch, width, height; bits a cell, type 2.
-    let (columns, rows) = (vga::COLUMNS as u32, vga::ROWS as u32);
-    tag(
-        8,
-        &[&vga::TEXT.start.to_le_bytes(), &words(&[2 * columns, columns, rows]), &[16, 2, 0, 0]],
-    );
+    // Address, pitch, width, height; bits of a dot or a cell, type: 1 for colours, 2 for text.
+    if let Some(shown) = framebuffer {
+        let place = words(&[shown.address, 0, shown.pitch, shown.width, shown.height]);
+        tag(8, &[&place, &[shown.depth, 1, 0, 0], &shown.colour_information()]);
+        tag(7, &[&VBE_MODE.to_le_bytes(), &[0; 6], &shown.vbe_control(), &shown.vbe_mode()]);
+    } else {
+        let (columns, rows) = (vga::COLUMNS as u32, vga::ROWS as u32);
+        let place = words(&[vga::TEXT.start as u32, 0, 2 * columns, columns, rows]);
+        tag(8, &[&place, &[16, 2, 0, 0]]);
+    }
     let room = area.end - area.start;
     if let Some(sections) = sections.filter(|sections| sections.headers.len() as u64 <= room / 2) {
         let numbers = [sections.count(), Sections::HEADER_SIZE, sections.names];
@@ -242,7 +256,7 @@ mod tests {
     fn the_information_is_a_chain_of_tags_that_ends() {
         let map = [MapEntry { base: 0, length: 0x9_FC00, usable: true }];
         let line = CString::new("quiet").unwrap();
-        let bytes = compose(&map, &line, &[], None, &(0x9000..0x1_0000)).unwrap();
+        let bytes = compose(&map, &line, &[], None, None, &(0x9000..0x1_0000)).unwrap();
         assert_eq!(word(&bytes, 0), Some(bytes.len() as u32));
         let (mut at, mut kinds) = (8, Vec::new());
         while at < bytes.len() {
@@ -250,5 +264,21 @@ mod tests {
             at += (word(&bytes, at + 4).unwrap() as usize).next_multiple_of(8);
         }
         assert_eq!(kinds, [1, 2, 4, 6, 8, 14, 0]);
+    }
+
+    #[test]
+    fn a_framebuffer_is_told_with_its_colours_and_as_vbe_has_it() {
+        let mode = VideoMode { width: 640, height: 480, depth: 32 };
+        let found = find(&header(&[&[5, 20, 640, 480, 32, 0], END])).unwrap();
+        assert_eq!(found.video, Some(mode));
+        assert_eq!(find(&header(&[&[5, 20, 80, 25, 0, 0], END])).unwrap().video, None);
+        let shown = Framebuffer::for_mode(mode, 0, 64 << 20).unwrap();
+        let line = CString::default();
+        let bytes = compose(&[], &line, &[], None, Some(&shown), &(0x9000..0x1_0000)).unwrap();
+        let wanted = [8, 38, shown.address, 0, 2560, 640, 480].map(u32::to_le_bytes).concat();
+        let at = bytes.windows(wanted.len()).position(|window| window == wanted).unwrap();
+        assert_eq!(bytes[at + 28..at + 38], [32, 1, 0, 0, 16, 8, 8, 8, 0, 8]);
+        let vbe = [7u32, 784].map(u32::to_le_bytes).concat();
+        assert!(bytes.windows(vbe.len()).any(|window| window == vbe));
     }
 }

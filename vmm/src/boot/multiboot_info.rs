@@ -13,6 +13,8 @@
 //!                 ├──────────────────────┤
 //!                 │ sections     40 each │  the ELF file's section headers
 //!                 ├──────────────────────┤
+//!                 │ VBE        512 + 256 │  with graphics
+//!                 ├──────────────────────┤
 //!                 │ strings              │  command line, boot loader's name, modules'
 //!                 ├──────────────────────┤
 //!                 │ free                 │
@@ -31,6 +33,7 @@ use vm_memory::{Address, Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryReg
 use super::ModuleFile;
 use super::area::Area;
 use super::command_line::{self, CommandLineError};
+use super::framebuffer::{Framebuffer, VBE_MODE};
 use super::place::memory_end;
 use super::sections::Sections;
 use super::size::Size;
@@ -62,11 +65,15 @@ mod offset {
     pub(super) const MAP_LENGTH: usize = 44;
     pub(super) const MAP_ADDRESS: usize = 48;
     pub(super) const BOOT_LOADER_NAME: usize = 64;
+    pub(super) const VBE: usize = 72;
     pub(super) const FRAMEBUFFER: usize = 88;
+    pub(super) const COLOURS: usize = 110;
 }
 
 /// Flags: 0 memory sizes, 2 command line, 3 modules, 6 memory map, 9 boot loader's name, 12 framebuffer.
 const FLAGS: u32 = 1 << 0 | 1 << 2 | 1 << 3 | 1 << 6 | 1 << 9 | 1 << 12;
+/// Flag 11: VBE's blocks.
+const FLAG_VBE: u32 = 1 << 11;
 /// Flag 5: the ELF section headers.
 const FLAG_SECTIONS: u32 = 1 << 5;
 
@@ -144,8 +151,11 @@ pub struct MapEntry {
     pub usable: bool,
 }
 
-/// The memory map of a PC with this guest memory.
-pub fn memory_map<M: GuestMemoryBackend>(memory: &M) -> Vec<MapEntry> {
+/// The memory map of a PC with this guest memory, whose upper end may be a framebuffer.
+pub fn memory_map<M: GuestMemoryBackend>(
+    memory: &M,
+    framebuffer: Option<&Framebuffer>,
+) -> Vec<MapEntry> {
     let mut map = vec![
         MapEntry { base: 0, length: LOW_MEMORY_END.min(memory_end(memory)), usable: true },
         MapEntry {
@@ -157,8 +167,12 @@ pub fn memory_map<M: GuestMemoryBackend>(memory: &M) -> Vec<MapEntry> {
     for region in memory.iter() {
         let base = region.start_addr().raw_value().max(HIGH_MEMORY_START);
         let end = region.last_addr().raw_value().saturating_add(1);
-        if end > base {
-            map.push(MapEntry { base, length: end - base, usable: true });
+        let usable = framebuffer.map_or(end, |shown| end.min(shown.address.into()));
+        if usable > base {
+            map.push(MapEntry { base, length: usable - base, usable: true });
+        }
+        if end > usable {
+            map.push(MapEntry { base: usable, length: end - usable, usable: false });
         }
     }
     map
@@ -220,6 +234,7 @@ pub fn compose(
     command_line: &CString,
     modules: &[PlacedModule],
     sections: Option<&Sections>,
+    framebuffer: Option<&Framebuffer>,
     area: &Range<u64>,
 ) -> Result<Vec<u8>, InformationError> {
     let base = area.start as u32;
@@ -234,29 +249,41 @@ pub fn compose(
     if let Some(sections) = sections {
         bytes.extend_from_slice(&sections.headers);
     }
-    let mut append = |text: &std::ffi::CStr| {
+    let mut append = |part: &[u8]| {
         let address = base + bytes.len() as u32;
-        bytes.extend_from_slice(text.to_bytes_with_nul());
+        bytes.extend_from_slice(part);
         address
     };
-    let command_line_address = append(command_line);
-    let name_address = append(BOOT_LOADER_NAME);
-    let strings: Vec<u32> = modules.iter().map(|module| append(&module.command)).collect();
+    let vbe = framebuffer.map(|shown| [append(&shown.vbe_control()), append(&shown.vbe_mode())]);
+    let command_line_address = append(command_line.to_bytes_with_nul());
+    let name_address = append(BOOT_LOADER_NAME.to_bytes_with_nul());
+    let strings: Vec<u32> =
+        modules.iter().map(|module| append(module.command.to_bytes_with_nul())).collect();
 
     let mut put = |at: usize, value: u32| bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
-    put(offset::FLAGS, FLAGS | sections.map_or(0, |_| FLAG_SECTIONS));
+    let flags = FLAGS | sections.map_or(0, |_| FLAG_SECTIONS) | vbe.map_or(0, |_| FLAG_VBE);
+    put(offset::FLAGS, flags);
     if let Some(sections) = sections {
         put(offset::SECTIONS, sections.count());
         put(offset::SECTIONS + 4, Sections::HEADER_SIZE);
         put(offset::SECTIONS + 8, base + sections_at as u32);
         put(offset::SECTIONS + 12, sections.names);
     }
-    // Text of 80 × 25: address, pitch, width, height, bits a cell, type 2.
-    put(offset::FRAMEBUFFER, vga::TEXT.start as u32);
-    put(offset::FRAMEBUFFER + 8, 2 * vga::COLUMNS as u32);
-    put(offset::FRAMEBUFFER + 12, vga::COLUMNS as u32);
-    put(offset::FRAMEBUFFER + 16, vga::ROWS as u32);
-    put(offset::FRAMEBUFFER + 20, 2 << 8 | 16);
+    // Address (8), pitch, width, height; bits of a dot or a cell; type: 1 for colours, 2 for text.
+    let (columns, rows) = (vga::COLUMNS as u32, vga::ROWS as u32);
+    let text = [vga::TEXT.start as u32, 0, 2 * columns, columns, rows, 2 << 8 | 16];
+    let shown = framebuffer.map_or(text, |shown| {
+        let kind = 1 << 8 | u32::from(shown.depth);
+        [shown.address, 0, shown.pitch, shown.width, shown.height, kind]
+    });
+    for (index, value) in shown.into_iter().enumerate() {
+        put(offset::FRAMEBUFFER + 4 * index, value);
+    }
+    if let Some([control, mode]) = vbe {
+        put(offset::VBE, control);
+        put(offset::VBE + 4, mode);
+        put(offset::VBE + 8, VBE_MODE.into());
+    }
     put(offset::MEM_LOWER, kibibytes_from(map, 0));
     put(offset::MEM_UPPER, kibibytes_from(map, HIGH_MEMORY_START));
     put(offset::COMMAND_LINE, command_line_address);
@@ -280,6 +307,10 @@ pub fn compose(
         put(at + 12, entry.length as u32);
         put(at + 16, (entry.length >> 32) as u32);
         put(at + 20, if entry.usable { 1 } else { 2 });
+    }
+    if let Some(shown) = framebuffer {
+        let colours = shown.colour_information();
+        bytes[offset::COLOURS..offset::COLOURS + colours.len()].copy_from_slice(&colours);
     }
     check_room(&bytes, modules.len(), area)?;
     Ok(bytes)

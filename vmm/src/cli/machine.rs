@@ -1,6 +1,7 @@
 //! What the summary says of the machine: the screen, and what nobody answered.
 
-use esp0::boot::Boot;
+use super::screenshot;
+use esp0::boot::{Boot, Framebuffer};
 use esp0::devices::{Place, Tally, screen, unanswered, vga};
 use esp0::run::Run;
 use std::fmt::Write as _;
@@ -8,8 +9,20 @@ use std::fmt::Write as _;
 /// So many places are listed, those with the most accesses first.
 const LISTED: usize = 6;
 
-/// The text screen, if anything stands on it.
-pub(super) fn screen(run: &Run) -> String {
+/// The text screen, if anything stands on it; and where a picture is, if there is one.
+pub(super) fn screen(run: &Run, boot: &Boot) -> String {
+    let memory = &run.machine().memory;
+    let drawn = boot.framebuffer.filter(|shown| screenshot::drawn(shown, memory).is_some());
+    let picture = drawn.map_or(String::new(), |shown| {
+        let Framebuffer { address, width, height, depth, .. } = shown;
+        format!(
+            "\nframebuffer ({width} x {height}, {depth} bits, at {address:#x}): --screenshot FILE.png draws it\n"
+        )
+    });
+    text_screen(run) + &picture
+}
+
+fn text_screen(run: &Run) -> String {
     let Some(cells) = run.screen() else { return String::new() };
     let at = run.devices().vga().text_address();
     let lines = screen::lines(&cells);

@@ -333,19 +333,18 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
             );
         }
         text.push_str(&machine::unanswered(run.devices().unanswered(), &boot));
-        text.insert_str(0, &machine::screen(&run));
+        text.insert_str(0, &machine::screen(&run, &boot));
     }
     report.print(&text);
     let shown = page.as_ref().map(|_| Shown {
         summary: report.plain_summary(),
-        screen: machine::screen(&run),
+        screen: machine::screen(&run, &boot),
         unanswered: machine::unanswered(run.devices().unanswered(), &boot),
         verdict,
         line: report.verdict_line(),
     });
     let drawn = screenshot.map_or(Ok(()), |(file, name)| {
-        let cells = run.screen().unwrap_or_default();
-        screenshot::write(file, &cells, run.devices().vga().cursor())
+        screenshot::write(file, &run, boot.framebuffer.as_ref())
             .map_err(|error| unwritable("screenshot", &name, &error))
     });
     let mut text = String::new();

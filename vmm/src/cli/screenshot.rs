@@ -1,4 +1,4 @@
-//! The text screen as a picture.
+//! The screen as a picture: the framebuffer if the guest has drawn on one, else the text screen.
 //!
 //! ```text
 //!  a cell: character, attribute (7 blinks, 6–4 background, 3–0 foreground)  ─►  8 x 16 dots of two colours
@@ -6,8 +6,11 @@
 //! The font is the public domain's 8 x 8 (font8x8), each line of it drawn twice; the colours are those that a
 //! PC's BIOS loads. A font or a palette that the guest loaded is not looked at.
 
+use esp0::boot::Framebuffer;
 use esp0::devices::screen;
 use esp0::devices::vga::{COLUMNS, ROWS};
+use esp0::machine::Memory;
+use esp0::run::Run;
 use font8x8::{
     BASIC_FONTS, BLOCK_FONTS, BOX_FONTS, GREEK_FONTS, LATIN_FONTS, MISC_FONTS, UnicodeFonts,
 };
@@ -39,12 +42,39 @@ const COLOURS: [[u8; 3]; 16] = [
     [0xFF, 0xFF, 0xFF],
 ];
 
-/// Writes the screen's cells, two bytes each, as a PNG; `cursor` is a column and a row.
+/// Writes what is seen at the end of the run as a PNG.
 pub(super) fn write(
     out: impl Write,
-    cells: &[u8],
-    cursor: Option<(usize, usize)>,
+    run: &Run,
+    framebuffer: Option<&Framebuffer>,
 ) -> io::Result<()> {
+    let memory = &run.machine().memory;
+    if let Some((shown, bytes)) = framebuffer.and_then(|shown| Some((shown, drawn(shown, memory)?)))
+    {
+        return write_picture(out, shown, &bytes);
+    }
+    write_text(out, &run.screen().unwrap_or_default(), run.devices().vga().cursor())
+}
+
+/// The framebuffer's bytes, if the guest has drawn anything.
+pub(super) fn drawn(framebuffer: &Framebuffer, memory: &Memory) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; framebuffer.size() as usize];
+    memory.read(framebuffer.address.into(), &mut bytes)?;
+    bytes.iter().any(|byte| *byte != 0).then_some(bytes)
+}
+
+fn write_picture(out: impl Write, framebuffer: &Framebuffer, bytes: &[u8]) -> io::Result<()> {
+    let mut encoder = png::Encoder::new(out, framebuffer.width, framebuffer.height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(&framebuffer.picture(bytes))?;
+    writer.finish()?;
+    Ok(())
+}
+
+/// Writes the text screen's cells, two bytes each; `cursor` is a column and a row.
+fn write_text(out: impl Write, cells: &[u8], cursor: Option<(usize, usize)>) -> io::Result<()> {
     let (width, height) = ((COLUMNS * WIDTH) as u32, (ROWS * HEIGHT) as u32);
     let mut encoder = png::Encoder::new(out, width, height);
     encoder.set_color(png::ColorType::Indexed);
@@ -112,9 +142,20 @@ mod tests {
     #[test]
     fn it_is_a_png_of_640_by_400() {
         let mut file = Vec::new();
-        write(&mut file, &screen::BLANK.repeat(COLUMNS * ROWS), None).unwrap();
+        write_text(&mut file, &screen::BLANK.repeat(COLUMNS * ROWS), None).unwrap();
         assert!(file.starts_with(b"\x89PNG\r\n\x1a\n"));
         assert_eq!(file[16..24], [0, 0, 2, 0x80, 0, 0, 1, 0x90]);
-        write(&mut Vec::new(), &[], None).unwrap();
+        write_text(&mut Vec::new(), &[], None).unwrap();
+    }
+
+    #[test]
+    fn a_framebuffer_is_drawn_in_its_own_size() {
+        let shown = Framebuffer { address: 0x1000, pitch: 8, width: 2, height: 3, depth: 32 };
+        let memory = Memory::detached(0x2000).unwrap();
+        assert_eq!(drawn(&shown, &memory), None, "nothing was drawn");
+        memory.write(0x1000, &[1]).unwrap();
+        let mut file = Vec::new();
+        write_picture(&mut file, &shown, &drawn(&shown, &memory).unwrap()).unwrap();
+        assert_eq!(file[16..24], [0, 0, 0, 2, 0, 0, 0, 3]);
     }
 }

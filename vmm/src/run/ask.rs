@@ -11,8 +11,21 @@ impl Run {
         match &self.phase {
             Phase::AtProbe(stop) => stop.state(),
             Phase::Ended(end) => end.state,
-            _ => self.machine.vcpu.state(),
+            _ => self.state_without_own_shadow(),
         }
+    }
+
+    /// The registers without the interrupt shadow under which an instruction is let happen, if it has not happened yet:
+    /// an access to a device is told while it is under way.
+    fn state_without_own_shadow(&mut self) -> State {
+        let mut state = self.machine.vcpu.state();
+        let under_way = |departure: &Departure| {
+            departure.before.interruptible() && departure.stands_still(&state)
+        };
+        if self.departure.as_ref().is_some_and(under_way) {
+            state.interrupt_shadow = 0;
+        }
+        state
     }
 
     /// Changes general registers, EIP and EFLAGS to those of `state`. A guest that is moved away from an

@@ -6,8 +6,8 @@
 //! ```
 //! Both drives of a channel hear each write to the command block, and the one that bit 4 of 1F6 selects
 //! answers. 3F6 reads as the status without a look at the interrupt; written, it resets both (bit 2), holds
-//! the interrupt back (bit 1), or lets the earlier byte of a register be read (bit 7). A channel without a
-//! drive is not there at all.
+//! the interrupt back (bit 1), or lets the earlier byte of a register be read (bit 7). The
+//! controller has both channels: one without a drive reads as 0. Without any drive there is no controller.
 //!
 //! Source: ATA/ATAPI-6 (T13/1410D), sections 7 and 9; "Device 0 responses for device 1" for one that is alone.
 
@@ -132,35 +132,31 @@ impl Ide {
         all.filter_map(|(index, drive)| Some((index, drive.as_ref()?)))
     }
 
-    /// Reads a register of a channel; none if nothing is on it.
+    /// Reads a register of a channel; none if there is no controller.
     pub fn read(&mut self, channel: usize, register: u8) -> Option<u8> {
-        let channel = &mut self.channels[channel];
-        channel.is_there().then(|| channel.read(register))
+        self.is_there().then(|| self.channels[channel].read(register))
     }
 
-    /// Writes a register of a channel; none if nothing is on it.
+    /// Writes a register of a channel; none if there is no controller.
     pub fn write(&mut self, channel: usize, register: u8, value: u8) -> Option<()> {
-        let channel = &mut self.channels[channel];
-        channel.is_there().then(|| channel.write(register, value))
+        self.is_there().then(|| self.channels[channel].write(register, value))
     }
 
-    /// Reads data; none if nothing is on the channel.
+    /// Reads data; none if there is no controller.
     pub fn read_data(&mut self, channel: usize, bytes: &mut [u8]) -> Option<()> {
-        let channel = &mut self.channels[channel];
         bytes.fill(0xFF);
-        if let Some(drive) = channel.selected() {
+        if let Some(drive) = self.channels[channel].selected() {
             drive.read_data(bytes);
         }
-        channel.is_there().then_some(())
+        self.is_there().then_some(())
     }
 
-    /// Writes data; none if nothing is on the channel.
+    /// Writes data; none if there is no controller.
     pub fn write_data(&mut self, channel: usize, bytes: &[u8]) -> Option<()> {
-        let channel = &mut self.channels[channel];
-        if let Some(drive) = channel.selected() {
+        if let Some(drive) = self.channels[channel].selected() {
             drive.write_data(bytes);
         }
-        channel.is_there().then_some(())
+        self.is_there().then_some(())
     }
 }
 

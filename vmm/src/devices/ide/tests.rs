@@ -178,9 +178,18 @@ fn a_drive_that_is_not_there_reads_as_0_beside_one_that_is() {
     let mut driver = Driver::with_disk(1);
     driver.write(DEVICE, 0xF0);
     assert_eq!(driver.read(COMMAND), 0);
-    assert_eq!(driver.ide.read(1, COMMAND), None, "nobody is on the other channel");
     driver.write(DEVICE, 0xE0);
     assert_eq!(driver.read(COMMAND), 0x50);
+}
+
+#[test]
+fn a_channel_without_a_drive_reads_as_0_and_without_any_drive_there_is_none() {
+    let mut driver = Driver::with_disk(1);
+    assert_eq!(driver.ide.read(1, COMMAND), Some(0));
+    assert_eq!(driver.ide.write(1, COUNT, 5), Some(()));
+    assert_eq!(driver.ide.read(1, COUNT), Some(0));
+    let mut none = Driver::new([]).ide;
+    assert_eq!((none.read(1, COMMAND), none.write(1, COUNT, 5)), (None, None));
 }
 
 #[test]
