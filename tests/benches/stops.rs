@@ -104,6 +104,7 @@ fn raw_exit() -> f64 {
         eax: 0,
         ebx: 0,
         esi: 0,
+        esp: 0,
         gdt: None,
         loader: Loader::Grub,
     };

@@ -1,4 +1,7 @@
 /* What kernels do with a PC's screen, its local APIC and its task gates. Run by tests/kvm/pc.rs. */
+#ifdef LOADERS_STACK
+#define START "jmp too_early\n"
+#endif
 #ifdef GRAPHICS
 #define MULTIBOOT "0x1badb002, 4, -0x1badb006, 0, 0, 0, 0, 0, 0, 640, 480, 32"
 #endif
@@ -29,6 +32,17 @@ void main(void)
         for (uint32_t x = 0; x < information->width; x++)
             line[x] = 0xff << information->red_at;
     }
+    end();
+}
+#endif
+
+#ifdef LOADERS_STACK
+/* It calls a function before it has a stack of its own. */
+__asm__(".text\n .globl too_early\n too_early: push $'s'\n call 1f\n add $4, %esp\n mov $first_stack_end, %esp\n"
+        "call main\n 1: mov 4(%esp), %eax\n out %al, $0xe9\n ret\n");
+void main(void)
+{
+    begin(END(kernel_stack));
     end();
 }
 #endif

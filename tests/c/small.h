@@ -16,9 +16,12 @@ enum { FOR_KERNEL = 0x8e00, FOR_USER = 0xee00 }; /* 32-bit interrupt gates, DPL 
 #ifndef MULTIBOOT
 #define MULTIBOOT "0x1badb002, 0, -0x1badb002"
 #endif
+#ifndef START
+#define START
+#endif
 
 __asm__(".section .multiboot, \"a\"\n .align 4\n .long " MULTIBOOT "\n"
-        ".text\n .globl _start\n _start: mov $first_stack_end, %esp\n call main\n cli\n hlt\n"
+        ".text\n .globl _start\n _start: " START " mov $first_stack_end, %esp\n call main\n cli\n hlt\n"
         ".bss\n .align 16\n .skip 4096\n first_stack_end:\n .text\n");
 
 /* What PUSHA leaves on the stack, below the frame. */

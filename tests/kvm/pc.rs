@@ -249,6 +249,12 @@ fn a_kernel_that_asks_for_graphics_is_given_a_framebuffer_whose_picture_can_be_k
 }
 
 #[test]
+fn a_kernel_that_uses_its_loaders_stack_before_it_has_one_goes_on() {
+    let Some(output) = run_compiled("LOADERS_STACK", &["-q"]) else { return };
+    assert!(output.stdout.starts_with('s'), "{}{}", output.stdout, output.stderr);
+}
+
+#[test]
 fn a_local_apic_that_is_read_again_and_again_is_read_without_exits_and_still_counts() {
     let Some(output) = run_compiled("APIC_ID", &["--clock", "real"]) else { return };
     output.assert_status(0);

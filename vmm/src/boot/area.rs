@@ -5,12 +5,14 @@
 //! ```text
 //!  area.start ─►  ┌──────────────────────┐ ◄─ EBX
 //!                 │ boot information     │
-//!                 ├──────────────────────┤ ◄─ GDTR
+//!                 │ free, as a stack     │
+//!                 ├──────────────────────┤ ◄─ ESP, GDTR
 //!                 │ GDTs           2 × 32 │
 //!  area.end ───►  └──────────────────────┘
 //! ```
-//! The Multiboot specification leaves selectors and GDTR undefined, but kernels rely on what they found: a
-//! kernel that loads a GDT and never CS goes on in whatever it makes of the selector at its first IRET. The
+//! The Multiboot specification leaves selectors, GDTR and ESP undefined, but kernels rely on what they found: a
+//! kernel that loads a GDT and never CS goes on in whatever it makes of the selector at its first IRET, and one that calls
+//! a function before it has a stack of its own uses the loader's. The
 //! two loaders that kernels are written with differ, so which one is followed can be said ([`Loader`]).
 
 use std::ops::Range;

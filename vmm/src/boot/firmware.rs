@@ -82,6 +82,7 @@ pub fn load<M: GuestMemoryBackend>(memory: &M, bios: &[u8]) -> Result<Boot, Firm
             eax: 0,
             ebx: 0,
             esi: 0,
+            esp: 0,
             gdt: None,
             loader: Loader::default(),
         },

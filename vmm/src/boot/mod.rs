@@ -100,8 +100,8 @@ pub struct ModuleFile<'a> {
 /// The registers that the boot protocol prescribes at the kernel's first instruction.
 ///
 /// For Multiboot the rest is fixed too (section 3.2): flat 32-bit code and data segments, CR0.PE=1,
-/// CR0.PG=0, EFLAGS.VM=0, EFLAGS.IF=0, A20 open. ESP and IDTR are undefined and the kernel has
-/// to bring its own; GDTR is undefined too, but kernels rely on what GRUB leaves ([`area`]). An image may ask for real mode instead (see [`start_note`]); EAX and EBX are the
+/// CR0.PG=0, EFLAGS.VM=0, EFLAGS.IF=0, A20 open. IDTR is undefined and the kernel has to bring its own; GDTR and ESP
+/// are undefined too, but kernels rely on what loaders leave ([`area`]). An image may ask for real mode instead (see [`start_note`]); EAX and EBX are the
 /// same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntryState {
@@ -115,6 +115,8 @@ pub struct EntryState {
     pub ebx: u32,
     /// What the boot protocol puts in ESI: for Linux the address of the zero page.
     pub esi: u32,
+    /// The upper end of the loader's stack; 0 for none.
+    pub esp: u32,
     /// Physical address of the loaders' GDTs; `None` for an empty GDTR.
     pub gdt: Option<u32>,
     /// Whose selectors it starts with.
@@ -283,6 +285,7 @@ pub fn load<M: GuestMemoryBackend>(
             eax,
             ebx,
             esi,
+            esp: area.gdt(),
             gdt: Some(area.gdt()),
             loader: Loader::default(),
         },

@@ -224,7 +224,7 @@ fn the_boot_information_makes_way_for_the_kernel_or_there_is_no_room() {
     let place = |part: Part| boot(&kernel().with(part).build(), &memory(4)).unwrap().entry;
     assert_eq!(place(part(0x1_0000, 16)).ebx, 0x9000);
     let moved = place(part(0x8FFF, 2));
-    assert_eq!((moved.ebx, moved.gdt), (0x1000, Some(0x7FC0)));
+    assert_eq!((moved.ebx, moved.gdt, moved.esp), (0x1000, Some(0x7FC0), 0x7FC0));
     let mut whole = part(0x1000, 16);
     whole.memory_size = 0x9_F000;
     let said = refusal(&kernel().with(whole).build());

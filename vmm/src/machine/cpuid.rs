@@ -15,8 +15,9 @@ enum Register {
 }
 use Register::{Ecx, Edx};
 
-/// Bits of features that are not there, by leaf and register.
-const MISSING: [(u32, Register, u8, &str); 8] = [
+/// Bits of features that are not there, by leaf and register: devices that this machine has not got, and ways into a kernel
+/// that a 32-bit kernel has not got on every processor.
+const MISSING: [(u32, Register, u8, &str); 10] = [
     (1, Ecx, 3, "MONITOR and MWAIT"),
     (1, Ecx, 5, "VMX"),
     (1, Ecx, 15, "IA32_PERF_CAPABILITIES"),
@@ -25,6 +26,8 @@ const MISSING: [(u32, Register, u8, &str); 8] = [
     (1, Ecx, 31, "a hypervisor's leaves"),
     (0x8000_0001, Ecx, 2, "SVM"),
     (0x8000_0001, Ecx, 3, "the extended APIC space"),
+    (0x8000_0001, Edx, 11, "SYSCALL, which Intel's processors have in long mode only"),
+    (0x8000_0001, Edx, 29, "long mode"),
 ];
 
 /// Bits of features that this machine has, whatever KVM says of them.
@@ -102,6 +105,7 @@ mod tests {
         assert_eq!(features.ecx & (1 << 21 | 1 << 24 | 1 << 31 | 1 << 3), 0);
         assert_eq!(features.edx & (1 << 9 | 1 << 28), 1 << 9);
         assert_eq!(features.ebx, 0x0001_FFFF);
+        assert_eq!(leaf(0x8000_0001).unwrap().edx, !(1 << 11 | 1 << 29));
         assert_eq!(leaf(0xB).unwrap().eax, 0);
         assert_eq!(leaf(0).unwrap().eax, u32::MAX);
         assert!(leaf(0x4000_0000).is_none());

@@ -28,7 +28,7 @@ pub fn real_mode(entry: &EntryState, cs: u16, ip: u16) -> State {
         idtr: TableRegister { base: 0, limit: 0x03ff },
         // ET.
         cr0: 0x10,
-        ..flat_protected_mode(entry)
+        ..flat_protected_mode(&EntryState { esp: 0, ..*entry })
     }
 }
 
@@ -40,7 +40,13 @@ pub fn flat_protected_mode(entry: &EntryState) -> State {
     let data = flat(data, 0xc093);
     let (offset, limit) = entry.loader.gdt_offset_and_limit();
     State {
-        general: General { eax: entry.eax, ebx: entry.ebx, esi: entry.esi, ..General::default() },
+        general: General {
+            eax: entry.eax,
+            ebx: entry.ebx,
+            esi: entry.esi,
+            esp: entry.esp,
+            ..General::default()
+        },
         eip: entry.eip,
         eflags: Eflags::FIXED,
         segments: [data, flat(code, 0xc09b), data, data, data, data],
