@@ -169,6 +169,76 @@ void main(void)
 }
 #endif
 
+#ifdef RESTARTS
+/* Healthy, in the manner of MINIX: what a handler calls first pushes the address of the way out below the registers that it
+ * has saved, and the handler ends in RET. */
+__asm__("calls: call save\n call handle\n ret\n"
+        "timer: call save\n mov $0x20, %al\n out %al, $0x20\n ret\n"
+        "save: pusha\n push $restart\n jmp *36(%esp)\n"
+        "restart: popa\n add $4, %esp\n iret\n");
+extern uint8_t calls[], timer[];
+void handle(void)
+{
+    if (++count == 40)
+        end();
+}
+static void program(void)
+{
+    for (;;)
+        ask(0, 0);
+}
+void main(void)
+{
+    gate(0x20, timer, FOR_KERNEL);
+    gate(0x80, calls, FOR_USER);
+    begin(END(kernel_stack));
+    tick();
+    leave(program, END(user_stack[0]), 0x202);
+}
+#endif
+
+#ifdef RUNS_DOWNWARDS
+/* Healthy: the handler's only string instruction is meant to run downwards, as does the program that is interrupted. */
+uint32_t words[16];
+__asm__("timer: pusha\n std\n mov $words + 60, %edi\n mov $16, %ecx\n xor %eax, %eax\n rep stosl\n"
+        "mov $0x20, %al\n out %al, $0x20\n incl count\n cmpl $4, count\n jb 1f\n call finish\n 1: popa\n iret\n");
+extern uint8_t timer[];
+static void program(void) { __asm__ volatile("std\n 1: jmp 1b"); }
+void main(void)
+{
+    gate(0x20, timer, FOR_KERNEL);
+    begin(END(kernel_stack));
+    tick();
+    leave(program, END(user_stack[0]), 0x202);
+}
+#endif
+
+#ifdef SEGMENT_GROWS
+/* Healthy: the kernel changes what the program's segment names, and loads the same selector again. */
+STUB(timer, grow);
+void grow(struct pushed *s)
+{
+    out(0x20, 0x20);
+    descriptors[4] ^= 0x0004000000000000;
+    __asm__ volatile("mov %%gs, %%eax\n mov %%eax, %%gs" : : : "eax");
+    if (++count == 6)
+        end();
+}
+static void program(void)
+{
+    for (;;)
+        __asm__ volatile("nop");
+}
+void main(void)
+{
+    gate(0x20, timer, FOR_KERNEL);
+    begin(END(kernel_stack));
+    tick();
+    __asm__ volatile("mov %0, %%gs" : : "r"(USER_DATA));
+    leave(program, END(user_stack[0]), 0x202);
+}
+#endif
+
 #ifdef HIDDEN_IRET
 /* Healthy: the IRET stands behind a pointer, so nobody who reads the code finds it. */
 __asm__("calls: pusha\n call handle\n popa\n jmp *way_out\n"

@@ -457,8 +457,8 @@ fn is_on_a_stack(linear: &LinearMemory<'_>, physical: u64, history: &History) ->
         || history.stacks().iter().filter(|stack| stack.entries > 0).any(holds)
 }
 
-/// The first string instruction that code from `handler` on can reach without CLD, jumps and calls
-/// followed where their target is in the instruction.
+/// The first string instruction that code from `handler` on can reach without CLD, and without STD, which is before one
+/// that is to run downwards; jumps and calls followed where their target is in the instruction.
 fn string_instruction(linear: &LinearMemory<'_>, handler: u32) -> Option<u32> {
     let mut flow = Flow::from(handler);
     let mut instruction = Instruction::default();
@@ -477,7 +477,8 @@ fn string_instruction(linear: &LinearMemory<'_>, handler: u32) -> Option<u32> {
         if is_string_instruction(&instruction) {
             return Some(at);
         }
-        if !instruction.is_invalid() && instruction.mnemonic() != Mnemonic::Cld {
+        let decides = matches!(instruction.mnemonic(), Mnemonic::Cld | Mnemonic::Std);
+        if !instruction.is_invalid() && !decides {
             flow.after(&instruction, Calls::Into);
         }
     }

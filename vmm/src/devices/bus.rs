@@ -149,7 +149,8 @@ impl Register {
             0x3C0..=0x3DA => Self::Vga(port),
             0x3F0..=0x3F5 | 0x3F7 => Self::Floppy((port & 7) as u8),
             0x3F8..=0x3FF => Self::Serial((port - 0x3F8) as u8),
-            0x511 => Self::FirmwareData,
+            // Read by bytes, both are the data.
+            0x510 | 0x511 => Self::FirmwareData,
             0x4D0 => Self::EdgeLevel(Controller::Master),
             0x4D1 => Self::EdgeLevel(Controller::Slave),
             0xCF9 => Self::ResetControl,

@@ -93,6 +93,22 @@ impl Cmos {
         }
     }
 
+    /// The first two disks, none for one that is not there: cylinders, heads and sectors of a track (IBM PC AT, CMOS memory
+    /// 0x12, 0x19 to 0x2C: type 47, whose parameters follow).
+    pub fn set_disks(&mut self, disks: [Option<(u16, u8, u8)>; 2]) {
+        for (index, disk) in disks.into_iter().enumerate() {
+            let Some((cylinders, heads, sectors)) = disk else { continue };
+            self.bytes[0x12] |= if index == 0 { 0xF0 } else { 0x0F };
+            self.bytes[0x19 + index] = 47;
+            let [low, high] = cylinders.to_le_bytes();
+            // No write precompensation; the heads park on the last cylinder.
+            let control = 0xC0 | u8::from(heads > 8) << 3;
+            let parameters = [low, high, heads, 0xFF, 0xFF, control, low, high, sectors];
+            let at = 0x1B + index * parameters.len();
+            self.bytes[at..at + parameters.len()].copy_from_slice(&parameters);
+        }
+    }
+
     /// Writes port 0x70: the index; bit 7 masks the NMI, of which there is none.
     pub fn select(&mut self, value: u8) {
         self.index = usize::from(value) % SIZE;
@@ -254,6 +270,17 @@ mod tests {
         assert_eq!(word(0x34), 48 * 16);
         let mut large = Cmos::new(3 << 30);
         assert_eq!(byte(&mut large, 0x18), 0xFF, "as much as the field can say");
+    }
+
+    #[test]
+    fn disks_are_told_with_their_geometry() {
+        let mut cmos = Cmos::new(1 << 20);
+        cmos.set_disks([Some((615, 4, 17)), None]);
+        assert_eq!([0x12, 0x19, 0x1A].map(|at| byte(&mut cmos, at)), [0xF0, 47, 0]);
+        let first = [0x1B, 0x1C, 0x1D, 0x20, 0x23, 0x24].map(|at| byte(&mut cmos, at));
+        assert_eq!(first, [0x67, 2, 4, 0xC0, 17, 0]);
+        cmos.set_disks([None, Some((1024, 16, 63))]);
+        assert_eq!([0x12, 0x29].map(|at| byte(&mut cmos, at)), [0xFF, 0xC8]);
     }
 
     #[test]

@@ -160,6 +160,7 @@ impl Devices {
         if self.ide.is_there() {
             self.pci.attach_ide();
         }
+        self.cmos.set_disks([0, 1].map(|number| self.ide.geometry(number)));
         self
     }
 

@@ -11,7 +11,7 @@
 //! patch there would corrupt the guest.
 
 use crate::instruction::{LONGEST, decode_32_into};
-use iced_x86::{Code as Opcode, FlowControl, Instruction, OpKind};
+use iced_x86::{Code as Opcode, FlowControl, Instruction, Mnemonic, OpKind};
 use rustc_hash::FxHashSet;
 
 /// Instructions that one exploration looks at, at most. A kernel that is larger than that is
@@ -223,8 +223,12 @@ impl Run {
             match instruction.op_kind(operand) {
                 OpKind::NearBranch32 => self.targets.push(instruction.near_branch32()),
                 OpKind::FarBranch32 => self.targets.push(instruction.far_branch32()),
-                // Below 64 KiB there is no kernel code, but many small numbers.
-                OpKind::Immediate32 if instruction.immediate32() >= 0x1_0000 => {
+                // Small numbers are many, and few kernels lie below 64 KiB. There it has to be pushed, as an address to
+                // return to is.
+                OpKind::Immediate32
+                    if instruction.immediate32() >= 0x1_0000
+                        || instruction.mnemonic() == Mnemonic::Push =>
+                {
                     self.mentioned.push(instruction.immediate32());
                 }
                 _ => {}
@@ -286,6 +290,22 @@ mod tests {
             found.irets,
             [Iret { address: 0x10_0008, probe_address: 0x10_0008, word_size: 2, length: 2 }]
         );
+    }
+
+    #[test]
+    fn below_64_kib_a_return_address_is_what_is_pushed() {
+        let at = |immediate: u8, opcode: u8| {
+            let code = [opcode, immediate, 0x10, 0, 0, 0xc3, 0xcf];
+            let found = Code::default().explore(&[0x1000], |address, bytes| {
+                let rest = address.checked_sub(0x1000).and_then(|start| code.get(start as usize..));
+                let rest = rest.unwrap_or(&[]);
+                bytes[..rest.len()].copy_from_slice(rest);
+                rest.len()
+            });
+            found.irets.first().map(|iret| iret.address)
+        };
+        assert_eq!(at(6, 0x68), Some(0x1006), "push");
+        assert_eq!(at(6, 0xb8), None, "mov");
     }
 
     #[test]

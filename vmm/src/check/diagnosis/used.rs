@@ -29,11 +29,17 @@ struct Vectored {
     /// The last frame, and how often one lay where RET leaves the stack: CS and EFLAGS lower.
     frame: u32,
     left: u32,
+    /// It was entered from an outer ring, first in this entry.
+    outer: Option<u64>,
 }
 
 /// The vectors that were entered, in the order of their first entries.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Used(Vec<Vectored>);
+pub(super) struct Used {
+    vectors: Vec<Vectored>,
+    /// The last entry from an outer ring.
+    last_outer: Option<u64>,
+}
 
 impl Used {
     /// A vector was entered.
@@ -41,7 +47,9 @@ impl Used {
     pub(super) fn enter(&mut self, entry: &Entry) {
         let handler = entry.after.instruction_address();
         let gate = (entry.after.idtr.base, entry.after.eip);
-        match self.0.iter_mut().find(|used| used.vector == entry.vector) {
+        let outer = entry.from_outer_ring().then_some(entry.sequence);
+        self.last_outer = outer.or(self.last_outer);
+        match self.vectors.iter_mut().find(|used| used.vector == entry.vector) {
             Some(used) => {
                 used.last = entry.sequence;
                 used.entries += 1;
@@ -51,8 +59,9 @@ impl Used {
                 let lower = used.frame.wrapping_sub(entry.frame.address);
                 used.left += u32::from(ring_0 && lower == 2 * word);
                 used.frame = entry.frame.address;
+                used.outer = used.outer.or(outer);
             }
-            None => self.0.push(Vectored {
+            None => self.vectors.push(Vectored {
                 vector: entry.vector,
                 kind: entry.kind,
                 handler,
@@ -63,6 +72,7 @@ impl Used {
                 returned: false,
                 frame: entry.frame.address,
                 left: 0,
+                outer,
             }),
         }
     }
@@ -70,25 +80,25 @@ impl Used {
     /// An IRET came behind an entry by `vector`.
     #[inline]
     pub(super) fn leave(&mut self, vector: Option<Vector>) {
-        if let Some(used) = self.0.iter_mut().find(|used| Some(used.vector) == vector) {
+        if let Some(used) = self.vectors.iter_mut().find(|used| Some(used.vector) == vector) {
             used.returned = true;
         }
     }
 
     /// The last entry by `vector`.
     pub(super) fn last(&self, vector: Vector) -> Option<u64> {
-        self.0.iter().find(|used| used.vector == vector).map(|used| used.last)
+        self.vectors.iter().find(|used| used.vector == vector).map(|used| used.last)
     }
 
     /// The vectors that were entered through an IDT at this address: the last entry, and the offset that the gate named.
     pub(super) fn through(&self, idt: u32) -> impl Iterator<Item = (Vector, u64, u32)> {
-        let through = self.0.iter().filter(move |used| used.gate.0 == idt);
+        let through = self.vectors.iter().filter(move |used| used.gate.0 == idt);
         through.map(|used| (used.vector, used.last, used.gate.1))
     }
 
     /// Those that no return was seen behind: the vector, where its gate led, its first entry.
     pub(super) fn without_return(&self) -> impl Iterator<Item = (Vector, u32, u64)> {
-        self.0
+        self.vectors
             .iter()
             .filter(|used| !used.returned)
             .map(|used| (used.vector, used.handler, used.first))
@@ -97,7 +107,8 @@ impl Used {
     /// Interrupts come by vectors from 32 on: those below are the exceptions' (SDM vol. 3A, "Exception and
     /// interrupt vectors"). A note: a kernel that handles them there may know what it does.
     pub(super) fn exceptions_vector(&self, aftermath: &Aftermath<'_>) -> Option<Placed> {
-        let used = self.0.iter().find(|used| used.kind == Kind::External && used.vector.0 < 32)?;
+        let used =
+            self.vectors.iter().find(|used| used.kind == Kind::External && used.vector.0 < 32)?;
         let vector = used.vector.0;
         let finding = Finding::new(
             "irq_vector",
@@ -115,10 +126,12 @@ impl Used {
     /// A handler that was entered again and again ends in an IRET, not in RET.
     ///
     /// RET takes EIP off the stack and leaves CS and EFLAGS there; IF stays 0. Looked for in the handler's
-    /// own code, calls left aside, where no return was seen behind any of its entries.
+    /// own code, calls left aside, where no return was seen behind any of its entries. Where an outer ring has run again
+    /// behind one of them, there was a return that nobody saw: a RET may lead to it, as in MINIX.
     pub(super) fn no_iret(&self, aftermath: &Aftermath<'_>) -> Option<Placed> {
-        let used = self.0.iter().find(|used| {
+        let used = self.vectors.iter().find(|used| {
             !used.returned
+                && used.outer.is_none_or(|first| self.last_outer <= Some(first))
                 && matches!(used.kind, Kind::External | Kind::Software)
                 && (!aftermath.end.ending.is_good() || used.left > 0)
                 && ends_in_ret(aftermath, used.handler)

@@ -8,8 +8,9 @@ use ia32::{Segment, Vector};
 /// resolved is repeated: the handler has to put back each general register and each segment register
 /// before its IRET (SDM vol. 3A, "Exception- or interrupt-handler procedures": delivery saves EFLAGS, CS
 /// and EIP only). Many kernels give each program the same data segments and load those anew, and leave FS and
-/// GS alone: of segments it counts that DS and ES can be used as before, and that none has come to name other memory.
-/// Another selector for the same memory is a note. A system call answers in registers, and a handler that emulates an
+/// GS alone: of segments it counts that DS and ES can be used as before, and that none has come to name other memory by
+/// another selector. Another selector for the same memory is a note; what the same selector names, its descriptor says,
+/// and that is the kernel's to change. A system call answers in registers, and a handler that emulates an
 /// instruction, skips it or sends the task elsewhere changes EIP, so neither is judged. Broken on purpose by `tests/c`,
 /// `SEGMENTS_EXCHANGED`.
 #[inline]
@@ -54,11 +55,12 @@ pub(crate) fn registers_are_restored(
             continue;
         }
         let is = effective(now, ring);
-        let other_memory = is > 3 && (was.base, was.limit) != (now.base, now.limit);
+        let other_selector = is > 3 && was.selector != now.selector;
+        let other_memory = other_selector && (was.base, was.limit) != (now.base, now.limit);
         if is <= 3 && index < 2 || other_memory {
             lost.push((name, was.selector.into(), now.selector.into()));
         }
-        others |= is > 3 && was.selector != now.selector;
+        others |= other_selector;
     }
     if !lost.is_empty() {
         findings.add(changed(pushed, &lost, general, returning));

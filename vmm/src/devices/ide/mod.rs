@@ -19,7 +19,7 @@ pub mod medium;
 pub mod registers;
 
 pub use cdrom::Cdrom;
-pub use disk::Disk;
+pub use disk::{Disk, Geometry};
 pub use drive::{Drive, Unit};
 pub use medium::Medium;
 
@@ -130,6 +130,14 @@ impl Ide {
     pub fn drives(&self) -> impl Iterator<Item = (usize, &Drive)> {
         let all = self.channels.iter().flat_map(|channel| &channel.drives).enumerate();
         all.filter_map(|(index, drive)| Some((index, drive.as_ref()?)))
+    }
+
+    /// Cylinders, heads and sectors of a track, if drive `number` is a disk.
+    pub fn geometry(&self, number: usize) -> Option<(u16, u8, u8)> {
+        let (_, drive) = self.drives().find(|(at, _)| *at == number)?;
+        let Unit::Disk(disk) = drive.unit() else { return None };
+        let Geometry { heads, sectors } = Geometry::DEFAULT;
+        Some((Geometry::DEFAULT.cylinders(disk.sectors()), heads as u8, sectors as u8))
     }
 
     /// Reads a register of a channel; none if there is no controller.
