@@ -30,7 +30,7 @@ pub(super) fn attest(options: &AttestOptions) -> Result<u8, Failure> {
     let wanted = claims::named(&options.claims)?;
     let file = Destination::open(path, "attestation", None, &stop)?;
     let inputs: Vec<_> = options.conform.iter().filter_map(|path| files::identity(path)).collect();
-    file.differs_from("attestation", &inputs)?;
+    file.differs_from(&inputs)?;
     let program = Program::this(&std::fs::read("/proc/self/exe")?);
     let host = claims::host("auto", stop.clone())?;
     stop.on_signals()?;

@@ -27,8 +27,8 @@ pub(super) fn claims(options: &ClaimsOptions) -> Result<u8, Failure> {
     let page = options.report.as_deref().map(|path| Destination::open(path, "page", None, &stop));
     let page = page.transpose()?;
     if let (Some(json), Some(page)) = (&json, &page) {
-        let json: Vec<_> = json.identity("table").into_iter().collect();
-        page.differs_from("page", &json)?;
+        let json: Vec<_> = json.identity().into_iter().collect();
+        page.differs_from(&json)?;
     }
     let mut host = host(&options.probe, stop)?;
     if broken {

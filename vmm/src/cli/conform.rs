@@ -158,10 +158,9 @@ fn destination(
     read: Option<FileId>,
 ) -> Result<Option<Destination>, Failure> {
     let Some(path) = &options.collect else { return Ok(None) };
-    let what = "list of cases";
-    let collect = Destination::open(path, what, None, stop)?;
+    let collect = Destination::open(path, "list of cases", None, stop)?;
     let read = read.map(|id| (id, "the one that is replayed".to_owned()));
-    collect.differs_from(what, read.as_slice())?;
+    collect.differs_from(read.as_slice())?;
     Ok(Some(collect))
 }
 

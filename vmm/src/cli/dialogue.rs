@@ -1,5 +1,6 @@
 //! The dialogue with the guest's console, as the user gives it: options in their order, or a file.
 
+use super::arguments::RunOptions;
 use super::failure::Failure;
 use super::files::read;
 use clap::ArgMatches;
@@ -26,8 +27,16 @@ pub(super) fn from_options(matches: &ArgMatches) -> Result<Vec<DialogueStep>, Fa
     Ok(steps.into_iter().map(|(_, step)| step).collect())
 }
 
+/// What the options say of it, in a file or by themselves.
+pub(super) fn asked_for(options: &RunOptions) -> Result<Vec<DialogueStep>, Failure> {
+    match &options.dialogue {
+        Some(path) => from_file(path),
+        None => Ok(options.steps.clone()),
+    }
+}
+
 /// The lines of a file: `expect TEXT`, `send TEXT`, and comments behind `#`.
-pub(super) fn from_file(path: &Path) -> Result<Vec<DialogueStep>, Failure> {
+fn from_file(path: &Path) -> Result<Vec<DialogueStep>, Failure> {
     let (bytes, _) = read(path)?;
     let text = String::from_utf8(bytes)
         .map_err(|error| Failure::Input(format!("{} is no text: {error}", path.display())))?;

@@ -2,6 +2,7 @@
 
 use super::failure::Failure;
 use esp0::machine::StopRequest;
+use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
@@ -51,7 +52,7 @@ pub(super) fn read(path: &Path) -> Result<(Vec<u8>, Option<FileId>), Failure> {
 #[derive(Debug)]
 pub(super) struct Destination {
     file: Option<File>,
-    path: PathBuf,
+    name: OutputName,
     /// It was not there before.
     made: bool,
     id: Option<FileId>,
@@ -62,41 +63,36 @@ impl Destination {
     /// `stop` is requested.
     pub(super) fn open(
         path: &Path,
-        what: &str,
+        what: &'static str,
         until: Option<Instant>,
         stop: &StopRequest,
     ) -> Result<Self, Failure> {
-        let fail = |error: io::Error| {
-            Failure::Input(format!("the {what} {} cannot be written: {error}", path.display()))
-        };
+        let name = OutputName { what, path: path.into() };
+        let fail = |error: io::Error| name.unwritable(&error);
         let (file, made) = open(path, until, stop).map_err(fail)?;
         let id = FileId::of(&file.metadata().map_err(fail)?);
-        Ok(Destination { file: Some(file), path: path.into(), made, id })
+        Ok(Destination { file: Some(file), name, made, id })
     }
 
     /// Refuses to write over one of `others`.
-    pub(super) fn differs_from(
-        &self,
-        what: &str,
-        others: &[(FileId, String)],
-    ) -> Result<(), Failure> {
+    pub(super) fn differs_from(&self, others: &[(FileId, String)]) -> Result<(), Failure> {
         let same = others.iter().find(|(id, _)| Some(*id) == self.id);
         same.map_or(Ok(()), |(_, other)| {
             Err(Failure::Input(format!(
-                "the {what} {} is the same file as {other}: give it another name",
-                self.path.display()
+                "the {} is the same file as {other}: give it another name",
+                self.name
             )))
         })
     }
 
     /// What it is called, and which file it is, if it is one.
-    pub(super) fn identity(&self, what: &str) -> Option<(FileId, String)> {
-        self.id.map(|id| (id, format!("the {what}")))
+    pub(super) fn identity(&self) -> Option<(FileId, String)> {
+        self.id.map(|id| (id, format!("the {}", self.name.what)))
     }
 
-    /// Its name.
+    /// Its path, as it was given.
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        &self.name.path
     }
 
     /// Empties it, to be written from now on.
@@ -107,14 +103,69 @@ impl Destination {
         }
         Ok(file)
     }
+
+    /// The same, for whoever tells by name what cannot be written.
+    pub(super) fn begun(self) -> Result<Begun, Failure> {
+        let name = self.name.clone();
+        match self.begin() {
+            Ok(file) => Ok(Begun { file, name }),
+            Err(error) => Err(name.unwritable(&error)),
+        }
+    }
 }
 
 impl Drop for Destination {
     fn drop(&mut self) {
         if self.made && self.file.is_some() {
             // Whoever removed it before has done the same.
-            let _ = fs::remove_file(&self.path);
+            let _ = fs::remove_file(&self.name.path);
         }
+    }
+}
+
+/// What a file that is written is called in a sentence: what it is, and its path.
+#[derive(Clone, Debug)]
+pub(super) struct OutputName {
+    what: &'static str,
+    path: PathBuf,
+}
+
+impl OutputName {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Why the file is not whole.
+    pub(super) fn unwritable(&self, error: &io::Error) -> Failure {
+        Failure::Input(format!("the {self} cannot be written: {error}"))
+    }
+}
+
+impl fmt::Display for OutputName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.what, self.path.display())
+    }
+}
+
+/// A file that was emptied, to be written.
+#[derive(Debug)]
+pub(super) struct Begun {
+    pub(super) file: File,
+    pub(super) name: OutputName,
+}
+
+impl Begun {
+    /// A file that stands nowhere: what is said of it says `of` what it is.
+    pub(super) fn unnamed(file: File, what: &'static str, of: &str) -> Self {
+        Begun { file, name: OutputName { what, path: of.into() } }
+    }
+
+    /// Writes all of it.
+    pub(super) fn write(
+        mut self,
+        write: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> Result<(), Failure> {
+        write(&mut self.file).map_err(|error| self.name.unwritable(&error))
     }
 }
 
@@ -207,7 +258,7 @@ mod tests {
         let destination =
             Destination::open(&other, "trace", None, &StopRequest::default()).unwrap();
         let inputs = [(id.unwrap(), "the kernel".to_owned())];
-        let error = destination.differs_from("trace", &inputs).unwrap_err().to_string();
+        let error = destination.differs_from(&inputs).unwrap_err().to_string();
         assert!(error.contains("is the same file as the kernel"), "{error}");
     }
 }

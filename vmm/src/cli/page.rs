@@ -5,7 +5,7 @@
 
 use super::OK;
 use super::failure::Failure;
-use super::files::{Destination, identity_of, standard_output};
+use super::files::{Begun, Destination, identity_of, standard_output};
 use super::progress::Progress;
 use esp0::check::ChangedWord;
 use esp0::check::Verdict;
@@ -23,8 +23,7 @@ use std::path::Path;
 
 /// A page that is going to be written when the run is over.
 pub(super) struct PageFile {
-    out: File,
-    name: String,
+    out: Begun,
     /// What the trace is read from.
     trace: File,
 }
@@ -58,7 +57,6 @@ impl PageFile {
         page: Destination,
         trace: Option<&Destination>,
     ) -> Result<(Self, Option<File>), Failure> {
-        let name = page.path().display().to_string();
         let (trace, unnamed) = match trace {
             Some(trace) if !trace.path().is_file() => {
                 return Err(Failure::Input(format!(
@@ -80,14 +78,13 @@ impl PageFile {
                 })?
             }
         };
-        let out = page.begin().map_err(|error| unwritten(&name, &error))?;
-        Ok((PageFile { out, name, trace }, unnamed))
+        Ok((PageFile { out: page.begun()?, trace }, unnamed))
     }
 
     /// Writes the page.
     pub(super) fn write(mut self, shown: Shown, causes: &Causes<'_>) -> Result<(), Failure> {
         let fail = |error: &dyn std::fmt::Display| {
-            Failure::Input(format!("the page {} is not written: {error}", self.name))
+            Failure::Input(format!("the {} is not written: {error}", self.out.name))
         };
         self.trace.rewind().map_err(|error| fail(&error))?;
         let screen: Vec<&str> =
@@ -102,8 +99,7 @@ impl PageFile {
         let trace = Progress::of(self.trace, "making the page");
         let trace = TraceReader::of_file(trace, false).map_err(|error| fail(&error))?;
         let page = read(trace).map_err(|error| fail(&error))?.with_run(run);
-        page.write(&mut BufWriter::new(&mut self.out))
-            .map_err(|error| unwritten(&self.name, &error))
+        self.out.write(|out| page.write(&mut BufWriter::new(out)))
     }
 }
 
@@ -146,10 +142,6 @@ impl Causes<'_> {
     }
 }
 
-fn unwritten(name: &str, error: &io::Error) -> Failure {
-    Failure::Input(format!("the page {name} cannot be written: {error}"))
-}
-
 /// A file without a name, on the disk if there is one that can have such, else in memory.
 fn unnamed_file() -> io::Result<File> {
     let mode = Mode::RUSR | Mode::WUSR;
@@ -177,8 +169,7 @@ pub(super) fn of_claims(table: &Table, page: Destination) -> Result<(), Failure>
     let trace = TraceReader::new(&*header).map_err(|error| fail(&error))?;
     let read = read(trace).and_then(|page| page.with_claims(table.value()));
     let read = read.map_err(|error| fail(&error))?;
-    let out = page.begin().map_err(|error| unwritten(&name, &error))?;
-    read.write(&mut BufWriter::new(out)).map_err(|error| unwritten(&name, &error))
+    page.begun()?.write(|out| read.write(&mut BufWriter::new(out)))
 }
 
 /// Makes a page of a trace, with claims if there are some.
@@ -190,12 +181,11 @@ pub(super) fn report(trace: &Path, page: &Path, claims: Option<&Path>) -> Result
     let destination = Destination::open(page, "page", None, &StopRequest::default())?;
     let mut taken: Vec<_> = standard_output().into_iter().collect();
     taken.extend(identity_of(&file, "the trace"));
-    destination.differs_from("page", &taken)?;
-    let name = page.display().to_string();
+    destination.differs_from(&taken)?;
     let claims = claims.map(|path| Ok::<_, Failure>((path, super::files::read(path)?)));
     let claims = claims.transpose()?;
     if let Some((_, (_, Some(id)))) = &claims {
-        destination.differs_from("page", &[(*id, "the table of claims".to_owned())])?;
+        destination.differs_from(&[(*id, "the table of claims".to_owned())])?;
     }
     let file = Progress::of(file, "making a page");
     let trace = TraceReader::of_file(file, compressed).map_err(|error| fail(&error))?;
@@ -207,7 +197,6 @@ pub(super) fn report(trace: &Path, page: &Path, claims: Option<&Path>) -> Result
         let claims = serde_json::from_slice(&bytes).unwrap_or_default();
         page = page.with_claims(claims).map_err(|error| fail(&error))?;
     }
-    let out = destination.begin().map_err(|error| unwritten(&name, &error))?;
-    page.write(&mut BufWriter::new(out)).map_err(|error| unwritten(&name, &error))?;
+    destination.begun()?.write(|out| page.write(&mut BufWriter::new(out)))?;
     Ok(OK)
 }

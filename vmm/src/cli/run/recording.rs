@@ -1,12 +1,12 @@
 //! `--record` and `--replay`: what a recording is of, and its file.
 
-use super::arguments::RunOptions;
-use super::failure::Failure;
-use super::files::{Destination, FileId};
-use super::input::Input;
+use super::super::arguments::RunOptions;
+use super::super::failure::Failure;
+use super::super::files::{Begun, FileId};
+use super::guest::Guest;
 use esp0::host::Backend;
 use esp0::recording::{Identity, LARGEST, Recording, RecordingError, read, write};
-use esp0::run::{ClockChoice, DialogueStep, Run};
+use esp0::run::{ClockChoice, Run};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ pub(super) enum Recorded {
     /// Nothing.
     No,
     /// It is written to this file at the end.
-    Kept(File, PathBuf),
+    Kept(Begun),
     /// The run is that of this recording.
     Replayed(PathBuf, Identity, Recording),
 }
@@ -29,11 +29,9 @@ impl Recorded {
         Ok(Recorded::Replayed(path.clone(), identity, recording))
     }
 
-    /// The run is kept in this file.
-    pub(super) fn kept(destination: Destination) -> Result<Self, Failure> {
-        let path = destination.path().to_owned();
-        let file = destination.begin().map_err(|error| unwritable(&path, &error))?;
-        Ok(Recorded::Kept(file, path))
+    /// What is replayed, or else kept in this file.
+    pub(super) fn or_kept(self, file: Option<Begun>) -> Self {
+        file.map_or(self, Recorded::Kept)
     }
 
     /// Refuses to repeat a run of something else.
@@ -51,25 +49,26 @@ impl Recorded {
     pub(super) fn apply(&self, run: Run) -> Run {
         match self {
             Recorded::No => run,
-            Recorded::Kept(..) => run.recorded(LARGEST),
+            Recorded::Kept(_) => run.recorded(LARGEST),
             Recorded::Replayed(_, _, recording) => run.replaying(recording.clone()),
         }
     }
 
     /// Writes what was kept.
     pub(super) fn finish(self, run: &Run, identity: &Identity) -> Result<(), Failure> {
-        let Recorded::Kept(file, path) = self else { return Ok(()) };
+        let Recorded::Kept(file) = self else { return Ok(()) };
         let Some(recording) = run.recording() else {
             return Err(Failure::Input(format!(
-                "the recording {} is not written: it would hold more than {} MiB",
-                path.display(),
+                "the {} is not written: it would hold more than {} MiB",
+                file.name,
                 LARGEST >> 20
             )));
         };
-        let mut file = BufWriter::new(file);
-        write(&mut file, identity, recording)
-            .and_then(|()| file.flush())
-            .map_err(|error| unwritable(&path, &error))
+        file.write(|out| {
+            let mut out = BufWriter::new(out);
+            write(&mut out, identity, recording)?;
+            out.flush()
+        })
     }
 }
 
@@ -88,10 +87,6 @@ fn from_file(path: &Path) -> Result<(Identity, Recording), Failure> {
     read(BufReader::new(file)).map_err(|error| fail(&error))
 }
 
-fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::Input(format!("the recording {} cannot be written: {error}", path.display()))
-}
-
 fn clock_name(clock: ClockChoice) -> String {
     match clock {
         ClockChoice::Exits { nanoseconds_per_exit } => format!("exits:{nanoseconds_per_exit}"),
@@ -100,14 +95,9 @@ fn clock_name(clock: ClockChoice) -> String {
 }
 
 /// What a run is of, as far as it decides what happens in it.
-pub(super) fn identity(
-    options: &RunOptions,
-    input: &Input,
-    backend: &Backend,
-    clock: ClockChoice,
-    steps: &[DialogueStep],
-) -> Identity {
-    let [kernel, modules] = input.digests();
+pub(super) fn identity(guest: &Guest<'_>, backend: &Backend, clock: ClockChoice) -> Identity {
+    let options = guest.options;
+    let [kernel, modules] = guest.input.digests();
     Identity::default()
         .with("esp0", env!("CARGO_PKG_VERSION"))
         .with("the kernel", kernel)
@@ -120,6 +110,6 @@ pub(super) fn identity(
         .with("the loader", format!("{:?}", options.loader))
         .with("how entries are caught (--probe)", format!("{:?}", options.probe))
         .with("the good ends (--exit-codes)", format!("{:?}", options.exit_codes))
-        .with("what is said to the guest", format!("{steps:?}"))
+        .with("what is said to the guest", format!("{:?}", guest.steps))
         .with("whether it is run to its halt (--until-halt)", options.until_halt.to_string())
 }

@@ -1,4 +1,4 @@
-//! What the summary says of the machine: the screen, and what nobody answered.
+//! What the machine shows when the run is over: its screen, and where nobody answered.
 
 use super::screenshot;
 use esp0::boot::{Boot, Framebuffer};
@@ -9,17 +9,32 @@ use std::fmt::Write as _;
 /// So many places are listed, those with the most accesses first.
 const LISTED: usize = 6;
 
-/// The text screen, if anything stands on it; and where a picture is, if there is one.
-pub(super) fn screen(run: &Run, boot: &Boot) -> String {
+/// What summary and page show of the machine.
+pub(super) struct LastView {
+    /// The text screen, if anything stands on it; and where a picture is, if there is one.
+    pub(super) screen: String,
+    /// The places at which the guest found nothing, a line each.
+    pub(super) unanswered: String,
+}
+
+impl LastView {
+    /// Of the machine as it is when the run is over.
+    pub(super) fn of(run: &Run, boot: &Boot) -> Self {
+        let unanswered = unanswered(run.devices().unanswered(), boot);
+        LastView { screen: text_screen(run) + &picture(run, boot), unanswered }
+    }
+}
+
+fn picture(run: &Run, boot: &Boot) -> String {
     let memory = &run.machine().memory;
-    let drawn = boot.framebuffer.filter(|shown| screenshot::drawn(shown, memory).is_some());
-    let picture = drawn.map_or(String::new(), |shown| {
-        let Framebuffer { address, width, height, depth, .. } = shown;
-        format!(
-            "\nframebuffer ({width} x {height}, {depth} bits, at {address:#x}): --screenshot FILE.png draws it\n"
-        )
-    });
-    text_screen(run) + &picture
+    let Some(shown) = boot.framebuffer.filter(|shown| screenshot::drawn(shown, memory).is_some())
+    else {
+        return String::new();
+    };
+    let Framebuffer { address, width, height, depth, .. } = shown;
+    format!(
+        "\nframebuffer ({width} x {height}, {depth} bits, at {address:#x}): --screenshot FILE.png draws it\n"
+    )
 }
 
 fn text_screen(run: &Run) -> String {
@@ -36,8 +51,7 @@ fn text_screen(run: &Run) -> String {
     text
 }
 
-/// The places at which the guest found nothing, a line each.
-pub(super) fn unanswered(unanswered: &unanswered::Unanswered, boot: &Boot) -> String {
+fn unanswered(unanswered: &unanswered::Unanswered, boot: &Boot) -> String {
     let mut places: Vec<(Place, Tally)> = unanswered.places().collect();
     places.sort_by_key(|(place, tally)| (std::cmp::Reverse(tally.reads + tally.writes), *place));
     let mut text = String::new();
@@ -73,6 +87,3 @@ pub(super) fn unanswered(unanswered: &unanswered::Unanswered, boot: &Boot) -> St
     }
     text
 }
-
-/// What stands at an address.
-pub(super) type Name<'a> = &'a dyn Fn(u32) -> Option<String>;

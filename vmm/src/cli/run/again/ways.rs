@@ -1,6 +1,6 @@
-//! How the guest came to where a finding has it: the same guest is run again.
+//! How the guest came to where a finding has it.
 
-use super::writers::Again;
+use super::{Again, Found};
 use esp0::check::{ChangedWord, Retrace};
 use esp0::instruction;
 use esp0::machine::{Machine, MachineError};
@@ -9,17 +9,18 @@ use esp0::trace::Told;
 use esp0::writer::{Question, who_wrote};
 
 impl Again<'_> {
-    /// What the ways to the findings have shown, a sentence or two for each that was found.
-    pub(super) fn tell_ways(&self, told: &Told, machine: Machine) -> Vec<String> {
+    /// What the way to a finding has shown, in a sentence or two.
+    pub(super) fn what_led_there(&self, told: &Told, machine: Machine) -> Found {
         // The first: where the guest has left the code it is of no interest what closed interrupts there.
         let Some(question) = told.kinds().iter().find_map(|kind| kind.finding.retrace) else {
-            return Vec::new();
+            return Found::default();
         };
         let mut all = Vec::new();
         if let Err(error) = self.way(question, machine, &mut all) {
             all.push(format!("the way there is not known: {error}"));
         }
-        all
+        let text = all.iter().map(|sentence| format!("{sentence}\n")).collect();
+        Found { text, ..Found::default() }
     }
 
     fn way(
@@ -44,13 +45,6 @@ impl Again<'_> {
         }
         all.extend(writer.map(|writer| self.sentence(word, &writer)));
         Ok(())
-    }
-
-    fn place(&self, address: u32) -> String {
-        match (self.names)(address) {
-            Some(name) => format!("{address:08x} ({name})"),
-            None => format!("{address:08x}"),
-        }
     }
 
     fn doer(&self, doer: &Doer) -> String {

@@ -8,7 +8,7 @@
 //! It is drawn when something is told of the run, and not more often than an eye can follow. Every cell becomes a printable
 //! character ([`screen`]), so a guest cannot draw beyond its rows.
 
-use super::failure::Failure;
+use super::super::failure::Failure;
 use esp0::check::Tally;
 use esp0::devices::screen;
 use esp0::devices::vga::{COLUMNS, ROWS};

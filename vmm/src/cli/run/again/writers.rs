@@ -1,31 +1,24 @@
-//! Who wrote the words that findings are about: the same guest is run again.
+//! Who wrote the words that findings are about.
 
-use super::machine::Name;
+use super::{Again, Found};
 use esp0::check::ChangedWord;
 use esp0::instruction;
-use esp0::machine::{Machine, MachineError, VcpuImage};
-use esp0::run::{End, Event, Run};
+use esp0::machine::Machine;
 use esp0::trace::Told;
 use esp0::writer::{Question, Writer, who_wrote};
 
 /// Findings whose writers are looked for: each costs two runs.
 const MOST: usize = 3;
 
-/// What a guest is started again from.
-pub(super) struct Again<'a> {
-    /// The vCPU before the guest's state was set.
-    pub(super) vcpu: &'a VcpuImage,
-    /// Loads the guest into a machine whose memory is zero.
-    pub(super) load: &'a dyn Fn(&mut Machine),
-    /// A run of a machine that has been loaded.
-    pub(super) start: &'a dyn Fn(Machine) -> Run,
-    /// What stands at an address.
-    pub(super) names: Name<'a>,
-}
-
 impl Again<'_> {
     /// A sentence for each word that was changed: who wrote it.
-    pub(super) fn tell(&self, told: &Told, mut machine: Machine) -> Vec<(ChangedWord, String)> {
+    pub(super) fn who_wrote(&self, told: &Told, machine: Machine) -> Found {
+        let writers = self.writers(told, machine);
+        let text = writers.iter().map(|(_, sentence)| format!("{sentence}\n")).collect();
+        Found { text, writers }
+    }
+
+    fn writers(&self, told: &Told, mut machine: Machine) -> Vec<(ChangedWord, String)> {
         let mut all = Vec::new();
         let mut asked = 0;
         for kind in told.kinds() {
@@ -58,42 +51,8 @@ impl Again<'_> {
         all
     }
 
-    /// The run and its end, where the guest has been shut down and its registers are gone: it runs once more, to the
-    /// last exit before, and from there step by step. What was known stays, if that leads elsewhere.
-    ///
-    /// # Errors
-    /// [`MachineError`] if the guest cannot be started again.
-    pub(super) fn to_the_end(&self, run: Run, end: End) -> Result<(Run, End), MachineError> {
-        let known = end.last_event.as_ref().is_some_and(|last| last.interrupt.is_some());
-        if known {
-            return Ok((run, end));
-        }
-        let exits = run.counters();
-        let mut run = self.restart(run.into_machine())?.watched_after(exits);
-        let again = loop {
-            match run.next_event() {
-                Ok(Event::End(again)) => break Some(*again),
-                Ok(_) => {}
-                Err(_) => break None,
-            }
-        };
-        let found = again.filter(|again| again.ending == end.ending && again.last_event.is_some());
-        Ok((run, found.unwrap_or(end)))
-    }
-
-    pub(super) fn restart(&self, mut machine: Machine) -> Result<Run, MachineError> {
-        machine.vcpu.put_back(self.vcpu)?;
-        machine.memory.clear();
-        (self.load)(&mut machine);
-        Ok((self.start)(machine))
-    }
-
     pub(super) fn sentence(&self, word: ChangedWord, writer: &Writer) -> String {
         let ChangedWord { address, value, .. } = word;
-        let place = |address: u32| match (self.names)(address) {
-            Some(name) => format!("{address:08x} ({name})"),
-            None => format!("{address:08x}"),
-        };
         match writer {
             Writer::Instruction { before, code, after_entry, old } => {
                 let at = before.instruction_address();
@@ -101,7 +60,7 @@ impl Again<'_> {
                 format!(
                     "{address:08x} was written by `{instruction}` at {}, in ring {}, after #{after_entry}: \
                      {old:08x} before, {value:08x} after",
-                    place(at),
+                    self.place(at),
                     before.cpl(),
                 )
             }

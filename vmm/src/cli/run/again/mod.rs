@@ -1,0 +1,133 @@
+//! Runs of the same guest that look again: at what a run could not see when it did not know yet what was to come.
+//!
+//! | what is asked | where |
+//! | --- | --- |
+//! | the last state of a guest that was shut down | here |
+//! | who wrote the word that a finding is about | `writers` |
+//! | what led the guest to where a finding has it | `ways` |
+
+mod ways;
+mod writers;
+
+use super::super::failure::tell;
+use super::loaded::Loaded;
+use super::outcome::{Outcome, Repeats};
+use super::start::Start;
+use esp0::check::{ChangedWord, Finding};
+use esp0::machine::{Machine, MachineError};
+use esp0::run::{ClockChoice, Ending, Event, Run};
+use esp0::trace::Told;
+use std::io::{self, IsTerminal};
+
+/// What a guest is started again from.
+pub(super) struct Again<'a> {
+    start: &'a Start<'a>,
+    loaded: &'a Loaded,
+    clock: ClockChoice,
+}
+
+/// What was found by looking back, to be told behind the summary.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Whole lines.
+    pub(super) text: String,
+    /// Who wrote the words that findings are about.
+    pub(super) writers: Vec<(ChangedWord, String)>,
+}
+
+impl<'a> Again<'a> {
+    /// Runs on the clock of the run that was asked for.
+    pub(super) fn new(start: &'a Start<'a>, loaded: &'a Loaded) -> Self {
+        Again { start, loaded, clock: start.clock() }
+    }
+
+    /// The same on a clock that counts, which single instructions are found by. Where no interrupt has come, another clock
+    /// changes nothing.
+    fn counted(&self) -> Again<'a> {
+        let clock = if self.clock.is_real() { ClockChoice::DETERMINISTIC } else { self.clock };
+        Again { clock, ..*self }
+    }
+
+    fn restart(&self, mut machine: Machine) -> Result<Run, MachineError> {
+        self.loaded.anew(&mut machine, self.start.guest)?;
+        Ok(self.start.run_again(machine, self.clock))
+    }
+
+    /// An address and what stands there.
+    fn place(&self, address: u32) -> String {
+        match self.loaded.name(address) {
+            Some(name) => format!("{address:08x} ({name})"),
+            None => format!("{address:08x}"),
+        }
+    }
+
+    /// Where the guest has been shut down, its registers are gone: it runs once more, to the last exit before, and from there
+    /// step by step. What was known stays, if that leads elsewhere.
+    ///
+    /// # Errors
+    /// [`MachineError`] if the guest cannot be started again.
+    pub(super) fn to_the_end(&self, outcome: Outcome) -> Result<Outcome, MachineError> {
+        let by_gdb = self.start.guest.options.gdb.is_some();
+        if outcome.end.ending != Ending::TripleFault || outcome.repeats != Repeats::Yes || by_gdb {
+            return Ok(outcome);
+        }
+        if io::stderr().is_terminal() {
+            tell("the guest was shut down; it is run again up to there");
+        }
+        let last = outcome.end.last_event.as_ref();
+        if last.is_some_and(|last| last.interrupt.is_some()) {
+            return Ok(outcome);
+        }
+        let Outcome { run, end, counters, repeats } = outcome;
+        let mut run = self.restart(run.into_machine())?.watched_after(counters);
+        let again = loop {
+            match run.next_event() {
+                Ok(Event::End(again)) => break Some(*again),
+                Ok(_) => {}
+                Err(_) => break None,
+            }
+        };
+        let found = again.filter(|again| again.ending == end.ending && again.last_event.is_some());
+        Ok(Outcome { run, end: found.unwrap_or(end), counters, repeats })
+    }
+
+    /// Looks for what the findings leave open, if the guest would come there again.
+    pub(super) fn look_back(&self, told: &Told, outcome: Outcome) -> Found {
+        let asks = |of: fn(&Finding) -> bool| told.kinds().iter().any(|kind| of(&kind.finding));
+        let stopped = outcome.end.ending == Ending::Stopped;
+        if asks(|finding| finding.changed.is_some()) {
+            match outcome.repeats {
+                Repeats::Yes if stopped => Found::default(),
+                Repeats::Yes => self.counted().who_wrote(told, outcome.run.into_machine()),
+                Repeats::Preempted { .. } => Found::line(
+                    "who wrote that word is found by running again, and a guest that was preempted while it computed does \
+                     not repeat: --clock deterministic",
+                ),
+                Repeats::No => Found::line(
+                    "who wrote that word is found by running again, and on the real clock no run is like another: \
+                     --clock deterministic",
+                ),
+            }
+        } else if asks(|finding| finding.retrace.is_some())
+            && !self.start.guest.has_bios()
+            && !stopped
+        {
+            match outcome.repeats {
+                Repeats::Yes => self.counted().what_led_there(told, outcome.run.into_machine()),
+                Repeats::Preempted { .. } => Found::default(),
+                Repeats::No => Found::line(
+                    "what led there is found by running again, and on the real clock no run is like another: --clock \
+                     deterministic",
+                ),
+            }
+        } else {
+            Found::default()
+        }
+    }
+}
+
+impl Found {
+    fn line(sentence: &str) -> Self {
+        Found { text: format!("{sentence}\n"), ..Found::default() }
+    }
+}

@@ -1,0 +1,45 @@
+//! A run that is over and judged as a whole.
+
+use super::guest::Guest;
+use super::last_view::LastView;
+use super::loaded::Loaded;
+use super::outcome::Outcome;
+use super::watch::Watch;
+use esp0::check::Verdict;
+use esp0::check::diagnosis::Aftermath;
+use esp0::run::Dialogue;
+
+/// What is told of it, beside what its report has.
+pub(super) struct Concluded<'a> {
+    pub(super) guest: &'a Guest<'a>,
+    pub(super) loaded: &'a Loaded,
+    pub(super) view: LastView,
+    pub(super) verdict: Verdict,
+}
+
+impl<'a> Concluded<'a> {
+    /// Asks what the run as a whole has to answer for; trace and console end with that.
+    pub(super) fn of(
+        outcome: &Outcome,
+        guest: &'a Guest<'a>,
+        loaded: &'a Loaded,
+        watch: &mut Watch,
+    ) -> Self {
+        let Outcome { run, end, .. } = outcome;
+        let Watch { report, judge, .. } = watch;
+        report.record_last(run.machine(), run.probes());
+        judge.awaited_in_vain(run.dialogue().and_then(Dialogue::awaits).map(str::to_owned));
+        let aftermath = Aftermath {
+            end,
+            memory: &run.machine().memory,
+            devices: run.devices(),
+            probes: run.probes(),
+            processor: run.machine().processor(),
+            names: &|address| loaded.name(address),
+        };
+        report.conclude(judge, &aftermath, &run.probes().census());
+        report.finish();
+        let view = LastView::of(run, &loaded.boot);
+        Concluded { guest, loaded, view, verdict: judge.verdict(&end.ending) }
+    }
+}

@@ -1,0 +1,71 @@
+//! The files that are written when the run is over.
+
+use super::super::failure::Failure;
+use super::super::files::Begun;
+use super::super::page::{Causes, PageFile, Shown};
+use super::concluded::Concluded;
+use super::junit::Suite;
+use super::screenshot;
+use super::watch::TextReport;
+use esp0::boot::Boot;
+use esp0::check::ChangedWord;
+use esp0::report::{Recorder, Sources};
+use esp0::run::Run;
+use std::io::Write as _;
+
+/// Those that were asked for.
+pub(super) struct FinalFiles {
+    pub(super) page: Option<PageFile>,
+    pub(super) junit: Option<Begun>,
+    pub(super) screenshot: Option<Begun>,
+}
+
+impl FinalFiles {
+    /// Draws the screen as it stands at the end: before the machine is used again.
+    pub(super) fn draw_screen(&mut self, run: &Run, boot: &Boot) -> Result<(), Failure> {
+        let Some(file) = self.screenshot.take() else { return Ok(()) };
+        file.write(|out| screenshot::write(out, run, boot.framebuffer.as_ref()))
+    }
+
+    /// Writes what was found: last, since `writers` come of runs again.
+    pub(super) fn write(
+        self,
+        report: &TextReport,
+        concluded: Concluded<'_>,
+        writers: &[(ChangedWord, String)],
+    ) -> Result<(), Failure> {
+        if let Some(file) = self.junit {
+            let suite = suite(report, &concluded);
+            file.write(|out| out.write_all(&suite.xml()?))?;
+        }
+        if let Some(page) = self.page {
+            let none = Sources::default();
+            let sources = report.recorder().map_or(&none, Recorder::sources);
+            let symbols = &concluded.loaded.symbols;
+            let causes = Causes { told: report.told(), symbols, sources, writers };
+            page.write(shown(report, concluded), &causes)?;
+        }
+        Ok(())
+    }
+}
+
+fn suite<'a>(report: &'a TextReport, concluded: &Concluded<'a>) -> Suite<'a> {
+    Suite {
+        kernel: &concluded.guest.input.kernel,
+        told: report.told(),
+        symbols: &concluded.loaded.symbols,
+        verdict: concluded.verdict,
+        end: report.ending(),
+        line: report.verdict_line(),
+    }
+}
+
+fn shown(report: &TextReport, concluded: Concluded<'_>) -> Shown {
+    Shown {
+        summary: report.plain_summary(),
+        screen: concluded.view.screen,
+        unanswered: concluded.view.unanswered,
+        verdict: concluded.verdict,
+        line: report.verdict_line(),
+    }
+}
