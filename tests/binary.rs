@@ -51,7 +51,7 @@ pub fn esp0(arguments: &[&str]) -> Output {
 /// Runs `esp0` with these arguments, and types `input`.
 ///
 /// # Panics
-/// As [`esp0`].
+/// As [`esp0()`].
 pub fn esp0_typed(arguments: &[&str], input: &str) -> Output {
     run(arguments, true, input)
 }
@@ -59,7 +59,7 @@ pub fn esp0_typed(arguments: &[&str], input: &str) -> Output {
 /// Runs `esp0` with these arguments, and closes its standard output at once.
 ///
 /// # Panics
-/// As [`esp0`].
+/// As [`esp0()`].
 pub fn esp0_unread(arguments: &[&str]) -> Output {
     run(arguments, false, "")
 }
@@ -67,7 +67,7 @@ pub fn esp0_unread(arguments: &[&str]) -> Output {
 /// Runs `script` in a shell, where `"$0" "$@"` is `esp0` with these arguments.
 ///
 /// # Panics
-/// As [`esp0`].
+/// As [`esp0()`].
 pub fn esp0_in_shell(script: &str, arguments: &[&str]) -> Output {
     let output = Command::new("sh")
         .args(["-c", script])
@@ -86,7 +86,7 @@ pub fn esp0_in_shell(script: &str, arguments: &[&str]) -> Output {
 /// Runs `esp0` with these arguments and variables in its environment.
 ///
 /// # Panics
-/// As [`esp0`].
+/// As [`esp0()`].
 pub fn esp0_with(variables: &[(&str, &str)], arguments: &[&str]) -> Output {
     let output = Command::new(program())
         .args(arguments)
@@ -104,7 +104,7 @@ pub fn esp0_with(variables: &[(&str, &str)], arguments: &[&str]) -> Output {
 /// Starts `esp0` with these arguments, all three streams in pipes.
 ///
 /// # Panics
-/// As [`esp0`].
+/// As [`esp0()`].
 pub fn started(arguments: &[&str]) -> std::process::Child {
     Command::new(program())
         .args(arguments)
@@ -118,7 +118,7 @@ pub fn started(arguments: &[&str]) -> std::process::Child {
 /// `esp0` with these arguments, not yet started.
 ///
 /// # Panics
-/// As [`esp0`].
+/// As [`esp0()`].
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(program());
     command.args(arguments);

@@ -91,7 +91,7 @@ void main(void)
     settle(FIRST);
     issue(FIRST, 0xe0, 100, 1, 0x20);
     out(0xe9, settle(FIRST) & FAILED ? 'e' : '?');
-    out(0xe9, in(SECOND + COMMAND) == 0xff ? '-' : '+');
+    out(0xe9, in(SECOND + COMMAND) == 0 ? '-' : '+');
     end();
 }
 #endif

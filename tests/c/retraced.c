@@ -202,6 +202,22 @@ void main(void)
 }
 #endif
 
+#ifdef DIRECTORY_OVERWRITTEN
+/* What is to go into a list of pages goes into the directory, and maps nothing from the next switch on. */
+static uint32_t pages[8];
+struct saved *handle(struct saved *s) { end(); }
+void __attribute__((noinline)) note(uint32_t *list, uint32_t page) { list[0] = page; }
+void main(void)
+{
+    start(END(kernel_stack));
+    map(7);
+    paging();
+    note(BAD ? directory : pages, 0x10046);
+    __asm__ volatile("mov %0, %%cr3" : : "r"(directory) : "memory");
+    leave(asks, END(user_stack[0]), 2);
+}
+#endif
+
 #ifdef POPS_BESIDE
 /* ESP0 is a word below the end of the process's record, out of which the kernel pops its registers. */
 static struct saved record;

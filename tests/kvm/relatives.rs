@@ -22,7 +22,7 @@ const fn fault(
 }
 
 #[rustfmt::skip]
-const RELATIVES: [Relative; 75] = [
+const RELATIVES: [Relative; 76] = [
     fault("dying", "EMPTY_DIRECTORY", 4, &["shut down", "is not mapped: its directory entry (00000000"]),
     fault("dying", "WRONG_CS", 4, &["names CS 0010, and GDT entry 2 is a data segment", "name the kernel's code segment"]),
     fault("dying", "TASK_GATE", 1, &["the gate of vector 0x80 is a task gate (type 5)", "8e"]),
@@ -97,6 +97,7 @@ const RELATIVES: [Relative; 75] = [
     fault("retraced", "BY_VALUE", 1, &["the vector of #1, which interrupted DS 0023", "was written by `mov", "(by_value+"]),
     fault("retraced", "STUB_STOPS", 1, &["stopped itself after #GP(0098)", "(stops+11)"]),
     fault("retraced", "DIRECTORY_WITHOUT_STACK", 4, &["#PF(0000) of `ret`", "(handle+", "in each page directory"]),
+    fault("retraced", "DIRECTORY_OVERWRITTEN", 4, &["has been written over: 00010046", "was written by `mov", "(note+"]),
     fault("retraced", "POPS_BESIDE", 1, &["ESP0 is 4 bytes too low", "4 bytes higher"]),
 ];
 
@@ -193,6 +194,7 @@ mod soak {
             "BY_VALUE",
             "STUB_STOPS",
             "DIRECTORY_WITHOUT_STACK",
+            "DIRECTORY_OVERWRITTEN",
         ];
         for relative in RELATIVES.iter().filter(|one| !needs_names.contains(&one.name)) {
             let Some(kernel) = stripped(relative.name) else { return };

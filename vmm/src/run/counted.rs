@@ -6,7 +6,9 @@ use super::probed::AtProbe;
 use super::{Disturbed, Event, Follow, Pace, Phase, Run, Step, Turn};
 use crate::entry::capture_switch;
 use crate::instruction::effect::raised_event;
-use crate::instruction::stepping::{Stepping, classify, hide_trap_flag, loads_trap_flag};
+use crate::instruction::stepping::{
+    Stepping, classify, hide_trap_flag, loads_trap_flag, may_be_emulated,
+};
 use crate::machine::{Exit, MachineError};
 use crate::probe::Site;
 use ia32::{Eflags, State};
@@ -114,7 +116,8 @@ impl Run {
         let snapshot = self.machine.vcpu.snapshot();
         self.last_state = state;
         let exit = self.machine.vcpu.step(self.step_again)?;
-        self.step_again = class == Stepping::LoadsFlags;
+        // Where KVM executes an instruction itself, such as the MOV CR0 that switches paging on, TF may be gone behind it.
+        self.step_again = class == Stepping::LoadsFlags || may_be_emulated(&code[..count]);
         let after = self.machine.vcpu.state();
         match exit {
             Exit::Step if enters || !raised_event(&state, &after, &code[..count]) => {

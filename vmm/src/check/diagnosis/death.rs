@@ -13,7 +13,7 @@ use super::used::Used;
 use super::{Aftermath, Placed, descriptor, fault, full_stack, selector_fault};
 use crate::check::rules::way_back;
 use crate::check::way_back::unloaded;
-use crate::check::{Finding, History, Subject};
+use crate::check::{ChangedWord, Finding, History, Retrace, Subject};
 use crate::entry::{CodeBytes, Frame, Named, Ram, Reach, Walk, named};
 use crate::instruction::operands::operands;
 use crate::instruction::valid_32;
@@ -41,6 +41,7 @@ struct Chain {
 /// No chain of faults ends in a shutdown.
 pub(super) fn shutdown(
     used: &Used,
+    after_entry: u64,
     aftermath: &Aftermath<'_>,
     history: &History,
 ) -> Option<Placed> {
@@ -113,16 +114,22 @@ pub(super) fn shutdown(
         _ => None,
     };
     let is_full = full.is_some();
+    let mut overwritten = None;
     let mut reason = full.unwrap_or_else(|| cause(&chain, aftermath, history));
     // What the instruction met comes first: that nobody was there to tell it is the lesser fault.
     if !is_full && let Some(own) = explained(&chain, aftermath) {
         if let Some(why) = own.reason {
             reason = (format!("{why}; and {}", reason.0), None);
         }
-        reason.1 = own.advice.or_else(|| unmapped_kernel(&chain)).or(reason.1);
+        let unmapped = unmapped_kernel(&chain, aftermath);
+        if unmapped.is_some() {
+            overwritten = overwritten_entry(&chain.before, aftermath).map(|(_, word)| word);
+        }
+        reason.1 = own.advice.or(unmapped).or(reason.1);
     }
     let mut finding = finding.because(reason.0);
     finding.advice = reason.1;
+    finding.retrace = overwritten.map(|word| Retrace::Written { after_entry, word });
     if !is_full && let Some(lost) = lost_gate(&chain, used, aftermath) {
         finding = lost.add_to(finding, aftermath, history);
     }
@@ -136,18 +143,39 @@ pub(super) fn shutdown(
     Some((place, finding))
 }
 
-/// What ring 0 runs on is not mapped: its next instruction, or its stack.
-fn unmapped_kernel(chain: &Chain) -> Option<String> {
+/// What ring 0 runs on is not mapped: its next instruction, or its stack. An entry of the tables that is not present and not
+/// empty held something else when the kernel came here.
+fn unmapped_kernel(chain: &Chain, aftermath: &Aftermath<'_>) -> Option<String> {
     const NEAR: u32 = 64;
     let state = &chain.before;
     let (Vector::PF, Some(code)) = chain.own? else { return None };
     let on_stack = state.cr2.wrapping_sub(state.stack_address()).wrapping_add(NEAR) <= 2 * NEAR;
     let is_needed = state.cr2 == state.instruction_address() || on_stack;
-    (code & 1 == 0 && state.cpl() == 0 && is_needed).then(|| {
-        "map the kernel's code and stacks in each page directory, and what runs while paging is switched on where it \
-         lies"
-            .into()
+    if code & 1 != 0 || state.cpl() != 0 || !is_needed {
+        return None;
+    }
+    Some(match overwritten_entry(state, aftermath) {
+        Some((name, word)) => format!(
+            "the {name} at physical {:08x} has been written over: {:08x} maps nothing, and the kernel ran on what it mapped; \
+             look for who writes there, such as by a wrong pointer or beyond the end of what lies below",
+            word.physical, word.value
+        ),
+        None => "map the kernel's code and stacks in each page directory, and what runs while paging is switched on where it \
+              lies"
+            .into(),
     })
+}
+
+/// The entry of the tables at which the way to CR2 ends, if it is not present and not empty; and what it is called.
+fn overwritten_entry(
+    state: &State,
+    aftermath: &Aftermath<'_>,
+) -> Option<(&'static str, ChangedWord)> {
+    let walk = Walk::of(aftermath.memory, state, state.cr2)?;
+    let level = walk.levels().last()?;
+    let value = level.entry.filter(|entry| *entry != 0 && entry & 1 == 0)? as u32;
+    let word = ChangedWord { address: level.address as u32, physical: level.address, value };
+    Some((level.name, word))
 }
 
 /// Ring 0 runs in a code segment of 16 bits that the GDT describes. Who comes from real mode has one that it does not.

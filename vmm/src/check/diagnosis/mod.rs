@@ -273,8 +273,8 @@ impl Diagnosis {
     /// What the whole run has to answer for, each with its place.
     pub fn conclude(&self, aftermath: &Aftermath<'_>, history: &History) -> Vec<Placed> {
         let mut found = Vec::new();
-        found.extend(death::shutdown(&self.used, aftermath, history));
         let last = self.last_entry.map(|(sequence, ..)| sequence);
+        found.extend(death::shutdown(&self.used, last.unwrap_or(0), aftermath, history));
         if let Some((place, finding)) = lost::leads_nowhere(&self.used, aftermath) {
             let finding = match last.and_then(|last| history.mixed_before(last)) {
                 Some(mixed) => open_switch::has_led_to(finding, mixed),
