@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 const MEMORY: &str = "/dev/shm";
+/// How often a copy may be gone again before it was held.
+const ATTEMPTS: u32 = 5;
 /// How the folders of copies are called.
 const PREFIX: &str = "esp0-tests-";
 
@@ -28,11 +30,15 @@ pub(crate) fn staged(program: &Path) -> io::Result<PathBuf> {
     let file = fs::metadata(program)?;
     let (seconds, nanoseconds) = (file.mtime(), file.mtime_nsec());
     let folder = memory.join(format!("{PREFIX}{seconds:x}-{nanoseconds:x}-{:x}", file.size()));
+    let copy = in_folder(&folder);
     // Whoever removes an old copy may be faster than the lock.
-    while !hold(&in_folder(&folder)) {
+    for _ in 0..ATTEMPTS {
+        if hold(&copy) {
+            return Ok(copy);
+        }
         make(program, &folder)?;
     }
-    Ok(in_folder(&folder))
+    Err(io::Error::other(format!("{} does not stay; remove {}", copy.display(), folder.display())))
 }
 
 /// The copy lies as the program does: `target/PROFILE/esp0`.

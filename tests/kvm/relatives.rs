@@ -97,7 +97,7 @@ const RELATIVES: [Relative; 76] = [
     fault("retraced", "BY_VALUE", 1, &["the vector of #1, which interrupted DS 0023", "was written by `mov", "(by_value+"]),
     fault("retraced", "STUB_STOPS", 1, &["stopped itself after #GP(0098)", "(stops+11)"]),
     fault("retraced", "DIRECTORY_WITHOUT_STACK", 4, &["#PF(0000) of `ret`", "(handle+", "in each page directory"]),
-    fault("retraced", "DIRECTORY_OVERWRITTEN", 4, &["has been written over: 00010046", "was written by `mov", "(note+"]),
+    fault("retraced", "DIRECTORY_OVERWRITTEN", 4, &["has been written over", "who writes 00010046 there", "was written by `mov", "(note+"]),
     fault("retraced", "POPS_BESIDE", 1, &["ESP0 is 4 bytes too low", "4 bytes higher"]),
 ];
 

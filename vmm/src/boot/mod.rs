@@ -64,6 +64,8 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 use area::Area;
 pub use area::Loader;
+use framebuffer::VideoMode;
+use multiboot::LoadAddresses;
 use sections::Sections;
 
 pub use command_line::CommandLineError;
@@ -299,6 +301,30 @@ fn copy_failed(what: &str, error: &vm_memory::GuestMemoryError) -> InformationEr
     InformationError::Copy { what: what.to_owned(), reason: error.to_string() }
 }
 
+/// What a Multiboot header says, of either version.
+struct MultibootHeader {
+    protocol: Protocol,
+    offset: usize,
+    addresses: Option<LoadAddresses>,
+    /// An entry point instead of the file's own.
+    entry: Option<u32>,
+    video: Option<VideoMode>,
+}
+
+impl From<multiboot::Header> for MultibootHeader {
+    fn from(header: multiboot::Header) -> Self {
+        let multiboot::Header { offset, addresses, video, .. } = header;
+        MultibootHeader { protocol: Protocol::Multiboot1, offset, addresses, entry: None, video }
+    }
+}
+
+impl From<multiboot2::Header> for MultibootHeader {
+    fn from(header: multiboot2::Header) -> Self {
+        let multiboot2::Header { offset, addresses, entry, video } = header;
+        MultibootHeader { protocol: Protocol::Multiboot2, offset, addresses, entry, video }
+    }
+}
+
 /// Finds out what a file is and describes it, and by which protocol it is booted; writes nothing.
 ///
 /// A Multiboot header decides first, version 1 before version 2: where it carries addresses they count,
@@ -310,17 +336,14 @@ pub fn recognise(kernel: KernelFile<'_>) -> Result<(KernelImage, Protocol), Boot
     let name = || kernel.name.to_owned();
     let of_header = |problem| BootError::Header { name: name(), problem };
     let header = match multiboot::find(kernel.bytes) {
-        Ok(multiboot::Header { offset, addresses, video, .. }) => {
-            Ok((Protocol::Multiboot1, multiboot2::Header { offset, addresses, entry: None, video }))
-        }
+        Ok(header) => Ok(MultibootHeader::from(header)),
         Err(first) => match multiboot2::find(kernel.bytes) {
-            Ok(header) => Ok((Protocol::Multiboot2, header)),
+            Ok(header) => Ok(MultibootHeader::from(header)),
             Err(HeaderError::Missing) => Err(first),
             Err(second) => Err(second),
         },
     };
-    if let Ok((protocol, multiboot2::Header { offset, addresses: Some(addresses), video, .. })) =
-        header
+    if let Ok(MultibootHeader { protocol, offset, addresses: Some(addresses), video, .. }) = header
     {
         let image = flat::describe(kernel.bytes, offset, addresses).map_err(of_header)?;
         return Ok((KernelImage { video, ..image }, protocol));
@@ -336,7 +359,7 @@ pub fn recognise(kernel: KernelFile<'_>) -> Result<(KernelImage, Protocol), Boot
     let mut image = elf32::describe(kernel.bytes)
         .map_err(|problem| BootError::Elf { name: name(), problem })?;
     // Only now: that a text file has no Multiboot header is true, but not the reason to give.
-    let (protocol, header) = header.map_err(of_header)?;
+    let header = header.map_err(of_header)?;
     image.video = header.video;
     if let Some(entry) = header.entry {
         image.linked_entry = entry;
@@ -344,5 +367,5 @@ pub fn recognise(kernel: KernelFile<'_>) -> Result<(KernelImage, Protocol), Boot
             BootError::Elf { name: name(), problem: Elf32Error::EntryOutside(entry) }
         })?;
     }
-    Ok((image, protocol))
+    Ok((image, header.protocol))
 }

@@ -227,6 +227,7 @@ mod tests {
         assert_eq!(Register::at(0x42), Some(Register::Counter(2)));
         assert_eq!(Register::at(0x3F7), Some(Register::Floppy(7)));
         assert_eq!(Register::at(0xC4), Some(Register::Dma(1, 2)));
+        assert_eq!([0x510, 0x511].map(Register::at), [Some(Register::FirmwareData); 2]);
         assert_eq!(Register::at(0x400), None);
     }
 

@@ -47,7 +47,7 @@ impl FirmwareConfiguration {
         (self.selector, self.offset) = (selector, 0);
     }
 
-    /// Reads port 0x511.
+    /// Reads a byte of port 0x510 or 0x511.
     pub fn read(&mut self) -> u8 {
         let byte = self.byte(self.offset).unwrap_or(0);
         self.offset = self.offset.saturating_add(1);

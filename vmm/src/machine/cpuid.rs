@@ -15,8 +15,8 @@ enum Register {
 }
 use Register::{Ecx, Edx};
 
-/// Bits of features that are not there, by leaf and register: devices that this machine has not got, and ways into a kernel
-/// that a 32-bit kernel has not got on every processor.
+/// Bits of features that are not there, by leaf and register: those whose device is missing, and ways into a kernel that
+/// esp0 does not watch.
 const MISSING: [(u32, Register, u8, &str); 10] = [
     (1, Ecx, 3, "MONITOR and MWAIT"),
     (1, Ecx, 5, "VMX"),

@@ -121,11 +121,13 @@ pub(super) fn shutdown(
         if let Some(why) = own.reason {
             reason = (format!("{why}; and {}", reason.0), None);
         }
-        let unmapped = unmapped_kernel(&chain, aftermath);
-        if unmapped.is_some() {
-            overwritten = overwritten_entry(&chain.before, aftermath).map(|(_, word)| word);
+        if needs_a_mapping(&chain) {
+            let (advice, word) = unmapped_kernel(&chain.before, aftermath);
+            overwritten = word;
+            reason.1 = own.advice.or(Some(advice));
+        } else {
+            reason.1 = own.advice.or(reason.1);
         }
-        reason.1 = own.advice.or(unmapped).or(reason.1);
     }
     let mut finding = finding.because(reason.0);
     finding.advice = reason.1;
@@ -143,39 +145,40 @@ pub(super) fn shutdown(
     Some((place, finding))
 }
 
-/// What ring 0 runs on is not mapped: its next instruction, or its stack. An entry of the tables that is not present and not
-/// empty held something else when the kernel came here.
-fn unmapped_kernel(chain: &Chain, aftermath: &Aftermath<'_>) -> Option<String> {
+/// What ring 0 runs on is not mapped: its next instruction, or its stack.
+fn needs_a_mapping(chain: &Chain) -> bool {
     const NEAR: u32 = 64;
     let state = &chain.before;
-    let (Vector::PF, Some(code)) = chain.own? else { return None };
+    let Some((Vector::PF, Some(code))) = chain.own else { return false };
     let on_stack = state.cr2.wrapping_sub(state.stack_address()).wrapping_add(NEAR) <= 2 * NEAR;
     let is_needed = state.cr2 == state.instruction_address() || on_stack;
-    if code & 1 != 0 || state.cpl() != 0 || !is_needed {
-        return None;
-    }
-    Some(match overwritten_entry(state, aftermath) {
-        Some((name, word)) => format!(
-            "the {name} at physical {:08x} has been written over: {:08x} maps nothing, and the kernel ran on what it mapped; \
-             look for who writes there, such as by a wrong pointer or beyond the end of what lies below",
-            word.physical, word.value
-        ),
-        None => "map the kernel's code and stacks in each page directory, and what runs while paging is switched on where it \
-              lies"
-            .into(),
-    })
+    code & 1 == 0 && state.cpl() == 0 && is_needed
 }
 
-/// The entry of the tables at which the way to CR2 ends, if it is not present and not empty; and what it is called.
-fn overwritten_entry(
-    state: &State,
-    aftermath: &Aftermath<'_>,
-) -> Option<(&'static str, ChangedWord)> {
-    let walk = Walk::of(aftermath.memory, state, state.cr2)?;
-    let level = walk.levels().last()?;
-    let value = level.entry.filter(|entry| *entry != 0 && entry & 1 == 0)? as u32;
-    let word = ChangedWord { address: level.address as u32, physical: level.address, value };
-    Some((level.name, word))
+/// What to do about that; and the entry of the tables at which the way to CR2 ends, if it is not empty.
+fn unmapped_kernel(state: &State, aftermath: &Aftermath<'_>) -> (String, Option<ChangedWord>) {
+    let walk = Walk::of(aftermath.memory, state, state.cr2);
+    let last = walk.as_ref().and_then(|walk| walk.levels().last());
+    let filled = last.and_then(|level| {
+        let value = level.entry.filter(|entry| *entry != 0 && entry & 1 == 0)? as u32;
+        let word = ChangedWord { address: level.address as u32, physical: level.address, value };
+        Some((level.name, word))
+    });
+    match filled {
+        Some((name, word)) => {
+            let advice = format!(
+                "the {name} at physical {:08x} is neither empty nor present: it has been written over, or was never filled in; \
+                 look for who writes {:08x} there, such as by a wrong pointer or beyond the end of what lies below",
+                word.physical, word.value
+            );
+            (advice, Some(word))
+        }
+        None => {
+            let advice = "map the kernel's code and stacks in each page directory, and what runs while paging is switched on \
+                          where it lies";
+            (advice.into(), None)
+        }
+    }
 }
 
 /// Ring 0 runs in a code segment of 16 bits that the GDT describes. Who comes from real mode has one that it does not.

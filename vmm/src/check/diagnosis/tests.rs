@@ -426,6 +426,21 @@ fn a_kernel_that_left_the_handler_or_ended_the_task_before_has_not_stopped_itsel
     assert_eq!(found(&diagnosis, &world), 0, "it has returned");
 }
 
+#[test]
+fn a_handler_that_an_outer_ring_runs_behind_leads_to_an_iret_whatever_its_code_ends_in() {
+    const RET: u8 = 0xc3;
+    let world = world();
+    world.code(&[RET]);
+    let is_accused = |last| {
+        let used = Used::without_a_return(Vector(0x80), CODE, 1, last);
+        let diagnosis = Diagnosis { used, ..Diagnosis::default() };
+        let found = world.conclude(&diagnosis, Ending::TimedOut, None);
+        found.iter().any(|(_, finding)| finding.rule == "handler_end")
+    };
+    assert!(is_accused(1));
+    assert!(!is_accused(2));
+}
+
 fn timer(devices: &mut Devices, base: u32) {
     let writes: [(u16, u32); 8] = [
         (0x20, 0x11),

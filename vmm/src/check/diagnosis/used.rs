@@ -123,15 +123,20 @@ impl Used {
         Some((format!("#{} at {}", used.first, aftermath.place(used.handler)), finding))
     }
 
+    /// An outer ring was entered from after this vector had been entered from one: there was a return, seen or not. A RET may
+    /// lead to it, as in MINIX.
+    fn outer_ring_ran_again(&self, used: &Vectored) -> bool {
+        used.outer.is_some_and(|first| self.last_outer > Some(first))
+    }
+
     /// A handler that was entered again and again ends in an IRET, not in RET.
     ///
     /// RET takes EIP off the stack and leaves CS and EFLAGS there; IF stays 0. Looked for in the handler's
-    /// own code, calls left aside, where no return was seen behind any of its entries. Where an outer ring has run again
-    /// behind one of them, there was a return that nobody saw: a RET may lead to it, as in MINIX.
+    /// own code, calls left aside, where no return was seen behind any of its entries, and none can have been.
     pub(super) fn no_iret(&self, aftermath: &Aftermath<'_>) -> Option<Placed> {
         let used = self.vectors.iter().find(|used| {
             !used.returned
-                && used.outer.is_none_or(|first| self.last_outer <= Some(first))
+                && !self.outer_ring_ran_again(used)
                 && matches!(used.kind, Kind::External | Kind::Software)
                 && (!aftermath.end.ending.is_good() || used.left > 0)
                 && ends_in_ret(aftermath, used.handler)
@@ -149,6 +154,27 @@ impl Used {
         )
         .advise("let the gate name a stub of assembly: save the registers, call the function, restore, IRET");
         Some((format!("#{} at {}", used.first, aftermath.place(used.handler)), finding))
+    }
+}
+
+#[cfg(test)]
+impl Used {
+    /// A vector whose handler no return was seen from, entered from an outer ring in the entries `first` to `last`.
+    pub(super) fn without_a_return(vector: Vector, handler: u32, first: u64, last: u64) -> Self {
+        let vectored = Vectored {
+            vector,
+            kind: Kind::Software,
+            handler,
+            gate: (0, handler),
+            first,
+            last,
+            entries: last - first + 1,
+            returned: false,
+            frame: 0,
+            left: 0,
+            outer: Some(first),
+        };
+        Used { vectors: vec![vectored], last_outer: Some(last) }
     }
 }
 
