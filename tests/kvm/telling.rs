@@ -78,6 +78,25 @@ fn a_fault_in_c_is_told_by_function_line_and_stack() {
     assert_says(&esp0(&named), &["in faulty+", &place]);
 }
 
+/// What only names of variables show is found in a kernel that was stripped, where its symbols are given.
+#[test]
+fn the_variables_of_a_stripped_kernel_are_those_of_its_symbols() {
+    let kernels = [tests::compiled("START_OF_ARRAY"), tests::stripped("START_OF_ARRAY")];
+    let [Some(whole), Some(stripped)] = kernels else { return };
+    let folder = folder();
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).expect("a file can be written");
+        path
+    };
+    let (whole, stripped) = (write("whole.elf", &whole), write("stripped.elf", &stripped));
+    let finding = "ESP0 is the start of a stack, not its end";
+    let output = esp0(&["run", text(&stripped), "--timeout", "5"]);
+    assert!(!output.stdout.contains(finding), "it needs names\n{}", output.stdout);
+    let named = ["run", text(&stripped), "--symbols", text(&whole), "--timeout", "5"];
+    assert_says(&esp0(&named), &[finding, "overwrite area"]);
+}
+
 #[test]
 fn programs_are_told_by_their_own_symbols_and_the_kernel_by_its() {
     let output = esp0(&["--module", "sleeper 2", "--module", "fault"]);

@@ -23,7 +23,7 @@ mod setup;
 pub use known::Found;
 pub use setup::Setup;
 
-use crate::boot::{self, BootError};
+use crate::boot::BootError;
 pub use crate::check::Judged;
 use crate::doctor::Problem;
 use crate::entry::Entry;
@@ -94,7 +94,6 @@ pub struct Checkpoint {
 #[derive(Debug)]
 pub struct Guest {
     run: Run,
-    symbols: boot::symbols::Symbols,
     names: Symbols,
     backend: Backend,
     known: Known,
@@ -208,12 +207,13 @@ impl Guest {
         self.run_until_address(address)
     }
 
-    /// The address of a symbol of the kernel.
+    /// The address of a function, a variable or a label of the kernel: by its name as linked, or as it is
+    /// written in Rust (`kernel::main`).
     ///
     /// # Errors
     /// [`GuestError::NoSymbol`] if the kernel has none.
     pub fn symbol(&self, name: &str) -> Result<u32, GuestError> {
-        self.symbols.address_of(name).ok_or_else(|| GuestError::NoSymbol(name.into()))
+        self.names.address_of(name).ok_or_else(|| GuestError::NoSymbol(name.into()))
     }
 
     /// Runs to the end.

@@ -110,7 +110,6 @@ impl Area {
 mod tests {
     use super::*;
     use crate::boot::image::{Format, Segment, Start};
-    use crate::boot::symbols::Symbols;
 
     fn image(range: Range<u32>) -> KernelImage {
         let segment = Segment {
@@ -128,7 +127,6 @@ mod tests {
             linked_entry: 0,
             start: Start::ProtectedMode,
             segments: vec![segment],
-            symbols: Symbols::default(),
             video: None,
         }
     }

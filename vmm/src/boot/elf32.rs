@@ -1,10 +1,9 @@
 //! ELF32: the format of 32-bit kernels.
 //!
 //! Only what a boot loader needs: the file header and the `PT_LOAD` program headers (System V ABI,
-//! "ELF Header" and "Program Loading"). Sections count for symbols alone. The `object` crate reads the
-//! structures; what may be in them is decided here, so that each refusal is a sentence about the file
-//! and not about a parser. `goblin` and `elf` parse as well, but `object` is needed for symbols and
-//! lines anyway, and reads without copying.
+//! "ELF Header" and "Program Loading"). The `object` crate reads the structures; what may be in them is decided
+//! here, so that each refusal is a sentence about the file and not about a parser. `goblin` and `elf` parse as
+//! well, but `object` is needed for symbols and lines anyway (`symbols/elf.rs`), and reads without copying.
 
 use std::io::{Read, Seek, SeekFrom};
 
@@ -18,7 +17,6 @@ use vm_memory::{GuestAddress, GuestMemoryBackend, ReadVolatile};
 use super::image::{Format, KernelImage, Segment, Start};
 use super::place;
 use super::start_note::{self, StartNoteError};
-use super::symbols::Symbols;
 
 /// Bytes of an ELF32 file header.
 const FILE_HEADER_SIZE: u64 = 52;
@@ -115,13 +113,6 @@ impl std::fmt::Display for Part {
 /// # Errors
 /// [`Elf32Error`].
 pub fn describe(bytes: &[u8]) -> Result<KernelImage, Elf32Error> {
-    let mut image = describe_segments(bytes)?;
-    image.symbols = Symbols::of_elf32(bytes);
-    Ok(image)
-}
-
-/// [`describe`] without the symbols.
-fn describe_segments(bytes: &[u8]) -> Result<KernelImage, Elf32Error> {
     check_identification(bytes)?;
     let size = bytes.len() as u64;
     let endian = LittleEndian;
@@ -205,15 +196,7 @@ fn describe_segments(bytes: &[u8]) -> Result<KernelImage, Elf32Error> {
     }
     let entry = KernelImage::physical_entry(&segments, linked_entry)
         .ok_or(Elf32Error::EntryOutside(linked_entry))?;
-    Ok(KernelImage {
-        format: Format::Elf32,
-        entry,
-        linked_entry,
-        start,
-        segments,
-        symbols: Symbols::default(),
-        video: None,
-    })
+    Ok(KernelImage { format: Format::Elf32, entry, linked_entry, start, segments, video: None })
 }
 
 /// `e_ident`, byte by byte, so that the most telling sentence comes first.
@@ -281,7 +264,7 @@ impl KernelLoader for Elf32 {
         let mut bytes = Vec::new();
         kernel_image.seek(SeekFrom::Start(0)).map_err(|_| Refused(Error::SeekKernelStart))?;
         kernel_image.read_to_end(&mut bytes).map_err(|_| Refused(Error::ReadKernelImage))?;
-        let image = describe_segments(&bytes).map_err(|error| {
+        let image = describe(&bytes).map_err(|error| {
             Refused(match error {
                 Elf32Error::Empty | Elf32Error::NotElf => Error::InvalidElfMagicNumber,
                 Elf32Error::NotI386 { order: ", big-endian", .. } => Error::BigEndianElfOnLittle,

@@ -14,7 +14,6 @@
 //! in the host bridge's registers.
 
 use super::image::{Format, KernelImage, Segment, Start};
-use super::symbols::Symbols;
 use super::{Boot, EntryState, Loader};
 use thiserror::Error;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
@@ -92,7 +91,6 @@ pub fn load<M: GuestMemoryBackend>(memory: &M, bios: &[u8]) -> Result<Boot, Firm
             linked_entry: ENTRY,
             start: START,
             segments: vec![segment],
-            symbols: Symbols::default(),
             video: None,
         },
         modules: Vec::new(),

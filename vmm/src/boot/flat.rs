@@ -10,7 +10,6 @@
 
 use super::image::{Format, KernelImage, Segment, Start};
 use super::multiboot::{HeaderError, LoadAddresses};
-use super::symbols::Symbols;
 
 /// Describes a flat image as one segment, all of it executable and writable.
 ///
@@ -71,7 +70,6 @@ pub fn describe(
         start: Start::ProtectedMode,
         segments,
         // The file may be ELF all the same, and its names are as good.
-        symbols: Symbols::of_elf32(bytes),
         video: None,
     })
 }

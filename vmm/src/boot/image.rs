@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use super::framebuffer::VideoMode;
-use super::symbols::Symbols;
 
 /// A file format that esp0 can boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,8 +112,6 @@ pub struct KernelImage {
     pub start: Start,
     /// Its segments with a size in memory, in file order. Never empty.
     pub segments: Vec<Segment>,
-    /// Its functions by linked address; empty if the file was stripped. They only make names nicer.
-    pub symbols: Symbols,
     /// The graphics mode that it asks for; none for text.
     pub video: Option<VideoMode>,
 }

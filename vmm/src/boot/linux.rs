@@ -19,7 +19,6 @@ use thiserror::Error;
 use super::bios;
 use super::image::{Format, KernelImage, Segment, Start};
 use super::multiboot_info::MapEntry;
-use super::symbols::Symbols;
 use crate::devices::vga;
 
 /// Where the header starts in the file and in the zero page.
@@ -131,7 +130,6 @@ pub fn describe(bytes: &[u8]) -> Result<KernelImage, LinuxError> {
         linked_entry: physical,
         start: Start::ProtectedMode,
         segments: vec![segment],
-        symbols: Symbols::default(),
         video: None,
     })
 }

@@ -6,8 +6,8 @@
 //!
 //! ```text
 //!  file ─► recognise ─► KernelImage ─► place ─► modules ─► boot information ─► Boot
-//!          elf32, flat  segments,      checked  multiboot  multiboot_info      entry state
-//!                       symbols        copies
+//!          elf32, flat  segments       checked  multiboot  multiboot_info      entry state
+//!                                      copies
 //! ```
 //! Guest memory afterwards (Multiboot 1):
 //! ```text
@@ -52,7 +52,6 @@ pub mod place;
 pub mod sections;
 pub mod size;
 pub mod start_note;
-pub mod symbols;
 
 #[cfg(test)]
 mod elf32_builder;
@@ -77,7 +76,6 @@ pub use multiboot::HeaderError;
 pub use multiboot_info::{InformationError, PlacedModule};
 pub use place::PlacementError;
 pub use start_note::StartNoteError;
-pub use symbols::{Symbol, Symbols};
 
 /// A kernel file as it was read.
 #[derive(Debug, Clone, Copy)]

@@ -330,36 +330,6 @@ fn a_flat_image_is_loaded_by_its_header() {
 }
 
 #[test]
-fn functions_are_found_by_any_address_in_them() {
-    const FUNCTION: u8 = 2;
-    const LABEL: u8 = 0;
-    const OBJECT: u8 = 1;
-    let mut builder = Elf32Builder::kernel(&[0x90; 0x30], 0x3000);
-    builder.symbols = vec![
-        ("second", 0x10_0020, 4, FUNCTION),
-        ("first", 0x10_0010, 8, FUNCTION),
-        ("stub", 0x10_0028, 0, LABEL),
-        ("alias", 0x10_0010, 0, LABEL),
-        ("data", 0x10_0018, 4, OBJECT),
-        ("last", 0x10_0030, 0, LABEL),
-    ];
-    let image = boot(&builder.build(), &memory(4)).unwrap().image;
-    let name = |address| {
-        image.symbols.find(address).map(|(symbol, offset)| format!("{}+{offset}", symbol.name))
-    };
-    assert_eq!(name(0x10_0010).as_deref(), Some("first+0"));
-    assert_eq!(name(0x10_0017).as_deref(), Some("first+7"));
-    assert_eq!(name(0x10_0018), None, "behind a function of known size, and no object");
-    assert_eq!(name(0x10_0021).as_deref(), Some("second+1"));
-    assert_eq!(name(0x10_002F).as_deref(), Some("stub+7"), "up to the next label");
-    assert_eq!(name(0x10_003F).as_deref(), Some("last+15"), "up to the section's end");
-    assert_eq!(name(0x10_0040), None);
-    assert_eq!(name(0), None);
-    assert_eq!(image.symbols.address_of("second"), Some(0x10_0020));
-    assert_eq!(image.symbols.iter().count(), 4);
-}
-
-#[test]
 fn the_loader_works_behind_linux_loaders_trait() {
     let memory = dirty(4);
     let file = kernel().build();
@@ -398,7 +368,6 @@ proptest! {
     #[test]
     fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
         let _ = boot(&bytes, &memory(2));
-        let _ = Symbols::of_elf32(&bytes);
     }
 
     #[test]
@@ -408,7 +377,6 @@ proptest! {
         let mut file = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x03\0".to_vec();
         file.extend(bytes);
         let _ = elf32::describe(&file);
-        let _ = Symbols::of_elf32(&file);
     }
 
     #[test]

@@ -5,9 +5,7 @@
 //! stripped kernel too. Addresses are as linked, which is what ESP0 is in kernels with paging and in those
 //! without.
 
-use object::LittleEndian;
-use object::elf::{FileHeader32, PT_LOAD, SHT_SYMTAB, STT_FUNC, STT_OBJECT};
-use object::read::elf::{FileHeader, ProgramHeader, Sym};
+use crate::symbols::elf::{Elf, Type};
 use std::sync::Arc;
 
 /// A variable, or a function.
@@ -38,7 +36,21 @@ impl Objects {
 
     /// Those in the symbol table of an ELF32 file, and its loaded bytes; none if it is no such file.
     pub fn of_elf32(bytes: &[u8]) -> Self {
-        read(bytes).unwrap_or_default()
+        let Some(elf) = Elf::parse(bytes) else { return Objects::default() };
+        let mut loaded: Vec<(u32, Vec<u8>)> =
+            elf.loaded().map(|(start, bytes)| (start, bytes.to_vec())).collect();
+        loaded.sort_by_key(|(start, _)| *start);
+        Objects { loaded: loaded.into(), ..Objects::default() }.with_symbols_of(bytes)
+    }
+
+    /// The same memory with the variables and functions of another file: the kernel before it was stripped.
+    #[must_use]
+    pub fn with_symbols_of(mut self, bytes: &[u8]) -> Self {
+        if let Some(elf) = Elf::parse(bytes) {
+            self.variables = of_type(&elf, Type::Object);
+            self.functions = of_type(&elf, Type::Function);
+        }
+        self
     }
 
     /// No variable is known.
@@ -86,41 +98,14 @@ fn sorted(mut objects: Vec<Object>) -> Arc<[Object]> {
     objects.into()
 }
 
-fn read(bytes: &[u8]) -> Option<Objects> {
-    let endian = LittleEndian;
-    let header = FileHeader32::<LittleEndian>::parse(bytes).ok()?;
-    let segments = header.program_headers(endian, bytes).ok()?;
-    let mut loaded: Vec<(u32, Vec<u8>)> = segments
-        .iter()
-        .filter(|segment| segment.p_type(endian) == PT_LOAD)
-        .filter_map(|segment| {
-            let bytes = segment.data(endian, bytes).ok()?;
-            Some((segment.p_vaddr(endian), bytes.to_vec()))
-        })
-        .collect();
-    loaded.sort_by_key(|(start, _)| *start);
-    let named = |kind| symbols(bytes, header, kind).unwrap_or_default();
-    Some(Objects {
-        variables: sorted(named(STT_OBJECT)),
-        functions: sorted(named(STT_FUNC)),
-        loaded: loaded.into(),
-    })
-}
-
-fn symbols(bytes: &[u8], header: &FileHeader32<LittleEndian>, kind: u8) -> Option<Vec<Object>> {
-    let endian = LittleEndian;
-    let sections = header.sections(endian, bytes).ok()?;
-    let table = sections.symbols(endian, bytes, SHT_SYMTAB).ok()?;
-    let objects = table.iter().filter_map(|symbol| {
-        if symbol.is_undefined(endian) || symbol.st_type() != kind {
-            return None;
-        }
-        let name = std::str::from_utf8(table.symbol_name(endian, symbol).ok()?).ok()?;
-        let start = symbol.st_value(endian);
-        let end = start.checked_add(symbol.st_size(endian))?;
-        Some(Object { name: name.to_owned(), start, end })
+/// The symbols of one type.
+fn of_type(elf: &Elf<'_>, kind: Type) -> Arc<[Object]> {
+    let symbols = elf.symbols();
+    let objects = symbols.iter().filter(|symbol| symbol.kind == kind).filter_map(|symbol| {
+        let end = symbol.start.checked_add(symbol.size)?;
+        Some(Object { name: symbol.name.to_owned(), start: symbol.start, end })
     });
-    Some(objects.collect())
+    sorted(objects.collect())
 }
 
 #[cfg(test)]

@@ -120,9 +120,24 @@ impl Input {
         [digest([&*self.bytes]), digest(modules)]
     }
 
-    /// Where the kernel's variables lie.
-    pub(super) fn objects(&self) -> Objects {
-        Objects::of_elf32(&self.bytes)
+    /// Where the kernel's variables lie, and what memory is loaded with. A kernel that was stripped, or that a
+    /// boot loader loads, has its variables in the file that the user gave for it.
+    pub(super) fn objects(&self, boot: &Boot) -> Objects {
+        let objects = Objects::of_elf32(&self.bytes);
+        let unstripped = self.symbols.iter().find(|(_, bytes)| self.is_kernel(bytes, boot));
+        match unstripped {
+            Some((_, bytes)) if objects.is_empty() => objects.with_symbols_of(bytes),
+            _ => objects,
+        }
+    }
+
+    /// The file has the kernel's entry point, so it is the kernel before it was stripped; or it is the only
+    /// one that is given where a boot loader loads the kernel.
+    fn is_kernel(&self, symbols: &[u8], boot: &Boot) -> bool {
+        match &self.firmware {
+            Some(_) => self.symbols.len() == 1,
+            None => linked_entry(symbols) == Some(boot.image.linked_entry),
+        }
     }
 
     /// Loads the kernel and its modules.
@@ -148,9 +163,7 @@ impl Input {
     pub(super) fn symbols(&self, boot: &Boot) -> Symbols {
         let mut symbols = Symbols::none().with_kernel(self.bytes.clone());
         for (name, bytes) in &self.symbols {
-            // A file with the kernel's entry point is the kernel before it was stripped.
-            let is_kernel = linked_entry(bytes) == Some(boot.image.linked_entry);
-            symbols = if is_kernel {
+            symbols = if self.is_kernel(bytes, boot) {
                 symbols.with_kernel(bytes.clone())
             } else {
                 symbols.with_program(name, bytes.clone())

@@ -172,7 +172,6 @@ impl Setup {
         let run = Run::new(machine, Devices::new(self.memory), &options);
         let mut guest = Guest {
             run: if self.reversible { run.reversible(MOST_RECORDED) } else { run },
-            symbols: boot.image.symbols,
             names: Symbols::none().with_kernel(self.kernel),
             known: Known {
                 judge: Judge::new(Checker::new(&backend).with_objects(objects)),

@@ -1,21 +1,58 @@
-//! What names need of an ELF32 file: its sections and its loaded bytes. Everything in it is a claim: a
-//! size or an offset that leads out of the file is as good as none.
+//! What an ELF32 file says of a guest: its symbols, its sections and its loaded bytes. Everything in it is a
+//! claim: a size or an offset that leads out of the file is as good as none. How a file is put into memory is
+//! decided in `boot`, which refuses what is wrong; here nothing is refused, only less is found.
 
 use object::LittleEndian;
-use object::elf::{FileHeader32, PT_LOAD, SHF_COMPRESSED};
-use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, SectionTable};
+use object::elf::{
+    FileHeader32, PT_LOAD, SHF_ALLOC, SHF_COMPRESSED, SHF_EXECINSTR, SHT_SYMTAB, STB_LOCAL,
+    STT_FUNC, STT_NOTYPE, STT_OBJECT,
+};
+use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, SectionTable, Sym};
+use std::ops::Range;
 
-pub(super) type Header = FileHeader32<LittleEndian>;
+type Header = FileHeader32<LittleEndian>;
+
+/// What a symbol says it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Type {
+    Function,
+    Object,
+    /// Nothing: assembly seldom gives types.
+    Label,
+}
+
+/// The section that a symbol lies in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Section {
+    /// Its linked addresses; 64-bit because the end can be 4 GiB.
+    pub(super) addresses: Range<u64>,
+    pub(super) is_loaded: bool,
+    pub(super) is_code: bool,
+}
+
+/// A symbol that the file defines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ElfSymbol<'a> {
+    /// As linked.
+    pub(crate) name: &'a str,
+    pub(crate) start: u32,
+    /// In bytes; 0 where the file does not say.
+    pub(crate) size: u32,
+    pub(crate) kind: Type,
+    pub(super) is_local: bool,
+    /// None for a number that a linker script defines.
+    pub(super) section: Option<Section>,
+}
 
 /// A file whose headers can be read.
 #[derive(Clone, Copy)]
-pub(super) struct Elf<'a> {
+pub(crate) struct Elf<'a> {
     header: &'a Header,
-    pub(super) bytes: &'a [u8],
+    bytes: &'a [u8],
 }
 
 impl<'a> Elf<'a> {
-    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
+    pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let header = Header::parse(bytes).ok()?;
         header.is_little_endian().then_some(Elf { header, bytes })
     }
@@ -24,7 +61,59 @@ impl<'a> Elf<'a> {
         self.header.e_entry(LittleEndian)
     }
 
-    pub(super) fn sections(&self) -> Option<SectionTable<'a, Header>> {
+    /// The symbols that are defined and have a name; functions, objects and labels.
+    pub(crate) fn symbols(&self) -> Vec<ElfSymbol<'a>> {
+        self.read_symbols().unwrap_or_default()
+    }
+
+    /// Where the symbol of that name is: the name as linked, or demangled.
+    pub(super) fn address_of(&self, name: &str) -> Option<u32> {
+        let symbols = self.symbols();
+        let linked = symbols.iter().filter(|symbol| symbol.name == name);
+        let rank = |symbol: &&ElfSymbol<'_>| {
+            (symbol.kind != Type::Function, symbol.is_local, symbol.start)
+        };
+        let demangled = || {
+            let is_it = |symbol: &&ElfSymbol<'_>| {
+                let path = rustc_demangle::try_demangle(symbol.name);
+                path.is_ok_and(|path| format!("{path:#}") == name)
+            };
+            symbols.iter().filter(is_it).min_by_key(rank)
+        };
+        linked.min_by_key(rank).or_else(demangled).map(|symbol| symbol.start)
+    }
+
+    fn read_symbols(&self) -> Option<Vec<ElfSymbol<'a>>> {
+        let endian = LittleEndian;
+        let sections = self.sections()?;
+        let table = sections.symbols(endian, self.bytes, SHT_SYMTAB).ok()?;
+        let read = |symbol: &'a <Header as FileHeader>::Sym| {
+            let kind = match symbol.st_type() {
+                STT_FUNC => Type::Function,
+                STT_OBJECT => Type::Object,
+                STT_NOTYPE => Type::Label,
+                _ => return None,
+            };
+            let name = std::str::from_utf8(table.symbol_name(endian, symbol).ok()?).ok()?;
+            let index = object::SectionIndex(symbol.st_shndx(endian).into());
+            let section = sections.section(index).ok().map(|section| {
+                let start = u64::from(section.sh_addr(endian));
+                let flags = section.sh_flags(endian);
+                Section {
+                    addresses: start..start + u64::from(section.sh_size(endian)),
+                    is_loaded: flags & SHF_ALLOC != 0,
+                    is_code: flags & SHF_EXECINSTR != 0,
+                }
+            });
+            let (start, size) = (symbol.st_value(endian), symbol.st_size(endian));
+            let is_local = symbol.st_bind() == STB_LOCAL;
+            let found = ElfSymbol { name, start, size, kind, is_local, section };
+            (!symbol.is_undefined(endian) && !name.is_empty()).then_some(found)
+        };
+        Some(table.iter().filter_map(read).collect())
+    }
+
+    fn sections(&self) -> Option<SectionTable<'a, Header>> {
         self.header.sections(LittleEndian, self.bytes).ok()
     }
 
@@ -48,17 +137,23 @@ impl<'a> Elf<'a> {
         })
     }
 
+    /// The bytes that the file puts into memory, each part with its linked address.
+    pub(crate) fn loaded(&self) -> impl Iterator<Item = (u32, &'a [u8])> {
+        let segments = self.header.program_headers(LittleEndian, self.bytes).unwrap_or_default();
+        segments.iter().filter(|segment| segment.p_type(LittleEndian) == PT_LOAD).filter_map(
+            |segment| {
+                let bytes = segment.data(LittleEndian, self.bytes).ok()?;
+                Some((segment.p_vaddr(LittleEndian), bytes))
+            },
+        )
+    }
+
     /// The first of `length` bytes that are loaded from a linked address on; at least one.
     pub(super) fn loaded_bytes(&self, address: u32, length: usize) -> Option<&'a [u8]> {
-        let segments = self.header.program_headers(LittleEndian, self.bytes).ok()?;
-        segments.iter().find_map(|segment| {
-            let offset = address.checked_sub(segment.p_vaddr(LittleEndian))?;
-            let left =
-                segment.p_filesz(LittleEndian).checked_sub(offset).filter(|left| *left > 0)?;
-            let start = segment.p_offset(LittleEndian).checked_add(offset)? as usize;
-            let end = start.checked_add(length.min(left as usize))?;
-            let loaded = segment.p_type(LittleEndian) == PT_LOAD;
-            loaded.then(|| self.bytes.get(start..end)).flatten()
+        self.loaded().find_map(|(start, bytes)| {
+            let from = address.checked_sub(start)? as usize;
+            let left = bytes.get(from..).filter(|left| !left.is_empty())?;
+            Some(&left[..length.min(left.len())])
         })
     }
 }

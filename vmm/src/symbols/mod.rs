@@ -21,7 +21,7 @@
 //! what was read.
 
 mod annotate;
-mod elf;
+pub(crate) mod elf;
 mod lines;
 mod place;
 mod table;
@@ -189,6 +189,14 @@ impl Symbols {
             .filter(|file| file.name.is_none())
             .find_map(|file| Elf::parse(&file.bytes)?.linked(address));
         self.describe_code(linked.unwrap_or(address), SeenCode::default())
+    }
+
+    /// The linked address of a function, a variable or a label of the kernel: by its name as linked, or as it
+    /// is written in Rust (`kernel::main`). Of several with the name a function comes first, then what other
+    /// files of the kernel can see, then the lowest.
+    pub fn address_of(&self, name: &str) -> Option<u32> {
+        let kernels = self.0.iter().filter(|file| file.name.is_none());
+        kernels.filter_map(|file| Elf::parse(&file.bytes)?.address_of(name)).next()
     }
 
     fn find(&self, address: u32, at: At, back: u32, code: SeenCode<'_>) -> Option<Place> {

@@ -4,12 +4,8 @@
 //! gives types or sizes. A symbol with a size is where it says; one without reaches to the next symbol or
 //! to the end of its section. Of several for one address the one that says most is kept.
 
-use super::elf::Elf;
-use object::LittleEndian;
-use object::elf::{
-    SHF_ALLOC, SHF_EXECINSTR, SHT_SYMTAB, STB_LOCAL, STT_FUNC, STT_NOTYPE, STT_OBJECT,
-};
-use object::read::elf::{SectionHeader, Sym};
+use super::elf::{Elf, ElfSymbol, Type};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// How labels begin that compilers make up.
@@ -54,7 +50,7 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn of(elf: Elf<'_>) -> Self {
-        let mut symbols = read(elf).unwrap_or_default();
+        let mut symbols: Vec<Symbol> = elf.symbols().iter().filter_map(symbol).collect();
         // The order of names comes last, so that the result does not depend on the linker's.
         symbols.sort_by(|a, b| (a.start, a.rank, &a.name).cmp(&(b.start, b.rank, &b.name)));
         symbols.dedup_by_key(|symbol| symbol.start);
@@ -181,51 +177,21 @@ fn is_unseen(letter: char) -> bool {
     matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-fn read(elf: Elf<'_>) -> Option<Vec<Symbol>> {
-    let endian = LittleEndian;
-    let sections = elf.sections()?;
-    let table = sections.symbols(endian, elf.bytes, SHT_SYMTAB).ok()?;
-    let mut found = Vec::new();
-    for symbol in table.iter() {
-        let kind = symbol.st_type();
-        if symbol.is_undefined(endian) || !matches!(kind, STT_FUNC | STT_OBJECT | STT_NOTYPE) {
-            continue;
-        }
-        let Ok(section) = sections.section(object::SectionIndex(symbol.st_shndx(endian).into()))
-        else {
-            continue;
-        };
-        if section.sh_flags(endian) & SHF_ALLOC == 0 {
-            continue;
-        }
-        let name = table.symbol_name(endian, symbol).ok();
-        let Some(name) = name.and_then(|name| std::str::from_utf8(name).ok()) else { continue };
-        if name.is_empty() || OF_COMPILERS.iter().any(|start| name.starts_with(start)) {
-            continue;
-        }
-        let start = symbol.st_value(endian);
-        let size = symbol.st_size(endian);
-        let begins = section.sh_addr(endian);
-        let ends = u64::from(begins) + u64::from(section.sh_size(endian));
-        // A linker script counts with it: a physical address, or a size.
-        if size == 0 && (start < begins || u64::from(start) > ends) {
-            continue;
-        }
-        let end = match size {
-            0 => ends,
-            size => u64::from(start) + u64::from(size),
-        };
-        found.push(Symbol {
-            start,
-            end,
-            name: name.to_owned(),
-            is_code: section.sh_flags(endian) & SHF_EXECINSTR != 0 && kind != STT_OBJECT,
-            rank: Rank {
-                unsized_: size == 0,
-                untyped: kind == STT_NOTYPE,
-                local: symbol.st_bind() == STB_LOCAL,
-            },
-        });
+/// What a symbol of the file is to whoever looks for names; none if it names no place in memory.
+fn symbol(found: &ElfSymbol<'_>) -> Option<Symbol> {
+    let ElfSymbol { name, start, size, kind, is_local, .. } = *found;
+    let section = found.section.as_ref().filter(|section| section.is_loaded)?;
+    if OF_COMPILERS.iter().any(|start| name.starts_with(start)) {
+        return None;
     }
-    Some(found)
+    let Range { start: begins, end: ends } = section.addresses;
+    let from = u64::from(start);
+    // A linker script counts with it: a physical address, or a size.
+    if size == 0 && (from < begins || from > ends) {
+        return None;
+    }
+    let end = if size == 0 { ends } else { from + u64::from(size) };
+    let rank = Rank { unsized_: size == 0, untyped: kind == Type::Label, local: is_local };
+    let is_code = section.is_code && kind != Type::Object;
+    Some(Symbol { start, end, name: name.to_owned(), is_code, rank })
 }

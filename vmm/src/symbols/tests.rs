@@ -186,6 +186,31 @@ fn paths_of_rust_are_told_by_their_ends() {
 }
 
 #[test]
+fn a_symbol_is_found_by_its_name_of_whatever_type_it_is() {
+    let names = kernel(&[
+        ("_ZN6kernel4main17h0123456789abcdefE", TEXT, 4, FUNCTION),
+        ("alias", TEXT, 0, LABEL),
+        ("twice", TEXT + 8, 0, LABEL),
+        ("twice", TEXT + 16, 4, FUNCTION),
+        ("kstack", BSS, 0x1000, OBJECT),
+    ]);
+    for (name, address) in [
+        ("_ZN6kernel4main17h0123456789abcdefE", Some(TEXT)),
+        ("kernel::main", Some(TEXT)),
+        ("alias", Some(TEXT)),
+        ("twice", Some(TEXT + 16)),
+        ("kstack", Some(BSS)),
+        ("kstac", None),
+        ("", None),
+    ] {
+        assert_eq!(names.address_of(name), address, "{name}");
+    }
+    let program =
+        Symbols::none().with_program("p", elf([0x90; 64], &[("main", TEXT, 4, FUNCTION)]));
+    assert_eq!(program.address_of("main"), None, "a program's names are not the kernel's");
+}
+
+#[test]
 fn a_kernel_of_the_higher_half_is_known_before_it_has_paging() {
     let mut file = elf([0x90; 64], &[("start", TEXT, 64, FUNCTION)]);
     // The program header's physical address.

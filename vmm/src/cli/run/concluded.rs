@@ -39,7 +39,7 @@ impl<'a> Concluded<'a> {
         };
         report.conclude(judge, &aftermath, &run.probes().census());
         report.finish();
-        let view = LastView::of(run, &loaded.boot);
+        let view = LastView::of(run, loaded);
         Concluded { guest, loaded, view, verdict: judge.verdict(&end.ending) }
     }
 }

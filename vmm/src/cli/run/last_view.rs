@@ -1,9 +1,11 @@
 //! What the machine shows when the run is over: its screen, and where nobody answered.
 
+use super::loaded::Loaded;
 use super::screenshot;
 use esp0::boot::{Boot, Framebuffer};
 use esp0::devices::{Place, Tally, screen, unanswered, vga};
 use esp0::run::Run;
+use esp0::symbols::{SeenCode, Symbols};
 use std::fmt::Write as _;
 
 /// So many places are listed, those with the most accesses first.
@@ -19,8 +21,9 @@ pub(super) struct LastView {
 
 impl LastView {
     /// Of the machine as it is when the run is over.
-    pub(super) fn of(run: &Run, boot: &Boot) -> Self {
-        let unanswered = unanswered(run.devices().unanswered(), boot);
+    pub(super) fn of(run: &Run, loaded: &Loaded) -> Self {
+        let Loaded { boot, symbols, .. } = loaded;
+        let unanswered = unanswered(run.devices().unanswered(), symbols);
         LastView { screen: text_screen(run) + &picture(run, boot), unanswered }
     }
 }
@@ -51,7 +54,7 @@ fn text_screen(run: &Run) -> String {
     text
 }
 
-fn unanswered(unanswered: &unanswered::Unanswered, boot: &Boot) -> String {
+fn unanswered(unanswered: &unanswered::Unanswered, symbols: &Symbols) -> String {
     let mut places: Vec<(Place, Tally)> = unanswered.places().collect();
     places.sort_by_key(|(place, tally)| (std::cmp::Reverse(tally.reads + tally.writes), *place));
     let mut text = String::new();
@@ -65,10 +68,11 @@ fn unanswered(unanswered: &unanswered::Unanswered, boot: &Boot) -> String {
             .into_iter()
             .flatten()
             .collect();
-        let symbol =
-            boot.image.symbols.find(tally.first).map_or(String::new(), |(symbol, offset)| {
-                format!(" <{:#}+{offset:#x}>", rustc_demangle::demangle(&symbol.name))
-            });
+        let code = SeenCode::default();
+        let asked = symbols.describe_code(tally.first, code);
+        // A kernel of the higher half may have asked before it had paging.
+        let asked = asked.or_else(|| symbols.describe_physical(tally.first));
+        let asked = asked.map_or(String::new(), |place| format!(" {place}"));
         let polled = if tally.row >= unanswered::POLLING {
             format!("; {} reads in a row: a loop waits for it", tally.row)
         } else {
@@ -76,7 +80,7 @@ fn unanswered(unanswered: &unanswered::Unanswered, boot: &Boot) -> String {
         };
         let _ = writeln!(
             text,
-            "nobody there {place}: {}, first by {:08x}{symbol}{polled}",
+            "nobody there {place}: {}, first by {:08x}{asked}{polled}",
             counts.join(", "),
             tally.first,
         );

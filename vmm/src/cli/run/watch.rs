@@ -55,7 +55,7 @@ impl Watch {
         if options.verbose > 0 {
             report.print(&loaded.told());
         }
-        Ok(Watch { report, judge: judge(guest, backend), live, colour })
+        Ok(Watch { report, judge: judge(guest, loaded, backend), live, colour })
     }
 
     /// Lets the guest run to its end: by gdb first, if one is waited for, and then by itself.
@@ -105,9 +105,9 @@ impl Watch {
     }
 }
 
-fn judge(guest: &Guest<'_>, backend: &Backend) -> Judge {
+fn judge(guest: &Guest<'_>, loaded: &Loaded, backend: &Backend) -> Judge {
     let options = guest.options;
-    let checker = Checker::new(backend).with_objects(guest.input.objects());
+    let checker = Checker::new(backend).with_objects(guest.input.objects(&loaded.boot));
     Judge::new(checker)
         .with_strictness(options.strict)
         .with_enough(options.max_findings.or(options.stop_on_finding.then_some(1)))
