@@ -149,7 +149,7 @@ fn interrupts() -> [f64; 2] {
         timeout: Some(Duration::from_secs(600)),
     };
     let mut run = guest("interrupt", 8, &options);
-    run.follow(Follow::Kernel);
+    assert!(run.follow(Follow::Kernel), "the clock counts");
     let mut steps = Steps::default();
     let end = run.run(&mut steps).expect("KVM");
     assert_eq!(end.ending, Ending::PoweredOff);

@@ -11,6 +11,7 @@
 //!         checkpoints     └ go back, run to i
 //! ```
 
+use crate::entry::Frame;
 use crate::machine::MachineError;
 use crate::run::{Checkpoint, Event, Follow, Run};
 use ia32::State;
@@ -61,7 +62,7 @@ pub enum Writer {
     },
 }
 
-/// Finds out who wrote the word, in `run`: the same guest on the deterministic clock, in front of its first
+/// Finds out who wrote the word, in `run`: the same guest on a clock that counts, in front of its first
 /// instruction. None if the word did not change before the entry that the question names, or the guest
 /// ended before.
 ///
@@ -76,7 +77,9 @@ pub fn who_wrote(run: &mut Run, question: Question) -> Result<Option<Writer>, Ma
         event += 1;
     }
     let old = word(run, question.address);
-    run.follow(Follow::Everything);
+    if !run.follow(Follow::Everything) {
+        return Ok(Some(Writer::Unseen { after_entry: entries, old }));
+    }
     let mut last = old;
     loop {
         let told = run.next_event()?;
@@ -90,7 +93,9 @@ pub fn who_wrote(run: &mut Run, question: Question) -> Result<Option<Writer>, Ma
                     after_entry: entries,
                     old,
                 },
-                Event::Entry(entry) => Writer::Push { entry: entry.sequence, old },
+                Event::Entry(entry) if holds(&entry.frame, question.address) => {
+                    Writer::Push { entry: entry.sequence, old }
+                }
                 _ => Writer::Unseen { after_entry: entries, old },
             }));
         }
@@ -150,6 +155,12 @@ fn last_change(run: &mut Run, question: Question) -> Result<Option<(usize, Kept)
     let Some(change) = change else { return Ok(None) };
     let checkpoint = kept.into_iter().rfind(|kept| kept.event <= change);
     Ok(checkpoint.map(|checkpoint| (change, checkpoint)))
+}
+
+/// The word at a physical address is one that was pushed.
+fn holds(frame: &Frame, address: u64) -> bool {
+    let length = u64::from(frame.end() - frame.address);
+    frame.physical.is_some_and(|start| (start..start + length).contains(&address))
 }
 
 /// 0 where there is no RAM.

@@ -220,7 +220,7 @@ pub fn run(scenario: &Scenario, twin: Option<&str>, host: &Host) -> Result<Obser
     let mut run =
         Run::new(machine, Devices::new(MEMORY), &options).with_stop_request(host.stop.clone());
     if scenario.follow {
-        run.follow(Follow::Kernel);
+        assert!(run.follow(Follow::Kernel), "the clock counts");
     }
     let mut collector = Collector::new(scenario);
     let mut judge = Judge::new(Checker::new(&host.backend));

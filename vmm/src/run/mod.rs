@@ -279,12 +279,19 @@ impl Run {
         self
     }
 
-    /// Tells these instructions from now on. It is for the deterministic clock, on which it changes nothing:
-    /// instructions take as much time as they do otherwise. What leaves the VM by itself or enters a handler
-    /// is not told; the latter is an entry.
-    pub fn follow(&mut self, what: Follow) {
-        if let Pace::Counted { follow } = &mut self.pace {
-            *follow = what;
+    /// Tells these instructions from now on; false on a clock that does not count, where nobody could. On the
+    /// deterministic clock and on that of exits it changes nothing: instructions take as much time as they do
+    /// otherwise. What leaves the VM by itself or enters a handler is not told; the latter is an entry. On the
+    /// clock of exits [`Follow::Kernel`] is not to be had either.
+    #[must_use]
+    pub fn follow(&mut self, what: Follow) -> bool {
+        match &mut self.pace {
+            Pace::ByExits { .. } if what == Follow::Kernel => false,
+            Pace::Counted { follow } | Pace::ByExits { follow } => {
+                *follow = what;
+                true
+            }
+            _ => false,
         }
     }
 
