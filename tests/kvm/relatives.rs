@@ -48,7 +48,7 @@ const RELATIVES: [Relative; 76] = [
     fault("interrupts", "ALL_MASKED", 4, &["is masked in the 8259, as are all others"]),
     fault("interrupts", "FUNCTION_AS_HANDLER", 1, &["the handler of vector 0x20 ends in RET"]),
     fault("interrupts", "TRAP_GATE", 0, &["the gate of external interrupt 0x20 is a trap gate"]),
-    fault("switches", "FRAMES_EXCHANGED", 1, &["the frame to return to and ESP0 were taken from different tasks"]),
+    fault("switches", "FRAMES_EXCHANGED", 1, &["the frame to return to and ESP0 were taken from different tasks", "findings=1 "]),
     fault("switches", "OPEN_SWITCH", 0, &["an interrupt came between the change of ESP0 and that of ESP", "`cli`", "rule open_switch"]),
     fault("switches", "PREEMPTED_SWITCH", 4, &["interrupts are open within the switch"]),
     fault("sysenter", "SYSENTER_ESP_FORGOTTEN", 1, &["SYSENTER of task 2 is on the stack of suspended task 1", "to IA32_SYSENTER_ESP where TSS.ESP0 is set"]),

@@ -126,6 +126,8 @@ pub struct History {
     sysexits: u64,
     /// The last interrupt that found another ESP0 than the stack's that the kernel runs on.
     mixed_at: Option<u64>,
+    /// Where the stacks end on which frames of more than one task have been told to lie.
+    shared_stacks: Vec<u32>,
     missed: u64,
     refused: u64,
     /// The return that this entry says was refused.
@@ -362,6 +364,24 @@ impl History {
     pub(super) fn within_switch(&self, entry: &Entry) -> Option<u32> {
         let known = |esp0: &u32| self.stacks.ending_at(*esp0).is_some_and(|one| one.entries > 0);
         self.changed_esp0(entry).filter(known)
+    }
+
+    /// A finding says that `entry` is on another task's stack: from now on it, and the stack that it should have
+    /// been on, hold frames of both.
+    pub(super) fn stacks_are_shared_at(&mut self, entry: &Entry) {
+        const MOST: usize = 64;
+        let rightful = self.last_return.map(|last| last.stack_end);
+        for end in [Some(entry.frame.end()), rightful].into_iter().flatten() {
+            if self.shared_stacks.len() < MOST && !self.shared_stacks.contains(&end) {
+                self.shared_stacks.push(end);
+            }
+        }
+    }
+
+    /// The pair's frame lies at the end of a stack that several tasks use, which has been told: what it
+    /// holds may be of any of them, and says nothing of the handler that returns by it.
+    pub(super) fn may_be_of_another_task(&self, pair: &Pair<'_>) -> bool {
+        self.shared_stacks.contains(&pair.pushed.frame.end())
     }
 
     /// The last interrupt that found another ESP0 than the stack's that the kernel runs on: within a switch. None if what

@@ -225,6 +225,9 @@ impl Checker {
             true => None,
             false => Excuse::of(entry, &self.history, &self.findings),
         };
+        if self.findings.has("suspended_stack") {
+            self.history.stacks_are_shared_at(entry);
+        }
         let task = self.history.enter(entry);
         let mut judgement = Judgement { task, refuses_return, ..Judgement::default() };
         if !self.findings.is_empty() {
@@ -237,7 +240,8 @@ impl Checker {
     #[inline]
     pub fn leave(&mut self, returning: &Return) -> Judgement {
         let pair = self.history.pair(returning);
-        apply_return_rules(returning, pair, &self.history, &mut self.findings);
+        let sure = pair.filter(|pair| !self.history.may_be_of_another_task(pair));
+        apply_return_rules(returning, sure, &self.history, &mut self.findings);
         let popped = pair.map(|pair| self.history.popped(pair, returning));
         let task = self.history.leave(returning, popped);
         let mut judgement = Judgement { task, ..Judgement::default() };
