@@ -1,10 +1,11 @@
 //! The library, as a kernel's own tests use it.
 
-use esp0::guest::{Guest, GuestError, Judged};
+use esp0::guest::{Guest, GuestError, Judged, Verdict};
 use esp0::guests;
 use esp0::probe::Choice;
 use ia32::{Vector, Word};
 use std::time::Duration;
+use tests::compiled;
 
 fn micro() -> esp0::guest::Setup {
     let guest = guests::guest("micro").expect("it is carried");
@@ -110,4 +111,47 @@ fn what_contradicts_itself_is_refused() {
     assert!(matches!(exact.probes(Choice::None).boot(), Err(GuestError::Contradiction(_))));
     assert!(matches!(Guest::from_file("/no/such/kernel"), Err(GuestError::Read { .. })));
     assert!(matches!(Guest::from_bytes("text", *b"no kernel").boot(), Err(GuestError::Boot(_))));
+}
+
+/// What [`Guest::assert_clean`] panics with, if it does.
+fn said(guest: &Guest) -> Option<String> {
+    let asserted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| guest.assert_clean()));
+    asserted.err().map(|panic| panic.downcast_ref::<String>().expect("it is a text").clone())
+}
+
+#[test]
+fn how_a_guest_ends_is_judged_as_the_program_judges_it() {
+    for (name, verdict, says) in [
+        ("DIRECTORY_OVERWRITTEN", Verdict::GuestFailed, "triple fault"),
+        ("SEGMENT_NOT_PRESENT", Verdict::Findings, "stopped itself after #NP(0020)"),
+    ] {
+        let Some(kernel) = compiled(name) else { return };
+        let mut guest = Guest::from_bytes(name, kernel).boot().expect("it boots");
+        assert_eq!(guest.verdict(), None, "it has not ended");
+        guest.assert_clean();
+        guest.run_to_end().expect("KVM runs it");
+        assert_eq!(guest.verdict(), Some(verdict), "{name}: {:?}", guest.findings());
+        let said = said(&guest).expect("it is not clean");
+        assert!(said.contains(says), "{name}: expected {says:?} in\n{said}");
+    }
+}
+
+#[test]
+fn a_run_in_which_nothing_was_judged_is_not_clean() {
+    let mut guest = micro().probes(Choice::None).deterministic().boot().expect("micro boots");
+    guest.run_to_end().expect("KVM runs it");
+    assert_eq!(guest.verdict(), Some(Verdict::Unchecked));
+    assert!(said(&guest).is_some_and(|said| said.contains("verdict: unchecked")));
+}
+
+#[test]
+fn a_name_of_the_kernel_is_an_address_to_run_to() {
+    let Some(kernel) = compiled("START_OF_ARRAY") else { return };
+    let mut guest = Guest::from_bytes("a kernel", kernel).boot().expect("it boots");
+    let state = guest.run_until_symbol("main").expect("it has a main");
+    assert_eq!(Ok(state.eip), guest.symbol("main").map_err(|error| error.to_string()));
+    let area = guest.symbol("area").expect("a variable has a name too");
+    assert!(guest.read_u32(area).is_ok());
+    let missing = guest.run_until_symbol("nothing_of_that_name").expect_err("there is none");
+    assert_eq!(missing.to_string(), "the kernel has no symbol nothing_of_that_name");
 }

@@ -14,7 +14,7 @@
 //! ```
 //! Each entry and return on the way is judged by the rules of [`crate::check`]; what they find is kept
 //! ([`Guest::findings`]), and [`Guest::assert_clean`] panics with it, each finding with what was expected
-//! beside what came.
+//! beside what came. When the guest has ended, how it did is judged as well ([`Guest::verdict`]).
 
 mod backwards;
 mod known;
@@ -24,13 +24,12 @@ pub use known::Found;
 pub use setup::Setup;
 
 use crate::boot::BootError;
-pub use crate::check::Judged;
+pub use crate::check::{Judged, Verdict};
 use crate::doctor::Problem;
 use crate::entry::Entry;
 use crate::host::Backend;
 use crate::machine::MachineError;
 use crate::run::{Checkpoint as RunCheckpoint, Counters, End, Ending, Run};
-use crate::symbols::Symbols;
 use crate::timeline::{Mark, Timeline};
 use crate::trace::{Colour, FindingText};
 use ia32::State;
@@ -94,7 +93,6 @@ pub struct Checkpoint {
 #[derive(Debug)]
 pub struct Guest {
     run: Run,
-    names: Symbols,
     backend: Backend,
     known: Known,
     /// Where it can be gone back to, if that was asked for.
@@ -213,7 +211,7 @@ impl Guest {
     /// # Errors
     /// [`GuestError::NoSymbol`] if the kernel has none.
     pub fn symbol(&self, name: &str) -> Result<u32, GuestError> {
-        self.names.address_of(name).ok_or_else(|| GuestError::NoSymbol(name.into()))
+        self.known.names().address_of(name).ok_or_else(|| GuestError::NoSymbol(name.into()))
     }
 
     /// Runs to the end.
@@ -378,16 +376,28 @@ impl Guest {
         self.run.counters()
     }
 
-    /// Nothing has been found so far.
+    /// The verdict on the run, as `esp0 run` prints it; none before the guest has ended.
+    pub fn verdict(&self) -> Option<Verdict> {
+        self.known.verdict()
+    }
+
+    /// Nothing has been found so far; and if the guest has ended, the verdict is that all was right. How a guest
+    /// ends is judged too: one that was shut down, or that stopped itself after a fault, is not clean. A test that
+    /// wants a bad end looks at [`Guest::end`] and [`Guest::findings`] instead.
     ///
     /// # Panics
-    /// If something has, with each finding as `esp0 run` prints it.
+    /// If something was found, with each finding as `esp0 run` prints it; if the guest came to a bad end; or if it
+    /// has ended and nothing was there to be judged: no entry into ring 0, or no probes.
     #[track_caller]
     pub fn assert_clean(&self) {
-        if self.known.findings.is_empty() {
+        let verdict = self.verdict().unwrap_or(Verdict::Ok);
+        if self.known.findings.is_empty() && verdict == Verdict::Ok {
             return;
         }
-        let mut text = String::new();
+        let mut text = match (verdict, self.end()) {
+            (Verdict::Ok | Verdict::Findings, _) | (_, None) => String::new(),
+            (_, Some(end)) => format!("verdict: {verdict} ({})\n", end.ending),
+        };
         for Found { place, finding } in &self.known.findings {
             let place = place.clone();
             let _ = writeln!(
@@ -397,7 +407,7 @@ impl Guest {
                     finding,
                     place,
                     colour: Colour::default(),
-                    symbols: Some(&self.names),
+                    symbols: Some(self.known.names()),
                 }
             );
         }

@@ -1,7 +1,9 @@
 //! What has been seen of a guest so far.
 
-use crate::check::{Finding, Judge, Judged, Judgement};
+use crate::check::diagnosis::Aftermath;
+use crate::check::{Degree, Finding, Judge, Judged, Judgement, Verdict};
 use crate::run::{End, Event, Run};
+use crate::symbols::Symbols;
 use crate::trace::{event_name, task_name};
 use ia32::Word;
 
@@ -17,7 +19,8 @@ pub struct Found {
 /// What has been seen so far; part of a checkpoint.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
-    pub(super) judge: Judge,
+    judge: Judge,
+    names: Symbols,
     pub(super) findings: Vec<Found>,
     pub(super) notes: Vec<Found>,
     pub(super) console: Vec<u8>,
@@ -25,6 +28,43 @@ pub(super) struct Known {
 }
 
 impl Known {
+    /// Nothing yet, by this judge and in these names.
+    pub(super) fn new(judge: Judge, names: Symbols) -> Self {
+        let (findings, notes, console, end) = Default::default();
+        Known { judge, names, findings, notes, console, end }
+    }
+
+    /// What names the guest's addresses.
+    pub(super) fn names(&self) -> &Symbols {
+        &self.names
+    }
+
+    /// The verdict on the run, once it is over.
+    pub(super) fn verdict(&self) -> Option<Verdict> {
+        self.end.as_ref().map(|end| self.judge.verdict(&end.ending))
+    }
+
+    /// What the run as a whole has to answer for.
+    fn conclude(&mut self, run: &Run, end: &End) {
+        let name = |address| Some(self.names.describe(address)?.to_string());
+        let aftermath = Aftermath {
+            end,
+            memory: &run.machine().memory,
+            devices: run.devices(),
+            probes: run.probes(),
+            processor: run.machine().processor(),
+            names: &name,
+        };
+        for conclusion in self.judge.conclude(&aftermath) {
+            let degree = conclusion.finding.degree;
+            let found = Found { place: conclusion.place, finding: conclusion.finding };
+            match degree {
+                Degree::Fault => self.findings.push(found),
+                Degree::Note => self.notes.push(found),
+            }
+        }
+    }
+
     /// An event, with what the rules say of it; none if it is not told.
     pub(super) fn take(&mut self, run: &Run, event: Event) -> Option<Judged> {
         let judged = self.judge.judge(run.machine(), event);
@@ -57,7 +97,12 @@ impl Known {
             Judged::StackLoad(_) | Judged::Resumed(_) | Judged::Preempted(_) | Judged::Step(_) => {
                 return None;
             }
-            Judged::End(end) => self.end = Some(End::clone(end)),
+            Judged::End(end) => {
+                if self.end.is_none() {
+                    self.conclude(run, end);
+                }
+                self.end = Some(End::clone(end));
+            }
         }
         Some(judged)
     }

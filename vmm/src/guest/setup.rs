@@ -169,17 +169,12 @@ impl Setup {
             breakpoints: seen.breakpoints,
             timeout: self.timeout,
         };
+        let judge = Judge::new(Checker::new(&backend).with_objects(objects))
+            .without_probes(self.probes == Choice::None);
         let run = Run::new(machine, Devices::new(self.memory), &options);
         let mut guest = Guest {
             run: if self.reversible { run.reversible(MOST_RECORDED) } else { run },
-            names: Symbols::none().with_kernel(self.kernel),
-            known: Known {
-                judge: Judge::new(Checker::new(&backend).with_objects(objects)),
-                findings: Vec::new(),
-                notes: Vec::new(),
-                console: Vec::new(),
-                end: None,
-            },
+            known: Known::new(judge, Symbols::none().with_kernel(self.kernel)),
             backend,
             timeline: None,
         };
