@@ -316,6 +316,18 @@ fn misuse_is_named() {
     assert_misused(&["--max-findings", "0"], &["--max-findings"]);
     assert_misused(&["--stop-on-finding", "--max-findings", "2"], &["cannot be used with"]);
     assert_misused(&["--until", "a", "--dialogue", "b"], &["cannot be used with"]);
+    for pair in [
+        ["--quiet", "--all"],
+        ["--quiet", "--frames=all"],
+        ["--interactive", "--exact"],
+        ["--interactive", "--all"],
+        ["--interactive", "--clock=real"],
+        ["--screen", "--frames=none"],
+        ["--record=a", "--floppy=b"],
+        ["--replay=a", "--floppy=b"],
+    ] {
+        assert_misused(&pair, &["cannot be used with"]);
+    }
     let wrong =
         ["fast", "deterministic:", "deterministic:0", "deterministic:x", "real:0", "real:x", ""];
     for clock in wrong {
@@ -652,6 +664,7 @@ fn images_that_cannot_be_in_a_drive_are_refused() {
     run(&["--disk", disk, "--disk", &format!("{disk},rw")], &["is in another drive already"]);
     run(&["--disk", disk].repeat(5), &["finds no place: there are 4 drives"]);
     run(&["--bios", disk], &["is for an image of a disk or a CD"]);
+    run(&["--boot", "disk", "--disk", disk], &["--boot is for a run without a KERNEL"]);
     // What is read is not written over.
     run(&["--disk", disk, "--trace", disk], &["is the same file as the disk"]);
 }

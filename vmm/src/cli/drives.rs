@@ -135,8 +135,15 @@ impl Drives {
             }
             drives.floppy(Path::new(path), access)?;
         }
-        if let (None, Some(wanted)) = (kernel, options.boot) {
-            boots = Some(drives.find_booted(wanted)?);
+        match (kernel, options.boot) {
+            (None, Some(wanted)) => boots = Some(drives.find_booted(wanted)?),
+            (Some(path), Some(_)) => {
+                return Err(Failure::Input(format!(
+                    "--boot is for a run without a KERNEL, and {} is to be booted here",
+                    path.display()
+                )));
+            }
+            (_, None) => {}
         }
         if let Some(from) = boots {
             drives.firmware = Some(Firmware::find(options.bios.as_deref(), from)?);

@@ -74,17 +74,17 @@ pub(crate) struct RunOptions {
 
     /// Draw the guest's text screen on the terminal while it runs, in the upper rows; what esp0 prints scrolls below.
     /// With --interactive, what is typed goes to the guest's keyboard or serial port
-    #[arg(long, conflicts_with_all = ["gdb", "all"])]
+    #[arg(long, conflicts_with_all = ["gdb", "all", "frames"])]
     pub(crate) screen: bool,
 
     /// Print the guest's console, findings and the verdict only
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with_all = ["all", "frames"])]
     pub(crate) quiet: bool,
 
     /// The terminal is the guest's serial line, on the real clock; Ctrl-A x ends the run. Without
     /// modules micro starts its shell. Every byte is passed on, escape sequences too: what stands on the
     /// screen may be the guest's, and only the exit status is esp0's for certain
-    #[arg(short, long, conflicts_with = "clock")]
+    #[arg(short, long, conflicts_with_all = ["clock", "exact", "all", "frames"])]
     pub(crate) interactive: bool,
 
     /// Print a line for each entry: without it, ordinary interrupts and system calls of a kind that has been
@@ -146,11 +146,11 @@ pub(crate) struct RunOptions {
     pub(crate) clock: Option<ClockChoice>,
 
     /// Write to this file what it takes to repeat the run with --replay, on the clock of exits
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["interactive", "exact", "gdb", "disks", "cdrom"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["interactive", "exact", "gdb", "disks", "cdrom", "floppies"])]
     pub(crate) record: Option<PathBuf>,
 
     /// The run is the one of this recording, to the byte; kernel and options have to be the same
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["record", "interactive", "exact", "gdb", "disks", "cdrom"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["record", "interactive", "exact", "gdb", "disks", "cdrom", "floppies"])]
     pub(crate) replay: Option<PathBuf>,
 
     /// Step the whole guest, so that the state before each event is known, and hold registers and all
