@@ -99,6 +99,15 @@ pub enum Retrace {
     },
 }
 
+/// What another run of the same guest can find out about a finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LookBack {
+    /// Who wrote this word, up to the entry at which it was found.
+    Writer(ChangedWord),
+    /// How the guest came there.
+    Way(Retrace),
+}
+
 /// One thing that is wrong with one entry or return.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -120,10 +129,8 @@ pub struct Finding {
     pub advice: Option<String>,
     /// The word of the frame that differs, if it is one.
     pub difference: Option<Difference>,
-    /// The word of memory that was changed, if that is what is wrong: who wrote it can be found out.
-    pub changed: Option<ChangedWord>,
-    /// What the way to it can tell, if it is about where the guest has come to.
-    pub retrace: Option<Retrace>,
+    /// What another run can find out about it.
+    pub look_back: Option<LookBack>,
     /// Where the model says something else, if that is what is wrong.
     pub mismatch: Option<Mismatch>,
 }
@@ -148,8 +155,7 @@ impl Finding {
             advice: None,
             difference: None,
             mismatch: None,
-            changed: None,
-            retrace: None,
+            look_back: None,
         }
     }
 
@@ -176,19 +182,42 @@ impl Finding {
 
     /// Names the word of `frame` in memory that was changed to `value`.
     #[must_use]
-    pub(super) fn written_in(mut self, frame: &Frame, word: Word, value: u32) -> Self {
-        self.changed = frame.address_of(word).zip(frame.physical).map(|(address, physical)| {
+    pub(super) fn written_in(self, frame: &Frame, word: Word, value: u32) -> Self {
+        let place = frame.address_of(word).zip(frame.physical);
+        self.written_at(place.map(|(address, physical)| {
             let offset = u64::from(address.wrapping_sub(frame.address));
             ChangedWord { address, physical: physical + offset, value }
-        });
+        }))
+    }
+
+    /// Names the word that somebody wrote who should not have, where it is known.
+    #[must_use]
+    pub(super) fn written_at(mut self, word: Option<ChangedWord>) -> Self {
+        self.look_back = word.map(LookBack::Writer).or(self.look_back);
         self
     }
 
     /// Says what another run can tell of the way to it.
     #[must_use]
     pub(super) fn retraced(mut self, retrace: Retrace) -> Self {
-        self.retrace = Some(retrace);
+        self.look_back = Some(LookBack::Way(retrace));
         self
+    }
+
+    /// The word of memory that was changed, if that is what is wrong.
+    pub fn changed(&self) -> Option<ChangedWord> {
+        match self.look_back {
+            Some(LookBack::Writer(word)) => Some(word),
+            _ => None,
+        }
+    }
+
+    /// What the way to it can tell, if it is about where the guest has come to.
+    pub fn way(&self) -> Option<Retrace> {
+        match self.look_back {
+            Some(LookBack::Way(way)) => Some(way),
+            _ => None,
+        }
     }
 
     /// Names the word that differs.

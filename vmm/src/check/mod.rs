@@ -52,7 +52,8 @@ mod rules {
 }
 
 pub use finding::{
-    Aspect, ChangedWord, Degree, Difference, Finding, Findings, Mismatch, Retrace, Subject,
+    Aspect, ChangedWord, Degree, Difference, Finding, Findings, LookBack, Mismatch, Retrace,
+    Subject,
 };
 pub use history::{History, LiveFrame, Pair, StackUse, TaskId};
 pub use judge::{Conclusion, Judge, Judged, Sink};

@@ -7,8 +7,7 @@ use super::OK;
 use super::failure::Failure;
 use super::files::{Begun, Destination, identity_of, standard_output};
 use super::progress::Progress;
-use esp0::check::ChangedWord;
-use esp0::check::Verdict;
+use esp0::check::{LookBack, Verdict};
 use esp0::claims::Table;
 use esp0::machine::StopRequest;
 use esp0::report::{Sources, read};
@@ -46,8 +45,8 @@ pub(super) struct Causes<'a> {
     pub(super) told: &'a Told,
     pub(super) symbols: &'a Symbols,
     pub(super) sources: &'a Sources,
-    /// Who wrote the words that findings are about.
-    pub(super) writers: &'a [(ChangedWord, String)],
+    /// What other runs have found out about them.
+    pub(super) answers: &'a [(LookBack, String)],
 }
 
 impl PageFile {
@@ -106,7 +105,7 @@ impl PageFile {
 impl Causes<'_> {
     /// Each cause as it was told: with names for addresses, the source of what it is about, and who wrote what.
     fn told(&self) -> Vec<Value> {
-        let Causes { told, symbols, sources, writers } = *self;
+        let Causes { told, symbols, sources, answers } = *self;
         told.kinds()
             .iter()
             .map(|kind| {
@@ -127,15 +126,18 @@ impl Causes<'_> {
                         texts.insert(name.into(), annotator.annotate(text).into());
                     }
                 }
-                let writer = finding.changed.and_then(|word| {
-                    writers.iter().find(|(asked, _)| *asked == word).map(|(_, sentence)| sentence)
-                });
-                // The writer comes first: there is the line that is wrong.
-                let parts = [writer, finding.reason.as_ref(), finding.advice.as_ref()];
-                let parts = parts.into_iter().flatten().map(String::as_str);
+                let own = answers.iter().filter(|(asked, _)| Some(*asked) == finding.look_back);
+                let own: Vec<&str> = own.map(|(_, sentence)| sentence.as_str()).collect();
+                // What was found out comes first: there is the line that is wrong.
+                let parts =
+                    [finding.reason.as_ref(), finding.advice.as_ref()].into_iter().flatten();
+                let parts = own.iter().copied().chain(parts.map(String::as_str));
                 let parts = parts.chain([finding.got.as_str(), finding.sentence.as_str()]);
                 texts.insert("where".into(), sources.named_in(parts, symbols).into());
-                texts.insert("writer".into(), json!(writer));
+                let name = if finding.way().is_some() { "way" } else { "writer" };
+                if !own.is_empty() {
+                    texts.insert(name.into(), own.join("; ").into());
+                }
                 Value::Object(texts)
             })
             .collect()

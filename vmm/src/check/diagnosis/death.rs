@@ -13,7 +13,7 @@ use super::used::Used;
 use super::{Aftermath, Placed, descriptor, fault, full_stack, selector_fault};
 use crate::check::rules::way_back;
 use crate::check::way_back::unloaded;
-use crate::check::{ChangedWord, Finding, History, Retrace, Subject};
+use crate::check::{ChangedWord, Finding, History, LookBack, Retrace, Subject};
 use crate::entry::{CodeBytes, Frame, Named, Ram, Reach, Walk, named};
 use crate::instruction::operands::operands;
 use crate::instruction::valid_32;
@@ -131,7 +131,8 @@ pub(super) fn shutdown(
     }
     let mut finding = finding.because(reason.0);
     finding.advice = reason.1;
-    finding.retrace = overwritten.map(|word| Retrace::Written { after_entry, word });
+    finding.look_back =
+        overwritten.map(|word| LookBack::Way(Retrace::Written { after_entry, word }));
     if !is_full && let Some(lost) = lost_gate(&chain, used, aftermath) {
         finding = lost.add_to(finding, aftermath, history);
     }

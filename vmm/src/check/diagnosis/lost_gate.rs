@@ -93,7 +93,7 @@ impl LostGate {
         aftermath: &Aftermath<'_>,
         history: &History,
     ) -> Finding {
-        finding.changed = Some(self.word);
+        finding = finding.written_at(Some(self.word));
         let was = format!(
             "the gate of vector {:#04x}, at {:08x}, led to {} at entry #{}, and holds {:08x} {:08x} now",
             self.vector.0,

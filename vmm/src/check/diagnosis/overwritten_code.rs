@@ -43,7 +43,7 @@ pub(super) fn runs_no_more(aftermath: &Aftermath<'_>, history: &History) -> Opti
     let first =
         now.windows(ROW).zip(file.windows(ROW)).position(|(row, file)| is_filled(row, file))?;
     let address = (function.start + first as u32).next_multiple_of(4);
-    let mut finding = Finding::new(
+    let finding = Finding::new(
         RULE,
         Subject::Kernel,
         format!(
@@ -58,10 +58,11 @@ pub(super) fn runs_no_more(aftermath: &Aftermath<'_>, history: &History) -> Opti
         state.general.esp
     ))
     .advise("give the stack more room, or make large arrays static; else look for a wrong pointer");
-    finding.changed = linear
+    let word = linear
         .read_u32(address)
         .zip(linear.paging.translate(linear.memory, address))
         .map(|(value, physical)| ChangedWord { address, physical, value });
+    let finding = finding.written_at(word);
     let place = format!("the end, in ring 0, at {}", aftermath.place(at));
     Some((place, finding))
 }

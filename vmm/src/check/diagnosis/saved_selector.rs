@@ -71,9 +71,9 @@ impl PoppedSelector {
         match self.is_gone {
             true => {
                 let after_entry = fault.sequence.saturating_sub(1);
-                finding.retrace = Some(Retrace::Written { after_entry, word: self.word });
+                finding = finding.retraced(Retrace::Written { after_entry, word: self.word });
             }
-            false => finding.changed = Some(self.word),
+            false => finding = finding.written_at(Some(self.word)),
         }
         finding
     }

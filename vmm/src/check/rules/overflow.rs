@@ -46,7 +46,7 @@ fn overran(overrun: &Overrun, history: &History) -> Finding {
     let size = stack.map_or(0, |object| object.end - object.start);
     let victim =
         objects.at(address).map_or("what lies".to_owned(), |object| format!("`{}`", object.name));
-    let mut finding = Finding::new(
+    let finding = Finding::new(
         "overflow",
         Subject::Kernel,
         format!("the kernel stack {name} was used down to its last word, and {victim} below it has changed: it ran past its end"),
@@ -62,8 +62,11 @@ fn overran(overrun: &Overrun, history: &History) -> Finding {
         "make the stack larger, or what the call keeps on its stack smaller; an unmapped page below a \
          stack turns an overflow into a fault",
     );
-    finding.changed = overrun.physical.map(|physical| ChangedWord { address, physical, value: is });
-    finding
+    finding.written_at(overrun.physical.map(|physical| ChangedWord {
+        address,
+        physical,
+        value: is,
+    }))
 }
 
 #[cold]

@@ -8,7 +8,7 @@ use super::junit::Suite;
 use super::screenshot;
 use super::watch::TextReport;
 use esp0::boot::Boot;
-use esp0::check::ChangedWord;
+use esp0::check::LookBack;
 use esp0::report::{Recorder, Sources};
 use esp0::run::Run;
 use std::io::Write as _;
@@ -27,12 +27,12 @@ impl FinalFiles {
         file.write(|out| screenshot::write(out, run, boot.framebuffer.as_ref()))
     }
 
-    /// Writes what was found: last, since `writers` come of runs again.
+    /// Writes what was found: last, since `answers` come of runs again.
     pub(super) fn write(
         self,
         report: &TextReport,
         concluded: Concluded<'_>,
-        writers: &[(ChangedWord, String)],
+        answers: &[(LookBack, String)],
     ) -> Result<(), Failure> {
         if let Some(file) = self.junit {
             let suite = suite(report, &concluded);
@@ -42,7 +42,7 @@ impl FinalFiles {
             let none = Sources::default();
             let sources = report.recorder().map_or(&none, Recorder::sources);
             let symbols = &concluded.loaded.symbols;
-            let causes = Causes { told: report.told(), symbols, sources, writers };
+            let causes = Causes { told: report.told(), symbols, sources, answers };
             page.write(shown(report, concluded), &causes)?;
         }
         Ok(())

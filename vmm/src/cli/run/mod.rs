@@ -96,7 +96,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let verdict_line = watch.report.verdict_line();
     watch.report.print(&format!("{}{verdict_line}\n", found.text));
     let status = status::of(concluded.verdict);
-    let results = last.write(&watch.report, concluded, &found.writers);
+    let results = last.write(&watch.report, concluded, &found.answers);
     let status = status::unless_lost(status, &mut watch.report, options);
     Ok(status::unless_unwritten(status, results.and(screenshot).and(disks).and(recording)))
 }

@@ -29,7 +29,7 @@ function causeCard(cause, index) {
       el('div', { class: 'versus' },
         el('div', { class: 'expected' }, el('h4', {}, 'Expected'), el('p', {}, cause.expected)),
         el('div', { class: 'got' }, el('h4', {}, 'Got'), el('p', {}, cause.got))),
-      el('dl', { class: 'why' }, item('Why', cause.reason), item('Who wrote it', cause.writer), item('What to do', cause.advice, 'advice')),
+      el('dl', { class: 'why' }, item('Why', cause.reason), item('Who wrote it', cause.writer), item('What led there', cause.way), item('What to do', cause.advice, 'advice')),
       sourceOf(one, cause),
       el('p', { class: 'links' },
         one && el('a', { href: `#e${number[one.stop]}`, onclick: (event) => { event.preventDefault(); openEntry(row, { scroll: true, from: 'finding' }); byId('entry').focus({ preventScroll: true }); } }, `Open entry #${grouped(one.number)}`),

@@ -103,7 +103,7 @@ impl FindingRecord {
                 .difference
                 .map(|Difference { word, expected, got }| DifferenceRecord { word, expected, got }),
             changed: finding
-                .changed
+                .changed()
                 .map(|ChangedWord { address, value, .. }| ChangedRecord { address, value }),
             names,
         }

@@ -13,7 +13,7 @@ use super::super::failure::tell;
 use super::loaded::Loaded;
 use super::outcome::{Outcome, Repeats};
 use super::start::Start;
-use esp0::check::{ChangedWord, Finding};
+use esp0::check::{Finding, LookBack};
 use esp0::machine::{Machine, MachineError};
 use esp0::run::{ClockChoice, Ending, Event, Run};
 use esp0::trace::Told;
@@ -31,8 +31,8 @@ pub(super) struct Again<'a> {
 pub(super) struct Found {
     /// Whole lines.
     pub(super) text: String,
-    /// Who wrote the words that findings are about.
-    pub(super) writers: Vec<(ChangedWord, String)>,
+    /// A sentence for what a finding asks; a finding may get several.
+    pub(super) answers: Vec<(LookBack, String)>,
 }
 
 impl<'a> Again<'a> {
@@ -95,7 +95,7 @@ impl<'a> Again<'a> {
     pub(super) fn look_back(&self, told: &Told, outcome: Outcome) -> Found {
         let asks = |of: fn(&Finding) -> bool| told.kinds().iter().any(|kind| of(&kind.finding));
         let stopped = outcome.end.ending == Ending::Stopped;
-        if asks(|finding| finding.changed.is_some()) {
+        if asks(|finding| finding.changed().is_some()) {
             match outcome.repeats {
                 Repeats::Yes if stopped => Found::default(),
                 Repeats::Yes => self.counted().who_wrote(told, outcome.run.into_machine()),
@@ -108,7 +108,7 @@ impl<'a> Again<'a> {
                      --clock deterministic",
                 ),
             }
-        } else if asks(|finding| finding.retrace.is_some())
+        } else if asks(|finding| finding.way().is_some())
             && !self.start.guest.has_bios()
             && !stopped
         {
@@ -127,6 +127,11 @@ impl<'a> Again<'a> {
 }
 
 impl Found {
+    fn answers(answers: Vec<(LookBack, String)>) -> Self {
+        let text = answers.iter().map(|(_, sentence)| format!("{sentence}\n")).collect();
+        Found { text, answers }
+    }
+
     fn line(sentence: &str) -> Self {
         Found { text: format!("{sentence}\n"), ..Found::default() }
     }

@@ -1,7 +1,7 @@
 //! How the guest came to where a finding has it.
 
 use super::{Again, Found};
-use esp0::check::{ChangedWord, Retrace};
+use esp0::check::{ChangedWord, LookBack, Retrace};
 use esp0::instruction;
 use esp0::machine::{Machine, MachineError};
 use esp0::retrace::{Doer, ReturnAddress, Way, retrace, written_since};
@@ -12,15 +12,15 @@ impl Again<'_> {
     /// What the way to a finding has shown, in a sentence or two.
     pub(super) fn what_led_there(&self, told: &Told, machine: Machine) -> Found {
         // The first: where the guest has left the code it is of no interest what closed interrupts there.
-        let Some(question) = told.kinds().iter().find_map(|kind| kind.finding.retrace) else {
+        let Some(question) = told.kinds().iter().find_map(|kind| kind.finding.way()) else {
             return Found::default();
         };
         let mut all = Vec::new();
         if let Err(error) = self.way(question, machine, &mut all) {
             all.push(format!("the way there is not known: {error}"));
         }
-        let text = all.iter().map(|sentence| format!("{sentence}\n")).collect();
-        Found { text, ..Found::default() }
+        let look_back = LookBack::Way(question);
+        Found::answers(all.into_iter().map(|sentence| (look_back, sentence)).collect())
     }
 
     fn way(

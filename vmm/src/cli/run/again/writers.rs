@@ -1,7 +1,7 @@
 //! Who wrote the words that findings are about.
 
 use super::{Again, Found};
-use esp0::check::ChangedWord;
+use esp0::check::{ChangedWord, LookBack};
 use esp0::instruction;
 use esp0::machine::Machine;
 use esp0::trace::Told;
@@ -13,16 +13,15 @@ const MOST: usize = 3;
 impl Again<'_> {
     /// A sentence for each word that was changed: who wrote it.
     pub(super) fn who_wrote(&self, told: &Told, machine: Machine) -> Found {
-        let writers = self.writers(told, machine);
-        let text = writers.iter().map(|(_, sentence)| format!("{sentence}\n")).collect();
-        Found { text, writers }
+        let writers = self.writers(told, machine).into_iter();
+        Found::answers(writers.map(|(word, sentence)| (LookBack::Writer(word), sentence)).collect())
     }
 
     fn writers(&self, told: &Told, mut machine: Machine) -> Vec<(ChangedWord, String)> {
         let mut all = Vec::new();
         let mut asked = 0;
         for kind in told.kinds() {
-            let Some(word) = kind.finding.changed else { continue };
+            let Some(word) = kind.finding.changed() else { continue };
             if asked == MOST {
                 break;
             }
