@@ -1,7 +1,7 @@
 //! What is claimed of Linux 0.12.
 
-use super::hardware::name;
 use super::observation::{Event, Moment, Observation};
+use super::words::name;
 use super::{Judgement, given, missing, that};
 use crate::entry::Entry;
 use ia32::{Table, Vector, Word};

@@ -1,9 +1,9 @@
 //! What is claimed of what lies on a kernel stack: while its task waits, and while a handler runs.
 
-use super::hardware::name;
 use super::observation::{Event, Observation};
 use super::stacks::ChangeKind;
 use super::switching::{Live, top};
+use super::words::name;
 use super::{Judgement, given, missing, that};
 use crate::entry::{Entry, Frame, Kind, TssWords};
 use ia32::Vector;

@@ -1,8 +1,8 @@
 //! What is claimed of tasks, their stacks, and the switch from one to another.
 
-use super::hardware::name;
 use super::observation::{Event, MASKS, Moment, Observation};
 use super::stacks::ChangeKind;
+use super::words::name;
 use super::{Judgement, given, missing, that};
 use crate::entry::{Entry, Kind, TssWords};
 use ia32::Word;
