@@ -29,6 +29,7 @@ pub mod cmos;
 pub mod debug_console;
 pub mod device;
 pub mod dma;
+pub mod effect;
 pub mod exit_port;
 pub mod firmware_configuration;
 pub mod floppy;
@@ -51,9 +52,10 @@ pub mod system_control;
 pub mod unanswered;
 pub mod vga;
 
-pub use bus::{AccessSize, Effect, ResetLine};
+pub use bus::AccessSize;
 pub use cmos::BootFrom;
 pub use device::Device;
+pub use effect::{Effect, ResetLine};
 pub use unanswered::{Place, Tally, Unanswered};
 
 use cmos::Cmos;
