@@ -33,8 +33,6 @@ pub mod effect;
 pub mod exit_port;
 pub mod firmware_configuration;
 pub mod floppy;
-pub mod i8254;
-pub mod i8259;
 pub mod ide;
 pub mod io_apic;
 pub mod keyboard_controller;
