@@ -2,7 +2,7 @@
 //! guest stands still.
 
 use super::kernel_pages::kernel_pages;
-use super::observation::{ABOVE, BELOW, Event, Last, MASKS, Moment, Observation, Sight};
+use super::observation::{ABOVE, BELOW, Happening, Last, MASKS, Moment, Observation, Sight};
 use super::scenario::{PointerCall, Scenario};
 use super::stacks::Stacks;
 use super::steps::Steps;
@@ -67,7 +67,7 @@ impl Collector {
         }
     }
 
-    fn add(&mut self, event: Event, judgement: &Judgement) {
+    fn add(&mut self, event: Happening, judgement: &Judgement) {
         self.moments.push(Moment {
             event,
             task: judgement.task,
@@ -192,15 +192,15 @@ impl Sink for Collector {
             }
             Judged::Entry(entry, judgement) => {
                 self.look_at_entry(machine, entry);
-                self.add(Event::Entry(Box::new(Entry::clone(entry))), judgement);
+                self.add(Happening::Entry(Box::new(Entry::clone(entry))), judgement);
             }
             Judged::Return(returning, judgement) => {
                 self.look_at_return(machine, returning);
-                self.add(Event::Return(returning.clone()), judgement);
+                self.add(Happening::Return(returning.clone()), judgement);
             }
             Judged::Switch(switch, judgement) => {
                 self.sight = self.sight(machine, &switch.after);
-                self.add(Event::Switch(switch.clone()), judgement);
+                self.add(Happening::Switch(switch.clone()), judgement);
             }
             Judged::StackLoad(load) => self.stack_loads.push(**load),
         }

@@ -1,6 +1,6 @@
 //! What is claimed of the processor: what an entry pushes, where, and what it leaves alone.
 
-use super::observation::{BELOW, Event, Moment, Observation};
+use super::observation::{BELOW, Happening, Moment, Observation};
 use super::words::{REGISTERS, alter_entry, name, undisturbed};
 use super::{Judgement, given, missing, that};
 use crate::entry::{Entry, Expected, Kind, TssWords};
@@ -253,7 +253,7 @@ pub(super) fn tss_never_written(observation: &Observation) -> Judgement {
 pub(super) fn alter_stored_esp0(observation: &mut Observation) -> bool {
     let mut last_left = false;
     for moment in &mut observation.moments {
-        if let (Event::Entry(entry), true) = (&moment.event, last_left)
+        if let (Happening::Entry(entry), true) = (&moment.event, last_left)
             && entry.origin.ring == 3
             && let Some(tss) = &mut moment.sight.tss
         {
@@ -399,7 +399,7 @@ pub(super) fn alter_interrupt_frame(observation: &mut Observation) -> bool {
     let mut called = BTreeSet::new();
     for moment in &mut observation.moments {
         let esp0 = moment.inner_stack().esp;
-        let Event::Entry(entry) = &mut moment.event else { continue };
+        let Happening::Entry(entry) = &mut moment.event else { continue };
         if entry.origin.ring != 3 || entry.before.is_none() {
             continue;
         }

@@ -1,6 +1,6 @@
 //! Which pages are the kernel's, told from where it was seen to run.
 
-use super::observation::{Event, Moment};
+use super::observation::{Happening, Moment};
 use std::collections::BTreeSet;
 
 /// Pages that belong to the kernel, and that ring 3 could name: in the 4-MiB regions that handlers,
@@ -13,7 +13,7 @@ pub(super) fn kernel_pages(moments: &[Moment]) -> Vec<u32> {
         let sight = &moment.sight;
         kernel.extend(sight.tables.map(|table| table.base >> 22));
         kernel.extend([sight.tss_base >> 22, moment.inner_stack().esp.wrapping_sub(4) >> 22]);
-        let Event::Entry(entry) = &moment.event else { continue };
+        let Happening::Entry(entry) = &moment.event else { continue };
         kernel.insert(entry.after.eip >> 22);
         if entry.origin.ring == 3 {
             programs.extend(entry.code.linear.map(|eip| eip >> 22));

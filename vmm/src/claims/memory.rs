@@ -1,6 +1,6 @@
 //! What is claimed of the memory of kernel and programs.
 
-use super::observation::{Event, Observation};
+use super::observation::{Happening, Observation};
 use super::scenario::Ends;
 use super::stacks::ChangeKind;
 use super::switching::{Live, Made, births, top};
@@ -300,10 +300,10 @@ fn reapings(observation: &Observation, parent: u32, start: [u32; 2]) -> Vec<Reap
         let outermost =
             moment.frame().is_some_and(|frame| frame.shape.changes_stack && frame.end() == parent);
         match &moment.event {
-            Event::Entry(entry) if outermost => {
+            Happening::Entry(entry) if outermost => {
                 call = (entry.kind == Kind::Software).then_some(index);
             }
-            Event::Return(returning) if outermost => {
+            Happening::Return(returning) if outermost => {
                 let number = returning.state.general.eax;
                 if let Some(began) = call.take()
                     && given_before(observation, parent, start, began).contains(&number)

@@ -19,7 +19,7 @@ pub(super) const ABOVE: usize = 16;
 
 /// What happened.
 #[derive(Clone, Debug)]
-pub enum Event {
+pub enum Happening {
     /// An entry.
     Entry(Box<Entry>),
     /// An IRET that is about to be executed.
@@ -32,7 +32,7 @@ pub enum Event {
 #[derive(Clone, Debug)]
 pub struct Moment {
     /// What happened.
-    pub event: Event,
+    pub event: Happening,
     /// The task that the rules take it for.
     pub task: Option<TaskId>,
     /// What is known to be wrong with the processor model here.
@@ -123,7 +123,7 @@ impl Observation {
     /// The entries, with what was seen around them.
     pub fn entries(&self) -> impl DoubleEndedIterator<Item = (&Entry, &Moment)> {
         self.moments.iter().filter_map(|moment| match &moment.event {
-            Event::Entry(entry) => Some((&**entry, moment)),
+            Happening::Entry(entry) => Some((&**entry, moment)),
             _ => None,
         })
     }
@@ -136,7 +136,7 @@ impl Observation {
     /// The returns.
     pub fn returns(&self) -> impl DoubleEndedIterator<Item = &Return> {
         self.moments.iter().filter_map(|moment| match &moment.event {
-            Event::Return(returning) => Some(&**returning),
+            Happening::Return(returning) => Some(&**returning),
             _ => None,
         })
     }
@@ -144,7 +144,7 @@ impl Observation {
     /// The task switches by hardware.
     pub fn switches(&self) -> impl DoubleEndedIterator<Item = &TaskSwitch> {
         self.moments.iter().filter_map(|moment| match &moment.event {
-            Event::Switch(switch) => Some(&**switch),
+            Happening::Switch(switch) => Some(&**switch),
             _ => None,
         })
     }
@@ -154,7 +154,7 @@ impl Moment {
     /// The entry, if it is one.
     pub fn entry(&self) -> Option<&Entry> {
         match &self.event {
-            Event::Entry(entry) => Some(entry),
+            Happening::Entry(entry) => Some(entry),
             _ => None,
         }
     }
@@ -162,7 +162,7 @@ impl Moment {
     /// The return, if it is one.
     pub fn returning(&self) -> Option<&Return> {
         match &self.event {
-            Event::Return(returning) => Some(returning),
+            Happening::Return(returning) => Some(returning),
             _ => None,
         }
     }
@@ -175,27 +175,27 @@ impl Moment {
     /// The words that were pushed or are about to be popped.
     pub fn frame(&self) -> Option<&Frame> {
         match &self.event {
-            Event::Entry(entry) => Some(&entry.frame),
-            Event::Return(returning) => Some(&returning.frame),
-            Event::Switch(_) => None,
+            Happening::Entry(entry) => Some(&entry.frame),
+            Happening::Return(returning) => Some(&returning.frame),
+            Happening::Switch(_) => None,
         }
     }
 
     /// The stack that it happened on, by its linear address; where it goes on, for a switch.
     pub fn stack_address(&self) -> u32 {
         match &self.event {
-            Event::Entry(entry) => entry.frame.address,
-            Event::Return(returning) => returning.frame.address,
-            Event::Switch(switch) => switch.stack_address(),
+            Happening::Entry(entry) => entry.frame.address,
+            Happening::Return(returning) => returning.frame.address,
+            Happening::Switch(switch) => switch.stack_address(),
         }
     }
 
     /// The number of the entry, or of the last one before it.
     pub fn sequence(&self) -> u64 {
         match &self.event {
-            Event::Entry(entry) => entry.sequence,
-            Event::Return(returning) => returning.after_sequence,
-            Event::Switch(switch) => switch.after_sequence,
+            Happening::Entry(entry) => entry.sequence,
+            Happening::Return(returning) => returning.after_sequence,
+            Happening::Switch(switch) => switch.after_sequence,
         }
     }
 }

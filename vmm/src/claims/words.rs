@@ -1,7 +1,7 @@
 //! What the judges have in common: how an entry is called, which stops show the processor alone, and
 //! how an observation is altered.
 
-use super::observation::{Event, Moment, Observation, Sight};
+use super::observation::{Happening, Moment, Observation, Sight};
 use crate::entry::Entry;
 use crate::trace::event_name;
 
@@ -32,7 +32,7 @@ pub(super) fn alter_entry(
     alter: impl Fn(&mut Entry, &mut Sight),
 ) -> bool {
     for moment in &mut observation.moments {
-        if let Event::Entry(entry) = &mut moment.event
+        if let Happening::Entry(entry) = &mut moment.event
             && fits(entry, &moment.sight)
         {
             alter(entry, &mut moment.sight);

@@ -52,7 +52,7 @@ pub struct Lab {
 
 /// What a case has shown. What was expected of it is [`Lab::expectation`].
 #[derive(Debug, PartialEq)]
-pub(super) enum Verdict {
+pub(super) enum CaseOutcome {
     Unfit(Unfit),
     Same,
     Differs(Box<Mismatch>),
@@ -177,7 +177,7 @@ impl Lab {
     ///
     /// # Errors
     /// [`MachineError`] if an ioctl fails, which is no matter of the case.
-    pub(super) fn judge(&mut self, case: &Case) -> Result<Verdict, MachineError> {
+    pub(super) fn judge(&mut self, case: &Case) -> Result<CaseOutcome, MachineError> {
         self.judge_by(case, Compare::All)
     }
 
@@ -186,18 +186,18 @@ impl Lab {
     ///
     /// # Errors
     /// As [`Lab::judge`].
-    pub(super) fn judge_in_batch(&mut self, case: &Case) -> Result<Verdict, MachineError> {
-        let verdict = self.judge_by(case, Compare::Touched)?;
+    pub(super) fn judge_in_batch(&mut self, case: &Case) -> Result<CaseOutcome, MachineError> {
+        let outcome = self.judge_by(case, Compare::Touched)?;
         if !std::mem::take(&mut self.batch.elsewhere) {
-            return Ok(verdict);
+            return Ok(outcome);
         }
         // By itself it has to do the same, or what was found elsewhere was another's.
         let alone = self.judge(case)?;
-        self.batch.strayed |= alone != verdict;
+        self.batch.strayed |= alone != outcome;
         Ok(alone)
     }
 
-    /// Whether no case of the batch wrote to memory that was not its own. If one did, the verdicts
+    /// Whether no case of the batch wrote to memory that was not its own. If one did, the outcomes
     /// mean nothing; memory is as it should be again.
     pub(super) fn end_batch(&mut self) -> bool {
         let clean = !self.batch.strayed && self.machine.memory.equals(0, self.world.plain());
@@ -208,10 +208,10 @@ impl Lab {
         clean
     }
 
-    fn judge_by(&mut self, case: &Case, how: Compare) -> Result<Verdict, MachineError> {
+    fn judge_by(&mut self, case: &Case, how: Compare) -> Result<CaseOutcome, MachineError> {
         let prepared = self.world.prepare(case, &self.processor);
-        let verdict = match prepared {
-            Err(unfit) => Verdict::Unfit(unfit),
+        let outcome = match prepared {
+            Err(unfit) => CaseOutcome::Unfit(unfit),
             Ok(()) => {
                 let how = self.batch.check_plain(&self.machine.memory, &self.world, how);
                 let exit = self.run(case)?;
@@ -226,9 +226,9 @@ impl Lab {
                     self.batch.note_suspect(self.world.expectation());
                 }
                 if compared.mismatch.is_empty() {
-                    Verdict::Same
+                    CaseOutcome::Same
                 } else {
-                    Verdict::Differs(Box::new(compared.mismatch))
+                    CaseOutcome::Differs(Box::new(compared.mismatch))
                 }
             }
         };
@@ -241,7 +241,7 @@ impl Lab {
         if std::mem::take(&mut self.batch.flooded) {
             self.write_all();
         }
-        Ok(verdict)
+        Ok(outcome)
     }
 
     fn run(&mut self, case: &Case) -> Result<Exit, MachineError> {

@@ -10,7 +10,7 @@
 use super::super::arguments::RunOptions;
 use super::super::failure::Failure;
 use super::super::files::{Begun, Destination, identity, standard_output};
-use super::super::input::Input;
+use super::super::guest_files::GuestFiles as Input;
 use super::super::page::PageFile;
 use super::final_files::FinalFiles;
 use super::watch::Meanwhile;

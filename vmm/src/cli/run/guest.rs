@@ -3,7 +3,7 @@
 use super::super::arguments::RunOptions;
 use super::super::drives::Drives;
 use super::super::failure::Failure;
-use super::super::input::Input;
+use super::super::guest_files::GuestFiles as Input;
 use esp0::boot::Boot;
 use esp0::devices::Devices;
 use esp0::host::Backend;
