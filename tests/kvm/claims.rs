@@ -2,8 +2,8 @@
 //! it is false on purpose.
 
 use esp0::claims::{
-    CLAIMS, Claim, Doubt, Event, Host, Moment, Observations, Row, Status, Subject, Twins, claim,
-    judge, run, scenario,
+    CLAIMS, Claim, Doubt, Happening, Host, Moment, Observations, Row, Status, Subject, Twins,
+    claim, judge, run, scenario,
 };
 use esp0::entry::Entry;
 use esp0::machine::StopRequest;
@@ -130,7 +130,7 @@ fn following_the_kernel_by_instruction_changes_nothing_that_it_does() {
         let observation = run(scenario, None, &host).unwrap_or_else(|why| panic!("{why}"));
         let event = |moment: &Moment| match &moment.event {
             // The state before is seen more often when the kernel is followed.
-            Event::Entry(entry) => format!("{:?}", Entry { before: None, ..(**entry).clone() }),
+            Happening::Entry(entry) => format!("{:?}", Entry { before: None, ..(**entry).clone() }),
             other => format!("{other:?}"),
         };
         observation.moments.iter().map(event).collect()

@@ -10,7 +10,7 @@
 
 use crate::claims::{Status, Table};
 use crate::conform::{Header, Results};
-use crate::doctor::{Listing, Outcome, Report};
+use crate::doctor::{DoctorReport, Listing, Outcome};
 use crate::host::Backend;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -103,7 +103,7 @@ pub struct Doctor {
 }
 
 impl Doctor {
-    fn of(report: &Report) -> Self {
+    fn of(report: &DoctorReport) -> Self {
         let trials = report.results.iter().map(|result| {
             let (outcome, detail) = match &result.outcome {
                 Outcome::Works => ("works", String::new()),
@@ -152,7 +152,7 @@ impl Content {
     /// From what each has found.
     pub fn new(
         program: Program,
-        doctor: &Report,
+        doctor: &DoctorReport,
         (header, results): (&Header, Results),
         claims: &Table,
     ) -> Self {

@@ -2,7 +2,7 @@
 
 /// A kernel that can be booted by name.
 #[derive(Clone, Copy, Debug)]
-pub struct Guest {
+pub struct CarriedGuest {
     /// What `--guest` calls it.
     pub name: &'static str,
     /// One line for `--help`.
@@ -32,8 +32,8 @@ macro_rules! built {
 }
 
 /// The kernels.
-pub const GUESTS: [Guest; 4] = [
-    Guest {
+pub const GUESTS: [CarriedGuest; 4] = [
+    CarriedGuest {
         name: "micro",
         summary: "the microkernel, with programs that compute, write, sleep and fault",
         kernel: built!("micro"),
@@ -54,21 +54,21 @@ pub const GUESTS: [Guest; 4] = [
             "syscalls",
         ],
     },
-    Guest {
+    CarriedGuest {
         name: "classic",
         summary: "a kernel in the manner of Linux 0.12: real mode, LDTs, task switches by hardware",
         kernel: built!("classic"),
         modules: &["arguments", "twins"],
         interactive_modules: &[],
     },
-    Guest {
+    CarriedGuest {
         name: "broken",
         summary: "a small kernel that breaks one rule when told to by --cmdline plant=NAME",
         kernel: built!("broken"),
         modules: &[],
         interactive_modules: &[],
     },
-    Guest {
+    CarriedGuest {
         name: "broken-plain",
         summary: "the same without a no-op for probes, as any kernel might be",
         kernel: built!("broken-plain"),
@@ -99,7 +99,7 @@ pub const PROGRAMS: [Program; 17] = [
 ];
 
 /// The kernel of that name.
-pub fn guest(name: &str) -> Option<&'static Guest> {
+pub fn guest(name: &str) -> Option<&'static CarriedGuest> {
     GUESTS.iter().find(|guest| guest.name == name)
 }
 

@@ -11,19 +11,10 @@ use crate::access::{Entry, Word32};
 use crate::event::SoftwareInterrupt;
 use crate::execution::{Execution, Result, Stop};
 use crate::outcome::{Unmodelled, Unspecified};
+use crate::saved::{Cause, Saved};
 use crate::stack::Stack;
-use crate::task_switch::Cause;
 use crate::{Branch, DescriptorKind, Eflags, Event, FrameShape, Gate, GateKind, Kind, Memory};
 use crate::{Owner, Segment, SegmentRegister, Vector, Vendor, Word};
-
-/// What is saved of the interrupted code, in a frame or in the old TSS.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Saved {
-    pub(crate) eip: Word32,
-    pub(crate) eflags: Word32,
-    /// Bits of CS that are not defined.
-    pub(crate) cs_undefined: u32,
-}
 
 impl<M: Memory + ?Sized> Execution<'_, M> {
     pub(crate) fn deliver(&mut self, event: &Event) -> Result<()> {
@@ -139,13 +130,6 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
             None => saved.eflags.undefined |= Eflags::RF.0,
         }
         saved
-    }
-
-    /// EIP behind an instruction. In 16-bit code it counts up to FFFFH, and what follows is not said.
-    pub(crate) fn next_eip(&self, length: u8) -> Word32 {
-        let next = self.state.eip.wrapping_add(u32::from(length));
-        let undefined = if self.state.cs().big() || next <= 0xffff { 0 } else { 0xffff_0000 };
-        Word32 { value: next, undefined }
     }
 
     /// IF VM = 1 and IOPL < 3 and INT n THEN #GP(0). INT3, INTO and INT1 are not concerned (SDM vol.

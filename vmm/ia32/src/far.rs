@@ -5,7 +5,7 @@
 use crate::event::FarTransfer;
 use crate::execution::{Execution, Result, Stop};
 use crate::outcome::Unmodelled;
-use crate::task_switch::Cause;
+use crate::saved::Cause;
 use crate::{Branch, DescriptorKind, Memory, Selector, Table, Vector};
 
 /// The four type bits of a task gate.

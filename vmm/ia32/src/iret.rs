@@ -10,12 +10,11 @@
 //!   ES DS FS GS                       ┘ VM set in EFLAGS, at CPL 0
 //! ```
 
-use crate::access::{Entry, Word32, is_writable_data};
-use crate::deliver::Saved;
+use crate::access::{Entry, is_writable_data};
 use crate::event::{Iret, OperandSize};
 use crate::execution::{Execution, Result};
+use crate::saved::Cause;
 use crate::stack::Stack;
-use crate::task_switch::Cause;
 use crate::{Branch, DescriptorKind, Eflags, Memory, Segment, SegmentRegister, Selector};
 use crate::{Vector, Vendor};
 
@@ -55,20 +54,6 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
         let saved = self.saved_by_instruction(iret.length);
         self.switch_tasks(link, Cause::Return, &saved)?;
         self.check_new_task_eip()
-    }
-
-    /// EIP and EFLAGS as an instruction that changes the task saves them. Whether an RF that was set
-    /// is still set by then is not said.
-    pub(crate) fn saved_by_instruction(&self, length: u8) -> Saved {
-        let eflags = self.state.eflags;
-        Saved {
-            eip: self.next_eip(length),
-            eflags: Word32 {
-                value: eflags.without(Eflags::RF).0,
-                undefined: self.undefined.eflags.0 | (eflags & Eflags::RF).0,
-            },
-            cs_undefined: 0,
-        }
     }
 
     fn protected_mode_iret(&mut self, size: OperandSize) -> Result<()> {

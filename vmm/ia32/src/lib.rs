@@ -53,6 +53,7 @@ mod memory;
 mod outcome;
 pub mod paging;
 mod processor;
+mod saved;
 mod selector;
 mod stack;
 mod state;

@@ -5,7 +5,8 @@
 use crate::access::{Entry, Word32, is_writable_data};
 use crate::execution::{Execution, Result};
 use crate::outcome::{LDTR, Unspecified};
-use crate::task_switch::{Cause, Image};
+use crate::saved::Cause;
+use crate::task_switch::Image;
 use crate::{Branch, DescriptorKind, Eflags, General, Memory, Owner, Segment, SegmentRegister};
 use crate::{Selector, Table, TssWidth, Vector, Word};
 

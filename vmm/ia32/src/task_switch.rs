@@ -14,29 +14,11 @@
 //! one in the new task.
 
 use crate::access::{Entry, Word32};
-use crate::deliver::Saved;
 use crate::execution::{Execution, Result};
 use crate::outcome::Unspecified;
+use crate::saved::{Cause, Saved};
 use crate::{Branch, DescriptorKind, Eflags, Memory, Owner, SegmentRegister, Selector};
 use crate::{TssWidth, Vector};
-
-/// What switches the task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
-    Jump,
-    Call,
-    /// An interrupt or exception, through a task gate.
-    Event,
-    /// IRET with NT set.
-    Return,
-}
-
-impl Cause {
-    /// The new task gets a link back to the old one.
-    pub(crate) const fn nests(self) -> bool {
-        matches!(self, Cause::Call | Cause::Event)
-    }
-}
 
 /// The fields of a TSS that a switch loads.
 #[derive(Clone, Copy, Debug)]

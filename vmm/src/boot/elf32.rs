@@ -5,17 +5,12 @@
 //! here, so that each refusal is a sentence about the file and not about a parser. `goblin` and `elf` parse as
 //! well, but `object` is needed for symbols and lines anyway (`symbols/elf.rs`), and reads without copying.
 
-use std::io::{Read, Seek, SeekFrom};
-
-use linux_loader::loader::{self, KernelLoader, KernelLoaderResult};
 use object::LittleEndian;
 use object::elf::{EM_386, ET_DYN, ET_EXEC, ET_REL, FileHeader32, PT_LOAD, PT_NOTE};
 use object::read::elf::{FileHeader, ProgramHeader};
 use thiserror::Error;
-use vm_memory::{GuestAddress, GuestMemoryBackend, ReadVolatile};
 
 use super::image::{Format, KernelImage, Segment, Start};
-use super::place;
 use super::start_note::{self, StartNoteError};
 
 /// Bytes of an ELF32 file header.
@@ -235,59 +230,4 @@ fn truncated(what: Part, end: u64, size: u64) -> Elf32Error {
 
 fn not_executable(kind: &'static str) -> Elf32Error {
     Elf32Error::NotExecutable { kind }
-}
-
-/// The ELF32 loader that linux-loader lacks, behind linux-loader's trait.
-///
-/// It needs no Multiboot header. `kernel_offset` has to be `None` or zero, because an executable is
-/// linked for its place. `highmem_start_address` is the lowest physical entry point allowed.
-/// The result's `kernel_load` is the physical entry point and `kernel_end` the first address behind
-/// the highest segment, as with linux-loader's `Elf`.
-#[derive(Debug, Clone, Copy)]
-pub struct Elf32;
-
-impl KernelLoader for Elf32 {
-    fn load<F, M: GuestMemoryBackend>(
-        memory: &M,
-        kernel_offset: Option<GuestAddress>,
-        kernel_image: &mut F,
-        highmem_start_address: Option<GuestAddress>,
-    ) -> loader::Result<KernelLoaderResult>
-    where
-        F: Read + ReadVolatile + Seek,
-    {
-        use loader::Error::Elf as Refused;
-        use loader::elf::Error;
-        if kernel_offset.is_some_and(|offset| offset.0 != 0) {
-            return Err(loader::Error::InvalidKernelStartAddress);
-        }
-        let mut bytes = Vec::new();
-        kernel_image.seek(SeekFrom::Start(0)).map_err(|_| Refused(Error::SeekKernelStart))?;
-        kernel_image.read_to_end(&mut bytes).map_err(|_| Refused(Error::ReadKernelImage))?;
-        let image = describe(&bytes).map_err(|error| {
-            Refused(match error {
-                Elf32Error::Empty | Elf32Error::NotElf => Error::InvalidElfMagicNumber,
-                Elf32Error::NotI386 { order: ", big-endian", .. } => Error::BigEndianElfOnLittle,
-                Elf32Error::EntryOutside(_) => Error::InvalidEntryAddress,
-                Elf32Error::Truncated { what: Part::Segment(_), .. } => Error::ReadKernelImage,
-                Elf32Error::Truncated { what: Part::ProgramHeaders, .. } => {
-                    Error::ReadProgramHeader
-                }
-                Elf32Error::NoSegment | Elf32Error::SegmentShrinks { .. } => {
-                    Error::InvalidProgramHeaderOffset
-                }
-                _ => Error::ReadElfHeader,
-            })
-        })?;
-        if highmem_start_address.is_some_and(|lowest| u64::from(image.entry) < lowest.0) {
-            return Err(Refused(Error::InvalidEntryAddress));
-        }
-        place::check(memory, &image).map_err(|_| loader::Error::MemoryOverflow)?;
-        place::copy(memory, &image, &bytes).map_err(|_| loader::Error::MemoryOverflow)?;
-        Ok(KernelLoaderResult {
-            kernel_load: GuestAddress(image.entry.into()),
-            kernel_end: image.end(),
-            ..KernelLoaderResult::default()
-        })
-    }
 }

@@ -31,9 +31,9 @@
 //!               └────────────────────────┘  end of memory
 //! ```
 //!
-//! linux-loader's own ELF loader was not used because it takes ELF64 only. [`elf32::Elf32`] offers the
-//! same trait, so that code written for linux-loader accepts it; [`load`] goes around the trait because
-//! the trait's error type cannot say which segment is wrong and what to do about it.
+//! linux-loader's own loaders are not used: that of ELF files takes ELF64 only, and their trait's error type
+//! cannot say which segment is wrong and what to do about it. Its layout of Linux's boot parameters is, and its
+//! rules for a command line.
 
 pub mod area;
 pub mod bios;

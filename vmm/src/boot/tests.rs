@@ -1,12 +1,8 @@
 //! The loaders as a whole, on hand-made files.
 
-use std::io::Cursor;
-
-use linux_loader::loader::KernelLoader;
 use proptest::prelude::*;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
-use super::elf32::Elf32;
 use super::elf32_builder::{Elf32Builder, HEADER_SIZE, PROGRAM_HEADER_SIZE, Part};
 use super::*;
 
@@ -327,28 +323,6 @@ fn a_flat_image_is_loaded_by_its_header() {
     assert_eq!(word(&memory, 0x20_0020), 0xFDEB_F4FA);
     assert_eq!(word(&memory, 0x20_0028), 0);
     assert_eq!(word(&memory, 0x20_1000), 0xCCCC_CCCC);
-}
-
-#[test]
-fn the_loader_works_behind_linux_loaders_trait() {
-    let memory = dirty(4);
-    let file = kernel().build();
-    let result = Elf32::load(&memory, None, &mut Cursor::new(&file), None).unwrap();
-    assert_eq!(result.kernel_load, GuestAddress(0x10_0010));
-    assert_eq!(result.kernel_end, 0x10_3000);
-    assert_eq!(word(&memory, 0x10_0010), 0xFDEB_F4FA);
-    assert_eq!(word(&memory, 0x10_0018), 0);
-
-    let refused = |bytes: &[u8], offset, lowest| {
-        Elf32::load(&memory, offset, &mut Cursor::new(bytes), lowest).unwrap_err()
-    };
-    use linux_loader::loader::{Error, elf};
-    let high = Some(GuestAddress(0x20_0000));
-    assert_eq!(refused(&file, None, high), Error::Elf(elf::Error::InvalidEntryAddress));
-    assert_eq!(refused(&file, high, None), Error::InvalidKernelStartAddress);
-    assert_eq!(refused(b"no", None, None), Error::Elf(elf::Error::InvalidElfMagicNumber));
-    let outside = kernel().with(part(0x40_0000, 1)).build();
-    assert_eq!(refused(&outside, None, None), Error::MemoryOverflow);
 }
 
 /// What must hold of every accepted image, however odd the file.

@@ -21,13 +21,12 @@
 //! What is looked up at each stop is ordered by address, so a stop costs the logarithm of the number of
 //! stacks, and not more.
 
-mod frames;
+pub(super) mod frames;
 mod stacks;
 mod suspects;
 mod taken_in;
 
 pub use frames::LiveFrame;
-pub(super) use frames::{ABOVE, Slot};
 pub use stacks::{StackUse, TaskId};
 pub(super) use suspects::Suspect;
 
@@ -35,7 +34,7 @@ use super::glance::{Edge, FreshStack, Glance};
 use super::objects::Objects;
 use super::way_back;
 use crate::entry::{Entry, Frame, Kind, Return};
-use frames::Frames;
+use frames::{Frames, Slot};
 use ia32::{State, Word};
 use stacks::{LARGEST_STACK, Stacks};
 use std::collections::VecDeque;

@@ -1,16 +1,11 @@
 //! What is claimed of the processor: what an entry pushes, where, and what it leaves alone.
 
-use super::observation::{BELOW, Event, Moment, Observation};
+use super::observation::{BELOW, Happening, Moment, Observation};
+use super::words::{REGISTERS, alter_entry, name, undisturbed};
 use super::{Judgement, given, missing, that};
 use crate::entry::{Entry, Expected, Kind, TssWords};
-use crate::trace::event_name;
 use ia32::{Eflags, Word};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// `#3 int 0x80`.
-pub(super) fn name(entry: &Entry) -> String {
-    format!("#{} {}", entry.sequence, event_name(entry.kind, entry.vector))
-}
 
 /// The word that lies `distance` bytes below ESP0.
 fn word_below(moment: &Moment, distance: usize) -> Option<u32> {
@@ -62,18 +57,6 @@ fn words_of(expected: &Expected) -> String {
 
 /// The words of a frame from an outer ring, from ESP0 downwards.
 const PUSHED: [Word; 5] = [Word::Ss, Word::Esp, Word::Eflags, Word::Cs, Word::Eip];
-
-/// Pairs of a return to ring 3 and the entry that came next, on the same TSS and ESP0: no kernel
-/// code has run in between.
-pub(super) fn undisturbed(observation: &Observation) -> impl Iterator<Item = (&Moment, &Moment)> {
-    observation.moments.windows(2).filter_map(|pair| {
-        let [before, after] = pair else { return None };
-        let same = before.sight.tss_base == after.sight.tss_base;
-        let to_ring_3 = before.returning().is_some_and(|returning| returning.ring() == 3);
-        let from_ring_3 = after.entry().is_some_and(|entry| entry.origin.ring == 3);
-        (same && to_ring_3 && from_ring_3).then_some((before, after))
-    })
-}
 
 /// H1.
 pub(super) fn five_words(observation: &Observation) -> Judgement {
@@ -136,23 +119,6 @@ pub(super) fn alter_pushed_esp(observation: &mut Observation) -> bool {
             }
         },
     )
-}
-
-/// Alters the first entry that fits.
-pub(super) fn alter_entry(
-    observation: &mut Observation,
-    fits: impl Fn(&Entry, &super::Sight) -> bool,
-    alter: impl Fn(&mut Entry, &mut super::Sight),
-) -> bool {
-    for moment in &mut observation.moments {
-        if let Event::Entry(entry) = &mut moment.event
-            && fits(entry, &moment.sight)
-        {
-            alter(entry, &mut moment.sight);
-            return true;
-        }
-    }
-    false
 }
 
 /// H2.
@@ -287,7 +253,7 @@ pub(super) fn tss_never_written(observation: &Observation) -> Judgement {
 pub(super) fn alter_stored_esp0(observation: &mut Observation) -> bool {
     let mut last_left = false;
     for moment in &mut observation.moments {
-        if let (Event::Entry(entry), true) = (&moment.event, last_left)
+        if let (Happening::Entry(entry), true) = (&moment.event, last_left)
             && entry.origin.ring == 3
             && let Some(tss) = &mut moment.sight.tss
         {
@@ -335,8 +301,6 @@ pub(super) fn alter_esp(observation: &mut Observation) -> bool {
         },
     )
 }
-
-pub(super) const REGISTERS: [&str; 8] = ["EAX", "ECX", "EDX", "EBX", "ESP", "EBP", "ESI", "EDI"];
 
 /// H6.
 pub(super) fn registers_are_kept(observation: &Observation) -> Judgement {
@@ -435,7 +399,7 @@ pub(super) fn alter_interrupt_frame(observation: &mut Observation) -> bool {
     let mut called = BTreeSet::new();
     for moment in &mut observation.moments {
         let esp0 = moment.inner_stack().esp;
-        let Event::Entry(entry) = &mut moment.event else { continue };
+        let Happening::Entry(entry) = &mut moment.event else { continue };
         if entry.origin.ring != 3 || entry.before.is_none() {
             continue;
         }

@@ -1,7 +1,7 @@
 //! What is claimed of Linux 0.12.
 
-use super::hardware::name;
-use super::observation::{Event, Moment, Observation};
+use super::observation::{Happening, Moment, Observation};
+use super::words::name;
 use super::{Judgement, given, missing, that};
 use crate::entry::Entry;
 use ia32::{Table, Vector, Word};
@@ -265,7 +265,7 @@ pub(super) fn children_start_with_empty_stacks(observation: &Observation) -> Jud
     let mut known = vec![0x20];
     for moment in &observation.moments {
         match &moment.event {
-            Event::Switch(switch) => {
+            Happening::Switch(switch) => {
                 let first = !known.contains(&switch.new_tss);
                 that(!first || switch.ring() == 3, || {
                     format!(
@@ -280,7 +280,7 @@ pub(super) fn children_start_with_empty_stacks(observation: &Observation) -> Jud
                     new.insert(switch.selector.0, switch.new.inner_stack());
                 }
             }
-            Event::Entry(entry) => {
+            Happening::Entry(entry) => {
                 let Some(stack) = new.remove(&entry.after.tr.selector) else { continue };
                 let esp0 = moment.inner_stack().esp;
                 that(entry.frame.end() == stack.esp && esp0 == stack.esp, || {
@@ -293,7 +293,7 @@ pub(super) fn children_start_with_empty_stacks(observation: &Observation) -> Jud
                 })?;
                 children.push(format!("#{} {:04x}:{:08x}", entry.sequence, stack.ss, stack.esp));
             }
-            Event::Return(_) => {}
+            Happening::Return(_) => {}
         }
     }
     given(!children.is_empty(), || "no child started in ring 3".into())?;
@@ -416,13 +416,13 @@ pub(super) fn switches_leave_esp0_alone(observation: &Observation) -> Judgement 
     let mut first = None;
     for moment in &observation.moments {
         match &moment.event {
-            Event::Entry(entry) => {
+            Happening::Entry(entry) => {
                 let tr = entry.after.tr.selector;
                 let before = *running.get_or_insert(tr);
                 that(tr == before, || format!("{}: TR {tr:04x}, was {before:04x}", name(entry)))?;
                 check(entry.after.tr.base, moment.inner_stack().esp, name(entry))?;
             }
-            Event::Switch(switch) => {
+            Happening::Switch(switch) => {
                 let place = format!("the switch after #{}", switch.after_sequence);
                 let tr = switch.before.tr.selector;
                 that(running.is_none_or(|running| running == tr), || {
@@ -442,7 +442,7 @@ pub(super) fn switches_leave_esp0_alone(observation: &Observation) -> Judgement 
                     )
                 });
             }
-            Event::Return(_) => {}
+            Happening::Return(_) => {}
         }
     }
     let first = first.ok_or_else(missing("there was no task switch by hardware"))?;

@@ -1,10 +1,10 @@
 //! What is claimed of the memory of kernel and programs.
 
-use super::hardware::name;
-use super::observation::{Event, Observation};
+use super::observation::{Happening, Observation};
 use super::scenario::Ends;
 use super::stacks::ChangeKind;
 use super::switching::{Live, Made, births, top};
+use super::words::name;
 use super::{Judgement, given, missing, that};
 use crate::entry::{Entry, Kind, TssWords};
 use crate::run::Ending;
@@ -300,10 +300,10 @@ fn reapings(observation: &Observation, parent: u32, start: [u32; 2]) -> Vec<Reap
         let outermost =
             moment.frame().is_some_and(|frame| frame.shape.changes_stack && frame.end() == parent);
         match &moment.event {
-            Event::Entry(entry) if outermost => {
+            Happening::Entry(entry) if outermost => {
                 call = (entry.kind == Kind::Software).then_some(index);
             }
-            Event::Return(returning) if outermost => {
+            Happening::Return(returning) if outermost => {
                 let number = returning.state.general.eax;
                 if let Some(began) = call.take()
                     && given_before(observation, parent, start, began).contains(&number)
@@ -342,32 +342,4 @@ fn text_of(kind: ChangeKind) -> String {
         ChangeKind::Unmapped => "unmapped".into(),
         ChangeKind::Moved => "in another page frame".into(),
     }
-}
-
-/// Pages that belong to the kernel, and that ring 3 could name: in the 4-MiB regions that handlers,
-/// tables and stacks lie in and no program runs in, and inside of the segments that programs have.
-pub(super) fn kernel_pages(moments: &[super::Moment]) -> Vec<u32> {
-    let mut kernel = BTreeSet::new();
-    let mut programs = BTreeSet::new();
-    let mut segments = BTreeSet::new();
-    for moment in moments {
-        let sight = &moment.sight;
-        kernel.extend(sight.tables.map(|table| table.base >> 22));
-        kernel.extend([sight.tss_base >> 22, moment.inner_stack().esp.wrapping_sub(4) >> 22]);
-        let Event::Entry(entry) = &moment.event else { continue };
-        kernel.insert(entry.after.eip >> 22);
-        if entry.origin.ring == 3 {
-            programs.extend(entry.code.linear.map(|eip| eip >> 22));
-            if let Some(before) = &entry.before {
-                segments.insert((before.ss().base, before.ss().limit));
-            }
-        }
-    }
-    let named =
-        |page: &u32| segments.iter().any(|(base, limit)| page.wrapping_sub(*base) <= *limit);
-    kernel
-        .difference(&programs)
-        .flat_map(|region| (0..1024).map(move |page| region << 22 | page << 12))
-        .filter(named)
-        .collect()
 }

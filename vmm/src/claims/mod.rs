@@ -13,32 +13,37 @@
 //!
 //! | file | what it holds |
 //! | --- | --- |
-//! | `observation` | what is kept of a run |
-//! | `stacks`, `steps` | what was written to kernel stacks; what the kernel did by instruction |
-//! | `scenario` | the guests that are run |
+//! | `scenario`, `session` | the guests that are run; running them, and asking the judges |
+//! | `observation`, `collector` | what is kept of a run; how it is read |
+//! | `stacks`, `steps`, `kernel_pages` | what was written to kernel stacks; what the kernel did, instruction by instruction; which pages are its own |
 //! | `twins` | the kernels of which a claim is false |
 //! | `hardware`, `returning`, `switching`, `suspended`, `memory`, `linux` | the judges |
+//! | `words` | what they have in common |
 //! | `table` | the claims as text and as JSON |
 
+mod collector;
 mod hardware;
+mod kernel_pages;
 mod linux;
 mod list;
 mod memory;
 mod observation;
 mod returning;
 mod scenario;
+mod session;
 mod stacks;
 mod steps;
 mod suspended;
 mod switching;
 mod table;
 mod twins;
+mod words;
 
+pub use collector::Collector;
 pub use list::CLAIMS;
-pub use observation::{Collector, Event, Moment, Observation, Sight};
-pub use scenario::{
-    Ends, Failure, Host, Observations, PointerCall, SCENARIOS, Scenario, judge, run, scenario,
-};
+pub use observation::{Happening, Moment, Observation, Sight};
+pub use scenario::{Ends, PointerCall, SCENARIOS, Scenario, scenario};
+pub use session::{Failure, Host, Observations, judge, run};
 pub use table::{Row, Table};
 pub use twins::{NoTwin, Twins};
 

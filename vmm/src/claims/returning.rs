@@ -1,7 +1,7 @@
 //! What is claimed of the processor: who chooses the stack, and how ring 3 goes on.
 
-use super::hardware::{REGISTERS, alter_entry, name, undisturbed};
 use super::observation::Observation;
+use super::words::{REGISTERS, alter_entry, name, undisturbed};
 use super::{Doubt, Judgement, given, missing, that};
 use crate::entry::{Entry, Frame, Kind};
 use ia32::{Eflags, State, Vector, Word};

@@ -1,9 +1,9 @@
 //! What is claimed of what lies on a kernel stack: while its task waits, and while a handler runs.
 
-use super::hardware::name;
-use super::observation::{Event, Observation};
+use super::observation::{Happening, Observation};
 use super::stacks::ChangeKind;
 use super::switching::{Live, top};
+use super::words::name;
 use super::{Judgement, given, missing, that};
 use crate::entry::{Entry, Frame, Kind, TssWords};
 use ia32::Vector;
@@ -127,7 +127,7 @@ fn unswitched(observation: &Observation) -> Vec<(usize, usize)> {
     for (index, moment) in observation.moments.iter().enumerate() {
         let top = top(observation, moment);
         if open.is_some_and(|(_, stack)| top != Some(stack))
-            || matches!(moment.event, Event::Switch(_))
+            || matches!(moment.event, Happening::Switch(_))
             || !moment.sight.trail.switches.is_empty()
         {
             open = None;

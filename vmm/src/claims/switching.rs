@@ -1,8 +1,8 @@
 //! What is claimed of tasks, their stacks, and the switch from one to another.
 
-use super::hardware::name;
-use super::observation::{Event, MASKS, Moment, Observation};
+use super::observation::{Happening, MASKS, Moment, Observation};
 use super::stacks::ChangeKind;
+use super::words::name;
 use super::{Judgement, given, missing, that};
 use crate::entry::{Entry, Kind, TssWords};
 use ia32::Word;
@@ -33,16 +33,16 @@ impl<'a> Live<'a> {
     pub(super) fn follow(&mut self, observation: &Observation, moment: &'a Moment) {
         let top = top(observation, moment);
         match (&moment.event, top) {
-            (Event::Entry(entry), Some(top)) => {
+            (Happening::Entry(entry), Some(top)) => {
                 let frames = self.0.entry(top).or_default();
                 frames.retain(|older| older.frame.address >= entry.frame.end());
                 frames.push(entry);
             }
-            (Event::Return(returning), Some(top)) => {
+            (Happening::Return(returning), Some(top)) => {
                 let frames = self.0.entry(top).or_default();
                 frames.retain(|older| older.frame.address > returning.frame.address);
             }
-            (Event::Switch(switch), _) if switch.ring() == 3 => {
+            (Happening::Switch(switch), _) if switch.ring() == 3 => {
                 self.0.remove(&switch.new.inner_stack().esp);
             }
             _ => {}
@@ -157,14 +157,14 @@ pub(super) fn births(observation: &Observation) -> Vec<Birth<'_>> {
     let mut births = Vec::new();
     for (index, moment) in observation.moments.iter().enumerate() {
         let start = match &moment.event {
-            Event::Return(returning) if returning.ring() == 3 => {
+            Happening::Return(returning) if returning.ring() == 3 => {
                 let frame = &returning.frame;
                 let words = [Word::Eip, Word::Esp].map(|word| frame.get(word).unwrap_or(0));
                 top(observation, moment)
                     .filter(|top| live.on(*top).is_empty() && frame.end() == *top)
                     .map(|top| (top, words, returning.state.cr3))
             }
-            Event::Switch(switch) if switch.ring() == 3 => {
+            Happening::Switch(switch) if switch.ring() == 3 => {
                 let words = [TssWords::EIP, TssWords::ESP].map(|index| switch.new.0[index]);
                 Some((switch.new.inner_stack().esp, words, switch.new.0[TssWords::CR3]))
             }
@@ -315,7 +315,7 @@ pub(super) fn switch_stores_and_loads(observation: &Observation) -> Judgement {
                 )
             });
         }
-        if let Event::Switch(switch) = &moment.event {
+        if let Happening::Switch(switch) = &moment.event {
             let (old, new) = (switch.before.general.esp, switch.new.0[TssWords::ESP]);
             let stored = switch.stored.0[TssWords::ESP];
             let place =
@@ -341,7 +341,7 @@ pub(super) fn alter_stored_esp(observation: &mut Observation) -> bool {
             switch.stored_at = None;
             return true;
         }
-        if let Event::Switch(switch) = &mut moment.event {
+        if let Happening::Switch(switch) = &mut moment.event {
             switch.stored.0[TssWords::ESP] ^= 4;
             return true;
         }

@@ -1,7 +1,7 @@
 //! `esp0 gdbinit`: a file of commands for gdb.
 
 use super::failure::{Failure, with_output};
-use super::input::split;
+use super::guest_files::split;
 use super::output::Output;
 use super::{OK, files};
 use esp0::guests;

@@ -12,7 +12,7 @@ mod explain;
 mod failure;
 mod files;
 mod gdbinit;
-mod input;
+mod guest_files;
 mod output;
 mod page;
 mod pages;

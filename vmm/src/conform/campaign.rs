@@ -2,9 +2,9 @@
 
 use super::case::Case;
 use super::generate::Generator;
-use super::lab::{Lab, Verdict};
+use super::lab::{CaseOutcome, Lab};
 use super::shrink::{shrink, shrink_deviation, shrink_path};
-use super::summary::{Judged, Refused, Summary};
+use super::summary::{Refused, Summary, Weighed};
 use crate::host::Backend;
 use crate::machine::{MachineError, StopRequest};
 use std::collections::BTreeSet;
@@ -167,7 +167,7 @@ pub fn replay_with<E: From<MachineError>>(
     let mut summary = Summary::default();
     for (number, case) in (0..).zip(cases) {
         match lab.judge(case) {
-            Ok(verdict) => summary.add(number, case, judge(&lab, case, verdict), true),
+            Ok(outcome) => summary.add(number, case, weigh(&lab, case, outcome), true),
             Err(error) => {
                 summary.refuse(Refused { count: 1, number, case: case.clone(), error });
                 lab.recover()?;
@@ -238,7 +238,7 @@ impl Shared<'_> {
         }
         if first {
             for (number, case) in known {
-                if let Verdict::Differs(mismatch) = lab.judge(case)? {
+                if let CaseOutcome::Differs(mismatch) = lab.judge(case)? {
                     summary.found_before(*number, case, *mismatch);
                 }
             }
@@ -281,8 +281,8 @@ impl Shared<'_> {
             progress.fetch_add(batch.len() as u64, Ordering::Relaxed);
             match judge_batch(lab, &batch) {
                 Ok(all) => {
-                    for ((number, case), judged) in batch.iter().zip(all) {
-                        part.add(*number, case, judged, collect);
+                    for ((number, case), weighed) in batch.iter().zip(all) {
+                        part.add(*number, case, weighed, collect);
                     }
                 }
                 Err(_) => one_by_one(lab, &batch, collect, part)?,
@@ -305,7 +305,7 @@ fn one_by_one(
     lab.recover()?;
     for (number, case) in batch {
         match lab.judge(case) {
-            Ok(verdict) => summary.add(*number, case, judge(lab, case, verdict), collect),
+            Ok(outcome) => summary.add(*number, case, weigh(lab, case, outcome), collect),
             Err(error) => {
                 let case = case.clone();
                 summary.refuse(Refused { count: 1, number: *number, case, error });
@@ -320,31 +320,31 @@ fn one_by_one(
 pub(super) fn judge_batch(
     lab: &mut Lab,
     batch: &[(u64, Case)],
-) -> Result<Vec<Judged>, MachineError> {
-    let mut judged = Vec::with_capacity(batch.len());
+) -> Result<Vec<Weighed>, MachineError> {
+    let mut weighed = Vec::with_capacity(batch.len());
     for (_, case) in batch {
-        let verdict = lab.judge_in_batch(case)?;
-        judged.push(judge(lab, case, verdict));
+        let outcome = lab.judge_in_batch(case)?;
+        weighed.push(weigh(lab, case, outcome));
     }
     if !lab.end_batch() {
-        judged.clear();
+        weighed.clear();
         for (_, case) in batch {
-            let verdict = lab.judge(case)?;
-            judged.push(judge(lab, case, verdict));
+            let outcome = lab.judge(case)?;
+            weighed.push(weigh(lab, case, outcome));
         }
         lab.end_batch();
     }
-    Ok(judged)
+    Ok(weighed)
 }
 
-fn judge(lab: &Lab, case: &Case, verdict: Verdict) -> Judged {
+fn weigh(lab: &Lab, case: &Case, outcome: CaseOutcome) -> Weighed {
     let path = lab.expectation().path();
-    match verdict {
-        Verdict::Unfit(unfit) => Judged::Unfit(unfit),
-        Verdict::Same => Judged::Compared { path, known: Vec::new(), unknown: None },
-        Verdict::Differs(mismatch) => match lab.known_deviations(case, &mismatch) {
-            Some(known) => Judged::Compared { path, known, unknown: None },
-            None => Judged::Compared { path, known: Vec::new(), unknown: Some(mismatch) },
+    match outcome {
+        CaseOutcome::Unfit(unfit) => Weighed::Unfit(unfit),
+        CaseOutcome::Same => Weighed::Compared { path, known: Vec::new(), unknown: None },
+        CaseOutcome::Differs(mismatch) => match lab.known_deviations(case, &mismatch) {
+            Some(known) => Weighed::Compared { path, known, unknown: None },
+            None => Weighed::Compared { path, known: Vec::new(), unknown: Some(mismatch) },
         },
     }
 }

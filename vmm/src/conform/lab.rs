@@ -17,8 +17,9 @@
 //! **Pages that KVM has yet to map** make an event's delivery stop half way and start again, which is a
 //! matter of KVM's, and one of its own. So each page of RAM is written from inside the guest first.
 
+use super::batch::Batch;
 use super::case::Case;
-use super::compare::Compare;
+use super::compare::{Compare, compare};
 use super::deviation::KnownDeviations;
 use super::fit::Unfit;
 use super::layout::{LANDING, PAGE, RAM};
@@ -28,7 +29,7 @@ use super::via::{Via, has_error_code};
 use super::world::{Expectation, World};
 use crate::host::{Backend, processor};
 use crate::machine::{Exit, Machine, MachineError, Patience};
-use ia32::{Branch, Path, Processor, State, explain};
+use ia32::{Path, Processor, State, explain};
 use std::time::{Duration, Instant};
 
 /// How many cases run under one setting of the alarm.
@@ -37,8 +38,8 @@ const CASES_PER_ALARM: u32 = 256;
 /// One machine for many cases.
 #[derive(Debug)]
 pub struct Lab {
-    pub(super) machine: Machine,
-    pub(super) world: World,
+    machine: Machine,
+    world: World,
     processor: Processor,
     known: KnownDeviations,
     until_alarm: u32,
@@ -46,19 +47,12 @@ pub struct Lab {
     resting: State,
     /// The translation caches have to be flushed by loading another CR3 first.
     flush: bool,
-    /// Checks at which cases stop in the model, and have gone elsewhere in KVM.
-    suspects: Vec<Branch>,
-    /// The last case has differed from the model in memory that was not its own.
-    pub(super) elsewhere: bool,
-    /// The last case has changed more of memory than is remembered.
-    pub(super) flooded: bool,
-    /// Since the batch began, a case has done so that is not known.
-    strayed: bool,
+    batch: Batch,
 }
 
 /// What a case has shown. What was expected of it is [`Lab::expectation`].
 #[derive(Debug, PartialEq)]
-pub(super) enum Verdict {
+pub(super) enum CaseOutcome {
     Unfit(Unfit),
     Same,
     Differs(Box<Mismatch>),
@@ -87,10 +81,7 @@ impl Lab {
             until_alarm: 0,
             resting,
             flush,
-            flooded: false,
-            suspects: Vec::new(),
-            elsewhere: false,
-            strayed: false,
+            batch: Batch::default(),
         };
         lab.map_all()?;
         lab.write_all();
@@ -176,7 +167,7 @@ impl Lab {
     /// [`MachineError`] if KVM refuses even a plain state.
     pub(super) fn recover(&mut self) -> Result<(), MachineError> {
         self.write_all();
-        (self.flooded, self.elsewhere, self.strayed) = (false, false, false);
+        self.batch.forget();
         self.until_alarm = 0;
         self.machine.vcpu.set_state(&self.resting);
         self.run_patiently().map(|_| ())
@@ -186,7 +177,7 @@ impl Lab {
     ///
     /// # Errors
     /// [`MachineError`] if an ioctl fails, which is no matter of the case.
-    pub(super) fn judge(&mut self, case: &Case) -> Result<Verdict, MachineError> {
+    pub(super) fn judge(&mut self, case: &Case) -> Result<CaseOutcome, MachineError> {
         self.judge_by(case, Compare::All)
     }
 
@@ -195,48 +186,49 @@ impl Lab {
     ///
     /// # Errors
     /// As [`Lab::judge`].
-    pub(super) fn judge_in_batch(&mut self, case: &Case) -> Result<Verdict, MachineError> {
-        let verdict = self.judge_by(case, Compare::Touched)?;
-        if !std::mem::take(&mut self.elsewhere) {
-            return Ok(verdict);
+    pub(super) fn judge_in_batch(&mut self, case: &Case) -> Result<CaseOutcome, MachineError> {
+        let outcome = self.judge_by(case, Compare::Touched)?;
+        if !std::mem::take(&mut self.batch.elsewhere) {
+            return Ok(outcome);
         }
         // By itself it has to do the same, or what was found elsewhere was another's.
         let alone = self.judge(case)?;
-        self.strayed |= alone != verdict;
+        self.batch.strayed |= alone != outcome;
         Ok(alone)
     }
 
-    /// Whether no case of the batch wrote to memory that was not its own. If one did, the verdicts
+    /// Whether no case of the batch wrote to memory that was not its own. If one did, the outcomes
     /// mean nothing; memory is as it should be again.
     pub(super) fn end_batch(&mut self) -> bool {
-        let clean = !self.strayed && self.machine.memory.equals(0, self.world.plain());
+        let clean = !self.batch.strayed && self.machine.memory.equals(0, self.world.plain());
         if !clean {
-            self.strayed = false;
+            self.batch.strayed = false;
             self.write_all();
         }
         clean
     }
 
-    fn judge_by(&mut self, case: &Case, compare: Compare) -> Result<Verdict, MachineError> {
+    fn judge_by(&mut self, case: &Case, how: Compare) -> Result<CaseOutcome, MachineError> {
         let prepared = self.world.prepare(case, &self.processor);
-        let verdict = match prepared {
-            Err(unfit) => Verdict::Unfit(unfit),
+        let outcome = match prepared {
+            Err(unfit) => CaseOutcome::Unfit(unfit),
             Ok(()) => {
-                let compare = self.check_plain(compare);
+                let how = self.batch.check_plain(&self.machine.memory, &self.world, how);
                 let exit = self.run(case)?;
                 let got = self.machine.vcpu.state();
                 if self.expectation().before.nmi_blocked && matches!(case.via, Via::Iret(_)) {
                     self.leave_iret()?;
                 }
                 self.world.apply();
-                let mismatch = self.compare(compare, exit, got)?;
-                if compare == Compare::All {
-                    self.note_suspect();
+                let compared = compare(&mut self.machine, &mut self.world, how, exit, got)?;
+                self.batch.note(&compared);
+                if how == Compare::All {
+                    self.batch.note_suspect(self.world.expectation());
                 }
-                if mismatch.is_empty() {
-                    Verdict::Same
+                if compared.mismatch.is_empty() {
+                    CaseOutcome::Same
                 } else {
-                    Verdict::Differs(Box::new(mismatch))
+                    CaseOutcome::Differs(Box::new(compared.mismatch))
                 }
             }
         };
@@ -246,34 +238,10 @@ impl Lab {
                 memory.write(place.address.into(), bytes);
             }
         });
-        if std::mem::take(&mut self.flooded) {
+        if std::mem::take(&mut self.batch.flooded) {
             self.write_all();
         }
-        Ok(verdict)
-    }
-
-    /// Sees to it that what the case may write is as it was before all cases. Where others at the same
-    /// check went elsewhere, that is all of memory, and all is to be compared afterwards.
-    fn check_plain(&mut self, compare: Compare) -> Compare {
-        let check = self.expectation().first_check();
-        if compare == Compare::Touched && check.is_some_and(|check| self.suspects.contains(&check))
-        {
-            self.strayed |= !self.machine.memory.equals(0, self.world.plain());
-            return Compare::All;
-        }
-        self.strayed |= !self.has_places_of(self.world.plain());
-        compare
-    }
-
-    /// Remembers what cases that go elsewhere have in common.
-    fn note_suspect(&mut self) {
-        let check = self.expectation().first_check();
-        if std::mem::take(&mut self.elsewhere)
-            && let Some(check) = check
-            && !self.suspects.contains(&check)
-        {
-            self.suspects.push(check);
-        }
+        Ok(outcome)
     }
 
     fn run(&mut self, case: &Case) -> Result<Exit, MachineError> {

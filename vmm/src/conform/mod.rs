@@ -16,10 +16,12 @@
 //! | `generate`, `random`, `shrink` | drawing cases, and making them small |
 //! | `world` | the case's memory, and what the model expects |
 //! | `lab` | how a case runs, stops and is undone |
-//! | `mismatch`, `deviation`, `qemu` | what differed, and what of it is known |
+//! | `compare`, `batch` | what it left behind, and what cases do to memory that is not their own |
+//! | `mismatch`, `deviation`, `recogniser`, `qemu` | what differed, and what of it is known |
 //! | `campaign`, `summary`, `cost` | many cases; what came of them; what one costs |
 //! | `results` | what came of them, as text: to be kept, gone on with and put together |
 
+mod batch;
 mod campaign;
 mod case;
 mod compare;
@@ -33,6 +35,7 @@ mod layout;
 mod mismatch;
 mod qemu;
 mod random;
+mod recogniser;
 mod results;
 mod shrink;
 mod start;

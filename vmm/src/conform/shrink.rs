@@ -1,7 +1,7 @@
 //! Makes a case that shows a mismatch as small as it can be.
 
 use super::case::Case;
-use super::lab::{Lab, Verdict};
+use super::lab::{CaseOutcome, Lab};
 use super::mismatch::Mismatch;
 use crate::machine::MachineError;
 
@@ -17,7 +17,7 @@ pub(super) fn shrink(
     let kind = mismatch.kind();
     let mut last = mismatch.clone();
     let case = smallest(case, |candidate| {
-        let Verdict::Differs(found) = lab.judge(candidate)? else { return Ok(false) };
+        let CaseOutcome::Differs(found) = lab.judge(candidate)? else { return Ok(false) };
         let same = found.kind() == kind && lab.known_deviations(candidate, &found).is_none();
         if same {
             last = *found;
@@ -34,7 +34,7 @@ pub(super) fn shrink_deviation(
     name: &str,
 ) -> Result<Case, MachineError> {
     smallest(case, |candidate| {
-        let Verdict::Differs(found) = lab.judge(candidate)? else { return Ok(false) };
+        let CaseOutcome::Differs(found) = lab.judge(candidate)? else { return Ok(false) };
         Ok(lab.known_deviations(candidate, &found).is_some_and(|known| known == [name]))
     })
 }

@@ -10,7 +10,7 @@ use std::collections::btree_map::Entry;
 
 /// What came of a case, without what was expected of it.
 #[derive(Debug)]
-pub(super) enum Judged {
+pub(super) enum Weighed {
     /// It was not run.
     Unfit(Unfit),
     /// It was compared.
@@ -151,13 +151,13 @@ impl Summary {
     }
 
     /// Counts a case.
-    pub(super) fn add(&mut self, number: u64, case: &Case, judged: Judged, collect: bool) {
-        let (path, known, unknown) = match judged {
-            Judged::Unfit(unfit) => {
+    pub(super) fn add(&mut self, number: u64, case: &Case, weighed: Weighed, collect: bool) {
+        let (path, known, unknown) = match weighed {
+            Weighed::Unfit(unfit) => {
                 *self.unfit.entry(unfit).or_default() += 1;
                 return;
             }
-            Judged::Compared { path, known, unknown } => (path, known, unknown),
+            Weighed::Compared { path, known, unknown } => (path, known, unknown),
         };
         self.compared += 1;
         self.path = self.path.union(path);

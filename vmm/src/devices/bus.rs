@@ -1,4 +1,4 @@
-//! The bus: which port or address belongs to which device's register, and what an access can lead to.
+//! The bus: which port or address belongs to which device's register.
 //!
 //! The table is code, not a map filled at run time: the machine is fixed, and the compiler checks that
 //! each register is served. Most registers are a byte wide. As on the ISA bus, an access of 2 or 4 bytes to
@@ -42,39 +42,6 @@ impl AccessSize {
     /// The bits that an access of this size moves.
     pub fn mask(self) -> u32 {
         u32::MAX >> (32 - 8 * self.bytes())
-    }
-}
-
-/// What a write means beyond the devices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
-pub enum Effect {
-    /// Nothing; the guest goes on.
-    None,
-    /// The guest has ended its run through the exit port: 0 in good order, all else a failure.
-    PowerOff(u32),
-    /// The guest wants the machine reset.
-    Reset(ResetLine),
-}
-
-/// By which of a PC's ways the guest asked for a reset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ResetLine {
-    /// Command 0xFE at port 0x64, or its output port.
-    KeyboardController,
-    /// Bit 0 of port 0x92.
-    FastReset,
-    /// Bit 2 of port 0xCF9.
-    ResetControl,
-}
-
-impl std::fmt::Display for ResetLine {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(match self {
-            Self::KeyboardController => "the keyboard controller (port 0x64)",
-            Self::FastReset => "the fast reset (port 0x92)",
-            Self::ResetControl => "the reset control register (port 0xcf9)",
-        })
     }
 }
 

@@ -6,7 +6,7 @@
 //! success. Which ones do can be declared ([`ExitPort::declare_good`]). A write of 1, 2 or 4 bytes counts
 //! as one number.
 
-use super::bus::Effect;
+use super::effect::Effect;
 
 /// Which values mean a good end.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,8 +12,8 @@
 
 use std::collections::VecDeque;
 
-use super::bus::{Effect, ResetLine};
 use super::device::Device;
+use super::effect::{Effect, ResetLine};
 use super::mouse::Mouse;
 use super::scan_codes;
 

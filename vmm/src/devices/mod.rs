@@ -29,11 +29,10 @@ pub mod cmos;
 pub mod debug_console;
 pub mod device;
 pub mod dma;
+pub mod effect;
 pub mod exit_port;
 pub mod firmware_configuration;
 pub mod floppy;
-pub mod i8254;
-pub mod i8259;
 pub mod ide;
 pub mod io_apic;
 pub mod keyboard_controller;
@@ -51,9 +50,10 @@ pub mod system_control;
 pub mod unanswered;
 pub mod vga;
 
-pub use bus::{AccessSize, Effect, ResetLine};
+pub use bus::AccessSize;
 pub use cmos::BootFrom;
 pub use device::Device;
+pub use effect::{Effect, ResetLine};
 pub use unanswered::{Place, Tally, Unanswered};
 
 use cmos::Cmos;

@@ -8,8 +8,8 @@
 //! The timer counts 3.579545 MHz of the guest's time in 24 bits. There is nothing to wake up from, so any
 //! sleep is a power-off.
 
-use super::bus::Effect;
 use super::device::Device;
+use super::effect::Effect;
 
 /// The event block: status and enable.
 pub const EVENT: u16 = 0x600;

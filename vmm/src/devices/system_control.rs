@@ -9,7 +9,7 @@
 //! ```
 //! A20 is open whatever bit 1 of 0x92 says: guest memory is flat.
 
-use super::bus::{Effect, ResetLine};
+use super::effect::{Effect, ResetLine};
 use super::pit::Pit;
 
 /// What the guest has written to the three ports.

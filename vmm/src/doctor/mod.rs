@@ -23,7 +23,7 @@ mod wrong;
 
 pub use problem::Problem;
 pub use quick::{Quick, quick};
-pub use report::Report;
+pub use report::DoctorReport;
 pub use trial::{Listing, Need, Outcome, Trial, TrialResult};
 pub use wrong::Wrong;
 
@@ -37,7 +37,7 @@ use trial::Guest;
 /// # Errors
 /// [`Problem::NoMachine`] if no virtual machine can be created. Whatever goes wrong later is in the
 /// report.
-pub fn examine() -> Result<Report, Problem> {
+pub fn examine() -> Result<DoctorReport, Problem> {
     let backend = Backend::detect();
     let mut machine = Machine::new(layout::RAM).map_err(Problem::no_machine)?;
     let mut results = Vec::new();
@@ -59,7 +59,7 @@ pub fn examine() -> Result<Report, Problem> {
         };
         results.push(TrialResult::new(trial, result, &backend));
     }
-    Ok(Report::new(backend, results))
+    Ok(DoctorReport::new(backend, results))
 }
 
 /// What a guest came to, and whether the machine can be used again.

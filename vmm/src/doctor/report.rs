@@ -8,16 +8,16 @@ use std::fmt::{self, Write};
 
 /// What all trials came to.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct DoctorReport {
     /// What stands behind /dev/kvm, by looking and by trying.
     pub backend: Backend,
     /// In the order of the table.
     pub results: Vec<TrialResult>,
 }
 
-impl Report {
-    pub(super) fn new(backend: Backend, results: Vec<TrialResult>) -> Report {
-        let mut report = Report { backend, results };
+impl DoctorReport {
+    pub(super) fn new(backend: Backend, results: Vec<TrialResult>) -> DoctorReport {
+        let mut report = DoctorReport { backend, results };
         // A processor raises #GP where ring 3 halts, and keeps AC at an entry.
         if !report.works(trials::HALT_IN_RING_3) || !report.works(trials::ALIGNMENT_FLAG) {
             report.backend = report.backend.seen_to_emulate();
@@ -94,7 +94,7 @@ impl Report {
 }
 
 /// The table without colours.
-impl fmt::Display for Report {
+impl fmt::Display for DoctorReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.render(false))
     }
@@ -197,7 +197,7 @@ mod tests {
     use super::super::wrong::Wrong;
     use super::*;
 
-    fn report(wrong: impl Fn(&str) -> Option<Wrong>) -> Report {
+    fn report(wrong: impl Fn(&str) -> Option<Wrong>) -> DoctorReport {
         let backend = Backend {
             authority: Authority::Silicon,
             doubts: Vec::new(),
@@ -210,10 +210,10 @@ mod tests {
         let results = trials::all()
             .map(|trial| TrialResult::new(trial, wrong(trial.name).map_or(Ok(()), Err), &backend))
             .collect();
-        Report::new(backend, results)
+        DoctorReport::new(backend, results)
     }
 
-    fn failing(failing: &str) -> Report {
+    fn failing(failing: &str) -> DoctorReport {
         report(|name| (name == failing).then(|| Wrong::new("one", "another").measured()))
     }
 

@@ -5,34 +5,36 @@
 //! instruction boundary at which an external event arrives, and HLT leaves the VM, which makes it a
 //! one-byte probe. With an in-kernel interrupt controller neither holds.
 
+mod alarm;
 mod checkpoint;
 mod cpuid;
 mod exit_text;
 mod image;
-mod kick;
 mod memory;
 mod model;
 mod paging;
 mod patience;
 mod registers;
 mod shadow;
+mod stop_request;
+mod thread_time;
 mod vcpu;
 mod watched;
 
+use alarm::Alarm;
+#[cfg(feature = "program")]
+pub(crate) use alarm::signal as alarm_signal;
 pub use checkpoint::MachineCheckpoint;
 use checkpoint::Tracker;
 pub use image::MemoryImage;
-use kick::Alarm;
-pub use kick::StopRequest;
-#[cfg(feature = "program")]
-pub(crate) use kick::signal as alarm_signal;
-pub(crate) use kick::time_on_processor;
 pub use memory::Memory;
 pub use model::{Model, ModelError};
 pub use paging::{Access, LinearMemory, Paging};
 pub use patience::Patience;
 pub use shadow::ChangedByte;
 use shadow::Shadow;
+pub use stop_request::StopRequest;
+pub(crate) use thread_time::time_on_processor;
 pub use vcpu::{Exit, Snapshot, Vcpu, VcpuImage};
 
 use crate::host;

@@ -9,7 +9,7 @@
 //! The page makes its own rows, out of the same words, since it holds entries as columns of numbers.
 
 use super::event_name;
-use super::picture::FrameNames;
+use super::frame_names::FrameNames;
 use super::schema::{EntryRecord, OriginName};
 use crate::entry::Kind;
 use ia32::{Eflags, Selector, Table, Word};

@@ -1,19 +1,9 @@
 //! The frame of an entry, drawn on its stack.
 
+use super::frame_names::FrameNames;
 use super::layout::{Layout, Row, layout};
 use super::schema::EntryRecord;
 use std::fmt::Write;
-
-/// Names for what a frame holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FrameNames {
-    /// The instruction that was interrupted.
-    pub interrupted: Option<String>,
-    /// What ends where the frame begins.
-    pub top: Option<String>,
-    /// What ends at the pushed ESP.
-    pub esp: Option<String>,
-}
 
 /// Draws the stack that an entry arrived on, with the names that are known.
 ///

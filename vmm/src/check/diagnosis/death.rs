@@ -8,9 +8,10 @@
 //! (SDM vol. 3A, "Interrupt 8—Double fault exception".) Where the model does not end in a shutdown from
 //! there, nothing is claimed.
 
+use super::explained::Explained;
 use super::lost_gate::LostGate;
 use super::used::Used;
-use super::{Aftermath, Placed, descriptor, fault, full_stack, selector_fault};
+use super::{Aftermath, Placed, descriptor, fault, fault_text, full_stack, selector_fault};
 use crate::check::rules::way_back;
 use crate::check::way_back::unloaded;
 use crate::check::{ChangedWord, Finding, History, LookBack, Retrace, Subject};
@@ -183,13 +184,13 @@ fn unmapped_kernel(state: &State, aftermath: &Aftermath<'_>) -> (String, Option<
 }
 
 /// Ring 0 runs in a code segment of 16 bits that the GDT describes. Who comes from real mode has one that it does not.
-fn narrow_code(state: &State, linear: &LinearMemory<'_>) -> Option<fault::Explained> {
+fn narrow_code(state: &State, linear: &LinearMemory<'_>) -> Option<Explained> {
     let cs = state.cs();
     let descriptor = linear.descriptor(state, cs.selector()).filter(|_| !state.virtual_8086())?;
     let is_of_16_bits = matches!(descriptor.kind(), DescriptorKind::Code { .. })
         && !descriptor.big()
         && descriptor.base() == cs.base;
-    let explained = fault::Explained::because(format!(
+    let explained = Explained::because(format!(
         "CS {:04x}, {}, is a code segment of 16 bits (D is 0), in which code of 32 bits is other instructions",
         cs.selector,
         descriptor::slot(cs.selector())
@@ -203,7 +204,7 @@ fn narrow_code(state: &State, linear: &LinearMemory<'_>) -> Option<fault::Explai
 }
 
 /// What the instruction's own exception was about.
-fn explained(chain: &Chain, aftermath: &Aftermath<'_>) -> Option<fault::Explained> {
+fn explained(chain: &Chain, aftermath: &Aftermath<'_>) -> Option<Explained> {
     let (vector, error_code) = chain.own?;
     let state = &chain.before;
     let linear = aftermath.linear(state);
@@ -255,7 +256,7 @@ fn with_code(vector: Vector, code: Option<u32>) -> String {
 
 fn written(code: &[u8], state: &State) -> String {
     match valid_32(code, state.eip) {
-        Some(instruction) => format!("`{}`", fault::text(&instruction)),
+        Some(instruction) => format!("`{}`", fault_text::text(&instruction)),
         None => format!("EIP {:08x}", state.eip),
     }
 }

@@ -5,7 +5,7 @@
 
 use super::lost_gate::LostGate;
 use super::saved_selector::PoppedSelector;
-use super::{Aftermath, Diagnosis, Placed, fault};
+use super::{Aftermath, Diagnosis, Placed, fault, fault_text};
 use crate::check::{Finding, History, Subject};
 use crate::entry::{Fault, Frame, Kind};
 use crate::instruction::flow::{Calls, Flow};
@@ -49,7 +49,7 @@ pub(super) fn stopped_after_an_exception(
     }
     let what = match last.kind {
         Kind::External => format!("interrupt {:#04x}", last.vector.0),
-        _ => fault::name(last),
+        _ => fault_text::name(last),
     };
     let finding = Finding::new(
         RULE,
@@ -60,13 +60,16 @@ pub(super) fn stopped_after_an_exception(
             ),
             _ => format!(
                 "the kernel stopped itself after {what} at {}, which nothing returned from",
-                fault::instruction(last)
+                fault_text::instruction(last)
             ),
         },
         "a handler that returns, or a task that goes on",
         format!("{got}, at {}", aftermath.place(state.instruction_address())),
     );
-    Some((fault::place(last, aftermath), explained(diagnosis, last, aftermath, history, finding)))
+    Some((
+        fault_text::place(last, aftermath),
+        explained(diagnosis, last, aftermath, history, finding),
+    ))
 }
 
 /// With what the exception was about.
@@ -122,15 +125,15 @@ fn goes_round_with_interrupts_open(
         Subject::Kernel,
         format!(
             "the kernel goes round in the handler of {} at {}, which nothing returned from",
-            fault::name(fault),
-            fault::instruction(fault)
+            fault_text::name(fault),
+            fault_text::instruction(fault)
         ),
         "a handler that returns, or a task that goes on",
         format!("a loop with interrupts open, at {}", aftermath.place(at)),
     );
     let finding = explained(diagnosis, fault, aftermath, history, finding);
     let finding = if fault.ring == 0 { finding } else { finding.as_note() };
-    Some((fault::place(fault, aftermath), finding))
+    Some((fault_text::place(fault, aftermath), finding))
 }
 
 /// A jump back over nothing but HLT, STI, CLI, NOP and PAUSE encloses `at`.

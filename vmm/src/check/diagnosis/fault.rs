@@ -1,83 +1,10 @@
 //! One exception, explained: what its error code names, which check failed, what to do about it.
 
+use super::explained::Explained;
 use super::{Aftermath, protection};
-use crate::check::Finding;
 use crate::entry::{Fault, Kind, Reach};
 use ia32::{Vector, Word};
-use iced_x86::{Formatter, Instruction, IntelFormatter, Mnemonic, OpKind};
-
-/// Why, and what to do.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Explained {
-    pub(super) reason: Option<String>,
-    pub(super) advice: Option<String>,
-}
-
-impl Explained {
-    pub(super) fn because(reason: impl Into<String>) -> Self {
-        Explained { reason: Some(reason.into()), advice: None }
-    }
-
-    pub(super) fn advise(mut self, advice: impl Into<String>) -> Self {
-        self.advice = Some(advice.into());
-        self
-    }
-
-    /// The finding with reason and advice.
-    pub(super) fn add_to(self, mut finding: Finding) -> Finding {
-        finding.reason = self.reason.or(finding.reason);
-        finding.advice = self.advice.or(finding.advice);
-        finding
-    }
-}
-
-/// `#3 #GP in ring 3 , at 00100245 (user+5, user.c:41)`.
-pub(super) fn place(fault: &Fault, aftermath: &Aftermath<'_>) -> String {
-    let eip = fault.code.linear.unwrap_or_else(|| fault.eip());
-    let what = match fault.kind {
-        Kind::External => format!("interrupt {:#04x}", fault.vector.0),
-        _ => fault.vector.to_string(),
-    };
-    format!("#{} {what} in ring {}, at {}", fault.sequence, fault.ring, aftermath.place(eip))
-}
-
-/// `#GP(0402)`.
-pub(super) fn name(fault: &Fault) -> String {
-    match fault.error_code() {
-        Some(code) if fault.vector != Vector::DF => format!("{}({code:04x})", fault.vector),
-        _ => fault.vector.to_string(),
-    }
-}
-
-/// The instruction as an assembler writes it.
-pub(super) fn text(instruction: &Instruction) -> String {
-    let mut formatter = IntelFormatter::new();
-    let options = formatter.options_mut();
-    options.set_hex_prefix("0x");
-    options.set_hex_suffix("");
-    options.set_uppercase_hex(false);
-    options.set_space_after_operand_separator(true);
-    options.set_small_hex_numbers_in_decimal(true);
-    options.set_rip_relative_addresses(false);
-    let mut text = String::new();
-    formatter.format(instruction, &mut text);
-    text
-}
-
-/// The instruction that faulted: `` `int 0x80` ``, or what can be said of it.
-pub(super) fn instruction(fault: &Fault) -> String {
-    if fault.code.length == 0 {
-        return format!("EIP {:08x}, which cannot be read", fault.eip());
-    }
-    match fault.instruction() {
-        Some(instruction) => format!("`{}`", text(&instruction)),
-        None => {
-            let bytes: Vec<String> =
-                fault.code.instruction().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-            format!("{}…, which is no instruction", bytes.join(" "))
-        }
-    }
-}
+use iced_x86::{Mnemonic, OpKind};
 
 /// What an exception was about.
 pub(super) fn explain(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {

@@ -1,7 +1,7 @@
 //! EIP leads nowhere: where there is no RAM, or where nothing is mapped and no fault can be delivered.
 
 use super::used::Used;
-use super::{Aftermath, Placed, fault};
+use super::{Aftermath, Placed, fault, fault_text};
 use crate::check::{Finding, Retrace, Subject};
 use crate::entry::{Fault, Kind, Reach, Walk};
 use crate::instruction::valid_32;
@@ -228,7 +228,7 @@ fn caller(aftermath: &Aftermath<'_>, state: &State) -> Option<String> {
     let (at, instruction) = call;
     Some(format!(
         "`{}` at {} led there: the pointer was overwritten or never set",
-        fault::text(&instruction),
+        fault_text::text(&instruction),
         aftermath.place(at)
     ))
 }
@@ -261,5 +261,5 @@ pub(super) fn strayed(fault: &Fault, aftermath: &Aftermath<'_>) -> Placed {
     let finding = finding.advise(advice).retraced(retrace);
     // Who ends well may have tried it on purpose.
     let finding = if aftermath.end.ending.is_good() { finding.as_note() } else { finding };
-    (fault::place(fault, aftermath), finding)
+    (fault_text::place(fault, aftermath), finding)
 }

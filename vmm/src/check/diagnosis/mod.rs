@@ -24,7 +24,9 @@
 mod death;
 mod descriptor;
 mod ending;
+mod explained;
 mod fault;
+mod fault_text;
 mod full_stack;
 mod io_map;
 mod lost;

@@ -1,6 +1,7 @@
 //! #GP, #NP, #SS and #TS, explained: by what the error code names, by the selector that was loaded, by the instruction.
 
-use super::fault::{Explained, text};
+use super::explained::Explained;
+use super::fault_text::text;
 use super::{Aftermath, descriptor, selector_fault};
 use crate::entry::{Fault, Named};
 use ia32::{Descriptor, DescriptorKind, Eflags, Gate, GateKind, Selector, Table, Word};

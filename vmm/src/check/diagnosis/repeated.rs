@@ -1,6 +1,6 @@
 //! An instruction that faults for ever: its handler changes nothing, and it faults again.
 
-use super::{Aftermath, Placed, fault};
+use super::{Aftermath, Placed, fault, fault_text};
 use crate::check::{Finding, Subject};
 use crate::entry::Fault;
 use crate::run::Ending;
@@ -48,13 +48,13 @@ impl Repeated {
             Subject::Kernel,
             format!(
                 "{}: {} {} times, and nothing else ran",
-                fault::instruction(first),
+                fault_text::instruction(first),
                 first.vector,
                 self.count
             ),
             "a handler that mends the cause, skips the instruction, or ends the task",
             "an IRET to the same instruction, with everything as it was",
         );
-        Some((fault::place(first, aftermath), explained.add_to(finding)))
+        Some((fault_text::place(first, aftermath), explained.add_to(finding)))
     }
 }

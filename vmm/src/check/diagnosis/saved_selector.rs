@@ -3,7 +3,7 @@
 //! A handler in C that takes its registers by value, `void handler(struct regs r)`, owns the words that its stub has
 //! pushed: the compiler may keep there what it likes, and builds the arguments of a last call in them.
 
-use super::fault::Explained;
+use super::explained::Explained;
 use crate::check::{ChangedWord, Finding, History, LiveFrame, Retrace};
 use crate::entry::{Fault, Named};
 use crate::machine::LinearMemory;

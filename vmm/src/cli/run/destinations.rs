@@ -10,7 +10,7 @@
 use super::super::arguments::RunOptions;
 use super::super::failure::Failure;
 use super::super::files::{Begun, Destination, identity, standard_output};
-use super::super::input::Input;
+use super::super::guest_files::GuestFiles;
 use super::super::page::PageFile;
 use super::final_files::FinalFiles;
 use super::watch::Meanwhile;
@@ -44,7 +44,7 @@ impl Destinations {
     /// Opens them, and none that is read or written otherwise.
     pub(super) fn open(
         options: &RunOptions,
-        input: &Input,
+        input: &GuestFiles,
         until: Option<Instant>,
         stop: &StopRequest,
     ) -> Result<Self, Failure> {

@@ -3,7 +3,7 @@
 use super::super::arguments::RunOptions;
 use super::super::drives::Drives;
 use super::super::failure::Failure;
-use super::super::input::Input;
+use super::super::guest_files::GuestFiles;
 use esp0::boot::Boot;
 use esp0::devices::Devices;
 use esp0::host::Backend;
@@ -16,7 +16,7 @@ use std::path::Path;
 pub(super) struct Guest<'a> {
     pub(super) options: &'a RunOptions,
     pub(super) drives: Drives,
-    pub(super) input: Input,
+    pub(super) input: GuestFiles,
     /// What is expected of it and said to it.
     pub(super) steps: Vec<DialogueStep>,
 }
@@ -29,7 +29,7 @@ impl<'a> Guest<'a> {
         steps: Vec<DialogueStep>,
     ) -> Result<Self, Failure> {
         let drives = Drives::open(kernel, &options.drives)?;
-        let input = Input::read(kernel, options, &drives)?;
+        let input = GuestFiles::read(kernel, options, &drives)?;
         Ok(Guest { options, drives, input, steps })
     }
 

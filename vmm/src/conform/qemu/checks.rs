@@ -1,12 +1,14 @@
 //! A check that is missing, comes at another time, or raises another vector. All that follows is different:
 //! the whole mismatch belongs to the deviation.
 
-use super::{SMAP, recogniser};
-use crate::conform::deviation::{Part, Recogniser};
 use crate::conform::layout::*;
+use crate::conform::recogniser::{Part, Recogniser, recogniser};
 use crate::conform::start::Start;
 use crate::conform::via::Via;
 use ia32::{Branch, Eflags, Owner, Severity, Vector, Word};
+
+/// CR4.SMAP.
+const SMAP: u32 = 1 << 21;
 
 /// Recognised by the check at which the model stops.
 pub(super) const CHECKS: &[Recogniser] = &[

@@ -12,10 +12,10 @@
 //!  4A events            51 disc information             BD mechanism
 //! ```
 
-use super::drive::{ABORTED, Reply};
 use super::identify;
 use super::medium::Medium;
 use super::registers::{COUNT, FEATURES, HIGH, MIDDLE, Registers};
+use super::reply::{ABORTED, Reply};
 
 /// Bytes of a sector of data.
 pub const SECTOR: u64 = 2048;

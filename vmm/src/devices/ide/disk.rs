@@ -7,35 +7,14 @@
 //!  10 70  seek            91  geometry           E0–E6  power      E7 EA  flush         EF  features
 //! ```
 
-use super::drive::{ABORTED, NOT_FOUND, PROTECTED, Reply, UNCORRECTABLE};
+use super::geometry::{Geometry, MOST_IN_A_BLOCK};
 use super::identify;
 use super::medium::Medium;
 use super::registers::{COUNT, DEVICE, FEATURES, HIGH, LOW, MIDDLE, Registers};
+use super::reply::{ABORTED, NOT_FOUND, PROTECTED, Reply, UNCORRECTABLE};
 
 /// Bytes of a sector.
 pub const SECTOR: u64 = 512;
-/// Sectors that READ MULTIPLE moves in one block at most.
-pub const MOST_IN_A_BLOCK: u8 = 16;
-
-/// How a disk is divided for those who count cylinders.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Geometry {
-    /// Heads.
-    pub heads: u32,
-    /// Sectors a track.
-    pub sectors: u32,
-}
-
-impl Geometry {
-    /// What every disk of more than 504 MiB says.
-    pub const DEFAULT: Geometry = Geometry { heads: 16, sectors: 63 };
-
-    /// Cylinders of a disk of so many sectors, as far as the number goes (ATA-6, 6.2.1).
-    pub fn cylinders(self, sectors: u64) -> u16 {
-        let cylinders = sectors / u64::from(self.heads * self.sectors).max(1);
-        cylinders.clamp(1, 16_383) as u16
-    }
-}
 
 /// Sectors that are still to be moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,6 +17,7 @@
 use super::cdrom::Cdrom;
 use super::disk::Disk;
 use super::registers::{COMMAND, FEATURES, Registers};
+use super::reply::Reply;
 
 const BUSY: u8 = 0x80;
 /// The drive takes commands.
@@ -25,15 +26,6 @@ pub const READY: u8 = 0x40;
 const SOUGHT: u8 = 0x10;
 const DATA: u8 = 0x08;
 const ERROR: u8 = 0x01;
-
-/// The command is unknown or cannot be done.
-pub const ABORTED: u8 = 0x04;
-/// There is no such sector.
-pub const NOT_FOUND: u8 = 0x10;
-/// The medium may not be written.
-pub const PROTECTED: u8 = 0x40;
-/// The medium cannot be read.
-pub const UNCORRECTABLE: u8 = 0x40;
 
 /// From a command, or the last byte of a block, to what comes of it, in nanoseconds.
 const LATENCY: u64 = 20_000;
@@ -45,23 +37,6 @@ pub enum Unit {
     Disk(Disk),
     /// A CD.
     Cdrom(Cdrom),
-}
-
-/// What comes next.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reply {
-    /// The command is done, and an interrupt says so.
-    Done,
-    /// The command is done, and the host knows.
-    Quiet,
-    /// The command has failed, with these bits of the error register.
-    Failed(u8),
-    /// Bytes for the host to read, an even number.
-    Send(Vec<u8>),
-    /// So many bytes are wanted from the host, at once and without an interrupt.
-    Take(usize),
-    /// The block was written, an interrupt says so, and so many more bytes are wanted.
-    TakeMore(usize),
 }
 
 /// Where a command stands.

@@ -3,7 +3,7 @@
 //! Source: ATA/ATAPI-6 (T13/1410D), 8.15 ("IDENTIFY DEVICE") and 8.16 ("IDENTIFY PACKET DEVICE"); the word's
 //! number stands at each.
 
-use super::disk::{Geometry, MOST_IN_A_BLOCK};
+use super::geometry::{Geometry, MOST_IN_A_BLOCK};
 
 const WORDS: usize = 256;
 

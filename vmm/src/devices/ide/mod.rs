@@ -14,13 +14,16 @@
 pub mod cdrom;
 pub mod disk;
 pub mod drive;
+pub mod geometry;
 pub mod identify;
 pub mod medium;
 pub mod registers;
+pub mod reply;
 
 pub use cdrom::Cdrom;
-pub use disk::{Disk, Geometry};
+pub use disk::Disk;
 pub use drive::{Drive, Unit};
+pub use geometry::Geometry;
 pub use medium::Medium;
 
 use super::device::Device;

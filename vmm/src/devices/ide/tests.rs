@@ -164,13 +164,13 @@ fn a_command_of_48_bits_takes_the_earlier_bytes_too() {
 fn a_sector_behind_the_end_is_not_found_and_a_protected_disk_is_not_written() {
     let mut driver = Driver::with_disk(20);
     assert_eq!(driver.command(0x20, 19, 2) & 0x09, 0x01);
-    assert_eq!(driver.read(FEATURES), drive::NOT_FOUND);
+    assert_eq!(driver.read(FEATURES), reply::NOT_FOUND);
     assert_eq!(driver.command(0x77, 0, 0) & 1, 0, "a seek");
     assert_eq!(driver.command(0xC8, 0, 1) & 1, 1, "no DMA");
     let disk = Disk::new(Medium::of_bytes(vec![0; 512])).read_only();
     let mut driver = Driver::new([Some(Unit::Disk(disk))]);
     assert_eq!(driver.command(0x30, 0, 1) & 0x09, 0x01);
-    assert_eq!(driver.read(FEATURES) & drive::PROTECTED, drive::PROTECTED);
+    assert_eq!(driver.read(FEATURES) & reply::PROTECTED, reply::PROTECTED);
 }
 
 #[test]

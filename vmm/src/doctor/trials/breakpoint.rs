@@ -12,7 +12,7 @@ use ia32::{Eflags, State, Vector};
 use iced_x86::code_asm::{al, eax};
 use kvm_bindings::KVM_EXIT_DEBUG;
 
-/// A name that [`super::super::Report::breakpoints`] asks for.
+/// A name that [`super::super::DoctorReport::breakpoints`] asks for.
 pub(in super::super) const FOUR_BREAKPOINTS: &str = "four breakpoints";
 /// The same, in the place where they are needed.
 pub(in super::super) const AT_A_HANDLER: &str = "breakpoint at a handler";

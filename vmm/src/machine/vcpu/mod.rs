@@ -15,7 +15,7 @@ pub use image::{Snapshot, VcpuImage};
 
 use super::model::Model;
 use super::registers::{Packing, kvm_events_from, kvm_regs_from, kvm_sregs_from, state};
-use super::{Alarm, MachineError, Paging, ioctl, kick};
+use super::{Alarm, MachineError, Paging, ioctl, stop_request};
 use ia32::{Eflags, State};
 use kvm_bindings::{
     KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW_BP, KVM_GUESTDBG_USE_SW_BP,
@@ -68,7 +68,7 @@ pub struct Vcpu {
 
 impl Drop for Vcpu {
     fn drop(&mut self) {
-        kick::forget(&raw mut self.fd.get_kvm_run().immediate_exit);
+        stop_request::forget(&raw mut self.fd.get_kvm_run().immediate_exit);
     }
 }
 
@@ -137,7 +137,7 @@ impl Vcpu {
     /// makes the next KVM_RUN return at once. To be called before the request is looked at.
     #[inline]
     pub fn attend_to_signals(&mut self) {
-        kick::attend(&raw mut self.fd.get_kvm_run().immediate_exit);
+        stop_request::attend(&raw mut self.fd.get_kvm_run().immediate_exit);
     }
 
     /// Runs the guest until the next exit, without stepping.

@@ -16,7 +16,7 @@ use std::time::SystemTime;
 
 /// Files in memory, ready to be loaded.
 #[derive(Debug)]
-pub(super) struct Input {
+pub(super) struct GuestFiles {
     /// What to call the kernel.
     pub(super) kernel: String,
     bytes: Cow<'static, [u8]>,
@@ -41,7 +41,7 @@ struct Module {
     file: Option<FileId>,
 }
 
-impl Input {
+impl GuestFiles {
     /// Reads what the options name.
     pub(super) fn read(
         kernel: Option<&Path>,
@@ -110,7 +110,17 @@ impl Input {
         }
         let command_line = options.cmdline.clone();
         let firmware = firmware.map(|firmware| (firmware.name.clone(), firmware.bios.clone()));
-        Ok(Input { kernel, bytes, modules, command_line, symbols, firmware, carried, built, files })
+        Ok(GuestFiles {
+            kernel,
+            bytes,
+            modules,
+            command_line,
+            symbols,
+            firmware,
+            carried,
+            built,
+            files,
+        })
     }
 
     /// What is loaded, in two numbers: the kernel, and the modules with what they are told.

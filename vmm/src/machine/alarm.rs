@@ -1,4 +1,4 @@
-//! Interrupts a running vCPU: at a chosen time, or when somebody asks.
+//! Interrupts a running vCPU at a chosen time.
 //!
 //! A POSIX timer sends a signal to the vCPU's own thread. The signal carries the address of the [`Bell`] that
 //! it rings, so each vCPU has an alarm of its own, wherever others run. The handler sets `immediate_exit` in
@@ -7,17 +7,10 @@
 //! its own and can outlive the vCPU.
 
 use super::MachineError;
-use std::cell::Cell;
 use std::io;
 use std::marker::PhantomData;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-thread_local! {
-    /// `immediate_exit` of the vCPU that this thread is about to run, or null.
-    static IMMEDIATE_EXIT: Cell<*mut u8> = const { Cell::new(std::ptr::null_mut()) };
-}
 
 /// What an alarm rings.
 #[derive(Debug)]
@@ -43,96 +36,6 @@ extern "C" fn on_alarm(_: libc::c_int, information: *mut libc::siginfo_t, _: *mu
     // SAFETY: the byte lies in the `kvm_run` mapping of the vCPU that the bell belongs to, which lives as long
     // as its alarm does; the byte is only ever written as a whole.
     unsafe { bell.immediate_exit.write_volatile(1) };
-}
-
-/// Asks a run to end, from any thread or from a signal. A vCPU that runs on another thread heeds it at its
-/// next exit. A copy asks the same run.
-#[derive(Clone, Debug, Default)]
-pub struct StopRequest(Arc<AtomicBool>);
-
-/// The request that SIGINT, SIGTERM and SIGHUP make; leaked, for a handler may run at any time.
-static SIGNALLED: AtomicPtr<AtomicBool> = AtomicPtr::new(std::ptr::null_mut());
-
-extern "C" fn on_stop(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
-    // SAFETY: what is stored there is leaked.
-    if let Some(requested) = unsafe { SIGNALLED.load(Ordering::Acquire).as_ref() } {
-        requested.store(true, Ordering::Relaxed);
-    }
-    // A thread local with a constant initialiser and nothing to drop is plain memory, which a
-    // signal handler may read.
-    let flag = IMMEDIATE_EXIT.get();
-    if !flag.is_null() {
-        // SAFETY: `attend` stored the address of a byte in a `kvm_run` mapping, and `forget` clears it before
-        // that mapping goes.
-        unsafe { flag.write_volatile(1) };
-    }
-}
-
-/// The write that would exceed the limit of a file's size fails, and says so.
-extern "C" fn on_file_size(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
-
-impl StopRequest {
-    /// Asks for the end.
-    pub fn request(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether the end has been asked for.
-    #[inline]
-    pub fn is_requested(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// From now on SIGINT, SIGTERM and SIGHUP make this request rather than end the process, in place of one that
-    /// they made before, and a file that grows too large is an error like a full disk. A SIGHUP that was ignored
-    /// when the program began (`nohup`) stays so. To be called on the thread that runs the vCPU, which must be
-    /// the one that gets the signals.
-    ///
-    /// # Errors
-    /// [`MachineError::Alarm`] if the operating system refuses.
-    pub fn on_signals(&self) -> Result<(), MachineError> {
-        let handle = |signal, handler| {
-            vmm_sys_util::signal::register_signal_handler(signal, handler).map_err(|source| {
-                MachineError::Alarm { action: "set up", source: io::Error::from(source) }
-            })
-        };
-        SIGNALLED.store(Arc::into_raw(Arc::clone(&self.0)).cast_mut(), Ordering::Release);
-        handle(libc::SIGINT, on_stop)?;
-        handle(libc::SIGTERM, on_stop)?;
-        if !is_ignored(libc::SIGHUP) {
-            handle(libc::SIGHUP, on_stop)?;
-        }
-        handle(libc::SIGXFSZ, on_file_size)
-    }
-}
-
-/// Whether this process ignores a signal, as the kernel tells it (proc(5), `SigIgn`).
-fn is_ignored(signal: libc::c_int) -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.is_some_and(|mask| mask >> (signal - 1) & 1 != 0)
-}
-
-/// A signal that stops runs stops the vCPU whose `immediate_exit` byte is at `flag`, if this thread gets it.
-#[inline]
-pub(super) fn attend(flag: *mut u8) {
-    IMMEDIATE_EXIT.set(flag);
-}
-
-/// The byte at `flag` is going away.
-pub(super) fn forget(flag: *mut u8) {
-    if IMMEDIATE_EXIT.get() == flag {
-        IMMEDIATE_EXIT.set(std::ptr::null_mut());
-    }
-}
-
-/// The time that this thread has had a processor, its guest's included; what others did meanwhile is no part of it.
-pub(crate) fn time_on_processor() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is to a live local variable. Linux has this clock, and without it the time stays 0.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// The signal of all alarms.

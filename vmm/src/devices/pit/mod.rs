@@ -11,7 +11,9 @@
 //! CLK pulses up to a time is computed from the origin in integers, never by adding up intervals, so
 //! the timer neither drifts nor depends on how often it is asked. Time that runs backwards stands still.
 
-use super::i8254::Counter;
+pub mod i8254;
+
+use i8254::Counter;
 
 /// CLK is 14.31818… MHz (315/22) divided by 12: 105/88 pulses in a microsecond.
 const PULSES: u128 = 105;

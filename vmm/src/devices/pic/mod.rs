@@ -13,7 +13,9 @@
 //! The wire between the two is instantaneous, so a slave's request that goes away takes the master's
 //! with it: IRQ 7 can be spurious here (the VMM acknowledges too late), IRQ 15 cannot.
 
-use super::i8259::I8259;
+pub mod i8259;
+
+use i8259::I8259;
 
 /// The master's input with the slave on it, and so the slave's number.
 pub(crate) const CASCADE: u8 = 2;

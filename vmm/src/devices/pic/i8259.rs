@@ -1,7 +1,7 @@
 //! One 8259A programmable interrupt controller, as its own pins see it.
 //!
 //! Source: Intel 8259A data sheet (231468). Section names are cited where they decide. Two of these make
-//! a PC's [`Pic`](super::pic::Pic); nothing here knows of the other one but the cascade word, ICW3.
+//! a PC's [`Pic`](super::Pic); nothing here knows of the other one but the cascade word, ICW3.
 //!
 //! ```text
 //!  IR0–7 ─► edge latch ─► IRR ─► IMR ─► priority ─► INT

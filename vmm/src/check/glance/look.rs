@@ -1,0 +1,100 @@
+//! When memory is looked at, and for what.
+
+use super::damage::above;
+use super::kept_words::keeps_words;
+use super::overwritten::overwritten;
+use super::string_instruction::string_instruction;
+use super::{Damage, Edge, FreshStack, Glance, Overrun, Refusal};
+use crate::check::history::History;
+use crate::check::shifted;
+use crate::check::way_back::{self, WayBack};
+use crate::entry::{Entry, Kind, Return};
+use crate::machine::LinearMemory;
+use ia32::{Eflags, Word};
+
+impl Glance {
+    /// At an entry.
+    pub(in crate::check) fn at_entry(
+        linear: &LinearMemory<'_>,
+        entry: &Entry,
+        history: &History,
+    ) -> Glance {
+        let mut glance = Glance::default();
+        if let Some(last) = history.refused_by(entry) {
+            glance.refusal =
+                Some(Box::new(Refusal::ask(linear, &last.state, last.frame.shape.word_size == 2)));
+            glance.shifted = shifted::near(linear, &last.state).map(Box::new);
+        }
+        if let Some(victim) = history.overlapped(&entry.frame)
+            && entry.from_outer_ring()
+            && victim.from_outer_ring()
+            && !history.copies_frames()
+        {
+            glance.words_are_kept = Some(keeps_words(linear, victim, history));
+        }
+        if entry.from_outer_ring() {
+            glance.above = above(linear, entry.frame.end());
+        }
+        if matches!(entry.kind, Kind::External | Kind::Nmi)
+            && let Some(eip) = entry.code.linear
+        {
+            let mut byte = [0];
+            glance.behind_halt =
+                linear.read(eip.wrapping_sub(1), &mut byte).is_some() && byte == [0xf4];
+        }
+        if entry.from_outer_ring() {
+            glance.edge = Edge::read(linear, history.objects(), entry.frame.end()).map(Box::new);
+        } else {
+            glance.damage = damage(linear, history, entry.frame.address);
+            glance.overrun = overrun(linear, history);
+        }
+        glance.overwritten = overwritten(linear, entry, history.objects());
+        glance
+    }
+
+    /// At a return.
+    pub(in crate::check) fn at_return(
+        linear: &LinearMemory<'_>,
+        returning: &Return,
+        history: &History,
+    ) -> Glance {
+        let mut glance = Glance {
+            damage: damage(linear, history, returning.frame.address),
+            ..Glance::default()
+        };
+        if returning.state.eflags.contains(Eflags::DF)
+            && let Some(pair) = history.pair(returning)
+            && pair.pushed.frame.get(Word::Eflags).is_some_and(|f| Eflags(f).contains(Eflags::DF))
+        {
+            glance.string_instruction = string_instruction(linear, pair.pushed.handler);
+        }
+        glance.overrun = overrun(linear, history);
+        if returning.frame.shape.from_virtual_8086 {
+            glance.shifted = shifted::near(linear, &returning.state).map(Box::new);
+        }
+        if returning.ring() > returning.state.cpl() {
+            if !history.objects().knows_nothing() {
+                let was_on = |top| history.was_entered(top);
+                glance.fresh_stack =
+                    FreshStack::read(linear, returning, history.objects(), was_on).map(Box::new);
+            }
+            let key = way_back::Key::of(linear, returning);
+            if history.way_back_of() != Some(key) {
+                glance.way_back_of = Some(key);
+                glance.way_back = WayBack::read(linear, returning).map(Box::new);
+            }
+        }
+        glance
+    }
+}
+
+/// What the stack that runs has done to its neighbour.
+fn damage(linear: &LinearMemory<'_>, history: &History, stack_pointer: u32) -> Option<Box<Damage>> {
+    let (neighbour, running) = (history.neighbour()?, history.running()?);
+    Damage::read(linear, neighbour, running, history.largest(), stack_pointer).map(Box::new)
+}
+
+/// What the stack that runs has done below its own end.
+fn overrun(linear: &LinearMemory<'_>, history: &History) -> Option<Box<Overrun>> {
+    Overrun::read(linear, history.edge()?).map(Box::new)
+}

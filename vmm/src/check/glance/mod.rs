@@ -1,0 +1,69 @@
+//! What memory tells at a stop, beside the words of the frame.
+//!
+//! Rules are functions over values. What they need of memory is read here, once, while the guest stands
+//! still, and only where something makes it worth reading: an entry falls on a live frame, an IRET was
+//! refused, DF is set where the kernel leaves.
+//!
+//! ```text
+//!  at an entry    the IRET that it refuses, by the model      refusal
+//!                 the words that it overwrites live on        kept_words
+//!                 the low end of the stack above              damage
+//!                 what it used is not in memory any more      overwritten
+//!  at a return    string instructions behind the handler      string_instruction
+//!                 a stack that nobody was on yet              fresh_stack
+//!                 what the next entry will miss               way_back
+//!  at both        the neighbour's frame has changed           damage
+//!                 a stack's low end, where symbols tell it    edge
+//! ```
+//! What was seen is data and needs nothing of the history that keeps it. When to look is `look`'s, which asks the
+//! history.
+
+mod damage;
+mod edge;
+mod fresh_stack;
+mod kept_words;
+mod look;
+mod overwritten;
+mod refusal;
+mod string_instruction;
+
+pub(super) use damage::Damage;
+pub(super) use edge::{Edge, Overrun};
+pub(super) use fresh_stack::{BELOW, DENSE, FreshStack};
+pub(super) use refusal::Refusal;
+
+use super::history::frames::ABOVE;
+use super::shifted::Shifted;
+use super::way_back::{self, WayBack};
+
+/// What memory tells at a stop.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Glance {
+    /// Why the IRET was refused that this fault points at.
+    pub(super) refusal: Option<Box<Refusal>>,
+    /// A whole frame beside the one that the IRET pops, where that cannot be meant.
+    pub(super) shifted: Option<Box<Shifted>>,
+    /// EIP and ESP of the frame that this entry overwrites stand near each other elsewhere too: the
+    /// kernel has copied them. None if it overwrites none.
+    pub(super) words_are_kept: Option<bool>,
+    /// What lies above the frame, where that may be another stack's low end.
+    pub(super) above: Option<[u8; ABOVE]>,
+    /// HLT stands right before the interrupted place.
+    pub(super) behind_halt: bool,
+    /// The frame of a neighbour has been overwritten.
+    pub(super) damage: Option<Box<Damage>>,
+    /// A string instruction that the handler can reach without CLD.
+    pub(super) string_instruction: Option<u32>,
+    /// What lies around ESP0, where no entry was on it yet.
+    pub(super) fresh_stack: Option<Box<FreshStack>>,
+    /// What the next entry from the ring that is returned to will miss.
+    pub(super) way_back: Option<Box<WayBack>>,
+    /// What decided about that.
+    pub(super) way_back_of: Option<way_back::Key>,
+    /// The low end of the stack that runs, and what lies below it.
+    pub(super) edge: Option<Box<Edge>>,
+    /// What has come of it since.
+    pub(super) overrun: Option<Box<Overrun>>,
+    /// What the processor read for this entry is not in memory any more.
+    pub(super) overwritten: Option<String>,
+}

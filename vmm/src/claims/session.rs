@@ -1,0 +1,208 @@
+//! Runs scenarios, and asks the judges what each shows.
+
+use super::collector::Collector;
+use super::observation::Observation;
+use super::scenario::{Scenario, scenario};
+use super::table::Row;
+use super::{Claim, Doubt, Twin, Twins};
+use crate::boot::{self, KernelFile, ModuleFile};
+use crate::check::{Checker, Judge, Judged, Sink as _};
+use crate::devices::Devices;
+use crate::guests;
+use crate::host::Backend;
+use crate::machine::{Machine, MachineError, StopRequest};
+use crate::probe::{Choice, DebugRegisters};
+use crate::run::{ClockChoice, Ending, Follow, Mode, Options, Run, entry_state};
+use std::time::Duration;
+use thiserror::Error;
+
+/// RAM of each guest, in bytes.
+const MEMORY: u64 = 16 << 20;
+
+/// A twin need not come to an end: what it did until it had executed so many instructions is judged. Three times as many
+/// if it is followed.
+const TWIN_STEPS: u64 = 1_000_000;
+
+/// What the scenarios run on.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// What stands behind /dev/kvm.
+    pub backend: Backend,
+    /// What hardware breakpoints are good for.
+    pub breakpoints: DebugRegisters,
+    /// How entries are caught.
+    pub probes: Choice,
+    /// Wall-clock time after which a scenario is ended.
+    pub timeout: Duration,
+    /// The kernels of which a claim is false.
+    pub twins: Twins,
+    /// What ends all of them.
+    pub stop: StopRequest,
+}
+
+/// Why there is no observation.
+#[derive(Debug, Error)]
+pub enum Failure {
+    /// The guest cannot be loaded.
+    #[error(transparent)]
+    Boot(#[from] boot::BootError),
+    /// KVM refused something.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// The user has ended it.
+    #[error("stopped by the user")]
+    Stopped,
+    /// esp0 does not carry what the scenario names.
+    #[error("esp0 carries no {0}")]
+    Unknown(&'static str),
+    /// [`Host::twins`] does not hold it.
+    #[error("the twin {1} of {0} was not read")]
+    Missing(&'static str, String),
+}
+
+/// Runs a scenario to its end, with this twin in the guest's place, if any.
+///
+/// # Errors
+/// [`Failure`] if it cannot be run. That the guest fails is none: the judges see how it ended.
+pub fn run(scenario: &Scenario, twin: Option<&str>, host: &Host) -> Result<Observation, Failure> {
+    let guest = guests::guest(scenario.guest).ok_or(Failure::Unknown(scenario.guest))?;
+    let mut modules = Vec::new();
+    for command in scenario.commands() {
+        let program = guests::program(command).ok_or(Failure::Unknown(command))?;
+        modules.push(ModuleFile { name: command, command, bytes: program.bytes });
+    }
+    let mut command_line = scenario.command_line.to_owned();
+    let mut bytes = guest.kernel;
+    match twin {
+        Some(plant) if scenario.plants => command_line += &format!(" plant={plant}"),
+        Some(twin) => {
+            let kernel = host.twins.kernel(guest.name, twin);
+            bytes = kernel.ok_or_else(|| Failure::Missing(guest.name, twin.to_owned()))?;
+        }
+        None => {}
+    }
+    let mut machine = Machine::new(MEMORY)?;
+    let kernel = KernelFile { name: guest.name, bytes };
+    let boot = boot::load(machine.memory.all(), kernel, &modules, command_line.trim())?;
+    machine.vcpu.set_state(&entry_state(&boot.entry));
+    let options = Options {
+        mode: Mode::Ordinary(ClockChoice::Deterministic {
+            nanoseconds_per_instruction: scenario.nanoseconds,
+        }),
+        probes: host.probes,
+        breakpoints: host.breakpoints,
+        timeout: Some(host.timeout),
+    };
+    let mut run =
+        Run::new(machine, Devices::new(MEMORY), &options).with_stop_request(host.stop.clone());
+    if scenario.follow {
+        assert!(run.follow(Follow::Kernel), "the clock counts");
+    }
+    let mut collector = Collector::new(scenario);
+    let mut judge = Judge::new(Checker::new(&host.backend));
+    let most = twin.map_or(u64::MAX, |_| TWIN_STEPS * if scenario.follow { 3 } else { 1 });
+    let end = loop {
+        if run.counters().stepped > most {
+            run.end_with_enough();
+        }
+        let event = run.next_event()?;
+        let judged = judge.judge(run.machine(), event);
+        collector.take(run.machine(), &judged);
+        if let Judged::End(end) = judged {
+            break end;
+        }
+    };
+    if end.ending == Ending::Stopped {
+        return Err(Failure::Stopped);
+    }
+    Ok(collector.finish(*end, run.machine(), scenario))
+}
+
+/// The observations of a session: each scenario is run once, whatever asks for it.
+#[derive(Debug)]
+pub struct Observations<'a> {
+    host: &'a Host,
+    made: Vec<(&'static str, Option<&'static str>, Observation)>,
+}
+
+impl<'a> Observations<'a> {
+    /// None yet.
+    pub fn new(host: &'a Host) -> Self {
+        Observations { host, made: Vec::new() }
+    }
+
+    /// The observation of a scenario; `progress` is told before one is made.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub fn get(
+        &mut self,
+        scenario: &'static Scenario,
+        twin: Option<&'static str>,
+        progress: impl FnOnce(&str),
+    ) -> Result<&Observation, Failure> {
+        let same = |(name, with, _): &(&str, Option<&str>, Observation)| {
+            *name == scenario.name && *with == twin
+        };
+        let index = match self.made.iter().position(same) {
+            Some(index) => index,
+            None => {
+                progress(&scenario.describe(twin));
+                self.made.push((scenario.name, twin, run(scenario, twin, self.host)?));
+                self.made.len() - 1
+            }
+        };
+        Ok(&self.made[index].2)
+    }
+}
+
+/// What its scenarios show of a claim, a row for each kernel; or its twins, if it is to be `broken`.
+///
+/// # Errors
+/// As [`run`].
+pub fn judge(
+    claim: &'static Claim,
+    broken: bool,
+    kernel: Option<&str>,
+    observations: &mut Observations<'_>,
+    progress: &dyn Fn(&str),
+) -> Result<Vec<Row>, Failure> {
+    let wanted = |scenario: &&Scenario| kernel.is_none_or(|kernel| kernel == scenario.guest);
+    let mut rows = Vec::new();
+    match claim.twin {
+        Twin::Kernels(twins) if broken => {
+            for (name, twin) in twins {
+                let scenario = scenario(name).ok_or(Failure::Unknown(name))?;
+                let observation = observations.get(scenario, Some(twin), progress)?;
+                let what = scenario.name_of(twin);
+                rows.push(Row::new(claim, scenario.guest, (claim.judge)(observation), Some(what)));
+            }
+        }
+        _ => {
+            for name in claim.scenarios {
+                let scenario = scenario(name).ok_or(Failure::Unknown(name))?;
+                if !wanted(&scenario) {
+                    continue;
+                }
+                let observation = observations.get(scenario, None, progress)?;
+                let Twin::Altered { what, alter } = claim.twin else {
+                    rows.push(Row::new(claim, scenario.guest, (claim.judge)(observation), None));
+                    continue;
+                };
+                if !broken {
+                    rows.push(Row::new(claim, scenario.guest, (claim.judge)(observation), None));
+                    continue;
+                }
+                let mut altered = observation.clone();
+                let (judgement, what) = if alter(&mut altered) {
+                    ((claim.judge)(&altered), format!("the observation was altered: {what}"))
+                } else {
+                    let why = "there is nothing in the observation to alter".to_owned();
+                    (Err(Doubt::Open(why)), "nothing was altered".to_owned())
+                };
+                rows.push(Row::new(claim, scenario.guest, judgement, Some(what)));
+            }
+        }
+    }
+    Ok(rows)
+}
