@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -22,6 +22,19 @@ use crate::wire::{Frame, Kind, Request, SECRET, Sender};
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 /// A host that does not confirm a signal within this time hangs: the user wants out.
 const SIGNAL_LIMIT: Duration = Duration::from_secs(5);
+/// How often a host is spoken to while a command runs.
+///
+/// This wakes it, too: QEMU may lose a timer's interrupt. Where the virtual machine in it is entered and left, QEMU 10.0
+/// changes the processor's pending interrupts (`interrupt_request &= ~CPU_INTERRUPT_VIRQ` in target/i386/tcg/system/
+/// svm_helper.c) without the lock under which its other thread adds one. The host's timer is set anew only where it has
+/// gone off, so all stood still until a packet came, with the time-outs of what ran there.
+const BEAT: Duration = Duration::from_secs(1);
+/// A host that has left so many beats without an answer hangs, and is ended. What is counted is not the time: this process
+/// may have been stopped.
+///
+/// QEMU waits for itself where its guest executes an instruction that crosses the end of a page which also holds the page
+/// table of the next one: it holds that page's lock (tb_gen_code) and walks the table as if to write to it (ptw_translate).
+const MOST_UNANSWERED: u32 = 60;
 /// How often a host may be found dead or hung before we give up.
 const ATTEMPTS: u32 = 3;
 
@@ -32,7 +45,9 @@ pub(crate) fn run(args: Vec<OsString>) -> io::Result<u8> {
     };
     let state = Path::new(state);
     // Held until we are gone: it keeps the host from ending.
-    let (connection, _users) = reach(state, boot, say)?;
+    let (connection, _users, endpoint) = reach(state, boot, say)?;
+    // Where instructions are counted nothing else is to happen.
+    let beat = boot.iter().all(|arg| arg != "--icount").then_some(BEAT);
 
     let terminals = (0..3).filter(|&fd| sys::is_terminal(fd)).fold(0, |bits, fd| bits | 1 << fd);
     let raw = raw_mode(terminals);
@@ -49,18 +64,27 @@ pub(crate) fn run(args: Vec<OsString>) -> io::Result<u8> {
 
     let to_guest = Sender::new(connection.try_clone()?);
     to_guest.send(Kind::Request, 0, 0, &request(argv, terminals, raw.is_some())?.encode())?;
-    let end = attend(connection, &to_guest, forwarded);
+    let end = attend(connection, &to_guest, forwarded, beat);
     if let Some(before) = raw {
         let _ = sys::set_terminal_mode(0, &before);
     }
     match end {
         Ok(End::Exited(code)) => Ok(code),
         Ok(End::Signalled(signal)) => sys::die_by(signal),
-        Err(error) => Err(io::Error::other(format!(
-            "the portable host went away while it ran {} ({error}); its log is {}",
-            argv[0].display(),
-            state.join("log").display()
-        ))),
+        Err(error) => {
+            let log = state.join("log");
+            let (name, log) = (argv[0].display(), log.display());
+            if error.kind() == io::ErrorKind::TimedOut {
+                stop(state, &endpoint)?;
+                return Err(io::Error::other(format!(
+                    "the portable host hung while it ran {name}, and was ended: QEMU does so for some guests \
+                     (docs/portable-host.md); its log is {log}"
+                )));
+            }
+            Err(io::Error::other(format!(
+                "the portable host went away while it ran {name} ({error}); its log is {log}"
+            )))
+        }
     }
 }
 
@@ -74,6 +98,7 @@ fn attend(
     mut from_guest: TcpStream,
     to_guest: &Sender,
     signals: libc::sigset_t,
+    beat: Option<Duration>,
 ) -> io::Result<End> {
     let input_credit = Credit::new();
     {
@@ -111,6 +136,9 @@ fn attend(
         });
     }
 
+    let unanswered = Arc::new(AtomicU32::new(0));
+    let mut beats = beat;
+
     let mut sinks = [None, None];
     for (sink, stream) in sinks.iter_mut().zip(1..) {
         *sink = Some(Sink::new(sys::duplicate(i32::from(stream))?, stream, to_guest.clone(), b""));
@@ -124,12 +152,24 @@ fn attend(
             Err(error) => {
                 finish(&mut sinks);
                 return match unheard.load(Ordering::SeqCst) {
+                    0 if unanswered.load(Ordering::SeqCst) >= MOST_UNANSWERED => {
+                        Err(io::ErrorKind::TimedOut.into())
+                    }
                     0 => Err(error),
                     signal => Ok(End::Signalled(signal)),
                 };
             }
         };
+        unanswered.store(0, Ordering::SeqCst);
         match frame.kind {
+            // Before that it may wait for a file system that another command has.
+            Kind::Started => {
+                if let Some(every) = beats.take() {
+                    let connection = from_guest.try_clone()?;
+                    let (to_guest, unanswered) = (to_guest.clone(), unanswered.clone());
+                    thread::spawn(move || keep_awake(&to_guest, &connection, &unanswered, every));
+                }
+            }
             Kind::Data => {
                 let sink = &mut sinks[usize::from(frame.stream == 2)];
                 if let Some(sink) = sink.as_ref().filter(|_| !frame.bytes.is_empty()) {
@@ -153,13 +193,27 @@ fn attend(
                 eprintln!("kvm-host: {}", String::from_utf8_lossy(&frame.bytes));
                 return Ok(End::Exited(frame.value as u8));
             }
-            Kind::Started | Kind::Request | Kind::Signal | Kind::Resize => {}
+            Kind::Request | Kind::Signal | Kind::Resize | Kind::Beat | Kind::Alive => {}
         }
     }
 }
 
-/// A connection to a host that answers, and the lock that keeps it there. Boots one where there is none.
-fn reach(state: &Path, boot: &[OsString], say: &OsStr) -> io::Result<(TcpStream, File)> {
+/// Speaks to the host at each beat. One that leaves too many without an answer is let go of.
+fn keep_awake(to_guest: &Sender, connection: &TcpStream, unanswered: &AtomicU32, every: Duration) {
+    loop {
+        thread::sleep(every);
+        if unanswered.fetch_add(1, Ordering::SeqCst) + 1 >= MOST_UNANSWERED {
+            let _ = connection.shutdown(std::net::Shutdown::Both);
+            return;
+        }
+        if to_guest.send(Kind::Beat, 0, 0, &[]).is_err() {
+            return;
+        }
+    }
+}
+
+/// A connection to a host that answers, the lock that keeps it there, and how it was reached. Boots one where there is none.
+fn reach(state: &Path, boot: &[OsString], say: &OsStr) -> io::Result<(TcpStream, File, Endpoint)> {
     let mut booting: Option<Boot> = None;
     let mut attempts = 0;
     loop {
@@ -171,7 +225,7 @@ fn reach(state: &Path, boot: &[OsString], say: &OsStr) -> io::Result<(TcpStream,
             match greet(&endpoint) {
                 Ok(connection) => {
                     users.set_modified(SystemTime::now())?;
-                    return Ok((connection, users));
+                    return Ok((connection, users, endpoint));
                 }
                 Err(error) => {
                     if stop(state, &endpoint)? {

@@ -233,6 +233,9 @@ pub(crate) fn run(
                         send(&ended, frame.value as i32);
                         let _ = to_client.send(Kind::Signalled, 0, 0, &[]);
                     }
+                    Kind::Beat => {
+                        let _ = to_client.send(Kind::Alive, 0, 0, &[]);
+                    }
                     Kind::Resize => {
                         sys::set_window_size(
                             host.as_raw_fd(),

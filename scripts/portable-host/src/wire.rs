@@ -41,10 +41,14 @@ pub(crate) enum Kind {
     Exit,
     /// guest → client, last: the command could not be started; the exit status to use and the reason
     Refused,
+    /// client → guest: is anybody there?
+    Beat,
+    /// guest → client: somebody is
+    Alive,
 }
 
 impl Kind {
-    const ALL: [Kind; 10] = [
+    const ALL: [Kind; 12] = [
         Kind::Request,
         Kind::Started,
         Kind::Data,
@@ -55,6 +59,8 @@ impl Kind {
         Kind::Resize,
         Kind::Exit,
         Kind::Refused,
+        Kind::Beat,
+        Kind::Alive,
     ];
 }
 
