@@ -5,7 +5,7 @@ use esp0::run::{ClockChoice, Ending};
 use iced_x86::IcedError;
 use iced_x86::code_asm::{CodeAssembler, al, byte_ptr, dword_ptr, dx, eax, ecx, esp, word_ptr};
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tests::{Experiment, Output, esp0, kernels};
 
 const STACK: u32 = kernels::LOAD + 0x8000;
@@ -99,6 +99,27 @@ fn interrupts_arrive_by_each_controller_on_both_clocks() {
             assert_eq!(vectors, [*vector], "{name} on {clock:?}");
         }
     }
+}
+
+/// A sleep goes on after a signal; the run has to end all the same, by its time-out and by the user.
+#[test]
+fn a_guest_that_waits_for_a_timer_far_away_is_ended_in_time() {
+    let kernel = kernels::kernel(|a| {
+        set_up(a, 0x41)?;
+        a.mov(al, 0xFF)?;
+        a.out(0x21, al)?;
+        a.mov(dword_ptr(LOCAL_APIC + 0xF0), 0x1FF)?;
+        // More than an hour.
+        a.mov(dword_ptr(LOCAL_APIC + 0x3E0), 0xA)?;
+        a.mov(dword_ptr(LOCAL_APIC + 0x320), 0x41)?;
+        a.mov(dword_ptr(LOCAL_APIC + 0x380), -1)?;
+        wait(a)
+    });
+    let begun = Instant::now();
+    let experiment = Experiment::with_kernel(kernel).clock(ClockChoice::Real);
+    let seen = experiment.timeout(Duration::from_secs(2)).run();
+    assert_eq!(seen.end.ending, Ending::TimedOut);
+    assert!(begun.elapsed() < 10 * PATIENCE, "{:?}", begun.elapsed());
 }
 
 #[test]

@@ -86,6 +86,11 @@ impl Alarm {
         self.bell.rang.load(Ordering::Relaxed) && self.bell.rang.swap(false, Ordering::Relaxed)
     }
 
+    /// Whether it has gone off, and nobody has asked since.
+    pub(super) fn has_rung(&self) -> bool {
+        self.bell.rang.load(Ordering::Relaxed)
+    }
+
     /// Lets the alarm go off once, after `delay`; a zero delay is rounded up to one nanosecond.
     /// Replaces what was set before; `None` only switches it off.
     pub(super) fn set(&self, delay: Option<Duration>) -> Result<(), MachineError> {

@@ -75,6 +75,13 @@ impl StopRequest {
     }
 }
 
+/// SIGINT, SIGTERM or SIGHUP has asked for the end.
+pub(super) fn is_signalled() -> bool {
+    // SAFETY: what is stored there is leaked.
+    let request = unsafe { SIGNALLED.load(Ordering::Acquire).as_ref() };
+    request.is_some_and(|request| request.load(Ordering::Relaxed))
+}
+
 /// Whether this process ignores a signal, as the kernel tells it (proc(5), `SigIgn`).
 fn is_ignored(signal: libc::c_int) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -234,13 +234,13 @@ impl Clock {
         Duration::from_nanos(deadline.saturating_sub(self.now()).saturating_mul(factor.into()))
     }
 
-    /// The guest waits: time goes on to `deadline`.
-    pub(super) fn wait_until(&mut self, deadline: u64) {
+    /// The guest waits: time goes on to `deadline`, on the real clock by `most` at most.
+    pub(super) fn wait_until(&mut self, deadline: u64, most: Duration) {
         let wait = deadline.saturating_sub(self.now());
         match self {
             Clock::Real(_) => {
                 let begun = Instant::now();
-                std::thread::sleep(Duration::from_nanos(wait));
+                std::thread::sleep(Duration::from_nanos(wait).min(most));
                 self.waited_since(begun);
             }
             Clock::Counted(count) | Clock::Exits(count) => count.idle += wait,
@@ -260,8 +260,8 @@ mod tests {
         assert_eq!((clock.now(), clock.counted()), (20, 2));
         clock.passed_since(Instant::now() - Duration::from_secs(1));
         assert_eq!(clock.now(), 20);
-        clock.wait_until(1000);
-        clock.wait_until(500);
+        clock.wait_until(1000, Duration::MAX);
+        clock.wait_until(500, Duration::MAX);
         assert_eq!((clock.now(), clock.counted()), (1000, 2));
     }
 
@@ -273,7 +273,7 @@ mod tests {
         clock.tick();
         assert_eq!((clock.now(), clock.counted()), (20, 2));
         clock.passed_since(Instant::now() - Duration::from_secs(1));
-        clock.wait_until(100);
+        clock.wait_until(100, Duration::MAX);
         assert_eq!((clock.now(), clock.counted()), (100, 2));
     }
 
@@ -284,7 +284,7 @@ mod tests {
         let ran = clock.now();
         assert!((1_000_000..100_000_000).contains(&ran), "{ran}");
         assert_eq!(clock.to_run_until(ran + 5), Duration::from_nanos(5000));
-        clock.wait_until(ran + 1_000_000);
+        clock.wait_until(ran + 1_000_000, Duration::MAX);
         assert!(clock.now() >= ran + 1_000_000);
     }
 
@@ -297,7 +297,7 @@ mod tests {
         std::thread::sleep(Duration::from_millis(2));
         clock.passed_since(begun);
         assert!(clock.now() >= 2_000_000);
-        clock.wait_until(clock.now() + 1_000_000);
+        clock.wait_until(clock.now() + 1_000_000, Duration::MAX);
         assert!(clock.now() >= 3_000_000 && clock.counted() == 0);
     }
 }

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 /// How often whoever comes behind a BIOS is looked at, until it has an IDT.
 const LOOK_FOR_IDT: Duration = Duration::from_millis(5);
 
+/// How long a guest that waits for its timer is left alone.
+const PIECE: Duration = Duration::from_millis(300);
+
 /// The alarm of a run: it goes off when the timer is due on the real clock, or when the time allowed is up.
 #[derive(Debug)]
 pub(super) struct Alarm {
@@ -133,11 +136,23 @@ impl Run {
             return self.wait_for_input();
         }
         match self.due.filter(|_| open) {
-            Some(deadline) => {
-                self.clock.wait_until(deadline);
-                self.alarm_went_off()
-            }
+            Some(deadline) => self.wait_for_timer(deadline),
             None => Some(Ending::Halted),
+        }
+    }
+
+    /// The guest waits for its timer, which may be due long after the run is to end: a sleep goes on after a signal,
+    /// so it is cut into pieces.
+    fn wait_for_timer(&mut self, deadline: u64) -> Option<Ending> {
+        loop {
+            let piece = self.alarm.patience().map_or(PIECE, |left| left.min(PIECE));
+            self.clock.wait_until(deadline, piece);
+            if self.stop.is_requested() {
+                return Some(Ending::Stopped);
+            }
+            if self.clock.now() >= deadline || self.alarm.is_over() {
+                return self.alarm_went_off();
+            }
         }
     }
 

@@ -192,6 +192,10 @@ impl Vcpu {
         self.fd.set_kvm_immediate_exit(1);
         let exit = self.resume();
         self.fd.set_kvm_immediate_exit(0);
+        // A signal that came meanwhile has set it too, and will not come again: the next run returns at once.
+        if stop_request::is_signalled() || self.alarm.as_ref().is_some_and(Alarm::has_rung) {
+            self.fd.set_kvm_immediate_exit(1);
+        }
         exit
     }
 

@@ -291,7 +291,7 @@ impl Run {
     fn arrive(&mut self, time: u64) -> Result<(), MachineError> {
         self.forget_delivered()?;
         self.last_state = self.machine.vcpu.state();
-        self.clock.wait_until(time);
+        self.clock.wait_until(time, Duration::MAX);
         self.position.preemptions += 1;
         self.position.exits += 1;
         self.position.at_exit = true;
