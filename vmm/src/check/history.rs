@@ -16,6 +16,7 @@
 //!  stacks     where each stack is empty, and whose it is
 //!  frames     what was pushed and not yet popped, by address
 //!  suspects   frames that a neighbour's stack has grown over
+//!  suspended  what tasks were left with that a switch by hardware has suspended in the kernel
 //!  taken_in   how an entry, a return and a task switch change all that
 //! ```
 //! What is looked up at each stop is ordered by address, so a stop costs the logarithm of the number of
@@ -24,20 +25,22 @@
 pub(super) mod frames;
 mod stacks;
 mod suspects;
+mod suspended;
 mod taken_in;
 
 pub use frames::LiveFrame;
 pub use stacks::{StackUse, TaskId};
 pub(super) use suspects::Suspect;
+pub(super) use suspended::Suspended;
 
 use super::glance::{Edge, FreshStack, Glance};
 use super::objects::Objects;
 use super::way_back;
-use crate::entry::{Entry, Frame, Kind, Return};
+use crate::entry::{Entry, Frame, Kind, Return, TaskSwitch};
 use frames::{Frames, Slot};
 use ia32::{State, Word};
 use stacks::{LARGEST_STACK, Stacks};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use suspects::Suspects;
 use taken_in::Undo;
 
@@ -97,6 +100,8 @@ const CALLS: usize = 256;
 /// How many overwritten frames are remembered, and how many live ones are held against a return that pops
 /// none where it was pushed: tasks that take turns.
 const COPIES: usize = 64;
+/// How many tasks are remembered that a switch by hardware has suspended.
+const SUSPENDED: usize = 4096;
 
 /// All that is remembered.
 #[derive(Clone, Debug, Default)]
@@ -142,6 +147,8 @@ pub struct History {
     /// The low end of the stack that runs.
     edge: Option<Box<Edge>>,
     suspects: Suspects,
+    /// Tasks that a switch by hardware has suspended in the kernel, by their TSS.
+    suspended: BTreeMap<u32, Suspended>,
     glance: Glance,
 }
 
@@ -388,6 +395,13 @@ impl History {
     pub(super) fn mixed_before(&self, sequence: u64) -> Option<u64> {
         const SOON: u64 = 8;
         self.mixed_at.filter(|mixed| sequence.saturating_sub(*mixed) <= SOON)
+    }
+
+    /// The task that `switch` resumes where an earlier one has suspended it in the kernel, and the entry that another task
+    /// has pushed over its frame meanwhile.
+    pub(super) fn entered_upon(&self, switch: &TaskSwitch) -> Option<(&LiveFrame, u64)> {
+        let suspended = self.suspended.get(&switch.new_tss)?;
+        suspended.found_damaged_by(switch).filter(|_| !self.copies_frames)
     }
 
     /// Where the last return to an outer ring popped its frame.

@@ -134,7 +134,10 @@ rules![
 ];
 
 /// All rules about task switches by hardware.
-pub const SWITCH_RULES: &[SwitchRule] = &[rules::task_switch::switch_stores_the_old_task];
+pub const SWITCH_RULES: &[SwitchRule] = &[
+    rules::task_switch::switch_stores_the_old_task,
+    rules::suspended_stack::suspended_task_has_its_stack,
+];
 
 /// A rule about entries by SYSENTER.
 pub type SysenterRule = fn(&Sysenter, &History, &mut Findings);

@@ -19,6 +19,8 @@ pub struct LiveFrame {
     pub vector: Vector,
     /// CR3 of the address space that was interrupted.
     pub address_space: u32,
+    /// Linear address of the TSS in TR.
+    pub tss: u32,
     /// The words as they were pushed.
     pub frame: Frame,
     /// The general registers that were interrupted; ESP is the handler's.

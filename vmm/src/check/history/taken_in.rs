@@ -3,7 +3,8 @@
 use super::frames::{LiveFrame, Slot, is_elsewhere};
 use super::stacks::TaskId;
 use super::suspects::Suspect;
-use super::{CALLS, COPIES, Call, Esp0Change, History, LastReturn, Pair};
+use super::suspended::Suspended;
+use super::{CALLS, COPIES, Call, Esp0Change, History, LastReturn, Pair, SUSPENDED};
 use crate::check::glance::Damage;
 use crate::entry::{Entry, Kind, Return, TaskSwitch};
 
@@ -81,6 +82,7 @@ impl History {
         if let Some(index) = self.stacks.at(left) {
             self.stacks.reached(index, left);
         }
+        self.suspend(switch);
         let kernel_stack = &switch.kernel_stack;
         let index = self.stacks.number_of(kernel_stack.end());
         self.switched = switch.ring() > switch.before.cpl();
@@ -104,6 +106,25 @@ impl History {
             self.last_switch = Some((task, switch.after_sequence));
         }
         task
+    }
+
+    /// The task that `switch` leaves is suspended in the kernel; the one that goes on is not any more.
+    fn suspend(&mut self, switch: &TaskSwitch) {
+        self.suspended.remove(&switch.new_tss);
+        let (tss, left) = (switch.before.tr.base, switch.before.stack_address());
+        self.suspended.remove(&tss);
+        if switch.before.cpl() != 0 || switch.before.tr.selector().is_null() {
+            return;
+        }
+        let Some(index) = self.stacks.at(left) else { return };
+        let entries = self.on_stack(index, u32::MAX).map(|(_, live)| live);
+        let own = entries
+            .filter(|live| live.from_outer_ring() && live.tss == tss && left <= live.frame.address);
+        if let Some(victim) = own.max_by_key(|live| live.sequence).copied()
+            && self.suspended.len() < SUSPENDED
+        {
+            self.suspended.insert(tss, Suspended::by(switch, victim));
+        }
     }
 
     /// Takes an entry by SYSENTER in; the task that was running.
@@ -199,6 +220,7 @@ impl History {
             kind: entry.kind,
             vector: entry.vector,
             address_space: entry.after.cr3,
+            tss: entry.after.tr.base,
             frame: entry.frame,
             registers: entry.after.general,
             segments: [es, ds, fs, gs],
@@ -232,6 +254,11 @@ impl History {
         for slot in gone.drain(..) {
             let live = *self.frames.at(slot);
             self.frames.remove(slot);
+            if live.tss != entry.after.tr.base
+                && let Some(suspended) = self.suspended.get_mut(&live.tss)
+            {
+                suspended.is_entered_upon(&live, entry.sequence);
+            }
             if live.from_outer_ring() {
                 if self.overwritten.len() == COPIES {
                     self.overwritten.pop_front();

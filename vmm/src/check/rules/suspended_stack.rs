@@ -1,7 +1,8 @@
 use super::open_switch;
 use crate::check::history::words_within;
 use crate::check::{Finding, Findings, History, LiveFrame, Subject};
-use crate::entry::{Entry, Kind};
+use crate::entry::{Entry, Frame, Kind, TaskSwitch, TssWords};
+use ia32::Word;
 
 /// An entry is on a stack that belongs to no suspended task.
 ///
@@ -38,6 +39,59 @@ fn may_have_ended(victim: &LiveFrame, history: &History) -> bool {
         last.of_entry || last.stack_end.is_multiple_of(ROUND) && !replaced
     });
     !preempted && !from_a_stack
+}
+
+/// A task that a far jump to its TSS resumes in the kernel finds its frame as it was pushed.
+///
+/// When an entry was pushed over the frame, the task may have ended ([`may_have_ended`]). Where a switch goes on at the very
+/// place at which another one had left the task, it had not. Broken on purpose by `tests/c`, `CHILD_ON_PARENTS_STACK`, after a
+/// slip in the fork of a kernel of that design.
+///
+/// Not judged: a frame that holds the same words again, as that of a kernel that changes what lies on one stack.
+pub(crate) fn suspended_task_has_its_stack(
+    switch: &TaskSwitch,
+    history: &History,
+    findings: &mut Findings,
+) {
+    if let Some((victim, by)) = history.entered_upon(switch) {
+        findings.add(resumed_on_it(switch, victim, by));
+    }
+}
+
+#[cold]
+fn resumed_on_it(switch: &TaskSwitch, victim: &LiveFrame, by: u64) -> Finding {
+    let is = &switch.kernel_stack;
+    let differ = |word: &Word| victim.frame.get(*word) != is.get(*word);
+    let words: Vec<Word> = is.shape.words().iter().copied().filter(differ).collect();
+    let listed = |frame: &Frame| {
+        let each = words.iter().map(|word| {
+            frame.get(*word).map_or(String::new(), |value| format!("{} {value:08x}", word.name()))
+        });
+        each.collect::<Vec<_>>().join("  ")
+    };
+    let who = victim.task.map_or("a suspended task".into(), |task| format!("task {}", task.0));
+    let esp0 = is.end();
+    Finding::new(
+        "suspended_stack",
+        Subject::Kernel,
+        format!(
+            "{who} goes on in the kernel, on a stack onto which another task has entered meanwhile (#{by})"
+        ),
+        format!("{}  (what #{} pushed)", listed(&victim.frame), victim.sequence),
+        format!("{}  at {:08x}", listed(is), is.address),
+    )
+    .because(format!(
+        "{who} was left at EIP {:08x} with ESP {:08x}, and goes on right there: it had not ended when #{by} was pushed over \
+         the frame of #{}; the TSS of who was running then has ESP0 {esp0:08x}, as its own TSS at {:08x} has",
+        switch.new.0[TssWords::EIP],
+        switch.new.0[TssWords::ESP],
+        victim.sequence,
+        switch.new_tss
+    ))
+    .advise(
+        "give each task a kernel stack of its own: where a task is made, its TSS gets the end of the new stack as ESP0, and \
+         not that of its parent's",
+    )
 }
 
 #[cold]
