@@ -154,5 +154,5 @@ fn last_change(run: &mut Run, question: Question) -> Result<Option<(usize, Kept)
 
 /// 0 where there is no RAM.
 fn word(run: &Run, address: u64) -> u32 {
-    run.machine().memory.read_u32(address).unwrap_or(0)
+    run.machine().memory().read_u32(address).unwrap_or(0)
 }

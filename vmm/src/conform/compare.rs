@@ -95,14 +95,14 @@ impl Lab {
 
     fn differing_in(&self, range: Range<usize>) -> impl Iterator<Item = (u32, u8)> + '_ {
         range.filter_map(|at| {
-            let [got] = self.machine.memory.read_array(at as u64)?;
+            let [got] = self.machine.memory().read_array(at as u64)?;
             (got != self.world.memory[at]).then_some((at as u32, got))
         })
     }
 
     /// Whether the guest has at `range` what `memory` has there.
     fn has(&self, range: Range<usize>, memory: &[u8]) -> bool {
-        let (guest, at) = (&self.machine.memory, range.start as u64);
+        let (guest, at) = (self.machine.memory(), range.start as u64);
         let bytes = &memory[range];
         // Most are words.
         match bytes.try_into() {
