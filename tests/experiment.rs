@@ -162,7 +162,7 @@ impl Experiment {
             .map(|(command, bytes)| ModuleFile { name: command, command, bytes })
             .collect();
         let kernel = KernelFile { name: "the test's kernel", bytes: &self.kernel };
-        let boot = boot::load(machine.memory.all(), kernel, &modules, &self.command_line)
+        let boot = boot::load(&machine.all_memory(), kernel, &modules, &self.command_line)
             .unwrap_or_else(|error| panic!("{error}"));
         machine.vcpu.set_state(&entry_state(&boot.entry));
         let options = Options {

@@ -94,7 +94,7 @@ fn guest(case: &str, count: u32, options: &Options) -> Run {
     let kernel = KernelFile { name: kernel.name, bytes: kernel.kernel };
     let mut machine = Machine::new(RAM).expect("a VM");
     // The slowest timer there is: no tick falls into what is timed.
-    let boot = boot::load(machine.memory.all(), kernel, &[module], "hz=19").expect("a kernel");
+    let boot = boot::load(&machine.all_memory(), kernel, &[module], "hz=19").expect("a kernel");
     machine.vcpu.set_state(&entry_state(&boot.entry));
     Run::new(machine, Devices::new(RAM), options)
 }

@@ -97,7 +97,7 @@ fn row(name: &str, each: f64, raw: f64, limit: Option<f64>) -> bool {
 /// A guest that does nothing but `out`.
 fn raw_exit() -> f64 {
     let mut machine = Machine::new(RAM).expect("a VM");
-    machine.memory.write(u64::from(KERNEL), &[0xe6, 0x80, 0xeb, 0xfc]).expect("RAM");
+    machine.write_memory(u64::from(KERNEL), &[0xe6, 0x80, 0xeb, 0xfc]).expect("RAM");
     let entry = EntryState {
         start: Start::ProtectedMode,
         eip: KERNEL,
@@ -254,7 +254,7 @@ fn first_ring_3() -> ExitCode {
     let mut machine = Machine::new(16 << 20).expect("a VM");
     let backend = Backend::detect();
     let kernel = KernelFile { name: guest.name, bytes: guest.kernel };
-    let boot = boot::load(machine.memory.all(), kernel, &modules, "").expect("a kernel");
+    let boot = boot::load(&machine.all_memory(), kernel, &modules, "").expect("a kernel");
     machine.vcpu.set_state(&flat_protected_mode(&boot.entry));
     let mut run = Run::new(
         machine,
@@ -277,9 +277,9 @@ fn now() -> u64 {
 }
 
 fn loop_machine(handler: &[u8], calls: u32) -> Machine {
-    let machine = Machine::new(RAM).expect("a VM");
-    let put = |address: u32, bytes: &[u8]| {
-        machine.memory.write(u64::from(address), bytes).expect("RAM");
+    let mut machine = Machine::new(RAM).expect("a VM");
+    let mut put = |address: u32, bytes: &[u8]| {
+        machine.write_memory(u64::from(address), bytes).expect("RAM");
     };
     for (index, descriptor) in [
         0u64,

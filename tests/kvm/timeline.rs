@@ -44,7 +44,7 @@ fn seen(run: &mut Run, at_event: bool) -> (State, u64, u64) {
     state.tr.attributes |= 2;
     let mut bytes = vec![0; if at_event { AT_EVENTS } else { AT_STEPS }];
     if at_event {
-        let linear = LinearMemory { memory: &run.machine().memory, paging: Paging::default() };
+        let linear = LinearMemory { memory: run.machine().memory(), paging: Paging::default() };
         run.probes().read_code(&linear, LOOKED_AT, &mut bytes);
     } else {
         run.machine().linear().read_some(state.general.esp, &mut bytes);
@@ -242,7 +242,7 @@ fn the_writer_of_a_word_is_come_back_to() {
     }
     let state = run.state();
     let esp0 = state.tr.base.wrapping_add(4);
-    let physical = run.machine().linear().paging.translate(&run.machine().memory, esp0);
+    let physical = run.machine().linear().paging.translate(run.machine().memory(), esp0);
     let word = Watched { physical: physical.expect("the TSS is mapped"), length: 4, address: esp0 };
     let now = word.value(&run);
     assert_ne!(now, 0);

@@ -299,7 +299,7 @@ impl Guest {
     /// # Errors
     /// [`GuestError::NoMemory`] if any of them is no RAM.
     pub fn read_physical<const N: usize>(&self, address: u64) -> Result<[u8; N], GuestError> {
-        self.run.machine().memory.read_array(address).ok_or(GuestError::NoMemory(address))
+        self.run.machine().memory().read_array(address).ok_or(GuestError::NoMemory(address))
     }
 
     /// Replaces bytes at a physical address.

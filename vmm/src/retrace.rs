@@ -102,7 +102,7 @@ pub fn written_since(
     if !go_to(run, after_entry)? {
         return Ok(None);
     }
-    let word = |run: &Run| run.machine().memory.read_u32(address).unwrap_or(0);
+    let word = |run: &Run| run.machine().memory().read_u32(address).unwrap_or(0);
     let (mut found, mut old) = (None, word(run));
     let give_up_at = Instant::now() + PATIENCE;
     while Instant::now() < give_up_at {

@@ -165,5 +165,5 @@ fn holds(frame: &Frame, address: u64) -> bool {
 
 /// 0 where there is no RAM.
 fn word(run: &Run, address: u64) -> u32 {
-    run.machine().memory.read_u32(address).unwrap_or(0)
+    run.machine().memory().read_u32(address).unwrap_or(0)
 }

@@ -105,10 +105,10 @@ mod tests {
 
     #[test]
     fn a_bios_ends_at_1_mib_and_begins_16_bytes_below() {
-        let memory = Memory::detached(2 << 20).unwrap();
+        let mut memory = Memory::detached(2 << 20).unwrap();
         let mut bios = vec![0x90; 0x2_0000];
         bios[0x1_FFF0] = 0xEA;
-        let boot = load(memory.all(), &bios).unwrap();
+        let boot = load(&memory.all(), &bios).unwrap();
         assert_eq!((boot.entry.eip, boot.entry.start), (0xF_FFF0, START));
         let mut bytes = [0; 2];
         memory.read(0xE_0000, &mut bytes).unwrap();
@@ -119,12 +119,12 @@ mod tests {
 
     #[test]
     fn what_is_no_bios_gets_its_own_sentence() {
-        let memory = Memory::detached(2 << 20).unwrap();
-        let error = |bytes: &[u8]| load(memory.all(), bytes).unwrap_err();
+        let mut memory = Memory::detached(2 << 20).unwrap();
+        let mut error = |bytes: &[u8]| load(&memory.all(), bytes).unwrap_err();
         assert_eq!(error(&[]), FirmwareError::Size(0));
         assert_eq!(error(&[0xEA; 1000]), FirmwareError::Size(1000));
         assert_eq!(error(&[0; 0x1_0000]), FirmwareError::NoJump);
-        let small = Memory::detached(0x8_0000).unwrap();
-        assert_eq!(load(small.all(), &[0xEA; 0x1_0000]).unwrap_err(), FirmwareError::Memory);
+        let mut small = Memory::detached(0x8_0000).unwrap();
+        assert_eq!(load(&small.all(), &[0xEA; 0x1_0000]).unwrap_err(), FirmwareError::Memory);
     }
 }

@@ -49,6 +49,20 @@ pub enum Judged {
 }
 
 /// Takes judged events, one after the other.
+///
+/// What it is handed cannot be changed:
+/// ```compile_fail,E0596
+/// use esp0::check::{Judged, Sink};
+/// use esp0::machine::Machine;
+///
+/// struct Meddler;
+///
+/// impl Sink for Meddler {
+///     fn take(&mut self, machine: &Machine, _: &Judged) {
+///         machine.write_memory(0x1000, &[0xf4]);
+///     }
+/// }
+/// ```
 pub trait Sink {
     /// This happened, and the guest stands still: its memory can be read, and nothing be changed.
     fn take(&mut self, machine: &Machine, judged: &Judged);
@@ -181,7 +195,7 @@ impl Judge {
 
     #[inline]
     fn entry(&mut self, machine: &Machine, entry: &Entry) -> Judgement {
-        let linear = LinearMemory { memory: &machine.memory, paging: (&entry.after).into() };
+        let linear = LinearMemory { memory: machine.memory(), paging: (&entry.after).into() };
         self.checker.look_at_entry(&linear, entry);
         self.diagnosis.look(machine, &entry.after, Stop::Entry(entry));
         let mut judgement = self.checker.entry(entry);
@@ -196,7 +210,7 @@ impl Judge {
     #[inline]
     fn leave(&mut self, machine: &Machine, returning: &Return) -> Judgement {
         let state = &returning.state;
-        let linear = LinearMemory { memory: &machine.memory, paging: state.into() };
+        let linear = LinearMemory { memory: machine.memory(), paging: state.into() };
         self.checker.look_at_return(&linear, returning);
         self.diagnosis.look(machine, state, Stop::Return(returning));
         let mut judgement = self.checker.leave(returning);

@@ -32,7 +32,7 @@ impl Desk {
             hypervisor: None,
             kernel: "none".into(),
         };
-        let desk = Desk {
+        let mut desk = Desk {
             checker: Checker::new(&backend),
             memory: Memory::detached(0x40_0000).unwrap(),
             sequence: 0,
@@ -76,7 +76,7 @@ impl Desk {
         state
     }
 
-    fn store(&self, address: u32, words: &[u32]) {
+    fn store(&mut self, address: u32, words: &[u32]) {
         for (at, word) in (address..).step_by(4).zip(words) {
             self.memory.write(at.into(), &word.to_le_bytes()).unwrap();
         }

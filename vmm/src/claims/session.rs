@@ -83,7 +83,7 @@ pub fn run(scenario: &Scenario, twin: Option<&str>, host: &Host) -> Result<Obser
     }
     let mut machine = Machine::new(MEMORY)?;
     let kernel = KernelFile { name: guest.name, bytes };
-    let boot = boot::load(machine.memory.all(), kernel, &modules, command_line.trim())?;
+    let boot = boot::load(&machine.all_memory(), kernel, &modules, command_line.trim())?;
     machine.vcpu.set_state(&entry_state(&boot.entry));
     let options = Options {
         mode: Mode::Ordinary(ClockChoice::Deterministic {

@@ -7,7 +7,7 @@ use super::files::{FileId, read};
 use esp0::boot::{self, Boot, KernelFile, ModuleFile};
 use esp0::check::Objects;
 use esp0::guests;
-use esp0::machine::Memory;
+use esp0::machine::{LoaderMemory, Memory};
 use esp0::recording::digest;
 use esp0::symbols::{Symbols, linked_entry};
 use std::borrow::Cow;
@@ -151,9 +151,9 @@ impl GuestFiles {
     }
 
     /// Loads the kernel and its modules.
-    pub(super) fn load(&self, memory: &Memory) -> Result<Boot, Failure> {
+    pub(super) fn load(&self, memory: &LoaderMemory<'_>) -> Result<Boot, Failure> {
         if let Some((name, bios)) = &self.firmware {
-            return boot::firmware::load(memory.all(), bios)
+            return boot::firmware::load(memory, bios)
                 .map_err(|error| Failure::Input(format!("the BIOS {name} {error}")));
         }
         let kernel = KernelFile { name: &self.kernel, bytes: &self.bytes };
@@ -166,7 +166,7 @@ impl GuestFiles {
                 bytes: &module.bytes,
             })
             .collect();
-        Ok(boot::load(memory.all(), kernel, &modules, &self.command_line)?)
+        Ok(boot::load(memory, kernel, &modules, &self.command_line)?)
     }
 
     /// What names the guest's addresses: the kernel's file, what the user gave beside it, and the modules.
@@ -188,7 +188,7 @@ impl GuestFiles {
 
     /// Whether it could be loaded, where there is no VM to load it into.
     pub(super) fn check(&self, size: u64) -> Result<(), Failure> {
-        self.load(&Memory::detached(size)?).map(|_| ())
+        self.load(&Memory::detached(size)?.all()).map(|_| ())
     }
 }
 

@@ -61,7 +61,7 @@ pub(super) fn compare(
     }
     // A delivery that went another way has pushed its frame elsewhere, most likely.
     let whole = compare == Compare::All || !as_expected || mismatch.concerns("EIP");
-    let memory = &machine.memory;
+    let memory = machine.memory();
     let differing =
         if whole { differing(memory, world) } else { differing_in_places(memory, world) };
     let elsewhere = !differing.iter().all(|(at, _)| is_in_places(world, *at));

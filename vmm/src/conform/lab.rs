@@ -68,7 +68,7 @@ impl Lab {
         flush: bool,
         known: KnownDeviations,
     ) -> Result<Self, MachineError> {
-        let machine = Machine::new(RAM.into())?;
+        let mut machine = Machine::new(RAM.into())?;
         machine.exit_on_emulation_failure()?;
         let world = World::new();
         let mut resting = Start::Ring0.state(&world.memory);
@@ -127,7 +127,7 @@ impl Lab {
             0xf4, // hlt
             0xf4, 0xf4,
         ];
-        self.machine.memory.write(0, &CODE);
+        self.machine.write_memory(0, &CODE);
         let mut state = Start::Ring0.state(&super::layout::memory());
         state.eip = 0;
         state.eflags.0 = 2;
@@ -143,7 +143,7 @@ impl Lab {
 
     fn write_all(&mut self) {
         self.world.undo(|_, _| ());
-        self.machine.memory.write(0, &self.world.memory);
+        self.machine.write_memory(0, &self.world.memory);
     }
 
     /// What the model says of the last case that could be run.
@@ -200,7 +200,7 @@ impl Lab {
     /// Whether no case of the batch wrote to memory that was not its own. If one did, the outcomes
     /// mean nothing; memory is as it should be again.
     pub(super) fn end_batch(&mut self) -> bool {
-        let clean = !self.batch.strayed && self.machine.memory.equals(0, self.world.plain());
+        let clean = !self.batch.strayed && self.machine.memory().equals(0, self.world.plain());
         if !clean {
             self.batch.strayed = false;
             self.write_all();
@@ -213,7 +213,7 @@ impl Lab {
         let outcome = match prepared {
             Err(unfit) => CaseOutcome::Unfit(unfit),
             Ok(()) => {
-                let how = self.batch.check_plain(&self.machine.memory, &self.world, how);
+                let how = self.batch.check_plain(self.machine.memory(), &self.world, how);
                 let exit = self.run(case)?;
                 let got = self.machine.vcpu.state();
                 if self.expectation().before.nmi_blocked && matches!(case.via, Via::Iret(_)) {
@@ -232,10 +232,10 @@ impl Lab {
                 }
             }
         };
-        let memory = &self.machine.memory;
+        let machine = &mut self.machine;
         self.world.undo(|place, bytes| {
             if prepared.is_ok() {
-                memory.write(place.address.into(), bytes);
+                machine.write_memory(place.address.into(), bytes);
             }
         });
         if std::mem::take(&mut self.batch.flooded) {
@@ -251,7 +251,7 @@ impl Lab {
         }
         self.until_alarm -= 1;
         for place in self.world.changed() {
-            self.machine.memory.write(place.address.into(), &self.world.memory[place.range()]);
+            self.machine.write_memory(place.address.into(), &self.world.memory[place.range()]);
         }
         let state = &self.world.expectation().before;
         if self.flush && state.paging() {

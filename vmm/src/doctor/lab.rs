@@ -13,7 +13,6 @@ use crate::machine::{Exit, Machine, MachineError, Patience};
 use ia32::State;
 use iced_x86::IcedError;
 use iced_x86::code_asm::CodeAssembler;
-use std::cell::RefCell;
 
 /// Bytes that are filled on either side of a stack pointer.
 pub(super) const MARGIN: u32 = 64;
@@ -27,7 +26,7 @@ pub(super) struct Lab<'m> {
     /// The vCPU may be in a state that KVM does not get it out of.
     spoilt: bool,
     /// What was written to memory: address, bytes.
-    written: RefCell<Vec<(u32, usize)>>,
+    written: Vec<(u32, usize)>,
     /// A guest executes some dozens of instructions.
     patience: Patience,
 }
@@ -35,17 +34,17 @@ pub(super) struct Lab<'m> {
 impl<'m> Lab<'m> {
     /// Puts tables, stacks and handlers into the machine's memory, which is zero there.
     pub(super) fn new(machine: &'m mut Machine) -> Result<Self, Wrong> {
-        let size = machine.memory.size();
+        let size = machine.memory().size();
         Wrong::unless(
             size >= u64::from(END),
             format!("at least {END} bytes of RAM"),
             format!("{size}"),
         )?;
-        let lab = Lab {
+        let mut lab = Lab {
             machine,
             unfinished: false,
             spoilt: false,
-            written: RefCell::default(),
+            written: Vec::new(),
             patience: Patience::new(),
         };
         lab.machine.vcpu.set_alarm(Some(Patience::SLICE))?;
@@ -66,7 +65,7 @@ impl<'m> Lab<'m> {
 
     /// Fills the kernel's stack on both sides of where it may start, so that the words of an entry
     /// show.
-    pub(super) fn fill_stack(&self) {
+    pub(super) fn fill_stack(&mut self) {
         for top in [ESP0, KERNEL_ESP] {
             self.write(top - MARGIN, &[FILL; 2 * MARGIN as usize]);
         }
@@ -86,7 +85,7 @@ impl<'m> Lab<'m> {
         self.machine.vcpu.intercept_int3(false)?;
         self.machine.vcpu.set_breakpoints(&[None; 4])?;
         self.machine.vcpu.set_alarm(None)?;
-        for (address, length) in self.written.take() {
+        for (address, length) in std::mem::take(&mut self.written) {
             self.write(address, &vec![0; length]);
         }
         Ok(())
@@ -94,7 +93,7 @@ impl<'m> Lab<'m> {
 
     /// Writes instructions to `address`; the address behind them.
     pub(super) fn code(
-        &self,
+        &mut self,
         address: u32,
         write: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>,
     ) -> Result<u32, Wrong> {
@@ -107,21 +106,21 @@ impl<'m> Lab<'m> {
 
     /// Replaces bytes of memory. All that the doctor names lies in RAM. A guest itself writes only
     /// where something was written here before: that becomes zero again.
-    pub(super) fn write(&self, address: u32, bytes: &[u8]) {
-        self.written.borrow_mut().push((address, bytes.len()));
-        let written = self.machine.memory.write(u64::from(address), bytes);
+    pub(super) fn write(&mut self, address: u32, bytes: &[u8]) {
+        self.written.push((address, bytes.len()));
+        let written = self.machine.write_memory(u64::from(address), bytes);
         debug_assert!(written.is_some(), "{address:#x} is no RAM");
     }
 
     /// Replaces words of memory, the first at `address`.
-    pub(super) fn write_words(&self, address: u32, words: &[u32]) {
+    pub(super) fn write_words(&mut self, address: u32, words: &[u32]) {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         self.write(address, &bytes);
     }
 
     /// The word at a physical address; 0 where there is no RAM.
     pub(super) fn word(&self, address: u32) -> u32 {
-        self.machine.memory.read_u32(u64::from(address)).unwrap_or(0)
+        self.machine.memory().read_u32(u64::from(address)).unwrap_or(0)
     }
 
     /// The task-state segment at `address`.

@@ -33,7 +33,7 @@ pub fn capture_entry(
     state: State,
     scene: Scene,
 ) -> Option<Entry> {
-    let linear = LinearMemory { memory: &machine.memory, paging: (&state).into() };
+    let linear = LinearMemory { memory: machine.memory(), paging: (&state).into() };
     let injected = scene.injected.as_ref().map(|(vector, _)| *vector);
     let Delivered { vector, gate, unexplained } =
         choose(vectors, probes, &linear, &state, injected)?;
@@ -143,7 +143,7 @@ pub fn capture_return(
     after_sequence: u64,
     time: u64,
 ) -> Return {
-    let linear = LinearMemory { memory: &machine.memory, paging: (&state).into() };
+    let linear = LinearMemory { memory: machine.memory(), paging: (&state).into() };
     let address = state.stack_address();
     // To an outer ring, most often.
     let mut shape = FrameShape {
@@ -177,7 +177,7 @@ pub(crate) fn event_arrived(
     if scene.injected.is_some() {
         return true;
     }
-    let linear = LinearMemory { memory: &machine.memory, paging: state.into() };
+    let linear = LinearMemory { memory: machine.memory(), paging: state.into() };
     let pushed = match &scene.before {
         Some(before) if before.cpl() > state.cpl() => return true,
         // From the same ring three words have been pushed, or four.

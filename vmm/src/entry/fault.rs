@@ -78,7 +78,7 @@ pub fn capture_fault(machine: &Machine, entry: &Entry) -> Option<Fault> {
 #[cold]
 fn read(machine: &Machine, entry: &Entry) -> Fault {
     let after = entry.after;
-    let linear = LinearMemory { memory: &machine.memory, paging: (&after).into() };
+    let linear = LinearMemory { memory: machine.memory(), paging: (&after).into() };
     let mut fault = Fault {
         sequence: entry.sequence,
         vector: entry.vector,
@@ -94,12 +94,12 @@ fn read(machine: &Machine, entry: &Entry) -> Fault {
         behind_int: 0,
     };
     if entry.vector == Vector::PF && entry.kind == Kind::Fault {
-        fault.walk = Walk::of(&machine.memory, &after, after.cr2);
+        fault.walk = Walk::of(machine.memory(), &after, after.cr2);
     }
     if entry.vector == Vector::UD
         && let Some(eip) = entry.code.linear
     {
-        fault.walk = Walk::of(&machine.memory, &after, eip);
+        fault.walk = Walk::of(machine.memory(), &after, eip);
     }
     if let (Vector::TS | Vector::NP | Vector::SS | Vector::GP, Some(code)) =
         (entry.vector, fault.error_code())
@@ -118,7 +118,7 @@ fn read(machine: &Machine, entry: &Entry) -> Fault {
     if let Some(iret) = iret.filter(|_| fault.ring == after.cpl() && entry.vector != Vector::PF) {
         let outcome = attempt(
             &fault.interrupted(),
-            &Ram(&machine.memory),
+            &Ram(machine.memory()),
             Operation::Iret(iret),
             &machine.processor(),
         );

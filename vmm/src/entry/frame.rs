@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn words_are_found_by_name_in_every_shape() {
-        let memory = Memory::detached(0x2000).unwrap();
+        let mut memory = Memory::detached(0x2000).unwrap();
         for n in 0..10u32 {
             memory.write(0x1000 + u64::from(n) * 4, &(0x100 + n).to_le_bytes()).unwrap();
         }

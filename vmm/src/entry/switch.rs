@@ -115,7 +115,7 @@ pub(crate) fn returns_to_a_task(machine: &Machine, state: &State) -> bool {
     if !state.eflags.contains(Eflags::NT) || !state.protected() || state.virtual_8086() {
         return false;
     }
-    let linear = LinearMemory { memory: &machine.memory, paging: state.into() };
+    let linear = LinearMemory { memory: machine.memory(), paging: state.into() };
     let Some(link) = linear.read_u32(state.tr.base) else { return false };
     let link = linear.descriptor(state, Selector(link as u16));
     link.is_some_and(|tss| matches!(tss.kind(), DescriptorKind::Tss { busy: true, .. }))
@@ -132,7 +132,7 @@ pub(crate) fn capture_switch(
     after_sequence: u64,
     time: u64,
 ) -> Option<PendingSwitch> {
-    let linear = LinearMemory { memory: &machine.memory, paging: (&state).into() };
+    let linear = LinearMemory { memory: machine.memory(), paging: (&state).into() };
     let mut code = [0; 15];
     let count = probes.read_code(&linear, jump, &mut code);
     let eip = jump.wrapping_sub(state.cs().base);
@@ -197,7 +197,7 @@ impl PendingSwitch {
         if still && self.at.contains(&state.instruction_address()) {
             return Err(self);
         }
-        let linear = LinearMemory { memory: &machine.memory, paging: state.into() };
+        let linear = LinearMemory { memory: machine.memory(), paging: state.into() };
         if let Some(stored) = TssWords::read(&linear, self.old_tss) {
             self.switch.stored = stored;
         }

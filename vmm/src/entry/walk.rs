@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     fn paged(entries: &[(u64, u32)]) -> (Memory, State) {
-        let memory = Memory::detached(0x10000).unwrap();
+        let mut memory = Memory::detached(0x10000).unwrap();
         for (address, value) in entries {
             memory.write(*address, &value.to_le_bytes()).unwrap();
         }

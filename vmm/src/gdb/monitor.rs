@@ -342,7 +342,7 @@ fn why<W: Write>(session: &mut Session<'_, W>, line: &Line<'_>) -> Result<String
             text = match operation_of(&entry, &before, &code[..count]).filter(|_| there) {
                 Some((operation, cr2)) => {
                     before.cr2 = cr2;
-                    let memory = Physical(&run.machine().memory);
+                    let memory = Physical(run.machine().memory());
                     let outcome = ia32::take(&before, &memory, operation, &processor());
                     let what = event_name(entry.kind, entry.vector);
                     format!("#{} {what}\n{}", entry.sequence, ia32::explain(&before, &outcome))

@@ -43,7 +43,7 @@ pub(super) fn read(run: &Run, address: u32, bytes: &mut [u8]) -> usize {
 
 /// The same by physical address.
 pub(super) fn read_physical(run: &Run, address: u32, bytes: &mut [u8]) -> usize {
-    let linear = LinearMemory { memory: &run.machine().memory, paging: Paging::default() };
+    let linear = LinearMemory { memory: run.machine().memory(), paging: Paging::default() };
     run.probes().read_code(&linear, address, bytes)
 }
 

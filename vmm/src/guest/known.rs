@@ -49,7 +49,7 @@ impl Known {
         let name = |address| Some(self.names.describe(address)?.to_string());
         let aftermath = Aftermath {
             end,
-            memory: &run.machine().memory,
+            memory: run.machine().memory(),
             devices: run.devices(),
             probes: run.probes(),
             processor: run.machine().processor(),

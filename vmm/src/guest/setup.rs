@@ -160,7 +160,7 @@ impl Setup {
             .iter()
             .map(|(command, bytes)| ModuleFile { name: command, command, bytes })
             .collect();
-        let boot = boot::load(machine.memory.all(), kernel, &modules, &self.command_line)?;
+        let boot = boot::load(&machine.all_memory(), kernel, &modules, &self.command_line)?;
         machine.vcpu.set_state(&entry_state(&boot.entry));
         let objects = Objects::of_elf32(&self.kernel);
         let options = Options {

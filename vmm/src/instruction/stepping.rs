@@ -5,7 +5,7 @@
 //! their first bytes.
 
 use super::{decode_32, decode_as, has_operand_size_prefix, is_prefix, opcode};
-use crate::machine::LinearMemory;
+use crate::machine::{LinearMemory, LinearMemoryMut};
 use ia32::{Eflags, State};
 use iced_x86::{Code, Mnemonic, OpKind};
 
@@ -111,10 +111,10 @@ pub(crate) fn loads_trap_flag(state: &State, linear: &LinearMemory<'_>, code: &[
 }
 
 /// PUSHF under stepping has pushed a TF that is not the guest's, and the vCPU is in `after`: takes it out of the word.
-pub(crate) fn hide_trap_flag(linear: &LinearMemory<'_>, after: &State) {
+pub(crate) fn hide_trap_flag(linear: &mut LinearMemoryMut<'_>, after: &State) {
     let at = after.stack_address().wrapping_add(1);
     let mut byte = [0];
-    if linear.read(at, &mut byte).is_some() {
+    if linear.read_only().read(at, &mut byte).is_some() {
         let _ = linear.write(at, &[byte[0] & !1]);
     }
 }
@@ -158,11 +158,11 @@ mod tests {
 
     #[test]
     fn an_iret_or_popf_that_sets_tf_is_told_by_the_word_it_pops() {
-        let memory = Memory::detached(0x9000).unwrap();
+        let mut memory = Memory::detached(0x9000).unwrap();
         let mut state = at(0x1000, 0x8000);
         state.segments[1].attributes = 0xc09b;
+        memory.write(0x8008, &0x302_u32.to_le_bytes()).unwrap();
         let linear = LinearMemory { memory: &memory, paging: (&state).into() };
-        linear.write(0x8008, &0x302_u32.to_le_bytes()).unwrap();
         assert!(loads_trap_flag(&state, &linear, &[0xcf]));
         assert!(!loads_trap_flag(&state, &linear, &[0x66, 0xcf]));
         assert!(loads_trap_flag(&state, &linear, &[0x3e, 0x2e, 0xcf]));

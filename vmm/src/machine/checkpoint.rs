@@ -65,7 +65,7 @@ impl Machine {
         self.collect_touched()?;
         if let Some(tracker) = &mut self.tracker {
             let touched = tracker.touched.take();
-            checkpoint.memory.write_to(&self.memory, &tracker.image, touched);
+            checkpoint.memory.write_to(&mut self.memory, &tracker.image, touched);
             tracker.image = checkpoint.memory.clone();
         }
         // What is written just now is told beside: it may be more than has changed.
@@ -82,7 +82,7 @@ impl Machine {
             return Ok(());
         }
         if let Some(shadow) = &mut self.shadow {
-            let pages = shadow.written_pages(&self.vm, &self.memory)?;
+            let pages = shadow.written_pages(&self.vm, &mut self.memory)?;
             readers.iter_mut().for_each(|reader| reader.touch(pages.iter().copied()));
             return Ok(());
         }

@@ -75,7 +75,7 @@ impl MemoryImage {
     /// here.
     pub(super) fn write_to(
         &self,
-        memory: &Memory,
+        memory: &mut Memory,
         now: &MemoryImage,
         touched: impl IntoIterator<Item = usize>,
     ) {
@@ -99,7 +99,7 @@ impl MemoryImage {
         }
     }
 
-    fn write_page(&self, memory: &Memory, page: usize) {
+    fn write_page(&self, memory: &mut Memory, page: usize) {
         let bytes = self.page(page);
         let start = (page * PAGE) as u64;
         if !memory.equals(start, bytes) {
@@ -157,7 +157,7 @@ static ZERO: Page = [0; PAGE];
 mod tests {
     use super::*;
 
-    fn write(memory: &Memory, page: u64, byte: u8) {
+    fn write(memory: &mut Memory, page: u64, byte: u8) {
         memory.write(page * PAGE as u64 + 7, &[byte]).unwrap();
     }
 
@@ -167,18 +167,18 @@ mod tests {
 
     #[test]
     fn an_image_can_be_gone_back_to_over_many_levels() {
-        let memory = Memory::detached(4 << 20).unwrap();
+        let mut memory = Memory::detached(4 << 20).unwrap();
         let mut images = vec![MemoryImage::of(&memory)];
         for level in 1..=20_u8 {
-            write(&memory, u64::from(level) * 37, level);
-            write(&memory, 3, level);
+            write(&mut memory, u64::from(level) * 37, level);
+            write(&mut memory, 3, level);
             let mut next = images.last().unwrap().clone();
             next.update(&memory, [usize::from(level) * 37, 3]);
             images.push(next);
         }
         let mut now = images.last().unwrap().clone();
         for level in [5_u8, 20, 0, 11] {
-            images[usize::from(level)].write_to(&memory, &now, []);
+            images[usize::from(level)].write_to(&mut memory, &now, []);
             now = images[usize::from(level)].clone();
             assert_eq!(byte(&memory, 3), level);
             for other in 1..=20_u8 {
@@ -190,26 +190,26 @@ mod tests {
 
     #[test]
     fn what_has_not_changed_is_shared_and_what_is_zero_costs_nothing() {
-        let memory = Memory::detached(4 << 20).unwrap();
-        write(&memory, 600, 1);
-        write(&memory, 5, 1);
+        let mut memory = Memory::detached(4 << 20).unwrap();
+        write(&mut memory, 600, 1);
+        write(&mut memory, 5, 1);
         let first = MemoryImage::of(&memory);
         assert_eq!(first.pages(), 2);
-        write(&memory, 5, 2);
+        write(&mut memory, 5, 2);
         let mut second = first.clone();
         second.update(&memory, [5, 600]);
         assert_eq!((second.pages(), second.pages_beside(&first)), (2, 1));
-        write(&memory, 5, 0);
+        write(&mut memory, 5, 0);
         second.update(&memory, [5]);
         assert_eq!((second.pages(), second.pages_beside(&first)), (1, 0));
     }
 
     #[test]
     fn pages_that_were_touched_since_are_put_back() {
-        let memory = Memory::detached(1 << 20).unwrap();
+        let mut memory = Memory::detached(1 << 20).unwrap();
         let image = MemoryImage::of(&memory);
-        write(&memory, 9, 4);
-        image.write_to(&memory, &image.clone(), [9]);
+        write(&mut memory, 9, 4);
+        image.write_to(&mut memory, &image.clone(), [9]);
         assert_eq!(byte(&memory, 9), 0);
     }
 }

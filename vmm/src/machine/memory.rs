@@ -2,27 +2,82 @@
 //!
 //! A PC has a hole from 640 KiB to 1 MiB. Here it is RAM like the rest, so that a kernel that
 //! writes text to 0xB8000 costs no exit; the Multiboot memory map still calls it reserved.
+//!
+//! Who may touch it is settled by types. The vCPU writes to the mapping only within KVM_RUN, which returns to the
+//! thread that called it. Neither a vCPU nor a [`Memory`] can be sent to, or shared with, another thread, and a
+//! `Memory` has no copies: who can read one is on the thread that would run the vCPU, and so does not run it now.
 
 use super::{MachineError, ioctl};
 use kvm_bindings::{KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, kvm_userspace_memory_region};
 use kvm_ioctls::VmFd;
-use std::sync::{Arc, Mutex, PoisonError};
-use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
+use std::marker::PhantomData;
+use std::sync::Arc;
+use vm_memory::bitmap::BS;
+use vm_memory::guest_memory::Result as LoaderResult;
+use vm_memory::{
+    GuestAddress, GuestMemoryBackend, GuestMemoryRegion, GuestMemoryRegionBytes, GuestRegionMmap,
+    GuestUsize, MemoryRegionAddress, VolatileSlice,
+};
 
 /// Bytes from address 0 on that are in small pages. A small guest touches few pages there, and a huge one would be
 /// cleared as a whole for each; who uses what lies beyond uses much of it, and each first write to a page of its own
 /// leaves the guest.
 const SMALL_PAGES: usize = 16 << 20;
 
-/// The guest's RAM.
+/// The mapping itself. Whoever holds it keeps it from going, and can do nothing else with it outside this file.
 #[derive(Clone, Debug)]
+pub(super) struct Mapping(Arc<GuestRegionMmap>);
+
+/// The guest's RAM.
+///
+/// It is a machine's own: it can be read while the guest stands still, and only on the thread that runs the guest.
+/// No other thread sees it:
+/// ```compile_fail,E0277
+/// # use esp0::machine::Memory;
+/// fn read_beside(memory: &Memory) {
+///     std::thread::scope(|scope| {
+///         scope.spawn(|| memory.read_u32(0));
+///     });
+/// }
+/// ```
+/// ```compile_fail,E0277
+/// # use esp0::machine::Memory;
+/// fn send_away(memory: Memory) {
+///     std::thread::spawn(move || memory.read_u32(0));
+/// }
+/// ```
+/// Nobody keeps it while the guest goes on, neither by reference nor as a copy:
+/// ```compile_fail,E0502
+/// # use esp0::run::Run;
+/// fn read_across(run: &mut Run) -> Option<u32> {
+///     let memory = run.machine().memory();
+///     let _ = run.next_event();
+///     memory.read_u32(0)
+/// }
+/// ```
+/// ```compile_fail,E0308
+/// # use esp0::machine::Memory;
+/// # use esp0::run::Run;
+/// fn copy(run: &Run) -> Memory {
+///     run.machine().memory().clone()
+/// }
+/// ```
+/// A machine keeps the memory that it was made with:
+/// ```compile_fail,E0616
+/// # use esp0::machine::{Machine, Memory};
+/// fn replace(machine: &mut Machine, memory: Memory) {
+///     machine.memory = memory;
+/// }
+/// ```
+#[derive(Debug)]
 pub struct Memory {
-    all: GuestMemoryMmap,
-    ram: Arc<GuestRegionMmap>,
+    ram: Mapping,
     /// Bytes of RAM.
     size: u64,
     /// The pages that esp0 itself has written, where that is asked for.
-    written: Option<Arc<Mutex<Vec<usize>>>>,
+    written: Option<Vec<usize>>,
+    /// Not to be sent to another thread, nor shared with one: the vCPU may run on this.
+    thread: PhantomData<*mut ()>,
 }
 
 impl Memory {
@@ -50,10 +105,11 @@ impl Memory {
             flags,
             guest_phys_addr: address,
             memory_size: self.size,
-            userspace_addr: self.ram.as_ptr() as u64,
+            userspace_addr: self.ram.0.as_ptr() as u64,
         };
-        // SAFETY: the mapping belongs to `self`, which the machine keeps for as long as the VM,
-        // and no other slot overlaps it: slot 1 is for a page beyond any RAM.
+        // SAFETY: the vCPU, without which nobody uses the slot, keeps this mapping (`Vcpu::new`), and the
+        // machine's memory is never exchanged for another; no other slot overlaps it: slot 1 is for a page
+        // beyond any RAM.
         unsafe { vm.set_user_memory_region(region) }.map_err(ioctl("map guest memory"))
     }
 
@@ -64,16 +120,20 @@ impl Memory {
     }
 
     /// The pages (address / 4096) that esp0 has written since this was last asked.
-    pub(super) fn take_written_pages(&self) -> Vec<usize> {
-        let Some(written) = &self.written else { return Vec::new() };
-        std::mem::take(&mut written.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(super) fn take_written_pages(&mut self) -> Vec<usize> {
+        self.written.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Puts pages back that [`take_written_pages`](Memory::take_written_pages) gave.
-    pub(super) fn note_written_pages(&self, pages: Vec<usize>) {
-        if let Some(written) = &self.written {
-            written.lock().unwrap_or_else(PoisonError::into_inner).extend(pages);
+    pub(super) fn note_written_pages(&mut self, pages: Vec<usize>) {
+        if let Some(written) = &mut self.written {
+            written.extend(pages);
         }
+    }
+
+    /// The mapping, to be kept for as long as a vCPU may write to it.
+    pub(super) fn mapping(&self) -> Mapping {
+        self.ram.clone()
     }
 
     /// RAM that belongs to no VM, for tests of what only reads and writes memory.
@@ -92,15 +152,13 @@ impl Memory {
             libc::madvise(region.as_ptr().cast(), low, libc::MADV_NOHUGEPAGE);
             libc::madvise(region.as_ptr().add(low).cast(), length - low, libc::MADV_HUGEPAGE);
         }
-        let ram = Arc::new(region);
-        let all = GuestMemoryMmap::from_arc_regions(vec![Arc::clone(&ram)])
-            .map_err(|error| fail(error.to_string()))?;
-        Ok(Memory { all, ram, size, written: None })
+        let ram = Mapping(Arc::new(region));
+        Ok(Memory { ram, size, written: None, thread: PhantomData })
     }
 
     /// For loaders, which want the trait of vm-memory.
-    pub fn all(&self) -> &GuestMemoryMmap {
-        &self.all
+    pub fn all(&mut self) -> LoaderMemory<'_> {
+        LoaderMemory { ram: &self.ram.0 }
     }
 
     /// Bytes of RAM.
@@ -115,7 +173,7 @@ impl Memory {
             return None;
         }
         // SAFETY: the offset lies within the mapping, which has `size` bytes.
-        Some(unsafe { self.ram.as_ptr().add(address as usize) })
+        Some(unsafe { self.ram.0.as_ptr().add(address as usize) })
     }
 
     /// The bytes from `address` on; none if any of them is no RAM.
@@ -128,15 +186,15 @@ impl Memory {
     }
 
     /// Replaces the bytes from `address` on; none if any of them is no RAM.
-    pub fn write(&self, address: u64, bytes: &[u8]) -> Option<()> {
+    pub fn write(&mut self, address: u64, bytes: &[u8]) -> Option<()> {
         let at = self.host(address, bytes.len() as u64)?.cast_mut();
-        if let (Some(written), false) = (&self.written, bytes.is_empty()) {
+        if let (Some(written), false) = (&mut self.written, bytes.is_empty()) {
             let end = address + bytes.len() as u64;
             let pages = address as usize / 4096..=(end as usize - 1) / 4096;
-            written.lock().unwrap_or_else(PoisonError::into_inner).extend(pages);
+            written.extend(pages);
         }
-        // SAFETY: the target lies in the mapping, which is writable, `bytes` elsewhere; the vCPU does
-        // not run while this thread is here, and no reference into the mapping is ever made.
+        // SAFETY: the target lies in the mapping, which is writable, `bytes` elsewhere; as in `read_u32` the vCPU
+        // does not run, and no reference into the mapping is ever made.
         unsafe { at.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
         Some(())
     }
@@ -145,8 +203,8 @@ impl Memory {
     #[inline]
     pub fn read_u32(&self, address: u64) -> Option<u32> {
         let at = self.host(address, 4)?.cast::<u32>();
-        // SAFETY: four bytes of the mapping; the vCPU, the only other writer, does not run while
-        // this thread is here.
+        // SAFETY: four bytes of the mapping. This is the only thread with a `Memory` of it, and the one that would
+        // run the vCPU, the only other writer: neither can be sent to another.
         Some(u32::from_le(unsafe { at.read_unaligned() }))
     }
 
@@ -175,7 +233,7 @@ impl Memory {
     }
 
     /// All of RAM is zeroed, as after power-on. Pages that are zero are not touched.
-    pub fn clear(&self) {
+    pub fn clear(&mut self) {
         const ZERO: [u8; 4096] = [0; 4096];
         for start in (0..self.size).step_by(ZERO.len()) {
             let length = (self.size - start).min(ZERO.len() as u64) as usize;
@@ -183,5 +241,45 @@ impl Memory {
                 let _ = self.write(start, &ZERO[..length]);
             }
         }
+    }
+}
+
+/// A memory as loaders want it. It ends before the guest runs: it borrows what it writes to.
+///
+/// vm-memory's own types would not do: what they hand out can be kept.
+#[derive(Debug)]
+pub struct LoaderMemory<'a> {
+    ram: &'a GuestRegionMmap,
+}
+
+impl GuestMemoryRegion for LoaderMemory<'_> {
+    type B = ();
+
+    fn len(&self) -> GuestUsize {
+        self.ram.len()
+    }
+
+    fn start_addr(&self) -> GuestAddress {
+        self.ram.start_addr()
+    }
+
+    fn bitmap(&self) -> BS<'_, ()> {}
+
+    fn get_slice(
+        &self,
+        offset: MemoryRegionAddress,
+        count: usize,
+    ) -> LoaderResult<VolatileSlice<'_>> {
+        self.ram.get_slice(offset, count)
+    }
+}
+
+impl GuestMemoryRegionBytes for LoaderMemory<'_> {}
+
+impl GuestMemoryBackend for LoaderMemory<'_> {
+    type R = Self;
+
+    fn iter(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self)
     }
 }

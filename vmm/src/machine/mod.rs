@@ -27,9 +27,9 @@ pub(crate) use alarm::signal as alarm_signal;
 pub use checkpoint::MachineCheckpoint;
 use checkpoint::Tracker;
 pub use image::MemoryImage;
-pub use memory::Memory;
+pub use memory::{LoaderMemory, Memory};
 pub use model::{Model, ModelError};
-pub use paging::{Access, LinearMemory, Paging};
+pub use paging::{Access, LinearMemory, LinearMemoryMut, Paging};
 pub use patience::Patience;
 pub use shadow::ChangedByte;
 use shadow::Shadow;
@@ -147,8 +147,9 @@ const PAGE: u64 = 4096;
 pub struct Machine {
     /// The processor.
     pub vcpu: Vcpu,
-    /// Its memory.
-    pub memory: Memory,
+    /// Its memory. Nobody outside this module borrows it mutably: it could be exchanged for another, which KVM
+    /// does not know.
+    memory: Memory,
     /// Kept for as long as the vCPU lives.
     vm: VmFd,
     /// Memory as it was at the last boundary, where that is asked for.
@@ -198,7 +199,8 @@ impl Machine {
             vm.set_tss_address(0xfffb_d000).map_err(ioctl("place the TSS for real mode"))?;
         }
         let memory = Memory::new(&vm, memory_size)?;
-        let vcpu = Vcpu::new(kvm, &vm, model)?;
+        let answered = Memory::detached(PAGE)?;
+        let vcpu = Vcpu::new(kvm, &vm, model, [memory.mapping(), answered.mapping()])?;
         Ok(Machine {
             vcpu,
             memory,
@@ -208,7 +210,7 @@ impl Machine {
             watched: None,
             recent: None,
             processor: host::processor(),
-            answered: (Memory::detached(PAGE)?, false),
+            answered: (answered, false),
         })
     }
 
@@ -232,7 +234,7 @@ impl Machine {
     }
 
     /// What the guest reads at these offsets of that page.
-    pub fn set_answers(&self, words: impl Iterator<Item = (u16, u32)>) {
+    pub fn set_answers(&mut self, words: impl Iterator<Item = (u16, u32)>) {
         for (offset, word) in words {
             let _ = self.answered.0.write(offset.into(), &word.to_le_bytes());
         }
@@ -243,9 +245,41 @@ impl Machine {
         self.processor
     }
 
+    /// Its memory, to be read.
+    #[inline]
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Replaces bytes of memory by physical address; none if any of them is no RAM.
+    #[inline]
+    pub fn write_memory(&mut self, address: u64, bytes: &[u8]) -> Option<()> {
+        self.memory.write(address, bytes)
+    }
+
+    /// All of memory is zeroed, as after power-on.
+    pub fn clear_memory(&mut self) {
+        self.memory.clear();
+    }
+
+    /// All of memory, for loaders.
+    pub fn all_memory(&mut self) -> LoaderMemory<'_> {
+        self.memory.all()
+    }
+
     /// Guest memory by linear address, as the vCPU's paging maps it now.
     pub fn linear(&self) -> LinearMemory<'_> {
         LinearMemory { memory: &self.memory, paging: self.vcpu.paging() }
+    }
+
+    /// The same, to be written too.
+    pub fn linear_mut(&mut self) -> LinearMemoryMut<'_> {
+        self.linear_mut_by(self.vcpu.paging())
+    }
+
+    /// Guest memory by linear address, as `paging` maps it, to be written too.
+    pub(crate) fn linear_mut_by(&mut self, paging: Paging) -> LinearMemoryMut<'_> {
+        LinearMemoryMut::new(&mut self.memory, paging)
     }
 
     /// From now on memory can be compared with, and put back to, what it was at the last boundary.
@@ -266,13 +300,13 @@ impl Machine {
     /// # Errors
     /// [`MachineError::Ioctl`] if KVM does not give its dirty log.
     pub fn settle_memory(&mut self) -> Result<bool, MachineError> {
-        self.shadow.as_mut().map_or(Ok(false), |shadow| shadow.settle(&self.vm, &self.memory))
+        self.shadow.as_mut().map_or(Ok(false), |shadow| shadow.settle(&self.vm, &mut self.memory))
     }
 
     /// What esp0 itself has written at this boundary is no change.
     pub fn settle_own_writes(&mut self) {
         if let Some(shadow) = &mut self.shadow {
-            shadow.settle_own(&self.memory);
+            shadow.settle_own(&mut self.memory);
         }
     }
 
@@ -281,7 +315,7 @@ impl Machine {
     /// # Errors
     /// [`MachineError::Ioctl`] if KVM does not give its dirty log.
     pub fn rewind_memory(&mut self) -> Result<(), MachineError> {
-        self.shadow.as_mut().map_or(Ok(()), |shadow| shadow.rewind(&self.vm, &self.memory))
+        self.shadow.as_mut().map_or(Ok(()), |shadow| shadow.rewind(&self.vm, &mut self.memory))
     }
 
     /// The bytes of memory that are not what they were at the last boundary, by address.
@@ -289,7 +323,9 @@ impl Machine {
     /// # Errors
     /// [`MachineError::Ioctl`] if KVM does not give its dirty log.
     pub fn memory_changes(&mut self) -> Result<Vec<ChangedByte>, MachineError> {
-        self.shadow.as_mut().map_or(Ok(Vec::new()), |shadow| shadow.changes(&self.vm, &self.memory))
+        self.shadow
+            .as_mut()
+            .map_or(Ok(Vec::new()), |shadow| shadow.changes(&self.vm, &mut self.memory))
     }
 
     /// Memory as it was at the last boundary; empty if it is not watched.
@@ -316,7 +352,7 @@ impl Machine {
     ///
     /// # Errors
     /// [`MachineError::Missing`] if this KVM does not offer it.
-    pub fn exit_on_emulation_failure(&self) -> Result<(), MachineError> {
+    pub fn exit_on_emulation_failure(&mut self) -> Result<(), MachineError> {
         let capability = kvm_enable_cap {
             cap: KVM_CAP_EXIT_ON_EMULATION_FAILURE,
             args: [1, 0, 0, 0],
@@ -330,7 +366,7 @@ impl Machine {
     /// From now on RDMSR and WRMSR of a register that KVM does not know are exits
     /// ([`Exit::MsrRead`], [`Exit::MsrWrite`]) and no #GP, and so is WRMSR of those that SYSENTER loads: whoever
     /// serves that exit writes them ([`Vcpu::write_msr`]). With a KVM that cannot do that, all is as it always was.
-    pub fn exit_on_msr(&self) {
+    pub fn exit_on_msr(&mut self) {
         let reasons = KVM_MSR_EXIT_REASON_UNKNOWN | KVM_MSR_EXIT_REASON_FILTER;
         let capability = kvm_enable_cap {
             cap: KVM_CAP_X86_USER_SPACE_MSR,
@@ -347,10 +383,5 @@ impl Machine {
             };
             let _ = self.vm.set_msr_filter(MsrFilterDefaultAction::ALLOW, &[denied]);
         }
-    }
-
-    /// The VM's file, for ioctls that no wrapper has.
-    pub fn vm(&self) -> &VmFd {
-        &self.vm
     }
 }

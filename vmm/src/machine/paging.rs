@@ -121,7 +121,7 @@ fn access(bits: u64, physical: u64) -> Access {
     Access { physical, writable: bits & WRITABLE != 0, user: bits & USER != 0 }
 }
 
-/// Guest memory by linear address.
+/// Guest memory by linear address, to be read.
 #[derive(Clone, Copy, Debug)]
 pub struct LinearMemory<'a> {
     /// The RAM below.
@@ -213,10 +213,36 @@ impl LinearMemory<'_> {
         }
         true
     }
+}
+
+/// Guest memory by linear address, to be read and written.
+#[derive(Debug)]
+pub struct LinearMemoryMut<'a> {
+    memory: &'a mut Memory,
+    paging: Paging,
+}
+
+impl<'a> LinearMemoryMut<'a> {
+    /// `memory` as `paging` maps it.
+    pub fn new(memory: &'a mut Memory, paging: Paging) -> Self {
+        LinearMemoryMut { memory, paging }
+    }
+
+    /// Where `linear` lies, and what may be done there; none if it is not mapped.
+    #[inline]
+    pub(crate) fn access(&self, linear: u32) -> Option<Access> {
+        self.paging.access(self.memory, linear)
+    }
+
+    /// The same, to be read.
+    #[inline]
+    pub fn read_only(&self) -> LinearMemory<'_> {
+        LinearMemory { memory: self.memory, paging: self.paging }
+    }
 
     /// Replaces the bytes from `address` on, whatever the tables allow; none if any of them is not
     /// mapped, in which case those before it may have been written.
-    pub fn write(&self, address: u32, bytes: &[u8]) -> Option<()> {
+    pub fn write(&mut self, address: u32, bytes: &[u8]) -> Option<()> {
         let mut done = 0;
         while done < bytes.len() {
             let at = address.wrapping_add(done as u32);
@@ -227,6 +253,12 @@ impl LinearMemory<'_> {
         }
         Some(())
     }
+
+    /// Replaces bytes by physical address; none if any of them is no RAM.
+    #[inline]
+    pub(crate) fn write_physical(&mut self, address: u64, bytes: &[u8]) -> Option<()> {
+        self.memory.write(address, bytes)
+    }
 }
 
 #[cfg(test)]
@@ -234,7 +266,7 @@ mod tests {
     use super::*;
 
     fn memory_with(words: &[(u64, u32)]) -> Memory {
-        let memory = Memory::detached(0x10_0000).unwrap();
+        let mut memory = Memory::detached(0x10_0000).unwrap();
         for (address, value) in words {
             memory.write(*address, &value.to_le_bytes()).unwrap();
         }
@@ -282,7 +314,7 @@ mod tests {
 
     #[test]
     fn a_word_across_two_pages_is_read_from_both() {
-        let memory = memory_with(&[
+        let mut memory = memory_with(&[
             (0x1000, 0x2007),
             (0x2000, 0x5007),
             (0x2004, 0x9007),
@@ -290,11 +322,11 @@ mod tests {
             (0x9000, 0x5566_7788),
         ]);
         let paging = Paging { enabled: true, root: 0x1000, ..Paging::default() };
-        let linear = LinearMemory { memory: &memory, paging };
-        assert_eq!(linear.read_u32(0xffe), Some(0x7788_1122));
+        let mut linear = LinearMemoryMut::new(&mut memory, paging);
+        assert_eq!(linear.read_only().read_u32(0xffe), Some(0x7788_1122));
         linear.write(0xffe, &0xaabb_ccdd_u32.to_le_bytes()).unwrap();
+        assert_eq!(linear.read_only().read_u32(0x1ffe), None);
         assert_eq!(memory.read_u32(0x5ffc), Some(0xccdd_3344));
         assert_eq!(memory.read_u32(0x9000), Some(0x5566_aabb));
-        assert_eq!(linear.read_u32(0x1ffe), None);
     }
 }

@@ -88,7 +88,7 @@ impl Shadow {
     }
 
     /// The pages that may differ from the copy.
-    fn suspects(&mut self, vm: &VmFd, memory: &Memory) -> Result<Vec<usize>, MachineError> {
+    fn suspects(&mut self, vm: &VmFd, memory: &mut Memory) -> Result<Vec<usize>, MachineError> {
         self.read_log(vm)?;
         let mut pages = memory.take_written_pages();
         self.written.extend(&pages);
@@ -121,7 +121,7 @@ impl Shadow {
     pub(super) fn written_pages(
         &mut self,
         vm: &VmFd,
-        memory: &Memory,
+        memory: &mut Memory,
     ) -> Result<BTreeSet<usize>, MachineError> {
         // What esp0 wrote and nobody has compared yet stays to be compared.
         let own = memory.take_written_pages();
@@ -134,7 +134,7 @@ impl Shadow {
 
     /// The vCPU stands at a boundary: this is the memory to go back to. Whether it has changed since
     /// the one before.
-    pub(super) fn settle(&mut self, vm: &VmFd, memory: &Memory) -> Result<bool, MachineError> {
+    pub(super) fn settle(&mut self, vm: &VmFd, memory: &mut Memory) -> Result<bool, MachineError> {
         self.boundary += 1;
         let mut changed = false;
         for page in self.suspects(vm, memory)? {
@@ -157,7 +157,7 @@ impl Shadow {
     }
 
     /// Takes in what esp0 itself has written since.
-    pub(super) fn settle_own(&mut self, memory: &Memory) {
+    pub(super) fn settle_own(&mut self, memory: &mut Memory) {
         for page in memory.take_written_pages() {
             self.written.insert(page);
             if let Some(copy) = self.bytes.get_mut(page * PAGE..(page + 1) * PAGE) {
@@ -193,7 +193,7 @@ impl Shadow {
     }
 
     /// Puts memory back to what it was at the last boundary.
-    pub(super) fn rewind(&mut self, vm: &VmFd, memory: &Memory) -> Result<(), MachineError> {
+    pub(super) fn rewind(&mut self, vm: &VmFd, memory: &mut Memory) -> Result<(), MachineError> {
         for page in self.suspects(vm, memory)? {
             let start = page * PAGE;
             let copy = &self.bytes[start..start + PAGE];
@@ -210,7 +210,7 @@ impl Shadow {
     pub(super) fn changes(
         &mut self,
         vm: &VmFd,
-        memory: &Memory,
+        memory: &mut Memory,
     ) -> Result<Vec<ChangedByte>, MachineError> {
         let mut changes = Vec::new();
         for page in self.suspects(vm, memory)? {

@@ -5,7 +5,7 @@
 //! fault once their stack word is known to be writable, that change no flag but DF, and whose meaning
 //! leaves nothing open. All others are stepped.
 
-use crate::machine::LinearMemory;
+use crate::machine::LinearMemoryMut;
 use ia32::{Eflags, General, State};
 
 /// CR0.WP: ring 0 may not write to read-only pages.
@@ -13,7 +13,7 @@ const WRITE_PROTECT: u32 = 1 << 16;
 
 /// Does the instruction that `code` begins with, on `state` and the stack; false, with nothing
 /// changed, if it is none of those known here.
-pub(super) fn execute(state: &mut State, linear: &LinearMemory<'_>, code: &[u8]) -> bool {
+pub(super) fn execute(state: &mut State, linear: &mut LinearMemoryMut<'_>, code: &[u8]) -> bool {
     // 16-bit code and 16-bit stacks mean something else by the same bytes.
     if !state.cs().big() || !state.ss().big() || !state.protected() || state.virtual_8086() {
         return false;
@@ -71,7 +71,7 @@ fn register(general: &General, number: u8) -> u32 {
 
 /// Pushes `words`, the first one highest; false, with nothing changed, if the stack does not take
 /// them all without a fault.
-fn push(state: &mut State, linear: &LinearMemory<'_>, words: &[u32]) -> bool {
+fn push(state: &mut State, linear: &mut LinearMemoryMut<'_>, words: &[u32]) -> bool {
     let size = words.len() as u32 * 4;
     let esp = state.general.esp.wrapping_sub(size);
     let lowest = state.ss().base.wrapping_add(esp);
@@ -80,7 +80,7 @@ fn push(state: &mut State, linear: &LinearMemory<'_>, words: &[u32]) -> bool {
     if lowest >> 12 != top >> 12 {
         return false;
     }
-    let Some(access) = linear.paging.access(linear.memory, lowest) else { return false };
+    let Some(access) = linear.access(lowest) else { return false };
     if !access.writable && state.cr0 & WRITE_PROTECT != 0 || state.ss().limit != u32::MAX {
         return false;
     }
@@ -88,7 +88,7 @@ fn push(state: &mut State, linear: &LinearMemory<'_>, words: &[u32]) -> bool {
     for (slot, word) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(words.iter().rev()) {
         *slot = word.to_le_bytes();
     }
-    if linear.memory.write(access.physical, &bytes[..size as usize]).is_none() {
+    if linear.write_physical(access.physical, &bytes[..size as usize]).is_none() {
         return false;
     }
     state.general.esp = esp;
@@ -120,10 +120,10 @@ mod tests {
     }
 
     fn run(code: &[u8]) -> (bool, State, Memory) {
-        let memory = Memory::detached(0x4000).unwrap();
+        let mut memory = Memory::detached(0x4000).unwrap();
         let mut state = state();
-        let done =
-            execute(&mut state, &LinearMemory { memory: &memory, paging: Paging::default() }, code);
+        let mut linear = LinearMemoryMut::new(&mut memory, Paging::default());
+        let done = execute(&mut state, &mut linear, code);
         (done, state, memory)
     }
 
@@ -150,10 +150,10 @@ mod tests {
 
     #[test]
     fn pushf_pushes_the_flags_without_rf() {
-        let memory = Memory::detached(0x4000).unwrap();
-        let linear = LinearMemory { memory: &memory, paging: Paging::default() };
+        let mut memory = Memory::detached(0x4000).unwrap();
+        let mut linear = LinearMemoryMut::new(&mut memory, Paging::default());
         let mut state = State { eflags: Eflags(0x1_0246), ..state() };
-        assert!(execute(&mut state, &linear, &[0x9c]));
+        assert!(execute(&mut state, &mut linear, &[0x9c]));
         assert_eq!((state.eip, memory.read_u32(0x2fec)), (0x1001, Some(0x246)));
     }
 
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_stack_that_would_fault_is_left_to_the_processor() {
-        let memory = Memory::detached(0x4000).unwrap();
+        let mut memory = Memory::detached(0x4000).unwrap();
         let mut paged = state();
         paged.cr0 |= 1 << 31 | WRITE_PROTECT;
         // The directory at 0x1000 maps 4 MiB through the table at 0x2000; page 2 is read-only.
@@ -183,7 +183,7 @@ mod tests {
         memory.write(0x3008, &0x2005u32.to_le_bytes()).unwrap();
         let paging = Paging { enabled: true, root: 0x1000, ..Paging::default() };
         let before = paged;
-        assert!(!execute(&mut paged, &LinearMemory { memory: &memory, paging }, &[0x50]));
+        assert!(!execute(&mut paged, &mut LinearMemoryMut::new(&mut memory, paging), &[0x50]));
         assert_eq!(paged, before);
     }
 }

@@ -32,7 +32,7 @@ impl Idt {
             return had;
         }
         let length = (usize::from(state.idtr.limit) + 1).min(LARGEST);
-        let linear = LinearMemory { memory: &machine.memory, paging: state.into() };
+        let linear = LinearMemory { memory: machine.memory(), paging: state.into() };
         let base = state.idtr.base;
         if self.register == Some(state.idtr)
             && self.length == length

@@ -208,7 +208,8 @@ impl Patches {
         for (physical, patch) in self.patches.iter().filter(|(at, _)| **at >> 12 == page as u64) {
             let at = (physical - start) as usize;
             let mut now = [0];
-            let lies = machine.memory.read(*physical, &mut now).is_some() && now[0] == patch.byte();
+            let lies =
+                machine.memory().read(*physical, &mut now).is_some() && now[0] == patch.byte();
             if lies && bytes[at] == patch.original {
                 bytes[at] = patch.byte();
                 if let (true, Some(second)) = (patch.no_op, bytes.get_mut(at + 1)) {
@@ -231,7 +232,7 @@ impl Patches {
         let (before, from) = (BEFORE.min(offset), FROM.min(0x1000 - offset));
         let there = &mut code[BEFORE - before..BEFORE + from];
         let start = physical - before as u64;
-        let _ = machine.memory.read(start, there);
+        let _ = machine.memory().read(start, there);
         for (address, byte) in (start..).zip(there) {
             if let Some(patch) = self.patches.get(&address)
                 && *byte == patch.byte()
@@ -266,7 +267,7 @@ impl Patches {
     pub(super) fn written_over(&mut self, machine: &Machine) -> Vec<WrittenOver> {
         let is_gone = |physical: &u64, patch: &Patch| {
             let mut byte = [0];
-            machine.memory.read(*physical, &mut byte).is_none() || byte[0] != patch.byte()
+            machine.memory().read(*physical, &mut byte).is_none() || byte[0] != patch.byte()
         };
         let gone: Vec<(u64, Patch)> = self
             .patches
@@ -287,12 +288,12 @@ impl Patches {
     }
 
     fn physical(&self, machine: &Machine, address: u32) -> Option<u64> {
-        machine.linear().paging.translate(&machine.memory, address)
+        machine.linear().paging.translate(machine.memory(), address)
     }
 
-    fn write(machine: &Machine, physical: u64, bytes: &[u8]) {
+    fn write(machine: &mut Machine, physical: u64, bytes: &[u8]) {
         // The address was readable when the patch was made, and RAM does not go away.
-        let _ = machine.memory.write(physical, bytes);
+        let _ = machine.write_memory(physical, bytes);
     }
 }
 
@@ -304,7 +305,7 @@ impl Means for Patches {
             return Ok(true);
         }
         let mut bytes = [0; 2];
-        if machine.memory.read(physical, &mut bytes).is_none() {
+        if machine.memory().read(physical, &mut bytes).is_none() {
             return Ok(false);
         }
         let no_op = bytes == NO_OP && site.address & 0xfff != 0xfff;
@@ -324,7 +325,7 @@ impl Means for Patches {
         let Some(physical) = self.linear.remove(&address) else { return Ok(()) };
         if let Some(patch) = self.patches.remove(&physical) {
             let mut byte = [0];
-            if machine.memory.read(physical, &mut byte).is_none() || byte[0] != patch.byte() {
+            if machine.memory().read(physical, &mut byte).is_none() || byte[0] != patch.byte() {
                 // The guest has written something of its own there.
                 return Ok(());
             }
@@ -366,11 +367,11 @@ impl Means for Patches {
         }
         let mut state = machine.vcpu.state();
         let mut code = [0; 15];
-        let linear = LinearMemory { memory: &machine.memory, paging: (&state).into() };
-        let count = self.read(&linear, site.address, &mut code);
+        let mut linear = machine.linear_mut_by((&state).into());
+        let count = self.read(&linear.read_only(), site.address, &mut code);
         // HLT left EIP behind itself.
         state.eip = state.eip.wrapping_sub(1);
-        if execute(&mut state, &linear, &code[..count]) {
+        if execute(&mut state, &mut linear, &code[..count]) {
             machine.vcpu.set_registers(&state);
             return Ok(Passed::Done);
         }

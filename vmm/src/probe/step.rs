@@ -28,7 +28,7 @@ pub(super) fn step_over(machine: &mut Machine, code: &[u8]) -> Result<bool, Mach
     let after = machine.vcpu.state();
     if exit == Exit::Step && !raised_event(&before, &after, code) {
         if classify(code) == Stepping::PushesFlags {
-            hide_trap_flag(&machine.linear(), &after);
+            hide_trap_flag(&mut machine.linear_mut(), &after);
         }
         return Ok(true);
     }

@@ -104,7 +104,7 @@ impl CodeSource<'_> {
             bytes[..length].copy_from_slice(&from[..length]);
             return length;
         }
-        let linear = LinearMemory { memory: &self.machine.memory, paging: seen.paging };
+        let linear = LinearMemory { memory: self.machine.memory(), paging: seen.paging };
         self.probes.read_code(&linear, seen.base.wrapping_add(eip), bytes)
     }
 }

@@ -135,7 +135,7 @@ impl Recorder {
 
     fn look_at_entry(&mut self, machine: &Machine, entry: &Entry) {
         let state = &entry.after;
-        let linear = LinearMemory { memory: &machine.memory, paging: state.into() };
+        let linear = LinearMemory { memory: machine.memory(), paging: state.into() };
         let base = state.ss().base;
         let top = match entry.inner_stack {
             Some(stack) if entry.from_outer_ring() => base.wrapping_add(stack.esp),
@@ -212,7 +212,7 @@ impl Recorder {
             .or_else(|| self.pending.iter().rposition(|pending| pending.popped_from == address));
         let mut back = DetailRecord { r#return: Some(self.returns), ..DetailRecord::default() };
         if let Some(pending) = pending.and_then(|index| self.pending.remove(index)) {
-            let linear = LinearMemory { memory: &machine.memory, paging: state.into() };
+            let linear = LinearMemory { memory: machine.memory(), paging: state.into() };
             let late = self.last.iter().position(|late| late.entry.entry == Some(pending.sequence));
             if pending.kept || late.is_some() {
                 back.changed = Some(self.changes(&linear, &pending.stack));

@@ -42,12 +42,12 @@ impl Run {
 
     /// Replaces bytes of memory by linear address; none if any of them is not mapped.
     pub fn write_linear(&mut self, address: u32, bytes: &[u8]) -> Option<()> {
-        self.machine.linear().write(address, bytes)
+        self.machine.linear_mut().write(address, bytes)
     }
 
     /// Replaces bytes of memory by physical address; none if any of them is no RAM.
     pub fn write_physical(&mut self, address: u64, bytes: &[u8]) -> Option<()> {
-        self.machine.memory.write(address, bytes)
+        self.machine.write_memory(address, bytes)
     }
 
     /// Delivers an external interrupt at this boundary. False if the guest takes none here: IF is clear, or

@@ -122,7 +122,7 @@ impl Run {
         match exit {
             Exit::Step if enters || !raised_event(&state, &after, &code[..count]) => {
                 if class == Stepping::PushesFlags {
-                    hide_trap_flag(&self.machine.linear(), &after);
+                    hide_trap_flag(&mut self.machine.linear_mut(), &after);
                 }
                 self.counters.stepped += 1;
                 self.counters.exits += 1;

@@ -172,7 +172,7 @@ impl Run {
     /// The cells of the text screen, two bytes each; none where they reach beyond RAM.
     pub fn screen(&self) -> Option<Vec<u8>> {
         let mut cells = vec![0; vga::COLUMNS * vga::ROWS * 2];
-        self.machine.memory.read(self.devices.vga().text_address(), &mut cells)?;
+        self.machine.memory().read(self.devices.vga().text_address(), &mut cells)?;
         Some(cells)
     }
 
@@ -181,7 +181,7 @@ impl Run {
     pub(super) fn look_at_screen(&mut self) -> Option<Ending> {
         let dialogue = self.dialogue.as_mut().filter(|dialogue| dialogue.listens_to_screen())?;
         let at = self.devices.vga().text_address();
-        if !dialogue.cells.is_empty() && self.machine.memory.equals(at, &dialogue.cells) {
+        if !dialogue.cells.is_empty() && self.machine.memory().equals(at, &dialogue.cells) {
             return None;
         }
         self.screen_changed()

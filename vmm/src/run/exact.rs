@@ -170,7 +170,7 @@ impl Run {
                 self.counters.stepped += 1;
                 self.counters.exits += 1;
                 if class == Stepping::PushesFlags && !own_step {
-                    hide_trap_flag(&self.machine.linear(), &after);
+                    hide_trap_flag(&mut self.machine.linear_mut(), &after);
                 }
                 if keeps_trap_flag {
                     after.eflags = after.eflags | Eflags::TF;

@@ -161,11 +161,11 @@ impl Run {
             match transfer {
                 // Beyond RAM nobody takes the bytes, and there all reads as ones.
                 Transfer::ToMemory(address, bytes) => {
-                    let _ = self.machine.memory.write(address.into(), &bytes);
+                    let _ = self.machine.write_memory(address.into(), &bytes);
                 }
                 Transfer::FromMemory(address, length) => {
                     let mut bytes = vec![0xFF; length];
-                    let _ = self.machine.memory.read(address.into(), &mut bytes);
+                    let _ = self.machine.memory().read(address.into(), &mut bytes);
                     self.devices.give(&bytes);
                 }
             }

@@ -124,10 +124,10 @@ impl Run {
         let at = state.gdtr.base.wrapping_add(u32::from(selector.0 & 0xfff8) + 5);
         let linear = self.machine.linear();
         let Some(physical) = linear.paging.translate(linear.memory, at) else { return };
-        if let Some([kind]) = self.machine.memory.read_array::<1>(physical)
+        if let Some([kind]) = self.machine.memory().read_array::<1>(physical)
             && matches!(kind & 0x1f, 3 | 11)
         {
-            let _ = self.machine.memory.write(physical, &[kind & !BUSY]);
+            let _ = self.machine.write_memory(physical, &[kind & !BUSY]);
         }
     }
 
@@ -181,7 +181,7 @@ impl Run {
                         return Ok(None);
                     }
                     if classify(code) == Stepping::PushesFlags {
-                        hide_trap_flag(&self.machine.linear(), &after);
+                        hide_trap_flag(&mut self.machine.linear_mut(), &after);
                     }
                 }
                 Exit::PortWrite { .. } | Exit::PortRead { .. } if accesses > 0 => accesses -= 1,

@@ -28,7 +28,17 @@ pub enum Stop<'a> {
 }
 
 /// Looks on while a guest runs. It is handed values and a machine that cannot be changed, so nothing
-/// that it does changes what the guest does next.
+/// that it does changes what the guest does next. Memory by linear address can be read only, too:
+/// ```compile_fail,E0599
+/// fn look(machine: &esp0::machine::Machine) {
+///     machine.linear().write(0x1000, &[0xf4]);
+/// }
+/// ```
+/// ```compile_fail,E0596
+/// fn look(machine: &esp0::machine::Machine) {
+///     machine.linear_mut().write(0x1000, &[0xf4]);
+/// }
+/// ```
 pub trait Observer {
     /// The guest has stopped with `state`, and stands still: its memory can be read. Comes right
     /// before [`entry`](Observer::entry), [`leave`](Observer::leave) or

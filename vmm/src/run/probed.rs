@@ -251,7 +251,7 @@ impl Run {
     #[cold]
     fn sysenter_at(&mut self, departure: Option<Departure>, stop: &AtProbe) -> Event {
         let state = stop.state;
-        let linear = LinearMemory { memory: &self.machine.memory, paging: (&state).into() };
+        let linear = LinearMemory { memory: self.machine.memory(), paging: (&state).into() };
         let mut code = [0; 2 * LONGEST];
         let count = self.probes.read_code(&linear, state.instruction_address(), &mut code);
         self.outward = Outward::default();
@@ -270,9 +270,9 @@ impl Run {
     fn expected(&self, entry: &Entry, cause: &Cause) -> Option<Expected> {
         let before = entry.before.as_ref()?;
         let mut code = [0; 15];
-        let linear = LinearMemory { memory: &self.machine.memory, paging: (&**before).into() };
+        let linear = LinearMemory { memory: self.machine.memory(), paging: (&**before).into() };
         let count = self.probes.read_code(&linear, before.instruction_address(), &mut code);
-        expected(entry, cause, &code[..count], &self.machine.memory, &self.processor)
+        expected(entry, cause, &code[..count], self.machine.memory(), &self.processor)
     }
 
     /// The return that a stop shows, if an IRET stands there. In exact mode each IRET is told at its own

@@ -74,7 +74,7 @@ impl Run {
 
     fn cannot_fetch(&self, state: &State) -> bool {
         let user = state.cpl() == 3;
-        let walk = Walk::of(&self.machine.memory, state, state.instruction_address());
+        let walk = Walk::of(self.machine.memory(), state, state.instruction_address());
         walk.is_some_and(|walk| {
             walk.denies(Reach { user, write: false }) == Some(Denied::TableBeyondRam)
         })

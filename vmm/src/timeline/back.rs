@@ -25,7 +25,7 @@ impl Watched {
     pub fn value(&self, run: &Run) -> u64 {
         let mut bytes = [0; 8];
         let length = usize::from(self.length.min(8));
-        let _ = run.machine().memory.read(self.physical, &mut bytes[..length]);
+        let _ = run.machine().memory().read(self.physical, &mut bytes[..length]);
         u64::from_le_bytes(bytes)
     }
 }

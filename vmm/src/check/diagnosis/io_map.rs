@@ -127,7 +127,7 @@ mod tests {
     use crate::machine::{Memory, Paging};
 
     fn with(base: u16, limit: u32, map: &[u8], iopl: u32) -> Option<IoMap> {
-        let memory = Memory::detached(0x20000).unwrap();
+        let mut memory = Memory::detached(0x20000).unwrap();
         memory.write(0x1000 + u64::from(base), map).unwrap();
         memory.write(0x1000 + u64::from(BASE), &base.to_le_bytes()).unwrap();
         let linear = LinearMemory { memory: &memory, paging: Paging::default() };

@@ -235,7 +235,7 @@ impl Diagnosis {
         }
         if self.io_map_of != Some((state.tr.base, state.cr3)) {
             self.io_map_of = Some((state.tr.base, state.cr3));
-            let linear = LinearMemory { memory: &machine.memory, paging: state.into() };
+            let linear = LinearMemory { memory: machine.memory(), paging: state.into() };
             let map = IoMap::read(&linear, state, Eflags(eflags));
             if self.io_map.as_ref().is_none_or(|known| !known.is_odd()) {
                 self.io_map = map;

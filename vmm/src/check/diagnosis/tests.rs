@@ -27,7 +27,7 @@ struct World {
 
 /// Ring 3, flat segments, a TSS, and a gate for each exception.
 fn world() -> World {
-    let memory = Memory::detached(0x10_0000).unwrap();
+    let mut memory = Memory::detached(0x10_0000).unwrap();
     let descriptors: [u64; 6] = [
         0,
         0x00cf_9a00_0000_ffff,
@@ -39,7 +39,7 @@ fn world() -> World {
     for (index, descriptor) in descriptors.iter().enumerate() {
         memory.write(GDT + index as u64 * 8, &descriptor.to_le_bytes()).unwrap();
     }
-    let world = World {
+    let mut world = World {
         memory,
         state: ring(3),
         devices: Devices::new(0x10_0000),
@@ -77,15 +77,15 @@ fn ring(ring: u16) -> State {
 }
 
 impl World {
-    fn word(&self, address: u64, value: u32) {
+    fn word(&mut self, address: u64, value: u32) {
         self.memory.write(address, &value.to_le_bytes()).unwrap();
     }
 
-    fn gate(&self, vector: u64, gate: u64) {
+    fn gate(&mut self, vector: u64, gate: u64) {
         self.memory.write(IDT + vector * 8, &gate.to_le_bytes()).unwrap();
     }
 
-    fn code(&self, bytes: &[u8]) {
+    fn code(&mut self, bytes: &[u8]) {
         self.memory.write(CODE.into(), bytes).unwrap();
     }
 
@@ -238,8 +238,8 @@ fn a_tss_that_is_too_short_or_has_no_ss0_is_named_with_its_words() {
 
 #[test]
 fn a_gate_that_cannot_be_used_is_named_with_what_it_names() {
-    let world = world();
-    let data = |vector| world.gate(vector, 0x0000_8e00_0010_6000);
+    let mut world = world();
+    let mut data = |vector| world.gate(vector, 0x0000_8e00_0010_6000);
     for vector in [8, 13, 0x20] {
         data(vector);
     }
@@ -429,7 +429,7 @@ fn a_kernel_that_left_the_handler_or_ended_the_task_before_has_not_stopped_itsel
 #[test]
 fn a_handler_that_an_outer_ring_runs_behind_leads_to_an_iret_whatever_its_code_ends_in() {
     const RET: u8 = 0xc3;
-    let world = world();
+    let mut world = world();
     world.code(&[RET]);
     let is_accused = |last| {
         let used = Used::without_a_return(Vector(0x80), CODE, 1, last);

@@ -31,7 +31,7 @@ impl<'a> Concluded<'a> {
         judge.awaited_in_vain(run.dialogue().and_then(Dialogue::awaits).map(str::to_owned));
         let aftermath = Aftermath {
             end,
-            memory: &run.machine().memory,
+            memory: run.machine().memory(),
             devices: run.devices(),
             probes: run.probes(),
             processor: run.machine().processor(),

@@ -7,7 +7,7 @@ use super::super::guest_files::GuestFiles;
 use esp0::boot::Boot;
 use esp0::devices::Devices;
 use esp0::host::Backend;
-use esp0::machine::Memory;
+use esp0::machine::LoaderMemory;
 use esp0::run::{ClockChoice, DialogueStep};
 use esp0::trace::schema::HeaderRecord;
 use std::path::Path;
@@ -49,7 +49,7 @@ impl<'a> Guest<'a> {
     }
 
     /// Loads it into memory that is zero.
-    pub(super) fn load(&self, memory: &Memory) -> Result<Boot, Failure> {
+    pub(super) fn load(&self, memory: &LoaderMemory<'_>) -> Result<Boot, Failure> {
         let mut boot = self.input.load(memory)?;
         boot.entry.loader = self.options.loader.into();
         Ok(boot)

@@ -29,7 +29,7 @@ impl LastView {
 }
 
 fn picture(run: &Run, boot: &Boot) -> String {
-    let memory = &run.machine().memory;
+    let memory = run.machine().memory();
     let Some(shown) = boot.framebuffer.filter(|shown| screenshot::drawn(shown, memory).is_some())
     else {
         return String::new();

@@ -20,7 +20,7 @@ pub(super) struct Loaded {
 impl Loaded {
     /// Loads `guest` into a machine whose memory is zero; the vCPU then stands at its first instruction.
     pub(super) fn into(machine: &mut Machine, guest: &Guest<'_>) -> Result<Self, Failure> {
-        let boot = guest.load(&machine.memory)?;
+        let boot = guest.load(&machine.all_memory())?;
         let vcpu = machine.vcpu.image()?;
         machine.vcpu.set_state(&entry_state(&boot.entry));
         let symbols = guest.input.symbols(&boot);
@@ -37,9 +37,9 @@ impl Loaded {
         guest: &Guest<'_>,
     ) -> Result<(), MachineError> {
         machine.vcpu.put_back(&self.vcpu)?;
-        machine.memory.clear();
+        machine.clear_memory();
         // It has been loaded once.
-        if let Ok(boot) = guest.load(&machine.memory) {
+        if let Ok(boot) = guest.load(&machine.all_memory()) {
             machine.vcpu.set_state(&entry_state(&boot.entry));
         }
         Ok(())

@@ -48,7 +48,7 @@ pub(super) fn write(
     run: &Run,
     framebuffer: Option<&Framebuffer>,
 ) -> io::Result<()> {
-    let memory = &run.machine().memory;
+    let memory = run.machine().memory();
     if let Some((shown, bytes)) = framebuffer.and_then(|shown| Some((shown, drawn(shown, memory)?)))
     {
         return write_picture(out, shown, &bytes);
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn a_framebuffer_is_drawn_in_its_own_size() {
         let shown = Framebuffer { address: 0x1000, pitch: 8, width: 2, height: 3, depth: 32 };
-        let memory = Memory::detached(0x2000).unwrap();
+        let mut memory = Memory::detached(0x2000).unwrap();
         assert_eq!(drawn(&shown, &memory), None, "nothing was drawn");
         memory.write(0x1000, &[1]).unwrap();
         let mut file = Vec::new();

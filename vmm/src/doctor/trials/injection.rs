@@ -64,7 +64,7 @@ pub(super) const TRIALS: &[Trial] = &[
     },
 ];
 
-fn no_ops(lab: &Lab<'_>, address: u32) -> Result<(), Wrong> {
+fn no_ops(lab: &mut Lab<'_>, address: u32) -> Result<(), Wrong> {
     lab.code(address, |a| {
         for _ in 0..16 {
             a.nop()?;

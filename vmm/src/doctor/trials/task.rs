@@ -49,7 +49,7 @@ pub(super) const TRIALS: &[Trial] = &[
     },
 ];
 
-fn new_task_stops(lab: &Lab<'_>) -> Result<(), Wrong> {
+fn new_task_stops(lab: &mut Lab<'_>) -> Result<(), Wrong> {
     lab.write(TASK_ESP - 16, &[FILL; 16]);
     lab.code(TASK_CODE, |a| {
         a.out(u32::from(PORT), al)?;

@@ -13,6 +13,7 @@ mod image;
 pub use exit::Exit;
 pub use image::{Snapshot, VcpuImage};
 
+use super::memory::Mapping;
 use super::model::Model;
 use super::registers::{Packing, kvm_events_from, kvm_regs_from, kvm_sregs_from, state};
 use super::{Alarm, MachineError, Paging, ioctl, stop_request};
@@ -43,7 +44,7 @@ fn has_svm() -> bool {
     __cpuid(0x8000_0000).eax >= 0x8000_0001 && __cpuid(0x8000_0001).ecx & 4 != 0
 }
 
-/// One virtual processor.
+/// One virtual processor. It runs, and stays, on the thread that made it, as its alarm does.
 #[derive(Debug)]
 pub struct Vcpu {
     /// Declared, and so dropped, before the mapping that it writes to.
@@ -64,6 +65,9 @@ pub struct Vcpu {
     model_specific: Option<Vec<u32>>,
     /// What KVM lists of them.
     listed: Vec<u32>,
+    /// What the VM's slots name, kept whatever becomes of the rest of the machine. Declared, and so dropped, after
+    /// `fd`.
+    _mapped: [Mapping; 2],
 }
 
 impl Drop for Vcpu {
@@ -73,7 +77,13 @@ impl Drop for Vcpu {
 }
 
 impl Vcpu {
-    pub(super) fn new(kvm: &Kvm, vm: &VmFd, model: &Model) -> Result<Self, MachineError> {
+    /// A processor of `vm`, whose slots are of these mappings and of no others.
+    pub(super) fn new(
+        kvm: &Kvm,
+        vm: &VmFd,
+        model: &Model,
+        mapped: [Mapping; 2],
+    ) -> Result<Self, MachineError> {
         let fd = vm.create_vcpu(0).map_err(ioctl("create a vCPU"))?;
         let cpuid = kvm
             .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
@@ -91,6 +101,7 @@ impl Vcpu {
             packing: Packing::default(),
             model_specific: None,
             listed: Vec::new(),
+            _mapped: mapped,
         };
         if let Ok(list) = kvm.get_msr_index_list() {
             vcpu.listed = list.as_slice().to_vec();
@@ -129,7 +140,7 @@ impl Vcpu {
     /// Whether the alarm has gone off since this was last asked; [`Exit::Interrupted`] may have been
     /// the exit of an instruction that was only finished or stepped over.
     #[inline]
-    pub fn alarm_rang(&self) -> bool {
+    pub fn alarm_rang(&mut self) -> bool {
         self.alarm.as_ref().is_some_and(Alarm::rang)
     }
 

@@ -78,7 +78,7 @@ impl Run {
             self.slice.awaited = self.state_then(then);
         }
         let now = self.machine.vcpu.state();
-        let (memory, probes) = (&self.machine.memory, &self.probes);
+        let (memory, probes) = (self.machine.memory(), &self.probes);
         let Some(then) = &mut self.slice.awaited else { return Ok(true) };
         if !then.has_registers_of(&now) {
             return Ok(false);
@@ -93,13 +93,13 @@ impl Run {
         // What was written meanwhile has to be as it was before, too.
         let written = self.machine.written_pages()?;
         let Some(then) = &self.slice.awaited else { return Ok(true) };
-        let memory = &self.machine.memory;
+        let memory = self.machine.memory();
         Ok(written.into_iter().all(|page| patched.read(memory, page) == *then.memory.page(page)))
     }
 
     /// A recorded state, which is asked for at each step on the way there.
     fn state_then(&self, then: &RecordedState) -> Option<Awaited> {
-        let size = self.machine.memory.size();
+        let size = self.machine.memory().size();
         let all = (size / 4096) as usize;
         let base = self.position.base.clone();
         let is_first = base.is_none();

@@ -77,12 +77,12 @@ impl Run {
 
     /// The guest as it stands here.
     pub(super) fn state_here(&mut self, time: u64) -> Result<RecordedState, MachineError> {
-        let size = self.machine.memory.size();
+        let size = self.machine.memory().size();
         let pages = self.machine.take_written_pages()?;
         let mut base = self.position.base.take().unwrap_or_else(|| MemoryImage::zero(size));
         let vcpu = self.machine.vcpu.image()?;
         let patched = self.probes.patched_pages();
-        let memory = &self.machine.memory;
+        let memory = self.machine.memory();
         let read = |page: usize, bytes: &mut Page| *bytes = patched.read(memory, page);
         let bytes = pack(&vcpu, &mut base, pages, read);
         self.position.base = Some(base);

@@ -73,7 +73,7 @@ impl Run {
             return Err(self.divergence());
         }
         self.finish()?;
-        let size = self.machine.memory.size();
+        let size = self.machine.memory().size();
         let first = self.position.base.is_none();
         let mut base = self.position.base.take().unwrap_or_else(|| MemoryImage::zero(size));
         let pages = (size / 4096) as usize;
@@ -88,8 +88,8 @@ impl Run {
             let mut bytes = *base.page(page);
             self.probes.cover_page(&self.machine, page, &mut bytes);
             let start = page as u64 * 4096;
-            if !self.machine.memory.equals(start, &bytes) {
-                let _ = self.machine.memory.write(start, &bytes);
+            if !self.machine.memory().equals(start, &bytes) {
+                let _ = self.machine.write_memory(start, &bytes);
             }
         }
         self.machine.take_written_pages()?;

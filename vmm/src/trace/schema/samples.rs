@@ -30,7 +30,7 @@ fn some_state(words: &[u32]) -> State {
 
 /// A frame of any shape; some of them lie in part in a page that is not there.
 fn some_frame(words: &[u32]) -> Frame {
-    let memory = Memory::detached(0x2000).unwrap();
+    let mut memory = Memory::detached(0x2000).unwrap();
     let cut = words[0].is_multiple_of(7);
     let address = if cut { 0x1ff8 } else { 0x1000 };
     for (n, word) in words[1..11].iter().enumerate() {
