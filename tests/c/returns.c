@@ -386,3 +386,63 @@ void main(void)
     leave(program, END(user_stack[0]), 0x202);
 }
 #endif
+
+#ifdef TAIL_JUMPS
+/* Healthy: a handler ends in a jump to another one, as compilers make of a call that comes last. */
+__asm__("timer: push %eax\n mov $0x20, %al\n out %al, $0x20\n pop %eax\n jmp yields\n"
+        "yields: pusha\n push %esp\n call comes\n add $4, %esp\n popa\n iret\n");
+extern uint8_t timer[], yields[];
+void comes(void)
+{
+    if (++count == 40)
+        end();
+}
+static void program(void)
+{
+    for (;;) {
+        __asm__ volatile("int $0x2e");
+        for (volatile uint32_t n = 0; n < 3000; n++)
+            ;
+    }
+}
+void main(void)
+{
+    gate(0x20, timer, FOR_KERNEL);
+    gate(0x2e, yields, FOR_USER);
+    /* A vector of the processor's that leads there too. */
+    gate(6, yields, FOR_KERNEL);
+    begin(END(kernel_stack));
+    tick();
+    leave(program, END(user_stack[0]), 0x202);
+}
+#endif
+
+#ifdef IDLES_IN_FRAME
+/* Healthy: no task can run, so the frame of the one that was interrupted becomes one of the kernel's own idle loop, which each
+ * interrupt begins anew. */
+STUB(timer, comes);
+__asm__("idle: hlt\n jmp idle\n");
+extern uint8_t idle[];
+void comes(struct pushed *s)
+{
+    out(0x20, 0x20);
+    if (++count == 12)
+        end();
+    if (count > 3) {
+        s->eip = (uint32_t)idle;
+        s->cs = KERNEL_CODE;
+    }
+}
+static void program(void)
+{
+    for (volatile uint32_t i = 0;; i++)
+        ;
+}
+void main(void)
+{
+    gate(0x20, timer, FOR_KERNEL);
+    begin(END(kernel_stack));
+    tick();
+    leave(program, END(user_stack[0]), 0x202);
+}
+#endif

@@ -202,3 +202,24 @@ void main(void)
     resume(kept[0]);
 }
 #endif
+
+#ifdef START_OF_ALLOCATED
+/* A kernel stack out of a heap: TSS.ESP0 is what the allocator has given. */
+static uint8_t heap[0x8000] __attribute__((aligned(4096)));
+struct saved *handle(struct saved *s)
+{
+    if (s->vector != 0x80)
+        panic();
+    if (++count == 3)
+        end();
+    return s;
+}
+void main(void)
+{
+    uint32_t stack = (uint32_t)heap + 0x4000;
+    for (uint32_t at = 0; at < 0x4000; at += 4)
+        *(uint32_t *)(heap + at) = at << 4 | 3;
+    start(BAD ? stack : stack + 0x2000);
+    resume(make_at(stack + 0x2000, 0, asks));
+}
+#endif

@@ -22,7 +22,7 @@ const fn fault(
 }
 
 #[rustfmt::skip]
-const RELATIVES: [Relative; 77] = [
+const RELATIVES: [Relative; 79] = [
     fault("dying", "EMPTY_DIRECTORY", 4, &["shut down", "is not mapped: its directory entry (00000000"]),
     fault("dying", "WRONG_CS", 4, &["names CS 0010, and GDT entry 2 is a data segment", "name the kernel's code segment"]),
     fault("dying", "TASK_GATE", 1, &["the gate of vector 0x80 is a task gate (type 5)", "8e"]),
@@ -82,6 +82,8 @@ const RELATIVES: [Relative; 77] = [
     fault("switches", "SWITCH_TO", 1, &["entered on the stack of suspended task 1", "store the end of the next task's"]),
     fault("switches", "ESP0_FOLLOWS", 1, &["where the task's registers had been saved", "not its saved stack pointer", "in task 1", "rule empty_stack"]),
     fault("switches", "CHILD_ON_PARENTS_STACK", 1, &["goes on in the kernel, on a stack onto which another task has entered meanwhile (#2)", "its TSS gets the end of the new stack as ESP0", "rule suspended_stack"]),
+    fault("switches", "START_OF_ALLOCATED", 1, &["ESP0 is the start of a stack, not its end", "what lies below it", "the frame that the task was begun with lies at the end of the 8192 bytes"]),
+    fault("entering", "BY_POINTER", 1, &["was refused with #GP(0018)", "CS 0018 with RPL 0", "put 001b as CS"]),
     fault("switches", "NEVER_LOADED", 4, &["switched tasks before TR held one", "(`ltr`)"]),
     fault("entering", "NARROW_TSS", 4, &["which is a TSS of 16 bits", "give the descriptor type 9"]),
     fault("entering", "CS_WITH_EFLAGS", 1, &["was refused with #GP", "CS and EFLAGS are exchanged"]),

@@ -31,6 +31,8 @@ fn kernels_of_other_designs_are_right() {
         "SINGLE_STEPS",
         "EXECVE",
         "HIDDEN_IRET",
+        "TAIL_JUMPS",
+        "IDLES_IN_FRAME",
         "RESTARTS",
         "RUNS_DOWNWARDS",
         "SEGMENT_GROWS",

@@ -318,7 +318,6 @@ fn misuse_is_named() {
     assert_misused(&["--until", "a", "--dialogue", "b"], &["cannot be used with"]);
     for pair in [
         ["--quiet", "--all"],
-        ["--quiet", "--frames=all"],
         ["--interactive", "--exact"],
         ["--interactive", "--all"],
         ["--interactive", "--clock=real"],

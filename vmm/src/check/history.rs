@@ -130,6 +130,8 @@ pub struct History {
     sysexits: u64,
     /// The last interrupt that found another ESP0 than the stack's that the kernel runs on.
     mixed_at: Option<u64>,
+    /// Where the kernel's own code begins that a frame of an outer ring was last made to lead to.
+    idle: Option<u32>,
     /// Where the stacks end on which frames of more than one task have been told to lie.
     shared_stacks: Vec<u32>,
     missed: u64,
@@ -370,6 +372,16 @@ impl History {
     pub(super) fn within_switch(&self, entry: &Entry) -> Option<u32> {
         let known = |esp0: &u32| self.stacks.ending_at(*esp0).is_some_and(|one| one.entries > 0);
         self.changed_esp0(entry).filter(known)
+    }
+
+    /// The kernel has made a task's frame lead into its own code: there it idles.
+    pub(super) fn has_gone_idle(&mut self, returning: &Return) {
+        self.idle = returning.frame.get(Word::Eip);
+    }
+
+    /// The kernel idles at this EIP.
+    pub(super) fn idles_at(&self, eip: Option<u32>) -> bool {
+        eip.is_some() && self.idle == eip
     }
 
     /// A finding says that `entry` is on another task's stack: from now on it, and the stack that it should have

@@ -13,10 +13,12 @@
 use super::diagnosis::{Aftermath, Diagnosis};
 use super::verdict::{Grounds, Verdict, verdict};
 use super::{Checker, Degree, Finding, History, Judgement, Tally};
-use crate::entry::{Entry, Return, Returned, Sysenter, TaskSwitch};
+use crate::entry::{Entry, Kind, Return, Returned, Sysenter, TaskSwitch, capture_return};
+use crate::instruction::iret;
 use crate::machine::{LinearMemory, Machine, MachineError};
+use crate::probe::Iret;
 use crate::run::{End, Ending, Event, Run, StackLoad, Step, Stop};
-use ia32::State;
+use ia32::{Eflags, State, Vector, Word};
 use std::sync::Arc;
 
 /// What happened, with what the rules say of it.
@@ -196,6 +198,11 @@ impl Judge {
     #[inline]
     fn entry(&mut self, machine: &Machine, entry: &Entry) -> Judgement {
         let linear = LinearMemory { memory: machine.memory(), paging: (&entry.after).into() };
+        if let Some(returning) = refused_unseen(machine, entry, self.checker.history()) {
+            self.checker.look_at_return(&linear, &returning);
+            // It has not happened, so it breaks no rule but that it was refused.
+            self.checker.leave(&returning);
+        }
         self.checker.look_at_entry(&linear, entry);
         self.diagnosis.look(machine, &entry.after, Stop::Entry(entry));
         let mut judgement = self.checker.entry(entry);
@@ -318,4 +325,28 @@ impl Judge {
     pub fn history(&self) -> &History {
         self.checker.history()
     }
+}
+
+/// The return that `entry` says was refused, where nobody has seen it: its IRET is reached by a computed jump alone, so it
+/// has no probe. The fault points at it, and its words still lie right above those that the fault has pushed.
+fn refused_unseen(machine: &Machine, entry: &Entry, history: &History) -> Option<Return> {
+    let may_be = entry.kind == Kind::Fault
+        && matches!(entry.vector, Vector::GP | Vector::SS | Vector::NP)
+        && !entry.from_outer_ring()
+        && !entry.frame.shape.from_virtual_8086;
+    if !may_be {
+        return None;
+    }
+    let found = iret(entry.code.instruction(), &entry.after)?;
+    if history.refused_by(entry).is_some() {
+        return None;
+    }
+    let mut state = entry.after;
+    state.eip = entry.frame.get(Word::Eip)?;
+    state.eflags = Eflags(entry.frame.get(Word::Eflags)?);
+    state.general.esp = state.general.esp.wrapping_add(entry.frame.shape.size());
+    let address = state.instruction_address();
+    let (word_size, length) = (found.size.bytes(), found.length);
+    let site = Iret { address, probe_address: address, word_size, length };
+    Some(capture_return(machine, &site, state, entry.sequence - 1, entry.time))
 }

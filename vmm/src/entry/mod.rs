@@ -28,6 +28,8 @@ pub use switch::{TaskSwitch, TssWords};
 pub use sysenter::{Sysenter, SysenterRegisters};
 pub use walk::{Denied, Level, Reach, Walk};
 
+use crate::instruction::decode_32;
+use crate::instruction::raises::can_raise;
 use ia32::{Gate, State, Vector};
 
 /// The stack that the current TSS names for ring 0.
@@ -101,6 +103,20 @@ impl Entry {
     /// The stack changed, or should have: the event came from an outer ring.
     pub fn from_outer_ring(&self) -> bool {
         self.origin.ring > self.after.cpl()
+    }
+
+    /// Something is seen that can have raised it: it was injected, an INT n stands before EIP, or an instruction at EIP
+    /// that can raise the fault.
+    pub fn is_explained(&self) -> bool {
+        match self.kind {
+            Kind::Unexplained => false,
+            Kind::Fault => {
+                let (code, eip) = (self.code.instruction(), self.code.linear);
+                code.is_empty()
+                    || eip.is_none_or(|eip| can_raise(&decode_32(code, eip), self.vector))
+            }
+            _ => true,
+        }
     }
 }
 

@@ -303,7 +303,7 @@ impl Run {
     fn tell_return(&mut self, iret: &Iret, state: State) -> RunEvent {
         let time = self.clock.counted();
         let returning = capture_return(&self.machine, iret, state, self.sequence, time);
-        self.outward = Outward { ring: Some(returning.ring()), untold: false };
+        self.outward = Outward { ring: Some(returning.ring()), ..Outward::default() };
         if let Some(exact) = self.exact() {
             exact.told_return = true;
         }

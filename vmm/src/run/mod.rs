@@ -57,7 +57,7 @@ pub use single::Moment;
 pub use start::{entry_state, flat_protected_mode, real_mode};
 
 use crate::devices::Devices;
-use crate::entry::{PendingSwitch, SysenterRegisters};
+use crate::entry::{Frame, PendingSwitch, SysenterRegisters};
 use crate::machine::{Exit, Machine, MachineError, StopRequest};
 use crate::probe::{Choice, DebugRegisters, Probes};
 use by_exits::{Log, Position, Slice};
@@ -218,6 +218,8 @@ struct Outward {
     ring: Option<u8>,
     /// Ring 3 has been returned to, and that has not been told yet.
     untold: bool,
+    /// The frame of the last entry, until something is returned from.
+    entered: Option<Frame>,
 }
 
 /// What a part of the loop came to: an event to be told, or none so far.

@@ -131,8 +131,9 @@ impl Run {
             Some(departure) if departure.watched => Some(self.machine.memory_changes()?),
             _ => None,
         };
-        // Since a return to an outer ring no kernel code has run that could have changed its IDT.
-        if self.outward.ring.is_none_or(|ring| ring == 0) {
+        // Since a return to an outer ring no kernel code has run that could have changed its IDT. But what led there, a far
+        // jump to a TSS above all, may have been left without its probe.
+        if self.outward.ring.is_none_or(|ring| ring == 0) || self.probes.has_exposed() {
             self.probes.follow(&mut self.machine, &stop.state)?;
         }
         let departure = self.departure.take();
@@ -179,14 +180,24 @@ impl Run {
         }
         let entry = capture_entry(&self.machine, &self.probes, &site.vectors, stop.state, scene);
         let Some(mut entry) = entry else { return Ok(None) };
+        if self.comes_of_a_jump(&entry) {
+            return Ok(None);
+        }
         match (cause, changed) {
             (Some(cause), Some(changed)) => self.complete(&mut entry, &cause, changed),
             (Some(cause), None) => entry.expected = self.expected(&entry, &cause).map(Box::new),
             (None, _) => {}
         }
         self.sequence += 1;
-        self.outward = Outward::default();
+        self.outward = Outward { entered: Some(entry.frame), ..Outward::default() };
         Ok(Some(Event::Entry(Arc::new(entry))))
+    }
+
+    /// A handler has ended in a jump to another one: the words on the stack are those of the entry that is under way, and
+    /// nothing is seen that can have raised one more. (Compilers make such a jump of a call that comes last.)
+    fn comes_of_a_jump(&self, entry: &Entry) -> bool {
+        let same_frame = self.outward.entered == Some(entry.frame);
+        same_frame && entry.before.is_none() && !entry.is_explained()
     }
 
     /// The instruction that was to happen has, and the vCPU stands in `state` at the handler of what came after it. So it
@@ -297,7 +308,7 @@ impl Run {
         let returning = capture_return(&self.machine, &iret, stop.state, self.sequence, time);
         let ring = returning.ring();
         let untold = self.clock.is_deterministic() && ring != 0;
-        self.outward = Outward { ring: Some(ring), untold };
+        self.outward = Outward { ring: Some(ring), untold, entered: None };
         Ok(Some(Event::Return(Box::new(returning))))
     }
 

@@ -2,7 +2,7 @@
 
 use super::used::Used;
 use super::{Aftermath, Placed, fault, fault_text};
-use crate::check::{Finding, Retrace, Subject};
+use crate::check::{Finding, Objects, Retrace, Subject};
 use crate::entry::{Fault, Kind, Reach, Walk};
 use crate::instruction::valid_32;
 use crate::run::Ending;
@@ -12,7 +12,11 @@ use iced_x86::FlowControl;
 pub(super) const RULE: &str = "lost";
 
 /// Execution goes on where there is code.
-pub(super) fn leads_nowhere(used: &Used, aftermath: &Aftermath<'_>) -> Option<Placed> {
+pub(super) fn leads_nowhere(
+    used: &Used,
+    aftermath: &Aftermath<'_>,
+    objects: &Objects,
+) -> Option<Placed> {
     let state = &aftermath.end.state;
     let at = state.instruction_address();
     let place = format!("the end, in ring {}, at {}", state.cpl(), aftermath.place(at));
@@ -50,8 +54,28 @@ pub(super) fn leads_nowhere(used: &Used, aftermath: &Aftermath<'_>) -> Option<Pl
         Ending::InternalError { suberror: 1, .. } if !aftermath.is_ram(state, at) => {
             Some((place, outside_ram(aftermath, state)))
         }
+        Ending::InternalError { suberror: 1, .. } | Ending::TripleFault => {
+            let lowest = objects.lowest().filter(|lowest| at < *lowest)?;
+            let strays = state.cpl() == 0 && at < ONE_MIB && objects.function_at(at).is_none();
+            strays.then(|| (place, below_the_kernel(aftermath, state, lowest)))
+        }
         _ => None,
     }
+}
+
+/// Ring 0 runs in what the BIOS and the boot loader have left below the kernel.
+fn below_the_kernel(aftermath: &Aftermath<'_>, state: &State, lowest: u32) -> Finding {
+    let at = state.instruction_address();
+    Finding::new(
+        RULE,
+        Subject::Kernel,
+        format!("ring 0 runs at {at:08x}, where there is no code of the kernel's"),
+        format!("an address in the kernel's file, which begins at {lowest:08x}"),
+        format!("EIP {at:08x}"),
+    )
+    .because(caller(aftermath, state).unwrap_or_else(|| {
+        "a pointer to a function, or a return address, was overwritten or never set".into()
+    }))
 }
 
 fn unmapped(aftermath: &Aftermath<'_>, state: &State) -> Finding {
@@ -136,6 +160,8 @@ fn outside_ram(aftermath: &Aftermath<'_>, state: &State) -> Finding {
     }
 }
 
+/// What lies below is the BIOS's and the boot loader's.
+const ONE_MIB: u32 = 0x10_0000;
 /// How far from a gate's target execution may have come where there is no code.
 const NEAR: u32 = 0x1_0000;
 /// So many bytes of zero are no code: `add [eax], al`, again and again.

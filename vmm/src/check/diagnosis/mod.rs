@@ -277,7 +277,9 @@ impl Diagnosis {
         let mut found = Vec::new();
         let last = self.last_entry.map(|(sequence, ..)| sequence);
         found.extend(death::shutdown(&self.used, last.unwrap_or(0), aftermath, history));
-        if let Some((place, finding)) = lost::leads_nowhere(&self.used, aftermath) {
+        if let Some((place, finding)) =
+            lost::leads_nowhere(&self.used, aftermath, history.objects())
+        {
             let finding = match last.and_then(|last| history.mixed_before(last)) {
                 Some(mixed) => open_switch::has_led_to(finding, mixed),
                 None => finding,

@@ -13,8 +13,9 @@ const PRIVILEGED: Eflags = Eflags(Eflags::IF.0 | Eflags::IOPL.0 | Eflags::NT.0 |
 /// status flags when a system call answers in them. All else is corruption, and after an external
 /// interrupt everything is. A frame that is copied or made anew elsewhere has the same words: where its
 /// CS:EIP and SS:ESP are those of an interrupt or a page fault, EFLAGS are too. A frame of ring 0 by INT n
-/// may become one for ring 3: so a kernel starts its first program by a system call of its own. Broken on
-/// purpose by the guest `broken` with `plant=frame_eip`, `frame_cs`, `frame_eflags` and `frame_esp`.
+/// may become one for ring 3: so a kernel starts its first program by a system call of its own. One of an outer ring
+/// may become one of the kernel's own code: so a kernel with one stack idles where no task can run, and an interrupt of
+/// that may begin it anew. Broken on purpose by the guest `broken` with `plant=frame_eip`, `frame_cs`, `frame_eflags` and `frame_esp`.
 #[inline]
 pub(crate) fn return_pops_what_was_pushed(
     returning: &Return,
@@ -35,7 +36,10 @@ pub(crate) fn return_pops_what_was_pushed(
         flags_of_a_new_frame(pushed, returning, findings);
         return;
     }
-    if is_anothers(pushed, returning, history) || starts_a_program(pushed, returning) {
+    if is_anothers(pushed, returning, history)
+        || starts_a_program(pushed, returning)
+        || idles(pushed, returning, history)
+    {
         return;
     }
     let changed = |word: Word| {
@@ -66,6 +70,21 @@ fn starts_a_program(pushed: &LiveFrame, returning: &Return) -> bool {
     pushed.kind == Kind::Software
         && !pushed.from_outer_ring()
         && returning.ring() > returning.state.cpl()
+}
+
+/// No task goes on: the frame leads to the kernel's own code instead, or to the start of that code again.
+fn idles(pushed: &LiveFrame, returning: &Return, history: &History) -> bool {
+    leads_into_the_kernel(pushed, returning)
+        || !pushed.from_outer_ring()
+            && returning.ring() == returning.state.cpl()
+            && history.idles_at(returning.frame.get(Word::Eip))
+}
+
+/// The frame of an outer ring has the kernel's CS now, and another EIP.
+pub(crate) fn leads_into_the_kernel(pushed: &LiveFrame, returning: &Return) -> bool {
+    pushed.from_outer_ring()
+        && returning.frame.selector(Word::Cs) == Some(returning.state.cs().selector)
+        && returning.frame.get(Word::Eip) != pushed.frame.get(Word::Eip)
 }
 
 /// A frame made anew for the place that was interrupted.

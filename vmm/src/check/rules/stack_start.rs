@@ -14,10 +14,12 @@ const UNUSED: u32 = 1024;
 /// The processor pushes below ESP0 (SDM vol. 3A, "Stack switching"). With the start of an array there, the
 /// words overwrite what lies before the array. Judged at the first entry on an ESP0, where the kernel's
 /// symbols say in which object it lies: there is hardly any room below it in its object, the words
-/// overwrite data that is no stack's, and above it lies a kilobyte and more that nobody has used.
+/// overwrite data that is no stack's, and above it lies a kilobyte and more that nobody has used. A stack that is
+/// allocated has no symbol; but where the task was begun by a frame made by hand, that frame lies at the stack's end, and
+/// an ESP0 that is a power of two lower is its start.
 #[inline]
 pub(crate) fn esp0_is_no_start(entry: &Entry, history: &History, findings: &mut Findings) {
-    if !entry.from_outer_ring() || history.objects().is_empty() {
+    if !entry.from_outer_ring() {
         return;
     }
     let Some(fresh) = history.fresh_stack() else { return };
@@ -29,6 +31,13 @@ pub(crate) fn esp0_is_no_start(entry: &Entry, history: &History, findings: &mut 
     let lost = &fresh.below[BELOW - size..];
     let words = lost.as_chunks::<4>().0;
     let uniform = words.iter().all(|word| *word == words[0]);
+    if let Some(size) = size_by_first_frame(fresh, history) {
+        // What was left clear is nobody's: then it may be a stack of its own that ends there.
+        if !uniform && !fresh.was_stack {
+            findings.add(by_first_frame(entry, fresh, size));
+            return;
+        }
+    }
     if fresh.unused_above < UNUSED {
         return;
     }
@@ -38,6 +47,45 @@ pub(crate) fn esp0_is_no_start(entry: &Entry, history: &History, findings: &mut 
     {
         findings.add(finding(entry, fresh, &place, uniform));
     }
+}
+
+/// The size of the stack that begins at ESP0, by the frame that has just been popped: it was made for a task that had not
+/// run before, and ends where the stack does, but for a few words.
+pub(super) fn size_by_first_frame(fresh: &FreshStack, history: &History) -> Option<u32> {
+    let first = history.last_return().filter(|last| !last.of_entry)?;
+    size_between(fresh.top, first.stack_end)
+}
+
+/// The size of a stack that begins at `start`, if something made at its end ends at `end`.
+pub(super) fn size_between(start: u32, end: u32) -> Option<u32> {
+    const SIZES: std::ops::RangeInclusive<u32> = 1024..=0x1_0000;
+    const LEFT: u32 = 64;
+    let distance = end.checked_sub(start).filter(|distance| *distance > 0)?;
+    let size = distance.checked_next_power_of_two()?;
+    (SIZES.contains(&size) && size - distance < LEFT).then_some(size)
+}
+
+#[cold]
+fn by_first_frame(entry: &Entry, fresh: &FreshStack, size: u32) -> Finding {
+    let lost = &fresh.below[BELOW - (entry.frame.shape.size() as usize).min(BELOW)..];
+    let words = lost.as_chunks::<4>().0.iter();
+    let words: Vec<String> =
+        words.map(|word| format!("{:08x}", u32::from_le_bytes(*word))).collect();
+    Finding::new(
+        "stack_start",
+        Subject::Kernel,
+        format!(
+            "ESP0 is the start of a stack, not its end: the words of {} overwrite what lies below it",
+            entry.vector
+        ),
+        format!("ESP0 {:08x}", fresh.top.wrapping_add(size)),
+        format!("ESP0 {:08x}: {:08x} held {}", fresh.top, entry.frame.address, words.join(" ")),
+    )
+    .because(format!(
+        "the frame that the task was begun with lies at the end of the {size} bytes above ESP0, where the kernel has its \
+         stack; what is below ESP0 is something else's"
+    ))
+    .advise("add the stack's size to its address in what is stored in TSS.ESP0")
 }
 
 /// ESP0 in terms of objects.

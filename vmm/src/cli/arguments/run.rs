@@ -78,7 +78,7 @@ pub(crate) struct RunOptions {
     pub(crate) screen: bool,
 
     /// Print the guest's console, findings and the verdict only
-    #[arg(short, long, conflicts_with_all = ["all", "frames"])]
+    #[arg(short, long, conflicts_with = "all")]
     pub(crate) quiet: bool,
 
     /// The terminal is the guest's serial line, on the real clock; Ctrl-A x ends the run. Without
