@@ -26,8 +26,8 @@ pub(super) enum Lack {
     Tss,
     /// SS0 is no writable data segment of ring 0.
     Segment { selector: u16, descriptor: Option<Descriptor> },
-    /// The page cannot be written.
-    Page { address: u32, sentence: String },
+    /// The page cannot be written; the one that begins at ESP0 can, if `above`.
+    Page { address: u32, sentence: String, above: bool },
     /// Nothing lies there.
     NoRam { address: u32 },
 }
@@ -96,7 +96,13 @@ fn lack(linear: &LinearMemory<'_>, state: &State, stack: Option<InnerStack>) -> 
     [top.wrapping_sub(1), top.wrapping_sub(FRAME)].into_iter().find_map(|address| {
         match Walk::of(linear.memory, state, address) {
             Some(walk) => match walk.denies(reach) {
-                Some(_) => Some(Lack::Page { address, sentence: walk.sentence(reach) }),
+                Some(_) => {
+                    let sentence = walk.sentence(reach);
+                    let next = Walk::of(linear.memory, state, top);
+                    let above = top.is_multiple_of(4096)
+                        && next.is_some_and(|walk| walk.denies(reach).is_none());
+                    Some(Lack::Page { address, sentence, above })
+                }
                 None => beyond_ram(linear, walk.physical?).then_some(Lack::NoRam { address }),
             },
             None => beyond_ram(linear, address.into()).then_some(Lack::NoRam { address }),

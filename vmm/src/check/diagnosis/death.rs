@@ -495,6 +495,9 @@ fn inner_stack(
     (text, advice)
 }
 
+/// What is pushed from 0 on lies no lower.
+const NEAR_THE_TOP: u32 = 0xffff_ffc0;
+
 /// A delivery met a page fault.
 fn page(
     fault: &Fault,
@@ -507,6 +510,19 @@ fn page(
     let walk = Walk::of(aftermath.memory, state, address);
     let words =
         walk.map_or_else(|| format!("{address:08x} is not there"), |walk| walk.sentence(reach));
+    let esp0 = aftermath.linear(state).read_u32(state.tr.base.wrapping_add(4));
+    if esp0 == Some(0) && address >= NEAR_THE_TOP {
+        return (
+            format!(
+                "TSS.ESP0 is 0, so the frame goes to the top of the address space, to {address:08x}: {words}"
+            ),
+            Some(
+                "store the address after the last byte of a kernel stack in TSS.ESP0 before ring 3 is entered, and at each \
+                 switch"
+                    .into(),
+            ),
+        );
+    }
     let within = |base: u32, limit: u32| address.wrapping_sub(base) <= limit;
     let what = if within(state.idtr.base, u32::from(state.idtr.limit)) {
         "the IDT cannot be read".to_owned()

@@ -147,11 +147,22 @@ fn finding(returning: &Return, way: &WayBack) -> Finding {
             },
             ADVICE.into(),
         ),
-        Lack::Page { address, sentence } => (
+        Lack::Page { address, sentence, above } => (
             tss(),
-            format!("no frame can be pushed at {address:08x}: {sentence}"),
+            format!(
+                "no frame can be pushed at {address:08x}: {sentence}{}",
+                if *above {
+                    format!("; the page from {esp0:08x} on is mapped, as if ESP0 were the start of the stack")
+                } else {
+                    String::new()
+                }
+            ),
             if esp0 == 0 {
                 ADVICE.into()
+            } else if *above {
+                "if the stack begins there, add its size to ESP0, which has to be its end; else map its pages, writable, in \
+                 the page directory of each task"
+                    .into()
             } else {
                 "map the kernel stack's pages, writable, in the page directory of each task".into()
             },
