@@ -57,6 +57,26 @@ fn a_driver_that_waits_for_interrupts_moves_sectors_from_disk_to_disk_on_both_cl
 }
 
 #[test]
+fn a_bus_master_moves_sectors_to_two_places_and_back_on_both_clocks() {
+    let Some(bench) = Bench::new("BUS_MASTER") else { return };
+    let first = bench.image("first.img", 40, 512, 3, "from the first disk\n");
+    let second = bench.image("second.img", 8, 512, 0, "");
+    for clock in ["real", "deterministic"] {
+        let disks = ["--disk", text(&first), "--disk", text(&second), "--clock", clock];
+        let output = bench.run(&disks);
+        output.assert_status(0);
+        for said in ["1from the first disk", "│ 2", "3from the first disk", "│ ."] {
+            assert!(output.stdout.contains(said), "{said}\n{}", output.stdout);
+        }
+        assert!(output.stdout.contains("0x2e"), "entered by IRQ 14\n{}", output.stdout);
+        assert_eq!(fs::read(&second).unwrap(), vec![0; 8 * 512], "what is written is forgotten");
+    }
+    let output = bench.run(&["--disk", text(&first), "--disk", &format!("{},rw", text(&second))]);
+    output.assert_status(0);
+    assert_eq!(fs::read(&second).unwrap()[512..], fs::read(&first).unwrap()[3 * 512..][..7 * 512]);
+}
+
+#[test]
 fn a_file_gets_what_was_written_at_the_end_and_only_if_that_was_said() {
     let Some(bench) = Bench::new("BY_POLLING") else { return };
     let disk = bench.image("disk.img", 5, 512, 0, "as it was");

@@ -35,7 +35,7 @@ impl Devices {
             let mut answered = false;
             for (offset, byte) in access.iter_mut().enumerate() {
                 let port = port.wrapping_add(offset as u16);
-                let value = Register::at(port).and_then(|register| self.read(register));
+                let value = self.register(port).and_then(|register| self.read(register));
                 answered |= value.is_some();
                 *byte = value.unwrap_or(0xFF);
             }
@@ -170,7 +170,7 @@ impl Devices {
         let mut answered = false;
         for (offset, byte) in bytes.iter().enumerate() {
             let port = port.wrapping_add(offset as u16);
-            let Some(register) = Register::at(port) else { continue };
+            let Some(register) = self.register(port) else { continue };
             // A word at 0xCF8 is no address, and what it would make of 0xCF9 no reset.
             if register == Register::ResetControl && size != AccessSize::Byte {
                 continue;
@@ -189,6 +189,14 @@ impl Devices {
             self.unanswered.written(Place::Port(port), self.instruction);
         }
         Effect::None
+    }
+
+    /// The register at a port; one that is nobody else's may be a bus master's.
+    fn register(&self, port: u16) -> Option<Register> {
+        Register::at(port).or_else(|| {
+            let (channel, register) = self.pci.bus_master_register(port)?;
+            Some(Register::BusMaster(channel, register))
+        })
     }
 
     /// Reads a register; `None` if nobody answers after all.
@@ -211,6 +219,7 @@ impl Devices {
             Register::DebugConsole => debug_console::PRESENT,
             Register::Vga(port) => return self.vga.read(port),
             Register::Ide(channel, register) => return self.ide.read(channel, register),
+            Register::BusMaster(channel, register) => self.ide.read_bus_master(channel, register),
             Register::Floppy(register) => return self.floppy.read(register),
             Register::Dma(controller, register) => self.dma.read(controller, register),
             Register::DmaPage(index) => self.dma.read_page(index),
@@ -245,6 +254,9 @@ impl Devices {
             Register::DebugConsole => self.console.push(value),
             Register::Vga(port) => self.vga.write(port, value)?,
             Register::Ide(channel, register) => self.ide.write(channel, register, value)?,
+            Register::BusMaster(channel, register) => {
+                self.ide.write_bus_master(channel, register, value);
+            }
             Register::Parallel(register) => self.parallel.write(register, value),
             Register::Serial(register) => {
                 if self.serial.write(register, value) {

@@ -1,7 +1,8 @@
 //! The bus: which port or address belongs to which device's register.
 //!
 //! The table is code, not a map filled at run time: the machine is fixed, and the compiler checks that
-//! each register is served. Most registers are a byte wide. As on the ISA bus, an access of 2 or 4 bytes to
+//! each register is served. (One device's ports can be moved, those of the IDE function's bus masters: PCI configuration
+//! knows where they are.) Most registers are a byte wide. As on the ISA bus, an access of 2 or 4 bytes to
 //! them is that many accesses at ascending ports. A register that is wider takes its access whole
 //! ([`Wide`]), whatever else lies at the ports beside it: a double word for 0xCF8 never reaches 0xCF9.
 
@@ -76,6 +77,8 @@ pub enum Register {
     Vga(u16),
     /// A register of an IDE channel.
     Ide(usize, u8),
+    /// A register of an IDE channel's bus master.
+    BusMaster(usize, u8),
     /// The first parallel port's register 0–2.
     Parallel(u8),
     /// A20 and fast reset: system control port A.

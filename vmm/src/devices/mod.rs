@@ -47,6 +47,7 @@ pub mod scan_codes;
 pub mod screen;
 pub mod serial;
 pub mod system_control;
+pub mod transfer;
 pub mod unanswered;
 pub mod vga;
 
@@ -60,7 +61,7 @@ use cmos::Cmos;
 use dma::Dma;
 use exit_port::ExitPort;
 use firmware_configuration::FirmwareConfiguration;
-use floppy::{Floppy, FloppyDisk, Transfer};
+use floppy::{Floppy, FloppyDisk};
 use ide::Ide;
 use io_apic::IoApic;
 use keyboard_controller::KeyboardController;
@@ -74,6 +75,7 @@ use power::Power;
 use serial::SerialPort;
 use std::sync::Arc;
 use system_control::SystemControl;
+use transfer::{Master, Moved, Transfer};
 use vga::Vga;
 
 /// The timer's interrupt line.
@@ -174,15 +176,28 @@ impl Devices {
         self
     }
 
-    /// What a device wants of memory, before the guest goes on; the bytes that are asked for go to
-    /// [`Devices::give`].
-    pub fn take_transfer(&mut self) -> Option<Transfer> {
-        self.floppy.take_transfer()
+    /// What a device wants of memory, before the guest goes on. Each transfer is done and answered ([`Devices::moved`])
+    /// before the next is asked for. It can change when a device interrupts ([`Devices::next_deadline`]).
+    pub fn take_transfer(&mut self) -> Option<(Master, Transfer)> {
+        if let Some(transfer) = self.floppy.take_transfer() {
+            return Some((Master::Floppy, transfer));
+        }
+        // A function that may not be a master waits until it may.
+        if !self.pci.ide_is_bus_master() {
+            return None;
+        }
+        let (channel, transfer) = self.ide.take_transfer()?;
+        Some((Master::Ide(channel), transfer))
     }
 
-    /// The bytes that [`Transfer::FromMemory`] asked for.
-    pub fn give(&mut self, bytes: &[u8]) {
-        self.floppy.give(bytes);
+    /// What came of the transfer that `master` asked for.
+    pub fn moved(&mut self, master: Master, moved: Moved<'_>) {
+        match master {
+            // An 8237 does not learn that there is no memory.
+            Master::Floppy if !moved.bytes.is_empty() => self.floppy.give(moved.bytes),
+            Master::Floppy => {}
+            Master::Ide(channel) => self.ide.moved(channel, moved),
+        }
     }
 
     /// The floppy disks.

@@ -194,6 +194,41 @@ fn a_double_word_for_the_pci_address_is_no_reset() {
     assert_eq!(devices.port_write(0xCF8, AccessSize::Word, 0x0600, 0), Effect::None);
 }
 
+#[test]
+fn the_ide_function_masters_the_bus_where_and_when_its_configuration_lets_it() {
+    let disk = ide::Disk::new(ide::Medium::of_bytes(vec![7; 512 * 8]));
+    let mut devices = Devices::new(16 << 20).with_drives([Some(ide::Unit::Disk(disk))]);
+    let doubleword = |devices: &mut Devices, port, value| {
+        assert_eq!(devices.port_write(port, AccessSize::Doubleword, value, 0), Effect::None);
+    };
+    doubleword(&mut devices, 0xCF8, 0x8000_0920);
+    doubleword(&mut devices, 0xCFC, 0xD000);
+    assert_eq!(devices.port_read(0xC004, AccessSize::Doubleword, 0), 0xFFFF_FFFF, "moved away");
+    doubleword(&mut devices, 0xD004, 0x0012_3457);
+    assert_eq!(devices.port_read(0xD004, AccessSize::Doubleword, 0), 0x0012_3454);
+    assert_eq!(devices.port_read(0xD006, AccessSize::Word, 0), 0x0012);
+    for (port, value) in [(0x1F2, 1), (0x1F6, 0xE0), (0x1F7, 0xC8), (0xD000, 0x09)] {
+        out(&mut devices, port, value, 0);
+    }
+    assert_eq!(devices.take_transfer(), None, "it is no master of the bus");
+    assert_eq!(input(&mut devices, 0xD002, 0), 0x01);
+    doubleword(&mut devices, 0xCF8, 0x8000_0904);
+    doubleword(&mut devices, 0xCFC, 0x0000_0005);
+    let table = Some((Master::Ide(0), Transfer::FromMemory(0x0012_3454, 8)));
+    assert_eq!(devices.take_transfer(), table);
+    let descriptor = 0x8000_0200_0001_0000u64.to_le_bytes();
+    devices.moved(Master::Ide(0), Moved { bytes: &descriptor, answered: true });
+    let data = Some((Master::Ide(0), Transfer::ToMemory(0x1_0000, vec![7; 512])));
+    assert_eq!(devices.take_transfer(), data);
+    devices.moved(Master::Ide(0), Moved { bytes: &[], answered: true });
+    assert_eq!(devices.take_transfer(), None);
+    out(&mut devices, 0xA1, 0x00, 0);
+    let due = devices.next_deadline().expect("the drive is at work");
+    devices.advance_to(due);
+    assert_eq!(input(&mut devices, 0xD002, due), 0x04);
+    assert!(devices.pic().requests() & 1 << 14 != 0);
+}
+
 /// Writes a double word to a device's memory.
 fn store(devices: &mut Devices, address: u64, value: u32, now: u64) {
     devices.memory_write(address, &value.to_le_bytes(), now);
@@ -299,7 +334,7 @@ proptest! {
                 prop_oneof![
                     any::<u16>(), 0x20u16..0x22, 0x40u16..0x44, 0x60u16..0x72,
                     0xA0u16..0xA2, 0x3C0u16..0x3DC, 0x3F8u16..0x400, 0x4D0u16..0x4D2,
-                    0xCF8u16..0xD00,
+                    0xCF8u16..0xD00, 0xC000u16..0xC010, 0x1F0u16..0x1F8,
                 ],
                 prop_oneof![
                     Just(AccessSize::Byte), Just(AccessSize::Word), Just(AccessSize::Doubleword),
@@ -310,10 +345,18 @@ proptest! {
             0..150,
         ),
     ) {
-        let mut devices = Devices::new(16 << 20);
+        let disk = ide::Disk::new(ide::Medium::of_bytes(vec![0; 512 * 300]));
+        let mut devices = Devices::new(16 << 20).with_drives([Some(ide::Unit::Disk(disk))]);
         let mut now = 0;
         for (port, size, value, passed) in accesses {
             now += passed;
+            while let Some((master, transfer)) = devices.take_transfer() {
+                let wanted = match transfer {
+                    Transfer::ToMemory(..) => 0,
+                    Transfer::FromMemory(_, count) => count,
+                };
+                devices.moved(master, Moved { bytes: &vec![0x5A; wanted], answered: now & 1 == 0 });
+            }
             match value {
                 Some(value) => { let _ = devices.port_write(port, size, value, now); }
                 None => { devices.port_read(port, size, now); }

@@ -2,7 +2,7 @@
 
 use super::departure::{Cause, Departure};
 use super::{Ending, Event, Pace, Phase, Run, Turn};
-use crate::devices::floppy::Transfer;
+use crate::devices::transfer::{Moved, Transfer};
 use crate::devices::{AccessSize, Effect};
 use crate::machine::{Exit, MachineError};
 use crate::probe::{Choice, Missed, Site};
@@ -149,24 +149,25 @@ impl Run {
             }
             _ => return None,
         }
-        self.due = self.devices.next_deadline();
         self.move_for_devices();
+        self.due = self.devices.next_deadline();
         Some(effect)
     }
 
     /// Does with memory what a device wants, before the guest goes on.
     #[inline]
     pub(super) fn move_for_devices(&mut self) {
-        while let Some(transfer) = self.devices.take_transfer() {
+        while let Some((master, transfer)) = self.devices.take_transfer() {
+            // Beyond RAM nobody takes the bytes, and there all reads as ones.
             match transfer {
-                // Beyond RAM nobody takes the bytes, and there all reads as ones.
                 Transfer::ToMemory(address, bytes) => {
-                    let _ = self.machine.write_memory(address.into(), &bytes);
+                    let answered = self.machine.write_memory(address.into(), &bytes).is_some();
+                    self.devices.moved(master, Moved { bytes: &[], answered });
                 }
                 Transfer::FromMemory(address, length) => {
                     let mut bytes = vec![0xFF; length];
-                    let _ = self.machine.memory().read(address.into(), &mut bytes);
-                    self.devices.give(&bytes);
+                    let answered = self.machine.memory().read(address.into(), &mut bytes).is_some();
+                    self.devices.moved(master, Moved { bytes: &bytes, answered });
                 }
             }
         }

@@ -22,6 +22,7 @@ pub use disk::{FloppyDisk, Geometry};
 
 use super::device::Device;
 use super::dma::{Direction, Dma};
+use super::transfer::Transfer;
 use command::{Command, Id};
 use std::collections::VecDeque;
 
@@ -58,25 +59,6 @@ const WRONG_CYLINDER: u8 = 0x10;
 
 /// How long a command takes, in nanoseconds: less than a real one, and not nothing.
 const TIME: u64 = 200_000;
-
-/// What is to be done with memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Transfer {
-    /// These bytes go to memory.
-    ToMemory(
-        /// Where.
-        u32,
-        /// What.
-        Vec<u8>,
-    ),
-    /// So many bytes of memory are wanted, and go to [`Floppy::give`].
-    FromMemory(
-        /// Where they are.
-        u32,
-        /// How many.
-        usize,
-    ),
-}
 
 /// What the controller is at.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,8 +1,9 @@
 //! A CD drive: commands in packets of twelve bytes, and a disc that is always in it.
 //!
-//! Sources: ATA/ATAPI-6 (T13/1410D), 9.8 ("PACKET non-data and PIO data in"); the packets are those of SCSI,
-//! from MMC-3 (T10/1363D) and SPC-2. A packet's answer goes to the host in blocks of at most as many bytes as
-//! the host wrote to the registers 4 and 5. Register 2 tells what a block is:
+//! Sources: ATA/ATAPI-6 (T13/1410D), 9.8 ("PACKET non-data and PIO data in") and 9.9 ("PACKET DMA"); the packets are those
+//! of SCSI, from MMC-3 (T10/1363D) and SPC-2. A packet's answer goes to the host in blocks of at most as many bytes as
+//! the host wrote to the registers 4 and 5, or as a whole by DMA if bit 0 of register 1 was set. Register 2 tells what a
+//! block is:
 //! ```text
 //!   bit 1 to the host · bit 0 a command, or its end        01 the packet   10 data   11 done
 //! ```
@@ -14,8 +15,10 @@
 
 use super::identify;
 use super::medium::Medium;
+use super::mode::{DmaMode, SET_MODE};
 use super::registers::{COUNT, FEATURES, HIGH, MIDDLE, Registers};
 use super::reply::{ABORTED, Reply};
+use crate::devices::dma::Direction;
 
 /// Bytes of a sector of data.
 pub const SECTOR: u64 = 2048;
@@ -54,12 +57,16 @@ pub struct Cdrom {
     pending: Option<Pending>,
     /// Bytes that the host takes in a block.
     limit: usize,
+    /// The host wants the answer by DMA.
+    by_dma: bool,
+    mode: DmaMode,
 }
 
 impl Cdrom {
     /// A drive with this disc.
     pub fn new(medium: Medium) -> Self {
-        Self { medium, sense: NO_SENSE, pending: None, limit: 0 }
+        let mode = DmaMode::default();
+        Self { medium, sense: NO_SENSE, pending: None, limit: 0, by_dma: false, mode }
     }
 
     /// What was under way is not any more.
@@ -74,6 +81,7 @@ impl Cdrom {
 
     /// A command.
     pub fn command(&mut self, code: u8, registers: &mut Registers) -> Reply {
+        self.pending = None;
         match code {
             // A device reset, which needs no interrupt.
             0x08 => {
@@ -86,14 +94,19 @@ impl Cdrom {
                 let limit =
                     usize::from(registers.get(MIDDLE)) | usize::from(registers.get(HIGH)) << 8;
                 self.limit = if limit < 2 { 0xFFFE } else { limit & !1 };
-                // Overlapped commands and DMA are not offered.
-                if registers.get(FEATURES) & 3 != 0 {
+                // Overlapped commands are not offered.
+                if registers.get(FEATURES) & 2 != 0 {
                     return Reply::Failed(ABORTED);
                 }
+                self.by_dma = registers.get(FEATURES) & 1 != 0;
                 registers.set(COUNT, 1);
                 Reply::Take(PACKET)
             }
-            0xA1 => Reply::Send(identify::cdrom()),
+            0xA1 => Reply::Send(identify::cdrom(self.mode)),
+            0xEF if registers.get(FEATURES) == SET_MODE => {
+                let known = self.mode.select(registers.get(COUNT));
+                known.map_or(Reply::Failed(ABORTED), |()| Reply::Done)
+            }
             0xE0..=0xE3 | 0xE6 | 0xEF => Reply::Done,
             0xE5 => {
                 registers.set(COUNT, 0xFF);
@@ -123,10 +136,50 @@ impl Cdrom {
                         Some(Pending::Medium { at, end: at + u64::from(count) * SECTOR })
                     }
                 };
-                self.next(registers)
+                match self.rest() {
+                    Some(bytes) if self.by_dma => {
+                        registers.set(COUNT, 2);
+                        Reply::Dma(Direction::ToMemory, bytes)
+                    }
+                    _ => self.next(registers),
+                }
             }
             Err(sense) => self.fail(sense, registers),
         }
+    }
+
+    /// Bytes that are still to be sent.
+    fn rest(&self) -> Option<usize> {
+        match self.pending.as_ref()? {
+            Pending::Bytes(bytes) => Some(bytes.len()),
+            Pending::Medium { at, end } => usize::try_from(end - at).ok(),
+        }
+    }
+
+    /// The bus master takes the next bytes.
+    ///
+    /// # Errors
+    /// What the command comes to, if they cannot be read.
+    pub fn hand_over(&mut self, count: usize, registers: &mut Registers) -> Result<Vec<u8>, Reply> {
+        match &mut self.pending {
+            Some(Pending::Bytes(bytes)) => Ok(bytes.drain(..count.min(bytes.len())).collect()),
+            Some(Pending::Medium { at, .. }) => {
+                let mut bytes = vec![0; count];
+                if self.medium.read(*at, &mut bytes).is_err() {
+                    return Err(self.fail(MEDIUM_ERROR, registers));
+                }
+                *at += count as u64;
+                Ok(bytes)
+            }
+            None => Err(Reply::Failed(ABORTED)),
+        }
+    }
+
+    /// The bus master has moved all.
+    pub fn moved_all(&mut self, registers: &mut Registers) -> Reply {
+        self.pending = None;
+        registers.set(COUNT, 3);
+        Reply::Done
     }
 
     /// The host has read a block.

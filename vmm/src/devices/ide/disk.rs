@@ -1,17 +1,20 @@
-//! The commands of a disk, by programmed input and output.
+//! The commands of a disk, by programmed input and output and by DMA.
 //!
 //! Sources: ATA/ATAPI-6 (T13/1410D), section 8 ("Command descriptions"); older commands that kernels give
-//! still, from ATA-1 (X3.221). There is no DMA, and IDENTIFY says so.
+//! still, from ATA-1 (X3.221).
 //! ```text
 //!  20 24 29 C4  read      30 34 39 C5  write     40 42  verify     C6  set multiple     EC  identify
-//!  10 70  seek            91  geometry           E0–E6  power      E7 EA  flush         EF  features
+//!  25 C8  read by DMA     35 CA  write by DMA    91  geometry      E7 EA  flush         EF  features
+//!  10 70  seek            E0–E6  power
 //! ```
 
 use super::geometry::{Geometry, MOST_IN_A_BLOCK};
 use super::identify;
 use super::medium::Medium;
+use super::mode::{DmaMode, SET_MODE};
 use super::registers::{COUNT, DEVICE, FEATURES, HIGH, LOW, MIDDLE, Registers};
 use super::reply::{ABORTED, NOT_FOUND, PROTECTED, Reply, UNCORRECTABLE};
+use crate::devices::dma::Direction;
 
 /// Bytes of a sector.
 pub const SECTOR: u64 = 512;
@@ -26,6 +29,8 @@ struct Transfer {
     /// Sectors of the block that is being moved.
     moving: u32,
     wide: bool,
+    /// By DMA: bytes that have been moved, in sectors as they come.
+    done: u64,
 }
 
 /// A disk.
@@ -37,13 +42,24 @@ pub struct Disk {
     /// Sectors in a block of READ MULTIPLE, once that was set.
     multiple: u8,
     transfer: Option<Transfer>,
+    /// By DMA: the beginning of a sector, of which the rest is still to come.
+    part: Vec<u8>,
+    mode: DmaMode,
 }
 
 impl Disk {
     /// A disk that holds this.
     pub fn new(medium: Medium) -> Self {
         let geometry = Geometry::DEFAULT;
-        Self { medium, read_only: false, geometry, multiple: 0, transfer: None }
+        Self {
+            medium,
+            read_only: false,
+            geometry,
+            multiple: 0,
+            transfer: None,
+            part: Vec::new(),
+            mode: DmaMode::default(),
+        }
     }
 
     /// It refuses to be written.
@@ -66,11 +82,13 @@ impl Disk {
     /// What was under way is not any more.
     pub fn reset(&mut self) {
         (self.transfer, self.multiple, self.geometry) = (None, 0, Geometry::DEFAULT);
+        self.part.clear();
     }
 
     /// A command.
     pub fn command(&mut self, code: u8, registers: &mut Registers) -> Reply {
         self.transfer = None;
+        self.part.clear();
         let multiple = u32::from(self.multiple);
         match code {
             // NOP aborts always.
@@ -83,6 +101,10 @@ impl Disk {
             0x34 => self.write(registers, true, 1),
             0x39 if multiple > 0 => self.write(registers, true, multiple),
             0xC5 if multiple > 0 => self.write(registers, false, multiple),
+            0xC8 | 0xC9 => self.read_by_dma(registers, false),
+            0x25 => self.read_by_dma(registers, true),
+            0xCA | 0xCB => self.write_by_dma(registers, false),
+            0x35 => self.write_by_dma(registers, true),
             0x40 | 0x41 => self.verify(registers, false),
             0x42 => self.verify(registers, true),
             // Recalibrate and seek: the head is wherever it is wanted. Power modes: it never sleeps. Flush:
@@ -100,8 +122,11 @@ impl Disk {
                 Reply::Done
             }
             0xC6 => self.set_multiple(registers.get(COUNT)),
-            0xEC => Reply::Send(identify::disk(self.sectors(), self.geometry, self.multiple)),
-            0xEF => set_features(registers),
+            0xEC => {
+                let (sectors, multiple) = (self.sectors(), self.multiple);
+                Reply::Send(identify::disk(sectors, self.geometry, multiple, self.mode))
+            }
+            0xEF => self.set_features(registers),
             _ => Reply::Failed(ABORTED),
         }
     }
@@ -123,6 +148,63 @@ impl Disk {
         match self.moved(registers) {
             Some(()) => Reply::TakeMore(self.block()),
             None => Reply::Done,
+        }
+    }
+
+    /// The bus master takes the next bytes.
+    ///
+    /// # Errors
+    /// What the command comes to, if they cannot be read.
+    pub fn hand_over(&mut self, count: usize, registers: &mut Registers) -> Result<Vec<u8>, Reply> {
+        let Some(transfer) = self.transfer.as_mut() else { return Err(Reply::Failed(ABORTED)) };
+        let mut bytes = vec![0; count];
+        if self.medium.read(transfer.next * SECTOR + transfer.done, &mut bytes).is_err() {
+            return Err(self.fail(UNCORRECTABLE, registers));
+        }
+        transfer.done += count as u64;
+        Ok(bytes)
+    }
+
+    /// The bus master brings the next bytes. Only whole sectors are written.
+    ///
+    /// # Errors
+    /// What the command comes to, if they cannot be written.
+    pub fn receive(&mut self, bytes: &[u8], registers: &mut Registers) -> Result<(), Reply> {
+        let Some(transfer) = self.transfer.as_mut() else { return Err(Reply::Failed(ABORTED)) };
+        self.part.extend(bytes);
+        let whole = self.part.len() - self.part.len() % SECTOR as usize;
+        let written =
+            self.medium.write(transfer.next * SECTOR + transfer.done, &self.part[..whole]);
+        if written.is_err() {
+            return Err(self.fail(UNCORRECTABLE, registers));
+        }
+        transfer.done += whole as u64;
+        self.part.drain(..whole);
+        Ok(())
+    }
+
+    /// The bus master has moved all.
+    pub fn moved_all(&mut self, registers: &mut Registers) -> Reply {
+        registers.set(COUNT, 0);
+        self.show(registers, -1);
+        self.transfer = None;
+        Reply::Done
+    }
+
+    fn read_by_dma(&mut self, registers: &mut Registers, wide: bool) -> Reply {
+        match self.begin(registers, wide, 1) {
+            Ok(()) => Reply::Dma(Direction::ToMemory, self.rest()),
+            Err(reply) => reply,
+        }
+    }
+
+    fn write_by_dma(&mut self, registers: &mut Registers, wide: bool) -> Reply {
+        if self.read_only {
+            return Reply::Failed(PROTECTED | ABORTED);
+        }
+        match self.begin(registers, wide, 1) {
+            Ok(()) => Reply::Dma(Direction::FromMemory, self.rest()),
+            Err(reply) => reply,
         }
     }
 
@@ -161,8 +243,14 @@ impl Disk {
         if next + u64::from(left) > self.sectors() {
             return Err(Reply::Failed(NOT_FOUND));
         }
-        self.transfer = Some(Transfer { next, left, block, moving: block.min(left), wide });
+        let moving = block.min(left);
+        self.transfer = Some(Transfer { next, left, block, moving, wide, done: 0 });
         Ok(())
+    }
+
+    /// Bytes of all the sectors that are still to be moved.
+    fn rest(&self) -> usize {
+        self.transfer.map_or(0, |transfer| transfer.left as usize * SECTOR as usize)
     }
 
     /// Bytes of the block that is being moved.
@@ -203,7 +291,7 @@ impl Disk {
     /// Where the transfer stands, by number.
     fn show(&self, registers: &mut Registers, offset: i64) {
         let Some(transfer) = self.transfer else { return };
-        let at = transfer.next.saturating_add_signed(offset);
+        let at = (transfer.next + transfer.done / SECTOR).saturating_add_signed(offset);
         let by_number = transfer.wide || registers.get(DEVICE) & 0x40 != 0;
         if !by_number {
             return;
@@ -225,16 +313,14 @@ impl Disk {
         self.multiple = count;
         Reply::Done
     }
-}
 
-/// SET FEATURES: what can be said to a drive with neither cache nor DMA.
-fn set_features(registers: &Registers) -> Reply {
-    const TRANSFER_MODE: u8 = 0x03;
-    match registers.get(FEATURES) {
-        // Write cache, read look-ahead, defaults after a reset: on and off.
-        0x02 | 0x82 | 0x55 | 0xAA | 0x66 | 0xCC => Reply::Done,
-        // PIO, the default mode or 0 to 4.
-        TRANSFER_MODE if matches!(registers.get(COUNT), 0x00 | 0x01 | 0x08..=0x0C) => Reply::Done,
-        _ => Reply::Failed(ABORTED),
+    /// SET FEATURES: what can be said to a drive without a cache.
+    fn set_features(&mut self, registers: &Registers) -> Reply {
+        match registers.get(FEATURES) {
+            // Write cache, read look-ahead, defaults after a reset: on and off.
+            0x02 | 0x82 | 0x55 | 0xAA | 0x66 | 0xCC => Reply::Done,
+            SET_MODE if self.mode.select(registers.get(COUNT)).is_some() => Reply::Done,
+            _ => Reply::Failed(ABORTED),
+        }
     }
 }

@@ -8,6 +8,7 @@
 //!   command ─► BSY ─┬─► DRQ, data to the host ─── read empty ───────┤
 //!                   ├─► DRQ, data from the host ─ filled ─► BSY ────┤
 //!                   └─► done, or ERR ◄──────────────────────────────┘
+//!   command by DMA ─► DRQ, for the bus master ─ all moved ─► BSY ─► done, or ERR
 //! ```
 //! Data and the end of a command never come at once, so that a kernel which sets up what its interrupt handler needs only after
 //! the command has time for it, as with any drive of metal.
@@ -17,7 +18,8 @@
 use super::cdrom::Cdrom;
 use super::disk::Disk;
 use super::registers::{COMMAND, FEATURES, Registers};
-use super::reply::Reply;
+use super::reply::{ABORTED, Reply};
+use crate::devices::dma::Direction;
 
 const BUSY: u8 = 0x80;
 /// The drive takes commands.
@@ -49,6 +51,8 @@ enum Phase {
     Sending,
     /// The host fills the buffer.
     Taking,
+    /// The bus master moves bytes, which way and how many.
+    Dma(Direction, usize),
 }
 
 /// A drive: its registers, and the unit behind them.
@@ -133,9 +137,14 @@ impl Drive {
     pub fn status(&self) -> u8 {
         match self.phase {
             Phase::Busy(..) => BUSY,
-            Phase::Sending | Phase::Taking => self.status | DATA,
+            Phase::Sending | Phase::Taking | Phase::Dma(..) => self.status | DATA,
             Phase::Idle => self.status,
         }
+    }
+
+    /// BSY.
+    pub fn is_busy(&self) -> bool {
+        matches!(self.phase, Phase::Busy(..))
     }
 
     /// Reads a register of the command block; `earlier`: what was written before the last write.
@@ -218,12 +227,68 @@ impl Drive {
         }
     }
 
+    /// What the bus master is to move: which way, and how many bytes.
+    pub fn wants_dma(&self) -> Option<(Direction, usize)> {
+        match self.phase {
+            Phase::Dma(direction, left) => Some((direction, left)),
+            _ => None,
+        }
+    }
+
+    /// The bus master takes the next bytes; none if the command has failed for them.
+    pub fn hand_over(&mut self, count: usize) -> Option<Vec<u8>> {
+        let Phase::Dma(Direction::ToMemory, left) = &mut self.phase else { return None };
+        let bytes = match &mut self.unit {
+            Unit::Disk(disk) => disk.hand_over(count, &mut self.registers),
+            Unit::Cdrom(cdrom) => cdrom.hand_over(count, &mut self.registers),
+        };
+        match bytes {
+            Ok(bytes) => {
+                *left = left.saturating_sub(count);
+                Some(bytes)
+            }
+            Err(reply) => {
+                self.follow(reply);
+                None
+            }
+        }
+    }
+
+    /// The bus master brings the next bytes.
+    pub fn receive(&mut self, bytes: &[u8]) {
+        let Phase::Dma(Direction::FromMemory, left) = &mut self.phase else { return };
+        let taken = match &mut self.unit {
+            Unit::Disk(disk) => disk.receive(bytes, &mut self.registers),
+            Unit::Cdrom(_) => Err(Reply::Failed(ABORTED)),
+        };
+        *left = left.saturating_sub(bytes.len());
+        if let Err(reply) = taken {
+            self.follow(reply);
+        }
+    }
+
+    /// The bus master has moved all.
+    pub fn moved_all(&mut self) {
+        let reply = match &mut self.unit {
+            Unit::Disk(disk) => disk.moved_all(&mut self.registers),
+            Unit::Cdrom(cdrom) => cdrom.moved_all(&mut self.registers),
+        };
+        self.follow(reply);
+    }
+
+    /// The bus master moves no more, though there is more. The drive does not hear of it, and gives no interrupt; that it
+    /// takes the next command without a reset is QEMU's way.
+    pub fn abandon(&mut self) {
+        self.phase = Phase::Busy(self.now + LATENCY, Reply::Quiet);
+    }
+
     /// What comes next comes a little later, but for what the host knows anyway. The first block is wanted at
     /// once: some drivers send it right behind the command, without a look at the status.
     fn follow(&mut self, reply: Reply) {
         match reply {
             Reply::Quiet => {}
             Reply::Take(count) => self.take(count),
+            Reply::Dma(direction, count) => self.phase = Phase::Dma(direction, count),
             reply => self.phase = Phase::Busy(self.now + LATENCY, reply),
         }
     }
@@ -233,6 +298,7 @@ impl Drive {
             Reply::Done => self.interrupt = true,
             Reply::Quiet => {}
             Reply::Take(count) => self.take(count),
+            Reply::Dma(direction, count) => self.phase = Phase::Dma(direction, count),
             Reply::Failed(bits) => {
                 (self.error, self.interrupt) = (bits, true);
                 self.status |= ERROR;

@@ -1,8 +1,8 @@
-//! Disks and CDs on two IDE channels, by programmed input and output, on IRQ 14 and 15.
+//! Disks and CDs on two IDE channels, by programmed input and output or by a bus master, on IRQ 14 and 15.
 //!
 //! ```text
 //!  1F0–1F7, 3F6 ─► channel 0 ─┬─► drive 0        170–177, 376 ─► channel 1 ─┬─► drive 0
-//!                   IRQ 14    └─► drive 1                        IRQ 15     └─► drive 1
+//!  base 4 + 0–7     IRQ 14    └─► drive 1        base 4 + 8–F     IRQ 15     └─► drive 1
 //! ```
 //! Both drives of a channel hear each write to the command block, and the one that bit 4 of 1F6 selects
 //! answers. 3F6 reads as the status without a look at the interrupt; written, it resets both (bit 2), holds
@@ -11,12 +11,14 @@
 //!
 //! Source: ATA/ATAPI-6 (T13/1410D), sections 7 and 9; "Device 0 responses for device 1" for one that is alone.
 
+pub mod bus_master;
 pub mod cdrom;
 pub mod disk;
 pub mod drive;
 pub mod geometry;
 pub mod identify;
 pub mod medium;
+pub mod mode;
 pub mod registers;
 pub mod reply;
 
@@ -27,6 +29,9 @@ pub use geometry::Geometry;
 pub use medium::Medium;
 
 use super::device::Device;
+use super::dma::Direction;
+use super::transfer::{Moved, Transfer};
+use bus_master::{BusMaster, DESCRIPTOR, Next};
 use registers::{COMMAND, DEVICE};
 
 /// The interrupt lines of the channels.
@@ -46,6 +51,11 @@ struct Channel {
     drives: [Option<Drive>; 2],
     selected: usize,
     control: u8,
+    bus_master: BusMaster,
+    /// What it wants of memory, until that is done.
+    asked: Option<Next>,
+    /// What the interrupt line was when it was last looked at.
+    line: bool,
 }
 
 impl Channel {
@@ -101,6 +111,67 @@ impl Channel {
         }
     }
 
+    /// What the bus master wants of memory, for a drive that has something for it.
+    fn take_transfer(&mut self) -> Option<Transfer> {
+        while self.bus_master.is_active() {
+            let drive = self.drives[self.selected].as_mut()?;
+            let (direction, left) = drive.wants_dma()?;
+            let next = self.bus_master.next(left);
+            let transfer = match (next, direction) {
+                (Next::Descriptor(at), _) => Transfer::FromMemory(at, DESCRIPTOR),
+                (Next::Data(at, count), Direction::FromMemory) => Transfer::FromMemory(at, count),
+                (Next::Data(at, count), Direction::ToMemory) => {
+                    Transfer::ToMemory(at, drive.hand_over(count)?)
+                }
+                (Next::TableEnds, _) => {
+                    drive.abandon();
+                    self.bus_master.end();
+                    continue;
+                }
+            };
+            self.asked = Some(next);
+            return Some(transfer);
+        }
+        None
+    }
+
+    /// What came of the transfer that was taken last.
+    fn moved(&mut self, moved: Moved<'_>) {
+        let Some(drive) = self.drives[self.selected].as_mut() else { return };
+        match self.asked.take() {
+            Some(_) if !moved.answered => {
+                drive.abandon();
+                self.bus_master.refused();
+            }
+            Some(Next::Descriptor(_)) => {
+                if let Ok(descriptor) = moved.bytes.try_into() {
+                    self.bus_master.describe(descriptor);
+                }
+            }
+            Some(Next::Data(_, count)) => {
+                self.bus_master.advance(count);
+                drive.receive(moved.bytes);
+                if let Some((_, 0)) = drive.wants_dma() {
+                    drive.moved_all();
+                    self.bus_master.end();
+                }
+            }
+            Some(Next::TableEnds) | None => {}
+        }
+    }
+
+    /// The line rises, and a transfer ends, as the bus master sees it.
+    fn settle(&mut self) {
+        if !self.drives.iter().flatten().any(Drive::is_busy) {
+            self.bus_master.conclude();
+        }
+        let line = self.interrupts();
+        if line && !self.line {
+            self.bus_master.interrupted();
+        }
+        self.line = line;
+    }
+
     fn interrupts(&self) -> bool {
         let drive = self.drives[self.selected].as_ref();
         self.control & NO_INTERRUPT == 0 && drive.is_some_and(Drive::interrupts)
@@ -145,12 +216,40 @@ impl Ide {
 
     /// Reads a register of a channel; none if there is no controller.
     pub fn read(&mut self, channel: usize, register: u8) -> Option<u8> {
-        self.is_there().then(|| self.channels[channel].read(register))
+        self.is_there().then(|| {
+            let value = self.channels[channel].read(register);
+            self.channels[channel].settle();
+            value
+        })
     }
 
     /// Writes a register of a channel; none if there is no controller.
     pub fn write(&mut self, channel: usize, register: u8, value: u8) -> Option<()> {
-        self.is_there().then(|| self.channels[channel].write(register, value))
+        self.is_there().then(|| {
+            self.channels[channel].write(register, value);
+            self.channels[channel].settle();
+        })
+    }
+
+    /// Reads register 0 to 7 of a channel's bus master.
+    pub fn read_bus_master(&self, channel: usize, register: u8) -> u8 {
+        self.channels[channel].bus_master.read(register)
+    }
+
+    /// Writes register 0 to 7 of a channel's bus master.
+    pub fn write_bus_master(&mut self, channel: usize, register: u8, value: u8) {
+        self.channels[channel].bus_master.write(register, value);
+    }
+
+    /// What a bus master wants of memory, and on which channel.
+    pub fn take_transfer(&mut self) -> Option<(usize, Transfer)> {
+        let mut channels = self.channels.iter_mut().enumerate();
+        channels.find_map(|(number, channel)| Some((number, channel.take_transfer()?)))
+    }
+
+    /// What came of the transfer that was taken last from a channel.
+    pub fn moved(&mut self, channel: usize, moved: Moved<'_>) {
+        self.channels[channel].moved(moved);
     }
 
     /// Reads data; none if there is no controller.
@@ -173,8 +272,10 @@ impl Ide {
 
 impl Device for Ide {
     fn advance_to(&mut self, now: u64) {
-        let drives = self.channels.iter_mut().flat_map(|channel| &mut channel.drives);
-        drives.flatten().for_each(|drive| drive.advance_to(now));
+        for channel in &mut self.channels {
+            channel.drives.iter_mut().flatten().for_each(|drive| drive.advance_to(now));
+            channel.settle();
+        }
     }
 
     fn deadline(&self, is_open: &dyn Fn(u8) -> bool) -> Option<u64> {

@@ -1,5 +1,7 @@
 //! What a unit answers to its drive, and the bits of the error register that say why it cannot.
 
+use crate::devices::dma::Direction;
+
 /// The command is unknown or cannot be done.
 pub const ABORTED: u8 = 0x04;
 /// There is no such sector.
@@ -22,6 +24,8 @@ pub enum Reply {
     Send(Vec<u8>),
     /// So many bytes are wanted from the host, at once and without an interrupt.
     Take(usize),
+    /// The host's bus master is to move so many bytes.
+    Dma(Direction, usize),
     /// The block was written, an interrupt says so, and so many more bytes are wanted.
     TakeMore(usize),
 }

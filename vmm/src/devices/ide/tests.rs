@@ -1,5 +1,7 @@
 //! The channels as a kernel's driver meets them.
 
+mod dma;
+
 use super::registers::{COUNT, FEATURES, HIGH, LOW, MIDDLE};
 use super::*;
 use proptest::prelude::*;
@@ -166,7 +168,6 @@ fn a_sector_behind_the_end_is_not_found_and_a_protected_disk_is_not_written() {
     assert_eq!(driver.command(0x20, 19, 2) & 0x09, 0x01);
     assert_eq!(driver.read(FEATURES), reply::NOT_FOUND);
     assert_eq!(driver.command(0x77, 0, 0) & 1, 0, "a seek");
-    assert_eq!(driver.command(0xC8, 0, 1) & 1, 1, "no DMA");
     let disk = Disk::new(Medium::of_bytes(vec![0; 512])).read_only();
     let mut driver = Driver::new([Some(Unit::Disk(disk))]);
     assert_eq!(driver.command(0x30, 0, 1) & 0x09, 0x01);
@@ -260,6 +261,7 @@ enum Act {
     Write(usize, u8, u8),
     ReadData(usize, usize),
     WriteData(usize, Vec<u8>),
+    BusMaster(usize, u8, u8),
     Wait(u64),
 }
 
@@ -279,6 +281,10 @@ fn act() -> impl Strategy<Value = Act> {
                 Just(0x24),
                 Just(0x34),
                 Just(0xC6),
+                Just(0xC8),
+                Just(0xCA),
+                Just(0x25),
+                Just(0x35),
                 Just(0xA0),
                 Just(0xEC),
                 Just(0xA1),
@@ -286,6 +292,8 @@ fn act() -> impl Strategy<Value = Act> {
             ]
         )
             .prop_map(|(c, r, v)| Act::Write(c, r, v)),
+        (channel.clone(), 0..8u8, any::<u8>()).prop_map(|(c, r, v)| Act::BusMaster(c, r, v)),
+        (channel.clone(), Just(0), 0..16u8).prop_map(|(c, r, v)| Act::BusMaster(c, r, v)),
         (channel.clone(), 0..600usize).prop_map(|(c, n)| Act::ReadData(c, n)),
         (channel, prop::collection::vec(any::<u8>(), 0..600))
             .prop_map(|(c, b)| Act::WriteData(c, b)),
@@ -299,6 +307,7 @@ proptest! {
         let disk = |size| Some(Unit::Disk(Disk::new(Medium::of_bytes(vec![0; size]))));
         let cdrom = Some(Unit::Cdrom(Cdrom::new(Medium::of_bytes(vec![0; 8 * 2048]))));
         let mut ide = Ide::new([disk(512 * 300), cdrom, None, disk(512)]);
+        let mut memory = dma::Memory::of_noise();
         let mut now = 0;
         for act in acts {
             match act {
@@ -306,11 +315,16 @@ proptest! {
                 Act::Write(channel, register, value) => { ide.write(channel, register, value); }
                 Act::ReadData(channel, count) => { ide.read_data(channel, &mut vec![0; count]); }
                 Act::WriteData(channel, bytes) => { ide.write_data(channel, &bytes); }
+                Act::BusMaster(channel, register, value) => {
+                    ide.read_bus_master(channel, register);
+                    ide.write_bus_master(channel, register, value);
+                }
                 Act::Wait(time) => {
                     now += time;
                     ide.advance_to(now);
                 }
             }
+            memory.serve(&mut ide);
             ide.deadline(&|_| true);
             ide.drive(&mut |_, _| {});
         }
