@@ -2,7 +2,7 @@
 
 use super::super::drives::DriveOptions;
 use super::choices::{Color, FramesArgument, LoaderArgument, ProbeArgument};
-use super::values::{clock, guest_names, seconds};
+use super::values::{clock, guest_names, time};
 use clap::Args;
 use esp0::machine::Model;
 use esp0::run::{ClockChoice, DialogueStep};
@@ -96,8 +96,8 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "WHICH", default_value = "first")]
     pub(crate) frames: FramesArgument,
 
-    /// End the run after so many seconds of wall-clock time
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    /// End the run after so much wall-clock time: seconds (60, 60s) or minutes (2m)
+    #[arg(long, value_name = "SECONDS", value_parser = time)]
     pub(crate) timeout: Option<Duration>,
 
     /// End the run, as a good end, when the guest's console has said this; with several, and with --send,
