@@ -486,7 +486,14 @@ fn at_a_time_out_an_interrupt_without_eoi_is_told_and_one_that_nobody_takes() {
     has(&finding.sentence, &["IRQ 0 is in service", "no EOI was written"]);
     has(finding.advice.as_deref().unwrap(), &["0x20 to port 0x20", "vector 0x20"]);
     assert_eq!(finding.degree, Degree::Fault);
+    has(&finding.got, &["requested 0001: IRQ 0 waits"]);
     assert!(world.conclude(&diagnosis, Ending::PoweredOff, None).is_empty());
+    // The serial port's transmitter is empty.
+    for (port, value) in [(0x21, 0xee), (0x3fc, 0x08), (0x3f9, 0x02)] {
+        let _ = world.devices.port_write(port, AccessSize::Byte, value, 40_000_000);
+    }
+    let found = world.conclude(&diagnosis, Ending::TimedOut, None);
+    has(&found[0].1.got, &["requested 0011: IRQ 0 and IRQ 4 wait"]);
 }
 
 #[test]

@@ -104,9 +104,8 @@ fn mask_over(pic: &Pic, irq: u8) -> (u8, u16) {
 fn in_service(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Finding> {
     let pic = aftermath.devices.pic();
     let serving = serving(pic)?;
-    let held: Vec<String> = (0..16)
+    let held: Vec<u8> = (0..16)
         .filter(|irq| pic.requests() & 1 << irq != 0 && *irq != CASCADE && !pic.is_masked(*irq))
-        .map(|irq| format!("IRQ {irq}"))
         .collect();
     // The lines of others do not wait for it.
     if held.is_empty() || pic.pending() {
@@ -125,7 +124,7 @@ fn in_service(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Findin
                 Subject::Kernel,
                 "the cascade, IRQ 2, is in service: an interrupt of the slave was ended there, and not in the master",
                 "an EOI to both controllers for IRQ 8 to 15",
-                format!("in service {:04x}, requested {:04x}: {} waits", pic.in_service(), pic.requests(), held.join(", ")),
+                format!("in service {:04x}, requested {:04x}: {}", pic.in_service(), pic.requests(), they_wait(&held)),
             )
             .because("the master lets none of the slave's interrupts, nor IRQ 3 to 7, through until then")
             .advise("write 0x20 to port 0xa0 and to port 0x20 before such a handler returns"),
@@ -139,10 +138,10 @@ fn in_service(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Findin
             format!("IRQ {serving} is in service{entry}, and no EOI was written"),
             "an EOI from each handler, on each way out of it",
             format!(
-                "in service {:04x}, requested {:04x}: {} waits",
+                "in service {:04x}, requested {:04x}: {}",
                 pic.in_service(),
                 pic.requests(),
-                held.join(", ")
+                they_wait(&held)
             ),
         )
         .because(format!(
@@ -160,6 +159,16 @@ fn in_service(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Findin
             )
         }),
     )
+}
+
+/// `IRQ 0 waits`, `IRQ 0 and IRQ 4 wait`.
+fn they_wait(irqs: &[u8]) -> String {
+    let names: Vec<String> = irqs.iter().map(|irq| format!("IRQ {irq}")).collect();
+    match &names[..] {
+        [] => "none waits".into(),
+        [one] => format!("{one} waits"),
+        [first @ .., last] => format!("{} and {last} wait", first.join(", ")),
+    }
 }
 
 /// The kernel has a gate of its own for this interrupt: it wants it.
