@@ -192,8 +192,9 @@ fn never_came(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<u8> {
 
 /// The guest waits, and its 8259 lets nothing through. A note: it may wait for nothing.
 fn masked(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Finding> {
-    let pic = aftermath.devices.pic();
-    if diagnosis.last_entry.is_some() || (0..16).any(|irq| irq != CASCADE && !pic.is_masked(irq)) {
+    let (devices, pic) = (aftermath.devices, aftermath.devices.pic());
+    let is_open = |irq| !pic.is_masked(irq) || devices.arrives_by_io_apic(irq);
+    if diagnosis.last_entry.is_some() || (0..16).any(|irq| irq != CASCADE && is_open(irq)) {
         return None;
     }
     let irq = (0..16u8).find(|irq| *irq != CASCADE && is_wanted(aftermath, *irq))?;
@@ -227,6 +228,10 @@ fn masked_since(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Find
     let requested = pic.requests() & 1 << irq != 0;
     let comes = requested || irq == TIMER_IRQ && aftermath.devices.timer_runs();
     if !pic.is_masked(irq) || !comes || (!diagnosis.is_settled() && last - entry < LATER) {
+        return None;
+    }
+    // It comes another way by now, and the mask is as it should be.
+    if aftermath.devices.arrives_by_io_apic(irq) {
         return None;
     }
     let (mask, port) = mask_over(pic, irq);
