@@ -76,9 +76,9 @@ fn serving(pic: &Pic) -> Option<u8> {
     own.or_else(|| (pic.in_service() & 1 << CASCADE != 0).then_some(CASCADE))
 }
 
-/// What ended up elsewhere in place of the EOI for `irq`.
+/// What its handler wrote in place of the EOI for `irq`.
 fn misdirected(pic: &Pic, irq: u8) -> Option<String> {
-    let [master, slave] = pic.idle_ends();
+    let [master, slave] = pic.stray_ends(irq);
     let specific = |word: u8| word & 0x40 != 0;
     let (own, other) = if irq < 8 { (master, slave) } else { (slave, master) };
     let (port, others) = if irq < 8 { ("0x20", "0xa0") } else { ("0xa0", "0x20") };
