@@ -87,8 +87,8 @@ pub(crate) struct RunOptions {
     #[arg(short, long, conflicts_with_all = ["clock", "exact", "all", "frames"])]
     pub(crate) interactive: bool,
 
-    /// Print a line for each entry: without it, ordinary interrupts and system calls of a kind that has been
-    /// shown are folded into one line
+    /// Print a line for each entry: without it, those of a kind that has been shown, of which nothing new is to be
+    /// said, are folded into one line
     #[arg(short, long)]
     pub(crate) all: bool,
 
