@@ -335,9 +335,10 @@ fn misuse_is_named() {
     for cpu in ["386", "486,sep", "host,-x", ""] {
         assert_misused(&["--cpu", cpu], &["--cpu"]);
     }
-    for timeout in ["0", "-1", "soon", "inf", "nan", "1e300", ""] {
+    for timeout in ["0", "-1", "soon", "inf", "nan", "1e300", "0s", "s", "2h", ""] {
         assert_misused(&[&format!("--timeout={timeout}")], &["--timeout"]);
     }
+    assert_misused(&["--timeout=60ms"], &["--timeout", "seconds", "`90s`", "minutes", "`2m`"]);
     for memory in ["0", "1", "-1", "much", "3073", "99999999999999999999", ""] {
         assert_misused(&[&format!("--mem={memory}")], &["--mem"]);
     }

@@ -381,13 +381,21 @@ fn a_segment_that_iret_makes_null_was_null_before() {
 #[test]
 fn the_direction_flag_is_the_kernels_to_clear_if_it_uses_it() {
     let with_df = with(2, 0x602);
-    for (code, found) in [
+    for (code, harm) in [
         // pusha; call +1; iret; rep movsd; ret
-        (&[0x60, 0xe8, 1, 0, 0, 0, 0xcf, 0xf3, 0xa5, 0xc3][..], true),
+        (&[0x60, 0xe8, 1, 0, 0, 0, 0xcf, 0xf3, 0xa5, 0xc3][..], Some((7, "damages"))),
         // pusha; cld; rep movsd; popa; iret
-        (&[0x60, 0xfc, 0xf3, 0xa5, 0x61, 0xcf], false),
+        (&[0x60, 0xfc, 0xf3, 0xa5, 0x61, 0xcf], None),
         // inc eax; iret
-        (&[0x40, 0xcf], false),
+        (&[0x40, 0xcf], None),
+        // lodsb; repne scasb; repe cmpsb; rep outsb; iret
+        (&[0xac, 0xf2, 0xae, 0xf3, 0xa6, 0xf3, 0x6e, 0xcf], Some((0, "reads"))),
+        // lodsb; stosb; iret
+        (&[0xac, 0xaa, 0xcf], Some((1, "damages"))),
+        // lodsb; cld; stosb; iret
+        (&[0xac, 0xfc, 0xaa, 0xcf], Some((0, "reads"))),
+        // rep insw; iret
+        (&[0xf3, 0x66, 0x6d, 0xcf], Some((0, "damages"))),
     ] {
         let mut desk = Desk::new();
         desk.memory.write(HANDLER.into(), code).unwrap();
@@ -395,8 +403,20 @@ fn the_direction_flag_is_the_kernels_to_clear_if_it_uses_it() {
         desk.enter(TIMER, 0x8000, &with_df);
         desk.eflags |= Eflags::DF.0;
         let judgement = desk.leave(0x8000 - 20);
-        let expected: &[&str] = if found { &["direction_flag"] } else { &[] };
-        assert_eq!(rules(&judgement), expected, "{code:02x?}");
+        let told = |list: &[Finding]| list.iter().map(|told| told.reason.clone()).collect();
+        let (findings, notes): (Vec<_>, Vec<_>) =
+            (told(&judgement.findings), told(&judgement.notes));
+        let said = harm.map(|(offset, harm)| {
+            Some(format!(
+                "the handler reaches the string instruction at {:08x} without CLD: with DF 1 it runs downwards, and \
+                 {harm} what lies below",
+                HANDLER + offset
+            ))
+        });
+        let expected: Vec<_> = said.into_iter().collect();
+        let is_note = harm.is_some_and(|(_, harm)| harm == "reads");
+        let expected = if is_note { (Vec::new(), expected) } else { (expected, Vec::new()) };
+        assert_eq!((findings, notes), expected, "{code:02x?}");
     }
 }
 

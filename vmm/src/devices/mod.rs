@@ -263,9 +263,14 @@ impl Devices {
         self.pit.next_edge().is_some()
     }
 
+    /// Whether the I/O APIC's pin for this line is open, so that the 8259s may well have it masked.
+    pub fn arrives_by_io_apic(&self, irq: u8) -> bool {
+        self.io_apic.is_open(pin(irq))
+    }
+
     /// Whether an interrupt on this line would get as far as the CPU.
     fn is_open(&self, irq: u8) -> bool {
-        self.external_passes() && !self.pic.is_masked(irq) || self.io_apic.is_open(pin(irq))
+        self.external_passes() && !self.pic.is_masked(irq) || self.arrives_by_io_apic(irq)
     }
 
     /// Whether the 8259s' INTR reaches the CPU.

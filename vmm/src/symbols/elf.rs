@@ -2,6 +2,7 @@
 //! claim: a size or an offset that leads out of the file is as good as none. How a file is put into memory is
 //! decided in `boot`, which refuses what is wrong; here nothing is refused, only less is found.
 
+use super::demangle::demangled;
 use object::LittleEndian;
 use object::elf::{
     FileHeader32, PT_LOAD, SHF_ALLOC, SHF_COMPRESSED, SHF_EXECINSTR, SHT_SYMTAB, STB_LOCAL,
@@ -74,10 +75,7 @@ impl<'a> Elf<'a> {
             (symbol.kind != Type::Function, symbol.is_local, symbol.start)
         };
         let demangled = || {
-            let is_it = |symbol: &&ElfSymbol<'_>| {
-                let path = rustc_demangle::try_demangle(symbol.name);
-                path.is_ok_and(|path| format!("{path:#}") == name)
-            };
+            let is_it = |symbol: &&ElfSymbol<'_>| demangled(symbol.name).as_deref() == Some(name);
             symbols.iter().filter(is_it).min_by_key(rank)
         };
         linked.min_by_key(rank).or_else(demangled).map(|symbol| symbol.start)

@@ -21,6 +21,7 @@
 //! what was read.
 
 mod annotate;
+mod demangle;
 pub(crate) mod elf;
 mod lines;
 mod place;
@@ -192,7 +193,7 @@ impl Symbols {
     }
 
     /// The linked address of a function, a variable or a label of the kernel: by its name as linked, or as it
-    /// is written in Rust (`kernel::main`). Of several with the name a function comes first, then what other
+    /// is written in Rust or C++, without parameters (`kernel::main`). Of several with the name a function comes first, then what other
     /// files of the kernel can see, then the lowest.
     pub fn address_of(&self, name: &str) -> Option<u32> {
         let kernels = self.0.iter().filter(|file| file.name.is_none());

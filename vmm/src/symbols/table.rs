@@ -4,6 +4,7 @@
 //! gives types or sizes. A symbol with a size is where it says; one without reaches to the next symbol or
 //! to the end of its section. Of several for one address the one that says most is kept.
 
+use super::demangle::{demangled, shortened};
 use super::elf::{Elf, ElfSymbol, Type};
 use std::ops::Range;
 use std::sync::Arc;
@@ -121,10 +122,7 @@ impl Table {
 /// A name for a terminal: demangled, of bearable length, and without anything that moves a cursor.
 pub(super) fn readable(name: &str) -> Arc<str> {
     const LONGEST: usize = 60;
-    let name = match rustc_demangle::try_demangle(name) {
-        Ok(demangled) => shortened(&format!("{demangled:#}")),
-        Err(_) => name.to_owned(),
-    };
+    let name = demangled(name).map_or_else(|| name.to_owned(), |path| shortened(&path));
     let mut text: String = name
         .chars()
         .take(LONGEST)
@@ -134,42 +132,6 @@ pub(super) fn readable(name: &str) -> Arc<str> {
         text.push('…');
     }
     text.into()
-}
-
-/// A path of Rust's without its beginning: `idle::body` for `micro::task::idle::body`, and `Line::write_str`
-/// for `<user::print::Line as core::fmt::Write>::write_str`.
-fn shortened(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    let (mut depth, mut start) = (0usize, 0);
-    for (at, letter) in path.char_indices() {
-        match letter {
-            '<' | '(' | '[' | '{' => depth += 1,
-            '>' if path[..at].ends_with('-') => {}
-            '>' | ')' | ']' | '}' => depth = depth.saturating_sub(1),
-            ':' if depth == 0 && path[at..].starts_with("::") => {
-                parts.push(&path[start..at]);
-                start = at + 2;
-            }
-            _ => {}
-        }
-    }
-    parts.push(path.get(start..).unwrap_or_default());
-    let last = parts.len().saturating_sub(2);
-    let parts: Vec<String> = parts[last..].iter().map(|part| own_type(part)).collect();
-    parts.join("::")
-}
-
-/// The type of `<Type as Trait>`, by the last part of its name.
-fn own_type(part: &str) -> String {
-    let Some(inner) = part.strip_prefix('<').and_then(|part| part.strip_suffix('>')) else {
-        return part.to_owned();
-    };
-    let name = inner.split(" as ").next().unwrap_or(inner);
-    let plain = name.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, ':' | '_'));
-    match name.rsplit("::").next() {
-        Some(last) if plain => last.to_owned(),
-        _ => part.to_owned(),
-    }
 }
 
 /// Letters that change how those around them are shown: the marks of writing direction and the like.

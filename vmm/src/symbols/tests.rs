@@ -186,17 +186,70 @@ fn paths_of_rust_are_told_by_their_ends() {
 }
 
 #[test]
+fn names_of_cpp_are_told_by_their_ends_without_parameters() {
+    for (mangled, name) in [
+        ("_Z7free_fniPKc", "free_fn"),
+        ("_ZN6kernel5sched7currentE", "sched::current"),
+        ("_ZN6kernel4TaskC1Ei", "Task::Task"),
+        ("_ZN6kernel4TaskD2Ev", "Task::~Task"),
+        ("_ZNK6kernel4Task3runEi", "Task::run"),
+        ("_ZNK6kernel4TaskltERKS0_", "Task::operator<"),
+        ("_ZN6kernel4TaskclEv", "Task::operator()"),
+        ("_ZN6kernel5schedL6hiddenEi", "sched::hidden"),
+        ("_ZN6kernel12_GLOBAL__N_14anonEi", "(anonymous namespace)::anon"),
+        ("_ZN6kernel5sched4pickINS_4TaskEEEPT_S4_", "sched::pick<kernel::Task>"),
+        ("_ZN6kernel5sched4ListIPNS_4TaskELi4EE4pushES3_", "List<kernel::Task*, 4>::push"),
+        ("_ZN6kernel5sched1D1gEv.cold", "D::g"),
+        ("_ZZN6kernel5sched8instanceEvE1t", "instance()::t"),
+        ("_ZTVN6kernel5sched1DE", "vtable for sched::D"),
+        ("_ZTIN6kernel5sched1DE", "typeinfo for sched::D"),
+        ("_ZdlPvj", "operator delete"),
+        ("_Znwj", "operator new"),
+        // C's, and what cannot be read.
+        ("_Zone", "_Zone"),
+        ("i", "i"),
+        ("_Z", "_Z"),
+        ("_ZN6kernel4Ta", "_ZN6kernel4Ta"),
+    ] {
+        assert_eq!(&*table::readable(mangled), name, "{mangled}");
+    }
+}
+
+/// Names made to be long when written down, to be deep, or to be tried in ever more ways.
+#[test]
+fn a_hostile_name_of_cpp_stays_as_it_is_at_once() {
+    let begun = std::time::Instant::now();
+    let doubled: String = (0..40).map(|index| format!("1aIS{index}_S{index}_E")).collect();
+    for name in [
+        format!("_Z1fI1aI1bE{doubled}E"),
+        format!("_Z1f{}i", "P".repeat(400)),
+        format!("_Z1f{}i", "1aI".repeat(150)),
+        format!("_Z1fIX{}iE", "nati".repeat(60)),
+        format!("_Z1fDT{}1aE", "nw".repeat(200)),
+        format!("_Z{}", "a".repeat(1 << 20)),
+    ] {
+        let short: String = name.chars().take(60).collect();
+        assert_eq!(*table::readable(&name), format!("{short}…"));
+    }
+    let spent = begun.elapsed();
+    assert!(spent < std::time::Duration::from_secs(5), "{spent:?}");
+}
+
+#[test]
 fn a_symbol_is_found_by_its_name_of_whatever_type_it_is() {
     let names = kernel(&[
         ("_ZN6kernel4main17h0123456789abcdefE", TEXT, 4, FUNCTION),
         ("alias", TEXT, 0, LABEL),
         ("twice", TEXT + 8, 0, LABEL),
         ("twice", TEXT + 16, 4, FUNCTION),
+        ("_ZN6kernel4Task3runEi", TEXT + 24, 4, FUNCTION),
         ("kstack", BSS, 0x1000, OBJECT),
     ]);
     for (name, address) in [
         ("_ZN6kernel4main17h0123456789abcdefE", Some(TEXT)),
         ("kernel::main", Some(TEXT)),
+        ("_ZN6kernel4Task3runEi", Some(TEXT + 24)),
+        ("kernel::Task::run", Some(TEXT + 24)),
         ("alias", Some(TEXT)),
         ("twice", Some(TEXT + 16)),
         ("kstack", Some(BSS)),
@@ -271,6 +324,22 @@ proptest! {
             bytes.truncate(cut.index(bytes.len()));
         }
         ask(bytes, &addresses);
+    }
+
+    /// Whatever a name is, it is read or stays as it is.
+    #[test]
+    fn any_name_can_be_told(
+        parts in prop::collection::vec(
+            prop::sample::select(&[
+                "N", "E", "I", "J", "X", "T_", "S_", "S0_", "1a", "3foo", "cv", "DT", "L", "i", "K", "C1", "nw", "sr",
+                "Ul", "_", "Z", "St", "4294967295", "TV", "Th", "cl", "é", "\u{202e}", ".cold",
+            ][..]),
+            0..80,
+        ),
+    ) {
+        let told = table::readable(&format!("_Z{}", parts.concat()));
+        let moves_a_cursor = told.contains('\u{202e}');
+        prop_assert!(!moves_a_cursor && told.chars().count() <= 61, "{}", told);
     }
 
     /// The headers decide where all else is looked for.

@@ -71,6 +71,11 @@ impl Told {
         let (sentence, degree) = (&finding.sentence, finding.degree);
         self.count(key, sequence, || (finding.clone(), degree, sentence.clone(), place.into()))
     }
+
+    /// Whether [`Told::tell`] would find that there is something to be told.
+    pub fn is_news(&self, finding: &Finding, at: u32) -> bool {
+        self.has_room_for(&key(finding.rule, finding.subject, at, &finding.sentence))
+    }
 }
 
 impl Told<FindingRecord> {
@@ -80,6 +85,12 @@ impl Told<FindingRecord> {
         let key = key(rule, *subject, *at, sentence);
         self.count(key, sequence, || (finding.clone(), degree, sentence.clone(), place.clone()))
     }
+
+    /// The same of [`Told::tell_record`].
+    pub fn is_news_record(&self, finding: &FindingRecord) -> bool {
+        let FindingRecord { rule, subject, at, sentence, .. } = finding;
+        self.has_room_for(&key(rule, *subject, *at, sentence))
+    }
 }
 
 fn key(rule: &str, subject: Subject, at: u32, sentence: &str) -> Key {
@@ -88,6 +99,10 @@ fn key(rule: &str, subject: Subject, at: u32, sentence: &str) -> Key {
 }
 
 impl<F> Told<F> {
+    fn has_room_for(&self, key: &Key) -> bool {
+        self.kinds.len() < MOST && !self.known.contains_key(key)
+    }
+
     fn count(
         &mut self,
         key: Key,
@@ -186,7 +201,9 @@ mod tests {
     fn one_cause_is_told_once_and_counted() {
         let mut told = Told::default();
         let sentence = |task| finding(&format!("entered on the stack of suspended task {task}"));
+        assert!(told.is_news(&sentence(1), 0x10_0000));
         assert!(told.tell(&sentence(1), "here", 0x10_0000, 3));
+        assert!(!told.is_news(&sentence(2), 0x10_0000) && told.is_news(&sentence(2), 0x10_0004));
         for sequence in 4..=5869 {
             assert!(!told.tell(&sentence(sequence), "there", 0x10_0000, sequence));
         }
@@ -224,6 +241,7 @@ mod tests {
             told.tell(&finding("x"), "", at, 1);
         }
         assert_eq!((told.kinds().len(), told.beyond()), (MOST, 1000 - MOST as u64));
+        assert!(!told.is_news(&finding("y"), 0), "there is no room for it");
     }
 
     #[test]

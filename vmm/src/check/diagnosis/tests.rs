@@ -486,7 +486,39 @@ fn at_a_time_out_an_interrupt_without_eoi_is_told_and_one_that_nobody_takes() {
     has(&finding.sentence, &["IRQ 0 is in service", "no EOI was written"]);
     has(finding.advice.as_deref().unwrap(), &["0x20 to port 0x20", "vector 0x20"]);
     assert_eq!(finding.degree, Degree::Fault);
+    has(&finding.got, &["requested 0001: IRQ 0 waits"]);
     assert!(world.conclude(&diagnosis, Ending::PoweredOff, None).is_empty());
+    // The serial port's transmitter is empty.
+    for (port, value) in [(0x21, 0xee), (0x3fc, 0x08), (0x3f9, 0x02)] {
+        let _ = world.devices.port_write(port, AccessSize::Byte, value, 40_000_000);
+    }
+    let found = world.conclude(&diagnosis, Ending::TimedOut, None);
+    has(&found[0].1.got, &["requested 0011: IRQ 0 and IRQ 4 wait"]);
+}
+
+#[test]
+fn a_line_that_the_io_apic_passes_on_may_be_masked_in_the_8259() {
+    let mut world = world();
+    world.code(&[0xeb, 0xfe]);
+    world.state.eflags.0 = 0x202;
+    timer(&mut world.devices, 0x20);
+    let _ = world.devices.port_write(0x21, AccessSize::Byte, 0xff, 0);
+    let used = Used::without_a_return(Vector(0x20), CODE, 4, 4);
+    let last_entry = Some((4, Kind::External, Vector(0x20)));
+    let since = Diagnosis { used, last_entry, ..Diagnosis::default() };
+    let never = Diagnosis::default();
+    let notes = |world: &World, diagnosis: &Diagnosis| {
+        let found = world.conclude(diagnosis, Ending::TimedOut, None);
+        let told = found.into_iter().filter(|(_, told)| told.rule == "interrupt_controller");
+        told.map(|(_, told)| told.sentence).collect::<Vec<_>>().join("; ")
+    };
+    has(&notes(&world, &since), &["IRQ 0 came last in entry #4, and is masked in the 8259 since"]);
+    has(&notes(&world, &never), &["IRQ 0 has a gate, and is masked in the 8259, as are all"]);
+    // Pin 2, vector 0x20, not masked.
+    for (register, value) in [(0xfec0_0000u64, 0x14u32), (0xfec0_0010, 0x20)] {
+        world.devices.memory_write(register, &value.to_le_bytes(), 0);
+    }
+    assert_eq!((notes(&world, &since), notes(&world, &never)), (String::new(), String::new()));
 }
 
 #[test]

@@ -76,9 +76,9 @@ fn serving(pic: &Pic) -> Option<u8> {
     own.or_else(|| (pic.in_service() & 1 << CASCADE != 0).then_some(CASCADE))
 }
 
-/// What ended up elsewhere in place of the EOI for `irq`.
+/// What its handler wrote in place of the EOI for `irq`.
 fn misdirected(pic: &Pic, irq: u8) -> Option<String> {
-    let [master, slave] = pic.idle_ends();
+    let [master, slave] = pic.stray_ends(irq);
     let specific = |word: u8| word & 0x40 != 0;
     let (own, other) = if irq < 8 { (master, slave) } else { (slave, master) };
     let (port, others) = if irq < 8 { ("0x20", "0xa0") } else { ("0xa0", "0x20") };
@@ -104,9 +104,8 @@ fn mask_over(pic: &Pic, irq: u8) -> (u8, u16) {
 fn in_service(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Finding> {
     let pic = aftermath.devices.pic();
     let serving = serving(pic)?;
-    let held: Vec<String> = (0..16)
+    let held: Vec<u8> = (0..16)
         .filter(|irq| pic.requests() & 1 << irq != 0 && *irq != CASCADE && !pic.is_masked(*irq))
-        .map(|irq| format!("IRQ {irq}"))
         .collect();
     // The lines of others do not wait for it.
     if held.is_empty() || pic.pending() {
@@ -125,7 +124,7 @@ fn in_service(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Findin
                 Subject::Kernel,
                 "the cascade, IRQ 2, is in service: an interrupt of the slave was ended there, and not in the master",
                 "an EOI to both controllers for IRQ 8 to 15",
-                format!("in service {:04x}, requested {:04x}: {} waits", pic.in_service(), pic.requests(), held.join(", ")),
+                format!("in service {:04x}, requested {:04x}: {}", pic.in_service(), pic.requests(), they_wait(&held)),
             )
             .because("the master lets none of the slave's interrupts, nor IRQ 3 to 7, through until then")
             .advise("write 0x20 to port 0xa0 and to port 0x20 before such a handler returns"),
@@ -139,10 +138,10 @@ fn in_service(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Findin
             format!("IRQ {serving} is in service{entry}, and no EOI was written"),
             "an EOI from each handler, on each way out of it",
             format!(
-                "in service {:04x}, requested {:04x}: {} waits",
+                "in service {:04x}, requested {:04x}: {}",
                 pic.in_service(),
                 pic.requests(),
-                held.join(", ")
+                they_wait(&held)
             ),
         )
         .because(format!(
@@ -160,6 +159,16 @@ fn in_service(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Findin
             )
         }),
     )
+}
+
+/// `IRQ 0 waits`, `IRQ 0 and IRQ 4 wait`.
+fn they_wait(irqs: &[u8]) -> String {
+    let names: Vec<String> = irqs.iter().map(|irq| format!("IRQ {irq}")).collect();
+    match &names[..] {
+        [] => "none waits".into(),
+        [one] => format!("{one} waits"),
+        [first @ .., last] => format!("{} and {last} wait", first.join(", ")),
+    }
 }
 
 /// The kernel has a gate of its own for this interrupt: it wants it.
@@ -183,8 +192,9 @@ fn never_came(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<u8> {
 
 /// The guest waits, and its 8259 lets nothing through. A note: it may wait for nothing.
 fn masked(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Finding> {
-    let pic = aftermath.devices.pic();
-    if diagnosis.last_entry.is_some() || (0..16).any(|irq| irq != CASCADE && !pic.is_masked(irq)) {
+    let (devices, pic) = (aftermath.devices, aftermath.devices.pic());
+    let is_open = |irq| !pic.is_masked(irq) || devices.arrives_by_io_apic(irq);
+    if diagnosis.last_entry.is_some() || (0..16).any(|irq| irq != CASCADE && is_open(irq)) {
         return None;
     }
     let irq = (0..16u8).find(|irq| *irq != CASCADE && is_wanted(aftermath, *irq))?;
@@ -218,6 +228,10 @@ fn masked_since(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Find
     let requested = pic.requests() & 1 << irq != 0;
     let comes = requested || irq == TIMER_IRQ && aftermath.devices.timer_runs();
     if !pic.is_masked(irq) || !comes || (!diagnosis.is_settled() && last - entry < LATER) {
+        return None;
+    }
+    // It comes another way by now, and the mask is as it should be.
+    if aftermath.devices.arrives_by_io_apic(irq) {
         return None;
     }
     let (mask, port) = mask_over(pic, irq);

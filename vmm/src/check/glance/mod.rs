@@ -31,6 +31,7 @@ pub(super) use damage::Damage;
 pub(super) use edge::{Edge, Overrun};
 pub(super) use fresh_stack::{BELOW, DENSE, FreshStack};
 pub(super) use refusal::Refusal;
+pub(super) use string_instruction::StringInstruction;
 
 use super::history::frames::ABOVE;
 use super::shifted::Shifted;
@@ -53,7 +54,7 @@ pub(super) struct Glance {
     /// The frame of a neighbour has been overwritten.
     pub(super) damage: Option<Box<Damage>>,
     /// A string instruction that the handler can reach without CLD.
-    pub(super) string_instruction: Option<u32>,
+    pub(super) string_instruction: Option<StringInstruction>,
     /// What lies around ESP0, where no entry was on it yet.
     pub(super) fresh_stack: Option<Box<FreshStack>>,
     /// What the next entry from the ring that is returned to will miss.

@@ -8,11 +8,25 @@ use iced_x86::{Instruction, Mnemonic};
 /// Instructions that are looked at behind a handler, at most.
 const LONGEST_SEARCH: usize = 4000;
 
+/// A string instruction that a handler reaches with DF as it found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::check) struct StringInstruction {
+    /// Its linear address.
+    pub(in crate::check) at: u32,
+    /// It writes memory: MOVS, STOS, INS. The others only read.
+    pub(in crate::check) writes: bool,
+}
+
 /// The first string instruction that code from `handler` on can reach without CLD, and without STD, which is before one
-/// that is to run downwards; jumps and calls followed where their target is in the instruction.
-pub(super) fn string_instruction(linear: &LinearMemory<'_>, handler: u32) -> Option<u32> {
+/// that is to run downwards; jumps and calls followed where their target is in the instruction. One that writes comes
+/// before one that only reads.
+pub(super) fn string_instruction(
+    linear: &LinearMemory<'_>,
+    handler: u32,
+) -> Option<StringInstruction> {
     let mut flow = Flow::from(handler);
     let mut instruction = Instruction::default();
+    let mut reading = None;
     while let Some(at) = flow.next() {
         let mut bytes = [0; 15];
         let count = linear.read_some(at, &mut bytes);
@@ -25,27 +39,27 @@ pub(super) fn string_instruction(linear: &LinearMemory<'_>, handler: u32) -> Opt
             continue;
         }
         decode_32_into(&bytes[..count], at, &mut instruction);
-        if is_string_instruction(&instruction) {
-            return Some(at);
+        if instruction.is_string_instruction() {
+            let writes = !only_reads(&instruction);
+            let found = StringInstruction { at, writes };
+            if writes {
+                return Some(found);
+            }
+            reading = reading.or(Some(found));
         }
         let decides = matches!(instruction.mnemonic(), Mnemonic::Cld | Mnemonic::Std);
         if !instruction.is_invalid() && !decides {
             flow.after(&instruction, Calls::Into);
         }
     }
-    None
+    reading
 }
 
-fn is_string_instruction(instruction: &Instruction) -> bool {
+/// Whether a string instruction writes no memory.
+fn only_reads(instruction: &Instruction) -> bool {
     matches!(
         instruction.mnemonic(),
-        Mnemonic::Movsb
-            | Mnemonic::Movsw
-            | Mnemonic::Movsd
-            | Mnemonic::Stosb
-            | Mnemonic::Stosw
-            | Mnemonic::Stosd
-            | Mnemonic::Lodsb
+        Mnemonic::Lodsb
             | Mnemonic::Lodsw
             | Mnemonic::Lodsd
             | Mnemonic::Scasb
@@ -54,5 +68,8 @@ fn is_string_instruction(instruction: &Instruction) -> bool {
             | Mnemonic::Cmpsb
             | Mnemonic::Cmpsw
             | Mnemonic::Cmpsd
+            | Mnemonic::Outsb
+            | Mnemonic::Outsw
+            | Mnemonic::Outsd
     )
 }

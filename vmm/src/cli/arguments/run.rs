@@ -2,7 +2,7 @@
 
 use super::super::drives::DriveOptions;
 use super::choices::{Color, FramesArgument, LoaderArgument, ProbeArgument};
-use super::values::{clock, guest_names, seconds};
+use super::values::{clock, guest_names, time};
 use clap::Args;
 use esp0::machine::Model;
 use esp0::run::{ClockChoice, DialogueStep};
@@ -87,8 +87,8 @@ pub(crate) struct RunOptions {
     #[arg(short, long, conflicts_with_all = ["clock", "exact", "all", "frames"])]
     pub(crate) interactive: bool,
 
-    /// Print a line for each entry: without it, ordinary interrupts and system calls of a kind that has been
-    /// shown are folded into one line
+    /// Print a line for each entry: without it, those of a kind that has been shown, of which nothing new is to be
+    /// said, are folded into one line
     #[arg(short, long)]
     pub(crate) all: bool,
 
@@ -96,8 +96,8 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "WHICH", default_value = "first")]
     pub(crate) frames: FramesArgument,
 
-    /// End the run after so many seconds of wall-clock time
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    /// End the run after so much wall-clock time: seconds (60, 60s) or minutes (2m)
+    #[arg(long, value_name = "SECONDS", value_parser = time)]
     pub(crate) timeout: Option<Duration>,
 
     /// End the run, as a good end, when the guest's console has said this; with several, and with --send,

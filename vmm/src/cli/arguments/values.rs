@@ -25,9 +25,18 @@ pub(super) fn guest_names() -> PossibleValuesParser {
         .into()
 }
 
-pub(super) fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "it is no number of seconds".to_owned())?;
-    Duration::try_from_secs_f64(seconds)
+/// A time: seconds, `s` behind them or not, or minutes with `m`, as `timeout` and `sleep` read it.
+pub(super) fn time(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match (text.strip_suffix('s'), text.strip_suffix('m')) {
+        (Some(number), _) => (number, 1.0),
+        (_, Some(number)) => (number, 60.0),
+        (None, None) => (text, 1.0),
+    };
+    let number: f64 = number.parse().map_err(|_| {
+        "it is a number of seconds, such as `90`, `0.5` or `90s`, or of minutes, such as `2m`"
+            .to_owned()
+    })?;
+    Duration::try_from_secs_f64(number * unit)
         .ok()
         .filter(|duration| !duration.is_zero())
         .ok_or_else(|| "it must be more than 0 and not endless".into())
@@ -79,7 +88,17 @@ mod tests {
             Ok(ClockChoice::Deterministic { nanoseconds_per_instruction: 7 })
         );
         assert!(clock("deterministic:0").is_err() && clock("fast").is_err());
-        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
-        assert!(seconds("0").is_err() && seconds("-1").is_err() && seconds("inf").is_err());
+        for (text, milliseconds) in
+            [("0.5", 500), ("60", 60_000), ("60s", 60_000), ("2m", 120_000), ("0.5m", 30_000)]
+        {
+            assert_eq!(time(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in ["0", "0s", "-1", "-1m", "inf", "infm", "1e300", "1e300m"] {
+            assert_eq!(time(text), Err("it must be more than 0 and not endless".into()), "{text}");
+        }
+        for text in ["", "s", "m", "2h", "60 s", "60ms", "60S", "soon"] {
+            let refusal = time(text).unwrap_err();
+            assert!(refusal.contains("`90s`") && refusal.contains("`2m`"), "{text}: {refusal}");
+        }
     }
 }

@@ -51,7 +51,7 @@ pub struct I8259 {
     special_fully_nested: bool,
     poll: bool,
     read_in_service: bool,
-    /// The last end of interrupt that found nothing to end.
+    /// The last end of interrupt that found nothing to end, until it is asked for.
     idle_end: Option<u8>,
 }
 
@@ -112,9 +112,9 @@ impl I8259 {
         self.in_service
     }
 
-    /// The last OCW2 that was to end an interrupt, and found none in service that it could mean.
-    pub fn idle_end(&self) -> Option<u8> {
-        self.idle_end
+    /// The last OCW2 since this was asked that was to end an interrupt, and found none in service that it could mean.
+    pub fn take_idle_end(&mut self) -> Option<u8> {
+        self.idle_end.take()
     }
 
     /// The interrupt mask register.

@@ -33,6 +33,22 @@ pub struct Pic {
     slave: I8259,
     /// The edge/level control registers.
     level_triggered: [u8; 2],
+    /// The interrupt (0–15) that was acknowledged last, until it is ended: its handler runs.
+    serving: Option<u8>,
+    /// By the controller that it was written to.
+    strays: [Option<StrayEnd>; 2],
+}
+
+/// An end of interrupt that ended nothing, while the handler of an interrupt ran that is in service still.
+///
+/// Many kernels write an end to both controllers, whatever they serve. There the right one is ended as well,
+/// before or after, and nothing has gone astray.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct StrayEnd {
+    /// OCW2.
+    word: u8,
+    /// The interrupt (0–15).
+    serving: u8,
 }
 
 /// Which of the two controllers a port belongs to.
@@ -56,7 +72,8 @@ impl Pic {
     pub fn new() -> Self {
         let mut master = I8259::new(0x08, 1 << CASCADE);
         master.write(1, !(1 << TIMER | 1 << CASCADE));
-        Self { master, slave: I8259::new(0x70, CASCADE), level_triggered: [0; 2] }
+        let slave = I8259::new(0x70, CASCADE);
+        Self { master, slave, level_triggered: [0; 2], serving: None, strays: [None; 2] }
     }
 
     /// Drives interrupt line `irq` (0–15) high or low. Line 2 is the cascade and cannot be driven.
@@ -80,6 +97,13 @@ impl Pic {
     /// With nothing pending (any more) it is the master's vector for IRQ 7, and nothing is in service.
     /// Where ICW3 announces a slave that is not there, no one drives the bus: 0xFF.
     pub fn acknowledge(&mut self) -> u8 {
+        let before = self.in_service();
+        let vector = self.serve();
+        self.note_service(before);
+        vector
+    }
+
+    fn serve(&mut self) -> u8 {
         let Some(level) = self.master.acknowledge() else {
             return self.master.vector(7);
         };
@@ -94,9 +118,11 @@ impl Pic {
         self.slave.vector(level)
     }
 
-    /// The last end of interrupt that the master or the slave was sent and that ended nothing.
-    pub fn idle_ends(&self) -> [Option<u8>; 2] {
-        [self.master.idle_end(), self.slave.idle_end()]
+    /// The last end of interrupt that the master or the slave was sent in place of the one that `irq`, which is in
+    /// service, waits for.
+    pub fn stray_ends(&self, irq: u8) -> [Option<u8>; 2] {
+        let of_it = |stray: StrayEnd| (stray.serving == irq).then_some(stray.word);
+        self.strays.map(|stray| stray.and_then(of_it))
     }
 
     /// The interrupt mask registers, master in the low byte.
@@ -117,6 +143,13 @@ impl Pic {
 
     /// Reads a controller at address 0 or 1.
     pub fn read(&mut self, controller: Controller, address: u8) -> u8 {
+        let before = self.in_service();
+        let value = self.read_or_poll(controller, address);
+        self.note_service(before);
+        value
+    }
+
+    fn read_or_poll(&mut self, controller: Controller, address: u8) -> u8 {
         match controller {
             Controller::Master => self.master.read(address),
             Controller::Slave => {
@@ -139,7 +172,29 @@ impl Pic {
             Controller::Master => self.master.write(address, value),
             Controller::Slave => self.slave.write(address, value),
         }
+        self.note_ends();
         self.follow_slave();
+    }
+
+    /// Something was written: keeps an end that has ended nothing, and forgets what has been ended.
+    fn note_ends(&mut self) {
+        let in_service = self.in_service();
+        let idle = [self.master.take_idle_end(), self.slave.take_idle_end()];
+        for (stray, idle) in self.strays.iter_mut().zip(idle) {
+            if let (Some(word), Some(serving)) = (idle, self.serving) {
+                *stray = Some(StrayEnd { word, serving });
+            }
+            *stray = stray.filter(|stray| in_service & 1 << stray.serving != 0);
+        }
+        self.serving = self.serving.filter(|irq| in_service & 1 << irq != 0);
+    }
+
+    /// Something may have been acknowledged, and `before` was in service until then.
+    fn note_service(&mut self, before: u16) {
+        let new = self.in_service() & !before;
+        let own = (0..16).find(|irq| *irq != CASCADE && new & 1 << irq != 0);
+        let new = own.or_else(|| (new & 1 << CASCADE != 0).then_some(CASCADE));
+        self.serving = new.or(self.serving);
     }
 
     /// Reads an edge/level control register; bit n set means level-triggered.
@@ -239,6 +294,49 @@ mod tests {
         end(&mut pic, 0x2E);
         assert_eq!(pic.in_service(), 0);
         assert!(!pic.pending());
+    }
+
+    #[test]
+    fn an_end_that_went_astray_is_told_until_the_right_one_comes() {
+        let mut pic = programmed();
+        pulse(&mut pic, 0);
+        pic.acknowledge();
+        assert_eq!(pic.stray_ends(0), [None, None]);
+        pic.write(Controller::Slave, 0, 0x20);
+        assert_eq!(pic.stray_ends(0), [None, Some(0x20)]);
+        assert_eq!(pic.stray_ends(1), [None, None]);
+        pic.write(Controller::Master, 0, 0x61);
+        assert_eq!(pic.stray_ends(0), [Some(0x61), Some(0x20)]);
+        pic.write(Controller::Master, 0, 0x20);
+        pulse(&mut pic, 0);
+        pic.acknowledge();
+        assert_eq!(pic.stray_ends(0), [None, None], "the next one's handler has written none");
+        let mut pic = programmed();
+        pulse(&mut pic, 8);
+        pic.acknowledge();
+        for _ in 0..2 {
+            pic.write(Controller::Master, 0, 0x20);
+        }
+        assert_eq!(pic.in_service(), 0x100);
+        assert_eq!(pic.stray_ends(8), [Some(0x20), None], "the first was for the cascade");
+    }
+
+    #[test]
+    fn who_writes_an_end_to_both_controllers_has_sent_none_astray() {
+        use Controller::{Master, Slave};
+        for order in [[Master, Slave], [Slave, Master]] {
+            let mut pic = programmed();
+            // IRQ 4 is never ended, and the timer's handler comes in between.
+            for (irq, ends) in [(0, true), (4, false), (0, true)] {
+                pulse(&mut pic, irq);
+                assert_eq!(pic.acknowledge(), 0x20 + irq);
+                for controller in order.into_iter().filter(|_| ends) {
+                    pic.write(controller, 0, 0x20);
+                }
+            }
+            assert_eq!(pic.in_service(), 0x10);
+            assert_eq!([pic.stray_ends(0), pic.stray_ends(4)], [[None, None]; 2], "{order:?}");
+        }
     }
 
     #[test]

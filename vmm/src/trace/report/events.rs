@@ -15,6 +15,12 @@ use std::io::Write;
 use std::sync::Arc;
 
 impl<W: Write> Report<W> {
+    /// Whether something of what was found has not been told before.
+    fn is_news(&self, place: &Where, judgement: &Judgement) -> bool {
+        let mut all = judgement.findings.iter().chain(&judgement.notes);
+        all.any(|finding| self.told.is_news(finding, place.at))
+    }
+
     /// Tells what was found of an event: each cause once.
     pub(super) fn tell(&mut self, place: &Where, judgement: &Judgement) {
         for finding in judgement.findings.iter().chain(&judgement.notes) {
@@ -60,8 +66,9 @@ impl<W: Write> Report<W> {
         if self.terminal.tells_events() {
             let named = self.names.of_entry(entry);
             let name = named.as_ref().map(|named| named.text.as_str());
+            let news = self.is_news(&place, judgement);
             let names = &self.names;
-            self.terminal.entry(&record, name, || FrameNames {
+            self.terminal.entry(&record, news, name, || FrameNames {
                 interrupted: name.map(Into::into),
                 top: names.of_top(record.frame.end()),
                 esp: entry.frame.get(Word::Esp).and_then(|esp| names.of_top(esp)),
@@ -113,7 +120,8 @@ impl<W: Write> Report<W> {
         let record = SysenterRecord::new(entry, task(judgement));
         let record = record.judged(judgement, &place, self.names.symbols());
         if self.terminal.tells_events() {
-            self.terminal.sysenter(&record);
+            let news = self.is_news(&place, judgement);
+            self.terminal.sysenter(&record, news);
         }
         self.record(&Record::Sysenter(Box::new(record)));
         self.tell(&place, judgement);
@@ -124,7 +132,8 @@ impl<W: Write> Report<W> {
         let record = SwitchRecord::new(switch, task(judgement));
         let record = record.judged(judgement, &place, self.names.symbols());
         if self.terminal.tells_events() {
-            self.terminal.switch(&record);
+            let news = self.is_news(&place, judgement);
+            self.terminal.switch(&record, news);
         }
         self.record(&Record::Switch(Box::new(record)));
         self.tell(&place, judgement);

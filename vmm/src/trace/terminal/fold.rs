@@ -1,38 +1,34 @@
-//! Runs of ordinary entries, in one line.
+//! Runs of events without a line of their own, in one line.
 //!
-//! A timer ticks a hundred times a second, and each tick looks like the last one. So an interrupt or a system call
-//! of a kind that has been shown, and that nothing is to be said of, is counted instead of printed. Faults are
-//! always shown: they are rare, and each has a place of its own.
+//! A timer ticks a hundred times a second, and each tick looks like the last one. So what is of a kind that has been
+//! shown, and tells nothing new, is counted instead of printed; `own_lines` says which that is.
 
 use super::super::event_name;
-use super::super::schema::EntryRecord;
+use super::super::schema::{EntryRecord, FindingRecord, SwitchRecord};
 use crate::check::EventKind;
-use crate::entry::Kind;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A run is shown when it has so many entries, so that a long one is seen to go on.
+/// A run is shown when it has so many events, so that a long one is seen to go on.
 const MOST: u64 = 10_000;
 
 /// How many tasks are named.
 const TASKS: usize = 8;
 
-/// Entries that were not printed.
+/// Events that were not printed.
 #[derive(Debug, Default)]
 pub(super) struct Fold {
-    first: u64,
-    last: u64,
-    count: u64,
+    /// The first entry and the last.
+    range: Option<(u64, u64)>,
     kinds: BTreeMap<EventKind, u64>,
     tasks: BTreeSet<u32>,
+    switches: u64,
+    /// Of all these.
+    count: u64,
+    /// How many of them have findings, and how many notes, all of them told before.
+    findings: u64,
+    notes: u64,
     /// The only one, as long as there is one.
     only: Option<String>,
-}
-
-/// Whether an entry may be folded into a line with others.
-pub(super) fn is_ordinary(entry: &EntryRecord) -> bool {
-    matches!(entry.kind, Kind::External | Kind::Software)
-        && entry.findings.is_empty()
-        && entry.notes.is_empty()
 }
 
 impl Fold {
@@ -42,28 +38,47 @@ impl Fold {
         entry: &EntryRecord,
         line: impl FnOnce() -> String,
     ) -> Option<String> {
-        if self.count == 0 {
-            self.first = entry.sequence;
-            self.only = Some(line());
-        } else {
-            self.only = None;
-        }
-        self.last = entry.sequence;
-        self.count += 1;
+        let first = self.range.map_or(entry.sequence, |(first, _)| first);
+        self.range = Some((first, entry.sequence));
         *self.kinds.entry((entry.vector(), entry.kind, entry.from_ring)).or_default() += 1;
+        self.event(entry.task, &entry.findings, &entry.notes, line)
+    }
+
+    /// The same of a task switch.
+    pub(super) fn add_switch(
+        &mut self,
+        switch: &SwitchRecord,
+        line: impl FnOnce() -> String,
+    ) -> Option<String> {
+        self.switches += 1;
+        self.event(switch.task, &switch.findings, &switch.notes, line)
+    }
+
+    fn event(
+        &mut self,
+        task: u32,
+        findings: &[FindingRecord],
+        notes: &[FindingRecord],
+        line: impl FnOnce() -> String,
+    ) -> Option<String> {
+        self.only = (self.count == 0).then(line);
+        self.count += 1;
+        self.findings += u64::from(!findings.is_empty());
+        self.notes += u64::from(!notes.is_empty());
         if self.tasks.len() <= TASKS {
-            self.tasks.insert(entry.task);
+            self.tasks.insert(task);
         }
         if self.count == MOST { self.take() } else { None }
     }
 
     /// The run, as a line; none if there was nothing.
     pub(super) fn take(&mut self) -> Option<String> {
-        let Fold { first, last, count, kinds, tasks, only } = std::mem::take(self);
-        if count < 2 {
-            return only;
+        let run = std::mem::take(self);
+        if run.count < 2 {
+            return run.only;
         }
-        let kinds: Vec<String> = kinds
+        let mut kinds: Vec<String> = run
+            .kinds
             .iter()
             .map(|((vector, kind, ring), count)| {
                 let name = event_name(*kind, *vector);
@@ -74,13 +89,36 @@ impl Fold {
                 }
             })
             .collect();
-        let numbers: Vec<String> = tasks.iter().take(TASKS).map(u32::to_string).collect();
-        let whose = match (&*numbers, tasks.len() > TASKS) {
+        if run.switches > 0 {
+            kinds.push(format!("{} × jmp far to a task", run.switches));
+        }
+        let range = match run.range {
+            Some((first, last)) => format!("{first:>6} … {last}"),
+            None => "       …".into(),
+        };
+        let (verdict, whose) = (run.verdict(), run.whose());
+        Some(format!("{range}  {}: {verdict}{whose}", kinds.join(", ")))
+    }
+
+    fn verdict(&self) -> String {
+        let mut text = match self.findings {
+            0 => "all ok".to_owned(),
+            all if all == self.count => "all with findings told before".to_owned(),
+            some => format!("{some} with findings told before, the others ok"),
+        };
+        if self.notes > 0 {
+            text += &format!("; {} with notes told before", self.notes);
+        }
+        text
+    }
+
+    fn whose(&self) -> String {
+        let numbers: Vec<String> = self.tasks.iter().take(TASKS).map(u32::to_string).collect();
+        match (&*numbers, self.tasks.len() > TASKS) {
             ([one], _) if one == "0" => String::new(),
             ([one], _) => format!("; task {one}"),
             (many, false) => format!("; tasks {}", many.join(" ")),
             (many, true) => format!("; tasks {} and others", many.join(" ")),
-        };
-        Some(format!("{first:>6} … {last}  {}: all ok{whose}", kinds.join(", ")))
+        }
     }
 }

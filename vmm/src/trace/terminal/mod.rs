@@ -3,6 +3,7 @@
 //! `esp0 run` and `esp0 trace show` print by the same code, so a trace shows what the run showed.
 
 mod fold;
+mod own_lines;
 mod story;
 
 use super::console::{Console, Row};
@@ -13,9 +14,9 @@ use super::schema::{
 };
 use super::wrap::wrap;
 use super::{Colour, FrameNames, picture};
-use crate::check::{Degree, EventKind};
-use fold::{Fold, is_ordinary};
-use rustc_hash::FxHashSet;
+use crate::check::Degree;
+use fold::Fold;
+use own_lines::OwnLines;
 use std::io::{self, Write};
 use story::Story;
 
@@ -42,7 +43,7 @@ pub struct Style {
     pub quiet: bool,
     /// Returns get a line too.
     pub returns: bool,
-    /// Each entry gets a line, however ordinary.
+    /// Each entry gets a line, however ordinary or often told.
     pub all: bool,
 }
 
@@ -56,8 +57,7 @@ pub(super) struct Terminal<W> {
     raw_console: bool,
     console: Console,
     headed: bool,
-    seen: FxHashSet<EventKind>,
-    sysentered: bool,
+    own_lines: OwnLines,
     fold: Fold,
     story: Story,
     /// The first error of the output.
@@ -73,8 +73,7 @@ impl<W: Write> Terminal<W> {
             raw_console: false,
             console: Console::default(),
             headed: false,
-            seen: FxHashSet::default(),
-            sysentered: false,
+            own_lines: OwnLines::default(),
             fold: Fold::default(),
             story: Story::default(),
             error: None,
@@ -110,10 +109,12 @@ impl<W: Write> Terminal<W> {
         !self.style.quiet && (self.style.returns || self.story.goes_on())
     }
 
-    /// An entry; `name` is of the interrupted instruction, and `names` finds those for the picture.
+    /// An entry; `news` if something of what was said of it has not been told before, `name` is of the interrupted
+    /// instruction, and `names` finds those for the picture.
     pub(super) fn entry(
         &mut self,
         entry: &EntryRecord,
+        news: bool,
         name: Option<&str>,
         names: impl FnOnce() -> FrameNames,
     ) {
@@ -122,14 +123,15 @@ impl<W: Write> Terminal<W> {
             self.say(&heading);
         }
         self.story.entry(entry);
-        let first = self.seen.insert((entry.vector(), entry.kind, entry.from_ring));
+        let first = self.own_lines.is_first(entry);
         let colour = self.style.colour;
         let draws = match self.style.frames {
             Frames::All => true,
             Frames::First => first,
             Frames::None => false,
         };
-        if !first && !draws && !self.style.all && is_ordinary(entry) {
+        let own = self.own_lines.of_entry(entry);
+        if !(first || draws || own || news || self.style.all) {
             if let Some(text) = self.fold.add(entry, || entry_line(entry, name, colour)) {
                 self.say(&text);
             }
@@ -156,19 +158,28 @@ impl<W: Write> Terminal<W> {
         self.say(&text);
     }
 
-    /// An entry by SYSENTER: there is nothing to draw, so the first gets a line, and each that is wrong.
-    pub(super) fn sysenter(&mut self, entry: &SysenterRecord) {
-        let first = !std::mem::replace(&mut self.sysentered, true);
-        if first || self.style.all || !entry.findings.is_empty() {
+    /// An entry by SYSENTER: there is nothing to draw, so the first gets a line, and some of those that are wrong.
+    pub(super) fn sysenter(&mut self, entry: &SysenterRecord, news: bool) {
+        let own = self.own_lines.of_sysenter(entry);
+        if own || news || self.style.all {
             self.unfold();
             let text = sysenter_line(entry, self.style.colour);
             self.say(&text);
         }
     }
 
-    pub(super) fn switch(&mut self, switch: &SwitchRecord) {
+    /// A task switch by hardware. Whoever wants returns wants each of them too.
+    pub(super) fn switch(&mut self, switch: &SwitchRecord, news: bool) {
+        let own = self.own_lines.of_switch(switch);
+        let colour = self.style.colour;
+        if !(own || news || self.style.all || self.style.returns) {
+            if let Some(text) = self.fold.add_switch(switch, || switch_line(switch, colour)) {
+                self.say(&text);
+            }
+            return;
+        }
         self.unfold();
-        let text = switch_line(switch, self.style.colour);
+        let text = switch_line(switch, colour);
         self.say(&text);
     }
 
