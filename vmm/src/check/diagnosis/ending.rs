@@ -5,8 +5,8 @@
 
 use super::lost_gate::LostGate;
 use super::saved_selector::PoppedSelector;
-use super::{Aftermath, Diagnosis, Placed, fault, fault_text};
-use crate::check::{Finding, History, Subject};
+use super::{Aftermath, Diagnosis, Placed, fault, fault_text, lost};
+use crate::check::{Finding, History, Retrace, Subject};
 use crate::entry::{Fault, Frame, Kind};
 use crate::instruction::flow::{Calls, Flow};
 use crate::instruction::valid_32;
@@ -82,6 +82,16 @@ fn explained(
 ) -> Finding {
     if let Some(lost) = LostGate::met_by(fault, &diagnosis.used, aftermath) {
         return lost.add_to(finding, aftermath, history);
+    }
+    // What stands there says nothing: the kernel should not have come there.
+    if let Some(lowest) = lost::kernel_above(history.objects(), fault.ring, fault.eip()) {
+        let departure = Retrace::Departure { after_entry: fault.sequence.saturating_sub(1) };
+        let reason = format!(
+            "there is no code of the kernel's at {:08x}, since its file begins at {lowest:08x}: {}",
+            fault.eip(),
+            lost::OVERWRITTEN
+        );
+        return finding.because(reason).retraced(departure);
     }
     let popped = PoppedSelector::of(fault, &aftermath.linear(&fault.after));
     let saved = popped.as_ref().and_then(|popped| popped.explain(fault, history));

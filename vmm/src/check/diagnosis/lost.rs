@@ -55,13 +55,22 @@ pub(super) fn leads_nowhere(
             Some((place, outside_ram(aftermath, state)))
         }
         Ending::InternalError { suberror: 1, .. } | Ending::TripleFault => {
-            let lowest = objects.lowest().filter(|lowest| at < *lowest)?;
-            let strays = state.cpl() == 0 && at < ONE_MIB && objects.function_at(at).is_none();
-            strays.then(|| (place, below_the_kernel(aftermath, state, lowest)))
+            let lowest = kernel_above(objects, state.cpl(), at)?;
+            Some((place, below_the_kernel(aftermath, state, lowest)))
         }
         _ => None,
     }
 }
+
+/// Where the kernel's file begins, if ring 0 runs below it, in what is the BIOS's and the boot loader's.
+pub(super) fn kernel_above(objects: &Objects, ring: u8, at: u32) -> Option<u32> {
+    let strays = ring == 0 && at < ONE_MIB && objects.function_at(at).is_none();
+    objects.lowest().filter(|lowest| strays && at < *lowest)
+}
+
+/// What has led ring 0 to where no code is, if nothing tells.
+pub(super) const OVERWRITTEN: &str =
+    "a pointer to a function, or a return address, was overwritten or never set";
 
 /// Ring 0 runs in what the BIOS and the boot loader have left below the kernel.
 fn below_the_kernel(aftermath: &Aftermath<'_>, state: &State, lowest: u32) -> Finding {
@@ -73,9 +82,7 @@ fn below_the_kernel(aftermath: &Aftermath<'_>, state: &State, lowest: u32) -> Fi
         format!("an address in the kernel's file, which begins at {lowest:08x}"),
         format!("EIP {at:08x}"),
     )
-    .because(caller(aftermath, state).unwrap_or_else(|| {
-        "a pointer to a function, or a return address, was overwritten or never set".into()
-    }))
+    .because(caller(aftermath, state).unwrap_or_else(|| OVERWRITTEN.into()))
 }
 
 fn unmapped(aftermath: &Aftermath<'_>, state: &State) -> Finding {
@@ -132,9 +139,7 @@ fn outside_ram(aftermath: &Aftermath<'_>, state: &State) -> Finding {
             ),
             format!("EIP {at:08x}"),
         )
-        .because(caller(aftermath, state).unwrap_or_else(|| {
-            "a pointer to a function, or a return address, was overwritten or never set".into()
-        }));
+        .because(caller(aftermath, state).unwrap_or_else(|| OVERWRITTEN.into()));
     };
     let swapped = state.eip.rotate_left(16);
     let finding = Finding::new(
@@ -231,9 +236,7 @@ fn blank(aftermath: &Aftermath<'_>, state: &State) -> Finding {
         "instructions",
         format!("{zeros}: `add [eax], al`, again and again"),
     )
-    .because(caller(aftermath, state).unwrap_or_else(|| {
-        "a pointer to a function, or a return address, was overwritten or never set".into()
-    }))
+    .because(caller(aftermath, state).unwrap_or_else(|| OVERWRITTEN.into()))
 }
 
 /// The call that led away: its return address is still the word at ESP.
