@@ -15,18 +15,31 @@ use std::sync::Arc;
 use vm_memory::bitmap::BS;
 use vm_memory::guest_memory::Result as LoaderResult;
 use vm_memory::{
-    GuestAddress, GuestMemoryBackend, GuestMemoryRegion, GuestMemoryRegionBytes, GuestRegionMmap,
-    GuestUsize, MemoryRegionAddress, VolatileSlice,
+    GuestAddress, GuestMemoryBackend, GuestMemoryError, GuestMemoryRegion, GuestMemoryRegionBytes,
+    GuestRegionMmap, GuestUsize, MemoryRegionAddress, VolatileSlice,
 };
 
 /// Bytes from address 0 on that are in small pages. A small guest touches few pages there, and a huge one would be
 /// cleared as a whole for each; who uses what lies beyond uses much of it, and each first write to a page of its own
 /// leaves the guest.
 const SMALL_PAGES: usize = 16 << 20;
+/// Bytes of a huge page. KVM maps one to the guest only where guest and host are at the same place within it.
+const HUGE_PAGE: usize = 2 << 20;
 
 /// The mapping itself. Whoever holds it keeps it from going, and can do nothing else with it outside this file.
 #[derive(Clone, Debug)]
-pub(super) struct Mapping(Arc<GuestRegionMmap>);
+pub(super) struct Mapping {
+    region: Arc<GuestRegionMmap>,
+    /// Where in the region the guest's address 0 is: at the start of a huge page, where there are any.
+    start: usize,
+}
+
+impl Mapping {
+    fn as_ptr(&self) -> *mut u8 {
+        // SAFETY: `Memory::detached` made the region so large that `start` lies within.
+        unsafe { self.region.as_ptr().add(self.start) }
+    }
+}
 
 /// The guest's RAM.
 ///
@@ -105,7 +118,7 @@ impl Memory {
             flags,
             guest_phys_addr: address,
             memory_size: self.size,
-            userspace_addr: self.ram.0.as_ptr() as u64,
+            userspace_addr: self.ram.as_ptr() as u64,
         };
         // SAFETY: the vCPU, without which nobody uses the slot, keeps this mapping (`Vcpu::new`), and the
         // machine's memory is never exchanged for another; no other slot overlaps it: slot 1 is for a page
@@ -143,22 +156,25 @@ impl Memory {
     pub fn detached(size: u64) -> Result<Self, MachineError> {
         let fail = |reason: String| MachineError::Memory { size, reason };
         let length = usize::try_from(size).map_err(|error| fail(error.to_string()))?;
-        let region = GuestRegionMmap::<()>::from_range(GuestAddress(0), length, None)
-            .map_err(|error| fail(error.to_string()))?;
         let low = length.min(SMALL_PAGES);
-        // SAFETY: the mapping is ours and has `length` bytes, of which `low` are some; the advice changes no
-        // contents. Where the kernel takes none, nothing is lost.
+        // What is reserved beside the RAM is never touched.
+        let spare = if length > low { HUGE_PAGE } else { 0 };
+        let region = GuestRegionMmap::<()>::from_range(GuestAddress(0), length + spare, None)
+            .map_err(|error| fail(error.to_string()))?;
+        let start = if spare == 0 { 0 } else { region.as_ptr().align_offset(HUGE_PAGE) };
+        let ram = Mapping { region: Arc::new(region), start };
+        // SAFETY: the mapping is ours and has `length` bytes from `start` on, of which `low` are some; the advice
+        // changes no contents. Where the kernel takes none, nothing is lost.
         unsafe {
-            libc::madvise(region.as_ptr().cast(), low, libc::MADV_NOHUGEPAGE);
-            libc::madvise(region.as_ptr().add(low).cast(), length - low, libc::MADV_HUGEPAGE);
+            libc::madvise(ram.as_ptr().cast(), low, libc::MADV_NOHUGEPAGE);
+            libc::madvise(ram.as_ptr().add(low).cast(), length - low, libc::MADV_HUGEPAGE);
         }
-        let ram = Mapping(Arc::new(region));
         Ok(Memory { ram, size, written: None, thread: PhantomData })
     }
 
     /// For loaders, which want the trait of vm-memory.
     pub fn all(&mut self) -> LoaderMemory<'_> {
-        LoaderMemory { ram: &self.ram.0 }
+        LoaderMemory { ram: &self.ram, size: self.size }
     }
 
     /// Bytes of RAM.
@@ -173,7 +189,7 @@ impl Memory {
             return None;
         }
         // SAFETY: the offset lies within the mapping, which has `size` bytes.
-        Some(unsafe { self.ram.0.as_ptr().add(address as usize) })
+        Some(unsafe { self.ram.as_ptr().add(address as usize) })
     }
 
     /// The bytes from `address` on; none if any of them is no RAM.
@@ -249,18 +265,19 @@ impl Memory {
 /// vm-memory's own types would not do: what they hand out can be kept.
 #[derive(Debug)]
 pub struct LoaderMemory<'a> {
-    ram: &'a GuestRegionMmap,
+    ram: &'a Mapping,
+    size: u64,
 }
 
 impl GuestMemoryRegion for LoaderMemory<'_> {
     type B = ();
 
     fn len(&self) -> GuestUsize {
-        self.ram.len()
+        self.size
     }
 
     fn start_addr(&self) -> GuestAddress {
-        self.ram.start_addr()
+        GuestAddress(0)
     }
 
     fn bitmap(&self) -> BS<'_, ()> {}
@@ -270,7 +287,12 @@ impl GuestMemoryRegion for LoaderMemory<'_> {
         offset: MemoryRegionAddress,
         count: usize,
     ) -> LoaderResult<VolatileSlice<'_>> {
-        self.ram.get_slice(offset, count)
+        let left = self.size.checked_sub(offset.0);
+        if left.is_none_or(|left| left < count as u64) {
+            return Err(GuestMemoryError::InvalidBackendAddress);
+        }
+        let offset = MemoryRegionAddress(offset.0 + self.ram.start as u64);
+        self.ram.region.get_slice(offset, count)
     }
 }
 
