@@ -1,8 +1,8 @@
 //! When nothing can be held against the processor.
 //!
 //! It is accused last. What it did rests on tables and code that the kernel can overwrite, and a stop at a
-//! handler's first instruction may come of a jump. Where either is so, what looks like the processor's is
-//! the kernel's, and is told as that, unless another rule has said it already.
+//! handler's first instruction may come of a jump. In both cases the fault is the
+//! kernel's, and the finding says so, unless another rule has said it already.
 
 use super::{Finding, Findings, History, Subject};
 use crate::entry::{Entry, Kind};

@@ -1,7 +1,7 @@
 //! A whole frame that lies some words beside where an IRET pops one.
 //!
-//! Of a task's first frame no entry tells what it should be. But where the words at ESP are no frame, and those a word
-//! or two beside are one in each respect, ESP is off by as much.
+//! No entry shows what a task's first frame should hold. If the words at ESP are no valid frame, but those one or two
+//! words away are, then ESP is off by that distance.
 
 use crate::entry::Frame;
 use crate::machine::LinearMemory;

@@ -77,8 +77,8 @@ pub(super) fn tell(sentence: &str) {
     let _ = writeln!(io::stderr(), "esp0: {}", visible_text(sentence));
 }
 
-/// The status of a command that could not write all that it found: whoever was found guilty stays so, and nothing
-/// that was lost is called right.
+/// The status of a command that could not write all that it found: the status of findings wins over that of a lost
+/// output, and nothing that was lost is called right.
 pub(super) fn with_output(status: u8, written: io::Result<()>) -> u8 {
     match written {
         Ok(()) => status,

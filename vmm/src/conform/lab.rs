@@ -10,12 +10,12 @@
 //!
 //! **What is compared and undone.** A case has its places: what it changes, and what the model says
 //! that its event may write. They are compared after it and put back, and no others. That nothing
-//! else was written is seen for a batch of cases at once: behind its last one all of memory has to be
+//! else was written is seen for a batch of cases at once: after its last one all of memory has to be
 //! as it was before the first. Where it is not, or where a case finds one of its places changed
 //! before it has run, the batch is repeated with all of memory compared after each case.
 //!
-//! **Pages that KVM has yet to map** make an event's delivery stop half way and start again, which is a
-//! matter of KVM's, and one of its own. So each page of RAM is written from inside the guest first.
+//! **Pages that KVM has yet to map** make an event's delivery stop half way and start again. That is
+//! KVM's behaviour and not what a case tests, so each page of RAM is written from inside the guest first.
 
 use super::batch::Batch;
 use super::case::Case;
@@ -161,7 +161,7 @@ impl Lab {
         self.known.find(case, self.expectation(), mismatch)
     }
 
-    /// Puts everything back behind a case that could not be run to its end.
+    /// Puts everything back after a case that could not be run to its end.
     ///
     /// # Errors
     /// [`MachineError`] if KVM refuses even a plain state.
@@ -304,8 +304,8 @@ impl Lab {
         Ok(Some(time))
     }
 
-    /// kvm_amd opens NMIs at the first exit with another EIP than the IRET's. That may be one of the
-    /// next case, and is to be one of none.
+    /// kvm_amd unblocks NMIs at the first exit whose EIP is not the IRET's. That exit is made to come here, so that it
+    /// does not fall into the next case.
     fn leave_iret(&mut self) -> Result<(), MachineError> {
         let mut resting = self.resting;
         resting.eip ^= u32::from(resting.eip == self.expectation().before.eip);

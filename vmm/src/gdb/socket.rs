@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 /// How long a gdb that does not read is waited for.
 const SLOWEST: Duration = Duration::from_secs(20);
-/// How often whoever wants the end of the run is looked at.
+/// How often it is asked whether somebody wants the end of the run.
 const LOOK: Duration = Duration::from_millis(100);
 /// How often the socket is looked at while the guest runs.
 const GLANCE: Duration = Duration::from_millis(10);

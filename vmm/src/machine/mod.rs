@@ -158,7 +158,7 @@ pub struct Machine {
     tracker: Option<Tracker>,
     /// The pages that were written since somebody last asked.
     watched: Option<watched::Pages>,
-    /// The same for somebody else.
+    /// The pages written since the timeline last asked.
     recent: Option<watched::Pages>,
     /// What executes the guest. It is found out when the machine is made: a sandbox may take away later what
     /// tells.

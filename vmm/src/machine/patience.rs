@@ -1,4 +1,4 @@
-//! How long a vCPU is waited for that has a few instructions to do.
+//! How long to wait for a vCPU that has only a few instructions to execute.
 //!
 //! A limit by the clock on the wall condemns a KVM for what else its machine has to do: two seconds went by once in
 //! which nothing of a virtual machine ran at all. So the wait is cut into slices, each of which enters the guest

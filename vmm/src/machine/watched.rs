@@ -73,7 +73,7 @@ impl Machine {
         self.take_pages(|machine| &mut machine.watched)
     }
 
-    /// The same for somebody else, who looks for who has written something.
+    /// The pages written since the timeline last asked.
     ///
     /// # Errors
     /// [`MachineError::Ioctl`] if KVM refuses its dirty log.

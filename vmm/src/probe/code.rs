@@ -2,8 +2,8 @@
 //! switch tasks, by disassembly.
 //!
 //! The walk starts at known entry points (the ELF entry, the gates' targets) and follows jumps and
-//! calls whose target is in the instruction. A handler's code is reached that way almost always;
-//! what is not: code reached by a computed jump only. Addresses of code that the code itself
+//! calls whose target is in the instruction. Almost all handlers are reached in this way; code to
+//! which only a computed jump leads is not. Addresses of code that the code itself
 //! mentions as an immediate operand (a return address written onto a new task's stack) are followed
 //! as well, where they lie in a page that holds code anyway and everything behind them decodes.
 //!

@@ -10,9 +10,9 @@
 //!                            └─► disassembly ─► IRETs ─┘
 //! ```
 //! The guest may change its IDT at any time. The table is compared at each stop, and sites follow.
-//! A gate that is written and used between two stops is missed; that its return is seen without an
-//! entry tells so. It may also write over a patch, as a kernel does that fills in what this processor
-//! has: patches are compared with memory where an entry was missed, and now and then.
+//! A gate that is written and used between two stops is missed, which shows when a return comes that
+//! no entry precedes. The guest may also write over a patch, as a kernel does that fills in what this
+//! processor has: patches are compared with memory where an entry was missed, and now and then.
 
 mod breakpoint;
 mod code;

@@ -13,8 +13,8 @@
 //! was the same is shown by memory: stepping has to write what already lies there.
 //!
 //! A call, a loop and a repeated string instruction are run to a breakpoint after them instead, in one piece. Where the
-//! guest dies before it gets there, the vCPU goes back to where the piece begins, and that is stepped: of a long way only
-//! those pieces are stepped in which the end lies. So is `int n`, to its handler: in there no step would end.
+//! guest dies before it gets there, the vCPU goes back to where the piece begins, and only this piece is stepped.
+//! `int n` is run in one piece too, up to its handler: no step would end in there.
 //!
 //! An interrupt that was injected has its state before it kept; nothing has to be repeated then.
 

@@ -144,7 +144,7 @@ pub struct Run {
     log: Log,
     /// It is not the run that was recorded.
     diverged: bool,
-    /// It begins with a BIOS, and whoever comes behind it is watched from its first IDT on.
+    /// It begins with a BIOS, and the kernel that is booted is watched from its first IDT on.
     firmware: bool,
     /// After so many stops and accesses to devices the guest is stepped to its end.
     watched_after: Option<(u64, u64)>,

@@ -54,7 +54,7 @@ pub enum Hit {
     Event,
     /// Nothing, as far back as can be gone. The run is there.
     Beginning,
-    /// Whoever went along has given up. The run is somewhere.
+    /// Whoever went along has given up. Where the run stands is undefined until it is put back.
     GivenUp,
 }
 

@@ -1,6 +1,6 @@
 //! A kernel that stops itself after an exception.
 //!
-//! `cli; hlt` is how panic functions end, and how many a healthy kernel ends. What tells them apart is
+//! Panic functions end in `cli; hlt`, and so do many healthy kernels. What tells them apart is
 //! whether the last thing that entered the kernel was an exception that nothing returned from.
 
 use super::lost_gate::LostGate;

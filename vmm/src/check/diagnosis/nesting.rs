@@ -1,7 +1,7 @@
 //! An interrupt that comes again and again before its handler has returned.
 //!
-//! A handler that has written its EOI and opens interrupts is interrupted by the next one of its own where it
-//! takes longer than the time between two. Each takes a frame and more, until the stack is full.
+//! A handler has written its EOI and opens interrupts. If it runs longer than the time between two interrupts, the next
+//! one nests in it. Each nesting takes a frame and more of the stack, until that is full.
 
 use super::{Aftermath, Placed};
 use crate::check::{Finding, History, Subject};

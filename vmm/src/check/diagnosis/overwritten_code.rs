@@ -1,7 +1,8 @@
 //! The kernel runs in a function that has been written over.
 //!
 //! A stack that grows down over the code below it, or a pointer that is wrong, fills functions with bytes that are none of
-//! the file's. What then runs is neither, and ends anywhere.
+//! the file's. The processor then executes bytes that are no code of the kernel's, and may
+//! end anywhere.
 
 use super::lost::RULE;
 use super::{Aftermath, Placed};

@@ -1,6 +1,6 @@
 //! The exit status of a run: the verdict's, unless a part of a right run was lost.
 //!
-//! What could not be written is told, one sentence each. It makes nothing right, and nobody innocent.
+//! What could not be written is told, one sentence each. A lost output never turns a finding into status 0.
 
 use super::super::arguments::RunOptions;
 use super::super::failure::{Failure, tell};

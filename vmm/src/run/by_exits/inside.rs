@@ -1,4 +1,5 @@
-//! Who wants to see what lies between two exits: the guest is stepped, and comes to where it was preempted by itself.
+//! Between two exits, for whoever wants to see what lies there: the guest is stepped, and so reaches the place of its
+//! preemption.
 
 use super::MOST_STEPS;
 use crate::machine::{Exit, MachineError, MemoryImage, time_on_processor};

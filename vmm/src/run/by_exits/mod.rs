@@ -1,4 +1,4 @@
-//! The clock of exits: the guest runs freely, time is what its exits say, and who computes for long is preempted.
+//! The clock of exits: the guest runs freely, time is what its exits say, and a guest that computes for long is preempted.
 //!
 //! ```text
 //!   exit ─► time + 10 µs ─► timer due? inject ─► run ─┬─► exit …              decided by the guest: repeats
@@ -9,7 +9,7 @@
 //! and a machine that is slow, change nothing.
 //!
 //! A guest that computes causes no exit, and its timer has to come all the same. When the alarm finds that there was
-//! none for a while, time is put on to when the timer is due, and the interrupt injected where the vCPU stands; where
+//! none for a while, the guest's time moves to the timer's deadline, and the interrupt is injected where the vCPU stands; where
 //! interrupts are closed, at the next boundary at which they are open. That is the one thing which does not repeat
 //! by itself: the state there is kept ([`Recording`]), and put in place when the run is at the same exit again.
 //! A preemption that would deliver nothing does not happen, so a guest without a timer is never preempted; and none
@@ -33,7 +33,7 @@ const SLICE: Duration = Duration::from_millis(10);
 /// The same before it has been preempted for the first time. Until then a run repeats without a recording, which a
 /// machine that stood still for a moment is not to spoil.
 const FIRST_SLICE: Duration = Duration::from_millis(60);
-/// How often it is kept where a guest is that computes, for whoever goes back: what lies between is stepped then.
+/// How often the place of a computing guest is recorded, for whoever goes back: what lies between is stepped then.
 const PLACES: Duration = Duration::from_millis(4);
 /// How often the time to the next look at a guest that computes is doubled.
 const MOST_DOUBLED: u32 = 5;

@@ -19,7 +19,7 @@ impl Output {
     /// Into `file`, whose name tells whether it is compressed.
     ///
     /// # Errors
-    /// If it is to be and cannot.
+    /// If compression was asked for and cannot be set up.
     pub fn by_name(file: File, name: &Path) -> io::Result<Self> {
         if !is_compressed(name) {
             return Ok(Output::Plain(file));
