@@ -446,3 +446,26 @@ void main(void)
     leave(program, END(user_stack[0]), 0x202);
 }
 #endif
+
+#ifdef WAY_OUT_BY_POINTER
+/* Healthy: what returns to the program is called by a pointer alone, and builds its frame with an IRET in a routine of assembly
+ * that it calls. */
+__asm__("calls: pusha\n push %esp\n call *ways\n ud2\n"
+        "goes_back: mov 4(%esp), %esp\n popa\n iret\n");
+extern uint8_t calls[], goes_back[];
+void goes_back_by(struct pushed *s);
+__asm__(".text\n .globl goes_back_by\n .type goes_back_by, @function\n goes_back_by: incl count\n cmpl $40, count\n je 1f\n"
+        "jmp goes_back\n 1: call finish\n .size goes_back_by, . - goes_back_by\n");
+void (*volatile ways[])(struct pushed *) = {goes_back_by};
+static void program(void)
+{
+    for (;;)
+        ask(0, 0);
+}
+void main(void)
+{
+    gate(0x80, calls, FOR_USER);
+    begin(END(kernel_stack));
+    leave(program, END(user_stack[0]), 2);
+}
+#endif

@@ -51,6 +51,26 @@ fn kernels_of_other_designs_are_right() {
     }
 }
 
+/// An IRET that only a pointer reaches is found once it has been missed, in the functions that symbols name.
+#[test]
+fn a_way_out_that_was_missed_is_looked_for() {
+    let Some(kernel) = compiled("WAY_OUT_BY_POINTER") else { return };
+    let mut file = tempfile::NamedTempFile::new().expect("a file can be made");
+    std::io::Write::write_all(&mut file, &kernel).expect("and written");
+    let path = file.path().to_str().expect("its name is text");
+    for clock in ["real", "deterministic", "exits"] {
+        let output = tests::esp0(&["run", path, "--clock", clock, "--timeout", "10"]);
+        output.assert_status(0);
+        let count = |name: &str| {
+            let line = output.stdout.lines().find_map(|line| line.strip_prefix(name));
+            let number = line.and_then(|line| line.split_whitespace().next());
+            number.map_or(0, |number| number.parse().expect("a number"))
+        };
+        let counts: [u32; 2] = ["missed ", "returns "].map(count);
+        assert!(counts[0] <= 5 && counts[1] >= 30, "{clock}: {counts:?}\n{}", output.stdout);
+    }
+}
+
 /// What enters ring 0 in a way that is not watched accuses nobody: a fault in there comes from there.
 #[test]
 fn faults_behind_an_entry_that_nobody_saw_are_right() {

@@ -8,7 +8,7 @@ use crate::devices::Devices;
 use crate::doctor::{Problem, quick};
 use crate::host::Backend;
 use crate::machine::Machine;
-use crate::probe::Choice;
+use crate::probe::{Choice, FunctionSource};
 use crate::run::{ClockChoice, Mode, Options, Run, entry_state};
 use crate::symbols::Symbols;
 use std::time::Duration;
@@ -171,10 +171,16 @@ impl Setup {
         };
         let judge = Judge::new(Checker::new(&backend).with_objects(objects))
             .without_probes(self.probes == Choice::None);
-        let run = Run::new(machine, Devices::new(self.memory), &options);
+        let names = Symbols::none().with_kernel(self.kernel);
+        let run = Run::new(machine, Devices::new(self.memory), &options).with_functions(
+            FunctionSource::new({
+                let names = names.clone();
+                move || names.functions()
+            }),
+        );
         let mut guest = Guest {
             run: if self.reversible { run.reversible(MOST_RECORDED) } else { run },
-            known: Known::new(judge, Symbols::none().with_kernel(self.kernel)),
+            known: Known::new(judge, names),
             backend,
             timeline: None,
         };

@@ -72,6 +72,16 @@ impl Code {
         roots: &[u32],
         read: impl Fn(u32, &mut [u8]) -> usize,
     ) -> Found {
+        self.explore_with(roots, true, read)
+    }
+
+    /// The same; numbers that code mentions are followed only if it `guesses`.
+    pub(super) fn explore_with(
+        &mut self,
+        roots: &[u32],
+        guesses: bool,
+        read: impl Fn(u32, &mut [u8]) -> usize,
+    ) -> Found {
         let mut found = Found::default();
         let mut certain: Vec<u32> = roots.to_vec();
         let mut mentioned = Vec::new();
@@ -98,7 +108,9 @@ impl Code {
                 self.pages.extend(run.seen.iter().map(|address| address >> 12));
             }
             certain.extend(run.targets);
-            mentioned.extend(run.mentioned);
+            if guesses {
+                mentioned.extend(run.mentioned);
+            }
             found.irets.extend(run.irets);
             found.lidts.extend(run.lidts);
             found.far_jumps.extend(run.far_jumps);

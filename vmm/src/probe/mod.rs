@@ -17,6 +17,7 @@
 mod breakpoint;
 mod code;
 mod displaced;
+mod functions;
 mod idt;
 mod patch;
 mod rewritten;
@@ -25,6 +26,8 @@ mod step;
 
 pub use breakpoint::DebugRegisters;
 pub use code::{Code, Iret};
+use functions::Functions;
+pub use functions::{FunctionSource, FunctionStart};
 pub use idt::Idt;
 pub(crate) use patch::NO_OP_LENGTH;
 pub use rewritten::Missed;
@@ -115,6 +118,7 @@ pub struct Probes {
     /// Looks at the IDT since the patches were compared with memory.
     looks: u32,
     missed_entries: u64,
+    functions: Functions,
 }
 
 /// Only the supervisor executes what lies at `address`.
@@ -143,6 +147,7 @@ impl Probes {
             exposed: Vec::new(),
             looks: 0,
             missed_entries: 0,
+            functions: Functions::default(),
         }
     }
 
@@ -288,6 +293,11 @@ impl Probes {
         let linear = machine.linear();
         let found =
             self.code.explore(roots, |address, bytes| self.patches.read(&linear, address, bytes));
+        self.take_found(found);
+    }
+
+    /// What was found is to be probed.
+    fn take_found(&mut self, found: code::Found) {
         for iret in found.irets {
             self.site(iret.probe_address).iret = Some(iret);
         }

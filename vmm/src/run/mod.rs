@@ -59,7 +59,7 @@ pub use start::{entry_state, flat_protected_mode, real_mode};
 use crate::devices::Devices;
 use crate::entry::{Frame, PendingSwitch, SysenterRegisters};
 use crate::machine::{Exit, Machine, MachineError, StopRequest};
-use crate::probe::{Choice, DebugRegisters, Probes};
+use crate::probe::{Choice, DebugRegisters, FunctionSource, Probes};
 use by_exits::{Log, Position, Slice};
 use clock::Clock;
 use departure::Departure;
@@ -271,6 +271,13 @@ impl Run {
             firmware: false,
             watched_after: None,
         }
+    }
+
+    /// Where the kernel's functions begin: where a return was missed, the IRET is looked for there.
+    #[must_use]
+    pub fn with_functions(mut self, functions: FunctionSource) -> Self {
+        self.probes.set_functions(functions);
+        self
     }
 
     /// The guest begins with a BIOS: real mode is not stepped, and nothing is probed before somebody has

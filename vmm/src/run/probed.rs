@@ -178,10 +178,14 @@ impl Run {
         if ends_others && !event_arrived(probes, machine, &site.vectors, &stop.state, &scene) {
             return Ok(None);
         }
+        let unseen = scene.ring.is_none_or(|ring| ring <= stop.state.cpl());
         let entry = capture_entry(&self.machine, &self.probes, &site.vectors, stop.state, scene);
         let Some(mut entry) = entry else { return Ok(None) };
         if self.comes_of_a_jump(&entry) {
             return Ok(None);
+        }
+        if unseen && entry.from_outer_ring() {
+            self.probes.missed_return(&mut self.machine)?;
         }
         match (cause, changed) {
             (Some(cause), Some(changed)) => self.complete(&mut entry, &cause, changed),

@@ -3,6 +3,7 @@
 //! decided in `boot`, which refuses what is wrong; here nothing is refused, only less is found.
 
 use super::demangle::demangled;
+use crate::probe::FunctionStart;
 use object::LittleEndian;
 use object::elf::{
     FileHeader32, PT_LOAD, SHF_ALLOC, SHF_COMPRESSED, SHF_EXECINSTR, SHT_SYMTAB, STB_LOCAL,
@@ -79,6 +80,18 @@ impl<'a> Elf<'a> {
             symbols.iter().filter(is_it).min_by_key(rank)
         };
         linked.min_by_key(rank).or_else(demangled).map(|symbol| symbol.start)
+    }
+
+    /// Where the functions begin that it loads the code of.
+    pub(super) fn functions(&self) -> Vec<FunctionStart> {
+        let symbols = self.symbols();
+        let starts = symbols.iter().filter(|symbol| symbol.kind == Type::Function);
+        let starts = starts.filter_map(|symbol| {
+            let address = symbol.start;
+            let bytes = *self.loaded_bytes(address, 8)?.first_chunk()?;
+            Some(FunctionStart { address, bytes })
+        });
+        starts.collect()
     }
 
     fn read_symbols(&self) -> Option<Vec<ElfSymbol<'a>>> {

@@ -33,6 +33,7 @@ mod tests;
 pub use annotate::{Annotator, names_in};
 pub use place::{Place, SourceLine};
 
+use crate::probe::FunctionStart;
 use elf::Elf;
 use lines::Lines;
 use std::borrow::Cow;
@@ -198,6 +199,16 @@ impl Symbols {
     pub fn address_of(&self, name: &str) -> Option<u32> {
         let kernels = self.0.iter().filter(|file| file.name.is_none());
         kernels.filter_map(|file| Elf::parse(&file.bytes)?.address_of(name)).next()
+    }
+
+    /// Where the kernel's functions begin, with the bytes that its file has there.
+    pub fn functions(&self) -> Vec<FunctionStart> {
+        let kernels = self.0.iter().filter(|file| file.name.is_none());
+        let elves = kernels.filter_map(|file| Elf::parse(&file.bytes));
+        let mut all: Vec<FunctionStart> = elves.flat_map(|elf| elf.functions()).collect();
+        all.sort_by_key(|start| start.address);
+        all.dedup();
+        all
     }
 
     fn find(&self, address: u32, at: At, back: u32, code: SeenCode<'_>) -> Option<Place> {

@@ -73,7 +73,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let recorded = replayed.or_kept(record);
     let mut watch = Watch::begin(&guest, &loaded, &backend, header, meanwhile)?;
     let sandbox = Boxed::withdraw(options.no_sandbox)?;
-    let start = Start::new(&guest, mode, breakpoints, &stop);
+    let start = Start::new(&guest, &loaded.symbols, mode, breakpoints, &stop);
     let mut session = Session::begin(&start, machine, &recorded, sandbox)?;
     let end = match watch.follow(&mut session.run, gdb.as_ref(), &loaded) {
         Ok(end) => end,

@@ -2,8 +2,9 @@
 
 use super::guest::Guest;
 use esp0::machine::{Machine, StopRequest};
-use esp0::probe::DebugRegisters;
+use esp0::probe::{DebugRegisters, FunctionSource};
 use esp0::run::{ClockChoice, Dialogue, Mode, Options, Run};
+use esp0::symbols::Symbols;
 use std::time::Duration;
 
 /// Wall-clock time that a run again may take.
@@ -15,12 +16,15 @@ pub(super) struct Start<'a> {
     how: Options,
     /// As it stands before anything has been said.
     dialogue: Option<Dialogue>,
+    /// Where the kernel's functions begin.
+    functions: FunctionSource,
     pub(super) stop: &'a StopRequest,
 }
 
 impl<'a> Start<'a> {
     pub(super) fn new(
         guest: &'a Guest<'a>,
+        symbols: &Symbols,
         mode: Mode,
         mut breakpoints: DebugRegisters,
         stop: &'a StopRequest,
@@ -34,7 +38,9 @@ impl<'a> Start<'a> {
             let dialogue = Dialogue::new(guest.steps.clone());
             if options.until_halt { dialogue.until_halt() } else { dialogue }
         });
-        Start { guest, how, dialogue, stop }
+        let symbols = symbols.clone();
+        let functions = FunctionSource::new(move || symbols.functions());
+        Start { guest, how, dialogue, functions, stop }
     }
 
     /// The clock of the run that was asked for.
@@ -55,7 +61,7 @@ impl<'a> Start<'a> {
 
     fn run_as(&self, machine: Machine, how: &Options) -> Run {
         let mut run = Run::new(machine, self.guest.devices(), how);
-        run = run.with_stop_request(self.stop.clone());
+        run = run.with_stop_request(self.stop.clone()).with_functions(self.functions.clone());
         if self.guest.has_bios() {
             run = run.behind_firmware();
         }

@@ -1,0 +1,88 @@
+//! Where a way out that nobody has seen is looked for.
+//!
+//! An IRET that only a computed jump or call reaches has no probe, and what returns by it is missed. That it was is
+//! proved by an entry from an outer ring to which nothing had returned. Then the functions that the kernel's symbols
+//! name are explored as well: the IRET is in one of them, or in what one of them calls, more often than not. A function
+//! counts only if memory holds the bytes that its file has, so that the symbols of another kernel change nothing, and
+//! no number is taken for an address of code on the way. A label says nothing of what stands there: it may be data.
+
+use super::Probes;
+use crate::machine::{Machine, MachineError};
+use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::sync::Arc;
+
+/// Returns that have to be missed until the functions are explored: one or two are of a kernel that starts its first
+/// task in a way of its own.
+const ENOUGH: u32 = 4;
+
+/// Where a function of the kernel begins, and what its file has there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FunctionStart {
+    /// Linear address.
+    pub address: u32,
+    /// Its first bytes.
+    pub bytes: [u8; 8],
+}
+
+/// What tells where the kernel's functions begin. It is asked once, if ever: most runs do without.
+#[derive(Clone)]
+pub struct FunctionSource(Arc<dyn Source>);
+
+/// What a source has to be, so that runs and guests stay what they are without one.
+trait Source: Fn() -> Vec<FunctionStart> + Send + Sync + UnwindSafe + RefUnwindSafe {}
+
+impl<F: Fn() -> Vec<FunctionStart> + Send + Sync + UnwindSafe + RefUnwindSafe> Source for F {}
+
+impl FunctionSource {
+    /// This tells it.
+    pub fn new(
+        source: impl Fn() -> Vec<FunctionStart> + Send + Sync + UnwindSafe + RefUnwindSafe + 'static,
+    ) -> Self {
+        FunctionSource(Arc::new(source))
+    }
+}
+
+impl fmt::Debug for FunctionSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FunctionSource")
+    }
+}
+
+/// What is known of the kernel's functions, and how often they were wanted.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Functions {
+    source: Option<FunctionSource>,
+    missed: u32,
+}
+
+impl Probes {
+    /// Where the kernel's functions begin, as its symbols have it.
+    pub fn set_functions(&mut self, source: FunctionSource) {
+        self.functions = Functions { source: Some(source), missed: 0 };
+    }
+
+    /// Something has returned to an outer ring, and nobody has seen how.
+    ///
+    /// # Errors
+    /// [`MachineError`] if a probe cannot be set.
+    #[cold]
+    pub(crate) fn missed_return(&mut self, machine: &mut Machine) -> Result<(), MachineError> {
+        let functions = &mut self.functions;
+        functions.missed = functions.missed.saturating_add(1);
+        let source = functions.source.as_ref().filter(|_| functions.missed == ENOUGH);
+        let Some(FunctionSource(source)) = source else { return Ok(()) };
+        let all = source();
+        let linear = machine.linear();
+        let is_there = |start: &&FunctionStart| {
+            let mut bytes = [0; 8];
+            let count = self.patches.read(&linear, start.address, &mut bytes);
+            count == bytes.len() && bytes == start.bytes
+        };
+        let roots: Vec<u32> = all.iter().filter(is_there).map(|start| start.address).collect();
+        let read = |address: u32, bytes: &mut [u8]| self.patches.read(&linear, address, bytes);
+        let found = self.code.explore_with(&roots, false, read);
+        self.take_found(found);
+        self.place_all(machine)
+    }
+}
