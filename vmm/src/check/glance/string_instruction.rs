@@ -33,9 +33,12 @@ pub(super) fn string_instruction(
         if flow.seen().len() > LONGEST_SEARCH {
             break;
         }
-        // The probe under the first instruction of a handler, and under IRETs.
-        if bytes[0] == 0xf4 && at == handler {
-            flow.go_on(at.wrapping_add(1));
+        // A probe lies over the handler's first instruction, which is no CLD, since DF is still set. Elsewhere it lies over
+        // one whose length is not seen here: an IRET, or a far jump whose other bytes would be read as an INS.
+        if bytes[0] == 0xf4 {
+            if at == handler {
+                flow.go_on(at.wrapping_add(1));
+            }
             continue;
         }
         decode_32_into(&bytes[..count], at, &mut instruction);
@@ -72,4 +75,32 @@ fn only_reads(instruction: &Instruction) -> bool {
             | Mnemonic::Outsw
             | Mnemonic::Outsd
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::{Memory, Paging};
+    use ia32::State;
+
+    fn found(code: &[u8]) -> Option<StringInstruction> {
+        const HANDLER: u32 = 0x1000;
+        let mut memory = Memory::detached(0x1_0000).expect("there is memory");
+        memory.write(HANDLER.into(), code).expect("it is RAM");
+        let paging = Paging::from(&State::default());
+        string_instruction(&LinearMemory { memory: &memory, paging }, HANDLER)
+    }
+
+    #[test]
+    fn what_lies_under_a_probe_is_no_string_instruction() {
+        // PUSHA; REP STOSB; IRET.
+        assert_eq!(
+            found(b"\x60\xf3\xaa\xcf"),
+            Some(StringInstruction { at: 0x1001, writes: true })
+        );
+        // PUSHA; `ljmp *8(%esp)` with a HLT over its first byte; IRET.
+        assert_eq!(found(b"\x60\xf4\x6c\x24\x08\xcf"), None);
+        // The same with the probe over PUSHA.
+        assert_eq!(found(b"\xf4\xac\xcf"), Some(StringInstruction { at: 0x1001, writes: false }));
+    }
 }
