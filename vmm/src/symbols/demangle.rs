@@ -76,7 +76,8 @@ pub(super) fn shortened(path: &str) -> String {
             '<' | '(' | '[' | '{' => depth += 1,
             '>' if path[..at].ends_with('-') => {}
             '>' | ')' | ']' | '}' => depth = depth.saturating_sub(1),
-            ':' if depth == 0 && path[at..].starts_with("::") => {
+            // Of three in a row the last is the next part's.
+            ':' if depth == 0 && at >= start && path[at..].starts_with("::") => {
                 parts.push(&path[start..at]);
                 start = at + 2;
             }
@@ -99,5 +100,19 @@ fn own_type(part: &str) -> String {
     match name.rsplit("::").next() {
         Some(last) if plain => last.to_owned(),
         _ => part.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colons_in_odd_places_are_part_of_a_name() {
+        for (path, short) in
+            [("a::b::c", "b::c"), ("a:::b", "a:::b"), ("::::", "::"), (":", ":"), ("", "")]
+        {
+            assert_eq!(shortened(path), short, "{path}");
+        }
     }
 }
