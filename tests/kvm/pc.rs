@@ -101,7 +101,7 @@ fn interrupts_arrive_by_each_controller_on_both_clocks() {
     }
 }
 
-/// A sleep goes on after a signal; the run has to end all the same, by its time-out and by the user.
+/// A sleep goes on after a signal; the run has to end all the same.
 #[test]
 fn a_guest_that_waits_for_a_timer_far_away_is_ended_in_time() {
     let kernel = kernels::kernel(|a| {

@@ -25,15 +25,14 @@ const SIGNAL_LIMIT: Duration = Duration::from_secs(5);
 /// How often a host is spoken to while a command runs.
 ///
 /// This wakes it, too: QEMU may lose a timer's interrupt. Where the virtual machine in it is entered and left, QEMU 10.0
-/// changes the processor's pending interrupts (`interrupt_request &= ~CPU_INTERRUPT_VIRQ` in target/i386/tcg/system/
-/// svm_helper.c) without the lock under which its other thread adds one. The host's timer is set anew only where it has
-/// gone off, so all stood still until a packet came, with the time-outs of what ran there.
+/// changes the processor's pending interrupts without the lock under which its other thread adds one. The host's timer
+/// is set anew only where it has gone off, so all stood still until a packet came, with the time-outs of what ran there.
 const BEAT: Duration = Duration::from_secs(1);
 /// A host that has left so many beats without an answer hangs, and is ended. What is counted is not the time: this process
 /// may have been stopped.
 ///
 /// QEMU waits for itself where its guest executes an instruction that crosses the end of a page which also holds the page
-/// table of the next one: it holds that page's lock (tb_gen_code) and walks the table as if to write to it (ptw_translate).
+/// table of the next one: it holds that page's lock, and walks the table as if to write to it.
 const MOST_UNANSWERED: u32 = 60;
 /// How often a host may be found dead or hung before we give up.
 const ATTEMPTS: u32 = 3;

@@ -31,7 +31,7 @@ mod taken_in;
 pub use frames::LiveFrame;
 pub use stacks::{StackUse, TaskId};
 pub(super) use suspects::Suspect;
-pub(super) use suspended::Suspended;
+use suspended::Suspended;
 
 use super::glance::{Edge, FreshStack, Glance};
 use super::objects::Objects;
@@ -374,12 +374,7 @@ impl History {
         self.changed_esp0(entry).filter(known)
     }
 
-    /// The kernel has made a task's frame lead into its own code: there it idles.
-    pub(super) fn has_gone_idle(&mut self, returning: &Return) {
-        self.idle = returning.frame.get(Word::Eip);
-    }
-
-    /// The kernel idles at this EIP.
+    /// The kernel idles at this EIP: it has made a task's frame lead there.
     pub(super) fn idles_at(&self, eip: Option<u32>) -> bool {
         eip.is_some() && self.idle == eip
     }

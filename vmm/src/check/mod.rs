@@ -246,13 +246,7 @@ impl Checker {
         let pair = self.history.pair(returning);
         let sure = pair.filter(|pair| !self.history.may_be_of_another_task(pair));
         apply_return_rules(returning, sure, &self.history, &mut self.findings);
-        let idles = pair.is_some_and(|pair| {
-            pair.in_place && rules::return_frame::leads_into_the_kernel(pair.pushed, returning)
-        });
         let popped = pair.map(|pair| self.history.popped(pair, returning));
-        if idles {
-            self.history.has_gone_idle(returning);
-        }
         let task = self.history.leave(returning, popped);
         let mut judgement = Judgement { task, ..Judgement::default() };
         if !self.findings.is_empty() {

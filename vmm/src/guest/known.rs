@@ -47,15 +47,7 @@ impl Known {
     /// What the run as a whole has to answer for.
     fn conclude(&mut self, run: &Run, end: &End) {
         let name = |address| Some(self.names.describe(address)?.to_string());
-        let aftermath = Aftermath {
-            end,
-            memory: run.machine().memory(),
-            devices: run.devices(),
-            probes: run.probes(),
-            processor: run.machine().processor(),
-            names: &name,
-        };
-        for conclusion in self.judge.conclude(&aftermath) {
+        for conclusion in self.judge.conclude(&Aftermath::of(run, end, &name)) {
             let degree = conclusion.finding.degree;
             let found = Found { place: conclusion.place, finding: conclusion.finding };
             match degree {

@@ -8,7 +8,7 @@ use crate::devices::Devices;
 use crate::doctor::{Problem, quick};
 use crate::host::Backend;
 use crate::machine::Machine;
-use crate::probe::{Choice, FunctionSource};
+use crate::probe::Choice;
 use crate::run::{ClockChoice, Mode, Options, Run, entry_state};
 use crate::symbols::Symbols;
 use std::time::Duration;
@@ -172,12 +172,8 @@ impl Setup {
         let judge = Judge::new(Checker::new(&backend).with_objects(objects))
             .without_probes(self.probes == Choice::None);
         let names = Symbols::none().with_kernel(self.kernel);
-        let run = Run::new(machine, Devices::new(self.memory), &options).with_functions(
-            FunctionSource::new({
-                let names = names.clone();
-                move || names.functions()
-            }),
-        );
+        let run =
+            Run::new(machine, Devices::new(self.memory), &options).with_symbols(names.clone());
         let mut guest = Guest {
             run: if self.reversible { run.reversible(MOST_RECORDED) } else { run },
             known: Known::new(judge, names),

@@ -8,58 +8,23 @@
 
 use super::Probes;
 use crate::machine::{Machine, MachineError};
-use std::fmt;
-use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::sync::Arc;
+use crate::symbols::{FunctionStart, Symbols};
 
 /// Returns that have to be missed until the functions are explored: one or two are of a kernel that starts its first
 /// task in a way of its own.
 const ENOUGH: u32 = 4;
 
-/// Where a function of the kernel begins, and what its file has there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FunctionStart {
-    /// Linear address.
-    pub address: u32,
-    /// Its first bytes.
-    pub bytes: [u8; 8],
-}
-
-/// What tells where the kernel's functions begin. It is asked once, if ever: most runs do without.
-#[derive(Clone)]
-pub struct FunctionSource(Arc<dyn Source>);
-
-/// What a source has to be, so that runs and guests stay what they are without one.
-trait Source: Fn() -> Vec<FunctionStart> + Send + Sync + UnwindSafe + RefUnwindSafe {}
-
-impl<F: Fn() -> Vec<FunctionStart> + Send + Sync + UnwindSafe + RefUnwindSafe> Source for F {}
-
-impl FunctionSource {
-    /// This tells it.
-    pub fn new(
-        source: impl Fn() -> Vec<FunctionStart> + Send + Sync + UnwindSafe + RefUnwindSafe + 'static,
-    ) -> Self {
-        FunctionSource(Arc::new(source))
-    }
-}
-
-impl fmt::Debug for FunctionSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("FunctionSource")
-    }
-}
-
 /// What is known of the kernel's functions, and how often they were wanted.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Functions {
-    source: Option<FunctionSource>,
+    symbols: Symbols,
     missed: u32,
 }
 
 impl Probes {
-    /// Where the kernel's functions begin, as its symbols have it.
-    pub fn set_functions(&mut self, source: FunctionSource) {
-        self.functions = Functions { source: Some(source), missed: 0 };
+    /// What names the kernel's functions. Nothing is read of it until it is wanted, which most runs never do.
+    pub fn set_symbols(&mut self, symbols: Symbols) {
+        self.functions = Functions { symbols, missed: 0 };
     }
 
     /// Something has returned to an outer ring, and nobody has seen how.
@@ -70,9 +35,10 @@ impl Probes {
     pub(crate) fn missed_return(&mut self, machine: &mut Machine) -> Result<(), MachineError> {
         let functions = &mut self.functions;
         functions.missed = functions.missed.saturating_add(1);
-        let source = functions.source.as_ref().filter(|_| functions.missed == ENOUGH);
-        let Some(FunctionSource(source)) = source else { return Ok(()) };
-        let all = source();
+        if functions.missed != ENOUGH {
+            return Ok(());
+        }
+        let all = functions.symbols.functions();
         let linear = machine.linear();
         let is_there = |start: &&FunctionStart| {
             let mut bytes = [0; 8];

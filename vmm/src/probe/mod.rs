@@ -27,7 +27,6 @@ mod step;
 pub use breakpoint::DebugRegisters;
 pub use code::{Code, Iret};
 use functions::Functions;
-pub use functions::{FunctionSource, FunctionStart};
 pub use idt::Idt;
 pub(crate) use patch::NO_OP_LENGTH;
 pub use rewritten::Missed;

@@ -59,7 +59,8 @@ pub use start::{entry_state, flat_protected_mode, real_mode};
 use crate::devices::Devices;
 use crate::entry::{Frame, PendingSwitch, SysenterRegisters};
 use crate::machine::{Exit, Machine, MachineError, StopRequest};
-use crate::probe::{Choice, DebugRegisters, FunctionSource, Probes};
+use crate::probe::{Choice, DebugRegisters, Probes};
+use crate::symbols::Symbols;
 use by_exits::{Log, Position, Slice};
 use clock::Clock;
 use departure::Departure;
@@ -273,10 +274,10 @@ impl Run {
         }
     }
 
-    /// Where the kernel's functions begin: where a return was missed, the IRET is looked for there.
+    /// What names the kernel's functions: where a return was missed, the IRET is looked for there.
     #[must_use]
-    pub fn with_functions(mut self, functions: FunctionSource) -> Self {
-        self.probes.set_functions(functions);
+    pub fn with_symbols(mut self, symbols: Symbols) -> Self {
+        self.probes.set_symbols(symbols);
         self
     }
 

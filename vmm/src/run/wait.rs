@@ -8,9 +8,6 @@ use std::time::{Duration, Instant};
 /// How often whoever comes behind a BIOS is looked at, until it has an IDT.
 const LOOK_FOR_IDT: Duration = Duration::from_millis(5);
 
-/// How long a guest that waits for its timer is left alone.
-const PIECE: Duration = Duration::from_millis(300);
-
 /// The alarm of a run: it goes off when the timer is due on the real clock, or when the time allowed is up.
 #[derive(Debug)]
 pub(super) struct Alarm {
@@ -145,7 +142,8 @@ impl Run {
     /// so it is cut into pieces.
     fn wait_for_timer(&mut self, deadline: u64) -> Option<Ending> {
         loop {
-            let piece = self.alarm.patience().map_or(PIECE, |left| left.min(PIECE));
+            let piece =
+                self.alarm.patience().map_or(progress::LOOK, |left| left.min(progress::LOOK));
             self.clock.wait_until(deadline, piece);
             if self.stop.is_requested() {
                 return Some(Ending::Stopped);

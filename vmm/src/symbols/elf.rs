@@ -3,7 +3,6 @@
 //! decided in `boot`, which refuses what is wrong; here nothing is refused, only less is found.
 
 use super::demangle::demangled;
-use crate::probe::FunctionStart;
 use object::LittleEndian;
 use object::elf::{
     FileHeader32, PT_LOAD, SHF_ALLOC, SHF_COMPRESSED, SHF_EXECINSTR, SHT_SYMTAB, STB_LOCAL,
@@ -44,6 +43,15 @@ pub(crate) struct ElfSymbol<'a> {
     pub(super) is_local: bool,
     /// None for a number that a linker script defines.
     pub(super) section: Option<Section>,
+}
+
+/// Where a function begins, and what the file has there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FunctionStart {
+    /// Linked address.
+    pub address: u32,
+    /// Its first bytes.
+    pub bytes: [u8; 8],
 }
 
 /// A file whose headers can be read.

@@ -31,9 +31,9 @@ mod table;
 mod tests;
 
 pub use annotate::{Annotator, names_in};
+pub use elf::FunctionStart;
 pub use place::{Place, SourceLine};
 
-use crate::probe::FunctionStart;
 use elf::Elf;
 use lines::Lines;
 use std::borrow::Cow;
@@ -193,9 +193,9 @@ impl Symbols {
         self.describe_code(linked.unwrap_or(address), SeenCode::default())
     }
 
-    /// The linked address of a function, a variable or a label of the kernel: by its name as linked, or as it
-    /// is written in Rust or C++, without parameters (`kernel::main`). Of several with the name a function comes first, then what other
-    /// files of the kernel can see, then the lowest.
+    /// The linked address of a function, a variable or a label of the kernel: by its name as linked, or as it is
+    /// written in Rust or C++, without parameters (`kernel::main`). Of several with the name a function comes first,
+    /// then what other files of the kernel can see, then the lowest.
     pub fn address_of(&self, name: &str) -> Option<u32> {
         let kernels = self.0.iter().filter(|file| file.name.is_none());
         kernels.filter_map(|file| Elf::parse(&file.bytes)?.address_of(name)).next()

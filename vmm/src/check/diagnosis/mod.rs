@@ -50,7 +50,7 @@ use crate::devices::Devices;
 use crate::entry::{Entry, Fault, Kind, Return, capture_fault};
 use crate::machine::{LinearMemory, Machine, Memory};
 use crate::probe::Probes;
-use crate::run::{End, Stop};
+use crate::run::{End, Run, Stop};
 use ia32::{Eflags, Gate, Processor, State, Vector, Word};
 use repeated::Repeated;
 use std::time::{Duration, Instant};
@@ -77,6 +77,20 @@ pub struct Aftermath<'a> {
     pub processor: Processor,
     /// What stands at a linear address, such as `user+5, user.c:41`; none if that is not known.
     pub names: &'a dyn Fn(u32) -> Option<String>,
+}
+
+impl<'a> Aftermath<'a> {
+    /// Of a run that ended so, with these names.
+    pub fn of(run: &'a Run, end: &'a End, names: &'a dyn Fn(u32) -> Option<String>) -> Self {
+        Aftermath {
+            end,
+            memory: run.machine().memory(),
+            devices: run.devices(),
+            probes: run.probes(),
+            processor: run.machine().processor(),
+            names,
+        }
+    }
 }
 
 impl Aftermath<'_> {

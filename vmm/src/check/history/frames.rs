@@ -1,8 +1,8 @@
 //! The frames that were pushed and not yet popped, by address.
 
 use super::stacks::TaskId;
-use crate::entry::{Frame, Kind};
-use ia32::{General, Segment, Vector};
+use crate::entry::{Frame, Kind, Return};
+use ia32::{General, Segment, Vector, Word};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -47,6 +47,13 @@ impl LiveFrame {
     /// Where its EIP lies: an error code has been dropped by the time of the return.
     pub fn popped_from(&self) -> u32 {
         self.frame.address.wrapping_add(self.skip())
+    }
+
+    /// It came from an outer ring, and has the kernel's CS now, and another EIP: no task goes on, and the kernel idles.
+    pub(in crate::check) fn leads_into_the_kernel(&self, returning: &Return) -> bool {
+        self.from_outer_ring()
+            && returning.frame.selector(Word::Cs) == Some(returning.state.cs().selector)
+            && returning.frame.get(Word::Eip) != self.frame.get(Word::Eip)
     }
 
     pub(super) fn skip(&self) -> u32 {

@@ -9,7 +9,7 @@ use crate::entry::{TaskSwitch, TssWords};
 
 /// One of them.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::check) struct Suspended {
+pub(super) struct Suspended {
     /// EIP, ESP, CS and SS as the switch stored them.
     place: [u32; 4],
     /// The frame that it has to resume from.

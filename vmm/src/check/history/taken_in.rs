@@ -7,6 +7,7 @@ use super::suspended::Suspended;
 use super::{CALLS, COPIES, Call, Esp0Change, History, LastReturn, Pair, SUSPENDED};
 use crate::check::glance::Damage;
 use crate::entry::{Entry, Kind, Return, TaskSwitch};
+use ia32::Word;
 
 /// What the last return has changed, for the case that it is refused.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +33,8 @@ pub(in crate::check) struct Popped {
     task: Option<TaskId>,
     /// Interrupted code goes on from a copy on another stack.
     is_copy: bool,
+    /// The kernel's own code goes on in its place.
+    idles: bool,
     /// Linear addresses of the frame as it was pushed.
     start: u32,
     end: u32,
@@ -286,6 +289,7 @@ impl History {
             from_outer_ring: pushed.from_outer_ring(),
             task: pushed.task,
             is_copy,
+            idles: in_place && pushed.leads_into_the_kernel(returning),
             start: pushed.frame.address,
             end: pushed.frame.end(),
         }
@@ -335,6 +339,9 @@ impl History {
         }
         if popped.is_some_and(|popped| popped.is_copy) {
             self.frames_are_copied();
+        }
+        if popped.is_some_and(|popped| popped.idles) {
+            self.idle = frame.get(Word::Eip);
         }
         // Nothing of the return before can be taken back any more.
         for slot in self.undo.removed.drain(..) {

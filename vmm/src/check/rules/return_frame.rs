@@ -74,17 +74,10 @@ fn starts_a_program(pushed: &LiveFrame, returning: &Return) -> bool {
 
 /// No task goes on: the frame leads to the kernel's own code instead, or to the start of that code again.
 fn idles(pushed: &LiveFrame, returning: &Return, history: &History) -> bool {
-    leads_into_the_kernel(pushed, returning)
+    pushed.leads_into_the_kernel(returning)
         || !pushed.from_outer_ring()
             && returning.ring() == returning.state.cpl()
             && history.idles_at(returning.frame.get(Word::Eip))
-}
-
-/// The frame of an outer ring has the kernel's CS now, and another EIP.
-pub(crate) fn leads_into_the_kernel(pushed: &LiveFrame, returning: &Return) -> bool {
-    pushed.from_outer_ring()
-        && returning.frame.selector(Word::Cs) == Some(returning.state.cs().selector)
-        && returning.frame.get(Word::Eip) != pushed.frame.get(Word::Eip)
 }
 
 /// A frame made anew for the place that was interrupted.

@@ -65,12 +65,17 @@ pub(super) fn size_between(start: u32, end: u32) -> Option<u32> {
     (SIZES.contains(&size) && size - distance < LEFT).then_some(size)
 }
 
-#[cold]
-fn by_first_frame(entry: &Entry, fresh: &FreshStack, size: u32) -> Finding {
-    let lost = &fresh.below[BELOW - (entry.frame.shape.size() as usize).min(BELOW)..];
-    let words = lost.as_chunks::<4>().0.iter();
+/// What the words of the entry have overwritten.
+fn lost_words(entry: &Entry, fresh: &FreshStack) -> String {
+    let size = (entry.frame.shape.size() as usize).min(BELOW);
+    let words = fresh.below[BELOW - size..].as_chunks::<4>().0.iter();
     let words: Vec<String> =
         words.map(|word| format!("{:08x}", u32::from_le_bytes(*word))).collect();
+    words.join(" ")
+}
+
+#[cold]
+fn by_first_frame(entry: &Entry, fresh: &FreshStack, size: u32) -> Finding {
     Finding::new(
         "stack_start",
         Subject::Kernel,
@@ -79,7 +84,7 @@ fn by_first_frame(entry: &Entry, fresh: &FreshStack, size: u32) -> Finding {
             entry.vector
         ),
         format!("ESP0 {:08x}", fresh.top.wrapping_add(size)),
-        format!("ESP0 {:08x}: {:08x} held {}", fresh.top, entry.frame.address, words.join(" ")),
+        format!("ESP0 {:08x}: {:08x} held {}", fresh.top, entry.frame.address, lost_words(entry, fresh)),
     )
     .because(format!(
         "the frame that the task was begun with lies at the end of the {size} bytes above ESP0, where the kernel has its \
@@ -118,16 +123,6 @@ fn place(objects: &Objects, top: u32) -> Option<Place> {
 
 #[cold]
 fn finding(entry: &Entry, fresh: &FreshStack, place: &Place, uniform: bool) -> Finding {
-    let words = |bytes: &[u8]| {
-        let words: Vec<String> = bytes
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|word| format!("{:08x}", u32::from_le_bytes(*word)))
-            .collect();
-        words.join(" ")
-    };
-    let size = (entry.frame.shape.size() as usize).min(BELOW);
     Finding::new(
         "stack_start",
         Subject::Kernel,
@@ -141,7 +136,7 @@ fn finding(entry: &Entry, fresh: &FreshStack, place: &Place, uniform: bool) -> F
             fresh.top,
             place.esp0,
             entry.frame.address,
-            words(&fresh.below[BELOW - size..])
+            lost_words(entry, fresh)
         ),
     )
     .because(format!(

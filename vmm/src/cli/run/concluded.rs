@@ -29,14 +29,8 @@ impl<'a> Concluded<'a> {
         let Watch { report, judge, .. } = watch;
         report.record_last(run.machine(), run.probes());
         judge.awaited_in_vain(run.dialogue().and_then(Dialogue::awaits).map(str::to_owned));
-        let aftermath = Aftermath {
-            end,
-            memory: run.machine().memory(),
-            devices: run.devices(),
-            probes: run.probes(),
-            processor: run.machine().processor(),
-            names: &|address| loaded.name(address),
-        };
+        let name = |address| loaded.name(address);
+        let aftermath = Aftermath::of(run, end, &name);
         report.conclude(judge, &aftermath, &run.probes().census());
         report.finish();
         let view = LastView::of(run, loaded);

@@ -2,7 +2,7 @@
 
 use super::guest::Guest;
 use esp0::machine::{Machine, StopRequest};
-use esp0::probe::{DebugRegisters, FunctionSource};
+use esp0::probe::DebugRegisters;
 use esp0::run::{ClockChoice, Dialogue, Mode, Options, Run};
 use esp0::symbols::Symbols;
 use std::time::Duration;
@@ -16,8 +16,7 @@ pub(super) struct Start<'a> {
     how: Options,
     /// As it stands before anything has been said.
     dialogue: Option<Dialogue>,
-    /// Where the kernel's functions begin.
-    functions: FunctionSource,
+    symbols: Symbols,
     pub(super) stop: &'a StopRequest,
 }
 
@@ -38,9 +37,7 @@ impl<'a> Start<'a> {
             let dialogue = Dialogue::new(guest.steps.clone());
             if options.until_halt { dialogue.until_halt() } else { dialogue }
         });
-        let symbols = symbols.clone();
-        let functions = FunctionSource::new(move || symbols.functions());
-        Start { guest, how, dialogue, functions, stop }
+        Start { guest, how, dialogue, symbols: symbols.clone(), stop }
     }
 
     /// The clock of the run that was asked for.
@@ -61,7 +58,7 @@ impl<'a> Start<'a> {
 
     fn run_as(&self, machine: Machine, how: &Options) -> Run {
         let mut run = Run::new(machine, self.guest.devices(), how);
-        run = run.with_stop_request(self.stop.clone()).with_functions(self.functions.clone());
+        run = run.with_stop_request(self.stop.clone()).with_symbols(self.symbols.clone());
         if self.guest.has_bios() {
             run = run.behind_firmware();
         }
