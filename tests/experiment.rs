@@ -154,7 +154,7 @@ impl Experiment {
         let host = host();
         let mut machine = Machine::new(MEMORY).expect("a machine can be created");
         if self.tells_of_msrs {
-            machine.exit_on_msr();
+            machine.exit_on_msr().expect("KVM of Linux 5.10");
         }
         let modules: Vec<ModuleFile<'_>> = self
             .modules

@@ -1,8 +1,7 @@
 //! What the KVM below can do, found out once for all tests.
 
-use esp0::doctor::quick;
+use esp0::doctor::TestedMachine;
 use esp0::host::Backend;
-use esp0::machine::Machine;
 use esp0::probe::DebugRegisters;
 use std::sync::LazyLock;
 
@@ -24,11 +23,8 @@ pub struct Host {
 /// If it cannot run 32-bit kernels: a test that needs KVM is not skipped where there is none.
 pub fn host() -> &'static Host {
     static HOST: LazyLock<Result<Host, String>> = LazyLock::new(|| {
-        let mut machine = Machine::new(MEMORY).map_err(|error| error.to_string())?;
-        let seen = quick(&mut machine);
-        let backend = seen.corrected(Backend::detect());
-        seen.usable.map_err(|problem| problem.to_string())?;
-        Ok(Host { backend, breakpoints: seen.breakpoints })
+        let tested = TestedMachine::new(MEMORY).map_err(|problem| problem.to_string())?;
+        Ok(Host { backend: tested.backend, breakpoints: tested.breakpoints })
     });
     match &*HOST {
         Ok(host) => host,

@@ -12,12 +12,11 @@
 
 use esp0::boot::{self, KernelFile, ModuleFile};
 use esp0::devices::Devices;
-use esp0::entry::{Entry, Return};
 use esp0::guests;
 use esp0::machine::Machine;
 use esp0::probe::{Choice, DebugRegisters};
-use esp0::run::{ClockChoice, Ending, Follow, Mode, Observer, Options, Run, Stop, entry_state};
-use ia32::{State, Vector};
+use esp0::run::{ClockChoice, Ending, Event, Follow, Mode, Options, Run, entry_state};
+use ia32::Vector;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -99,30 +98,7 @@ fn guest(case: &str, count: u32, options: &Options) -> Run {
     Run::new(machine, Devices::new(RAM), options)
 }
 
-/// Notes when the program says that it begins and ends.
-#[derive(Default)]
-struct Marks {
-    text: String,
-    begins: Option<Instant>,
-    ends: Option<Instant>,
-}
-
-impl Observer for Marks {
-    fn console(&mut self, bytes: &[u8]) {
-        let now = Instant::now();
-        self.text += &String::from_utf8_lossy(bytes);
-        if self.text.contains("begins\n") {
-            self.begins.get_or_insert(now);
-        }
-        if self.text.contains("ends\n") {
-            self.ends.get_or_insert(now);
-        }
-    }
-    fn entry(&mut self, _: &Entry) {}
-    fn leave(&mut self, _: &Return) {}
-}
-
-/// How long the program does its thing, probes off.
+/// How long the program does its thing, probes off: from when it says that it begins to when it says that it ends.
 fn timed(case: &str, count: u32) -> Duration {
     let options = Options {
         mode: Mode::Ordinary(ClockChoice::Real),
@@ -130,11 +106,27 @@ fn timed(case: &str, count: u32) -> Duration {
         breakpoints: DebugRegisters::NONE,
         timeout: Some(Duration::from_secs(60)),
     };
-    let mut marks = Marks::default();
-    let end = guest(case, count, &options).run(&mut marks).expect("KVM");
-    assert_eq!(end.ending, Ending::PoweredOff, "{case}\n{}", marks.text);
-    let (Some(begins), Some(ends)) = (marks.begins, marks.ends) else {
-        panic!("bench {case} did not come to its end\n{}", marks.text);
+    let mut run = guest(case, count, &options);
+    let (mut text, mut begins, mut ends) = (String::new(), None, None);
+    let end = loop {
+        match run.next_event().expect("KVM") {
+            Event::Console(bytes) => {
+                let now = Instant::now();
+                text += &String::from_utf8_lossy(&bytes);
+                if text.contains("begins\n") {
+                    begins.get_or_insert(now);
+                }
+                if text.contains("ends\n") {
+                    ends.get_or_insert(now);
+                }
+            }
+            Event::End(end) => break end,
+            _ => {}
+        }
+    };
+    assert_eq!(end.ending, Ending::PoweredOff, "{case}\n{text}");
+    let (Some(begins), Some(ends)) = (begins, ends) else {
+        panic!("bench {case} did not come to its end\n{text}");
     };
     ends - begins
 }
@@ -151,7 +143,12 @@ fn interrupts() -> [f64; 2] {
     let mut run = guest("interrupt", 8, &options);
     assert!(run.follow(Follow::Kernel), "the clock counts");
     let mut steps = Steps::default();
-    let end = run.run(&mut steps).expect("KVM");
+    let end = loop {
+        match run.next_event().expect("KVM") {
+            Event::End(end) => break end,
+            event => steps.take(run.machine(), &event),
+        }
+    };
     assert_eq!(end.ending, Ending::PoweredOff);
     [&steps.to_driver, &steps.whole].map(|counts| {
         let mut times = BTreeMap::new();
@@ -194,24 +191,23 @@ impl Steps {
             };
         }
     }
-}
 
-impl Observer for Steps {
-    fn look(&mut self, machine: &Machine, state: &State, stop: Stop<'_>) {
-        match stop {
-            Stop::Entry(entry) => {
+    /// The guest has come to `event`, and stands still.
+    fn take(&mut self, machine: &Machine, event: &Event) {
+        match event {
+            Event::Entry(entry) => {
                 if entry.vector == SERIAL && self.count.is_none() {
-                    (self.count, self.interrupted) = (Some(0), state.cr3);
+                    (self.count, self.interrupted) = (Some(0), entry.after.cr3);
                 }
-                self.next = Some(state.eip);
+                self.next = Some(entry.after.eip);
             }
-            Stop::Step { before, .. } => {
-                self.catch_up(machine, Some(before.eip));
+            Event::Step(step) => {
+                self.catch_up(machine, Some(step.before.eip));
                 self.count = self.count.map(|count| count + 1);
-                self.next = (state.cpl() == 0).then_some(state.eip);
+                self.next = (step.after.cpl() == 0).then_some(step.after.eip);
             }
-            Stop::Return(_) => self.catch_up(machine, Some(state.eip)),
-            Stop::Resumed => {
+            Event::Return(returning) => self.catch_up(machine, Some(returning.state.eip)),
+            Event::Resumed(state) => {
                 self.catch_up(machine, None);
                 self.next = None;
                 let Some(count) = self.count else { return };
@@ -222,12 +218,9 @@ impl Observer for Steps {
                     self.to_driver.push(count);
                 }
             }
-            Stop::Switch(_) => {}
+            _ => {}
         }
     }
-    fn console(&mut self, _: &[u8]) {}
-    fn entry(&mut self, _: &Entry) {}
-    fn leave(&mut self, _: &Return) {}
 }
 
 /// Prints the kernel's lines and bytes.

@@ -7,14 +7,13 @@
 //! paging, in two forms: with the two-byte no-op for probes, and without.
 
 use esp0::boot::{self, EntryState, KernelFile, Loader, ModuleFile, Start};
-use esp0::check::{Checker, Judge};
+use esp0::check::{Checker, Judge, Judged};
 use esp0::devices::Devices;
-use esp0::entry::{Entry, Return};
 use esp0::guests;
 use esp0::host::Backend;
 use esp0::machine::{Exit, Machine};
 use esp0::probe::{Choice, DebugRegisters};
-use esp0::run::{ClockChoice, Ending, Mode, Observer, Options, Run, flat_protected_mode};
+use esp0::run::{ClockChoice, Ending, Event, Mode, Options, Run, flat_protected_mode};
 use esp0::trace::schema::HeaderRecord;
 use esp0::trace::{JsonLines, Report, Style};
 use ia32::{Eflags, Gate, GateKind, Segment, Selector, State, TableRegister};
@@ -154,13 +153,9 @@ fn stop(no_ops: bool, choice: Choice, backend: &Backend, traced: bool) -> f64 {
     (timed(MANY) - timed(FEW)) / f64::from(MANY - FEW) / 2.0
 }
 
-/// An observer that looks away.
-struct Nothing;
-
-impl Observer for Nothing {
-    fn console(&mut self, _: &[u8]) {}
-    fn entry(&mut self, _: &Entry) {}
-    fn leave(&mut self, _: &Return) {}
+/// Lets the guest run to its end, and looks at nothing that it comes to.
+fn look_away(run: &mut Run) {
+    while !matches!(run.next_event().expect("KVM"), Event::End(_)) {}
 }
 
 /// What one stop costs that is turned into a value and not checked.
@@ -168,7 +163,7 @@ fn unchecked_stop() -> f64 {
     let timed = |calls: u32| {
         let mut run = loop_guest(true, Choice::Patch, calls);
         let start = Instant::now();
-        run.run(&mut Nothing).expect("KVM");
+        look_away(&mut run);
         start.elapsed().as_nanos() as f64
     };
     timed(FEW);
@@ -179,7 +174,7 @@ fn unchecked_stop() -> f64 {
 fn without_probes() -> bool {
     let exits = |calls: u32| {
         let mut run = loop_guest(true, Choice::None, calls);
-        run.run(&mut Nothing).expect("KVM");
+        look_away(&mut run);
         run.counters().exits
     };
     let (few, many) = (exits(FEW), exits(MANY));
@@ -231,16 +226,6 @@ fn bare() -> ExitCode {
 
 /// What the program does up to the first instruction in ring 3, whose time it prints.
 fn first_ring_3() -> ExitCode {
-    struct First(Checker);
-    impl Observer for First {
-        fn console(&mut self, _: &[u8]) {}
-        fn entry(&mut self, _: &Entry) {}
-        fn leave(&mut self, returning: &Return) {
-            self.0.leave(returning);
-            println!("{}", now());
-            std::process::exit(0);
-        }
-    }
     let guest = guests::guest("micro").expect("the microkernel");
     let modules: Vec<ModuleFile<'_>> = guest
         .modules
@@ -266,8 +251,17 @@ fn first_ring_3() -> ExitCode {
             timeout: None,
         },
     );
-    let _ = run.run(&mut First(Checker::new(&backend)));
-    ExitCode::FAILURE
+    let mut judge = Judge::new(Checker::new(&backend));
+    loop {
+        let event = run.next_event().expect("KVM");
+        match judge.judge(run.machine(), event) {
+            Judged::Return(..) => break,
+            Judged::End(_) => return ExitCode::FAILURE,
+            _ => {}
+        }
+    }
+    println!("{}", now());
+    ExitCode::SUCCESS
 }
 
 /// Nanoseconds of the monotonic clock, which all processes share.

@@ -1,7 +1,7 @@
 //! What the program says to bad input, and where there is no KVM. Needs none: bad input is bad with
 //! KVM or without.
 
-use esp0::doctor::quick;
+use esp0::doctor::TestedMachine;
 use esp0::guests;
 use esp0::machine::Machine;
 use std::fs;
@@ -624,8 +624,7 @@ fn without_a_usable_kvm_a_good_kernel_ends_with_status_3_and_what_to_do() {
 
 /// Why there is a KVM here that does the job, if there is.
 fn usable_kvm() -> Option<String> {
-    let mut machine = Machine::new(2 << 20).ok()?;
-    quick(&mut machine).usable.ok()?;
+    TestedMachine::new(2 << 20).ok()?;
     Some("the KVM of this machine is usable, so its absence cannot be seen here".into())
 }
 

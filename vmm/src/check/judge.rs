@@ -17,7 +17,7 @@ use crate::entry::{Entry, Kind, Return, Returned, Sysenter, TaskSwitch, capture_
 use crate::instruction::iret;
 use crate::machine::{LinearMemory, Machine, MachineError};
 use crate::probe::Iret;
-use crate::run::{End, Ending, Event, Run, StackLoad, Step, Stop};
+use crate::run::{End, Ending, Event, Run, StackLoad, Step};
 use ia32::{Eflags, State, Vector, Word};
 use std::sync::Arc;
 
@@ -63,6 +63,17 @@ pub enum Judged {
 ///     fn take(&mut self, machine: &Machine, _: &Judged) {
 ///         machine.write_memory(0x1000, &[0xf4]);
 ///     }
+/// }
+/// ```
+/// Memory by linear address can be read only, too:
+/// ```compile_fail,E0599
+/// fn look(machine: &esp0::machine::Machine) {
+///     machine.linear().write(0x1000, &[0xf4]);
+/// }
+/// ```
+/// ```compile_fail,E0596
+/// fn look(machine: &esp0::machine::Machine) {
+///     machine.linear_mut().write(0x1000, &[0xf4]);
 /// }
 /// ```
 pub trait Sink {
@@ -204,7 +215,7 @@ impl Judge {
             self.checker.leave(&returning);
         }
         self.checker.look_at_entry(&linear, entry);
-        self.diagnosis.look(machine, &entry.after, Stop::Entry(entry));
+        self.diagnosis.enter(machine, entry);
         let mut judgement = self.checker.entry(entry);
         self.weigh(&mut judgement);
         self.tally.entry(entry, &judgement);
@@ -219,7 +230,7 @@ impl Judge {
         let state = &returning.state;
         let linear = LinearMemory { memory: machine.memory(), paging: state.into() };
         self.checker.look_at_return(&linear, returning);
-        self.diagnosis.look(machine, state, Stop::Return(returning));
+        self.diagnosis.leave(machine, returning);
         let mut judgement = self.checker.leave(returning);
         self.weigh(&mut judgement);
         self.tally.leave(&judgement);

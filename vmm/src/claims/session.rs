@@ -6,7 +6,7 @@ use super::scenario::{Scenario, scenario};
 use super::table::Row;
 use super::{Claim, Doubt, Twin, Twins};
 use crate::boot::{self, KernelFile, ModuleFile};
-use crate::check::{Checker, Judge, Judged, Sink as _};
+use crate::check::{Checker, Judge, Judged, Objects, Sink as _};
 use crate::devices::Devices;
 use crate::guests;
 use crate::host::Backend;
@@ -82,6 +82,7 @@ pub fn run(scenario: &Scenario, twin: Option<&str>, host: &Host) -> Result<Obser
         None => {}
     }
     let mut machine = Machine::new(MEMORY)?;
+    machine.exit_on_msr()?;
     let kernel = KernelFile { name: guest.name, bytes };
     let boot = boot::load(&machine.all_memory(), kernel, &modules, command_line.trim())?;
     machine.vcpu.set_state(&entry_state(&boot.entry));
@@ -99,7 +100,7 @@ pub fn run(scenario: &Scenario, twin: Option<&str>, host: &Host) -> Result<Obser
         assert!(run.follow(Follow::Kernel), "the clock counts");
     }
     let mut collector = Collector::new(scenario);
-    let mut judge = Judge::new(Checker::new(&host.backend));
+    let mut judge = Judge::new(Checker::new(&host.backend).with_objects(Objects::of_elf32(bytes)));
     let most = twin.map_or(u64::MAX, |_| TWIN_STEPS * if scenario.follow { 3 } else { 1 });
     let end = loop {
         if run.counters().stepped > most {

@@ -2,13 +2,13 @@
 
 use super::arguments::{AttestCommand, AttestOptions};
 use super::boxed::Boxed;
-use super::failure::{Failure, no_machine, tell, with_output};
+use super::failure::{Failure, tell, with_output};
 use super::files::{self, Destination};
 use super::output::Output;
 use super::{FINDINGS, INTERRUPTED, OK, claims, conform as cases, results};
 use esp0::attestation::{self, Content, Program};
 use esp0::conform::{self, Header, Means, Plan, Results};
-use esp0::doctor::{self, Problem};
+use esp0::doctor;
 use esp0::machine::StopRequest;
 use esp0::sandbox::Phase;
 use std::collections::BTreeSet;
@@ -72,10 +72,7 @@ pub(super) fn attest(options: &AttestOptions) -> Result<u8, Failure> {
         }
     };
     tell("running the doctor's trials");
-    let report = doctor::examine().map_err(|problem| match problem {
-        Problem::NoMachine { error, .. } => no_machine(error),
-        other => Failure::NoKvm(other.to_string()),
-    })?;
+    let report = doctor::examine()?;
     let Some(table) = claims::judged(&wanted, false, None, &host)? else {
         return Ok(INTERRUPTED);
     };

@@ -2,15 +2,14 @@
 
 use super::arguments::ClaimsOptions;
 use super::boxed::Boxed;
-use super::failure::{Failure, no_machine, tell, with_output};
+use super::failure::{Failure, tell, with_output};
 use super::files::Destination;
 use super::output::Output;
 use super::page;
 use super::{FINDINGS, INTERRUPTED, OK, colour};
 use esp0::claims::{self, CLAIMS, Claim, Host, Observations, Status, Table, Twins};
-use esp0::doctor;
-use esp0::host::Backend;
-use esp0::machine::{Machine, StopRequest};
+use esp0::doctor::TestedMachine;
+use esp0::machine::StopRequest;
 use esp0::probe::Choice;
 use esp0::sandbox::Phase;
 use std::io::Write;
@@ -122,14 +121,10 @@ pub(super) fn named(ids: &[String]) -> Result<Vec<&'static Claim>, Failure> {
 
 /// The host, tested, with this way to catch entries.
 pub(super) fn host(probe: &str, stop: StopRequest) -> Result<Host, Failure> {
-    let mut machine = Machine::new(2 << 20).map_err(no_machine)?;
-    let quick = doctor::quick(&mut machine);
-    if let Err(problem) = &quick.usable {
-        return Err(Failure::NoKvm(problem.to_string()));
-    }
+    let TestedMachine { backend, breakpoints, .. } = TestedMachine::new(2 << 20)?;
     Ok(Host {
-        backend: quick.corrected(Backend::detect()),
-        breakpoints: quick.breakpoints,
+        backend,
+        breakpoints,
         probes: match probe {
             "breakpoint" => Choice::Breakpoint,
             "patch" => Choice::Patch,

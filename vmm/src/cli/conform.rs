@@ -2,15 +2,15 @@
 
 use super::arguments::{ConformCommand, ConformOptions};
 use super::boxed::Boxed;
-use super::failure::{Failure, no_machine, tell, with_output};
+use super::failure::{Failure, tell, with_output};
 use super::files::{self, Destination, FileId};
 use super::output::Output;
 use super::results::{self, Log, ResultsFile};
 use super::{FINDINGS, INTERRUPTED, NO_KVM, OK, UNWRITTEN};
 use esp0::conform::{self, Case, Header, Means, Plan, Record, Results, Stored, Summary};
-use esp0::doctor;
+use esp0::doctor::TestedMachine;
 use esp0::host::{Backend, Deviation};
-use esp0::machine::{Machine, MachineError, StopRequest};
+use esp0::machine::{MachineError, StopRequest};
 use esp0::sandbox::Phase;
 use ia32::Branch;
 use std::collections::BTreeSet;
@@ -49,7 +49,7 @@ fn replayed(options: &ConformOptions, path: &Path) -> Result<u8, Failure> {
     let stop = StopRequest::default();
     let (cases, id) = read_cases(path)?;
     let collect = destination(options, &stop, id)?;
-    let backend = usable_backend()?;
+    let backend = TestedMachine::new(SELF_TEST)?.backend;
     stop.on_signals()?;
     let mut out = BufWriter::new(Output::standard());
     let started = Instant::now();
@@ -72,7 +72,7 @@ fn drawn(options: &ConformOptions) -> Result<u8, Failure> {
     let plan = Plan { cases: options.cases, seed: options.seed, shard, shards, jobs: options.jobs };
     let collect = destination(options, &stop, None)?;
     let file = options.results.as_deref().map(ResultsFile::open).transpose()?;
-    let backend = usable_backend()?;
+    let backend = TestedMachine::new(SELF_TEST)?.backend;
     stop.on_signals()?;
     let (log, stored) = file.map(|file| begin(file, &plan, &backend)).transpose()?.unzip();
     let stored = stored.flatten();
@@ -222,15 +222,6 @@ fn read_cases(path: &Path) -> Result<(Vec<Case>, Option<FileId>), Failure> {
     let (bytes, id) = files::read(path)?;
     let text = String::from_utf8(bytes).map_err(|_| fail(&"it is no text"))?;
     conform::cases(&text).map(|cases| (cases, id)).map_err(|error| fail(&error))
-}
-
-pub(super) fn usable_backend() -> Result<Backend, Failure> {
-    let mut machine = Machine::new(SELF_TEST).map_err(no_machine)?;
-    let quick = doctor::quick(&mut machine);
-    if let Err(problem) = &quick.usable {
-        return Err(Failure::NoKvm(problem.to_string()));
-    }
-    Ok(quick.corrected(Backend::detect()))
 }
 
 /// Shows a bar on a terminal while `work` goes on.

@@ -2,7 +2,7 @@
 
 use super::arguments::Color;
 use super::boxed::Boxed;
-use super::failure::{Failure, no_machine, with_output};
+use super::failure::{Failure, with_output};
 use super::output::Output;
 use super::progress::Waiting;
 use super::{OK, colour};
@@ -12,7 +12,7 @@ use esp0::sandbox::Phase;
 use std::io::Write;
 
 pub(super) fn doctor(color: Color, no_sandbox: bool) -> Result<u8, Failure> {
-    machine::prepare().map_err(no_machine)?;
+    machine::prepare().map_err(Problem::no_machine)?;
     let mut out = Output::standard();
     let colour = colour(color).is_on();
     let boxed = Boxed::withdraw(no_sandbox)?;
@@ -20,10 +20,7 @@ pub(super) fn doctor(color: Color, no_sandbox: bool) -> Result<u8, Failure> {
     boxed.filter(Phase::Machines)?;
     let examined = doctor::examine();
     drop(waiting);
-    let report = examined.map_err(|problem| match problem {
-        Problem::NoMachine { error, .. } => no_machine(error),
-        other => Failure::NoKvm(other.to_string()),
-    })?;
+    let report = examined?;
     boxed.filter(Phase::Report)?;
     let text = report.render(colour) + boxed.told();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());

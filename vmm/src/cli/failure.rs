@@ -36,6 +36,17 @@ pub(super) enum Failure {
     Output(#[from] io::Error),
 }
 
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        match problem {
+            Problem::NoMachine { error, .. } if error.is_shortage() => {
+                Failure::Shortage(error.to_string())
+            }
+            problem => Failure::NoKvm(problem.to_string()),
+        }
+    }
+}
+
 impl From<esp0::gdb::GdbError> for Failure {
     fn from(error: esp0::gdb::GdbError) -> Self {
         match error {
@@ -59,15 +70,6 @@ impl Failure {
             | Failure::Shortage(_) => super::UNWRITTEN,
             Failure::NoKvm(_) | Failure::Machine(_) => super::NO_KVM,
         }
-    }
-}
-
-/// A machine could not be created: because there is no KVM, or because something has run out.
-pub(super) fn no_machine(error: MachineError) -> Failure {
-    if error.is_shortage() {
-        Failure::Shortage(error.to_string())
-    } else {
-        Failure::NoKvm(Problem::no_machine(error).to_string())
     }
 }
 

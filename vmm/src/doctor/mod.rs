@@ -1,8 +1,8 @@
 //! Runs small guests, to see what this KVM really does in 32-bit protected mode.
 //!
 //! That /dev/kvm opens proves nothing: there are modules behind it that create a VM, and then
-//! cannot execute an IRET. So esp0 looks, twice. [`quick`] is run before each guest, on its machine,
-//! and costs two exits. [`examine`] is `esp0 doctor`: it measures each thing that esp0 relies on
+//! cannot execute an IRET. So esp0 looks, twice. A [`TestedMachine`] has shown it before a guest
+//! is in it, by two exits. [`examine`] is `esp0 doctor`: it measures each thing that esp0 relies on
 //! and each deviation that [`crate::host::DEVIATIONS`] names, and tells where the two disagree.
 //!
 //! A guest is a few instructions; a [`Trial`] puts it into a lab, runs it to the next stop, and
@@ -17,13 +17,14 @@ mod quick;
 mod report;
 mod start;
 mod stop;
+mod tested;
 mod trial;
 mod trials;
 mod wrong;
 
 pub use problem::Problem;
-pub use quick::{Quick, quick};
 pub use report::DoctorReport;
+pub use tested::TestedMachine;
 pub use trial::{Listing, Need, Outcome, Trial, TrialResult};
 pub use wrong::Wrong;
 

@@ -27,19 +27,19 @@ use std::time::{Duration, Instant};
 
 /// What the self-test saw.
 #[derive(Debug)]
-pub struct Quick {
+pub(super) struct Quick {
     /// Whether 32-bit kernels can be run, or why not.
-    pub usable: Result<(), Problem>,
+    pub(super) usable: Result<(), Problem>,
     /// What hardware breakpoints are good for.
-    pub breakpoints: DebugRegisters,
+    pub(super) breakpoints: DebugRegisters,
     /// Something showed that software executes 32-bit code here, not a processor.
-    pub in_software: bool,
+    in_software: bool,
 }
 
 impl Quick {
     /// `backend` as it is after what was seen.
     #[must_use]
-    pub fn corrected(&self, backend: Backend) -> Backend {
+    pub(super) fn corrected(&self, backend: Backend) -> Backend {
         if self.in_software { backend.seen_to_emulate() } else { backend }
     }
 }
@@ -63,7 +63,7 @@ const SHOWS: &str = "paging on, an IRET to ring 3, INT 0x80 and #GP from there";
 
 /// Tests the machine, whose memory has to be zero and is zero afterwards. It leaves the vCPU as it
 /// was, and no debug setting behind.
-pub fn quick(machine: &mut Machine) -> Quick {
+pub(super) fn quick(machine: &mut Machine) -> Quick {
     let snapshot = machine.vcpu.snapshot();
     let seen = Lab::new(machine).and_then(|mut lab| {
         let seen = try_out(&mut lab);

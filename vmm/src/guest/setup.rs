@@ -5,9 +5,7 @@ use super::{Guest, GuestError};
 use crate::boot::{self, KernelFile, ModuleFile};
 use crate::check::{Checker, Judge, Objects};
 use crate::devices::Devices;
-use crate::doctor::{Problem, quick};
-use crate::host::Backend;
-use crate::machine::Machine;
+use crate::doctor::TestedMachine;
 use crate::probe::Choice;
 use crate::run::{ClockChoice, Mode, Options, Run, entry_state};
 use crate::symbols::Symbols;
@@ -148,12 +146,8 @@ impl Setup {
                 "going back is to run again by single instructions, so it needs a clock that counts and no exact mode",
             ));
         }
-        let mut machine = Machine::new(self.memory)
-            .map_err(|error| GuestError::NoKvm(Problem::no_machine(error)))?;
-        let seen = quick(&mut machine);
-        machine.exit_on_msr();
-        let backend = seen.corrected(Backend::detect());
-        seen.usable.map_err(GuestError::NoKvm)?;
+        let TestedMachine { mut machine, backend, breakpoints } =
+            TestedMachine::new(self.memory).map_err(GuestError::NoKvm)?;
         let kernel = KernelFile { name: &self.name, bytes: &self.kernel };
         let modules: Vec<ModuleFile<'_>> = self
             .modules
@@ -163,12 +157,7 @@ impl Setup {
         let boot = boot::load(&machine.all_memory(), kernel, &modules, &self.command_line)?;
         machine.vcpu.set_state(&entry_state(&boot.entry));
         let objects = Objects::of_elf32(&self.kernel);
-        let options = Options {
-            mode,
-            probes: self.probes,
-            breakpoints: seen.breakpoints,
-            timeout: self.timeout,
-        };
+        let options = Options { mode, probes: self.probes, breakpoints, timeout: self.timeout };
         let judge = Judge::new(Checker::new(&backend).with_objects(objects))
             .without_probes(self.probes == Choice::None);
         let names = Symbols::none().with_kernel(self.kernel);

@@ -365,23 +365,28 @@ impl Machine {
 
     /// From now on RDMSR and WRMSR of a register that KVM does not know are exits
     /// ([`Exit::MsrRead`], [`Exit::MsrWrite`]) and no #GP, and so is WRMSR of those that SYSENTER loads: whoever
-    /// serves that exit writes them ([`Vcpu::write_msr`]). With a KVM that cannot do that, all is as it always was.
-    pub fn exit_on_msr(&mut self) {
+    /// serves that exit writes them ([`Vcpu::write_msr`]).
+    ///
+    /// # Errors
+    /// [`MachineError::Missing`] with a KVM from before Linux 5.10.
+    pub fn exit_on_msr(&mut self) -> Result<(), MachineError> {
         let reasons = KVM_MSR_EXIT_REASON_UNKNOWN | KVM_MSR_EXIT_REASON_FILTER;
         let capability = kvm_enable_cap {
             cap: KVM_CAP_X86_USER_SPACE_MSR,
             args: [reasons.into(), 0, 0, 0],
             ..kvm_enable_cap::default()
         };
-        // Both from Linux 5.10 on.
-        if self.vm.enable_cap(&capability).is_ok() {
-            let denied = MsrFilterRange {
-                flags: MsrFilterRangeFlags::WRITE,
-                base: IA32_SYSENTER_CS,
-                msr_count: 3,
-                bitmap: &[0],
-            };
-            let _ = self.vm.set_msr_filter(MsrFilterDefaultAction::ALLOW, &[denied]);
-        }
+        self.vm
+            .enable_cap(&capability)
+            .map_err(|_| MachineError::Missing("KVM_CAP_X86_USER_SPACE_MSR"))?;
+        let denied = MsrFilterRange {
+            flags: MsrFilterRangeFlags::WRITE,
+            base: IA32_SYSENTER_CS,
+            msr_count: 3,
+            bitmap: &[0],
+        };
+        self.vm
+            .set_msr_filter(MsrFilterDefaultAction::ALLOW, &[denied])
+            .map_err(|_| MachineError::Missing("KVM_CAP_X86_MSR_FILTER"))
     }
 }

@@ -22,7 +22,7 @@ impl Run {
         let under_way = |departure: &Departure| {
             departure.before.interruptible() && departure.stands_still(&state)
         };
-        if self.departure.as_ref().is_some_and(under_way) {
+        if self.seen.departure.as_ref().is_some_and(under_way) {
             state.interrupt_shadow = 0;
         }
         state
@@ -36,7 +36,7 @@ impl Run {
     pub fn set_registers(&mut self, state: &State) -> Result<(), MachineError> {
         self.leave_stop()?;
         self.machine.vcpu.set_registers(state);
-        self.step_again = true;
+        self.owed.step_again = true;
         Ok(())
     }
 
@@ -58,7 +58,7 @@ impl Run {
     pub fn inject(&mut self, vector: u8) -> Result<bool, MachineError> {
         self.leave_stop()?;
         self.finish()?;
-        if self.departure.is_some() {
+        if self.seen.departure.is_some() {
             return Ok(false);
         }
         let state = self.machine.vcpu.state();
@@ -70,7 +70,7 @@ impl Run {
         }
         self.machine.vcpu.inject(vector)?;
         self.counters.injected += 1;
-        self.departure = Some(Departure::by_interrupt(Vector(vector), state));
+        self.seen.departure = Some(Departure::by_interrupt(Vector(vector), state));
         Ok(true)
     }
 
@@ -89,7 +89,7 @@ impl Run {
         if let Phase::AtProbe(stop) = &self.phase {
             let state = stop.state();
             let address = state.instruction_address();
-            self.unfinished = false;
+            self.owed.unfinished = false;
             self.phase = Phase::Ready;
             self.probes.expose(&mut self.machine, address, state.eip)?;
         }

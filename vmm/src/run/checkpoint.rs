@@ -1,15 +1,13 @@
 //! A run as it was between two events, as a value.
 
-use super::by_exits::{Position, Slice};
+use super::by_exits::Position;
 use super::clock::Clock;
-use super::departure::Departure;
 use super::progress::Progress;
-use super::{Counters, Dialogue, Disturbed, Outward, Pace, Phase, Run};
+use super::seen::Seen;
+use super::{Counters, Dialogue, Disturbed, Owed, Pace, Phase, Run};
 use crate::devices::Devices;
-use crate::entry::{PendingSwitch, SysenterRegisters};
 use crate::machine::{MachineCheckpoint, MachineError};
 use crate::probe::Probes;
-use ia32::State;
 
 /// A run as it was between two events: the machine, its devices, the probes, the clock, and what the run
 /// knew. Going on from it gives the same events as going on did the first time; on the real clock, as far as
@@ -24,18 +22,12 @@ pub struct Checkpoint {
     clock: Clock,
     pace: Pace,
     phase: Phase,
-    departure: Option<Departure>,
-    outward: Outward,
-    switching: Option<PendingSwitch>,
-    holds_interrupts: bool,
+    seen: Seen,
     disturbed: Option<Disturbed>,
     dialogue: Option<Dialogue>,
     due: Option<u64>,
     counters: Counters,
-    sequence: u64,
-    last_state: State,
     progress: Progress,
-    sysenter: SysenterRegisters,
     position: Position,
 }
 
@@ -70,19 +62,13 @@ impl Run {
             clock: self.clock.clone(),
             pace: self.pace.clone(),
             phase: self.phase.clone(),
-            departure: self.departure.clone(),
-            outward: self.outward,
-            switching: self.switching.clone(),
-            holds_interrupts: self.holds_interrupts,
-            disturbed: self.disturbed,
+            seen: self.seen.clone(),
+            disturbed: self.owed.disturbed,
             dialogue: self.dialogue.clone(),
             due: self.due,
             counters: self.counters,
-            sequence: self.sequence,
-            last_state: self.last_state,
             progress: self.progress.clone(),
-            sysenter: self.sysenter,
-            position: self.position.clone(),
+            position: self.by_exits.position().clone(),
         })
     }
 
@@ -100,18 +86,12 @@ impl Run {
             clock,
             pace,
             phase,
-            departure,
-            outward,
-            switching,
-            holds_interrupts,
+            seen,
             disturbed,
             dialogue,
             due,
             counters,
-            sequence,
-            last_state,
             progress,
-            sysenter,
             position,
         } = checkpoint.clone();
         self.devices = devices;
@@ -119,23 +99,15 @@ impl Run {
         self.clock = clock;
         self.pace = pace;
         self.phase = phase;
-        self.departure = departure;
-        self.outward = outward;
-        self.switching = switching;
-        self.holds_interrupts = holds_interrupts;
-        self.disturbed = disturbed;
+        self.seen = seen;
+        self.owed = Owed { disturbed, ..Owed::default() };
         self.dialogue = dialogue;
         self.due = due;
         self.counters = counters;
-        self.sequence = sequence;
-        self.last_state = last_state;
         self.progress = progress;
-        self.sysenter = sysenter;
-        self.position = position;
-        self.slice = Slice::default();
+        self.by_exits.go_back_to(position);
         self.progress.take_watching();
-        self.step_again = true;
-        self.alarm.forget();
+        self.outside.alarm.forget();
         if let Pace::Exact(exact) = &mut self.pace {
             exact.forget_quiet();
         }

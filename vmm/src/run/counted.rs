@@ -18,10 +18,10 @@ impl Run {
     /// none can.
     pub(super) fn run_counted(&mut self) -> Turn {
         self.set_patience()?;
-        if self.departure.as_ref().is_some_and(Departure::is_interrupt) {
+        if self.seen.departure.as_ref().is_some_and(Departure::is_interrupt) {
             return self.run_on(false);
         }
-        if let Some(disturbed) = self.disturbed.take()
+        if let Some(disturbed) = self.owed.disturbed.take()
             && let Some(turn) = self.go_on_after_signal(disturbed)
         {
             return turn;
@@ -96,7 +96,7 @@ impl Run {
         if matches!(class, Stepping::MaySwitchTasks | Stepping::EntersWithoutGate) && !enters {
             let exit = self.run_one(state, counts)?;
             // What comes next may be an event of another task, or has nothing to do with this state.
-            self.departure = None;
+            self.seen.departure = None;
             return self.exited(exit);
         }
         let steps_itself = own_step
@@ -114,10 +114,10 @@ impl Run {
         }
         self.machine.vcpu.request_interrupt_window(false);
         let snapshot = self.machine.vcpu.snapshot();
-        self.last_state = state;
-        let exit = self.machine.vcpu.step(self.step_again)?;
+        self.seen.last_state = state;
+        let exit = self.machine.vcpu.step(self.owed.step_again)?;
         // Where KVM executes an instruction itself, such as the MOV CR0 that switches paging on, TF may be gone behind it.
-        self.step_again = class == Stepping::LoadsFlags || may_be_emulated(&code[..count]);
+        self.owed.step_again = class == Stepping::LoadsFlags || may_be_emulated(&code[..count]);
         let after = self.machine.vcpu.state();
         match exit {
             Exit::Step if enters || !raised_event(&state, &after, &code[..count]) => {
@@ -140,16 +140,16 @@ impl Run {
                 if counts {
                     self.clock.tick();
                 }
-                self.step_again = true;
+                self.owed.step_again = true;
                 self.exited(exit)
             }
             // Nothing was executed.
             Exit::Interrupted => {
-                self.step_again = true;
+                self.owed.step_again = true;
                 Ok(None)
             }
             Exit::Shutdown | Exit::InternalError { .. } => {
-                self.step_again = true;
+                self.owed.step_again = true;
                 self.exited(exit)
             }
             _ => {
@@ -158,7 +158,7 @@ impl Run {
                 self.machine.vcpu.restore(&snapshot);
                 let exit = self.run_one(state, counts)?;
                 if class == Stepping::TakesNextAlong {
-                    self.departure = None;
+                    self.seen.departure = None;
                 }
                 self.exited(exit)
             }
@@ -168,9 +168,9 @@ impl Run {
     /// Lets the instruction at this boundary happen without stepping. An interrupt shadow keeps KVM
     /// from reporting the open window before it has.
     fn run_one(&mut self, state: State, counts: bool) -> Result<Exit, MachineError> {
-        self.step_again = true;
-        self.departure = Some(Departure::by_instruction(state));
-        self.last_state = state;
+        self.owed.step_again = true;
+        self.seen.departure = Some(Departure::by_instruction(state));
+        self.seen.last_state = state;
         self.let_happen(state, counts)
     }
 
@@ -183,8 +183,8 @@ impl Run {
         let exit = self.machine.vcpu.run()?;
         if exit == Exit::Interrupted {
             let now = self.machine.vcpu.state();
-            if self.departure.as_ref().is_some_and(|departure| departure.stands_still(&now)) {
-                self.disturbed = Some(Disturbed { owes_tick: counts });
+            if self.seen.departure.as_ref().is_some_and(|departure| departure.stands_still(&now)) {
+                self.owed.disturbed = Some(Disturbed { owes_tick: counts });
                 return Ok(exit);
             }
         }
@@ -201,7 +201,7 @@ impl Run {
     pub(super) fn go_on_after_signal(&mut self, disturbed: Disturbed) -> Option<Turn> {
         let state = self.machine.vcpu.state();
         let waits = |departure: &&Departure| departure.stands_still(&state);
-        if let Some(departure) = self.departure.as_ref().filter(waits) {
+        if let Some(departure) = self.seen.departure.as_ref().filter(waits) {
             let before = *departure.before;
             let exit = self.let_happen(before, disturbed.owes_tick);
             return Some(exit.and_then(|exit| self.exited(exit)));
@@ -212,6 +212,6 @@ impl Run {
     /// The far jump or call at `at` leads to a TSS.
     fn switches_tasks(&self, at: u32, state: &State) -> bool {
         let time = self.clock.counted();
-        capture_switch(&self.machine, &self.probes, at, *state, self.sequence, time).is_some()
+        capture_switch(&self.machine, &self.probes, at, *state, self.seen.sequence, time).is_some()
     }
 }

@@ -138,7 +138,7 @@ impl Run {
         };
         let state = match (&ending, &last_event) {
             (Ending::TripleFault, Some(last)) => last.before,
-            (Ending::TripleFault, None) => self.last_state,
+            (Ending::TripleFault, None) => self.seen.last_state,
             _ => self.machine.vcpu.state(),
         };
         Ok(End { ending, state, last_event })

@@ -60,7 +60,7 @@ impl Run {
     /// Goes on in exact mode, or towards its beginning.
     pub(super) fn run_exactly(&mut self) -> Turn {
         self.set_patience()?;
-        if self.departure.as_ref().is_some_and(|departure| departure.watched) {
+        if self.seen.departure.as_ref().is_some_and(|departure| departure.watched) {
             // A signal came between.
             self.machine.vcpu.request_interrupt_window(false);
             return self.run_to_exit();
@@ -111,9 +111,9 @@ impl Run {
     fn go_on_exactly(&mut self, state: State) -> Turn {
         self.machine.vcpu.request_interrupt_window(false);
         self.stop_watching()?;
-        self.last_state = state;
+        self.seen.last_state = state;
         self.settle(&state)?;
-        if let Some(departure) = self.departure.take_if(|departure| departure.is_interrupt()) {
+        if let Some(departure) = self.seen.departure.take_if(|departure| departure.is_interrupt()) {
             self.depart(departure);
             return self.run_to_exit();
         }
@@ -135,8 +135,8 @@ impl Run {
             self.clock.tick();
         }
         if at_site {
-            self.departure = Some(Departure::by_instruction(state));
-            self.step_again = true;
+            self.seen.departure = Some(Departure::by_instruction(state));
+            self.owed.step_again = true;
             return self.run_to_exit();
         }
         let class = classify(code);
@@ -146,7 +146,7 @@ impl Run {
             Stepping::LoadsFlags => loads_trap_flag(&state, &self.machine.linear(), code),
             _ => own_step,
         };
-        if self.switching.is_some() && is_far_jump(code) {
+        if self.seen.switching.is_some() && is_far_jump(code) {
             return self.switch_natively();
         }
         let seen = !own_step && self.probes.stops_sysenter(code);
@@ -161,9 +161,9 @@ impl Run {
             return self.run_natively(state, code);
         }
         let snapshot = self.machine.vcpu.snapshot();
-        let exit = self.machine.vcpu.step(self.step_again || own_step)?;
+        let exit = self.machine.vcpu.step(self.owed.step_again || own_step)?;
         // What KVM emulates may lose TF: KVM adds it only at the EIP at which stepping was set.
-        self.step_again = class != Stepping::Plain || may_be_emulated(code);
+        self.owed.step_again = class != Stepping::Plain || may_be_emulated(code);
         let mut after = self.machine.vcpu.state();
         match exit {
             Exit::Step if !raised(&state, &after, code) => {
@@ -199,7 +199,7 @@ impl Run {
             | Exit::Interrupted
             | Exit::Shutdown
             | Exit::InternalError { .. } => {
-                self.step_again = true;
+                self.owed.step_again = true;
                 self.exited(exit)
             }
             _ => {
@@ -217,9 +217,9 @@ impl Run {
     /// without TF, so it is stopped by a probe where it goes on in ring 0; in ring 3 it runs to its
     /// next exit.
     fn switch_natively(&mut self) -> Turn {
-        self.step_again = true;
-        self.departure = None;
-        if let Some(at) = self.switching.as_ref().and_then(PendingSwitch::goes_on_in_ring_0) {
+        self.owed.step_again = true;
+        self.seen.departure = None;
+        if let Some(at) = self.seen.switching.as_ref().and_then(PendingSwitch::goes_on_in_ring_0) {
             self.probes.await_resumption(&mut self.machine, at)?;
             self.machine.settle_own_writes();
         }
@@ -251,8 +251,8 @@ impl Run {
 
     /// The vCPU is let go, and must come to a probe before anything else does.
     fn depart(&mut self, departure: Departure) {
-        self.step_again = true;
-        self.departure = Some(Departure { watched: true, ..departure });
+        self.owed.step_again = true;
+        self.seen.departure = Some(Departure { watched: true, ..departure });
         if let Some(exact) = self.exact() {
             exact.page = None;
         }
@@ -267,8 +267,8 @@ impl Run {
 
     /// Lets the guest run from this boundary. The state before what it stops at next is not known.
     fn run_unseen(&mut self) -> Turn {
-        self.step_again = true;
-        self.departure = None;
+        self.owed.step_again = true;
+        self.seen.departure = None;
         if let Some(exact) = self.exact() {
             exact.page = None;
         }
@@ -302,8 +302,8 @@ impl Run {
     /// Tells of the IRET at this boundary.
     fn tell_return(&mut self, iret: &Iret, state: State) -> RunEvent {
         let time = self.clock.counted();
-        let returning = capture_return(&self.machine, iret, state, self.sequence, time);
-        self.outward = Outward { ring: Some(returning.ring()), ..Outward::default() };
+        let returning = capture_return(&self.machine, iret, state, self.seen.sequence, time);
+        self.seen.outward = Outward { ring: Some(returning.ring()), ..Outward::default() };
         if let Some(exact) = self.exact() {
             exact.told_return = true;
         }
@@ -328,7 +328,7 @@ impl Run {
             changed,
             &[],
         );
-        let (after_sequence, time) = (self.sequence, self.clock.counted());
+        let (after_sequence, time) = (self.seen.sequence, self.clock.counted());
         let returned = Returned { after_sequence, time, exact, after: *after };
         Ok(RunEvent::Returned(Box::new(returned)))
     }

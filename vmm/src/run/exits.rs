@@ -15,7 +15,7 @@ impl Run {
         if !self.clock.counts_exits() || exit != Exit::Interrupted {
             self.counters.exits += 1;
         }
-        if self.switching.is_some()
+        if self.seen.switching.is_some()
             && let Some(switch) = self.complete_switch()
         {
             self.phase = Phase::Exited(exit);
@@ -46,7 +46,7 @@ impl Run {
                 let state = self.machine.vcpu.state();
                 self.probes.follow(&mut self.machine, &state)?;
             }
-            self.disturbed.get_or_insert_default();
+            self.owed.disturbed.get_or_insert_default();
             return Ok(None);
         }
         if self.is_own_window(&exit) {
@@ -62,21 +62,21 @@ impl Run {
         self.count_exit(&exit);
         // The end is explained by what was being delivered.
         if !matches!(exit, Exit::Shutdown | Exit::InternalError { .. })
-            || !self.departure.as_ref().is_some_and(Departure::is_interrupt)
+            || !self.seen.departure.as_ref().is_some_and(Departure::is_interrupt)
         {
             self.forget_delivered()?;
         }
         if exit != Exit::Shutdown {
-            self.last_state = self.machine.vcpu.state();
-            let state = self.last_state;
+            self.seen.last_state = self.machine.vcpu.state();
+            let state = self.seen.last_state;
             self.probes.follow(&mut self.machine, &state)?;
         }
         if let Exit::MsrWrite { index, value } = exit
-            && self.sysenter.take(index, value)
+            && self.seen.sysenter.take(index, value)
         {
-            self.unfinished = true;
+            self.owed.unfinished = true;
             self.machine.vcpu.write_msr(index, value)?;
-            self.probes.follow_sysenter(&mut self.machine, self.sysenter.target())?;
+            self.probes.follow_sysenter(&mut self.machine, self.seen.sysenter.target())?;
             return Ok(None);
         }
         if let Some(effect) = self.serve(&exit) {
@@ -139,12 +139,12 @@ impl Run {
                 self.devices.by(eip).memory_write(address, data, now);
             }
             Exit::MsrRead { index } => {
-                self.unfinished = true;
+                self.owed.unfinished = true;
                 let value = self.devices.by(eip).msr_read(index);
                 self.machine.vcpu.answer_msr_read(value);
             }
             Exit::MsrWrite { index, .. } => {
-                self.unfinished = true;
+                self.owed.unfinished = true;
                 self.devices.by(eip).msr_write(index);
             }
             _ => return None,
@@ -191,7 +191,7 @@ impl Run {
 
     /// A device is accessed: with which size, and when.
     fn device_access(&mut self, size: u8) -> (AccessSize, u64) {
-        self.unfinished = true;
+        self.owed.unfinished = true;
         self.counters.device_accesses += 1;
         self.clock.access();
         (AccessSize::from_bytes(size).unwrap_or(AccessSize::Byte), self.clock.now())
@@ -209,7 +209,7 @@ impl Run {
     /// The exit was another than the one that was waited for: what happened was no event, or it was missed.
     #[inline]
     pub(super) fn forget_departure(&mut self) {
-        self.departure = None;
+        self.seen.departure = None;
         if let Pace::Exact(exact) = &mut self.pace {
             exact.forget();
         }
@@ -218,7 +218,7 @@ impl Run {
     /// The interrupt that was injected has been delivered, and did not stop at a probe of its gate.
     fn delivered_unseen(&self) -> Option<Vector> {
         let probed = self.probes.choice() != Choice::None && self.probes.idt().is_loaded();
-        match &self.departure {
+        match &self.seen.departure {
             Some(Departure { cause: Cause::Interrupt(vector), .. }) if probed => Some(*vector),
             _ => None,
         }
@@ -226,12 +226,12 @@ impl Run {
 
     /// The open window is reported before the one instruction that was to come first.
     fn comes_too_early(&mut self) -> bool {
-        let departure = self.departure.as_ref().filter(|departure| !departure.is_interrupt());
+        let departure = self.seen.departure.as_ref().filter(|departure| !departure.is_interrupt());
         let Some(departure) = departure else { return false };
-        if !self.holds_interrupts {
+        if !self.seen.holds_interrupts {
             let now = self.machine.vcpu.state();
-            self.holds_interrupts = !departure.stands_still(&now);
+            self.seen.holds_interrupts = !departure.stands_still(&now);
         }
-        !self.holds_interrupts
+        !self.seen.holds_interrupts
     }
 }

@@ -93,18 +93,19 @@ impl Run {
         self.machine.settle_memory()?;
         self.machine.settle_own_writes();
         self.machine.vcpu.request_interrupt_window(false);
-        self.machine.vcpu.set_state(&self.last_state);
+        self.machine.vcpu.set_state(&self.seen.last_state);
         let found = self.step_to_shutdown(Back::ToMemoryOfTheEnd)?;
         let certain = self.machine.memory_changes()?.is_empty();
         self.machine.rewind_memory()?;
         let before = found.map(|snapshot| snapshot.state());
-        self.machine.vcpu.set_state(before.as_ref().unwrap_or(&self.last_state));
+        self.machine.vcpu.set_state(before.as_ref().unwrap_or(&self.seen.last_state));
         Ok(before.map(|before| LastEvent { before, interrupt: None, certain }))
     }
 
     /// The interrupt that was being delivered.
     pub(super) fn last_interrupt(&mut self) -> Option<LastEvent> {
-        let Departure { before, cause: Cause::Interrupt(vector), .. } = self.departure.take()?
+        let Departure { before, cause: Cause::Interrupt(vector), .. } =
+            self.seen.departure.take()?
         else {
             return None;
         };

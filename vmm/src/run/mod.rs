@@ -31,11 +31,11 @@ mod exact;
 mod exits;
 mod input;
 mod last;
-mod observe;
 mod operation;
 mod probed;
 mod progress;
 mod real_mode;
+mod seen;
 mod single;
 mod start;
 mod wait;
@@ -48,7 +48,6 @@ pub use end::{End, Ending};
 pub use event::{Event, Step};
 pub use input::Input;
 pub use last::LastEvent;
-pub use observe::{Observer, Stop};
 #[cfg(feature = "program")]
 pub(crate) use operation::operation_of;
 pub use real_mode::StackLoad;
@@ -57,17 +56,17 @@ pub use single::Moment;
 pub use start::{entry_state, flat_protected_mode, real_mode};
 
 use crate::devices::Devices;
-use crate::entry::{Frame, PendingSwitch, SysenterRegisters};
 use crate::machine::{Exit, Machine, MachineError, StopRequest};
 use crate::probe::{Choice, DebugRegisters, Probes};
 use crate::symbols::Symbols;
-use by_exits::{Log, Position, Slice};
+use by_exits::ByExits;
 use clock::Clock;
 use departure::Departure;
 use exact::ExactState;
 use ia32::{Processor, State, Vector};
 use probed::AtProbe;
 use progress::Progress;
+use seen::{Outward, Seen};
 use std::time::{Duration, Instant};
 use wait::Alarm;
 
@@ -108,47 +107,47 @@ pub struct Run {
     clock: Clock,
     pace: Pace,
     phase: Phase,
-    /// The state before what happens next, where it is known.
-    departure: Option<Departure>,
-    /// What the last return or task switch led to, until something is entered.
-    outward: Outward,
+    seen: Seen,
+    owed: Owed,
+    outside: Outside,
+    by_exits: ByExits,
     /// What is expected of the console, and answered.
     dialogue: Option<Dialogue>,
-    /// A task switch that the vCPU stood in front of at the last stop.
-    switching: Option<PendingSwitch>,
+    /// When the timer is due next, by the guest's time; asked anew after each access to a device.
+    due: Option<u64>,
+    counters: Counters,
+    /// Whether it gets anywhere.
+    progress: Progress,
+    processor: Processor,
+    /// It begins with a BIOS, and the kernel that is booted is watched from its first IDT on.
+    firmware: bool,
+    /// After so many stops and accesses to devices the guest is stepped to its end.
+    watched_after: Option<(u64, u64)>,
+}
+
+/// What the vCPU was left in the middle of, and has to be done before it is let go.
+#[derive(Clone, Copy, Debug)]
+struct Owed {
     /// The last exit was for an instruction that KVM completes when the vCPU runs next.
     unfinished: bool,
     /// Stepping has to be set anew.
     step_again: bool,
     /// A signal ended the last KVM_RUN.
     disturbed: Option<Disturbed>,
-    /// KVM was seen to hold interrupts off for one instruction when asked to.
-    holds_interrupts: bool,
-    /// When the timer is due next, by the guest's time; asked anew after each access to a device.
-    due: Option<u64>,
+}
+
+impl Default for Owed {
+    fn default() -> Self {
+        Owed { unfinished: false, step_again: true, disturbed: None }
+    }
+}
+
+/// What comes to a run from outside the guest: it is no checkpoint's.
+#[derive(Debug)]
+struct Outside {
     alarm: Alarm,
     stop: StopRequest,
     input: Option<Input>,
-    counters: Counters,
-    /// Entries so far.
-    sequence: u64,
-    /// The registers at the last stop.
-    last_state: State,
-    /// Whether it gets anywhere.
-    progress: Progress,
-    processor: Processor,
-    /// What SYSENTER loads, as far as the guest was seen to set it.
-    sysenter: SysenterRegisters,
-    /// Where it is among its exits, on the clock that counts them.
-    position: Position,
-    slice: Slice,
-    log: Log,
-    /// It is not the run that was recorded.
-    diverged: bool,
-    /// It begins with a BIOS, and the kernel that is booted is watched from its first IDT on.
-    firmware: bool,
-    /// After so many stops and accesses to devices the guest is stepped to its end.
-    watched_after: Option<(u64, u64)>,
 }
 
 /// How the guest goes on from a boundary.
@@ -212,17 +211,6 @@ struct Disturbed {
     owes_tick: bool,
 }
 
-/// What a return or a switch to an outer ring led to.
-#[derive(Clone, Copy, Debug, Default)]
-struct Outward {
-    /// The privilege level, until something is entered.
-    ring: Option<u8>,
-    /// Ring 3 has been returned to, and that has not been told yet.
-    untold: bool,
-    /// The frame of the last entry, until something is returned from.
-    entered: Option<Frame>,
-}
-
 /// What a part of the loop came to: an event to be told, or none so far.
 type Turn = Result<Option<Event>, MachineError>;
 
@@ -247,28 +235,19 @@ impl Run {
             clock,
             pace,
             phase: Phase::Start,
-            departure: None,
-            outward: Outward::default(),
+            seen: Seen::default(),
+            owed: Owed::default(),
+            outside: Outside {
+                alarm: Alarm::new(options.timeout),
+                stop: StopRequest::default(),
+                input: None,
+            },
+            by_exits: ByExits::default(),
             dialogue: None,
-            switching: None,
-            unfinished: false,
-            step_again: true,
-            disturbed: None,
-            holds_interrupts: false,
             due,
-            alarm: Alarm::new(options.timeout),
-            stop: StopRequest::default(),
-            input: None,
             counters: Counters::default(),
-            sequence: 0,
-            last_state: State::default(),
             progress: Progress::default(),
             processor,
-            sysenter: SysenterRegisters::default(),
-            position: Position::default(),
-            slice: Slice::default(),
-            log: Log::Off,
-            diverged: false,
             firmware: false,
             watched_after: None,
         }
@@ -309,19 +288,19 @@ impl Run {
     /// arrives cannot be repeated.
     #[must_use]
     pub fn with_input(mut self, input: Input) -> Self {
-        self.input = Some(input);
+        self.outside.input = Some(input);
         self
     }
 
     /// What asks this run to end, from another thread or by a signal.
     pub fn stop_request(&self) -> &StopRequest {
-        &self.stop
+        &self.outside.stop
     }
 
     /// `stop` ends this run from now on.
     #[must_use]
     pub fn with_stop_request(mut self, stop: StopRequest) -> Self {
-        self.stop = stop;
+        self.outside.stop = stop;
         self
     }
 
@@ -384,7 +363,7 @@ impl Run {
     /// Prepares for the guest's first instruction.
     fn start(&mut self) -> Turn {
         let entry = self.machine.vcpu.state();
-        self.last_state = entry;
+        self.seen.last_state = entry;
         if self.firmware {
             return Ok(None);
         }
@@ -433,7 +412,7 @@ impl Run {
     fn go_on(&mut self) -> Turn {
         // A signal that came while an instruction was being finished has left no other trace.
         self.machine.vcpu.attend_to_signals();
-        if self.stop.is_requested() {
+        if self.outside.stop.is_requested() {
             self.end_if(Some(Ending::Stopped));
             return Ok(None);
         }
@@ -456,10 +435,10 @@ impl Run {
             self.finish()?;
             self.probes.cover_asked(&mut self.machine)?;
         }
-        if self.outward.untold {
+        if self.seen.outward.untold {
             let state = self.machine.vcpu.state();
             if state.cpl() != 0 {
-                self.outward.untold = false;
+                self.seen.outward.untold = false;
                 return Ok(Some(Event::Resumed(Box::new(state))));
             }
         }
@@ -469,7 +448,7 @@ impl Run {
             self.devices.advance_to(self.clock.now());
             self.due = self.devices.next_deadline();
         }
-        if let Some(bytes) = self.input.as_mut().and_then(Input::poll) {
+        if let Some(bytes) = self.outside.input.as_mut().and_then(Input::poll) {
             self.devices.receive_console_input(&bytes);
         }
         self.move_for_devices();
@@ -492,7 +471,7 @@ impl Run {
         self.set_alarm()?;
         // An instruction whose probe has been taken out goes first.
         let waiting = self.devices.interrupt_pending()
-            && self.departure.as_ref().is_none_or(|departure| !departure.is_interrupt())
+            && self.seen.departure.as_ref().is_none_or(|departure| !departure.is_interrupt())
             && !self.probes.is_exposed(self.machine.vcpu.instruction_address());
         self.machine.vcpu.request_interrupt_window(waiting);
         let begun = Instant::now();
@@ -504,7 +483,7 @@ impl Run {
     /// Injects the interrupt that waits, if the vCPU takes one at this boundary.
     fn try_inject(&mut self) -> Result<(), MachineError> {
         let occupied = |departure: &Departure| departure.is_interrupt() || departure.watched;
-        if self.departure.as_ref().is_some_and(occupied) {
+        if self.seen.departure.as_ref().is_some_and(occupied) {
             return Ok(());
         }
         self.finish()?;
@@ -519,13 +498,13 @@ impl Run {
         self.due = self.devices.next_deadline();
         self.machine.vcpu.inject(vector)?;
         self.counters.injected += 1;
-        self.departure = Some(Departure::by_interrupt(Vector(vector), state));
+        self.seen.departure = Some(Departure::by_interrupt(Vector(vector), state));
         Ok(())
     }
 
     /// Completes an instruction that the last exit left half-way, in as many parts as it has.
     fn finish(&mut self) -> Result<(), MachineError> {
-        while std::mem::take(&mut self.unfinished) {
+        while std::mem::take(&mut self.owed.unfinished) {
             // An instruction that reads and writes at a device goes on with another exit.
             let exit = self.machine.vcpu.finish_instruction()?;
             if self.serve(&exit).is_some() {

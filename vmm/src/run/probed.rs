@@ -55,14 +55,15 @@ impl Run {
     #[cold]
     pub(super) fn complete_switch(&mut self) -> Option<TaskSwitch> {
         let state = self.machine.vcpu.state();
-        match self.switching.take()?.complete(&self.machine, &state) {
+        match self.seen.switching.take()?.complete(&self.machine, &state) {
             Ok(switch) => {
                 // A task that goes on in an outer ring does so as after a return.
-                self.outward.ring = Some(switch.ring()).filter(|ring| *ring > switch.before.cpl());
+                self.seen.outward.ring =
+                    Some(switch.ring()).filter(|ring| *ring > switch.before.cpl());
                 Some(switch)
             }
             Err(pending) => {
-                self.switching = Some(pending);
+                self.seen.switching = Some(pending);
                 None
             }
         }
@@ -73,14 +74,14 @@ impl Run {
     pub(super) fn stopped_at(&mut self, address: u32, exit: &Exit) -> Turn {
         self.counters.stops += 1;
         self.stop_watching()?;
-        self.unfinished = matches!(exit, Exit::PortWrite { .. });
+        self.owed.unfinished = matches!(exit, Exit::PortWrite { .. });
         let mut state = self.machine.vcpu.state();
         if *exit == Exit::Halt {
             // HLT left EIP after itself; the site is where it stands.
             state.eip = state.eip.wrapping_sub(1);
         }
         if state.interrupt_shadow != 0
-            && let Some(departure) = &self.departure
+            && let Some(departure) = &self.seen.departure
             && departure.before.interruptible()
         {
             // The shadow that was to hold until this instruction had been executed is none of the guest's,
@@ -88,7 +89,7 @@ impl Run {
             self.machine.vcpu.release_interrupts();
             state.interrupt_shadow = 0;
         }
-        self.last_state = state;
+        self.seen.last_state = state;
         self.at_probe(AtProbe { address, state, next: Untold::Entry })
     }
 
@@ -127,16 +128,16 @@ impl Run {
     /// The entry that a stop shows, if its site is the target of a gate.
     #[inline]
     fn entry_at(&mut self, stop: &AtProbe) -> Turn {
-        let changed = match &self.departure {
+        let changed = match &self.seen.departure {
             Some(departure) if departure.watched => Some(self.machine.memory_changes()?),
             _ => None,
         };
         // Since a return to an outer ring no kernel code has run that could have changed its IDT. But what led there, a far
         // jump to a TSS above all, may have been left without its probe.
-        if self.outward.ring.is_none_or(|ring| ring == 0) || self.probes.has_exposed() {
+        if self.seen.outward.ring.is_none_or(|ring| ring == 0) || self.probes.has_exposed() {
             self.probes.follow(&mut self.machine, &stop.state)?;
         }
-        let departure = self.departure.take();
+        let departure = self.seen.departure.take();
         // A boundary that was seen at the handler's first instruction itself was come to by a jump, or by
         // falling through: an event stops at the probe, and nowhere before.
         let jumped = |departure: &Departure| {
@@ -157,9 +158,9 @@ impl Run {
         let departure = departure.filter(|departure| !self.has_happened(departure, &stop.state));
         let ends_others = site.iret.is_some();
         let mut scene = Scene {
-            sequence: self.sequence + 1,
+            sequence: self.seen.sequence + 1,
             time: self.clock.counted(),
-            ring: self.outward.ring,
+            ring: self.seen.outward.ring,
             ..Scene::default()
         };
         let cause = match departure {
@@ -192,15 +193,15 @@ impl Run {
             (Some(cause), None) => entry.expected = self.expected(&entry, &cause).map(Box::new),
             (None, _) => {}
         }
-        self.sequence += 1;
-        self.outward = Outward { entered: Some(entry.frame), ..Outward::default() };
+        self.seen.sequence += 1;
+        self.seen.outward = Outward { entered: Some(entry.frame), ..Outward::default() };
         Ok(Some(Event::Entry(Arc::new(entry))))
     }
 
     /// A handler has ended in a jump to another one: the words on the stack are those of the entry that is under way, and
     /// nothing is seen that can have raised one more. (Compilers make such a jump of a call that comes last.)
     fn comes_of_a_jump(&self, entry: &Entry) -> bool {
-        let same_frame = self.outward.entered == Some(entry.frame);
+        let same_frame = self.seen.outward.entered == Some(entry.frame);
         same_frame && entry.before.is_none() && !entry.is_explained()
     }
 
@@ -256,8 +257,9 @@ impl Run {
                 is_sysenter(&code[..count])
             }
             None => {
-                self.outward.ring.is_some_and(|ring| ring != 0)
-                    || state.general.esp == self.sysenter.esp && !state.eflags.contains(Eflags::IF)
+                self.seen.outward.ring.is_some_and(|ring| ring != 0)
+                    || state.general.esp == self.seen.sysenter.esp
+                        && !state.eflags.contains(Eflags::IF)
             }
         }
     }
@@ -269,13 +271,13 @@ impl Run {
         let linear = LinearMemory { memory: self.machine.memory(), paging: (&state).into() };
         let mut code = [0; 2 * LONGEST];
         let count = self.probes.read_code(&linear, state.instruction_address(), &mut code);
-        self.outward = Outward::default();
+        self.seen.outward = Outward::default();
         Event::Sysenter(Box::new(Sysenter {
-            after_sequence: self.sequence,
+            after_sequence: self.seen.sequence,
             time: self.clock.counted(),
             before: departure.map(|departure| departure.before),
             after: state,
-            registers: self.sysenter,
+            registers: self.seen.sysenter,
             uses_stack: uses_its_stack(&code[..count], state.eip),
             physical: linear.paging.translate(linear.memory, state.general.esp.wrapping_sub(1)),
         }))
@@ -301,18 +303,18 @@ impl Run {
             return Ok(None);
         }
         if returns_to_a_task(&self.machine, &stop.state) {
-            self.outward = Outward::default();
+            self.seen.outward = Outward::default();
             return Ok(None);
         }
-        if self.outward.ring.is_some_and(|ring| ring != 0) {
+        if self.seen.outward.ring.is_some_and(|ring| ring != 0) {
             // Ring 0 was come back to from there, and nobody saw how.
             self.probes.missed_entry(&mut self.machine, Missed::BeforeReturn(iret.address))?;
         }
         let time = self.clock.counted();
-        let returning = capture_return(&self.machine, &iret, stop.state, self.sequence, time);
+        let returning = capture_return(&self.machine, &iret, stop.state, self.seen.sequence, time);
         let ring = returning.ring();
         let untold = self.clock.is_deterministic() && ring != 0;
-        self.outward = Outward { ring: Some(ring), untold, entered: None };
+        self.seen.outward = Outward { ring: Some(ring), untold, entered: None };
         Ok(Some(Event::Return(Box::new(returning))))
     }
 
@@ -325,14 +327,14 @@ impl Run {
         if let Some(site) = self.probes.site_at(address) {
             if site.is_only_asked() && !matches!(self.pace, Pace::Free | Pace::Exact(_)) {
                 if self.steps_at(&state) {
-                    self.step_again = true;
+                    self.owed.step_again = true;
                     self.probes.expose(&mut self.machine, address, state.eip)?;
                     return Ok(None);
                 }
                 ticks = false;
             }
             if site.resumes {
-                self.step_again = true;
+                self.owed.step_again = true;
                 self.probes.resumed(&mut self.machine, address, state.eip)?;
                 return Ok(None);
             }
@@ -340,19 +342,25 @@ impl Run {
             passes_itself = self.probes.passes_itself(site);
             if let Some(jump) = site.far_jump {
                 let time = self.clock.counted();
-                self.switching =
-                    capture_switch(&self.machine, &self.probes, jump, state, self.sequence, time);
+                self.seen.switching = capture_switch(
+                    &self.machine,
+                    &self.probes,
+                    jump,
+                    state,
+                    self.seen.sequence,
+                    time,
+                );
             }
         }
         let mut event = None;
         let passed = if passes_itself {
-            if !self.unfinished {
+            if !self.owed.unfinished {
                 // The vCPU was put back here: no OUT is under way that KVM would complete.
                 self.machine.vcpu.set_eip(state.eip.wrapping_add(NO_OP_LENGTH));
             }
             Passed::WithNextRun
         } else if self.is_exact() {
-            self.step_again = true;
+            self.owed.step_again = true;
             self.probes.expose(&mut self.machine, address, state.eip)?;
             return Ok(None);
         } else {
@@ -360,7 +368,7 @@ impl Run {
         };
         match passed {
             Passed::WithNextRun => {
-                let completes = passes_itself || self.unfinished;
+                let completes = passes_itself || self.owed.unfinished;
                 if completes && self.clock.is_deterministic() && ticks {
                     self.finish()?;
                     self.clock.tick();
@@ -371,7 +379,7 @@ impl Run {
                     self.counters.exits += 1;
                     self.counters.stepped += 1;
                 }
-                self.step_again = true;
+                self.owed.step_again = true;
                 if ticks {
                     self.clock.tick();
                 }
@@ -379,13 +387,14 @@ impl Run {
             }
             Passed::Exposed => {
                 self.counters.exits += 1;
-                self.step_again = true;
+                self.owed.step_again = true;
                 // What it raises is an event from this very state, unless it leads to another task.
-                let leaves = self.switching.is_some()
+                let leaves = self.seen.switching.is_some()
                     || self.probes.site_at(address).is_some_and(|site| site.iret.is_some())
                         && returns_to_a_task(&self.machine, &state);
-                self.departure = (!leaves).then(|| Departure::by_instruction(state));
-                if let Some(at) = self.switching.as_ref().and_then(PendingSwitch::goes_on_in_ring_0)
+                self.seen.departure = (!leaves).then(|| Departure::by_instruction(state));
+                if let Some(at) =
+                    self.seen.switching.as_ref().and_then(PendingSwitch::goes_on_in_ring_0)
                 {
                     self.probes.await_resumption(&mut self.machine, at)?;
                 }

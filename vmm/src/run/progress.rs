@@ -38,8 +38,8 @@ impl Progress {
 impl Run {
     /// Has the alarm look at a guest that runs freely.
     pub(super) fn watch(&mut self) -> Result<(), MachineError> {
-        if !self.progress.watching && self.sequence == 0 {
-            let left = self.alarm.patience();
+        if !self.progress.watching && self.seen.sequence == 0 {
+            let left = self.outside.alarm.patience();
             self.machine.vcpu.set_alarm(Some(left.map_or(LOOK, |left| left.min(LOOK))))?;
             self.progress.watching = true;
         }
@@ -50,7 +50,7 @@ impl Run {
     #[inline]
     pub(super) fn stop_watching(&mut self) -> Result<(), MachineError> {
         if self.progress.take_watching() {
-            self.machine.vcpu.set_alarm(self.alarm.patience())?;
+            self.machine.vcpu.set_alarm(self.outside.alarm.patience())?;
         }
         Ok(())
     }

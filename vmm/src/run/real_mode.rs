@@ -43,15 +43,15 @@ impl Run {
     pub(super) fn step_real_mode(&mut self, left: u32) -> Turn {
         let before = self.machine.vcpu.state();
         if is_set_up(&before) || left == 0 {
-            self.step_again = true;
+            self.owed.step_again = true;
             return self.await_idt(&before);
         }
         self.machine.vcpu.attend_to_signals();
-        if self.stop.is_requested() {
+        if self.outside.stop.is_requested() {
             self.end_if(Some(Ending::Stopped));
             return Ok(None);
         }
-        if self.alarm.is_over() {
+        if self.outside.alarm.is_over() {
             self.end_if(Some(Ending::TimedOut));
             return Ok(None);
         }

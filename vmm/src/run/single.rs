@@ -37,7 +37,7 @@ impl Run {
             Some(Event::Reached(_)) => Moment { moved: false, event: None },
             // What a signal has cut short is not done.
             event => {
-                let done = self.disturbed.is_none() || event.is_some();
+                let done = self.owed.disturbed.is_none() || event.is_some();
                 Moment { moved: done && self.boundary() != before, event }
             }
         })
@@ -58,7 +58,7 @@ impl Run {
 
     /// [`Run::turn`] comes back after this time, whatever the guest does; the events stay the same.
     pub fn look_up_every(&mut self, time: Option<Duration>) {
-        self.alarm.look_up_every(time);
+        self.outside.alarm.look_up_every(time);
     }
 
     /// Nanoseconds of the guest's time.

@@ -75,12 +75,13 @@ impl Run {
     #[inline]
     pub(super) fn set_alarm(&mut self) -> Result<(), MachineError> {
         let deadline = self.due;
-        if self.alarm.set_for == Some(deadline.unwrap_or(u64::MAX)) {
+        if self.outside.alarm.set_for == Some(deadline.unwrap_or(u64::MAX)) {
             return Ok(());
         }
-        self.alarm.set_for = Some(deadline.unwrap_or(u64::MAX));
+        self.outside.alarm.set_for = Some(deadline.unwrap_or(u64::MAX));
         let timer = deadline.map(|at| self.clock.to_run_until(at));
-        let typed = self.input.as_ref().filter(|input| !input.ended()).map(|_| input::LATENCY);
+        let typed =
+            self.outside.input.as_ref().filter(|input| !input.ended()).map(|_| input::LATENCY);
         let look = if self.looks_for_idt() {
             LOOK_FOR_IDT
         } else if self.machine.answers_reads() {
@@ -89,16 +90,16 @@ impl Run {
             progress::LOOK
         };
         let look = Some(look);
-        let delay = [timer, self.alarm.patience(), typed, look].into_iter().flatten().min();
+        let delay = [timer, self.outside.alarm.patience(), typed, look].into_iter().flatten().min();
         self.machine.vcpu.set_alarm(delay)
     }
 
     /// The alarm goes off when the time allowed is up: the deterministic clock needs no other.
     #[inline]
     pub(super) fn set_patience(&mut self) -> Result<(), MachineError> {
-        if self.alarm.set_for.is_none() {
-            self.alarm.set_for = Some(u64::MAX);
-            self.machine.vcpu.set_alarm(self.alarm.patience())?;
+        if self.outside.alarm.set_for.is_none() {
+            self.outside.alarm.set_for = Some(u64::MAX);
+            self.machine.vcpu.set_alarm(self.outside.alarm.patience())?;
         }
         Ok(())
     }
@@ -106,14 +107,14 @@ impl Run {
     /// The alarm went off, or time has passed: is it over?
     pub(super) fn alarm_went_off(&mut self) -> Option<Ending> {
         // It must be set again.
-        let again = !self.clock.is_deterministic() || self.alarm.look_up.is_some();
+        let again = !self.clock.is_deterministic() || self.outside.alarm.look_up.is_some();
         if self.progress.take_watching() || again {
-            self.alarm.set_for = None;
+            self.outside.alarm.set_for = None;
         }
         if let Some(ending) = self.look_at_screen() {
             return Some(ending);
         }
-        let over = self.alarm.is_over();
+        let over = self.outside.alarm.is_over();
         self.stuck(over).or(over.then_some(Ending::TimedOut))
     }
 
@@ -129,7 +130,7 @@ impl Run {
         if self.ends_at_halt() {
             return Some(Ending::Idle);
         }
-        if open && self.input.as_ref().is_some_and(|input| !input.ended()) {
+        if open && self.outside.input.as_ref().is_some_and(|input| !input.ended()) {
             return self.wait_for_input();
         }
         match self.due.filter(|_| open) {
@@ -142,13 +143,16 @@ impl Run {
     /// so it is cut into pieces.
     fn wait_for_timer(&mut self, deadline: u64) -> Option<Ending> {
         loop {
-            let piece =
-                self.alarm.patience().map_or(progress::LOOK, |left| left.min(progress::LOOK));
+            let piece = self
+                .outside
+                .alarm
+                .patience()
+                .map_or(progress::LOOK, |left| left.min(progress::LOOK));
             self.clock.wait_until(deadline, piece);
-            if self.stop.is_requested() {
+            if self.outside.stop.is_requested() {
                 return Some(Ending::Stopped);
             }
-            if self.clock.now() >= deadline || self.alarm.is_over() {
+            if self.clock.now() >= deadline || self.outside.alarm.is_over() {
                 return self.alarm_went_off();
             }
         }
@@ -157,14 +161,14 @@ impl Run {
     /// The guest waits, and somebody may type.
     fn wait_for_input(&mut self) -> Option<Ending> {
         loop {
-            if self.stop.is_requested() {
+            if self.outside.stop.is_requested() {
                 return Some(Ending::Stopped);
             }
             if let Some(ending) = self.alarm_went_off() {
                 return Some(ending);
             }
             let begun = Instant::now();
-            let input = self.input.as_mut().filter(|input| !input.ended());
+            let input = self.outside.input.as_mut().filter(|input| !input.ended());
             let now = self.clock.now();
             let left = self.due.map(|due| Duration::from_nanos(due.saturating_sub(now)));
             let time = left.map_or(input::LATENCY, |left| left.min(input::LATENCY));

@@ -2,7 +2,7 @@
 
 use kvm_bindings::{
     KVMIO, kvm_clear_dirty_log, kvm_cpuid2, kvm_debugregs, kvm_dirty_log, kvm_enable_cap,
-    kvm_guest_debug, kvm_interrupt, kvm_msr_list, kvm_msrs, kvm_regs, kvm_sregs,
+    kvm_guest_debug, kvm_interrupt, kvm_msr_filter, kvm_msr_list, kvm_msrs, kvm_regs, kvm_sregs,
     kvm_userspace_memory_region, kvm_vcpu_events, kvm_xcrs, kvm_xsave,
 };
 use seccompiler::{BackendError, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
@@ -52,6 +52,7 @@ ioctl_io_nr!(SET_TSS_ADDR, KVMIO, 0x47);
 ioctl_ior_nr!(GET_REGS, KVMIO, 0x81, kvm_regs);
 ioctl_ior_nr!(GET_SREGS, KVMIO, 0x83, kvm_sregs);
 ioctl_iow_nr!(SET_CPUID2, KVMIO, 0x90, kvm_cpuid2);
+ioctl_iow_nr!(X86_SET_MSR_FILTER, KVMIO, 0xc6, kvm_msr_filter);
 ioctl_ior_nr!(GET_VCPU_EVENTS, KVMIO, 0x9f, kvm_vcpu_events);
 
 /// Whatever their arguments are: memory of one's own, time, threads that are there, open files.
@@ -136,7 +137,7 @@ pub(super) fn rules(phase: Phase) -> Result<BTreeMap<i64, Vec<SeccompRule>>, Bac
         // Machines are made of /dev/kvm, which is open, and each has its alarm, whose signal is heard.
         requests.extend([CREATE_VM(), GET_VCPU_MMAP_SIZE(), GET_SUPPORTED_CPUID()]);
         requests.extend([GET_MSR_INDEX_LIST(), SET_TSS_ADDR(), CREATE_VCPU(), SET_CPUID2()]);
-        requests.extend([GET_REGS(), GET_SREGS(), GET_VCPU_EVENTS()]);
+        requests.extend([GET_REGS(), GET_SREGS(), GET_VCPU_EVENTS(), X86_SET_MSR_FILTER()]);
         let alarm = only(0, crate::machine::alarm_signal() as u64)?;
         rules.insert(libc::SYS_rt_sigaction, vec![alarm]);
         rules.insert(libc::SYS_timer_create, Vec::new());

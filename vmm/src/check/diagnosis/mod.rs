@@ -50,7 +50,7 @@ use crate::devices::Devices;
 use crate::entry::{Entry, Fault, Kind, Return, capture_fault};
 use crate::machine::{LinearMemory, Machine, Memory};
 use crate::probe::Probes;
-use crate::run::{End, Run, Stop};
+use crate::run::{End, Run};
 use ia32::{Eflags, Gate, Processor, State, Vector, Word};
 use repeated::Repeated;
 use std::time::{Duration, Instant};
@@ -175,18 +175,9 @@ pub struct Diagnosis {
 }
 
 impl Diagnosis {
-    /// The guest has stopped.
+    /// The guest stands in front of a handler's first instruction.
     #[inline]
-    pub fn look(&mut self, machine: &Machine, state: &State, stop: Stop<'_>) {
-        match stop {
-            Stop::Entry(entry) => self.enter(machine, entry),
-            Stop::Return(returning) => self.leave(machine, state, returning),
-            _ => {}
-        }
-    }
-
-    #[inline]
-    fn enter(&mut self, machine: &Machine, entry: &Entry) {
+    pub fn enter(&mut self, machine: &Machine, entry: &Entry) {
         if self.abandoned.take().is_some() && entry.from_outer_ring() {
             self.ends_tasks = true;
         }
@@ -214,8 +205,10 @@ impl Diagnosis {
         }
     }
 
+    /// The guest stands in front of an IRET.
     #[inline]
-    fn leave(&mut self, machine: &Machine, state: &State, returning: &Return) {
+    pub fn leave(&mut self, machine: &Machine, returning: &Return) {
+        let state = &returning.state;
         self.returned = true;
         self.used.leave(self.last_entry.map(|(.., vector)| vector));
         let pops = |fault: &Fault| {

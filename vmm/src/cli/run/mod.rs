@@ -5,7 +5,7 @@
 //!                │
 //!              Opened      all that is read, written and listened to; nothing has been emptied
 //!                │
-//!              Tested      a machine that does what a run rests on; the guest is Loaded into it
+//!           TestedMachine  a machine that does what a run rests on; the guest is Loaded into it
 //!                │
 //!              Outputs     emptied; Watch is what looks on: rules, report, live screen
 //!                │         ┄┄┄┄ from here on no file is opened ┄┄┄┄
@@ -47,6 +47,7 @@ use super::failure::Failure;
 use again::Again;
 use concluded::Concluded;
 use destinations::Outputs;
+use esp0::doctor::TestedMachine;
 use esp0::sandbox::Phase;
 use loaded::Loaded;
 use opened::Opened;
@@ -54,7 +55,6 @@ use outcome::Outcome;
 use session::Session;
 use start::Start;
 use std::path::Path;
-use tested::Tested;
 use watch::Watch;
 
 /// Runs what the options name; the exit status.
@@ -62,8 +62,8 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let named = clock::named(options)?;
     let Opened { guest, replayed, destinations, gdb, stop } = Opened::open(kernel, options)?;
     let mode = clock::mode(named, &guest)?;
-    let Some(tested) = Tested::create(&guest, &stop)? else { return Ok(INTERRUPTED) };
-    let Tested { mut machine, backend, breakpoints } = tested;
+    let Some(tested) = tested::create(&guest, &stop)? else { return Ok(INTERRUPTED) };
+    let TestedMachine { mut machine, backend, breakpoints } = tested;
     let loaded = Loaded::into(&mut machine, &guest)?;
     let identity = recording::identity(&guest, &backend, mode.clock());
     replayed.is_of(&identity)?;

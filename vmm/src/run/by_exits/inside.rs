@@ -36,51 +36,51 @@ impl Run {
         if self.follows_everything() {
             return true;
         }
-        if self.next_state().is_none() || !self.probes.has_asked() {
+        if self.by_exits.next_state().is_none() || !self.probes.has_asked() {
             return false;
         }
-        let in_ring_3 = self.outward.ring == Some(3) && self.machine.vcpu.state().cpl() == 3;
+        let in_ring_3 = self.seen.outward.ring == Some(3) && self.machine.vcpu.state().cpl() == 3;
         !in_ring_3 || self.probes.asks_ring_3(&self.machine)
     }
 
     /// Goes on by one instruction. All that counts is what would count if the guest ran.
     pub(super) fn step_by_exits(&mut self) -> Turn {
-        self.slice.over = false;
-        self.slice.since = time_on_processor();
-        if self.departure.as_ref().is_some_and(Departure::is_interrupt) {
-            self.position.at_exit = false;
+        self.by_exits.slice.over = false;
+        self.by_exits.slice.since = time_on_processor();
+        if self.seen.departure.as_ref().is_some_and(Departure::is_interrupt) {
+            self.by_exits.position.at_exit = false;
             return self.run_on(false);
         }
-        if let Some(disturbed) = self.disturbed.take()
+        if let Some(disturbed) = self.owed.disturbed.take()
             && let Some(turn) = self.go_on_after_signal(disturbed)
         {
             return turn;
         }
         self.finish()?;
         let state = self.machine.vcpu.state();
-        if self.position.window
-            && !self.position.at_exit
+        if self.by_exits.position.window
+            && !self.by_exits.position.at_exit
             && state.interruptible()
             && self.machine.vcpu.ready_for_interrupt()?
         {
             return self.exited(Exit::InterruptWindow);
         }
-        self.slice.stepped += 1;
-        if self.slice.stepped > MOST_STEPS && self.preempt()? {
+        self.by_exits.slice.stepped += 1;
+        if self.by_exits.slice.stepped > MOST_STEPS && self.preempt()? {
             return Ok(self.told_preempted());
         }
-        self.position.at_exit = false;
+        self.by_exits.position.at_exit = false;
         self.step(state, false)
     }
 
     /// The vCPU and memory are as they were then.
     pub(super) fn stands_at(&mut self, then: &RecordedState) -> Result<bool, MachineError> {
-        if self.slice.awaited.as_ref().is_none_or(|awaited| awaited.exits != then.exits) {
-            self.slice.awaited = self.state_then(then);
+        if self.by_exits.slice.awaited.as_ref().is_none_or(|awaited| awaited.exits != then.exits) {
+            self.by_exits.slice.awaited = self.state_then(then);
         }
         let now = self.machine.vcpu.state();
         let (memory, probes) = (self.machine.memory(), &self.probes);
-        let Some(then) = &mut self.slice.awaited else { return Ok(true) };
+        let Some(then) = &mut self.by_exits.slice.awaited else { return Ok(true) };
         if !then.has_registers_of(&now) {
             return Ok(false);
         }
@@ -93,7 +93,7 @@ impl Run {
         }
         // What was written meanwhile has to be as it was before, too.
         let written = self.machine.written_pages()?;
-        let Some(then) = &self.slice.awaited else { return Ok(true) };
+        let Some(then) = &self.by_exits.slice.awaited else { return Ok(true) };
         let memory = self.machine.memory();
         Ok(written.into_iter().all(|page| patched.read(memory, page) == *then.memory.page(page)))
     }
@@ -102,7 +102,7 @@ impl Run {
     fn state_then(&self, then: &RecordedState) -> Option<Awaited> {
         let size = self.machine.memory().size();
         let all = (size / 4096) as usize;
-        let base = self.position.base.clone();
+        let base = self.by_exits.position.base.clone();
         let is_first = base.is_none();
         let mut memory = base.unwrap_or_else(|| MemoryImage::zero(size));
         let (vcpu, pages) = unpack(&then.bytes, &mut memory, all)?;

@@ -1,6 +1,6 @@
 //! What is kept of a run on the clock of exits.
 
-use super::{PLACES, Position};
+use super::{ByExits, PLACES, Position};
 use crate::machine::{MachineError, MemoryImage};
 use crate::recording::{Cut, CutOff, Page, RecordedEnd, RecordedState, Recording, pack};
 use crate::run::{Ending, Run};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// What is kept of a run, or was kept of one.
 #[derive(Debug, Default)]
-pub(in crate::run) enum Log {
+pub(super) enum Log {
     /// Nothing.
     #[default]
     Off,
@@ -45,7 +45,8 @@ impl Run {
     #[must_use]
     pub fn recorded(mut self, limit: u64) -> Self {
         let recording = Recording::default();
-        self.log = Log::Kept { recording, limit, size: 0, full: false, places: None, reached: 0 };
+        self.by_exits.log =
+            Log::Kept { recording, limit, size: 0, full: false, places: None, reached: 0 };
         self
     }
 
@@ -54,7 +55,7 @@ impl Run {
     #[must_use]
     pub fn reversible(self, limit: u64) -> Self {
         let mut run = self.recorded(limit);
-        if let Log::Kept { places, .. } = &mut run.log {
+        if let Log::Kept { places, .. } = &mut run.by_exits.log {
             *places = Some(PLACES);
         }
         run
@@ -63,13 +64,13 @@ impl Run {
     /// The run is that which was recorded.
     #[must_use]
     pub fn replaying(mut self, recording: Recording) -> Self {
-        self.log = Log::Replayed(recording);
+        self.by_exits.log = Log::Replayed(recording);
         self
     }
 
     /// What was kept of the run up to its end; none if it was not to be, or held more than it may.
     pub fn recording(&self) -> Option<&Recording> {
-        match &self.log {
+        match &self.by_exits.log {
             Log::Kept { recording, full: false, .. } => Some(recording),
             _ => None,
         }
@@ -79,19 +80,20 @@ impl Run {
     pub(super) fn state_here(&mut self, time: u64) -> Result<RecordedState, MachineError> {
         let size = self.machine.memory().size();
         let pages = self.machine.take_written_pages()?;
-        let mut base = self.position.base.take().unwrap_or_else(|| MemoryImage::zero(size));
+        let mut base =
+            self.by_exits.position.base.take().unwrap_or_else(|| MemoryImage::zero(size));
         let vcpu = self.machine.vcpu.image()?;
         let patched = self.probes.patched_pages();
         let memory = self.machine.memory();
         let read = |page: usize, bytes: &mut Page| *bytes = patched.read(memory, page);
         let bytes = pack(&vcpu, &mut base, pages, read);
-        self.position.base = Some(base);
-        let Position { exits, digest, .. } = self.position;
+        self.by_exits.position.base = Some(base);
+        let Position { exits, digest, .. } = self.by_exits.position;
         Ok(RecordedState { exits, digest, time, bytes })
     }
 
     pub(super) fn keep(&mut self, then: RecordedState) -> Result<(), MachineError> {
-        if let Log::Kept { recording, limit, size, full, places, .. } = &mut self.log {
+        if let Log::Kept { recording, limit, size, full, places, .. } = &mut self.by_exits.log {
             *size += then.bytes.len() as u64 + 64;
             *full |= *size > *limit;
             if *full && places.is_some() {
@@ -110,14 +112,14 @@ impl Run {
 
     /// The run has come to its end: what is kept of it is whole.
     pub(in crate::run) fn end_recording(&mut self, ending: &Ending) -> Result<(), MachineError> {
-        let Position { exits, digest, at_exit, .. } = self.position;
+        let Position { exits, digest, at_exit, .. } = self.by_exits.position;
         let why = match ending {
             Ending::TimedOut => Some(Cut::TimedOut),
             Ending::Stopped => Some(Cut::Stopped),
             Ending::NoProgress => Some(Cut::NoProgress),
             _ => None,
         };
-        match &self.log {
+        match &self.by_exits.log {
             Log::Kept { full: false, .. } => {
                 let cut = match why {
                     Some(why) => {
@@ -130,7 +132,7 @@ impl Run {
                     }
                     None => None,
                 };
-                if let Log::Kept { recording, .. } = &mut self.log {
+                if let Log::Kept { recording, .. } = &mut self.by_exits.log {
                     recording.end = Some(RecordedEnd { exits, digest, cut });
                 }
                 Ok(())
@@ -146,7 +148,9 @@ impl Run {
             _ => Ok(()),
         }
     }
+}
 
+impl ByExits {
     /// Nothing that comes here has been before.
     pub(super) fn is_new_here(&self) -> bool {
         match &self.log {

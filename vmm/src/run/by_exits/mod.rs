@@ -19,12 +19,11 @@ mod inside;
 mod log;
 mod replay;
 
-pub(super) use log::Log;
-
 use super::departure::Departure;
 use super::{Event, Follow, Pace, Phase, Run, Turn};
 use crate::machine::{Exit, MachineError, MemoryImage, time_on_processor};
 use inside::Awaited;
+use log::Log;
 use replay::exit_code;
 use std::time::Duration;
 
@@ -43,6 +42,29 @@ const MOST_STEPS: u64 = 200_000;
 const PLACE: u64 = 0;
 /// Deadlines of devices that are looked at for one that interrupts.
 const DEADLINES: usize = 64;
+
+/// What the clock of exits has to remember. On the other clocks it stays as it begins.
+#[derive(Debug, Default)]
+pub(super) struct ByExits {
+    position: Position,
+    slice: Slice,
+    log: Log,
+    /// It is not the run that was recorded.
+    diverged: bool,
+}
+
+impl ByExits {
+    /// Where the run is among its exits.
+    pub(super) fn position(&self) -> &Position {
+        &self.position
+    }
+
+    /// The run has been put back to where it was.
+    pub(super) fn go_back_to(&mut self, position: Position) {
+        self.position = position;
+        self.slice = Slice::default();
+    }
+}
 
 /// Where a run is among its exits.
 #[derive(Clone, Debug)]
@@ -68,7 +90,7 @@ impl Default for Position {
 
 /// How long the guest has computed.
 #[derive(Debug)]
-pub(super) struct Slice {
+struct Slice {
     /// Exits when it was looked at last, and when that was, by the time that this thread has had a processor: a machine
     /// that is busy with something else makes no guest compute.
     mark: u64,
@@ -115,7 +137,7 @@ impl Run {
     /// How often a guest that computed was preempted on the clock of exits, or its place was kept: where that is more than
     /// never, a run repeats only from a recording.
     pub fn preemptions(&self) -> usize {
-        self.position.preemptions
+        self.by_exits.position.preemptions
     }
 
     /// Lets the guest run to its next exit, on the clock of exits.
@@ -124,25 +146,25 @@ impl Run {
         if self.happens_again(inside)? {
             return Ok(self.told_preempted());
         }
-        if self.position.at_exit {
+        if self.by_exits.position.at_exit {
             // An instruction whose probe has been taken out goes first.
-            self.position.window = self.devices.interrupt_pending()
-                && self.departure.as_ref().is_none_or(|departure| !departure.is_interrupt())
+            self.by_exits.position.window = self.devices.interrupt_pending()
+                && self.seen.departure.as_ref().is_none_or(|departure| !departure.is_interrupt())
                 && !self.probes.is_exposed(self.machine.vcpu.instruction_address());
         }
         self.set_slice()?;
         if inside {
             return self.step_by_exits();
         }
-        self.slice.stepped = 0;
-        if self.slice.over && self.preempt()? {
+        self.by_exits.slice.stepped = 0;
+        if self.by_exits.slice.over && self.preempt()? {
             return Ok(self.told_preempted());
         }
-        if std::mem::take(&mut self.slice.place_due) && self.keep_place()? {
+        if std::mem::take(&mut self.by_exits.slice.place_due) && self.keep_place()? {
             return Ok(self.told_preempted());
         }
-        self.position.at_exit = false;
-        let window = self.position.window || self.slice.awaits_window;
+        self.by_exits.position.at_exit = false;
+        let window = self.by_exits.position.window || self.by_exits.slice.awaits_window;
         self.machine.vcpu.request_interrupt_window(window);
         let exit = self.machine.vcpu.run()?;
         self.exited(exit)
@@ -165,7 +187,7 @@ impl Run {
     /// Interrupts may be injected where the vCPU stands.
     #[inline]
     pub(super) fn takes_interrupts_here(&self) -> bool {
-        !self.clock.counts_exits() || self.position.at_exit
+        !self.clock.counts_exits() || self.by_exits.position.at_exit
     }
 
     /// The guest has left the VM by itself.
@@ -175,43 +197,45 @@ impl Run {
             return;
         }
         self.clock.exit();
-        self.position.exits += 1;
-        self.position.at_exit = true;
-        self.disturbed = None;
-        self.slice.over = false;
-        self.slice.stepped = 0;
-        self.slice.awaits_window = false;
-        if !matches!(self.log, Log::Off) {
-            self.digest(exit_code(exit));
+        self.by_exits.position.exits += 1;
+        self.by_exits.position.at_exit = true;
+        self.owed.disturbed = None;
+        self.by_exits.slice.over = false;
+        self.by_exits.slice.stepped = 0;
+        self.by_exits.slice.awaits_window = false;
+        if !matches!(self.by_exits.log, Log::Off) {
+            self.by_exits.digest(self.machine.vcpu.digest(), exit_code(exit));
         }
     }
 
     /// The window is open that was asked for to preempt the guest, and for nothing else.
     #[inline]
     pub(super) fn is_own_window(&self, exit: &Exit) -> bool {
-        *exit == Exit::InterruptWindow && self.clock.counts_exits() && !self.position.window
+        *exit == Exit::InterruptWindow
+            && self.clock.counts_exits()
+            && !self.by_exits.position.window
     }
 
     /// Preempts the guest where it stands, if that delivers an interrupt.
     fn preempt(&mut self) -> Result<bool, MachineError> {
-        if self.position.at_exit
-            || self.position.window
-            || self.switching.is_some()
-            || !self.is_new_here()
+        if self.by_exits.position.at_exit
+            || self.by_exits.position.window
+            || self.seen.switching.is_some()
+            || !self.by_exits.is_new_here()
         {
             return Ok(false);
         }
         let Some(time) = self.time_of_interrupt() else {
-            self.slice.over = false;
+            self.by_exits.slice.over = false;
             return Ok(false);
         };
         // Time is put on no further than the guest may have computed.
-        let computed = match self.slice.stepped {
-            0 => self.slice.computed().as_nanos() as u64,
+        let computed = match self.by_exits.slice.stepped {
+            0 => self.by_exits.slice.computed().as_nanos() as u64,
             _ => u64::MAX,
         };
         if time - self.clock.now() > computed {
-            self.slice.over = false;
+            self.by_exits.slice.over = false;
             return Ok(false);
         }
         self.finish()?;
@@ -222,10 +246,10 @@ impl Run {
             return Ok(false);
         }
         if !state.interruptible() || !self.machine.vcpu.ready_for_interrupt()? {
-            self.slice.awaits_window = true;
+            self.by_exits.slice.awaits_window = true;
             return Ok(false);
         }
-        if matches!(self.log, Log::Kept { .. }) {
+        if matches!(self.by_exits.log, Log::Kept { .. }) {
             let then = self.state_here(time)?;
             self.keep(then)?;
         }
@@ -236,13 +260,15 @@ impl Run {
     /// Keeps where the guest is, as if it had left the VM here, for whoever wants to come back. False if it is at no
     /// place that can be kept.
     fn keep_place(&mut self) -> Result<bool, MachineError> {
-        let Log::Kept { places: Some(_), size, limit, .. } = &self.log else { return Ok(false) };
+        let Log::Kept { places: Some(_), size, limit, .. } = &self.by_exits.log else {
+            return Ok(false);
+        };
         // The rest is for what has to be kept.
         if *size > *limit / 2
-            || self.position.at_exit
-            || self.switching.is_some()
-            || self.departure.as_ref().is_some_and(Departure::is_interrupt)
-            || !self.is_new_here()
+            || self.by_exits.position.at_exit
+            || self.seen.switching.is_some()
+            || self.seen.departure.as_ref().is_some_and(Departure::is_interrupt)
+            || !self.by_exits.is_new_here()
             || !matches!(self.phase, Phase::Ready)
         {
             return Ok(false);
@@ -257,9 +283,9 @@ impl Run {
         }
         let then = self.state_here(PLACE)?;
         self.keep(then)?;
-        let since = self.slice.since;
+        let since = self.by_exits.slice.since;
         self.arrive(PLACE)?;
-        self.slice.since = since;
+        self.by_exits.slice.since = since;
         Ok(true)
     }
 
@@ -290,44 +316,45 @@ impl Run {
     /// The guest is preempted here: its time is `time`, and an interrupt may be injected.
     fn arrive(&mut self, time: u64) -> Result<(), MachineError> {
         self.forget_delivered()?;
-        self.last_state = self.machine.vcpu.state();
+        self.seen.last_state = self.machine.vcpu.state();
         self.clock.wait_until(time, Duration::MAX);
-        self.position.preemptions += 1;
-        self.position.exits += 1;
-        self.position.at_exit = true;
-        self.position.window = false;
-        self.slice = Slice { mark: self.position.exits, ..Slice::default() };
-        if !matches!(self.log, Log::Off) {
-            self.digest(0);
+        self.by_exits.position.preemptions += 1;
+        self.by_exits.position.exits += 1;
+        self.by_exits.position.at_exit = true;
+        self.by_exits.position.window = false;
+        self.by_exits.slice = Slice { mark: self.by_exits.position.exits, ..Slice::default() };
+        if !matches!(self.by_exits.log, Log::Off) {
+            self.by_exits.digest(self.machine.vcpu.digest(), 0);
         }
         Ok(())
     }
 
     /// The alarm looks at the guest after a slice.
     fn set_slice(&mut self) -> Result<(), MachineError> {
-        if !self.alarm.is_to_be_set() {
+        if !self.outside.alarm.is_to_be_set() {
             return Ok(());
         }
-        let slice = if self.position.preemptions == 0 { FIRST_SLICE } else { SLICE };
-        if self.slice.mark != self.position.exits {
-            self.slice.mark = self.position.exits;
-            self.slice.since = time_on_processor();
-            self.slice.placed = self.slice.since;
-            self.slice.over = false;
-            self.slice.rings = 0;
+        let slice = if self.by_exits.position.preemptions == 0 { FIRST_SLICE } else { SLICE };
+        if self.by_exits.slice.mark != self.by_exits.position.exits {
+            self.by_exits.slice.mark = self.by_exits.position.exits;
+            self.by_exits.slice.since = time_on_processor();
+            self.by_exits.slice.placed = self.by_exits.slice.since;
+            self.by_exits.slice.over = false;
+            self.by_exits.slice.rings = 0;
         } else {
-            self.slice.over |= self.slice.computed() >= slice;
-            self.slice.place_due = time_on_processor().saturating_sub(self.slice.placed) >= PLACES;
-            self.slice.rings = (self.slice.rings + 1).min(MOST_DOUBLED);
+            self.by_exits.slice.over |= self.by_exits.slice.computed() >= slice;
+            self.by_exits.slice.place_due =
+                time_on_processor().saturating_sub(self.by_exits.slice.placed) >= PLACES;
+            self.by_exits.slice.rings = (self.by_exits.slice.rings + 1).min(MOST_DOUBLED);
         }
-        self.alarm.is_set();
-        let look = match &self.log {
+        self.outside.alarm.is_set();
+        let look = match &self.by_exits.log {
             Log::Kept { places: Some(places), .. } => *places,
             _ => SLICE,
         };
         // Where all is slow, the guest gets further before the next one.
-        let look = look * (1 << self.slice.rings);
-        let delay = self.alarm.patience().map_or(look, |left| left.min(look));
+        let look = look * (1 << self.by_exits.slice.rings);
+        let delay = self.outside.alarm.patience().map_or(look, |left| left.min(look));
         self.machine.vcpu.set_alarm(Some(delay))
     }
 }

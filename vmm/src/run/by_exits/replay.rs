@@ -1,20 +1,14 @@
 //! What is recorded happens again, and a run that leaves its recording is caught.
 
-use super::Log;
+use super::{ByExits, Log};
 use crate::machine::{Exit, MachineError, MemoryImage};
 use crate::recording::{Cut, CutOff, RecordedState, Recording, SPACING, unpack};
 use crate::run::{Ending, Phase, Run};
 
 impl Run {
-    /// What is recorded behind this exit and before the next.
-    pub(super) fn next_state(&self) -> Option<&RecordedState> {
-        let then = self.log.recording()?.states.get(self.position.preemptions)?;
-        (then.exits <= self.position.exits).then_some(then)
-    }
-
     /// What the recording has at this exit happens again.
     pub(super) fn happens_again(&mut self, inside: bool) -> Result<bool, MachineError> {
-        if let Some(then) = self.next_state().cloned() {
+        if let Some(then) = self.by_exits.next_state().cloned() {
             if inside && !self.stands_at(&then)? {
                 return Ok(false);
             }
@@ -22,16 +16,16 @@ impl Run {
             self.arrive(then.time)?;
             return Ok(true);
         }
-        match &self.log {
+        match &self.by_exits.log {
             Log::Replayed(Recording { states, end: Some(end), .. })
-                if states.len() == self.position.preemptions =>
+                if states.len() == self.by_exits.position.preemptions =>
             {
                 match &end.cut {
-                    Some(cut) if end.exits == self.position.exits && cut.ran => {
+                    Some(cut) if end.exits == self.by_exits.position.exits && cut.ran => {
                         let cut = cut.clone();
                         self.cut_off(&cut)
                     }
-                    _ if end.exits < self.position.exits => Err(self.divergence()),
+                    _ if end.exits < self.by_exits.position.exits => Err(self.divergence()),
                     _ => Ok(false),
                 }
             }
@@ -41,14 +35,14 @@ impl Run {
 
     /// The recorded run was cut off right here, before the guest went on.
     pub(in crate::run) fn is_cut_off(&mut self) -> Result<bool, MachineError> {
-        let Log::Replayed(Recording { end: Some(end), states, .. }) = &self.log else {
+        let Log::Replayed(Recording { end: Some(end), states, .. }) = &self.by_exits.log else {
             return Ok(false);
         };
         match &end.cut {
             Some(cut)
                 if !cut.ran
-                    && end.exits == self.position.exits
-                    && self.position.preemptions == states.len() =>
+                    && end.exits == self.by_exits.position.exits
+                    && self.by_exits.position.preemptions == states.len() =>
             {
                 let cut = cut.clone();
                 self.cut_off(&cut)
@@ -69,13 +63,16 @@ impl Run {
 
     /// Puts the vCPU and memory to where the guest was then.
     fn put_in_place(&mut self, then: &RecordedState) -> Result<(), MachineError> {
-        if then.exits != self.position.exits || then.digest != self.position.digest {
+        if then.exits != self.by_exits.position.exits
+            || then.digest != self.by_exits.position.digest
+        {
             return Err(self.divergence());
         }
         self.finish()?;
         let size = self.machine.memory().size();
-        let first = self.position.base.is_none();
-        let mut base = self.position.base.take().unwrap_or_else(|| MemoryImage::zero(size));
+        let first = self.by_exits.position.base.is_none();
+        let mut base =
+            self.by_exits.position.base.take().unwrap_or_else(|| MemoryImage::zero(size));
         let pages = (size / 4096) as usize;
         let Some((vcpu, changed)) = unpack(&then.bytes, &mut base, pages) else {
             return Err(MachineError::Diverged(
@@ -94,7 +91,7 @@ impl Run {
         }
         self.machine.take_written_pages()?;
         self.machine.vcpu.put_back_beside_breakpoints(&vcpu)?;
-        self.position.base = Some(base);
+        self.by_exits.position.base = Some(base);
         Ok(())
     }
 
@@ -102,7 +99,7 @@ impl Run {
     /// [`MachineError::Diverged`] if the run is not the one that was recorded.
     #[inline]
     pub(in crate::run) fn is_as_recorded(&mut self) -> Result<(), MachineError> {
-        if self.diverged { Err(self.divergence()) } else { Ok(()) }
+        if self.by_exits.diverged { Err(self.divergence()) } else { Ok(()) }
     }
 
     #[cold]
@@ -111,8 +108,16 @@ impl Run {
         MachineError::Diverged(format!(
             "the run has left its recording within {SPACING} exits before exit {}, now at {state:08x}: the guest reads \
              something that does not repeat, such as the time-stamp counter, or this processor is another",
-            self.position.exits
+            self.by_exits.position.exits
         ))
+    }
+}
+
+impl ByExits {
+    /// What is recorded behind this exit and before the next.
+    pub(super) fn next_state(&self) -> Option<&RecordedState> {
+        let then = self.log.recording()?.states.get(self.position.preemptions)?;
+        (then.exits <= self.position.exits).then_some(then)
     }
 
     /// Holds the digest against that of the recording, or keeps it.
@@ -133,11 +138,12 @@ impl Run {
         }
     }
 
-    pub(super) fn digest(&mut self, code: u64) {
+    /// The vCPU has left the guest, for `exit`, with registers of this digest.
+    pub(super) fn digest(&mut self, vcpu: u64, exit: u64) {
         if let Log::Kept { reached, .. } = &mut self.log {
             *reached = (*reached).max(self.position.exits);
         }
-        let seen = self.machine.vcpu.digest() ^ code.rotate_left(17);
+        let seen = vcpu ^ exit.rotate_left(17);
         let mixed = (self.position.digest ^ seen).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         self.position.digest = mixed ^ mixed >> 29;
         if self.position.exits.is_multiple_of(SPACING) {

@@ -1,0 +1,35 @@
+//! What has been seen of the guest so far, as far as the next event needs it.
+
+use super::departure::Departure;
+use crate::entry::{Frame, PendingSwitch, SysenterRegisters};
+use ia32::State;
+
+/// What a run knows of the way from the last event to the next. It is the guest's, and part of each checkpoint.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    /// The state before what happens next, where it is known.
+    pub(super) departure: Option<Departure>,
+    /// What the last return or task switch led to, until something is entered.
+    pub(super) outward: Outward,
+    /// A task switch that the vCPU stood in front of at the last stop.
+    pub(super) switching: Option<PendingSwitch>,
+    /// Entries so far.
+    pub(super) sequence: u64,
+    /// The registers at the last stop.
+    pub(super) last_state: State,
+    /// What SYSENTER loads, as far as the guest was seen to set it.
+    pub(super) sysenter: SysenterRegisters,
+    /// KVM was seen to hold interrupts off for one instruction when asked to.
+    pub(super) holds_interrupts: bool,
+}
+
+/// What a return or a switch to an outer ring led to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Outward {
+    /// The privilege level, until something is entered.
+    pub(super) ring: Option<u8>,
+    /// Ring 3 has been returned to, and that has not been told yet.
+    pub(super) untold: bool,
+    /// The frame of the last entry, until something is returned from.
+    pub(super) entered: Option<Frame>,
+}
