@@ -104,8 +104,7 @@ pub(crate) fn lend_ports(task: &Task, first: u32, count: u32) -> Result<(), Erro
     }
     *free = (first as u16, count as u16);
     ports.count += 1;
-    task.set_ports(ports);
-    ports.open();
+    task.exchange_ports(ports);
     Ok(())
 }
 
@@ -146,6 +145,5 @@ pub(crate) fn detach_all(task: &Task) {
             driver.set(None);
         }
     }
-    task.set_ports(Ports::NONE);
-    Ports::NONE.open();
+    task.exchange_ports(Ports::NONE);
 }

@@ -92,6 +92,6 @@ pub(super) fn set_priority(task: &'static Task, other: u32, level: u32) -> Answe
 }
 
 pub(super) fn restrict(task: &Task, rights: u32) -> Answer {
-    task.set_rights(task.rights() & rights);
+    task.keep_rights(rights);
     Ok(task.rights())
 }

@@ -78,11 +78,7 @@ pub(crate) fn exec<'a>(
     let current = Task::current();
     let program = program::load(image, strings, arguments)?;
     give_memory_up(Some(program.space));
-    current.set_user_stack(0);
-    current.set_name(name);
-    current.mail.forget_buffer();
-    current.set_fast_return(0);
-    fpu::forget(current);
+    current.become_program(name);
     Ok(UserFrame::start(program.entry, program.stack))
 }
 
@@ -90,7 +86,7 @@ pub(crate) fn exec<'a>(
 fn give_memory_up(other: Option<Space>) {
     let current = Task::current();
     let stack = current.user_stack();
-    let before = current.set_space(other);
+    let before = current.exchange_space(other);
     if let Some(space) = before {
         space.give_stack_back(stack);
         // Pre-emptible, if nobody shares it: nobody else can reach it any more.
@@ -111,12 +107,12 @@ pub(crate) fn end(report: Report) -> ! {
     device::detach_all(current);
     message::fail_partners(current);
     for child in table::all().filter(|task| task.parent() == current.id()) {
-        child.set_parent(INIT.get());
+        child.go_over_to(INIT.get());
         if child.report().is_some() {
             tell_parent(child);
         }
     }
-    current.set_state(State::Ended(report));
+    current.ends(report);
     tell_parent(current);
     scheduler::leave_for_ever()
 }
@@ -171,7 +167,7 @@ pub(crate) fn kill(task: &'static Task) {
     if task.report().is_some() {
         return;
     }
-    task.set_killed();
+    task.condemn();
     if task.state() != State::Ready {
         message::give_up(task);
         scheduler::wake(task, Err(Error::Killed));

@@ -244,7 +244,7 @@ fn take_from_senders(receiver: &'static Task, from: Option<Id>) -> Option<(Id, M
         match deliver(sender, receiver, sender.mail.outgoing.get()) {
             Ok(()) => {
                 forget_sender(receiver.id());
-                sender.set_state(State::Calling(receiver.id()));
+                sender.wait_for(State::Calling(receiver.id()));
                 return Some((sender.id(), receiver.mail.incoming.get()));
             }
             Err(error) => {

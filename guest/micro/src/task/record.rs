@@ -94,7 +94,7 @@ impl Task {
     ) -> Result<&'static Self, Error> {
         let id = table::free_id().ok_or(Error::NoMemory)?;
         let task = Self::place(id, name).ok_or(Error::NoMemory)?;
-        task.set_space(Some(space));
+        task.exchange_space(Some(space));
         task.user_stack.set(user_stack);
         task.parent.set(parent.id);
         task.is_boot_module.set(parent.id == Id::IDLE);
@@ -103,7 +103,7 @@ impl Task {
         task.priority.set(parent.priority.get());
         task.stack_pointer.set(stack::for_frame(task.block.stack_top(), frame));
         table::add(task);
-        scheduler::make_ready(task);
+        scheduler::enqueue(task);
         Ok(task)
     }
 
@@ -192,7 +192,7 @@ impl Task {
     }
 
     /// Puts other memory, or none, in its place, and gives what was there.
-    pub(crate) fn set_space(&self, space: Option<Space>) -> Option<Space> {
+    pub(crate) fn exchange_space(&self, space: Option<Space>) -> Option<Space> {
         let directory = space.as_ref().map_or(kernel::directory(), Space::directory_address);
         self.directory.set(directory);
         let before = self.space.replace(space);
@@ -212,16 +212,17 @@ impl Task {
         self.user_stack.get()
     }
 
-    pub(crate) fn set_user_stack(&self, number: u32) {
-        self.user_stack.set(number);
-    }
-
     pub(crate) fn name(&self) -> Name {
         self.name.get()
     }
 
-    pub(crate) fn set_name(&self, name: Name) {
+    /// It goes on as another program, of which nothing is known yet but its name. Its memory has been exchanged.
+    pub(super) fn become_program(&self, name: Name) {
         self.name.set(name);
+        self.user_stack.set(0);
+        self.fast_return.set(0);
+        self.mail.forget_buffer();
+        fpu::forget(self);
     }
 
     pub(crate) fn parent(&self) -> Id {
@@ -233,7 +234,8 @@ impl Task {
         self.is_boot_module.get()
     }
 
-    pub(super) fn set_parent(&self, parent: Id) {
+    /// Its parent has ended, and another task takes it over.
+    pub(super) fn go_over_to(&self, parent: Id) {
         self.parent.set(parent);
     }
 
@@ -250,17 +252,22 @@ impl Task {
         self.rights.get()
     }
 
-    pub(crate) fn set_rights(&self, rights: u32) {
-        self.rights.set(rights);
+    /// Gives up all rights but these. It never gets one back.
+    pub(crate) fn keep_rights(&self, kept: u32) {
+        self.rights.set(self.rights.get() & kept);
     }
 
     pub(crate) fn ports(&self) -> Ports {
         self.ports.get()
     }
 
-    pub(crate) fn set_ports(&self, ports: Ports) {
+    /// It may access these ports from now on, and no others; if it is the one that runs, at once.
+    pub(crate) fn exchange_ports(&self, ports: Ports) {
         self.ports.set(ports);
         self.has_ports.set(!ports.is_empty());
+        if core::ptr::eq(self, Self::current()) {
+            ports.open();
+        }
     }
 
     /// Where system calls by SYSENTER return to.
@@ -285,8 +292,22 @@ impl Task {
         self.state.get()
     }
 
-    pub(super) fn set_state(&self, state: State) {
-        self.state.set(state);
+    /// It waits, and does not run until it is said what came of that.
+    #[inline(always)]
+    pub(super) fn wait_for(&self, what: State) {
+        self.state.set(what);
+    }
+
+    /// It waits no more: this came of it.
+    #[inline(always)]
+    pub(super) fn go_on(&self, outcome: Result<(), Error>) {
+        self.state.set(State::Ready);
+        self.outcome.set(outcome);
+    }
+
+    /// It runs no more.
+    pub(super) fn ends(&self, report: Report) {
+        self.state.set(State::Ended(report));
     }
 
     /// How it ended, if it has.
@@ -301,16 +322,13 @@ impl Task {
         self.outcome.get()
     }
 
-    pub(super) fn set_outcome(&self, outcome: Result<(), Error>) {
-        self.outcome.set(outcome);
-    }
-
     /// Whether it is to end as soon as it leaves the kernel.
     pub(crate) fn is_killed(&self) -> bool {
         self.is_killed.get()
     }
 
-    pub(super) fn set_killed(&self) {
+    /// It is to end as soon as it leaves the kernel.
+    pub(super) fn condemn(&self) {
         self.is_killed.set(true);
     }
 

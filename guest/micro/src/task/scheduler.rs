@@ -45,9 +45,8 @@ static SCHEDULER: OneCpu<Scheduler> = unsafe {
     })
 };
 
-/// Lets a task have turns. It was waiting, or is new.
-pub(super) fn make_ready(task: &'static Task) {
-    task.set_state(State::Ready);
+/// Lets a task have turns: it waits for nothing else, and is in no queue.
+pub(super) fn enqueue(task: &'static Task) {
     let queue = &SCHEDULER.queues[task.priority() as usize];
     task.behind.set(None);
     match queue.last.replace(Some(task)) {
@@ -81,7 +80,7 @@ pub(crate) fn wait(state: State) -> Result<(), Error> {
     if current.is_killed() {
         return Err(Error::Killed);
     }
-    current.set_state(state);
+    current.wait_for(state);
     switch();
     current.outcome()
 }
@@ -98,9 +97,9 @@ pub(crate) fn wait_for_the_good_of(state: State, other: &'static Task) -> Result
     if !is_anyone_above(other) {
         return hand_over(current, state, other);
     }
-    other.set_outcome(Ok(()));
-    make_ready(other);
-    current.set_state(state);
+    other.go_on(Ok(()));
+    enqueue(other);
+    current.wait_for(state);
     switch();
     current.outcome()
 }
@@ -108,9 +107,8 @@ pub(crate) fn wait_for_the_good_of(state: State, other: &'static Task) -> Result
 /// The same where nobody is more important: the other task, which waits, goes on at once.
 #[inline(always)]
 pub(super) fn hand_over(current: &Task, state: State, other: &'static Task) -> Result<(), Error> {
-    current.set_state(state);
-    other.set_state(State::Ready);
-    other.set_outcome(Ok(()));
+    current.wait_for(state);
+    other.go_on(Ok(()));
     count_switch();
     current.switch_to(other);
     current.outcome()
@@ -118,8 +116,8 @@ pub(super) fn hand_over(current: &Task, state: State, other: &'static Task) -> R
 
 /// Ends a task's waiting. It runs soon, at once if it is more important than the one that does.
 pub(crate) fn wake(task: &'static Task, outcome: Result<(), Error>) {
-    task.set_outcome(outcome);
-    make_ready(task);
+    task.go_on(outcome);
+    enqueue(task);
     if task.priority() > Task::current().priority() || Task::current().id() == super::Id::IDLE {
         SCHEDULER.wants_switch.set(true);
     }
@@ -144,7 +142,7 @@ pub(crate) fn give_way(from_kernel: bool) {
         if highest.is_none_or(|highest| highest < current.priority()) {
             return;
         }
-        make_ready(current);
+        enqueue(current);
         if from_kernel {
             SCHEDULER.kernel_preemptions.set(SCHEDULER.kernel_preemptions.get().wrapping_add(1));
         }
