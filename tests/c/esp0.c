@@ -73,3 +73,23 @@ void main(void)
     __asm__ volatile("mov %0, %%ebx\n jmp out_of_record" : : "r"(&record.frame) : "memory");
 }
 #endif
+
+#ifdef REGISTERS_IN_RECORD
+/* What the processor and the handler push is the process's record, and the handler goes on with the kernel's one stack. */
+static struct pushed record;
+__asm__("to_record: pusha\n mov $0x10, %eax\n mov %eax, %ds\n mov %eax, %es\n mov %esp, %ebx\n mov $first_stack_end, %esp\n"
+        "push %ebx\n call served\n pop %esp\n mov $0x23, %eax\n mov %eax, %ds\n mov %eax, %es\n popa\n iret\n");
+extern uint8_t to_record[];
+static uint32_t services;
+void served(void)
+{
+    if (++services == 5)
+        end();
+}
+void main(void)
+{
+    gate(0x80, to_record, FOR_USER);
+    begin((uint32_t)(&record + 1));
+    leave(asks, END(user_stack[0]), 2);
+}
+#endif

@@ -33,6 +33,7 @@ fn kernels_of_other_designs_are_right() {
         "HIDDEN_IRET",
         "TAIL_JUMPS",
         "IDLES_IN_FRAME",
+        "REGISTERS_IN_RECORD",
         "RESTARTS",
         "RUNS_DOWNWARDS",
         "SEGMENT_GROWS",

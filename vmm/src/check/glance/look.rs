@@ -2,6 +2,7 @@
 
 use super::damage::above;
 use super::kept_words::keeps_words;
+use super::loads_stack::loads_stack_pointer;
 use super::overwritten::overwritten;
 use super::string_instruction::string_instruction;
 use super::{Damage, Edge, FreshStack, Glance, Overrun, Refusal};
@@ -34,6 +35,9 @@ impl Glance {
         }
         if entry.from_outer_ring() {
             glance.above = above(linear, entry.frame.end());
+            let is_new = |fresh: &FreshStack| fresh.top == entry.frame.end();
+            glance.loads_stack_pointer = history.fresh_stack().is_some_and(is_new)
+                && loads_stack_pointer(linear, entry.after.instruction_address());
         }
         if matches!(entry.kind, Kind::External | Kind::Nmi)
             && let Some(eip) = entry.code.linear

@@ -9,6 +9,7 @@
 //!                 the words that it overwrites live on        kept_words
 //!                 the low end of the stack above              damage
 //!                 what it used is not in memory any more      overwritten
+//!                 the handler takes another stack             loads_stack
 //!  at a return    string instructions behind the handler      string_instruction
 //!                 a stack that nobody was on yet              fresh_stack
 //!                 what the next entry will miss               way_back
@@ -22,6 +23,7 @@ mod damage;
 mod edge;
 mod fresh_stack;
 mod kept_words;
+mod loads_stack;
 mod look;
 mod overwritten;
 mod refusal;
@@ -65,6 +67,8 @@ pub(super) struct Glance {
     pub(super) edge: Option<Box<Edge>>,
     /// What has come of it since.
     pub(super) overrun: Option<Box<Overrun>>,
+    /// The handler loads ESP before it calls anything; looked at where the stack is new.
+    pub(super) loads_stack_pointer: bool,
     /// What the processor read for this entry is not in memory any more.
     pub(super) overwritten: Option<String>,
 }

@@ -14,7 +14,8 @@ const PAGE: u32 = 4096;
 /// The processor pushes below ESP0 (SDM vol. 3A, "Stack switching"). Judged at the first entry on an ESP0 in
 /// whose neighbourhood the kernel's stack pointer was not before: the words fall on what the kernel's file
 /// has put there and what still lay there, code or tables; or on a variable that is too small for a stack; or
-/// on the end of a table that is full of data.
+/// on the end of a table that is full of data. A variable that holds them all is a record of the task's registers, where
+/// the handler goes on with a stack of its own.
 #[inline]
 pub(crate) fn esp0_is_in_no_data(entry: &Entry, history: &History, findings: &mut Findings) {
     let objects = history.objects();
@@ -28,10 +29,20 @@ pub(crate) fn esp0_is_in_no_data(entry: &Entry, history: &History, findings: &mu
     if told.into_iter().any(|rule| findings.has(rule)) {
         return;
     }
+    if is_record(entry, fresh, history) {
+        return;
+    }
     if let Some((victim, why, degree)) = victim(entry, fresh, objects) {
         let finding = finding(entry, fresh, objects, &victim, &why);
         findings.add(if degree { finding } else { finding.as_note() });
     }
+}
+
+/// The processor's words fall into a variable that holds them, and the handler leaves for another stack.
+fn is_record(entry: &Entry, fresh: &FreshStack, history: &History) -> bool {
+    let holds = |object: &Object| fresh.top - object.start >= entry.frame.shape.size();
+    history.glance().loads_stack_pointer
+        && history.objects().at(fresh.top.wrapping_sub(1)).is_some_and(holds)
 }
 
 /// Whose bytes are overwritten, why they are no stack's, and whether that is certain.
