@@ -44,6 +44,15 @@ void main(void)
     static int32_t limits[2] = {0, 9};
     __asm__ volatile("bound %0, %1" : : "r"(BAD ? 10 : 9), "m"(limits));
 #endif
+#ifdef STEPS_ITSELF
+    /* What is popped as EFLAGS is something else, and has TF set. */
+    __asm__ volatile("push %0\n popf\n nop" : : "r"(BAD ? 0x102 : 0x2) : "cc", "memory");
+#endif
+#ifdef SSE_NOT_ENABLED
+    if (!BAD)
+        __asm__ volatile("mov %%cr4, %%eax\n or $0x200, %%eax\n mov %%eax, %%cr4" : : : "eax");
+    __asm__ volatile("movaps %xmm0, %xmm1");
+#endif
 #ifdef FAULT_IN_A_FAULT
     /* The gate for page faults names the data segment. */
     gates[14] = (gates[14] & ~0xffff0000ull) | KERNEL_DATA << 16;

@@ -22,7 +22,7 @@ const fn fault(
 }
 
 #[rustfmt::skip]
-const RELATIVES: [Relative; 79] = [
+const RELATIVES: [Relative; 89] = [
     fault("dying", "EMPTY_DIRECTORY", 4, &["shut down", "is not mapped: its directory entry (00000000"]),
     fault("dying", "WRONG_CS", 4, &["names CS 0010, and GDT entry 2 is a data segment", "name the kernel's code segment"]),
     fault("dying", "TASK_GATE", 1, &["the gate of vector 0x80 is a task gate (type 5)", "8e"]),
@@ -90,6 +90,16 @@ const RELATIVES: [Relative; 79] = [
     fault("entering", "THREE_WORDS", 1, &["the popped SS 0x1000", "pops five words"]),
     fault("entering", "WORD_ABOVE_IF_ALONE", 1, &["8 bytes too few were removed", "EFLAGS 00000200"]),
     fault("esp0", "ABOVE_A_RECORD", 1, &["ESP0 was 4 bytes too high", "(record+32)", "(record+44), 4 bytes lower"]),
+    fault("tables", "NO_FAR_JUMP", 1, &["was refused with #GP(0010)", "CS is 0010 since before that GDT was loaded", "a far jump right after LGDT"]),
+    fault("tables", "LIDT_OF_GDT", 4, &["IDTR is what GDTR is", "fill in LIDT's six bytes"]),
+    fault("tables", "OPENED_BEFORE_LIDT", 4, &["no IDT has been loaded", "before interrupts are opened"]),
+    fault("tables", "LIMIT_BEFORE_GATE", 1, &["stopped itself after #GP(0402)", "the limit in IDTR, 00ff, ends the table before it", "07ff for 256 gates"]),
+    fault("tables", "FIELDS_OF_16_BITS", 1, &["finds no stack of ring 0", "stand two bytes too low", "declare it as 32 bits"]),
+    fault("tables", "INT_OF_A_FAULT", 1, &["in the handler of `int 0x0e`", "came to the handler of #PF by `int 0x0e`", "INT n none", "DPL 0"]),
+    fault("tables", "TASK_WITHOUT_DIRECTORY", 4, &["shut down at `jmp far", "has CR3 00000000", "at offset 0x1c"]),
+    fault("sysenter", "NO_SYSENTER_ESP", 1, &["SYSENTER has loaded ESP with 0", "MSR 175"]),
+    fault("unexpected", "STEPS_ITSELF", 1, &["stopped itself after #DB", "TF is set in the EFLAGS that were interrupted, 00000102"]),
+    fault("unexpected", "SSE_NOT_ENABLED", 1, &["stopped itself after #UD at `movaps", "CR4.OSFXSR is 0"]),
     fault("dying", "TABLE_NOT_MAPPED", 4, &["cannot be read: CR2", "give LGDT the linear address"]),
     fault("dying", "NARROW_CODE", 4, &["GDT entry 1, is a code segment of 16 bits", "cf in place of 8f"]),
     fault("retraced", "RETURN_OVERWRITTEN", 4, &["`ret` at", "(fill+", "led to 00400000", "was written by `mov"]),

@@ -11,10 +11,12 @@
 //! Nothing is kept, and nothing costs, until a finding asks. Where the way is too long to be stepped, nothing is said.
 
 use crate::check::{ChangedWord, Retrace};
+use crate::instruction::valid_32;
 use crate::machine::MachineError;
 use crate::run::{Event, Run};
 use crate::writer::Writer;
 use ia32::{Eflags, State, Word};
+use iced_x86::FlowControl;
 use std::time::{Duration, Instant};
 
 /// How long the way may be stepped.
@@ -178,6 +180,10 @@ fn departure(run: &mut Run) -> Result<Option<Way>, MachineError> {
         if state.cpl() != 0 || by.before.cpl() != 0 || has_code(run, &state) {
             continue;
         }
+        // A piece that was not seen whole has no instruction that led away.
+        if !leads_away(&by.code) {
+            return Ok(None);
+        }
         let pops = matches!(by.code.first(), Some(0xc3 | 0xc2 | 0xcf | 0xcb | 0xca));
         let popped = pops.then(|| {
             let linear = run.machine().linear();
@@ -187,6 +193,11 @@ fn departure(run: &mut Run) -> Result<Option<Way>, MachineError> {
         return Ok(Some(Way::Left { by, to: state.instruction_address(), popped }));
     }
     Ok(None)
+}
+
+/// The instruction in `code` may go on elsewhere than after itself.
+fn leads_away(code: &[u8]) -> bool {
+    valid_32(code, 0).is_none_or(|instruction| instruction.flow_control() != FlowControl::Next)
 }
 
 fn closing(run: &mut Run, after_entry: u64) -> Result<Option<Way>, MachineError> {

@@ -24,8 +24,8 @@ pub(super) enum Lack {
     Limit,
     /// The TSS cannot be read.
     Tss,
-    /// SS0 is no writable data segment of ring 0.
-    Segment { selector: u16, descriptor: Option<Descriptor> },
+    /// SS0 is no writable data segment of ring 0. The words that are meant may stand `low`: two bytes below their places.
+    Segment { selector: u16, descriptor: Option<Descriptor>, low: Option<InnerStack> },
     /// The page cannot be written; the one that begins at ESP0 can, if `above`.
     Page { address: u32, sentence: String, above: bool },
     /// Nothing lies there.
@@ -89,7 +89,8 @@ fn lack(linear: &LinearMemory<'_>, state: &State, stack: Option<InnerStack>) -> 
             && descriptor.dpl() == 0
     };
     let Some(base) = descriptor.filter(|one| is_right(*one) && selector.rpl() == 0) else {
-        return Some(Lack::Segment { selector: stack.ss, descriptor });
+        let low = two_bytes_low(linear, state);
+        return Some(Lack::Segment { selector: stack.ss, descriptor, low });
     };
     let top = base.base().wrapping_add(stack.esp);
     let reach = Reach { write: true, user: false };
@@ -108,6 +109,18 @@ fn lack(linear: &LinearMemory<'_>, state: &State, stack: Option<InnerStack>) -> 
             None => beyond_ram(linear, address.into()).then_some(Lack::NoRam { address }),
         }
     })
+}
+
+/// ESP0 and SS0 where they stand if the backlink was declared with two bytes only: the kernel's own stack segment tells.
+fn two_bytes_low(linear: &LinearMemory<'_>, state: &State) -> Option<InnerStack> {
+    let slot = TssWidth::Bits32.stack_slot(0);
+    let at = |offset: u32| state.tr.base.wrapping_add(offset - 2);
+    let low = InnerStack {
+        ss: linear.read_u16(at(slot.segment))?,
+        esp: linear.read_u32(at(slot.pointer))?,
+    };
+    let is_wide = TssWidth::from_type(state.tr.ty()) == Some(TssWidth::Bits32);
+    (is_wide && low.ss == state.ss().selector && low.ss != 0 && low.esp != 0).then_some(low)
 }
 
 fn beyond_ram(linear: &LinearMemory<'_>, physical: u64) -> bool {

@@ -102,7 +102,7 @@ pub fn capture_entry(
     } else if unexplained {
         Kind::Unexplained
     } else {
-        classify(vector, &gate, origin.ring, &code)
+        classify(vector, &gate, origin.ring, &code, error_code)
     };
     if let (Kind::Fault | Kind::Trap | Kind::Abort | Kind::Unexplained, Some(eip)) =
         (kind, code.linear)

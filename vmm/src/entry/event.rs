@@ -136,10 +136,16 @@ pub(super) fn linear_eip(linear: &LinearMemory<'_>, state: &State, frame: &Frame
     Some(descriptor.base().wrapping_add(eip))
 }
 
-/// The kind of an event that esp0 did not inject.
-pub(super) fn classify(vector: Vector, gate: &Gate, ring: u8, code: &CodeBytes) -> Kind {
+/// The kind of an event that esp0 did not inject, with an error code on the stack or without.
+pub(super) fn classify(
+    vector: Vector,
+    gate: &Gate,
+    ring: u8,
+    code: &CodeBytes,
+    error_code: bool,
+) -> Kind {
     let open = gate.dpl >= ring;
-    if open && code.is_behind_int(vector) && !vector.has_error_code() {
+    if open && code.is_behind_int(vector) && !error_code {
         return Kind::Software;
     }
     match vector.class() {

@@ -64,11 +64,14 @@ pub struct Fault {
     pub behind_int: u8,
 }
 
-/// The exception that `entry` delivered; none for INT n, and for traps, which instructions ask for.
+/// The exception that `entry` delivered; none for traps that instructions ask for, and for INT n unless it
+/// stands for an exception with an error code.
 #[inline]
 pub fn capture_fault(machine: &Machine, entry: &Entry) -> Option<Fault> {
     let wanted = match entry.kind {
         Kind::Fault | Kind::Abort => true,
+        Kind::Trap => entry.vector == Vector::DB,
+        Kind::Software => entry.vector.has_error_code() && entry.from_outer_ring(),
         Kind::External => entry.vector.0 < 32,
         _ => false,
     };

@@ -69,11 +69,15 @@ impl Frame {
         (index < usize::from(self.readable)).then(|| self.words[index])
     }
 
-    /// The same frame with another value in one word; unchanged if the shape has it not.
+    /// The same frame with another value in one word, which can be read then if those below it can; unchanged if the shape
+    /// has it not.
     #[must_use]
     pub fn with(mut self, word: Word, value: u32) -> Frame {
         if let Some(index) = self.index(word) {
             self.words[index] = value;
+            if index == usize::from(self.readable) {
+                self.readable += 1;
+            }
         }
         self
     }

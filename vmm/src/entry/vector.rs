@@ -10,7 +10,7 @@
 //! SDM vol. 3A, "Exception and interrupt reference"; for the error code "Error code".
 
 use crate::instruction::operands::register_value;
-use crate::instruction::{LONGEST, decode};
+use crate::instruction::{LONGEST, decode, uses_sse};
 use crate::machine::LinearMemory;
 use crate::probe::Probes;
 use ia32::{DescriptorKind, Eflags, Gate, Selector, State, Vector};
@@ -22,6 +22,8 @@ const EMULATE: u32 = 1 << 2;
 const TASK_SWITCHED: u32 = 1 << 3;
 const NUMERIC_ERROR: u32 = 1 << 5;
 const ALIGNMENT_MASK: u32 = 1 << 18;
+/// CR4.OSFXSR.
+const OSFXSR: u32 = 1 << 9;
 
 /// The error code is of the IDT.
 const OF_THE_IDT: u32 = 2;
@@ -160,7 +162,11 @@ impl<'a> Interrupted<'a> {
             Vector::DE => {
                 matches!(instruction.mnemonic(), Mnemonic::Div | Mnemonic::Idiv | Mnemonic::Aam)
             }
-            Vector::UD => instruction.is_invalid() || instruction.mnemonic() == Mnemonic::Ud2,
+            Vector::UD => {
+                instruction.is_invalid()
+                    || instruction.mnemonic() == Mnemonic::Ud2
+                    || self.may_not_use_sse()
+            }
             Vector::BP => self.last == Some(0xcc),
             Vector::OF => self.last == Some(0xce),
             Vector::DB => self.last == Some(0xf1) || self.state.eflags.contains(Eflags::TF),
@@ -171,7 +177,9 @@ impl<'a> Interrupted<'a> {
                     && (instruction.mnemonic() == Mnemonic::Wait
                         || self.uses(&[CpuidFeature::FPU, CpuidFeature::MMX]))
             }
-            Vector::XM => self.uses(&[CpuidFeature::SSE, CpuidFeature::SSE2]),
+            Vector::XM => {
+                !self.may_not_use_sse() && self.uses(&[CpuidFeature::SSE, CpuidFeature::SSE2])
+            }
             Vector::PF => {
                 self.error_code < 0x20
                     && (self.state.cr2.wrapping_sub(self.at) < LONGEST as u32
@@ -213,6 +221,12 @@ impl<'a> Interrupted<'a> {
         self.uses(&[CpuidFeature::FPU]) && cr0 & (EMULATE | TASK_SWITCHED) != 0
             || self.uses(&[CpuidFeature::MMX, CpuidFeature::SSE, CpuidFeature::SSE2])
                 && cr0 & TASK_SWITCHED != 0
+    }
+
+    /// CR0.EM is set, or CR4.OSFXSR is not, which closes SSE: #UD.
+    fn may_not_use_sse(&self) -> bool {
+        let (cr0, cr4) = (self.state.cr0, self.state.cr4);
+        (cr0 & EMULATE != 0 || cr4 & OSFXSR == 0) && uses_sse(&self.instruction)
     }
 
     fn reports_errors(&self) -> bool {

@@ -16,7 +16,9 @@ pub(crate) mod raises;
 pub(crate) mod stepping;
 
 use ia32::{Iret, OperandSize, State};
-use iced_x86::{Code, Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter, Mnemonic};
+use iced_x86::{
+    Code, CpuidFeature, Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter, Mnemonic,
+};
 
 /// Longest instruction, in bytes (SDM vol. 2A, "Instruction format").
 pub(crate) const LONGEST: usize = 15;
@@ -98,6 +100,14 @@ pub(crate) fn uses_its_stack(code: &[u8], eip: u32) -> bool {
     };
     let first = sequence(code, eip).map(|(instruction, _)| instruction).find(|one| !idle(one));
     first.is_some_and(|one| one.is_stack_instruction() && one.stack_pointer_increment() < 0)
+}
+
+/// Whether an instruction needs CR4.OSFXSR: one of SSE and its successors, with an XMM register (SDM vol. 3A, "Enabling SSE").
+pub(crate) fn uses_sse(instruction: &Instruction) -> bool {
+    use CpuidFeature::{SSE, SSE2, SSE3, SSE4_1, SSE4_2, SSSE3};
+    let features = instruction.cpuid_features();
+    features.iter().any(|one| [SSE, SSE2, SSE3, SSSE3, SSE4_1, SSE4_2].contains(one))
+        && (0..instruction.op_count()).any(|index| instruction.op_register(index).is_xmm())
 }
 
 /// The first byte after the prefixes.

@@ -15,6 +15,10 @@ impl Run {
         if !self.clock.counts_exits() || exit != Exit::Interrupted {
             self.counters.exits += 1;
         }
+        // At a shutdown KVM has reset the registers: what the switch led to is not seen.
+        if exit == Exit::Shutdown {
+            self.seen.switching = None;
+        }
         if self.seen.switching.is_some()
             && let Some(switch) = self.complete_switch()
         {

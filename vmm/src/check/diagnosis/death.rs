@@ -11,7 +11,10 @@
 use super::explained::Explained;
 use super::lost_gate::LostGate;
 use super::used::Used;
-use super::{Aftermath, Placed, descriptor, fault, fault_text, full_stack, selector_fault};
+use super::{
+    Aftermath, Placed, beyond_limit, descriptor, fault, fault_text, full_stack, kinds_of_address,
+    new_task, selector_fault,
+};
 use crate::check::rules::way_back;
 use crate::check::way_back::unloaded;
 use crate::check::{ChangedWord, Finding, History, LookBack, Retrace, Subject};
@@ -83,7 +86,9 @@ pub(super) fn shutdown(
             "a handler that can be entered",
             "an exception that could not be delivered, nor the double fault",
         );
-        return Some((place, finding));
+        let why = task_switch(&code, &last.before, aftermath)
+            .or_else(|| kinds_of_address::gates_without_code(&last.before, aftermath));
+        return Some((place, why.map_or(finding.clone(), |why| why.add_to(finding))));
     };
     let links: Vec<String> = chain
         .outcome
@@ -130,6 +135,18 @@ pub(super) fn shutdown(
             reason.1 = own.advice.or(reason.1);
         }
     }
+    // A double fault that has a task of its own ends well even where there is no room, if that task can run.
+    if let Some(task) = new_task::of_double_fault(&chain.before, aftermath) {
+        reason.0 = format!(
+            "{}; and the task of #DF cannot run: {}",
+            reason.0,
+            task.reason.unwrap_or_default()
+        );
+        reason.1 = task.advice;
+    }
+    if let Some(beyond) = kinds_of_address::directory_beyond_ram(&chain.before, aftermath) {
+        reason = beyond;
+    }
     let mut finding = finding.because(reason.0);
     finding.advice = reason.1;
     finding.look_back =
@@ -145,6 +162,13 @@ pub(super) fn shutdown(
         );
     }
     Some((place, finding))
+}
+
+/// The instruction in `code` switches to a task that cannot run.
+fn task_switch(code: &[u8], state: &State, aftermath: &Aftermath<'_>) -> Option<Explained> {
+    let instruction = valid_32(code, state.eip)?;
+    selector_fault::far_target(&instruction)?;
+    new_task::without_its_code(ia32::Selector(instruction.far_branch_selector()), state, aftermath)
 }
 
 /// What ring 0 runs on is not mapped: its next instruction, or its stack.
@@ -389,6 +413,12 @@ fn cause(chain: &Chain, aftermath: &Aftermath<'_>, history: &History) -> (String
         _ => None,
     };
     match fault.branch {
+        Branch::GateOutsideIdt
+            if let Some(beyond) = beyond_limit::explain(vector.0, state, aftermath) =>
+        {
+            let reason = beyond.reason.unwrap_or_default();
+            (format!("vector {:#04x} has no gate: {reason}", vector.0), beyond.advice)
+        }
         Branch::GateOutsideIdt | Branch::GateInvalidType | Branch::GateNotPresent => (
             format!(
                 "vector {:#04x} has no gate: IDT entry {:#04x}: {} (IDT at {:08x}, limit {:04x})",

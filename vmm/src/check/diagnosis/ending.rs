@@ -49,13 +49,14 @@ pub(super) fn stopped_after_an_exception(
     }
     let what = match last.kind {
         Kind::External => format!("interrupt {:#04x}", last.vector.0),
+        Kind::Software => format!("`int {:#04x}`", last.vector.0),
         _ => fault_text::name(last),
     };
     let finding = Finding::new(
         RULE,
         Subject::Kernel,
         match last.kind {
-            Kind::External => format!(
+            Kind::External | Kind::Software => format!(
                 "the kernel stopped itself in the handler of {what}, which nothing returned from"
             ),
             _ => format!(

@@ -3,13 +3,17 @@
 use super::explained::Explained;
 use super::{Aftermath, protection};
 use crate::entry::{Fault, Kind, Reach};
-use ia32::{Vector, Word};
+use crate::instruction::uses_sse;
+use ia32::{Eflags, Vector, Word};
 use iced_x86::{Mnemonic, OpKind};
 
 /// What an exception was about.
 pub(super) fn explain(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {
     if fault.kind == Kind::External {
         return exceptions_vector(fault);
+    }
+    if fault.kind == Kind::Software {
+        return by_int(fault);
     }
     if fault.frame.shape.from_virtual_8086 {
         return Explained::because(
@@ -22,6 +26,7 @@ pub(super) fn explain(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {
         Vector::GP | Vector::NP | Vector::SS | Vector::TS => protection::explain(fault, aftermath),
         Vector::UD => undefined(fault, aftermath),
         Vector::DE => division(fault),
+        Vector::DB => debugged(fault),
         Vector::NM => Explained::because(
             "an x87 or SSE instruction while CR0.TS or CR0.EM is set: the kernel is to hand over the \
              FPU, or not to use it",
@@ -48,6 +53,20 @@ fn exceptions_vector(fault: &Fault) -> Explained {
         fault.vector.0, fault.vector,
     ))
     .advise("write 0x20 as ICW2 to port 0x21, and 0x28 to port 0xa1, before interrupts are opened")
+}
+
+/// INT n pushes no error code (SDM vol. 3A, "Software-generated exceptions").
+fn by_int(fault: &Fault) -> Explained {
+    let Vector(vector) = fault.vector;
+    Explained::because(format!(
+        "ring {} came to the handler of {} by `int {vector:#04x}`: the processor pushes an error code for {}, and INT n none, \
+         so a handler that takes one off has its frame a word too high",
+        fault.ring, fault.vector, fault.vector
+    ))
+    .advise(format!(
+        "give the gate of vector {vector:#04x} DPL 0 (type byte 8e): then ring 3 gets #GP for it; DPL 3 is for the vectors that \
+         programs are to use"
+    ))
 }
 
 fn page_fault(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {
@@ -143,6 +162,16 @@ fn undefined(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {
         Some(instruction) if instruction.mnemonic() == Mnemonic::Ud2 => Explained::because(
             "`ud2` is there to raise #UD: compilers put it where code must not come",
         ),
+        Some(instruction) if uses_sse(&instruction) && fault.after.cr0 & EMULATE != 0 => {
+            Explained::because("an SSE instruction while CR0.EM is set")
+                .advise("clear CR0.EM (bit 2) and set CR4.OSFXSR (bit 9) before SSE is used, or compile with -mgeneral-regs-only")
+        }
+        Some(instruction) if uses_sse(&instruction) && fault.after.cr4 & OSFXSR == 0 => {
+            Explained::because(
+                "an SSE instruction while CR4.OSFXSR is 0: the kernel has not said that it saves the SSE registers",
+            )
+            .advise("set CR4.OSFXSR (bit 9) before SSE is used, or compile with -mgeneral-regs-only")
+        }
         Some(_) => {
             Explained::because("this processor has no such instruction, or it may not be used here")
         }
@@ -155,6 +184,26 @@ fn undefined(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {
             }
         )),
     }
+}
+
+/// CR0.EM and CR4.OSFXSR.
+const EMULATE: u32 = 1 << 2;
+const OSFXSR: u32 = 1 << 9;
+
+/// A single step, or a breakpoint of the debug registers.
+fn debugged(fault: &Fault) -> Explained {
+    let eflags = Eflags(fault.frame.get(Word::Eflags).unwrap_or(0)).without(Eflags::RF);
+    if !eflags.contains(Eflags::TF) {
+        return Explained::default();
+    }
+    Explained::because(format!(
+        "TF is set in the EFLAGS that were interrupted, {:08x}: #DB comes after each instruction",
+        eflags.0
+    ))
+    .advise(
+        "look for who loaded them: a POPF or an IRET that takes something else than flags from the stack, or a task that \
+         starts with TF (0x100) set; 00000202 is what a task starts with",
+    )
 }
 
 fn division(fault: &Fault) -> Explained {

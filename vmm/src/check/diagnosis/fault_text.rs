@@ -10,6 +10,7 @@ pub(super) fn place(fault: &Fault, aftermath: &Aftermath<'_>) -> String {
     let eip = fault.code.linear.unwrap_or_else(|| fault.eip());
     let what = match fault.kind {
         Kind::External => format!("interrupt {:#04x}", fault.vector.0),
+        Kind::Software => format!("int {:#04x}", fault.vector.0),
         _ => fault.vector.to_string(),
     };
     format!("#{} {what} in ring {}, at {}", fault.sequence, fault.ring, aftermath.place(eip))

@@ -21,6 +21,7 @@
 //! Nothing here asks which kernel runs. A kernel that ends a task after its fault, and goes on, is as
 //! healthy as one that returns; so is one that powers off with success after a fault that it provoked.
 
+mod beyond_limit;
 mod death;
 mod descriptor;
 mod ending;
@@ -29,9 +30,11 @@ mod fault;
 mod fault_text;
 mod full_stack;
 mod io_map;
+mod kinds_of_address;
 mod lost;
 mod lost_gate;
 mod nesting;
+mod new_task;
 mod overwritten_code;
 mod protection;
 mod repeated;
@@ -192,7 +195,7 @@ impl Diagnosis {
             self.unreturned = Some(entry.sequence);
         }
         if let Some(fault) = capture_fault(machine, entry) {
-            if fault.kind != Kind::External {
+            if matches!(fault.kind, Kind::Fault | Kind::Abort) {
                 self.repeated.count(&fault);
             }
             if self.strayed.is_none() && lost::is_stray(&fault) {

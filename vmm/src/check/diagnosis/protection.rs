@@ -2,7 +2,7 @@
 
 use super::explained::Explained;
 use super::fault_text::text;
-use super::{Aftermath, descriptor, selector_fault};
+use super::{Aftermath, beyond_limit, descriptor, selector_fault};
 use crate::entry::{Fault, Named};
 use ia32::{Descriptor, DescriptorKind, Eflags, Gate, GateKind, Selector, Table, Word};
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
@@ -173,6 +173,13 @@ fn gate(
                     "set a gate for vector {vector:#04x}, mask the line, or give the 8259 the base that the \
                      gates are made for (ICW2)"
                 ))
+            } else if used
+                && let Some(beyond) = beyond_limit::explain(vector, &fault.after, aftermath)
+            {
+                Explained {
+                    reason: Some(format!("{words}: {}", beyond.reason.unwrap_or_default())),
+                    ..beyond
+                }
             } else if used {
                 explained.advise(format!("set a gate for vector {vector:#04x} in the IDT"))
             } else {

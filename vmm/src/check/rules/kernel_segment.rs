@@ -4,7 +4,7 @@ use crate::entry::Entry;
 /// A kernel is entered on the stack segment that it runs on.
 ///
 /// SS0 comes from the TSS. Where it names another segment than the kernel was in when it last left
-/// ring 0, stack addresses mean something else from there on. Broken on purpose by the guest
+/// ring 0, stack addresses mean something else from there on. Judged from the second entry on. Broken on purpose by the guest
 /// `broken` with `plant=wrong_ss0`.
 #[inline]
 pub(crate) fn kernel_runs_on_one_stack_segment(
@@ -17,10 +17,8 @@ pub(crate) fn kernel_runs_on_one_stack_segment(
     if !entry.from_outer_ring() || ss & !3 == last.ss & !3 {
         return;
     }
-    // What a boot loader left in SS serves as well until the first entry, where it means the same.
-    let (before, now) = (last.state.ss(), entry.after.ss());
-    let first = history.stacks().iter().all(|stack| stack.entries == 0);
-    if first && (before.base, before.big()) == (now.base, now.big()) {
+    // The kernel may have booted on another segment than it is to be entered on.
+    if history.stacks().iter().all(|stack| stack.entries == 0) {
         return;
     }
     findings.add(

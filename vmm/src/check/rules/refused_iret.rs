@@ -62,6 +62,28 @@ fn exchanged(refusal: &Refusal, popped: &Frame) -> Option<(&'static str, &'stati
         .then_some(("ESP and SS", ORDER))
 }
 
+/// What is popped is what the processor has pushed, of an entry from an outer ring or not.
+fn is_as_pushed(newest: Option<&LiveFrame>, popped: &Frame, from_outer_ring: bool) -> bool {
+    newest.is_some_and(|pushed| {
+        pushed.from_outer_ring() == from_outer_ring
+            && pushed.popped_from() == popped.address
+            && pushed.frame.pops_as(popped)
+    })
+}
+
+/// Ring 0 ran with a CS that works by its hidden part only: the table that it was loaded from is gone.
+fn is_the_loaders(newest: Option<&LiveFrame>, popped: &Frame, refusal: &Refusal) -> bool {
+    let fault = refusal.fault.map(|fault| fault.branch);
+    matches!(fault, Some(Branch::ReturnCsNotCode | Branch::ReturnCsOutsideTable))
+        && is_as_pushed(newest, popped, false)
+}
+
+/// An outer ring ran with a CS that names data: only SYSEXIT loads CS without a look at the table.
+fn left_by_sysexit(newest: Option<&LiveFrame>, popped: &Frame, refusal: &Refusal) -> bool {
+    let is_data = |descriptor: Descriptor| matches!(descriptor.kind(), DescriptorKind::Data { .. });
+    refusal.code.is_some_and(is_data) && is_as_pushed(newest, popped, true)
+}
+
 /// Words of two bytes are popped where words of four were pushed.
 pub(super) fn is_too_narrow(pushed: &LiveFrame, popped: &Frame) -> bool {
     popped.shape.word_size < pushed.frame.shape.word_size && popped.address == pushed.popped_from()
@@ -117,6 +139,22 @@ fn finding(
             } else {
                 format!("put {selectors} into the frame")
             });
+        } else if is_the_loaders(newest, &refused.frame, refusal) {
+            expected = "CS with a code segment of the kernel's own GDT".into();
+            got = format!("{got}; CS is {cs:04x} since before that GDT was loaded");
+            advice = Some(
+                "load CS by a far jump right after LGDT (`jmp 0x08:next`): LGDT alone changes no segment register, and CS \
+                 goes on with what the boot loader put there"
+                    .into(),
+            );
+        } else if left_by_sysexit(newest, &refused.frame, refusal) {
+            expected = "CS with a code segment of ring 3".into();
+            got = format!("{got}: CS {cs:04x} names a data segment, and the processor pushed it");
+            advice = Some(
+                "put the descriptors into the order that SYSEXIT takes for granted: from IA32_SYSENTER_CS on the kernel's \
+                 code, its data, the programs' code, their data"
+                    .into(),
+            );
         } else if let Some((what, order)) = exchanged(refusal, &refused.frame) {
             expected = format!("from ESP up: {order}");
             got = format!("{got}: {what} are exchanged");

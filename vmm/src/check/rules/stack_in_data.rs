@@ -82,7 +82,8 @@ fn victim(entry: &Entry, fresh: &FreshStack, objects: &Objects) -> Option<(Strin
             name(object),
             fresh.filled_below
         );
-        (name(object), why, true)
+        // Pages of an allocator, and stacks that are painted, have had something in them as well.
+        (name(object), why, length < PAGE)
     })
 }
 

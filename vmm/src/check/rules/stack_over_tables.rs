@@ -5,13 +5,22 @@ use crate::entry::Entry;
 ///
 /// SS0:ESP0 is taken as it stands in the TSS. Where it leads into the TSS itself, the GDT or the IDT, each
 /// entry from an outer ring destroys a part of them (SDM vol. 3A, "Task-state segment"). What follows is the
-/// kernel's doing, not the processor's.
+/// kernel's doing, not the processor's. Where ring 0 is interrupted, its own stack has come there: of the GDT it counts what
+/// the segment registers name, since a limit may say more than the table has.
 #[inline]
 pub(crate) fn stack_is_no_table(entry: &Entry, _: &History, findings: &mut Findings) {
+    let after = &entry.after;
     if !entry.from_outer_ring() {
+        let named = [after.cs(), after.ss(), &after.tr].map(|segment| segment.selector & 0xfff8);
+        let used = u32::from(named.into_iter().max().unwrap_or(0)) + 8;
+        let (start, end) =
+            (u64::from(after.gdtr.base), u64::from(after.gdtr.base) + u64::from(used));
+        let (low, high) = (u64::from(entry.frame.address), u64::from(entry.frame.end()));
+        if used <= u32::from(after.gdtr.limit) + 1 && low < end && start < high {
+            findings.add(own_stack(entry));
+        }
         return;
     }
-    let after = &entry.after;
     // A TSS may reach further: its I/O map. A table of 64 KiB is what a processor starts with.
     for (name, base, limit) in [
         ("TSS", after.tr.base, after.tr.limit.min(103)),
@@ -25,6 +34,24 @@ pub(crate) fn stack_is_no_table(entry: &Entry, _: &History, findings: &mut Findi
             return;
         }
     }
+}
+
+#[cold]
+fn own_stack(entry: &Entry) -> Finding {
+    Finding::new(
+        "stack_over_tables",
+        Subject::Kernel,
+        format!("the words that {} pushed overwrite the GDT", entry.vector),
+        "ESP in a stack, with room below",
+        format!(
+            "words from {:08x} to {:08x}, and the GDT is at {:08x}",
+            entry.frame.address,
+            entry.frame.end(),
+            entry.after.gdtr.base
+        ),
+    )
+    .because("the kernel's own stack pointer is there: it was loaded with another address than its stack's end, or has run past its low end")
+    .advise("load ESP with the address behind the last byte of the stack, and give the stack more room")
 }
 
 #[cold]

@@ -30,6 +30,26 @@ pub(crate) fn sysenter_loads_its_registers(entry: &Sysenter, _: &History, findin
     }
 }
 
+/// IA32_SYSENTER_ESP has been written, if the kernel uses the stack that it gives.
+///
+/// It is 0 after reset (SDM vol. 4, "IA32_SYSENTER_ESP"), and what is pushed goes to the top of the address space. Broken on
+/// purpose by `tests/c/sysenter.c`, `NO_SYSENTER_ESP`.
+pub(crate) fn sysenter_has_a_stack(entry: &Sysenter, _: &History, findings: &mut Findings) {
+    if entry.registers.esp != 0 || entry.after.general.esp != 0 || !entry.uses_stack {
+        return;
+    }
+    findings.add(
+        Finding::new(
+            "sysenter",
+            Subject::Kernel,
+            "SYSENTER has loaded ESP with 0: IA32_SYSENTER_ESP was never written",
+            "IA32_SYSENTER_ESP with the end of a kernel stack",
+            "ESP 00000000, and the handler pushes from there, to ffffffff and below",
+        )
+        .advise("write the end of the task's kernel stack to MSR 175 before SYSENTER is used, and at each switch"),
+    );
+}
+
 /// IA32_SYSENTER_ESP leads to the running task's stack, or to none of a task's.
 ///
 /// It is what ESP0 is to a gate: what the kernel pushes first must not fall onto the frame that another task is to

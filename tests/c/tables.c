@@ -1,0 +1,135 @@
+/* LGDT, LIDT and LTR that load something else than was meant. */
+#include "stubs.h"
+
+struct saved *handle(struct saved *s)
+{
+    if (s->vector == 0x80)
+        end();
+    if (s->vector != 0x20)
+        panic();
+    out(0x20, 0x20);
+    if (++count == 3)
+        end();
+    return s;
+}
+static inline void wait(void)
+{
+    __asm__ volatile("sti");
+    for (;;)
+        __asm__ volatile("hlt");
+}
+
+#ifdef NO_FAR_JUMP
+/* CS keeps what the boot loader put there, which in the kernel's own table is a data segment. */
+void main(void)
+{
+    struct pointer gdt = {sizeof descriptors - 1, (uint32_t)descriptors};
+    if (BAD)
+        __asm__ volatile("lgdt %0\n mov %1, %%ds\n mov %1, %%es\n mov %1, %%ss" : : "m"(gdt), "r"(KERNEL_DATA) : "memory");
+    else
+        load_gdt();
+    set_gates();
+    load_idt();
+    tick();
+    wait();
+}
+#endif
+
+#ifdef LIDT_OF_GDT
+/* The compiler was not told that LIDT reads the six bytes: what it reads is LGDT's. */
+void main(void)
+{
+    static struct pointer both;
+    both = (struct pointer){sizeof descriptors - 1, (uint32_t)descriptors};
+    __asm__ volatile("lgdt %0\n ljmp $8, $1f\n 1:" : : "m"(both) : "memory");
+    set_gates();
+    load_idt();
+    if (BAD)
+        __asm__ volatile("lidt %0" : : "m"(both) : "memory");
+    tick();
+    wait();
+}
+#endif
+
+#ifdef OPENED_BEFORE_LIDT
+void main(void)
+{
+    load_gdt();
+    set_gates();
+    if (!BAD)
+        load_idt();
+    tick();
+    __asm__ volatile("sti\n hlt");
+    load_idt();
+    wait();
+}
+#endif
+
+#ifdef LIMIT_BEFORE_GATE
+/* The limit is the number of gates and not of bytes. */
+static void program(void) { ask(0, 0); }
+void main(void)
+{
+    start(END(kernel_stack));
+    struct pointer idt = {BAD ? 255 : sizeof gates - 1, (uint32_t)gates};
+    __asm__ volatile("lidt %0" : : "m"(idt) : "memory");
+    leave(program, END(user_stack[0]), 2);
+}
+#endif
+
+#ifdef FIELDS_OF_16_BITS
+/* The structure has 16 bits for the backlink, and nothing to fill it up to 32. */
+static void program(void) { ask(0, 0); }
+void main(void)
+{
+    start(END(kernel_stack));
+    if (BAD) {
+        uint8_t *low = (uint8_t *)task_state;
+        __builtin_memset(low, 0, 12);
+        __builtin_memcpy(low + 2, (uint32_t[]){END(kernel_stack)}, 4);
+        __builtin_memcpy(low + 6, (uint16_t[]){KERNEL_DATA}, 2);
+    }
+    leave(program, END(user_stack[0]), 0x202);
+}
+#endif
+
+#ifdef INT_OF_A_FAULT
+/* All gates have DPL 3, and a program comes to the page fault's handler, which takes an error code off. */
+static void program(void)
+{
+    __asm__ volatile("int $14");
+    ask(0, 0);
+}
+void main(void)
+{
+    start(END(kernel_stack));
+    if (BAD)
+        gate(14, exceptions + 16 * 14, FOR_USER);
+    else
+        gate(14, calls, FOR_USER);
+    leave(program, END(user_stack[0]), 2);
+}
+#endif
+
+#ifdef TASK_WITHOUT_DIRECTORY
+/* A task of its own for the double fault, and its CR3 was not filled in. */
+static uint32_t other_state[26] __attribute__((aligned(128)));
+static uint64_t table_of_tasks[8];
+void other(void) { end(); }
+void main(void)
+{
+    start(END(kernel_stack));
+    map(7);
+    paging();
+    uint32_t base = (uint32_t)other_state;
+    __builtin_memcpy(table_of_tasks, descriptors, sizeof descriptors);
+    table_of_tasks[5] &= ~(2ull << 40);
+    table_of_tasks[6] = 0x0000890000000067ull | (uint64_t)(base & 0xffffff) << 16 | (uint64_t)(base >> 24) << 56;
+    other_state[7] = BAD ? 0 : (uint32_t)directory;
+    other_state[8] = (uint32_t)other, other_state[9] = 2, other_state[14] = END(user_stack[1]);
+    other_state[18] = other_state[20] = other_state[21] = KERNEL_DATA, other_state[19] = KERNEL_CODE;
+    other_state[22] = other_state[23] = KERNEL_DATA, other_state[25] = 104 << 16;
+    struct pointer gdt = {sizeof table_of_tasks - 1, (uint32_t)table_of_tasks};
+    __asm__ volatile("lgdt %0\n ljmp $0x30, $0" : : "m"(gdt) : "memory");
+}
+#endif
