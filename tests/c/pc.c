@@ -146,3 +146,30 @@ void main(void)
     end();
 }
 #endif
+
+#ifdef NMI_TO_ITSELF
+/* An NMI that it sends itself comes with interrupts closed, and the next one after the first one's IRET only. */
+#define APIC_COMMAND (*(volatile uint32_t *)0xfee00300)
+static volatile uint32_t handled, nested;
+__asm__("nmi: pusha\n cld\n call interrupted\n popa\n iret\n");
+extern uint8_t nmi[];
+void interrupted(void)
+{
+    uint32_t before = handled;
+    if (before == 0)
+        APIC_COMMAND = 0x40400;
+    for (volatile int i = 0; i < 100; i++)
+        nested |= handled != before;
+    handled++;
+}
+void main(void)
+{
+    gate(2, nmi, FOR_KERNEL);
+    begin(END(kernel_stack));
+    APIC_COMMAND = 0x40400;
+    while (handled < 2)
+        ;
+    out(0xe9, nested ? '!' : 'n');
+    end();
+}
+#endif

@@ -133,3 +133,15 @@ void main(void)
     __asm__ volatile("lgdt %0\n ljmp $0x30, $0" : : "m"(gdt) : "memory");
 }
 #endif
+
+#ifdef LIMIT_IN_BYTES
+/* The code segment of ring 3 has a limit of 1 MiB and not of 4 GiB, and the program lies above. */
+static void program(void) { ask(0, 0); }
+void main(void)
+{
+    if (BAD)
+        descriptors[3] &= ~(1ull << 55);
+    start(END(kernel_stack));
+    leave(program, END(user_stack[0]), 2);
+}
+#endif

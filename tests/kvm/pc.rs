@@ -296,3 +296,13 @@ fn an_entry_behind_a_return_to_another_task_is_no_event_of_that_iret() {
         assert!(output.last_line().contains("entries=3"), "{}", output.stdout);
     }
 }
+
+#[test]
+fn an_nmi_that_the_kernel_sends_itself_comes_with_interrupts_closed_and_none_within_another() {
+    for clock in ["real", "deterministic", "exits"] {
+        let Some(output) = run_compiled("NMI_TO_ITSELF", &["--clock", clock]) else { return };
+        output.assert_status(0);
+        assert!(output.stdout.contains("│ n"), "{clock}: {}", output.stdout);
+        assert!(output.last_line().contains("entries=2"), "{clock}: {}", output.stdout);
+    }
+}

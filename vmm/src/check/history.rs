@@ -316,15 +316,24 @@ impl History {
         })
     }
 
-    /// The top frame of the stack right below the one that runs: what an overflow would meet first.
-    pub(super) fn neighbour(&self) -> Option<(Slot, &LiveFrame)> {
-        let running = self.running.filter(|_| !self.copies_frames)?;
-        let top = self.stacks.below(running)?;
-        if running - top > LARGEST_STACK {
+    /// The top frame of the stack right below the one that ends at `end`: what an overflow would meet first.
+    pub(super) fn neighbour(&self, end: u32) -> Option<(Slot, &LiveFrame)> {
+        let top = self.stacks.below(end).filter(|_| !self.copies_frames)?;
+        if end - top > LARGEST_STACK {
             return None;
         }
-        let mut on_top = self.frames.within(top.wrapping_sub(40)..top);
+        self.entered_at(top)
+    }
+
+    /// The frame by which an outer ring was left on the stack that ends at `top`.
+    fn entered_at(&self, top: u32) -> Option<(Slot, &LiveFrame)> {
+        let mut on_top = self.frames.within(top.saturating_sub(40)..top);
         on_top.find(|(_, live)| live.frame.end() == top).filter(|(_, live)| live.from_outer_ring())
+    }
+
+    /// The frame by which an outer ring was left last, until it is returned to.
+    pub(super) fn running_frame(&self) -> Option<&LiveFrame> {
+        self.entered_at(self.running?).map(|(_, live)| live)
     }
 
     /// The frame with this place on its stack that was overgrown and is still to be popped: the kernel goes

@@ -23,6 +23,7 @@ mod verdict;
 mod way_back;
 mod rules {
     //! One file a rule.
+    pub(super) mod code_limit;
     pub(super) mod direction_flag;
     pub(super) mod empty_stack;
     pub(super) mod event_explained;
@@ -128,6 +129,7 @@ rules![
     virtual_8086::virtual_8086_mode_is_meant,
     return_frame::return_pops_what_was_pushed,
     registers_restored::registers_are_restored,
+    code_limit::eip_is_within_its_segment,
     direction_flag::kernel_runs_upwards,
     overflow::stack_stays_above_its_end_at_a_return,
     way_back::ring_0_can_be_entered_again,

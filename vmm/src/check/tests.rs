@@ -438,7 +438,7 @@ fn a_stack_that_grows_over_its_neighbour_is_told_when_the_neighbour_goes_on() {
     clean(&desk.leave(0x9000 - 20));
     desk.store(0x8000 - 20, &WORDS);
     desk.enter(CALL, 0x9000, &other);
-    desk.store(0x8000 - 12, &[0x4141_4141; 12]);
+    desk.store(0x8000 - 12, &[0x4242_4242; 12]);
     // The task may be dead; when the kernel goes on from its stack, it is not.
     clean(&desk.leave(0x9000 - 20));
     let judgement =

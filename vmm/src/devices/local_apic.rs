@@ -10,8 +10,8 @@
 //! ```
 //! A BIOS leaves it on, with LINT0 as ExtINT ("virtual wire"): a kernel that never touches it gets its
 //! interrupts from the 8259 as if it were not there. Messages take no time, so delivery status is never
-//! *pending*. There is no other processor: what is sent to one is gone. NMI, SMI, INIT and start-up that a
-//! processor sends to itself are not delivered.
+//! *pending*. There is no other processor: what is sent to one is gone. SMI, INIT and start-up that a
+//! processor sends to itself are not delivered; an NMI is.
 
 use super::device::Device;
 use super::io_apic::Message;
@@ -32,6 +32,7 @@ const VERSION: u32 = 0x0005_0014;
 const SOFTWARE_ENABLE: u32 = 1 << 8;
 const MASKED: u32 = 1 << 16;
 const PERIODIC: u32 = 1 << 17;
+const NMI: u32 = 4;
 const EXTERNAL: u32 = 7;
 
 const ERROR_SEND_VECTOR: u32 = 1 << 5;
@@ -99,6 +100,8 @@ pub struct LocalApic {
     /// What the error status register shows, and what it will show after the next write to it.
     errors: (u32, u32),
     command: (u32, u32),
+    /// An NMI is on its way to the processor.
+    nmi: bool,
     table: [u32; 6],
     divide: u32,
     initial_count: u32,
@@ -132,6 +135,7 @@ impl LocalApic {
             requests: Vectors::default(),
             errors: (0, 0),
             command: (0, 0),
+            nmi: false,
             table,
             divide: 0,
             initial_count: 0,
@@ -240,8 +244,10 @@ impl LocalApic {
             return;
         }
         // Fixed, lowest priority: with one processor they are the same.
-        if message.mode <= 1 {
-            self.request(message.vector, message.level_triggered);
+        match u32::from(message.mode) {
+            0 | 1 => self.request(message.vector, message.level_triggered),
+            NMI => self.nmi = true,
+            _ => {}
         }
     }
 
@@ -254,6 +260,16 @@ impl LocalApic {
     /// The guest has let its timer's interrupt through.
     pub fn timer_is_used(&self) -> bool {
         self.table[TIMER] & MASKED == 0
+    }
+
+    /// Whether it has an NMI for the CPU, which waits for none of the above.
+    pub fn nmi_pending(&self) -> bool {
+        self.nmi
+    }
+
+    /// The CPU takes the NMI.
+    pub fn take_nmi(&mut self) {
+        self.nmi = false;
     }
 
     /// Whether it asks the CPU for an interrupt.
@@ -339,8 +355,10 @@ impl LocalApic {
             _ => false,
         };
         let vector = command as u8;
-        if command >> 8 & 7 > 1 {
-            return;
+        match command >> 8 & 7 {
+            0 | 1 => {}
+            NMI if to_self => return self.nmi = true,
+            _ => return,
         }
         if vector < 16 {
             self.fail(ERROR_SEND_VECTOR);
@@ -425,6 +443,17 @@ mod tests {
         assert!(
             shown.contains(&(0x30, VERSION)) && shown.iter().all(|(offset, _)| *offset < 0x400)
         );
+    }
+
+    #[test]
+    fn an_nmi_that_is_sent_to_oneself_waits_for_the_cpu_and_for_nothing_else() {
+        let mut apic = LocalApic::new();
+        set(&mut apic, 0x300, 0xC_0400);
+        assert!(!apic.nmi_pending(), "all but this one, of which there are none");
+        set(&mut apic, 0x300, 0x4_0400);
+        assert!(apic.nmi_pending() && !apic.pending());
+        apic.take_nmi();
+        assert!(!apic.nmi_pending());
     }
 
     #[test]

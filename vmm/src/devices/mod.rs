@@ -283,6 +283,16 @@ impl Devices {
         self.local_apic.pending() || self.external_passes() && self.pic.pending()
     }
 
+    /// Whether an NMI waits for the CPU.
+    pub fn nmi_pending(&self) -> bool {
+        self.local_apic.nmi_pending()
+    }
+
+    /// The CPU takes the NMI.
+    pub fn take_nmi(&mut self) {
+        self.local_apic.take_nmi();
+    }
+
     /// The CPU takes the interrupt: gives its vector and has it in service.
     pub fn acknowledge_interrupt(&mut self) -> u8 {
         self.local_apic.acknowledge().unwrap_or_else(|| self.pic.acknowledge())

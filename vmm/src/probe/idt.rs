@@ -49,6 +49,10 @@ impl Idt {
             // Part of it is not mapped, and the rest as it was.
             return false;
         }
+        if self.register == Some(state.idtr) && read < self.length {
+            // Nor is what was: the processor may still have it, and the gates that were there are used.
+            return false;
+        }
         self.register = Some(state.idtr);
         self.length = read;
         self.bytes[..read].copy_from_slice(&now[..read]);

@@ -393,6 +393,12 @@ impl Probes {
         self.exposed.contains(&address)
     }
 
+    /// Whether a probe at `address` is still to stop what has arrived there through a gate.
+    pub fn awaits_entry(&self, address: u32) -> bool {
+        self.sites.get(&address).is_some_and(|site| site.placed && !site.vectors.is_empty())
+            && !self.is_exposed(address)
+    }
+
     /// Whether any probe has been taken out, to be put back.
     pub fn has_exposed(&self) -> bool {
         !self.exposed.is_empty()

@@ -3,7 +3,8 @@
 //! Two instructions leave the VM and change no register:
 //! - `out imm8, al` (two bytes) goes over the no-op `66 90` where a kernel left one. KVM stops with
 //!   EIP at it and skips it when the vCPU runs on: a stop costs one exit and nothing else.
-//! - `hlt` (one byte) fits over any instruction, an IRET too. KVM stops with EIP behind it. To go on,
+//! - `hlt` (one byte) fits over any instruction, an IRET too. KVM stops with EIP behind it; or at it, where it cannot read
+//!   the instruction to skip it, since the guest's tables do not map its code any more. To go on,
 //!   the byte is put back, the instruction stepped, and `hlt` written again.
 //!
 //! Patches are kept by physical address: one page of code may be mapped at several linear addresses
@@ -287,6 +288,28 @@ impl Patches {
             .collect()
     }
 
+    /// The site whose patch lies at `address`.
+    #[inline(always)]
+    fn known(&self, machine: &Machine, address: u32) -> Option<u32> {
+        if self.linear.contains_key(&address) {
+            return Some(address);
+        }
+        // The same code under another address.
+        let physical = self.physical(machine, address)?;
+        self.patches.get(&physical).map(|patch| patch.linear)
+    }
+
+    /// KVM has left EIP at the HLT, which lies at `address` in a page that is not mapped any more. It goes behind it, as it
+    /// does elsewhere.
+    #[cold]
+    fn not_skipped(&self, machine: &mut Machine, address: u32) -> Option<u32> {
+        let unmapped = self.physical(machine, address).is_none();
+        let site = self.known(machine, address).filter(|_| unmapped)?;
+        let eip = machine.vcpu.state().eip;
+        machine.vcpu.set_eip(eip.wrapping_add(1));
+        Some(site)
+    }
+
     fn physical(&self, machine: &Machine, address: u32) -> Option<u64> {
         machine.linear().paging.translate(machine.memory(), address)
     }
@@ -347,12 +370,10 @@ impl Means for Patches {
             Exit::Halt => machine.vcpu.instruction_address().wrapping_sub(1),
             _ => return None,
         };
-        if self.linear.contains_key(&address) {
-            return Some(address);
-        }
-        // The same code under another address.
-        let physical = self.physical(machine, address)?;
-        self.patches.get(&physical).map(|patch| patch.linear)
+        self.known(machine, address).or_else(|| match exit {
+            Exit::Halt => self.not_skipped(machine, address.wrapping_add(1)),
+            _ => None,
+        })
     }
 
     fn pass(&mut self, machine: &mut Machine, site: &Site) -> Result<Passed, MachineError> {

@@ -452,6 +452,9 @@ impl Run {
             self.devices.receive_console_input(&bytes);
         }
         self.move_for_devices();
+        if self.devices.nmi_pending() && self.takes_interrupts_here() {
+            self.try_nmi()?;
+        }
         if self.devices.interrupt_pending() && self.takes_interrupts_here() {
             self.try_inject()?;
         }
@@ -472,12 +475,36 @@ impl Run {
         // An instruction whose probe has been taken out goes first.
         let waiting = self.devices.interrupt_pending()
             && self.seen.departure.as_ref().is_none_or(|departure| !departure.is_interrupt())
-            && !self.probes.is_exposed(self.machine.vcpu.instruction_address());
+            && !self.probes.is_exposed(self.machine.vcpu.instruction_address())
+            && !self.probes.awaits_entry(self.machine.vcpu.instruction_address());
         self.machine.vcpu.request_interrupt_window(waiting);
         let begun = Instant::now();
         let exit = self.machine.vcpu.run()?;
         self.clock.passed_since(begun);
         self.exited(exit)
+    }
+
+    /// Injects the NMI that waits, if the vCPU takes one at this boundary: not in the handler of another.
+    #[cold]
+    fn try_nmi(&mut self) -> Result<(), MachineError> {
+        let occupied = |departure: &Departure| departure.is_interrupt() || departure.watched;
+        if self.seen.departure.as_ref().is_some_and(occupied) {
+            return Ok(());
+        }
+        self.finish()?;
+        if !self.machine.vcpu.ready_for_nmi()? {
+            return Ok(());
+        }
+        let state = self.machine.vcpu.state();
+        let address = state.instruction_address();
+        if self.probes.is_exposed(address) || self.probes.awaits_entry(address) {
+            return Ok(());
+        }
+        self.devices.take_nmi();
+        self.machine.vcpu.inject_nmi()?;
+        self.counters.injected += 1;
+        self.seen.departure = Some(Departure::by_interrupt(Vector::NMI, state));
+        Ok(())
     }
 
     /// Injects the interrupt that waits, if the vCPU takes one at this boundary.
@@ -491,7 +518,9 @@ impl Run {
             return Ok(());
         }
         let state = self.machine.vcpu.state();
-        if self.probes.is_exposed(state.instruction_address()) {
+        // What has arrived at a handler's first instruction is seen first.
+        let address = state.instruction_address();
+        if self.probes.is_exposed(address) || self.probes.awaits_entry(address) {
             return Ok(());
         }
         let vector = self.devices.acknowledge_interrupt();

@@ -121,7 +121,7 @@ impl Run {
     /// The guest waits for an interrupt.
     pub(super) fn halt(&mut self) -> Option<Ending> {
         let open = self.machine.vcpu.state().eflags.contains(Eflags::IF);
-        if open && self.devices.interrupt_pending() {
+        if open && self.devices.interrupt_pending() || self.devices.nmi_pending() {
             return None;
         }
         if let Some(ending) = self.look_at_screen() {

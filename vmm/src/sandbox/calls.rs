@@ -116,7 +116,7 @@ pub(super) fn rules(phase: Phase) -> Result<BTreeMap<i64, Vec<SeccompRule>>, Bac
     // What is asked most often comes first.
     let mut requests: Vec<u64> = Vec::new();
     if phase != Phase::Report {
-        requests.extend([RUN(), SET_GUEST_DEBUG(), INTERRUPT()]);
+        requests.extend([RUN(), SET_GUEST_DEBUG(), INTERRUPT(), NMI()]);
         requests.extend([SET_SREGS(), GET_DEBUGREGS(), SET_DEBUGREGS()]);
     }
     if phase != Phase::Report {

@@ -1,17 +1,17 @@
 //! When memory is looked at, and for what.
 
-use super::damage::above;
 use super::kept_words::keeps_words;
 use super::loads_stack::loads_stack_pointer;
 use super::overwritten::overwritten;
 use super::string_instruction::string_instruction;
 use super::{Damage, Edge, FreshStack, Glance, Overrun, Refusal};
 use crate::check::history::History;
+use crate::check::history::frames::{Below, LiveFrame};
 use crate::check::shifted;
 use crate::check::way_back::{self, WayBack};
 use crate::entry::{Entry, Kind, Return};
 use crate::machine::LinearMemory;
-use ia32::{Eflags, Word};
+use ia32::{DescriptorKind, Eflags, Selector, Word};
 
 impl Glance {
     /// At an entry.
@@ -34,7 +34,7 @@ impl Glance {
             glance.words_are_kept = Some(keeps_words(linear, victim, history));
         }
         if entry.from_outer_ring() {
-            glance.above = above(linear, entry.frame.end());
+            glance.below = Below::read(linear, history, entry.frame.end());
             let is_new = |fresh: &FreshStack| fresh.top == entry.frame.end();
             glance.loads_stack_pointer = history.fresh_stack().is_some_and(is_new)
                 && loads_stack_pointer(linear, entry.after.instruction_address());
@@ -49,7 +49,8 @@ impl Glance {
         if entry.from_outer_ring() {
             glance.edge = Edge::read(linear, history.objects(), entry.frame.end()).map(Box::new);
         } else {
-            glance.damage = damage(linear, history, entry.frame.address);
+            let running = history.running_frame();
+            glance.damage = damage(linear, history, running, entry.frame.address);
             glance.overrun = overrun(linear, history);
         }
         glance.overwritten = overwritten(linear, entry, history.objects());
@@ -62,8 +63,14 @@ impl Glance {
         returning: &Return,
         history: &History,
     ) -> Glance {
+        // A task that has slept in the kernel goes on with the frame that it pushed.
+        let own = history.pair(returning).filter(|pair| {
+            let pushed = pair.pushed;
+            pair.in_place && pushed.from_outer_ring() && pushed.frame.pops_as(&returning.frame)
+        });
+        let running = own.map(|pair| pair.pushed).or_else(|| history.running_frame());
         let mut glance = Glance {
-            damage: damage(linear, history, returning.frame.address),
+            damage: damage(linear, history, running, returning.frame.address),
             ..Glance::default()
         };
         if returning.state.eflags.contains(Eflags::DF)
@@ -86,16 +93,32 @@ impl Glance {
             if history.way_back_of() != Some(key) {
                 glance.way_back_of = Some(key);
                 glance.way_back = WayBack::read(linear, returning).map(Box::new);
+                glance.code_limit = code_limit(linear, returning);
             }
         }
         glance
     }
 }
 
+/// The limit of the code segment that `returning` pops, if the popped EIP lies beyond it.
+fn code_limit(linear: &LinearMemory<'_>, returning: &Return) -> Option<u32> {
+    let frame = &returning.frame;
+    if frame.shape.from_virtual_8086 {
+        return None;
+    }
+    let descriptor = linear.descriptor(&returning.state, Selector(frame.selector(Word::Cs)?))?;
+    let is_code = matches!(descriptor.kind(), DescriptorKind::Code { .. }) && descriptor.present();
+    (is_code && frame.get(Word::Eip)? > descriptor.limit()).then(|| descriptor.limit())
+}
+
 /// What the stack that runs has done to its neighbour.
-fn damage(linear: &LinearMemory<'_>, history: &History, stack_pointer: u32) -> Option<Box<Damage>> {
-    let (neighbour, running) = (history.neighbour()?, history.running()?);
-    Damage::read(linear, neighbour, running, history.largest(), stack_pointer).map(Box::new)
+fn damage(
+    linear: &LinearMemory<'_>,
+    history: &History,
+    running: Option<&LiveFrame>,
+    stack_pointer: u32,
+) -> Option<Box<Damage>> {
+    Damage::read(linear, history, running?, stack_pointer).map(Box::new)
 }
 
 /// What the stack that runs has done below its own end.

@@ -12,6 +12,7 @@
 //!                 the handler takes another stack             loads_stack
 //!  at a return    string instructions behind the handler      string_instruction
 //!                 a stack that nobody was on yet              fresh_stack
+//!                 where the popped EIP lies in its segment    code_limit
 //!                 what the next entry will miss               way_back
 //!  at both        the neighbour's frame has changed           damage
 //!                 a stack's low end, where symbols tell it    edge
@@ -35,7 +36,7 @@ pub(super) use fresh_stack::{BELOW, DENSE, FreshStack};
 pub(super) use refusal::Refusal;
 pub(super) use string_instruction::StringInstruction;
 
-use super::history::frames::ABOVE;
+use super::history::frames::Below;
 use super::shifted::Shifted;
 use super::way_back::{self, WayBack};
 
@@ -49,8 +50,8 @@ pub(super) struct Glance {
     /// EIP and ESP of the frame that this entry overwrites stand near each other elsewhere too: the
     /// kernel has copied them. None if it overwrites none.
     pub(super) words_are_kept: Option<bool>,
-    /// What lies above the frame, where that may be another stack's low end.
-    pub(super) above: Option<[u8; ABOVE]>,
+    /// The stack right below the one that is entered.
+    pub(super) below: Option<Below>,
     /// HLT stands right before the interrupted place.
     pub(super) behind_halt: bool,
     /// The frame of a neighbour has been overwritten.
@@ -59,6 +60,8 @@ pub(super) struct Glance {
     pub(super) string_instruction: Option<StringInstruction>,
     /// What lies around ESP0, where no entry was on it yet.
     pub(super) fresh_stack: Option<Box<FreshStack>>,
+    /// The limit of the code segment that is returned to, where EIP lies beyond it.
+    pub(super) code_limit: Option<u32>,
     /// What the next entry from the ring that is returned to will miss.
     pub(super) way_back: Option<Box<WayBack>>,
     /// What decided about that.

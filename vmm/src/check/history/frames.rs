@@ -31,12 +31,23 @@ pub struct LiveFrame {
     pub handler: u32,
     /// HLT stands right before the interrupted place.
     pub behind_halt: bool,
-    /// What lay above the frame, where that is another stack's low end.
-    pub above: Option<[u8; ABOVE]>,
+    /// The stack right below this one, whose frame was whole then.
+    pub(in crate::check) below: Option<Below>,
 }
 
 /// How much above a stack's top is looked at to tell whether the stack above has grown over it.
 pub(in crate::check) const ABOVE: usize = 64;
+
+/// The frame on the stack right below, and the low end of the own stack, at an entry.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::check) struct Below {
+    /// Where the frame stands among the live ones.
+    pub(in crate::check) slot: Slot,
+    /// The entry that pushed it.
+    pub(in crate::check) sequence: u64,
+    /// What lies above it.
+    pub(in crate::check) low_end: [u8; ABOVE],
+}
 
 impl LiveFrame {
     /// The event came from an outer ring.

@@ -43,7 +43,7 @@ pub(in crate::check) struct Popped {
 impl History {
     fn suspect(&mut self, damage: Option<Box<Damage>>) {
         let Some(damage) = damage else { return };
-        let Some(top) = self.running else { return };
+        let top = damage.top;
         if self.frames.holds(damage.slot, damage.sequence) {
             let victim = *self.frames.at(damage.slot);
             self.suspects.add(Suspect { victim, damage: *damage, task: self.owner(top), top });
@@ -229,7 +229,7 @@ impl History {
             segments: [es, ds, fs, gs],
             handler: entry.after.instruction_address(),
             behind_halt: glance.behind_halt,
-            above: glance.above,
+            below: glance.below,
         });
         if let Some(index) = self.stacks.at(entry.frame.address) {
             let depth = match self.frames.len() {

@@ -15,13 +15,7 @@ pub(crate) fn pushed_words_are_the_state_before(
     findings: &mut Findings,
 ) {
     if !entry.frame.complete() {
-        findings.add(Finding::new(
-            "pushed_words",
-            Subject::Processor,
-            "the pushed words lie in memory that cannot be read",
-            format!("{} words at {:08x}", entry.frame.shape.count(), entry.frame.address),
-            "a page that is not mapped",
-        ));
+        findings.add(unmapped(entry));
         return;
     }
     match &entry.expected {
@@ -78,6 +72,24 @@ fn against_the_architecture(entry: &Entry, findings: &mut Findings) {
             findings.add(differs(entry, word, expected, u32::from(selector)));
         }
     }
+}
+
+/// The processor has pushed through translations that it still had.
+#[cold]
+fn unmapped(entry: &Entry) -> Finding {
+    let directory = entry.after.cr3 & !0xfff;
+    Finding::new(
+        "pushed_words",
+        Subject::Kernel,
+        format!("{} was delivered on a stack that the tables of CR3 do not map any more", entry.vector),
+        format!("{} words at {:08x}", entry.frame.shape.count(), entry.frame.address),
+        format!("a page that is not mapped by the directory at {directory:08x}"),
+    )
+    .because(
+        "the processor went on with translations that it had cached: the page directory that CR3 names, or a table of it, was \
+         freed, cleared or overwritten while it was in use",
+    )
+    .advise("load CR3 with another directory before this one is freed or changed, and flush what is changed (INVLPG, or CR3 anew)")
 }
 
 fn differs(entry: &Entry, word: Word, expected: u32, got: u32) -> Finding {

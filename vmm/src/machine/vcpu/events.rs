@@ -45,6 +45,20 @@ impl Vcpu {
         Ok(run.ready_for_interrupt_injection != 0 && run.if_flag != 0)
     }
 
+    /// KVM would take an NMI now: none is being handled, no shadow, no event half delivered.
+    ///
+    /// # Errors
+    /// [`MachineError::Ioctl`] if KVM_RUN fails.
+    pub fn ready_for_nmi(&mut self) -> Result<bool, MachineError> {
+        if self.fd.get_kvm_run().kvm_dirty_regs != 0 {
+            self.finish_instruction()?;
+        }
+        let events = &self.fd.sync_regs().events;
+        let busy = events.exception.injected | events.exception.pending | events.interrupt.injected;
+        let nmi = events.nmi.injected | events.nmi.pending | events.nmi.masked;
+        Ok((busy | nmi | events.interrupt.shadow) == 0)
+    }
+
     /// Delivers an external interrupt at this instruction boundary, before anything else is
     /// executed.
     ///
