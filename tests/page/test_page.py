@@ -148,6 +148,8 @@ class Tests:
         check(value("document.querySelectorAll('script').length") == 2, "there is another script")
         check(value("document.querySelectorAll('img').length") == 0, "there is an image")
         check("<script>" in value("document.querySelector('#output-body').textContent"), "the console is not shown as it is")
+        check("\\u{202e}gnp.exe\\x1b[2J" in value("document.querySelector('#output-body').textContent"), "what turns text around is not shown as its number")
+        check(not value(r"/[\u202e\u001b]/.test(document.body.innerText + document.title)"), "text can be turned around")
         self.quiet()
 
     def test_claims_stand_beside_the_run(self):
@@ -167,6 +169,75 @@ class Tests:
         self.open("broken.html")
         block = self.browser.value("document.querySelector('.cause .place').textContent")
         check("the switch to task 2" in block and "iretd" in block, f"its code is {block!r}")
+        here = self.browser.value("document.querySelector('.cause .place .here').textContent")
+        check("iretd" in here, f"the mark is at {here!r}")
+        self.quiet()
+
+    def drawn(self, moment, part="#entry .drawing"):
+        """What an entry's picture says at a moment."""
+        self.browser.value(f"document.querySelector('input[value={moment}]').click()")
+        return self.browser.value(f"document.querySelector({part!r}).textContent")
+
+    def test_code_of_a_program_goes_on_behind_the_place(self):
+        self.open("micro.html")
+        shown = self.browser.value(
+            "(() => { const all = [...document.querySelectorAll('#entry .place:first-child .code:not(.source) > span')];"
+            " return [all.length, all.findIndex((one) => one.className === 'here')]; })()")
+        check(shown[0] - shown[1] > 3, f"of {shown[0]} instructions the place is number {shown[1]}")
+
+    def test_stacks_are_told_as_the_run_counted_them(self):
+        self.open("broken.html")
+        told = self.browser.value("JSON.parse(document.querySelector('#data').textContent).end.stacks.map((one) => [one.esp0, one.entries])")
+        shown = self.browser.value("[...document.querySelectorAll('#stacks tbody tr')].map((row) => [row.cells[1].textContent, Number(row.cells[6].textContent)])")
+        check(told == shown, f"told {told}, shown {shown}")
+
+    def test_only_what_the_kernel_pushed_is_its_stack(self):
+        pushed = "/[\\d,]+ bytes pushed/.exec(document.querySelector('#entry .drawing').textContent)?.[0]"
+        texts = []
+        check(traces.touched(self.folder / "micro.jsonl", self.folder / "touched.jsonl") > 0, "no stack was kept")
+        self.made("touched.jsonl", "touched.html")
+        for name in ("micro.html", "touched.html"):
+            self.open(name)
+            self.drawn("deepest")
+            texts.append(self.browser.value(pushed))
+        check(texts[0] and texts[0] == texts[1], f"pushed were {texts}")
+
+    def test_an_entry_that_stays_in_ring_0_has_the_interrupted_kernel_above_it(self):
+        number = traces.without_tss(self.folder / "micro.jsonl", self.folder / "idle.jsonl")
+        self.made("idle.jsonl", "idle.html")
+        self.open(f"idle.html#e{number}")
+        for moment in ("entry", "after"):
+            said = self.drawn(moment)
+            check("TSS" not in said and "ends at 00000000" not in said, f"{moment}: {said}")
+            check("all of it is free" not in said and "nothing is in use" not in said, f"{moment}: {said}")
+            check("before" in said or "more" in said, f"{moment}: nothing lies above the frame: {said}")
+        self.quiet()
+
+    def test_an_entry_that_was_not_returned_from_has_no_picture_of_its_return(self):
+        self.open("broken.html#e2")
+        for moment in ("deepest", "return", "after"):
+            said = self.drawn(moment)
+            check(said.startswith("No return that pops this frame was seen"), f"{moment}: {said}")
+        self.quiet()
+
+    def test_words_of_two_bytes_are_drawn_as_such(self):
+        traces.sixteen_bits(self.folder / "micro.jsonl", self.folder / "narrow.jsonl")
+        self.made("narrow.jsonl", "narrow.html")
+        self.open("narrow.html")
+        at = self.browser.value("[...document.querySelectorAll('.cause svg .label.mono.muted')].map((one) => parseInt(one.textContent, 16)).sort()")
+        check(at[-1] - at[0] == 6 and len(at) == 4, f"the words are at {at}")
+        said = self.browser.value("document.querySelector('.cause svg').textContent")
+        check("upper half of the pushed EIP" in said, f"it says {said}")
+        self.quiet()
+
+    def test_a_page_without_entries_has_no_empty_parts(self):
+        traces.bare(self.folder / "broken.jsonl", self.folder / "bare.jsonl")
+        self.made("bare.jsonl", "bare.html")
+        self.open("bare.html")
+        check(self.browser.value("document.querySelector('#entry').offsetHeight") == 0, "there is an empty box")
+        links = self.browser.value("document.querySelector('.links').textContent.trim()")
+        check(links.startswith("Rule"), f"the links are {links!r}")
+        check(self.browser.value("document.querySelector('.got code').textContent") == "int 0x80", "backticks are shown as they are")
         self.quiet()
 
     def test_an_injected_script_would_not_run(self):
@@ -194,6 +265,21 @@ class Tests:
         check(browser.value("getComputedStyle(document.querySelector('.cause')).display") == "block", "findings are not printed")
         browser.ask("Page.printToPDF")
 
+    def test_nothing_is_cut_off_on_paper(self):
+        browser = self.browser
+        paper = 718
+        for name in ("micro.html", "broken.html"):
+            self.open(name)
+            browser.value("window.dispatchEvent(new Event('beforeprint'))")
+            browser.ask("Emulation.setEmulatedMedia", media="print")
+            browser.ask("Emulation.setDeviceMetricsOverride", width=paper, height=1000, deviceScaleFactor=1, mobile=False)
+            browser.value("new Promise((done) => setTimeout(done, 200))")
+            beyond = browser.value(
+                f"[...document.querySelectorAll('main *')].filter((one) => one.getBoundingClientRect().right > {paper}).map((one) => one.tagName).slice(0, 5)")
+            check(not beyond, f"{name}: beyond the page are {beyond}")
+            lanes = browser.value("document.querySelector('.timeline').getAttribute('width')")
+            check(int(lanes) <= paper, f"{name}: the timeline is {lanes} wide")
+
     def test_a_hundred_thousand_entries_stay_small_and_fast(self):
         traces.long(self.folder / "micro.jsonl", self.folder / "long.jsonl", ENTRIES)
         started = time.monotonic()
@@ -218,16 +304,19 @@ class Tests:
             print("    skipped: axe-core is not there (npm or the network is missing)")
             return
         script = Path(self.axe).read_text(encoding="utf-8")
-        for name in ("broken.html", "micro.html"):
-            for dark in (False, True):
-                self.open(name, dark=dark)
+        traces.bare(self.folder / "broken.jsonl", self.folder / "bare.jsonl")
+        self.made("bare.jsonl", "bare.html")
+        names = [name for name in ("broken.html", "micro.html", "bare.html", "overflow.html") if (self.folder / name).exists()]
+        for name in names:
+            for width, dark in ((1400, False), (1400, True), (420, False)):
+                self.open(name, width=width, dark=dark)
                 self.browser.value(script + "; 0")
                 found = self.browser.value(
                     "axe.run(document).then((result) => result.violations.map((one) => [one.impact, one.id, one.nodes.length, one.nodes[0].target.join(' '), one.nodes[0].failureSummary]))")
                 serious = [one for one in found if one[0] in ("serious", "critical")]
-                check(not serious, f"axe in {name}, dark {dark}: {serious}")
+                check(not serious, f"axe in {name}, {width} wide, dark {dark}: {serious}")
                 if found:
-                    print(f"    {name}: {[one[:4] for one in found]}")
+                    print(f"    {name}, {width}: {[one[:4] for one in found]}")
 
 
 def main():

@@ -4,7 +4,7 @@ import json
 import random
 
 # What a hostile guest might call things. None of it may do anything.
-HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"
+HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">\u202egnp.exe\x1b[2J"
 
 
 def lines(path):
@@ -75,6 +75,73 @@ def hostile(source, path):
         if record["type"] == "end":
             record["ending"] = HOSTILE
     records.insert(1, {"type": "console", "text": HOSTILE})
+    write(path, records)
+
+
+def finding(rule, **texts):
+    return {"rule": rule, "subject": "kernel", "place": "the end", "at": "00100000", "sentence": "something is wrong",
+            "expected": "that", "got": "this", **texts}
+
+
+def bare(source, path):
+    """A run that came to nothing: no entry, no return, a finding at its end."""
+    records = lines(source)
+    end = {**records[-1], "stacks": [], "verdict": "guest-failed", "findings": [finding("shutdown", got="`int 0x80` met #TS")]}
+    write(path, [records[0], end])
+
+
+def without_tss(source, path):
+    """The same run, of a kernel that has no TSS: only entries that stay in ring 0, and a trace that was cut off."""
+    records = [record for record in lines(source) if record["type"] not in ("end", "place")]
+    kept, numbers = [], set()
+    for record in records:
+        if record["type"] == "entry":
+            if record["from_ring"] > 0:
+                continue
+            record.update(tr="0000", ss0="0000", esp0="00000000")
+            numbers.add(record["sequence"])
+        if record["type"] == "return" and (record["to_ring"] > 0 or record["after"] not in numbers):
+            continue
+        if record["type"] == "detail" and record.get("entry") not in numbers:
+            continue
+        kept.append(record)
+    write(path, kept)
+    return min(numbers)
+
+
+def touched(source, path):
+    """The same run, of a kernel that keeps other things in the page of a stack: a word far below has changed."""
+    records = lines(source)
+    start = {}
+    pages = [record["stack"]["from"] for record in records if record["type"] == "detail" and "stack" in record]
+    for record in records:
+        if record["type"] == "detail" and record.get("changed"):
+            page = next((page for page in pages if int(page, 16) <= int(record["changed"][0][0], 16) < int(page, 16) + 0x2000), None)
+            if page:
+                record["changed"].insert(0, [page, "12345678"])
+                start[page] = True
+    write(path, records)
+    return len(start)
+
+
+def sixteen_bits(source, path):
+    """The same run, but the first IRET pops words of two bytes, out of the words that its entry had pushed."""
+    records = lines(source)
+    pushed = {}
+    for record in records:
+        if record["type"] == "entry":
+            pushed[record["frame"]["address"]] = record
+        if record["type"] != "return" or record["frame"]["address"] not in pushed:
+            continue
+        frame = pushed[record["frame"]["address"]]["frame"]
+        record["to_ring"] = 0
+        record["frame"] = {
+            "address": frame["address"], "word_size": 2, "eip": "0000" + frame["eip"][4:], "cs": "0000" + frame["eip"][:4],
+            "eflags": "0000" + frame["cs"][4:],
+        }
+        record["findings"] = [finding("return_frame", got=f"words of two bytes: EIP {frame['eip'][4:]}, CS {frame['eip'][:4]}")]
+        record["verdict"] = "finding"
+        break
     write(path, records)
 
 

@@ -26,7 +26,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use std::ops::Range;
 
 /// `xchg ax, ax`: what a kernel leaves where a probe may go.
-pub(super) const NO_OP: [u8; 2] = [0x66, 0x90];
+pub(crate) const NO_OP: [u8; 2] = [0x66, 0x90];
 /// Bytes of the no-op, and of the OUT that goes over it.
 pub(crate) const NO_OP_LENGTH: u32 = NO_OP.len() as u32;
 /// The port of the patched OUT. What counts is the address of the instruction: the guest may use

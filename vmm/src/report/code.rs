@@ -6,9 +6,9 @@
 
 use super::source::Sources;
 use crate::entry::{CodeBytes, Entry, Kind};
-use crate::instruction::sequence;
+use crate::instruction::{LONGEST, sequence};
 use crate::machine::{LinearMemory, Machine, Paging};
-use crate::probe::Probes;
+use crate::probe::{NO_OP, Probes};
 use crate::symbols::{Place, SeenCode, Symbols};
 use crate::trace::schema::CodeRecord;
 use ia32::State;
@@ -35,6 +35,8 @@ pub(super) struct Seen {
     paging: Paging,
     /// The event is reported behind its instruction.
     behind: bool,
+    /// It is an IRET, or the no-op in front of one.
+    iret: bool,
     code: CodeBytes,
     ring: u8,
     /// A program's bytes as they were, and where they begin: it may be gone when the run is over.
@@ -44,15 +46,21 @@ pub(super) struct Seen {
 impl Seen {
     /// The kernel's own instruction.
     pub(super) fn kernel(eip: u32, base: u32, state: &State) -> Self {
-        let code = CodeBytes::default();
-        Seen { eip, base, paging: state.into(), behind: false, code, ring: 0, bytes: None }
+        let (code, paging) = (CodeBytes::default(), state.into());
+        Seen { eip, base, paging, behind: false, iret: false, code, ring: 0, bytes: None }
+    }
+
+    /// An IRET, seen from where the guest was stopped for it.
+    pub(super) fn iret(eip: u32, base: u32, state: &State) -> Self {
+        Seen { iret: true, ..Seen::kernel(eip, base, state) }
     }
 
     /// What an entry interrupted.
     pub(super) fn interrupted(eip: u32, base: u32, entry: &Entry) -> Self {
         let behind = matches!(entry.kind, Kind::Software | Kind::Trap);
         let (code, ring) = (entry.code, entry.origin.ring);
-        Seen { eip, base, paging: (&entry.after).into(), behind, code, ring, bytes: None }
+        let paging = (&entry.after).into();
+        Seen { eip, base, paging, behind, iret: false, code, ring, bytes: None }
     }
 
     /// Reads the code now, which is no kernel's, and so has no patch of esp0's in it.
@@ -74,7 +82,8 @@ impl Seen {
     pub(super) fn key(&self) -> (u32, u32, Option<[u8; 2]>, u8) {
         // Programs share addresses; the kernel is the same in all address spaces.
         let root = if self.ring == 0 { 0 } else { self.paging.root };
-        (self.eip, root, self.code.behind, u8::from(self.behind) << 4 | self.ring)
+        let flags = u8::from(self.iret) << 5 | u8::from(self.behind) << 4 | self.ring;
+        (self.eip, root, self.code.behind, flags)
     }
 
     fn place(&self, symbols: &Symbols) -> Option<Place> {
@@ -117,10 +126,17 @@ pub(super) fn record(seen: &Seen, from: &CodeSource<'_>, sources: &Sources) -> C
     // Behind an `int` the instruction that is meant is the one before.
     CodeRecord {
         name: place.as_ref().map(ToString::to_string),
-        at: format!("{:08x}", seen.eip),
+        at: format!("{:08x}", meant(seen, from)),
         code: instructions(seen, from, place.as_ref()),
         source,
     }
+}
+
+/// The address of the instruction that is meant: where an IRET has a no-op for esp0 in front of it, the IRET.
+fn meant(seen: &Seen, from: &CodeSource<'_>) -> u32 {
+    let mut bytes = [0; NO_OP.len()];
+    let stopped = seen.iret && from.read(seen, seen.eip, &mut bytes) == bytes.len();
+    if stopped && bytes == NO_OP { seen.eip + NO_OP.len() as u32 } else { seen.eip }
 }
 
 /// Address, bytes and text of each instruction.
@@ -145,12 +161,12 @@ fn instructions(seen: &Seen, from: &CodeSource<'_>, place: Option<&Place>) -> Ve
     let mut bytes = [0; BEHIND * 15];
     let read = from.read(seen, seen.eip, &mut bytes);
     let mut all = before;
-    for (instruction, bytes) in sequence(&bytes[..read], seen.eip).take(BEHIND) {
-        all.push((instruction, bytes.to_vec()));
-        // What follows the end of a function is another's, and no part of this.
-        let next = symbols_of(from.symbols, instruction.next_ip() as u32);
+    let mut rest = &bytes[..read];
+    for (instruction, own) in sequence(rest, seen.eip).take(BEHIND) {
+        all.push((instruction, own.to_vec()));
+        rest = &rest[own.len()..];
         if matches!(instruction.flow_control(), FlowControl::Return)
-            || place.is_some_and(|place| next.as_ref() != Some(&place.symbol))
+            || place.is_some_and(|place| !goes_on(place, from, instruction.next_ip() as u32, rest))
         {
             break;
         }
@@ -158,9 +174,15 @@ fn instructions(seen: &Seen, from: &CodeSource<'_>, place: Option<&Place>) -> Ve
     all.iter().map(|(instruction, bytes)| row(instruction, bytes, from.symbols)).collect()
 }
 
-/// The name of the symbol at an address.
-fn symbols_of(symbols: &Symbols, address: u32) -> Option<std::sync::Arc<str>> {
-    symbols.describe(address).map(|place| place.symbol)
+/// The code at `next` is still that of the place's function: what follows its end is another's, and no part of
+/// this. Programs share addresses, so the bytes tell whose name it has, as they did for the place; of those that
+/// are in no file, or in more than one, nothing is known.
+fn goes_on(place: &Place, from: &CodeSource<'_>, next: u32, bytes: &[u8]) -> bool {
+    let at = &bytes[..bytes.len().min(LONGEST)];
+    match from.symbols.describe_code(next, SeenCode { behind: &[], at }) {
+        Some(next) => next.symbol == place.symbol,
+        None => place.file.is_some(),
+    }
 }
 
 /// The instructions from `start` on, if the last of them ends right at `end`.

@@ -89,6 +89,8 @@ pub(super) struct Data {
     handler: Column,
     /// The entry whose frame a return pops, by its stop from 1; 0 if none was seen.
     pops: Column,
+    /// Words of two bytes (4), as in `shape`.
+    return_shape: Column,
     return_place: Column,
     return_named: Column,
     rows: Rows,
@@ -221,7 +223,7 @@ impl Data {
         let has = |name: &str| frame.get(name).is_some();
         let shape = u64::from(has("error_code"))
             | u64::from(has("ss")) << 1
-            | u64::from(frame["word_size"].as_u64() == Some(2)) << 2
+            | shape_of_words(record)
             | u64::from(record.text("origin") == "virtual-8086") << 3;
         self.shape.push(shape);
         self.error_code.push(hex(&frame["error_code"]).unwrap_or(0));
@@ -251,6 +253,7 @@ impl Data {
         let address = hex(&record.get("frame")["address"]).unwrap_or(0);
         let pops = self.live.remove(&(record.count("task"), address)).unwrap_or(0);
         self.pops.push(pops as u64);
+        self.return_shape.push(shape_of_words(record));
         self.return_place.push(0u64);
         self.return_named.push(self.names_of.code(record.hex("at")));
         self.return_at.insert(record.count("after"), row);
@@ -398,6 +401,10 @@ impl Data {
     pub(super) fn causes(&self) -> &Causes {
         &self.causes
     }
+}
+
+fn shape_of_words(record: &Record) -> u64 {
+    u64::from(record.get("frame")["word_size"].as_u64() == Some(2)) << 2
 }
 
 /// Bytes that are written as two digits each.

@@ -39,7 +39,7 @@ pub(super) fn describe(vector: u64, kind: &str) -> Value {
     let meaning = match (known, exception) {
         (Some(Kind::Fault | Kind::Trap | Kind::Abort | Kind::Nmi), Some((_, name))) => *name,
         (Some(Kind::Software), _) => "software interrupt",
-        (Some(Kind::External), _) => "external interrupt",
+        (Some(Kind::External), _) => "interrupt of a device",
         _ => "",
     };
     json!({ "name": name, "meaning": meaning, "vector": number, "kind": kind })

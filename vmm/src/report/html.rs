@@ -2,17 +2,19 @@
 
 use super::columns::base64;
 use super::data::Data;
+use super::readable::lines;
 use sha2::{Digest, Sha256};
 use std::io::{self, Write};
 
 const PAGE: &str = include_str!("assets/page.html");
 const STYLE: &str = include_str!("assets/page.css");
 /// One function around them all: nothing of the page is a global name.
-const SCRIPTS: [&str; 11] = [
+const SCRIPTS: [&str; 12] = [
     "'use strict';\n(() => {\n",
     include_str!("assets/dom.js"),
     include_str!("assets/data.js"),
     include_str!("assets/picture.js"),
+    include_str!("assets/extent.js"),
     include_str!("assets/stack.js"),
     include_str!("assets/timeline.js"),
     include_str!("assets/list.js"),
@@ -79,7 +81,11 @@ fn plain(data: &Data) -> String {
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    lines(text)
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }
 
 fn hash(text: &str) -> String {

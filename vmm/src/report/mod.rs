@@ -20,6 +20,7 @@ mod events;
 mod findings;
 mod html;
 mod naming;
+mod readable;
 mod record;
 mod recorder;
 mod source;

@@ -18,7 +18,7 @@
 
 use super::code::{self, CodeSource, Seen};
 use super::source::Sources;
-use super::stacks::{Copied, runs, user_words};
+use super::stacks::{Copied, end_around, runs, user_words};
 use crate::check::{Judged, Judgement};
 use crate::entry::{Entry, Return};
 use crate::machine::{LinearMemory, Machine};
@@ -169,10 +169,17 @@ impl Recorder {
         self.note_words(&stack, entry.frame.address);
         let code =
             DetailRecord { entry: Some(sequence), code: place, handler, ..DetailRecord::default() };
+        let (top, top_name) = if entry.from_outer_ring() {
+            (None, self.symbols.describe_top(entry.frame.end()))
+        } else {
+            let (top, name) = end_around(&self.symbols, entry.frame.end()).unzip();
+            (top.map(|top| format!("{top:08x}")), name)
+        };
         let shown = DetailRecord {
             stack: Some(stack.told(entry.frame.address)),
             user,
-            top_name: self.symbols.describe_top(entry.frame.end()).map(|place| place.short()),
+            top,
+            top_name: top_name.map(|place| place.short()),
             ..DetailRecord::default()
         };
         self.pending.push_back(Pending {
@@ -202,7 +209,7 @@ impl Recorder {
 
     fn look_at_return(&mut self, machine: &Machine, returning: &Return) {
         let state = &returning.state;
-        let place = self.place(Seen::kernel(state.eip, state.cs().base, state));
+        let place = self.place(Seen::iret(state.eip, state.cs().base, state));
         let address = returning.frame.address;
         let pending = self
             .pending

@@ -1,6 +1,7 @@
 //! The words of a stack while the guest stands still: copied, told, and compared later.
 
 use crate::machine::LinearMemory;
+use crate::symbols::{Place, Symbols};
 use crate::trace::schema::{StackDetail, Words};
 
 /// Of a stack so many pages are looked at: that of ESP, the one below it, and those up to ESP0.
@@ -10,6 +11,8 @@ const PAGE: u32 = 0x1000;
 const BELOW: u32 = 8;
 /// Bytes from ESP upwards that are told.
 const TOLD: u32 = 512;
+/// An object that reaches farther up than this is no stack.
+const LARGEST: u32 = 0x10000;
 /// Words of the interrupted stack.
 const USER: usize = 16;
 
@@ -86,6 +89,25 @@ impl Copied {
             .map(|(_, new)| new)
             .collect()
     }
+}
+
+/// The end of the object that a stack pointer is in, and its name: where that stack is empty, if it is one
+/// object. None if what is there is code, or larger than stacks are: then the name is a label's.
+pub(super) fn end_around(symbols: &Symbols, esp: u32) -> Option<(u32, Place)> {
+    let own = symbols.describe_top(esp).filter(|place| !place.is_code)?;
+    let inside = |end: u32| {
+        let place = symbols.describe_top(end);
+        place.is_some_and(|place| place.symbol == own.symbol && place.file == own.file)
+    };
+    let (mut end, mut outside) = (esp, esp.checked_add(LARGEST)?);
+    if inside(outside) {
+        return None;
+    }
+    while outside - end > 1 {
+        let middle = end + (outside - end) / 2;
+        if inside(middle) { end = middle } else { outside = middle }
+    }
+    Some((end, symbols.describe_top(end)?))
 }
 
 /// The words at an interrupted stack's pointer, and upwards.

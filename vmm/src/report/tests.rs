@@ -117,6 +117,17 @@ fn nothing_of_a_trace_closes_its_element_or_opens_another() {
 }
 
 #[test]
+fn what_turns_text_around_or_moves_a_cursor_is_shown_as_its_number() {
+    let text = "one\r\n\u{202e}owt\x1b[2J\n";
+    let console = json!({ "type": "console", "text": text }).to_string();
+    let code = json!({ "type": "code", "name": "f\u{200b}", "code": [] }).to_string();
+    let page = page(&[&header("k\u{202e}"), &console, &code]);
+    assert_eq!(data(&page)["console"][0][1], "one\n\\u{202e}owt\\x1b[2J\n");
+    assert_eq!(data(&page)["places"][0]["name"], "f\\u{200b}");
+    assert!(!page.contains(['\u{202e}', '\u{200b}', '\x1b']));
+}
+
+#[test]
 fn the_policy_names_what_the_page_runs_and_nothing_else() {
     let page = page(&[&header("k")]);
     let (_, policy) = page.split_once("Content-Security-Policy\" content=\"").unwrap();

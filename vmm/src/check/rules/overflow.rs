@@ -97,7 +97,7 @@ fn overgrown(suspect: &Suspect) -> Finding {
         words(|word| word.2),
     )
     .because(format!(
-        "the stack of {} reaches from {top:08x} down to {end:08x}, {} bytes, where that of {} begins: it was \
+        "the stack of {} reaches from its top {top:08x} down to {end:08x}, {} bytes, where that of {} begins: it was \
          written at least {} bytes beyond",
         name(*task),
         top.wrapping_sub(end),

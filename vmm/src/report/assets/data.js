@@ -148,13 +148,14 @@ function returnAt(row) {
     place: run.places[returns('place')[row] - 1] ?? null,
     detail: run.returnDetails[row] ?? null,
     pops: returns('pops')[row] - 1,
+    wordSize: returns('shape')[row] & 4 ? 2 : 4,
   };
   for (const name of ['address', 'ss', 'esp', 'eflags', 'cs', 'eip']) one[name] = stops(name)[stop];
   for (const name of run.unreadWords[stop] ?? []) one[name] = null;
   return one;
 }
 
-const taskName = (task) => (task === 0 ? 'unknown task' : `task ${task}`);
+const taskName = (task) => (task === 0 ? 'no task' : `task ${task}`);
 
 /** What happened at a stop, in a few words. */
 function stopName(stop) {

@@ -23,6 +23,9 @@ function fill(node, attributes, children) {
   return node;
 }
 
+/** A sentence, with what stands between backticks as code. */
+const prose = (text) => text && text.split('`').map((part, index) => (index % 2 === 1 ? el('code', {}, part) : part));
+
 /** Replaces what a node holds. */
 function refill(node, ...children) {
   node.replaceChildren();

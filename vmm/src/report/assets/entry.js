@@ -27,7 +27,7 @@ function showEntry(one) {
         el('button', { type: 'button', class: 'quiet', 'aria-label': 'Next entry', onclick: () => openEntry(one.row + 1, { from: 'entry' }), disabled: one.row === run.rows.entries - 1 }, 'next ▶'))),
     el('p', { class: 'lead' }, sentence(one)),
     causes.map((cause) => el('div', { class: `callout ${cause.note ? 'noted' : 'wrong'}` },
-      el('strong', {}, cause.note ? 'Note' : 'Finding'), ` ${cause.sentence}. `,
+      el('strong', {}, cause.note ? 'Note' : 'Finding'), ' ', prose(cause.sentence), '. ',
       el('a', { href: `#cause-${run.causes.list.indexOf(cause)}` }, 'What to do'))),
     pictureOf(one),
     wordTable(one),
@@ -104,7 +104,8 @@ function remarkOn(one) {
     entry: 'In front of the handler’s first instruction. Nothing but the processor has written here.',
     deepest: 'Words that the kernel wrote between the entry and its IRET, with the values that they have at the IRET. A register’s name stands where a word has the value it had.',
     return: 'In front of the IRET: the words that it is going to pop.',
-    after: 'IRET has popped the words. They stay in memory, and the next entry overwrites them.',
+    after: one.changesStack ? 'IRET has popped the words. They stay in memory, and the next entry overwrites them.'
+      : 'IRET has popped the words. What lies above them is still in use: the kernel goes on where it was interrupted.',
   };
   return remarks[moment];
 }
@@ -116,16 +117,16 @@ function wordTable(one) {
   const popped = back && { EIP: back.eip, CS: back.cs, EFLAGS: back.eflags, ESP: back.esp, SS: back.ss };
   const cell = (word) => {
     if (!popped || word.name === ERROR || (back.to === back.from && (word.name === 'SS' || word.name === 'ESP'))) return '–';
-    return hex(popped[word.name]);
+    return hex(popped[word.name], back.wordSize * 2);
   };
   return el('details', { open: true }, el('summary', {}, 'Word by word'),
     el('div', { class: 'scroll-x', tabindex: 0, role: 'region', 'aria-label': 'The frame word by word' }, el('table', {},
       el('thead', {}, el('tr', {}, ['address', 'word', 'pushed', 'popped by IRET', 'which says'].map((name) => el('th', { scope: 'col' }, name)))),
       el('tbody', {}, words.map((word) => {
         const out = cell(word);
-        const differs = out !== '–' && out !== hex(word.value);
+        const differs = out !== '–' && out !== hex(word.value, word.digits);
         return el('tr', {}, el('td', { class: 'mono' }, hex(word.address)), el('th', { scope: 'row' }, word.name === ERROR ? 'error code' : word.name),
-          el('td', { class: 'mono' }, hex(word.value)), el('td', { class: `mono ${differs ? 'differs' : ''}` }, out, differs ? el('span', { class: 'unseen' }, ' differs') : ''),
+          el('td', { class: 'mono' }, hex(word.value, word.digits)), el('td', { class: `mono ${differs ? 'differs' : ''}` }, out, differs ? el('span', { class: 'unseen' }, ' differs') : ''),
           el('td', {}, word.full ?? word.note));
       })))));
 }
@@ -133,13 +134,14 @@ function wordTable(one) {
 /** Disassembly and source of one place. */
 function codeBlock(title, place, address, options = {}) {
   if (!place || (!place.code?.length && !place.source)) return null;
-  const lines = place.source && options.source !== false && el('div', { class: 'scroll-x', tabindex: 0, role: 'region', 'aria-label': `Source, ${title}` }, el('pre', { class: 'code source' },
+  const name = [title, placeName(place, address)].filter(Boolean).join(' ');
+  const lines = place.source && options.source !== false && el('div', { class: 'scroll-x', tabindex: 0, role: 'region', 'aria-label': `Source, ${name}` }, el('pre', { class: 'code source' },
     place.source.lines.map((text, index) => {
       const number = place.source.first + index;
       const here = number === place.source.line;
       return el('span', { class: here ? 'here' : '' }, `${here ? '►' : ' '} ${String(number).padStart(4)}  ${text}`);
     })));
-  const code = place.code?.length > 0 && options.code !== false && el('div', { class: 'scroll-x', tabindex: 0, role: 'region', 'aria-label': `Instructions, ${title}` }, el('pre', { class: 'code' },
+  const code = place.code?.length > 0 && options.code !== false && el('div', { class: 'scroll-x', tabindex: 0, role: 'region', 'aria-label': `Instructions, ${name}` }, el('pre', { class: 'code' },
     place.code.map(([at, raw, text]) => {
       const here = parseInt(at, 16) === parseInt(place.at ?? hex(address), 16);
       return el('span', { class: here ? 'here' : '' }, `${here ? '►' : ' '} ${at}  `, el('span', { class: 'raw' }, `${raw.padEnd(21)} `), text);

@@ -20,7 +20,8 @@ const list = {
     }, this.head, this.space);
     this.count = el('p', { class: 'hint', role: 'status' });
     this.filters = el('div', { class: 'bar chips' });
-    into.append(this.filters, this.count, this.grid);
+    into.append(this.filters, this.count, this.grid, this.legend());
+    byId('search').setAttribute('aria-controls', 'grid');
     this.chips();
     this.show(null);
     new ResizeObserver(() => this.paint()).observe(this.grid);
@@ -39,6 +40,13 @@ const list = {
       const query = one.kind === 'int' || one.kind === 'external' ? `${one.kind} 0x${hex(one.vector, 2)}` : one.name;
       this.filters.append(chip(`${one.name} · ${grouped(times)}`, query));
     });
+  },
+
+  /** What the marks of the last column mean, of those that occur. */
+  legend() {
+    const seen = new Set(stopOf.map((stop) => stops('judged')[stop]));
+    const text = MARKS.filter(({ mark }, judged) => mark && seen.has(judged)).map(({ mark, text }) => `${mark} ${text}`).join(', ');
+    return el('p', { class: 'hint', 'aria-hidden': 'true' }, text);
   },
 
   length() {

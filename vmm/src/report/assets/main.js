@@ -67,38 +67,39 @@ function buildClaims(into) {
   }
 }
 
-/** A row for each task: its stack, how deep it was used, and its entries. */
+/** A row for each kernel stack: where it is empty, how deep it was used, and its entries. */
 function buildStacks(into) {
-  const [task, to] = [stops('task'), stops('to')];
+  const rows = run.end?.stacks?.length > 0 ? stacksTold() : stacksSeen();
+  if (rows.length === 0) {
+    into.append(el('p', { class: 'empty' }, run.rows.entries === 0 ? 'No entry was seen.' : 'No entry from an outer ring was seen: no stack was taken from a TSS.'));
+    return;
+  }
+  const heading = (name, className) => el('th', { scope: 'col', class: className }, name);
+  into.append(el('div', { class: 'scroll-x', tabindex: 0, role: 'region', 'aria-label': 'Kernel stacks by task' }, el('table', {},
+    el('thead', {}, el('tr', {}, ['task', 'ESP0', 'which is', 'lowest ESP'].map((name) => heading(name)), ['below ESP0', 'high-water mark', 'entries', 'frames at once'].map((name) => heading(name, 'number')))),
+    el('tbody', {}, rows.slice(0, 200).map((one) => el('tr', {},
+      el('th', { scope: 'row' }, el('button', { type: 'button', class: 'link', onclick: () => search.set(`task ${one.task}`) }, taskName(one.task))),
+      el('td', { class: 'mono' }, hex(one.esp0)), el('td', {}, one.name ?? ''), el('td', { class: 'mono' }, hex(one.lowest)),
+      el('td', { class: 'number' }, bytes(one.esp0 - one.lowest)), el('td', { class: 'number' }, bytes(one.esp0 - (deepestBelow(one.esp0) ?? one.lowest))),
+      el('td', { class: 'number' }, grouped(one.entries)), el('td', { class: 'number' }, one.deepest === undefined ? '–' : grouped(one.deepest))))))),
+  el('p', { class: 'hint' }, 'The lowest ESP is that of an entry or a return. The high-water mark has what the kernel pushed between them too, as far as stacks were kept.'));
+}
+
+/** As the run counted them. */
+const stacksTold = () => run.end.stacks.map((one) => ({ ...one, esp0: parseInt(one.esp0, 16), lowest: parseInt(one.lowest, 16) }));
+
+/** Of a trace without an end: by what ESP0 the entries had. */
+function stacksSeen() {
   const all = new Map();
   for (let row = 0; row < run.rows.entries; row += 1) {
     const stop = stopOf[row];
-    if (!all.has(task[stop])) all.set(task[stop], { entries: 0, nested: 0, tops: new Map(), lowest: Infinity, deepest: 0, depth: 0 });
-    const one = all.get(task[stop]);
-    one.entries += 1;
-    const outer = stops('from')[stop] > to[stop];
-    if (!outer) one.nested += 1;
-    else one.tops.set(entries('esp0')[row], (one.tops.get(entries('esp0')[row]) ?? 0) + 1);
-    one.lowest = Math.min(one.lowest, entries('espAfter')[row]);
+    const outer = stops('from')[stop] > stops('to')[stop];
+    const esp0 = outer ? entries('esp0')[row] : topAbove(entries('espAfter')[row]);
+    if (esp0 === null) continue;
+    if (!all.has(esp0)) all.set(esp0, { task: stops('task')[stop], esp0, name: run.tops[hex(esp0)], lowest: lowestEspOf(esp0), entries: 0 });
+    all.get(esp0).entries += 1;
   }
-  if (all.size === 0) {
-    into.append(el('p', { class: 'empty' }, 'No entry was seen.'));
-    return;
-  }
-  const rows = [...all].sort(([one], [other]) => (one || Infinity) - (other || Infinity)).slice(0, 200).map(([name, one]) => {
-    const tops = [...one.tops].sort((a, b) => b[1] - a[1]);
-    const top = tops[0]?.[0];
-    const used = top === undefined ? null : top - one.lowest;
-    return el('tr', {}, el('th', { scope: 'row' }, el('button', { type: 'button', class: 'link', onclick: () => search.set(`task ${name}`) }, taskName(name))),
-      el('td', { class: 'mono' }, top === undefined ? '–' : hex(top), tops.length > 1 ? ` and ${tops.length - 1} more` : ''),
-      el('td', {}, run.end?.stacks?.find((stack) => stack.esp0 === hex(top ?? 0))?.name ?? run.tops[hex(top ?? 0)] ?? ''),
-      el('td', { class: 'mono' }, hex(one.lowest)),
-      el('td', { class: 'number' }, used === null || used < 0 || used > 0x10000 ? '–' : bytes(used)),
-      el('td', { class: 'number' }, grouped(one.entries)), el('td', { class: 'number' }, grouped(one.nested)));
-  });
-  into.append(el('div', { class: 'scroll-x', tabindex: 0, role: 'region', 'aria-label': 'Kernel stacks by task' }, el('table', {},
-    el('thead', {}, el('tr', {}, ['task', 'ESP0', 'which is', 'lowest ESP at an entry', 'below ESP0', 'entries', 'of them from ring 0'].map((name) => el('th', { scope: 'col' }, name)))),
-    el('tbody', {}, rows))));
+  return [...all.values()].sort((one, other) => one.task - other.task);
 }
 
 function buildSummary(into) {
@@ -223,6 +224,8 @@ requestAnimationFrame(() => setTimeout(() => {
     }
   } else {
     byId('list').append(el('p', { class: 'empty' }, 'No entry was seen.'));
+    for (const unused of [byId('entry'), byId('search-help'), byId('search').parentNode]) unused.hidden = true;
+    byId('list').parentNode.classList.add('alone');
   }
   buildStacks(byId('stacks-body'));
   buildSummary(byId('summary-body'));

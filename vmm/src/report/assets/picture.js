@@ -23,11 +23,25 @@ function label(x, y, text, className = '', anchor = 'start') {
   return svg('text', { x, y, class: `label ${className}`, 'text-anchor': anchor }, text);
 }
 
+let pen = null;
+/** How wide a text becomes, by the style's fonts. */
+function widthOf(text, className) {
+  if (pen === null) {
+    const style = getComputedStyle(document.documentElement);
+    pen = { on: document.createElement('canvas').getContext('2d'), sans: style.getPropertyValue('--sans'), mono: style.getPropertyValue('--mono') };
+  }
+  const mono = className.includes('mono');
+  const size = className.includes('tiny') ? 11 : mono || className.includes('small') ? 12 : 13;
+  pen.on.font = `${/strong|on-bar/.test(className) ? 600 : 400} ${size}px ${mono ? pen.mono : pen.sans}`;
+  return pen.on.measureText(text).width;
+}
+
 /** As much of a text as there is room for; the whole as a tooltip. */
 function fitted(x, y, text, room, className = '', anchor = 'start') {
-  const letters = Math.max(1, Math.floor(room / (className.includes('mono') ? 7.25 : 6.7)));
-  if (text.length <= letters) return label(x, y, text, className, anchor);
-  const node = label(x, y, `${text.slice(0, letters - 1)}…`, className, anchor);
+  if (widthOf(text, className) <= room) return label(x, y, text, className, anchor);
+  let letters = Math.max(1, Math.min(text.length - 1, Math.floor(room / 5)));
+  while (letters > 1 && widthOf(`${text.slice(0, letters)}…`, className) > room) letters -= 1;
+  const node = label(x, y, `${text.slice(0, letters)}…`, className, anchor);
   node.append(svg('title', {}, text));
   return node;
 }
@@ -38,7 +52,8 @@ function fitted(x, y, text, room, className = '', anchor = 'start') {
  */
 function wordBox(x, y, width, words, options = {}) {
   const group = svg('g', {});
-  const value = x + (options.names ?? 68);
+  const names = options.names ?? 68;
+  const value = x + names;
   words.forEach((word, index) => {
     const top = y + index * ROW;
     if (word.gap) {
@@ -50,9 +65,10 @@ function wordBox(x, y, width, words, options = {}) {
     }
     group.append(svg('rect', { x, y: top, width, height: ROW, class: `word ${word.kind ?? ''} ${word.wrong ? 'wrong' : ''}` }));
     if (options.addresses !== false) group.append(label(x - 6, top + 16, hex(word.address), 'mono muted', 'end'));
-    group.append(fitted(x + 7, top + 16, word.name ?? '', (options.names ?? 68) - 8, 'strong'));
-    group.append(label(value, top + 16, word.value === undefined || word.value === null ? '????????' : hex(word.value), 'mono'));
-    if (word.note) group.append(fitted(value + 68, top + 16, word.note, x + width - value - 72, 'small'));
+    group.append(fitted(x + 7, top + 16, word.name ?? '', names - 8, 'strong'));
+    if (word.kind !== 'ghost') group.append(label(value, top + 16, hex(word.value ?? null, word.digits), 'mono'));
+    const note = word.kind === 'ghost' ? x + 7 : value + (word.digits === 4 ? 34 : 63);
+    if (word.note) group.append(fitted(note, top + 16, word.note, x + width - note - 4, 'small'));
   });
   return group;
 }

@@ -18,6 +18,7 @@ function frameWords(one) {
   words.forEach((word, index) => {
     word.address = (one.address + index * one.wordSize) >>> 0;
     word.kind = 'cpu';
+    word.digits = one.wordSize * 2;
     word.note = meaning(one, word.name, word.value);
     word.full = meaning(one, word.name, word.value, true);
   });
@@ -37,12 +38,19 @@ function meaning(one, name, value, full = false) {
     case 'EIP': {
       const what = run.layout.eip[one.event?.kind] ?? '';
       const behind = one.event?.kind === 'int' ? `${what} 0x${hex(one.event.vector, 2)}` : what;
-      if (!one.place?.name) return behind;
+      if (!one.place?.name) return full ? behind : behind.replace('the instruction that ', '');
       return full ? [behind, placeName(one.place)].filter(Boolean).join(', in ') : shortPlace(one.place);
     }
-    case ERROR: return one.event && one.event.vector === 14 ? pageFault(value) : value === 0 ? 'no selector' : `selector ${hex(value & 0xfffc, 4)}`;
+    case ERROR: return one.event && one.event.vector === 14 ? pageFault(value) : errorCode(value);
     default: return '';
   }
+}
+
+/** Which descriptor an error code names (SDM vol. 3A, error code). */
+function errorCode(value) {
+  if (value === 0) return 'no selector';
+  const what = value & 2 ? `IDT entry 0x${hex(value >>> 3 & 0xff, 2)}` : `selector ${hex(value & 0xfffc, 4)}`;
+  return `${what}${value & 1 ? ', from outside' : ''}`;
 }
 
 /** What the page knows of the memory around a stack: addresses to words. */
@@ -59,13 +67,6 @@ function memoryOf(detail, changed) {
   return { from, to, at: (address) => words.get(address) ?? (address >= from && address < to ? 0 : undefined) };
 }
 
-/** The lowest address that the kernel wrote between the entry and its return; none if that is not known. */
-function lowestWritten(one) {
-  const changed = one.returning?.detail?.changed;
-  if (!one.detail || !changed) return null;
-  return changed.reduce((lowest, [address]) => Math.min(lowest, parseInt(address, 16)), one.espAfter);
-}
-
 const PUSHA = ['EAX', 'ECX', 'EDX', 'EBX', 'ESP', 'EBP', 'ESI', 'EDI'];
 
 /**
@@ -74,7 +75,6 @@ const PUSHA = ['EAX', 'ECX', 'EDX', 'EBX', 'ESP', 'EBP', 'ESI', 'EDI'];
  */
 function nameSaved(words, one) {
   const registers = { EAX: one.eax, ECX: one.ecx, EDX: one.edx, EBX: one.ebx, EBP: one.ebp, ESI: one.esi, EDI: one.edi };
-  const names = one.detail?.names ?? {};
   for (let at = 0; at + 8 <= words.length; at += 1) {
     const all = PUSHA.every((name, index) => name === 'ESP' || words[at + index].value === registers[name]);
     const telling = PUSHA.filter((name) => registers[name] > 0xff).length > 0;
@@ -83,6 +83,12 @@ function nameSaved(words, one) {
       break;
     }
   }
+  return nameValues(words, one, registers);
+}
+
+/** The same for words of any order: by registers, and as places in code. */
+function nameValues(words, one, registers = {}) {
+  const names = one.detail?.names ?? {};
   for (const word of words) {
     if (word.name || word.gap || word.value === undefined) continue;
     const same = Object.keys(registers).filter((name) => registers[name] === word.value);
@@ -94,13 +100,41 @@ function nameSaved(words, one) {
   return words;
 }
 
-/** The words at a moment, the highest first: the frame, what the kernel wrote below it, what is free. */
+/** So many bytes from ESP up are in the page's data (TOLD in `stacks.rs`), and so many words of them are drawn. */
+const TOLD = 512;
+const ABOVE = 5;
+
+/** Of an entry that stayed on its stack: what lies above its frame, the highest first. It is the interrupted kernel's. */
+function wordsAbove(one) {
+  if (one.changesStack) return [];
+  const [from, top] = [frameEnd(one), topOf(one)];
+  const memory = one.detail && memoryOf(one.detail);
+  const end = Math.min(top ?? Infinity, memory ? Math.min(memory.to, one.espAfter + TOLD) : from);
+  const words = [];
+  for (let address = from; address + 4 <= end && words.length < ABOVE; address += 4) {
+    words.unshift({ address, value: memory.at(address), kind: 'other' });
+  }
+  const rest = top === null ? null : (top - from) / 4 - words.length;
+  if (rest !== 0) words.unshift({ gap: rest === null ? 'in use before' : `${plural(Math.ceil(rest), 'word')} ${words.length > 0 ? 'more' : 'in use before'}`, above: true });
+  return nameValues(words, one);
+}
+
+/** The words at a moment, the highest first: what lay there, the frame, what the kernel wrote below it. */
 function wordsAt(one, moment, most) {
+  const above = wordsAbove(one);
+  const own = ownWordsAt(one, moment, most - above.length);
+  if (own === null) return null;
+  // Between what is in use and what is not there is room for the pointer.
+  return moment === 'after' && above.length > 0 ? [...above, { gap: 'left behind: free', esp: true }, ...own] : [...above, ...own];
+}
+
+function ownWordsAt(one, moment, most) {
   const frame = frameWords(one);
   if (moment === 'entry') return frame;
   const returning = one.returning;
-  if (moment === 'after') return frame.map((word) => ({ ...word, kind: 'stale', note: 'left behind' }));
   if (!returning) return null;
+  if (moment === 'after') return frame.map((word) => ({ ...word, kind: 'stale', note: 'left behind' }));
+  if (returning.wordSize !== one.wordSize && moment === 'return') return poppedWords(returning, one);
   const poppedWords = { EIP: returning.eip, CS: returning.cs, EFLAGS: returning.eflags, ESP: returning.esp, SS: returning.ss };
   const now = frame.filter((word) => word.name in poppedWords && !((word.name === 'SS' || word.name === 'ESP') && returning.to === returning.from))
     .map((word) => {
@@ -125,6 +159,24 @@ function wordsAt(one, moment, most) {
   return [...now, ...error, ...below.slice(0, head), { gap: `${below.length - head - 3} words more` }, ...below.slice(-3)];
 }
 
+/** The entry as it would be if an IRET's words were its frame. */
+function asFrame(back, one) {
+  return { ...one, ...pick(back, ['address', 'eip', 'cs', 'eflags', 'esp', 'ss', 'wordSize']), errorCode: null, changesStack: back.to !== back.from, place: null };
+}
+
+/** The words that an IRET pops, each with what had been pushed there, if that was something else. */
+function poppedWords(back, one) {
+  const pushed = frameWords(one);
+  return frameWords(asFrame(back, one)).map((word) => {
+    const was = pushed.find((old) => word.address >= old.address && word.address < old.address + one.wordSize);
+    const whole = was && was.address === word.address && was.digits === word.digits;
+    if (!was || (whole && was.value === word.value)) return word;
+    const half = was.digits > word.digits ? `${was.address === word.address ? 'lower' : 'upper'} half of ` : '';
+    const note = whole ? `was ${hex(was.value, was.digits)}` : `${half}${was.name}`;
+    return { ...word, kind: 'cpu changed', note, was: whole ? `was pushed as ${hex(was.value, was.digits)}` : `${half}the pushed ${was.name}` };
+  });
+}
+
 /**
  * The frame alone. `before` tells, for addresses of the frame, what lay there: words of another frame that
  * this one was pushed over.
@@ -136,28 +188,31 @@ function frameDrawing(one, width, options = {}) {
   const narrow = width < 520;
   const x = (narrow ? 62 : 88) + ADDRESS;
   const longest = Math.max(0, ...[...before.values()].map((text) => text.length));
-  const column = before.size > 0 && width >= 440 ? Math.min(196, 20 + longest * 6.7) : 0;
+  const column = before.size > 0 && width >= 440 ? Math.min(210, 20 + longest * 6.7) : 0;
   const box = Math.max(140, Math.min(narrow ? width - x - 2 : 340, width - x - column - 2));
   const top = ROW / 2 + 4;
   const height = top + words.length * ROW + ROW;
   words.forEach((word) => {
     word.wrong = wrong(word);
-    if (column === 0 && before.has(word.address)) word.note = before.get(word.address).replace(/ of #\d+$/, '');
+    if (column === 0 && before.has(word.address)) word.note = before.get(word.address).replace(/ of #\d+$|the pushed /, '');
   });
-  const end = words[0].address + one.wordSize >>> 0;
+  const frame = words.filter((word) => word.kind !== 'ghost' && !word.gap);
+  const first = words.indexOf(frame[0]);
+  const from = top + first * ROW;
+  const end = frame[0].address + one.wordSize >>> 0;
   const parts = [
-    label(x - 6, top - 4, hex(end), 'mono muted', 'end'),
-    ...(options.popped || !one.changesStack ? [] : pointer(x - ADDRESS, top - 8, run.layout.top, narrow ? 18 : 30, 'ring0')),
-    svg('line', { x1: x, x2: x + box, y1: top, y2: top, class: 'edge' }),
+    label(x - 6, from - 4, hex(end), 'mono muted', 'end'),
+    ...(options.popped || !one.changesStack ? [] : pointer(x - ADDRESS, from - 8, run.layout.top, narrow ? 18 : 30, 'ring0')),
     wordBox(x, top, box, words),
-    ...pointer(x - ADDRESS, top + words.length * ROW - 8, run.layout.bottom, narrow ? 18 : 30, 'ring0'),
+    svg('line', { x1: x, x2: x + box, y1: from, y2: from, class: 'edge' }),
+    ...pointer(x - ADDRESS, top + (first + frame.length) * ROW - 8, run.layout.bottom, narrow ? 18 : 30, 'ring0'),
   ];
   words.forEach((word, index) => {
     const old = before.get(word.address);
     if (old && column > 0) parts.push(fitted(x + box + 10, top + index * ROW + 16, old, column - 12, 'bad small'));
   });
   return picture(Math.min(width, x + box + column + 2), height, `The frame of entry ${one.number} on its kernel stack: ${
-    words.map((word) => `${word.name} ${hex(word.value ?? 0)}`).join(', ')}`, parts);
+    frame.map((word) => `${word.name} ${hex(word.value, word.digits)}`).join(', ')}`, parts);
 }
 
 /** Both stacks, the TSS, and the whole of the kernel stack to scale. */
@@ -166,41 +221,47 @@ function stackDrawing(one, moment, width) {
   const words = wordsAt(one, moment, most);
   if (words === null) return null;
   const narrow = width < 760;
-  const empty = moment === 'after';
+  // Behind the IRET nothing of this entry is in use, and nothing at all where it had changed the stack.
+  const after = moment === 'after';
+  const empty = after && one.changesStack;
+  const tss = one.tr !== 0;
   const user = userWords(one, narrow ? 4 : 8);
-  const lines = Math.max(words.length + 2, 9);
+  const lines = Math.max(words.length + 2, narrow ? 9 : 10);
   const body = lines * ROW;
   const top = 52;
   const parts = [];
   // The kernel stack, magnified.
   const bar = narrow ? Math.min(64, width * 0.16) : 50;
-  const barLabels = narrow ? 0 : 120;
-  const userWidth = narrow ? 0 : ADDRESS + 92;
-  const tssWidth = narrow ? 0 : 138;
+  const barLabels = narrow ? 0 : 126;
+  const userWidth = narrow || !(one.changesStack || tss) ? 0 : ADDRESS + 92;
+  const tssWidth = narrow || !tss ? 0 : 146;
   const x = narrow ? ADDRESS : userWidth + tssWidth + ADDRESS + 24;
   const barX = width - bar - barLabels - 2;
   const box = barX - (narrow ? 24 : 30) - x;
   parts.push(label(x + box / 2, top - 28, 'kernel stack', 'strong', 'middle'),
     label(x + box / 2, top - 12, stackName(one), 'small muted', 'middle'));
-  parts.push(svg('line', { x1: x - ADDRESS, x2: x + box, y1: top, y2: top, class: 'edge' }));
-  parts.push(wordBox(x, top, box, words, { names: 68 }));
+  if (topOf(one) !== null) parts.push(svg('line', { x1: x - ADDRESS, x2: x + box, y1: top, y2: top, class: 'edge' }));
+  parts.push(wordBox(x, top, box, words));
   const shownEnd = top + words.length * ROW;
   parts.push(svg('rect', { x, y: shownEnd, width: box, height: top + body - shownEnd, class: 'word free' }),
     label(x + box / 2, shownEnd + (top + body - shownEnd) / 2 + 4, empty ? 'empty: all of it is free' : 'free', 'muted small', 'middle'));
-  const espLine = empty ? top : shownEnd;
+  const left = words.findIndex((word) => word.esp);
+  const espLine = empty ? top : left >= 0 ? top + left * ROW : shownEnd;
   parts.push(label(x - 8, espLine + (empty ? -5 : 13), `${run.layout.bottom} ►`, 'ring0 strong small', 'end'));
   // To scale.
-  parts.push(...toScale(one, moment, words, { x: barX, y: top, width: bar, height: body, from: x + box, top, bottom: shownEnd, labels: barLabels }));
+  const scale = toScale(one, moment, words, { x: barX, y: top, width: bar, height: body, from: x + box, top, bottom: shownEnd });
+  parts.push(...scale.parts);
+  if (!narrow) parts.push(...spread(scale.texts).map(([y, text, className]) => fitted(barX + bar + 8, y, text, barLabels - 6, `small ${className}`)));
   let height = top + body + 28;
   if (!narrow) {
     // The user stack, and the TSS between them.
     const userX = ADDRESS;
     const userBox = userWidth - ADDRESS;
-    parts.push(label(userX + userBox / 2, top - 28, one.changesStack ? 'user stack' : 'no other stack', 'strong', 'middle'));
+    if (userWidth > 0) parts.push(label(userX + userBox / 2, top - 28, one.changesStack ? 'user stack' : 'no other stack', 'strong', 'middle'));
     if (one.changesStack) parts.push(...userStack(one, user, userX, top, userBox, body));
     const tssX = userWidth + 22;
     const tssY = top + 8;
-    parts.push(record(tssX, tssY, tssWidth - 26, one.tr ? `TSS ${hex4(one.tr)}` : 'TSS', [['SS0', hex4(one.ss0)], ['ESP0', hex(one.esp0)]]));
+    if (tss) parts.push(record(tssX, tssY, tssWidth - 26, `TSS ${hex4(one.tr)}`, [['SS0', hex4(one.ss0)], ['ESP0', hex(one.esp0)]]));
     const out = tssX + tssWidth - 26;
     if (one.changesStack) {
       parts.push(arrow([[out, tssY + ROW * 2.5], [out + 12, tssY + ROW * 2.5], [out + 12, top], [x - ADDRESS + 2, top]], 'ring0'));
@@ -212,15 +273,18 @@ function stackDrawing(one, moment, width) {
         parts.push(arrow([[x - ADDRESS + 4, from], [turn, from], [turn, Math.max(to, tssY + ROW * 3 + 14)],
           [userX + userBox + 10, Math.max(to, tssY + ROW * 3 + 14)], [userX + userBox + 10, to], [userX + userBox, to]], 'ring3'));
       }
-    } else {
+    } else if (tss) {
       parts.push(fitted(tssX, tssY + ROW * 3 + 18, 'not read: same ring', tssWidth, 'muted small'));
     }
   } else {
     // One below the other.
     let y = top + body + 34;
-    parts.push(record(ADDRESS, y, 150, one.tr ? `TSS ${hex4(one.tr)}` : 'TSS', [['SS0', hex4(one.ss0)], ['ESP0', hex(one.esp0)]]));
-    if (one.changesStack) parts.push(arrow([[ADDRESS, y + ROW * 2.5], [6, y + ROW * 2.5], [6, top], [18, top]], 'ring0'));
-    y += ROW * 3 + 40;
+    const besides = tss ? 20 + 150 + 14 : 20;
+    scale.texts.sort((a, b) => a[0] - b[0]).forEach(([, text, className], index) => parts.push(
+      fitted(besides, y + 12 + index * 16, text, width - besides - 4, `small ${className}`)));
+    if (tss) parts.push(record(20, y, 150, `TSS ${hex4(one.tr)}`, [['SS0', hex4(one.ss0)], ['ESP0', hex(one.esp0)]]));
+    if (one.changesStack) parts.push(arrow([[20, y + ROW * 2.5], [6, y + ROW * 2.5], [6, top], [18, top]], 'ring0'));
+    y += Math.max(ROW * 3, scale.texts.length * 16) + 40;
     if (one.changesStack && user.length > 0) {
       parts.push(label(ADDRESS + 80, y - 10, 'user stack', 'strong', 'middle'), ...userStack(one, user, ADDRESS, y, Math.min(220, width - ADDRESS - 4), ROW * (user.length + 2)));
       y += ROW * (user.length + 2) + 10;
@@ -228,12 +292,8 @@ function stackDrawing(one, moment, width) {
     height = y + 4;
   }
   const what = MOMENTS.find(([name]) => name === moment)[1].toLowerCase();
-  return picture(width, height, `Stacks of entry ${one.number} ${what}. TSS: SS0 ${hex4(one.ss0)}, ESP0 ${hex(one.esp0)}. Kernel stack: ${
-    words.filter((word) => !word.gap).map((word) => `${word.name || hex(word.address)} ${hex(word.value ?? 0)}`).join(', ')}`, parts);
-}
-
-function stackName(one) {
-  return one.detail?.top_name ? `ends at ${one.detail.top_name}` : `ends at ${hex(one.changesStack ? frameEnd(one) : one.esp0)}`;
+  return picture(width, height, `Stacks of entry ${one.number} ${what}.${tss ? ` TSS: SS0 ${hex4(one.ss0)}, ESP0 ${hex(one.esp0)}.` : ''} Kernel stack, ${stackName(one)}: ${
+    words.filter((word) => !word.gap).map((word) => `${word.name || hex(word.address)} ${hex(word.value ?? null, word.digits)}`).join(', ')}`, parts);
 }
 
 /** Words of the interrupted stack from its ESP upwards, the highest first. */
@@ -260,64 +320,55 @@ function userStack(one, words, x, y, width, height) {
   ];
 }
 
-/** The kernel stack to scale, from its page's start to its end, and what lies below. */
+/** The kernel stack to scale, and what lies below it: a picture, and texts with the heights at which they belong. */
 function toScale(one, moment, words, at) {
-  const top = (one.changesStack ? frameEnd(one) : Math.max(one.espAfter + 1, frameEnd(one))) >>> 0;
-  const end = one.changesStack && one.esp0 === top ? top : Math.ceil(top / 4096) * 4096;
+  const top = frameEnd(one);
+  const { end, bottom } = extentOf(one);
   const lowest = lowestWritten(one);
-  const reach = Math.min(one.espAfter, lowest ?? one.espAfter);
   const deepest = deepestOf(one);
-  // As far down as pages are mapped, where that has an end: the page that is not mapped guards the stack.
-  const mapped = one.detail?.stack?.below ?? null;
-  const page = Math.floor(one.espAfter / 4096) * 4096;
-  const floor = Math.min(Math.floor(Math.min(reach, deepest ?? reach) / 4096) * 4096, mapped === null ? Infinity : page - mapped * 4096);
-  const start = end - floor > 4096 * 8 ? end - 4096 * 8 : floor;
+  const start = end - bottom > PAGE * 8 ? end - PAGE * 8 : bottom;
   const guard = 30;
   const scale = (at.height - guard) / (end - start);
   const yOf = (address) => at.y + Math.min(at.height - guard, Math.max(0, (end - address) * scale));
+  const after = moment === 'after';
+  const below = belowOf(one, start);
   const parts = [
     label(at.x + at.width / 2, at.y - 28, 'to scale', 'strong', 'middle'),
     label(at.x + at.width / 2, at.y - 12, bytes(end - start), 'small muted', 'middle'),
     svg('rect', { x: at.x, y: at.y, width: at.width, height: at.height - guard, class: 'word free' }),
   ];
-  const band = (high, low, className, name) => {
+  const texts = [[at.y + 4, hex(end), 'mono muted'], [at.y + at.height - guard + 4, hex(start), 'mono muted'],
+    [at.y + at.height - 9, below.short, below.className === 'guard' ? 'good' : 'muted']];
+  const band = (high, low, className, name, said) => {
     const y = yOf(high);
-    const height = Math.max(1.5, yOf(low) - y);
-    parts.push(svg('rect', { x: at.x, y, width: at.width, height, class: `band ${className}` }, svg('title', {}, name)));
+    const tall = yOf(low) - y;
+    parts.push(svg('rect', { x: at.x, y, width: at.width, height: Math.max(1.5, tall), class: `band ${className}` }, svg('title', {}, name)));
+    texts.push([tall > 40 ? y + tall / 2 + 4 : y + tall + 12, said, '']);
   };
-  const empty = moment === 'after';
-  if (!empty) {
-    if (end > top) band(end, top, 'other', 'used before this entry');
-    band(top, one.espAfter, 'cpu', 'the frame');
-    if (moment === 'deepest' && lowest !== null) band(one.espAfter, lowest, 'saved', 'what the kernel pushed');
+  if (!one.changesStack && end > top) band(end, top, 'other', 'what was in use before this entry', `${bytes(end - top)} before`);
+  if (!after) band(top, one.espAfter, 'cpu', 'the frame', `${bytes(top - one.espAfter)} frame`);
+  else if (one.changesStack) texts.push([yOf(end) + 19, 'nothing is in use', '']);
+  if (moment === 'deepest' && lowest !== null && lowest < one.espAfter) {
+    band(one.espAfter, lowest, 'saved', 'what the kernel pushed', `${bytes(one.espAfter - lowest)} pushed`);
   }
   if (deepest !== null) {
     const y = yOf(deepest);
     parts.push(svg('line', { x1: at.x - 4, x2: at.x + at.width + 4, y1: y, y2: y, class: 'mark' },
       svg('title', {}, `the deepest that was seen on this stack: ${hex(deepest)}`)));
+    texts.push([y + 12, `deepest ${hex(deepest)}`, 'mark']);
   }
-  // What lies below the page.
-  const below = belowOf(one, start);
+  // What lies below the stack.
   parts.push(svg('rect', { x: at.x, y: at.y + at.height - guard, width: at.width, height: guard, class: `word ${below.className}` },
     svg('title', {}, below.text)));
   // From the magnified words to their place.
-  const high = words[0]?.address === undefined ? end : words[0].address + one.wordSize;
-  const last = [...words].reverse().find((word) => word.address !== undefined);
+  const placed = words.filter((word) => word.address !== undefined);
+  const high = words[0]?.above || placed.length === 0 ? end : placed[0].address + one.wordSize;
+  const last = placed.at(-1)?.address ?? high;
   parts.push(svg('path', {
     class: 'funnel',
-    d: `M${at.from},${at.top} L${at.x},${yOf(high)} L${at.x},${Math.max(yOf(last?.address ?? high), yOf(high) + 1.5)} L${at.from},${at.bottom} Z`,
+    d: `M${at.from},${at.top} L${at.x},${yOf(high)} L${at.x},${Math.max(yOf(last), yOf(high) + 1.5)} L${at.from},${at.bottom} Z`,
   }));
-  if (at.labels > 0) {
-    const side = at.x + at.width + 8;
-    const texts = [[at.y + 4, hex(end), 'mono muted'], [at.y + at.height - guard + 4, hex(start), 'mono muted']];
-    const frame = `${bytes(top - one.espAfter)} frame`;
-    texts.push([yOf(one.espAfter) + 12, empty ? 'nothing is in use' : frame, '']);
-    if (moment === 'deepest' && lowest !== null) texts.push([yOf(lowest) + 12, `${bytes(one.espAfter - lowest)} pushed`, '']);
-    if (deepest !== null) texts.push([yOf(deepest) + 12, `deepest ${hex(deepest)}`, 'mark']);
-    texts.push([at.y + at.height - 9, below.short, below.className === 'guard' ? 'good' : 'muted']);
-    parts.push(...spread(texts).map(([y, text, className]) => fitted(side, y, text, at.labels - 8, `small ${className}`)));
-  }
-  return parts;
+  return { parts, texts };
 }
 
 /** Labels one under the other, none over another. */
@@ -327,35 +378,4 @@ function spread(texts) {
     sorted[index][0] = Math.max(sorted[index][0], sorted[index - 1][0] + 15);
   }
   return sorted;
-}
-
-/** What is below the pages of a stack. */
-function belowOf(one, start) {
-  const below = one.detail?.stack?.below;
-  if (below === undefined) return { className: 'free', short: 'below: not known', text: 'what lies below was not looked at' };
-  const guarded = below !== null && Math.floor(one.espAfter / 4096) * 4096 - below * 4096 === start;
-  return guarded
-    ? { className: 'guard', short: 'guard page', text: 'the page below is not mapped: whoever runs over the end faults' }
-    : { className: 'other', short: 'below is mapped', text: 'the page below is mapped: whoever runs over the end writes there' };
-}
-
-let lowestByTop = null;
-/** The lowest ESP or written word that was seen on this stack in the whole run. */
-function deepestOf(one) {
-  if (lowestByTop === null) {
-    lowestByTop = new Map();
-    const [esp, task] = [entries('espAfter'), stops('task')];
-    for (let row = 0; row < esp.length; row += 1) {
-      const key = task[stopOf[row]];
-      if (!(lowestByTop.get(key) <= esp[row])) lowestByTop.set(key, esp[row]);
-    }
-    for (const [index, detail] of Object.entries(run.returnDetails)) {
-      const key = task[stopOfReturn[index]];
-      const lowest = Math.min(...detail.changed.map(([address]) => parseInt(address, 16)));
-      const known = lowestByTop.get(key);
-      if (known !== undefined && known - lowest < 0x4000 && lowest < known) lowestByTop.set(key, lowest);
-    }
-  }
-  const lowest = lowestByTop.get(one.task);
-  return lowest !== undefined && Math.abs(one.espAfter - lowest) < 0x8000 ? lowest : null;
 }

@@ -8,6 +8,8 @@ const LANE = 15;
 const LANE_GAP = 7;
 const HEAD = 26;
 const MOST_TASKS = 40;
+/** Pixels of a printed page between its margins. */
+const PAPER = 680;
 
 const timeline = {
   from: 0,
@@ -20,7 +22,7 @@ const timeline = {
       return;
     }
     this.lanes = lanesOf();
-    this.labels = window.innerWidth < 640 ? 62 : 104;
+    this.labels = window.innerWidth < 640 ? 66 : 108;
     const button = (text, name, action) => el('button', { type: 'button', class: 'quiet', 'aria-label': name, title: name, onclick: action }, text);
     this.range = el('p', { class: 'hint', role: 'status' });
     into.append(el('div', { class: 'bar' },
@@ -33,17 +35,26 @@ const timeline = {
       onkeydown: (event) => this.key(event),
       onpointerdown: (event) => this.press(event),
       onwheel: (event) => this.wheel(event),
+      onpointermove: (event) => this.hover(event),
     });
+    this.tip = svg('title', {});
     this.overview = svg('svg', { class: 'overview', 'aria-hidden': 'true', onpointerdown: (event) => this.jump(event) });
     this.box = el('div', { class: 'scroll-y' }, this.view);
     into.append(this.box, this.overview, el('p', { class: 'hint' },
       'Drag over a part to zoom into it, click a bar to open its entry. The wheel zooms with Ctrl held.'), keyOfColours());
     this.draw();
     new ResizeObserver(() => this.draw()).observe(into);
+    // On paper it is as wide as that, whatever the window was.
+    const paper = (printed) => () => {
+      this.printed = printed;
+      this.draw();
+    };
+    window.addEventListener('beforeprint', paper(true));
+    window.addEventListener('afterprint', paper(false));
   },
 
   width() {
-    return Math.max(240, this.box.clientWidth);
+    return this.printed ? PAPER : Math.max(240, this.box.clientWidth);
   },
 
   show(from, to) {
@@ -102,6 +113,13 @@ const timeline = {
     return this.from + Math.max(0, Math.min(0.9999, share)) * (this.to - this.from);
   },
 
+  /** What is under the pointer, as a tooltip. */
+  hover(event) {
+    const stop = Math.floor(this.stopAt(event.clientX));
+    const text = `${stopName(stop)}, then ${taskName(stops('task')[stop])} in ring ${stops('to')[stop]}`;
+    if (this.tip.textContent !== text) this.tip.textContent = text;
+  },
+
   press(event) {
     if (event.button !== 0 || !event.isPrimary) return;
     const start = this.stopAt(event.clientX);
@@ -155,7 +173,8 @@ const timeline = {
     const x = (stop) => this.labels + (stop - this.from) / span * room;
     this.view.setAttribute('width', width);
     this.view.setAttribute('height', this.height);
-    this.view.replaceChildren(...this.frame(width), ...this.bars(this.from, this.to, x, room),
+    this.view.setAttribute('viewBox', `0 0 ${width} ${this.height}`);
+    this.view.replaceChildren(this.tip, ...this.frame(width), ...this.bars(this.from, this.to, x, room),
       ...this.marks(x, room), ...this.selection(x));
     const all = run.rows.stops;
     this.range.textContent = span === all
@@ -170,7 +189,7 @@ const timeline = {
       return [
         svg('rect', { x: this.labels, y, width: width - this.labels, height: LANE, class: 'lane' }),
         svg('rect', { x: this.labels, y: y + LANE, width: width - this.labels, height: LANE, class: 'lane' }),
-        label(0, y + LANE + 4, this.lanes.name(task), 'strong small'),
+        label(6, y + LANE + 4, this.lanes.name(task), 'strong small'),
         label(this.labels - 6, y + 11, this.labels < 100 ? '3' : 'ring 3', 'muted tiny', 'end'),
         label(this.labels - 6, y + LANE + 11, this.labels < 100 ? '0' : 'ring 0', 'muted tiny', 'end'),
       ];
@@ -221,7 +240,7 @@ const timeline = {
     for (const [index, cause] of run.causes.list.entries()) {
       for (const stop of cause.stops) {
         if (stop < this.from || stop >= this.to) continue;
-        const at = Math.round(x(stop + (this.to - this.from > room ? 0 : 0.5)));
+        const at = Math.min(this.labels + room - 5, Math.round(x(stop + (this.to - this.from > room ? 0 : 0.5))));
         if (seen.has(at >> 2)) continue;
         seen.add(at >> 2);
         out.push(svg('path', { d: `M${at - 5},8h10l-5,9Z`, class: cause.note ? 'found note' : 'found' },
@@ -287,7 +306,7 @@ function lanesOf() {
   return {
     order: own,
     index: (name) => index.get(name) ?? own.length - 1,
-    name: (name) => (name === -1 ? `${rest} more` : name === 0 ? '–' : `task ${name}`),
+    name: (name) => (name === -1 ? `${rest} more` : name === 0 ? 'no task' : `task ${name}`),
   };
 }
 

@@ -1,6 +1,7 @@
 //! All that was gathered, as the page's one object.
 
 use super::super::events::describe;
+use super::super::readable::readable;
 use super::{COMMON, Data, OF_ENTRY};
 use crate::trace::vocabulary;
 use serde_json::{Map, Value, json};
@@ -39,10 +40,12 @@ impl Data {
         for ((_, name), column) in OF_ENTRY.into_iter().zip(&self.of_entry) {
             entries.insert(name.into(), column.pack());
         }
-        let returns = json!({ "pops": self.pops.pack(), "place": return_place.pack() });
+        let returns = json!({
+            "pops": self.pops.pack(), "shape": self.return_shape.pack(), "place": return_place.pack()
+        });
         let events: Vec<Value> =
             self.events.iter().map(|(vector, kind)| describe(*vector, kind)).collect();
-        json!({
+        let all = json!({
             "header": self.header,
             "layout": vocabulary(),
             "rows": {
@@ -73,6 +76,7 @@ impl Data {
             "verdict": self.verdict(),
             "unread": self.unread,
             "unreadWords": self.unread_words,
-        })
+        });
+        readable(all)
     }
 }

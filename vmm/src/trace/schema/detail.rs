@@ -44,7 +44,10 @@ pub struct DetailRecord {
     /// The interrupted stack, from its ESP upwards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<Words>,
-    /// What ends where the frame begins.
+    /// Of an entry that stayed on its stack: where the object ends that the stack is, eight hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top: Option<String>,
+    /// What ends there, or, where the stack was changed, where the frame begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_name: Option<String>,
     /// What has changed in the entry's stack by the time of the return.

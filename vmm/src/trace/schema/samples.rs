@@ -297,6 +297,7 @@ pub(crate) fn for_the_page() -> Vec<(&'static str, PageRecord)> {
         handler: Some(0),
         stack: Some(stack.clone()),
         user: Some(words()),
+        top: Some("00107000".into()),
         top_name: Some("kernel_stack+4096".into()),
         ..DetailRecord::default()
     };
