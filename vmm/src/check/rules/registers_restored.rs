@@ -9,7 +9,7 @@ use ia32::{Segment, Vector};
 /// before its IRET (SDM vol. 3A, "Exception- or interrupt-handler procedures": delivery saves EFLAGS, CS
 /// and EIP only). Many kernels give each program the same data segments and load those anew, and leave FS and
 /// GS alone: of segments it counts that DS and ES can be used as before, and that none has come to name other memory by
-/// another selector. Another selector for a program's same memory is a note; what the same selector names, its descriptor says,
+/// another selector. Another selector for the same memory is a note; what the same selector names, its descriptor says,
 /// and that is the kernel's to change. A system call answers in registers, and a handler that emulates an
 /// instruction, skips it or sends the task elsewhere changes EIP, so neither is judged. Broken on purpose by `tests/c`,
 /// `SEGMENTS_EXCHANGED`.
@@ -64,9 +64,16 @@ pub(crate) fn registers_are_restored(
     }
     if !lost.is_empty() {
         findings.add(changed(pushed, &lost, general, returning));
-    } else if others && returning.ring() > 0 {
+    } else if others && !is_loaded_from_one(returning) {
         findings.add(renamed(pushed, returning));
     }
+}
+
+/// The kernel saves one segment register and loads all four from it: where it is interrupted on its way out, some of them are
+/// the program's already.
+fn is_loaded_from_one(returning: &Return) -> bool {
+    let [es, _, _, ds, fs, gs] = &returning.state.segments;
+    returning.ring() == 0 && [es, fs, gs].iter().all(|one| one.selector == ds.selector)
 }
 
 /// Some segment registers have other selectors, for the same memory.
@@ -85,7 +92,8 @@ fn renamed(pushed: &LiveFrame, returning: &Return) -> Finding {
         "registers_restored",
         Subject::Kernel,
         format!(
-            "the program goes on with other selectors in its segment registers than #{} interrupted",
+            "{} goes on with other selectors in its segment registers than #{} interrupted",
+            if returning.ring() == 0 { "the kernel" } else { "the program" },
             pushed.sequence
         ),
         list(pushed.segments.each_ref()),
