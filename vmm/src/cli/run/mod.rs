@@ -45,6 +45,7 @@ use super::arguments::RunOptions;
 use super::boxed::Boxed;
 use super::failure::Failure;
 use again::Again;
+pub(super) use again::Answer;
 use concluded::Concluded;
 use destinations::Outputs;
 use esp0::doctor::TestedMachine;
@@ -91,7 +92,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let concluded = Concluded::of(&outcome, &guest, &loaded, &mut watch);
     summary::print(&mut watch, &outcome, &concluded, sandbox);
     let screenshot = last.draw_screen(&outcome.run, &loaded.boot);
-    let found = again.look_back(watch.report.told(), outcome);
+    let found = again.look_back(&watch.report, outcome);
     sandbox.filter(Phase::Report)?;
     let verdict_line = watch.report.verdict_line();
     watch.report.print(&format!("{}{verdict_line}\n", found.text));
