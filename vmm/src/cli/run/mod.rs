@@ -24,6 +24,7 @@ mod clock;
 mod concluded;
 mod destinations;
 mod final_files;
+mod going;
 mod guest;
 mod junit;
 mod last_view;
@@ -50,6 +51,7 @@ use concluded::Concluded;
 use destinations::Outputs;
 use esp0::doctor::TestedMachine;
 use esp0::sandbox::Phase;
+use going::Going;
 use loaded::Loaded;
 use opened::Opened;
 use outcome::Outcome;
@@ -74,12 +76,14 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let recorded = replayed.or_kept(record);
     let mut watch = Watch::begin(&guest, &loaded, &backend, header, meanwhile)?;
     let sandbox = Boxed::withdraw(options.no_sandbox)?;
+    let going = watch.line().map(Going::begin);
     let start = Start::new(&guest, &loaded.symbols, mode, breakpoints, &stop);
     let mut session = Session::begin(&start, machine, &recorded, sandbox)?;
     let end = match watch.follow(&mut session.run, gdb.as_ref(), &loaded) {
         Ok(end) => end,
         Err(failure) => return Ok(watch.broken_off(&failure)),
     };
+    drop(going);
     let outcome = Outcome::of(session.end(), end, &start, &recorded);
     let disks = guest.drives.write_back(outcome.run.devices());
     let recording = recorded.finish(&outcome.run, &identity);
