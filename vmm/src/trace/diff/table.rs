@@ -29,7 +29,8 @@ pub(super) fn difference(
     let mut names: Vec<&'static str> =
         one.iter().filter(counts).filter(|row| differs(row, &other)).map(|row| row.name).collect();
     names.extend(missing.filter(counts).map(|row| row.name));
-    if names.is_empty() { vec!["event"] } else { names }
+    // Of two different things all the rest differs, and says nothing.
+    if names.is_empty() || names.contains(&"event") { vec!["event"] } else { names }
 }
 
 /// A row of the table.
