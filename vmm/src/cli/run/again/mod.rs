@@ -24,7 +24,6 @@ use ia32::State;
 use std::io::{self, IsTerminal};
 
 /// What a guest is started again from.
-#[derive(Clone, Copy)]
 pub(super) struct Again<'a> {
     start: &'a Start<'a>,
     loaded: &'a Loaded,
