@@ -39,7 +39,25 @@ fn a_run_and_its_trace_make_the_same_page() {
     for part in ["rows", "stops", "entries", "returns", "details", "returnDetails", "places"] {
         assert_eq!(one[part], other[part], "{part}");
     }
-    assert_eq!(one["causes"]["list"][0]["rule"], "suspended_stack");
+    let cause = &one["causes"]["list"][0];
+    assert_eq!(cause["rule"], "suspended_stack");
+    // What is wrong is the switch before, and not what ran when it showed.
+    let place = cause["where"].as_array().and_then(|places| places.last()).expect("a place");
+    let text = place["code"].to_string();
+    assert!(text.contains("iret"), "{place}");
+}
+
+#[test]
+fn a_run_on_the_real_clock_says_on_its_page_how_the_writer_is_found() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let page = folder.path().join("run.html").to_str().expect("text").to_owned();
+    let real = ["--clock", "real", "--report", &page];
+    let overwritten = ["--guest", "broken", "--cmdline", "plant=frame_cs", "--quiet"];
+    esp0(&[&overwritten[..], &real].concat()).assert_status(1);
+    let data = data(&page);
+    let causes = data["causes"]["list"].as_array().expect("causes");
+    let writers: Vec<&str> = causes.iter().filter_map(|cause| cause["writer"].as_str()).collect();
+    assert!(writers.iter().any(|text| text.contains("--clock deterministic")), "{causes:?}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a rule says when something is wrong.
 
-use crate::entry::Frame;
-use ia32::{Owner, Word};
+use crate::entry::{Entry, Frame};
+use ia32::{Owner, TssWidth, Word};
 use std::fmt;
 
 /// Whose fault a finding is.
@@ -104,8 +104,21 @@ pub enum Retrace {
 pub enum LookBack {
     /// Who wrote this word, up to the entry at which it was found.
     Writer(ChangedWord),
+    /// Who stored this word, which is what is wrong: it may have stood there from the start.
+    Stored(ChangedWord),
     /// How the guest came there.
     Way(Retrace),
+}
+
+/// Code that a finding is about, by linear address. Where it is shown comes its source, or its instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CodePlace {
+    /// This instruction.
+    Instruction(u32),
+    /// The IRET of a switch. Whoever is called before it decides where it leads.
+    Switch(u32),
+    /// The handler that begins here.
+    Handler(u32),
 }
 
 /// One thing that is wrong with one entry or return.
@@ -133,6 +146,8 @@ pub struct Finding {
     pub look_back: Option<LookBack>,
     /// Where the model says something else, if that is what is wrong.
     pub mismatch: Option<Mismatch>,
+    /// The code to look at, that which is likeliest to be wrong first.
+    pub places: Vec<CodePlace>,
 }
 
 impl Finding {
@@ -156,6 +171,7 @@ impl Finding {
             difference: None,
             mismatch: None,
             look_back: None,
+            places: Vec::new(),
         }
     }
 
@@ -197,11 +213,56 @@ impl Finding {
         self
     }
 
-    /// Says what another run can tell of the way to it.
+    /// Names the code to look at, behind what has been named already.
+    #[must_use]
+    pub fn about(mut self, place: CodePlace) -> Self {
+        if !self.places.contains(&place) {
+            self.places.push(place);
+        }
+        self
+    }
+
+    /// The same of an instruction, by its linear address.
+    #[must_use]
+    pub fn about_instruction(self, address: u32) -> Self {
+        self.about(CodePlace::Instruction(address))
+    }
+
+    /// Names the word that holds what is wrong: whoever stored it has to store something else.
+    #[must_use]
+    pub(super) fn stored_at(mut self, word: Option<ChangedWord>) -> Self {
+        self.look_back = word.map(LookBack::Stored).or(self.look_back);
+        self
+    }
+
+    /// The same of the ESP0 that `entry` was given.
+    #[must_use]
+    pub(super) fn stored_as_esp0(self, entry: &Entry) -> Self {
+        let tr = &entry.after.tr;
+        let stack =
+            entry.inner_stack.filter(|_| TssWidth::from_type(tr.ty()) == Some(TssWidth::Bits32));
+        self.stored_at(stack.map(|stack| {
+            let address = tr.base.wrapping_add(4);
+            // Rules know nothing of page tables: the judge does.
+            ChangedWord { address, physical: address.into(), value: stack.esp }
+        }))
+    }
+
+    /// Says what another run can tell of the way to it, where nothing more is known to be asked.
     #[must_use]
     pub(super) fn retraced(mut self, retrace: Retrace) -> Self {
-        self.look_back = Some(LookBack::Way(retrace));
+        if !matches!(self.look_back, Some(LookBack::Stored(_))) {
+            self.look_back = Some(LookBack::Way(retrace));
+        }
         self
+    }
+
+    /// The word whose writer another run can find.
+    pub fn written(&self) -> Option<ChangedWord> {
+        match self.look_back {
+            Some(LookBack::Writer(word) | LookBack::Stored(word)) => Some(word),
+            _ => None,
+        }
     }
 
     /// The word of memory that was changed, if that is what is wrong.
@@ -271,5 +332,31 @@ impl Findings {
     /// Takes all out.
     pub(super) fn take(&mut self) -> Vec<Finding> {
         std::mem::take(&mut self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding() -> Finding {
+        Finding::new("a_rule", Subject::Kernel, "this", "that", "other")
+    }
+
+    #[test]
+    fn code_to_look_at_is_named_once_and_in_order() {
+        let finding = finding().about_instruction(2).about(CodePlace::Handler(1));
+        let finding = finding.about_instruction(2);
+        assert_eq!(finding.places, [CodePlace::Instruction(2), CodePlace::Handler(1)]);
+    }
+
+    #[test]
+    fn who_stored_a_wrong_value_is_asked_before_the_way_to_what_came_of_it() {
+        let word = ChangedWord { address: 4, physical: 4, value: 1 };
+        let way = Retrace::Departure { after_entry: 0 };
+        let stored = finding().stored_at(Some(word)).retraced(way);
+        assert_eq!((stored.written(), stored.changed(), stored.way()), (Some(word), None, None));
+        let led = finding().stored_at(None).retraced(way);
+        assert_eq!((led.written(), led.way()), (None, Some(way)));
     }
 }

@@ -12,7 +12,7 @@
 
 use super::diagnosis::{Aftermath, Diagnosis};
 use super::verdict::{Grounds, Verdict, verdict};
-use super::{Checker, Degree, Finding, History, Judgement, Tally};
+use super::{Checker, Degree, Finding, History, Judgement, LookBack, Tally};
 use crate::entry::{Entry, Kind, Return, Returned, Sysenter, TaskSwitch, capture_return};
 use crate::instruction::iret;
 use crate::machine::{LinearMemory, Machine, MachineError};
@@ -217,6 +217,9 @@ impl Judge {
         self.checker.look_at_entry(&linear, entry);
         self.diagnosis.enter(machine, entry);
         let mut judgement = self.checker.entry(entry);
+        if !judgement.is_unremarkable() {
+            locate(&linear, &mut judgement);
+        }
         self.weigh(&mut judgement);
         self.tally.entry(entry, &judgement);
         if judgement.refuses_return && self.tally.findings > 0 {
@@ -335,6 +338,18 @@ impl Judge {
     /// What has been seen so far.
     pub fn history(&self) -> &History {
         self.checker.history()
+    }
+}
+
+/// Says where words that were stored lie in physical memory; one that lies in none is not asked for.
+#[cold]
+fn locate(linear: &LinearMemory<'_>, judgement: &mut Judgement) {
+    for finding in judgement.findings.iter_mut().chain(&mut judgement.notes) {
+        let Some(LookBack::Stored(word)) = &mut finding.look_back else { continue };
+        match linear.paging.translate(linear.memory, word.address) {
+            Some(physical) => word.physical = physical,
+            None => finding.look_back = None,
+        }
     }
 }
 

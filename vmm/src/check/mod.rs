@@ -53,8 +53,8 @@ mod rules {
 }
 
 pub use finding::{
-    Aspect, ChangedWord, Degree, Difference, Finding, Findings, LookBack, Mismatch, Retrace,
-    Subject,
+    Aspect, ChangedWord, CodePlace, Degree, Difference, Finding, Findings, LookBack, Mismatch,
+    Retrace, Subject,
 };
 pub use history::{History, LiveFrame, Pair, StackUse, TaskId};
 pub use judge::{Conclusion, Judge, Judged, Sink};
@@ -238,7 +238,8 @@ impl Checker {
         let task = self.history.enter(entry);
         let mut judgement = Judgement { task, refuses_return, ..Judgement::default() };
         if !self.findings.is_empty() {
-            self.sort(&mut judgement, Some(entry), excuse);
+            let at = entry.interrupted_instruction();
+            self.sort(&mut judgement, at, Some(entry), excuse);
         }
         judgement
     }
@@ -253,7 +254,8 @@ impl Checker {
         let task = self.history.leave(returning, popped);
         let mut judgement = Judgement { task, ..Judgement::default() };
         if !self.findings.is_empty() {
-            self.sort(&mut judgement, None, None);
+            let at = returning.state.instruction_address();
+            self.sort(&mut judgement, Some(at), None, None);
         }
         judgement
     }
@@ -263,7 +265,8 @@ impl Checker {
         rules::model::return_is_the_models(returned, &mut self.findings);
         let mut judgement = Judgement::default();
         if !self.findings.is_empty() {
-            self.sort(&mut judgement, None, None);
+            let at = returned.exact.before.instruction_address();
+            self.sort(&mut judgement, Some(at), None, None);
         }
         judgement
     }
@@ -276,7 +279,7 @@ impl Checker {
         let task = self.history.sysenter();
         let mut judgement = Judgement { task, ..Judgement::default() };
         if !self.findings.is_empty() {
-            self.sort(&mut judgement, None, None);
+            self.sort(&mut judgement, None, None, None);
         }
         judgement
     }
@@ -289,15 +292,24 @@ impl Checker {
         let task = self.history.switch(switch);
         let mut judgement = Judgement { task: Some(task), ..Judgement::default() };
         if !self.findings.is_empty() {
-            self.sort(&mut judgement, None, None);
+            self.sort(&mut judgement, None, None, None);
         }
         judgement
     }
 
-    /// Tells known deviations from findings.
+    /// Tells known deviations from findings. Those that name no code are about the instruction `at`, if that is known.
     #[cold]
-    fn sort(&mut self, judgement: &mut Judgement, entry: Option<&Entry>, excuse: Option<Excuse>) {
-        let all: Vec<Finding> = self.findings.take();
+    fn sort(
+        &mut self,
+        judgement: &mut Judgement,
+        at: Option<u32>,
+        entry: Option<&Entry>,
+        excuse: Option<Excuse>,
+    ) {
+        let mut all: Vec<Finding> = self.findings.take();
+        for finding in all.iter_mut().filter(|finding| finding.places.is_empty()) {
+            finding.places.extend(at.map(CodePlace::Instruction));
+        }
         let known: Vec<_> = all.iter().map(|one| self.known.find(entry, one, &all)).collect();
         let mut excused = false;
         for (finding, known) in all.into_iter().zip(known) {

@@ -7,18 +7,22 @@ use super::OK;
 use super::failure::Failure;
 use super::files::{Begun, Destination, identity_of, standard_output};
 use super::progress::Progress;
-use esp0::check::{LookBack, Verdict};
+use super::run::Answer;
+use esp0::check::{CodePlace, Finding, Verdict};
 use esp0::claims::Table;
 use esp0::machine::StopRequest;
-use esp0::report::{Sources, read};
+use esp0::report::read;
 use esp0::symbols::{Annotator, Symbols};
-use esp0::trace::schema::{HeaderRecord, Record};
+use esp0::trace::schema::{CodeRecord, HeaderRecord, Record};
 use esp0::trace::{Told, TraceReader};
 use rustix::fs::{Mode, OFlags};
 use serde_json::{Map, Value, json};
 use std::fs::File;
 use std::io::{self, BufWriter, Seek as _};
 use std::path::Path;
+
+/// Places of one finding that are shown.
+const MOST_PLACES: usize = 3;
 
 /// A page that is going to be written when the run is over.
 pub(super) struct PageFile {
@@ -44,9 +48,10 @@ pub(super) struct Shown {
 pub(super) struct Causes<'a> {
     pub(super) told: &'a Told,
     pub(super) symbols: &'a Symbols,
-    pub(super) sources: &'a Sources,
+    /// The code that they are about.
+    pub(super) places: &'a [(CodePlace, Vec<CodeRecord>)],
     /// What other runs have found out about them.
-    pub(super) answers: &'a [(LookBack, String)],
+    pub(super) answers: &'a [Answer],
 }
 
 impl PageFile {
@@ -81,7 +86,7 @@ impl PageFile {
     }
 
     /// Writes the page.
-    pub(super) fn write(mut self, shown: Shown, causes: &Causes<'_>) -> Result<(), Failure> {
+    pub(super) fn write(mut self, shown: Shown, causes: Vec<Value>) -> Result<(), Failure> {
         let fail = |error: &dyn std::fmt::Display| {
             Failure::Input(format!("the {} is not written: {error}", self.out.name))
         };
@@ -93,7 +98,7 @@ impl PageFile {
             "screen": screen,
             "verdict": shown.verdict.name(),
             "verdict_line": shown.line,
-            "told": causes.told(),
+            "told": causes,
         });
         let trace = Progress::of(self.trace, "making the page");
         let trace = TraceReader::of_file(trace, false).map_err(|error| fail(&error))?;
@@ -104,8 +109,8 @@ impl PageFile {
 
 impl Causes<'_> {
     /// Each cause as it was told: with names for addresses, the source of what it is about, and who wrote what.
-    fn told(&self) -> Vec<Value> {
-        let Causes { told, symbols, sources, answers } = *self;
+    pub(super) fn told(&self) -> Vec<Value> {
+        let Causes { told, symbols, .. } = *self;
         told.kinds()
             .iter()
             .map(|kind| {
@@ -126,14 +131,8 @@ impl Causes<'_> {
                         texts.insert(name.into(), annotator.annotate(text).into());
                     }
                 }
-                let own = answers.iter().filter(|(asked, _)| Some(*asked) == finding.look_back);
-                let own: Vec<&str> = own.map(|(_, sentence)| sentence.as_str()).collect();
-                // What was found out comes first: there is the line that is wrong.
-                let parts =
-                    [finding.reason.as_ref(), finding.advice.as_ref()].into_iter().flatten();
-                let parts = own.iter().copied().chain(parts.map(String::as_str));
-                let parts = parts.chain([finding.got.as_str(), finding.sentence.as_str()]);
-                texts.insert("where".into(), sources.named_in(parts, symbols).into());
+                let own: Vec<&str> = self.of(finding).map(|one| one.sentence.as_str()).collect();
+                texts.insert("where".into(), json!(self.places_of(finding)));
                 let name = if finding.way().is_some() { "way" } else { "writer" };
                 if !own.is_empty() {
                     texts.insert(name.into(), own.join("; ").into());
@@ -141,6 +140,30 @@ impl Causes<'_> {
                 Value::Object(texts)
             })
             .collect()
+    }
+
+    /// What other runs have found out about this one.
+    fn of<'s>(&'s self, finding: &'s Finding) -> impl Iterator<Item = &'s Answer> {
+        self.answers.iter().filter(|answer| Some(answer.asked) == finding.look_back)
+    }
+
+    /// The code that it is about. What was found out comes first: there is the line that is wrong.
+    fn places_of<'s>(&'s self, finding: &'s Finding) -> Vec<&'s CodeRecord> {
+        let found = self.of(finding).flat_map(|answer| &answer.places);
+        let own = finding.places.iter().filter_map(|place| {
+            self.places.iter().find(|(known, _)| known == place).map(|(_, code)| code)
+        });
+        let mut all: Vec<&CodeRecord> = Vec::new();
+        for code in found.chain(own.flatten()) {
+            let same = |known: &&CodeRecord| {
+                known.at == code.at || known.source.is_some() && known.source == code.source
+            };
+            let is_empty = code.source.is_none() && code.code.is_empty();
+            if all.len() < MOST_PLACES && !is_empty && !all.iter().any(same) {
+                all.push(code);
+            }
+        }
+        all
     }
 }
 
@@ -201,4 +224,46 @@ pub(super) fn report(trace: &Path, page: &Path, claims: Option<&Path>) -> Result
     }
     destination.begun()?.write(|out| page.write(&mut BufWriter::new(out)))?;
     Ok(OK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use esp0::check::{ChangedWord, LookBack, Subject};
+
+    fn code(at: u32) -> CodeRecord {
+        let row = [format!("{at:08x}"), "cf".into(), "iretd".into()];
+        CodeRecord { name: None, at: format!("{at:08x}"), code: vec![row], source: None }
+    }
+
+    #[test]
+    fn the_writer_comes_before_the_places_that_a_finding_names_and_each_is_shown_once() {
+        let asked = LookBack::Writer(ChangedWord { address: 4, physical: 4, value: 1 });
+        let mut finding = Finding::new("a_rule", Subject::Kernel, "this", "that", "other")
+            .about_instruction(0x10)
+            .about(CodePlace::Handler(0x20))
+            .about_instruction(0x30);
+        finding.look_back = Some(asked);
+        let mut told = Told::default();
+        told.tell(&finding, "here", 0, 1);
+        let nothing = CodeRecord { code: Vec::new(), ..code(0x30) };
+        let places = [
+            (CodePlace::Instruction(0x10), vec![code(0x10)]),
+            (CodePlace::Handler(0x20), vec![code(0x40), code(0x10)]),
+            (CodePlace::Instruction(0x30), vec![nothing]),
+        ];
+        let sentence = "it was written by `mov`".to_owned();
+        let answers = [Answer { asked, sentence: sentence.clone(), places: vec![code(0x50)] }];
+        let symbols = Symbols::none();
+        let causes = Causes { told: &told, symbols: &symbols, places: &places, answers: &answers };
+        let [cause] = &causes.told()[..] else { panic!("one cause") };
+        let shown: Vec<&str> = cause["where"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|place| place["at"].as_str().unwrap())
+            .collect();
+        assert_eq!(shown, ["00000050", "00000010", "00000040"]);
+        assert_eq!(cause["writer"], sentence);
+    }
 }

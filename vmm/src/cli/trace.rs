@@ -92,11 +92,15 @@ fn diff_files(files: [&PathBuf; 2], aspects: Aspects) -> Result<u8, Failure> {
     let other = TraceReader::open(files[1]).map_err(|error| of_file(files[1], &error))?;
     let traces = (open(files[0], "comparing")?, other);
     let names = files.map(|file| file.display().to_string());
-    let Difference { same, divergence } = diff(traces, [&names[0], &names[1]], aspects)
-        .map_err(|(which, error)| of_file(files[which], &error))?;
+    let Difference { same, divergence, authorities } =
+        diff(traces, [&names[0], &names[1]], aspects)
+            .map_err(|(which, error)| of_file(files[which], &error))?;
     match divergence {
         Some(text) => print(&text, FINDINGS),
-        None => print(&format!("the same: {same} events, and the end\n"), OK),
+        None => {
+            let authorities = authorities.map_or(String::new(), |text| format!("; {text}"));
+            print(&format!("the same: {same} events, and the end{authorities}\n"), OK)
+        }
     }
 }
 

@@ -166,6 +166,11 @@ impl Fault {
         self.frame.get(Word::Eip).unwrap_or(0).wrapping_sub(self.behind_int.into())
     }
 
+    /// Linear address of the instruction that faulted.
+    pub fn address(&self) -> u32 {
+        self.code.linear.unwrap_or_else(|| self.eip())
+    }
+
     /// ESP of the fault: its offset in SS, which in the same ring is taken to be flat where it is.
     pub fn stack_pointer(&self) -> u32 {
         match self.frame.get(Word::Esp) {

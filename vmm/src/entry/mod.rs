@@ -105,6 +105,17 @@ impl Entry {
         self.origin.ring > self.after.cpl()
     }
 
+    /// Linear address of the instruction that was interrupted; for INT n, INT3 and INTO of those themselves. None if the
+    /// code segment is not known.
+    pub fn interrupted_instruction(&self) -> Option<u32> {
+        let back = match self.kind {
+            Kind::Software if self.code.is_behind_int(self.vector) => 2,
+            Kind::Software | Kind::Trap if self.code.is_behind_one_byte_trap(self.vector) => 1,
+            _ => 0,
+        };
+        self.code.linear.map(|linear| linear.wrapping_sub(back))
+    }
+
     /// Something is seen that can have raised it: it was injected, an INT n stands before EIP, or an instruction at EIP
     /// that can raise the fault.
     pub fn is_explained(&self) -> bool {

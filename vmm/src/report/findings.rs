@@ -137,6 +137,7 @@ impl Causes {
                     "place": cause.text("place"),
                     "where": cause.told["where"],
                     "writer": cause.told["writer"],
+                    "way": cause.told["way"],
                     "word": cause.finding["difference"]["word"],
                     "at": cause.at,
                     "first": cause.first,

@@ -20,6 +20,7 @@ mod events;
 mod findings;
 mod html;
 mod naming;
+mod place;
 mod readable;
 mod record;
 mod recorder;
@@ -28,6 +29,7 @@ mod stacks;
 #[cfg(test)]
 mod tests;
 
+pub use place::Standing;
 pub use record::ReportError;
 pub use recorder::Recorder;
 pub use source::Sources;

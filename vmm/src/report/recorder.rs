@@ -271,6 +271,10 @@ impl Recorder {
         &self.sources
     }
 
+    pub(super) fn symbols(&self) -> &Symbols {
+        &self.symbols
+    }
+
     fn interrupted(&mut self, linear: &LinearMemory<'_>, entry: &Entry) -> Option<usize> {
         if entry.origin.virtual_8086 {
             return None;

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::check::rules::way_back;
 use crate::check::way_back::unloaded;
-use crate::check::{ChangedWord, Finding, History, LookBack, Retrace, Subject};
+use crate::check::{ChangedWord, CodePlace, Finding, History, LookBack, Retrace, Subject};
 use crate::entry::{CodeBytes, Frame, Named, Ram, Reach, Walk, named};
 use crate::instruction::operands::operands;
 use crate::instruction::valid_32;
@@ -85,7 +85,8 @@ pub(super) fn shutdown(
             format!("the processor shut down at {}", written(&code, &last.before)),
             "a handler that can be entered",
             "an exception that could not be delivered, nor the double fault",
-        );
+        )
+        .about_instruction(at);
         let why = task_switch(&code, &last.before, aftermath)
             .or_else(|| kinds_of_address::gates_without_code(&last.before, aftermath));
         return Some((place, why.map_or(finding.clone(), |why| why.add_to(finding))));
@@ -100,7 +101,10 @@ pub(super) fn shutdown(
                 .map(|fault| format!("{} met {}", name(&attempt.operation, &chain), fault.vector))
         })
         .collect();
-    let finding = Finding::new(
+    // Who let an outer ring run that cannot be left again comes before what tried to leave it.
+    let entered = history.last_return().filter(|_| last.before.cpl() > 0 && chain.own.is_none());
+    let entered = entered.map(|entered| entered.state.instruction_address());
+    let mut finding = Finding::new(
         RULE,
         Subject::Kernel,
         format!(
@@ -113,6 +117,7 @@ pub(super) fn shutdown(
         "a handler that can be entered",
         format!("{}: shutdown", links.join(", ")),
     );
+    finding.places.extend(entered.into_iter().chain([at]).map(CodePlace::Instruction));
     let full = match chain.own {
         Some((Vector::PF, Some(code))) => {
             full_stack::overflow(&chain.before, code, aftermath, history)
@@ -151,6 +156,7 @@ pub(super) fn shutdown(
     finding.advice = reason.1;
     finding.look_back =
         overwritten.map(|word| LookBack::Way(Retrace::Written { after_entry, word }));
+    finding = finding.stored_at(emptied(&chain, aftermath));
     if !is_full && let Some(lost) = lost_gate(&chain, used, aftermath) {
         finding = lost.add_to(finding, aftermath, history);
     }
@@ -379,6 +385,19 @@ fn candidates(
     }
     found.push((Vector::GP, Some(0), None));
     found
+}
+
+/// The descriptor of the first handler's code segment, where it is empty: somebody may have cleared it.
+fn emptied(chain: &Chain, aftermath: &Aftermath<'_>) -> Option<ChangedWord> {
+    let attempt = chain.outcome.attempts.iter().next()?;
+    let Operation::Event(event) = attempt.operation else { return None };
+    let by_segment = attempt.fault?.branch.name().starts_with("Handler");
+    let state = &chain.before;
+    let selector = aftermath.gate(state, event.vector.0)?.selector.0;
+    let address = state.gdtr.base.wrapping_add(u32::from(selector & 0xfff8));
+    let [low, high] = [0, 4].map(|at| aftermath.word(state, address.wrapping_add(at)));
+    let is_empty = by_segment && selector & 4 == 0 && low?.value == 0 && high?.value == 0;
+    low.filter(|_| is_empty)
 }
 
 /// The gate of the delivery that failed first is another than it was.

@@ -66,7 +66,8 @@ pub(super) fn stopped_after_an_exception(
         },
         "a handler that returns, or a task that goes on",
         format!("{got}, at {}", aftermath.place(state.instruction_address())),
-    );
+    )
+    .about_instruction(last.address());
     Some((
         fault_text::place(last, aftermath),
         explained(diagnosis, last, aftermath, history, finding),
@@ -141,7 +142,8 @@ fn goes_round_with_interrupts_open(
         ),
         "a handler that returns, or a task that goes on",
         format!("a loop with interrupts open, at {}", aftermath.place(at)),
-    );
+    )
+    .about_instruction(fault.address());
     let finding = explained(diagnosis, fault, aftermath, history, finding);
     let finding = if fault.ring == 0 { finding } else { finding.as_note() };
     Some((fault_text::place(fault, aftermath), finding))

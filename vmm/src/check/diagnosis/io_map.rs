@@ -6,7 +6,7 @@
 //! bytes of the TSS. Where it begins inside, the TSS's own words are taken for a map.
 
 use super::Placed;
-use crate::check::{Finding, Subject};
+use crate::check::{ChangedWord, Finding, Subject};
 use crate::machine::LinearMemory;
 use ia32::{Eflags, State, TssWidth};
 
@@ -33,6 +33,10 @@ pub struct IoMap {
     pub open: u32,
     /// The lowest of them.
     pub first: u16,
+    /// The low half of the TSS's descriptor, with the low half of the limit.
+    pub descriptor: Option<ChangedWord>,
+    /// Linear address of the instruction that was to enter an outer ring with it.
+    pub by: u32,
 }
 
 impl IoMap {
@@ -50,7 +54,13 @@ impl IoMap {
         let base = u32::from(linear.read_u16(tss.wrapping_add(BASE))?);
         // The second byte of an access has to lie within the limit too.
         let bytes = limit.checked_sub(base)?.min(WHOLE);
-        let mut map = IoMap { tss, limit, base, open: 0, first: 0 };
+        let address = state.gdtr.base.wrapping_add(u32::from(state.tr.selector & 0xfff8));
+        let descriptor = linear.read_u32(address).and_then(|value| {
+            let physical = linear.paging.translate(linear.memory, address)?;
+            Some(ChangedWord { address, physical, value })
+        });
+        let by = state.instruction_address();
+        let mut map = IoMap { tss, limit, base, open: 0, first: 0, descriptor, by };
         for index in 0..bytes {
             let mut byte = [0xff];
             let _ = linear.read(tss.wrapping_add(base + index), &mut byte);
@@ -95,7 +105,8 @@ pub(super) fn ports_are_open(map: Option<&IoMap>) -> Option<Placed> {
             map.limit,
             if map.limit > PLAIN { " and what lies behind it" } else { "" }
         ),
-    );
+    )
+    .about_instruction(map.by);
     let finding = if map.limit > PLAIN {
         finding
             .because(if is_end(map) {
@@ -111,6 +122,7 @@ pub(super) fn ports_are_open(map: Option<&IoMap>) -> Option<Placed> {
                 "give the TSS descriptor the limit {:#x}, and the word at TSS+{BASE} the value {TSS}",
                 TSS - 1
             ))
+            .stored_at(map.descriptor)
     } else {
         finding
             .because("the word with the I/O map base was never stored, or holds an offset inside the TSS")

@@ -82,7 +82,7 @@ fn below_the_kernel(aftermath: &Aftermath<'_>, state: &State, lowest: u32) -> Fi
         format!("an address in the kernel's file, which begins at {lowest:08x}"),
         format!("EIP {at:08x}"),
     )
-    .because(caller(aftermath, state).unwrap_or_else(|| OVERWRITTEN.into()))
+    .led_by(caller(aftermath, state))
 }
 
 fn unmapped(aftermath: &Aftermath<'_>, state: &State) -> Finding {
@@ -139,9 +139,10 @@ fn outside_ram(aftermath: &Aftermath<'_>, state: &State) -> Finding {
             ),
             format!("EIP {at:08x}"),
         )
-        .because(caller(aftermath, state).unwrap_or_else(|| OVERWRITTEN.into()));
+        .led_by(caller(aftermath, state));
     };
     let swapped = state.eip.rotate_left(16);
+    let gate = state.idtr.base.wrapping_add(u32::from(vector) * 8);
     let finding = Finding::new(
         RULE,
         Subject::Kernel,
@@ -152,7 +153,8 @@ fn outside_ram(aftermath: &Aftermath<'_>, state: &State) -> Finding {
             state.eip >> 16,
             state.eip & 0xffff
         ),
-    );
+    )
+    .stored_at(aftermath.word(state, gate));
     match (aftermath.names)(swapped) {
         Some(name) if aftermath.is_ram(state, swapped) => finding
             .because(format!("with the halves exchanged it is {swapped:08x} ({name})"))
@@ -194,6 +196,8 @@ fn blank_handler(aftermath: &Aftermath<'_>, vector: Vector, handler: u32) -> Fin
         format!("{BLANK} bytes of 0 at {handler:08x}, and no IRET came after it"),
     );
     let state = &aftermath.end.state;
+    let gate = state.idtr.base.wrapping_add(u32::from(vector.0) * 8);
+    let finding = finding.stored_at(aftermath.word(state, gate));
     // The upper halves that the other gates have.
     let whole = (0..=255)
         .filter_map(|vector| aftermath.gate(state, vector))
@@ -236,11 +240,21 @@ fn blank(aftermath: &Aftermath<'_>, state: &State) -> Finding {
         "instructions",
         format!("{zeros}: `add [eax], al`, again and again"),
     )
-    .because(caller(aftermath, state).unwrap_or_else(|| OVERWRITTEN.into()))
+    .led_by(caller(aftermath, state))
+}
+
+impl Finding {
+    /// Adds the call that led away, as far as it is known.
+    fn led_by(self, caller: Option<(u32, String)>) -> Self {
+        match caller {
+            Some((at, sentence)) => self.because(sentence).about_instruction(at),
+            None => self.because(OVERWRITTEN),
+        }
+    }
 }
 
 /// The call that led away: its return address is still the word at ESP.
-fn caller(aftermath: &Aftermath<'_>, state: &State) -> Option<String> {
+fn caller(aftermath: &Aftermath<'_>, state: &State) -> Option<(u32, String)> {
     let linear = aftermath.linear(state);
     // What was executed since may have pushed or popped some words.
     let words = [0, -1, 1, -2, 2, -3, 3, -4, 4i32];
@@ -255,11 +269,12 @@ fn caller(aftermath: &Aftermath<'_>, state: &State) -> Option<String> {
         })
     })?;
     let (at, instruction) = call;
-    Some(format!(
+    let sentence = format!(
         "`{}` at {} led there: the pointer was overwritten or never set",
         fault_text::text(&instruction),
         aftermath.place(at)
-    ))
+    );
+    Some((at, sentence))
 }
 
 /// Ring 0 was to go on where no page is.

@@ -48,7 +48,7 @@ mod waiting;
 pub use io_map::IoMap;
 
 use super::rules::open_switch;
-use super::{Finding, History, Retrace};
+use super::{ChangedWord, Finding, History, Retrace};
 use crate::devices::Devices;
 use crate::entry::{Entry, Fault, Kind, Return, capture_fault};
 use crate::machine::{LinearMemory, Machine, Memory};
@@ -128,6 +128,13 @@ impl Aftermath<'_> {
         Gate::decode(u64::from_le_bytes(bytes)).ok()
     }
 
+    /// A word as it stands there now, for whoever wants to know who stored it.
+    fn word(&self, state: &State, address: u32) -> Option<ChangedWord> {
+        let linear = self.linear(state);
+        let physical = linear.paging.translate(linear.memory, address)?;
+        Some(ChangedWord { address, physical, value: linear.read_u32(address)? })
+    }
+
     /// RAM lies there, whatever the page tables say.
     fn is_ram(&self, state: &State, address: u32) -> bool {
         let mut byte = [0];
@@ -144,6 +151,8 @@ struct Closed {
     eip: u32,
     /// The EFLAGS that it popped.
     eflags: u32,
+    /// Linear address of the IRET that did.
+    iret: u32,
 }
 
 /// What is kept during a run for its end.
@@ -241,6 +250,7 @@ impl Diagnosis {
                 after_sequence: returning.after_sequence,
                 eip: returning.frame.get(Word::Eip).unwrap_or(0),
                 eflags,
+                iret: state.instruction_address(),
             });
         }
         if self.io_map_of != Some((state.tr.base, state.cr3)) {

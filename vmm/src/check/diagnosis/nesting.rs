@@ -4,7 +4,7 @@
 //! one nests in it. Each nesting takes a frame and more of the stack, until that is full.
 
 use super::{Aftermath, Placed};
-use crate::check::{Finding, History, Subject};
+use crate::check::{CodePlace, Finding, History, Subject};
 use crate::entry::Kind;
 
 const RULE: &str = "nesting";
@@ -45,6 +45,7 @@ pub(super) fn interrupts_its_own_handler(
         "the handler opens interrupts (STI, or a trap gate) after its EOI, and takes longer than the time to the \
          next one: the stack fills up",
     )
-    .advise("leave interrupts closed until the IRET, or write the EOI last");
+    .advise("leave interrupts closed until the IRET, or write the EOI last")
+    .about(CodePlace::Handler(last.handler));
     Some((format!("#{} at {}", last.sequence, aftermath.place(last.handler)), finding))
 }

@@ -58,7 +58,8 @@ pub(super) fn runs_no_more(aftermath: &Aftermath<'_>, history: &History) -> Opti
         "ESP is {:08x}: a stack that is too small for what lies on it grows down over what lies below it",
         state.general.esp
     ))
-    .advise("give the stack more room, or make large arrays static; else look for a wrong pointer");
+    .advise("give the stack more room, or make large arrays static; else look for a wrong pointer")
+    .about_instruction(function.start);
     let word = linear
         .read_u32(address)
         .zip(linear.paging.translate(linear.memory, address))

@@ -54,7 +54,8 @@ impl Repeated {
             ),
             "a handler that mends the cause, skips the instruction, or ends the task",
             "an IRET to the same instruction, with everything as it was",
-        );
+        )
+        .about_instruction(first.address());
         Some((fault_text::place(first, aftermath), explained.add_to(finding)))
     }
 }

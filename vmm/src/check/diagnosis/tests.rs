@@ -5,7 +5,7 @@
 //! ```
 
 use super::*;
-use crate::check::Degree;
+use crate::check::{CodePlace, Degree};
 use crate::devices::AccessSize;
 use crate::entry::{CodeBytes, Frame, Named, Walk};
 use crate::probe::Choice;
@@ -465,13 +465,14 @@ fn at_a_time_out_an_interrupt_without_eoi_is_told_and_one_that_nobody_takes() {
     world.devices.advance_to(20_000_000);
     // Ring 3 with IF = 0.
     let diagnosis = Diagnosis {
-        closed: Some(Closed { after_sequence: 0, eip: CODE, eflags: 2 }),
+        closed: Some(Closed { after_sequence: 0, eip: CODE, eflags: 2, iret: 0x1234 }),
         ..Diagnosis::default()
     };
     let found = world.conclude(&diagnosis, Ending::TimedOut, None);
     let [(_, finding)] = &found[..] else { panic!("{found:?}") };
     has(&finding.sentence, &["ring 3 runs with IF=0", "IRQ 0 waits"]);
     has(finding.reason.as_deref().unwrap(), &["from the frame that the first IRET popped"]);
+    assert_eq!(finding.places, [CodePlace::Instruction(0x1234)], "that IRET, not what runs now");
     // IOPL 3 can open them itself.
     world.state.eflags.0 = 0x3002;
     assert!(world.conclude(&diagnosis, Ending::TimedOut, None).is_empty());

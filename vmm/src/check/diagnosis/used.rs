@@ -2,7 +2,7 @@
 //! handlers can return at all.
 
 use super::{Aftermath, Placed};
-use crate::check::{Finding, Subject};
+use crate::check::{CodePlace, Finding, Subject};
 use crate::entry::{Entry, Kind};
 use crate::instruction::decode_32;
 use crate::instruction::flow::{Calls, Flow};
@@ -90,6 +90,11 @@ impl Used {
         self.vectors.iter().find(|used| used.vector == vector).map(|used| used.last)
     }
 
+    /// Where the gate of `vector` led.
+    pub(super) fn handler(&self, vector: Vector) -> Option<u32> {
+        self.vectors.iter().find(|used| used.vector == vector).map(|used| used.handler)
+    }
+
     /// The vectors that were entered through an IDT at this address: the last entry, and the offset that the gate named.
     pub(super) fn through(&self, idt: u32) -> impl Iterator<Item = (Vector, u64, u32)> {
         let through = self.vectors.iter().filter(move |used| used.gate.0 == idt);
@@ -119,6 +124,7 @@ impl Used {
         )
         .because("the handler cannot tell the interrupt from the exception, and gets no error code")
         .advise("write 0x20 as ICW2 to port 0x21, and 0x28 to port 0xa1")
+        .about(CodePlace::Handler(used.handler))
         .as_note();
         Some((format!("#{} at {}", used.first, aftermath.place(used.handler)), finding))
     }
@@ -152,7 +158,8 @@ impl Used {
             "RET takes EIP off the stack, leaves CS and EFLAGS there, and IF as it is: a function of C is \
              no handler",
         )
-        .advise("let the gate name a stub of assembly: save the registers, call the function, restore, IRET");
+        .advise("let the gate name a stub of assembly: save the registers, call the function, restore, IRET")
+        .about(CodePlace::Handler(used.handler));
         Some((format!("#{} at {}", used.first, aftermath.place(used.handler)), finding))
     }
 }

@@ -7,7 +7,7 @@
 //! (8259A data sheet, "Interrupt Sequence" and "End of Interrupt".)
 
 use super::{Aftermath, Closed, Diagnosis, Placed};
-use crate::check::{Finding, History, Retrace, Subject};
+use crate::check::{CodePlace, Finding, History, Retrace, Subject};
 use crate::devices::{CASCADE, Pic, TIMER_IRQ};
 use crate::instruction::valid_32;
 use crate::run::Ending;
@@ -130,35 +130,33 @@ fn in_service(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Findin
             .advise("write 0x20 to port 0xa0 and to port 0x20 before such a handler returns"),
         );
     }
+    let handler = diagnosis.used.handler(vector);
     let elsewhere = misdirected(pic, serving).map_or(String::new(), |what| format!("; {what}"));
-    Some(
-        Finding::new(
-            RULE,
-            Subject::Kernel,
-            format!("IRQ {serving} is in service{entry}, and no EOI was written"),
-            "an EOI from each handler, on each way out of it",
-            format!(
-                "in service {:04x}, requested {:04x}: {}",
-                pic.in_service(),
-                pic.requests(),
-                they_wait(&held)
-            ),
-        )
-        .because(format!(
-            "the 8259 lets no interrupt of the same or a lower rank through until then{elsewhere}"
-        ))
-        .advise(if both {
-            format!(
-                "write 0x20 to port 0xa0 and to port 0x20 before the handler of vector {:#04x} returns",
-                vector.0
-            )
-        } else {
-            format!(
-                "write 0x20 to port 0x20 before the handler of vector {:#04x} returns",
-                vector.0
-            )
-        }),
+    let mut finding = Finding::new(
+        RULE,
+        Subject::Kernel,
+        format!("IRQ {serving} is in service{entry}, and no EOI was written"),
+        "an EOI from each handler, on each way out of it",
+        format!(
+            "in service {:04x}, requested {:04x}: {}",
+            pic.in_service(),
+            pic.requests(),
+            they_wait(&held)
+        ),
     )
+    .because(format!(
+        "the 8259 lets no interrupt of the same or a lower rank through until then{elsewhere}"
+    ))
+    .advise(if both {
+        format!(
+            "write 0x20 to port 0xa0 and to port 0x20 before the handler of vector {:#04x} returns",
+            vector.0
+        )
+    } else {
+        format!("write 0x20 to port 0x20 before the handler of vector {:#04x} returns", vector.0)
+    });
+    finding.places.extend(handler.map(CodePlace::Handler));
+    Some(finding)
 }
 
 /// `IRQ 0 waits`, `IRQ 0 and IRQ 4 wait`.
@@ -275,6 +273,7 @@ fn halted_closed(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Fin
             "vector {:#04x} has a gate and was never entered: interrupts were never opened",
             aftermath.devices.pic().vector(irq)
         ))
+        .about_instruction(state.instruction_address())
         .advise("`sti` once the IDT is loaded and the 8259 is set up")
         .as_note(),
     )
@@ -313,6 +312,7 @@ fn closed_ring_3(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Fin
     let entry = diagnosis
         .closed
         .map_or_else(String::new, |closed| format!("; it went to {}", aftermath.place(closed.eip)));
+    let popped = diagnosis.closed.map_or(state.instruction_address(), |closed| closed.iret);
     Some(
         Finding::new(
             RULE,
@@ -322,6 +322,7 @@ fn closed_ring_3(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Fin
             format!("EFLAGS {:08x}", state.eflags.0),
         )
         .because(format!("IF is 0 {origin}{entry}"))
+        .about_instruction(popped)
         .advise("set IF (0x200) in the EFLAGS of a new task's frame"),
     )
 }
@@ -389,6 +390,7 @@ fn closed_ring_0(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Fin
             format!("EFLAGS {:08x}", state.eflags.0),
         )
         .because(handler)
+        .about_instruction(state.instruction_address())
         .retraced(Retrace::Closing {
             after_entry: diagnosis.last_entry.map_or(0, |(last, ..)| last),
         })

@@ -42,6 +42,9 @@ pub(crate) fn kernel_runs_upwards(
         "the handler reaches the string instruction at {at:08x} without CLD: with DF 1 it runs \
          downwards, and {harm}"
     ))
-    .advise(format!("`cld` at the start of the handler at {:08x}", pushed.handler));
+    .advise(format!("`cld` at the start of the handler at {:08x}", pushed.handler))
+    // There it is missing.
+    .about_instruction(pushed.handler)
+    .about_instruction(at);
     findings.add(if writes { finding } else { finding.as_note() });
 }

@@ -1,5 +1,5 @@
 use crate::check::history::LastReturn;
-use crate::check::{Finding, Findings, History, Subject};
+use crate::check::{CodePlace, Finding, Findings, History, Subject};
 use crate::entry::Entry;
 
 /// How far ESP0 may be off to be taken for a miscalculated top of the same stack.
@@ -33,13 +33,18 @@ pub(crate) fn stack_is_empty(entry: &Entry, history: &History, findings: &mut Fi
     let near = off.unsigned_abs() <= NEAR;
     if last.of_entry {
         if near || !findings.has("suspended_stack") {
-            findings.add(finding(entry, last, history, off, near));
+            findings.add(stored(finding(entry, last, history, off, near), entry, near));
         }
     } else if near && is_an_end(last.stack_end, top) {
         let finding = finding(entry, last, history, off, near);
         // A few bytes lost, always the same ones, hurt nobody.
-        findings.add(if off < 0 { finding.as_note() } else { finding });
+        findings.add(if off < 0 { finding.as_note() } else { stored(finding, entry, near) });
     }
+}
+
+/// Where ESP0 is a little off, whoever stored it is to be looked at; else it is another stack's, and right for that.
+fn stored(finding: Finding, entry: &Entry, near: bool) -> Finding {
+    if near { finding.stored_as_esp0(entry) } else { finding }
 }
 
 /// Whether `end` rather than `esp0` is where a stack ends: stacks end at round addresses. A frame that was
@@ -96,6 +101,7 @@ fn finding(entry: &Entry, last: &LastReturn, history: &History, off: i32, near: 
     )
     .because(reason)
     .advise(advice)
+    .about(CodePlace::Switch(last.state.instruction_address()))
 }
 
 /// ESP0 lies on the stack of the task that was returned to, a little below the frame that was popped: no more than

@@ -218,6 +218,7 @@ fn finding(
         finding = finding.because(shifted.reason());
         advice = Some(shifted.advice(refused.state.eip));
     }
+    finding = finding.about_instruction(refused.state.instruction_address());
     match advice {
         Some(advice) => finding.advise(advice),
         None => finding,

@@ -34,7 +34,7 @@ pub(crate) fn esp0_is_no_start(entry: &Entry, history: &History, findings: &mut 
     if let Some(size) = size_by_first_frame(fresh, history) {
         // What was left clear is nobody's: then it may be a stack of its own that ends there.
         if !uniform && !fresh.was_stack {
-            findings.add(by_first_frame(entry, fresh, size));
+            findings.add(stored(by_first_frame(entry, fresh, size), entry, history));
             return;
         }
     }
@@ -45,7 +45,16 @@ pub(crate) fn esp0_is_no_start(entry: &Entry, history: &History, findings: &mut 
     if let Some(place) = place(history.objects(), top)
         && (!uniform || (1..TINY).contains(&place.room))
     {
-        findings.add(finding(entry, fresh, &place, uniform));
+        findings.add(stored(finding(entry, fresh, &place, uniform), entry, history));
+    }
+}
+
+/// Whoever stored that ESP0 is to be looked at; and the IRET that let ring 3 run with it.
+fn stored(finding: Finding, entry: &Entry, history: &History) -> Finding {
+    let finding = finding.stored_as_esp0(entry);
+    match history.last_return() {
+        Some(last) => finding.about_instruction(last.state.instruction_address()),
+        None => finding,
     }
 }
 

@@ -1,6 +1,6 @@
 use super::open_switch;
 use crate::check::history::words_within;
-use crate::check::{Finding, Findings, History, LiveFrame, Subject};
+use crate::check::{CodePlace, Finding, Findings, History, LiveFrame, Subject};
 use crate::entry::{Entry, Frame, Kind, TaskSwitch, TssWords};
 use ia32::Word;
 
@@ -111,6 +111,7 @@ fn finding(entry: &Entry, victim: &LiveFrame, history: &History) -> Finding {
     };
     let words = words_within(&victim.frame, entry.frame.address, entry.frame.end());
     let mut exchanged = false;
+    let switch = history.last_return().map(|last| last.state.instruction_address());
     let own_stack = history.last_return().is_some_and(|last| last.stack_end == entry.frame.end());
     let mut finding = Finding::new(
         "suspended_stack",
@@ -124,6 +125,7 @@ fn finding(entry: &Entry, victim: &LiveFrame, history: &History) -> Finding {
             victim.sequence
         ),
     );
+    finding.places.extend(switch.map(CodePlace::Switch));
     if own_stack {
         finding = finding.because(format!(
             "two tasks share the kernel stack that ends at {:08x}: one of them is still suspended \

@@ -49,8 +49,8 @@ pub(crate) enum TraceCommand {
         file: PathBuf,
         /// The one that it is held against
         other: PathBuf,
-        /// The words of frames, registers, tasks and the console have to be the same too: of one kernel on the
-        /// deterministic clock
+        /// Addresses, registers, tasks and the console have to be the same too: of one kernel on the deterministic
+        /// clock
         #[arg(long)]
         values: bool,
         /// Pass over external interrupts and the returns from them

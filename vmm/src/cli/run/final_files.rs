@@ -3,13 +3,12 @@
 use super::super::failure::Failure;
 use super::super::files::Begun;
 use super::super::page::{Causes, PageFile, Shown};
+use super::again::Answer;
 use super::concluded::Concluded;
 use super::junit::Suite;
 use super::screenshot;
 use super::watch::TextReport;
 use esp0::boot::Boot;
-use esp0::check::LookBack;
-use esp0::report::{Recorder, Sources};
 use esp0::run::Run;
 use std::io::Write as _;
 
@@ -32,18 +31,18 @@ impl FinalFiles {
         self,
         report: &TextReport,
         concluded: Concluded<'_>,
-        answers: &[(LookBack, String)],
+        answers: &[Answer],
     ) -> Result<(), Failure> {
         if let Some(file) = self.junit {
             let suite = suite(report, &concluded);
             file.write(|out| out.write_all(&suite.xml()?))?;
         }
         if let Some(page) = self.page {
-            let none = Sources::default();
-            let sources = report.recorder().map_or(&none, Recorder::sources);
             let symbols = &concluded.loaded.symbols;
-            let causes = Causes { told: report.told(), symbols, sources, answers };
-            page.write(shown(report, concluded), &causes)?;
+            let causes =
+                Causes { told: report.told(), symbols, places: &concluded.places, answers };
+            let causes = causes.told();
+            page.write(shown(report, concluded), causes)?;
         }
         Ok(())
     }

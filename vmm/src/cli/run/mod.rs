@@ -24,6 +24,7 @@ mod clock;
 mod concluded;
 mod destinations;
 mod final_files;
+mod going;
 mod guest;
 mod junit;
 mod last_view;
@@ -45,10 +46,12 @@ use super::arguments::RunOptions;
 use super::boxed::Boxed;
 use super::failure::Failure;
 use again::Again;
+pub(super) use again::Answer;
 use concluded::Concluded;
 use destinations::Outputs;
 use esp0::doctor::TestedMachine;
 use esp0::sandbox::Phase;
+use going::Going;
 use loaded::Loaded;
 use opened::Opened;
 use outcome::Outcome;
@@ -73,12 +76,14 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let recorded = replayed.or_kept(record);
     let mut watch = Watch::begin(&guest, &loaded, &backend, header, meanwhile)?;
     let sandbox = Boxed::withdraw(options.no_sandbox)?;
+    let going = watch.line().map(Going::begin);
     let start = Start::new(&guest, &loaded.symbols, mode, breakpoints, &stop);
     let mut session = Session::begin(&start, machine, &recorded, sandbox)?;
     let end = match watch.follow(&mut session.run, gdb.as_ref(), &loaded) {
         Ok(end) => end,
         Err(failure) => return Ok(watch.broken_off(&failure)),
     };
+    drop(going);
     let outcome = Outcome::of(session.end(), end, &start, &recorded);
     let disks = guest.drives.write_back(outcome.run.devices());
     let recording = recorded.finish(&outcome.run, &identity);
@@ -91,7 +96,7 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     let concluded = Concluded::of(&outcome, &guest, &loaded, &mut watch);
     summary::print(&mut watch, &outcome, &concluded, sandbox);
     let screenshot = last.draw_screen(&outcome.run, &loaded.boot);
-    let found = again.look_back(watch.report.told(), outcome);
+    let found = again.look_back(&watch.report, outcome);
     sandbox.filter(Phase::Report)?;
     let verdict_line = watch.report.verdict_line();
     watch.report.print(&format!("{}{verdict_line}\n", found.text));

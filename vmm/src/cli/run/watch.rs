@@ -3,6 +3,7 @@
 use super::super::failure::{Failure, tell};
 use super::super::output::Output;
 use super::super::{FINDINGS, colour};
+use super::going::{Beside, Line};
 use super::guest::Guest;
 use super::live_screen::LiveScreen;
 use super::loaded::Loaded;
@@ -35,6 +36,8 @@ pub(super) struct Watch {
     pub(super) judge: Judge,
     /// The text screen on the terminal, while the guest runs.
     live: Option<LiveScreen>,
+    /// How far the run has come, on the terminal.
+    line: Option<Line>,
     pub(super) colour: Colour,
 }
 
@@ -51,11 +54,20 @@ impl Watch {
         let colour = colour(options.color);
         let coloured = colour != Colour::default();
         let live = options.screen.then(|| LiveScreen::new(coloured)).transpose()?;
-        let mut report = report(guest, loaded, header, meanwhile, colour);
+        // With these the terminal is somebody else's.
+        let hidden =
+            options.quiet || options.interactive || options.screen || options.gdb.is_some();
+        let line = Line::of(hidden, options.timeout);
+        let mut report = report(guest, loaded, header, meanwhile, (colour, line.clone()));
         if options.verbose > 0 {
             report.print(&loaded.told());
         }
-        Ok(Watch { report, judge: judge(guest, loaded, backend), live, colour })
+        Ok(Watch { report, judge: judge(guest, loaded, backend), live, line, colour })
+    }
+
+    /// How far it has come, if that is to be seen.
+    pub(super) fn line(&self) -> Option<&Line> {
+        self.line.as_ref()
     }
 
     /// Lets the guest run to its end: by gdb first, if one is waited for, and then by itself.
@@ -94,6 +106,9 @@ impl Watch {
             if let Some(live) = &mut self.live {
                 live.look(run, self.judge.tally());
             }
+            if let Some(line) = &self.line {
+                line.tell(self.judge.tally().entries, run.time());
+            }
         }
     }
 
@@ -119,13 +134,13 @@ fn report(
     loaded: &Loaded,
     header: HeaderRecord,
     meanwhile: Meanwhile,
-    colour: Colour,
+    (colour, line): (Colour, Option<Line>),
 ) -> TextReport {
     let options = guest.options;
     let out = Output::standard();
     let columns = out.columns();
     let out: Box<dyn Write> = if io::stdout().is_terminal() {
-        Box::new(LineWriter::new(out))
+        Box::new(LineWriter::new(Beside { out, line }))
     } else {
         Box::new(BufWriter::new(out))
     };

@@ -199,12 +199,13 @@ function switchBefore(stop, task) {
 }
 
 function sourceOf(one, cause) {
+  // Where there is source the instructions say nothing more.
+  if (cause.where?.length > 0) return el('div', { class: 'places' }, cause.where.map((place) => codeBlock('', place, 0, { code: !place.source })));
   if (one && cause.rule === 'suspended_stack' && cause.stops.length > 0) {
     const back = switchBefore(cause.stops[0], one.task);
     const block = back && codeBlock(`the switch to ${taskName(one.task)}: the IRET after #${grouped(back.after)}, in`, back.place, 0);
     if (block) return block;
   }
-  if (cause.where?.length > 0) return el('div', { class: 'places' }, cause.where.map((place) => codeBlock('', place, 0)));
   if (!one) return null;
   const stop = cause.stops[0];
   const back = stop !== undefined && stops('kind')[stop] === RETURN ? returnAt(rowOf[stop]) : null;

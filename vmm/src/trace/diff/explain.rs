@@ -1,9 +1,10 @@
 //! The first divergence, in words: what came right before it, both events side by side, and where the traces go on
 //! alike.
 
+use super::drawn::drawn;
 use super::same::is_same;
 use super::side::Side;
-use super::table::{short, side_by_side};
+use super::table::{sentences, short, side_by_side};
 use super::{AHEAD, Aspects};
 use std::fmt::Write as _;
 
@@ -32,18 +33,20 @@ pub(super) fn explain(
         differs.join(", "),
         if differs.len() == 1 { "differs" } else { "differ" }
     );
+    text.push_str(&sentences(names, sides, differs));
     let before: Vec<String> = sides[0].before.iter().map(short).collect();
     if !before.is_empty() {
         let _ = writeln!(text, "right before it, in both: {}", before.join(", "));
     }
     let _ = writeln!(text);
     text.push_str(&side_by_side(names, sides, differs));
+    text.push_str(&drawn(names, sides));
     if let Some((skipped, others)) = resume(sides, aspects) {
         let _ = writeln!(text);
         for (name, (side, count)) in names
             .iter()
             .zip(sides.iter().zip([skipped, others]))
-            .filter(|(_, (_, count))| *count > 0)
+            .filter(|(_, (_, count))| *count > 0 && (skipped, others) != (1, 1))
         {
             let events: Vec<String> = side.ahead.iter().take(count.min(4)).map(short).collect();
             let more = if count > 4 { ", …" } else { "" };

@@ -1,9 +1,10 @@
 //! Holds two traces against each other, and explains where they part.
 //!
 //! They are aligned by their structure: which events came in which order, with which vector and rings, and what the
-//! rules said. Time and addresses are no part of it, so two builds of a kernel, two kernels that are to do the same,
-//! or one kernel on two processors can be compared. With [`Aspects::values`] the pushed words and registers count
-//! too, which holds for the same kernel on the same clock only.
+//! rules said; and by what no build of a kernel changes (`kept`): selectors, the system's flags, error codes, what kind of
+//! gate it was, deviations of the processor. Time and addresses are no part of it, so two builds of a kernel, or one kernel
+//! on two processors can be compared. With [`Aspects::values`] addresses and registers count too, which holds for the
+//! same kernel on the same clock only.
 //!
 //! ```text
 //!  one    … int 80   iret   ext 20   iret   int 80 …
@@ -11,7 +12,9 @@
 //!                           ▲ the first divergence       ▲ where they go on alike
 //! ```
 
+mod drawn;
 mod explain;
+mod kept;
 mod same;
 mod side;
 mod table;
@@ -29,7 +32,7 @@ const AHEAD: usize = 200;
 /// What is compared beside the order of events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Aspects {
-    /// Words of frames, registers, tasks, and the console.
+    /// All words of frames, registers, tasks, and the console.
     pub values: bool,
     /// External interrupts are passed over, and the returns from them: they come when a timer says so.
     pub without_interrupts: bool,
@@ -42,6 +45,8 @@ pub struct Difference {
     pub same: u64,
     /// Where they part, in words; none if they do not.
     pub divergence: Option<String>,
+    /// Who executed each, where that is not the same: what was compared says less then, or more.
+    pub authorities: Option<String>,
 }
 
 /// Compares two traces, called by these names.
@@ -55,12 +60,17 @@ pub fn diff<A: BufRead, B: BufRead>(
 ) -> Result<Difference, (usize, ReadError)> {
     let (mut one, mut other) = (Side::default(), Side::default());
     let mut same = 0;
+    let authorities = {
+        let [one, other] = [traces.0.header(), traces.1.header()];
+        (one.authority != other.authority)
+            .then(|| format!("the authorities differ: {} and {}", one.authority, other.authority))
+    };
     loop {
         one.fill(&mut traces.0, aspects, 1).map_err(|error| (0, error))?;
         other.fill(&mut traces.1, aspects, 1).map_err(|error| (1, error))?;
         let (next, others) = (one.ahead.front(), other.ahead.front());
         let (next, others) = match (next, others) {
-            (None, None) => return Ok(Difference { same, divergence: None }),
+            (None, None) => return Ok(Difference { same, divergence: None, authorities }),
             pair => pair,
         };
         let differs = difference(next, others, aspects);
@@ -82,7 +92,7 @@ pub fn diff<A: BufRead, B: BufRead>(
             );
         }
         text.push_str(&explain(names, [&one, &other], &differs, same, aspects));
-        return Ok(Difference { same, divergence: Some(text) });
+        return Ok(Difference { same, divergence: Some(text), authorities });
     }
 }
 
@@ -93,6 +103,7 @@ mod tests {
     use crate::trace::schema::{
         EndRecord, EntryRecord, HeaderRecord, Record, ReturnRecord, samples,
     };
+    use ia32::Word;
 
     /// A trace of entries by these vectors, each with its return.
     fn trace(vectors: &[u8], eax: u32) -> Vec<u8> {
@@ -124,7 +135,8 @@ mod tests {
     fn a_trace_does_not_differ_from_itself() {
         let one = trace(&[0x80, 0x20, 0x80], 1);
         for aspects in [STRUCTURE, VALUES] {
-            assert_eq!(compared(&one, &one, aspects), Difference { same: 6, divergence: None });
+            let expected = Difference { same: 6, divergence: None, authorities: None };
+            assert_eq!(compared(&one, &one, aspects), expected);
         }
     }
 
@@ -135,6 +147,86 @@ mod tests {
         let text = compared(&one, &other, VALUES).divergence.unwrap();
         assert!(text.contains("EAX differs"), "{text}");
         assert!(text.contains("> EAX           00000001"), "{text}");
+    }
+
+    fn records(bytes: &[u8]) -> Vec<Record> {
+        let mut reader = TraceReader::new(bytes).unwrap();
+        std::iter::from_fn(|| reader.next_record().unwrap()).collect()
+    }
+
+    /// The trace with its first entry changed.
+    fn with_entry(change: impl Fn(&mut EntryRecord)) -> Vec<u8> {
+        let mut records = records(&trace(&[0x80, 0x80], 1));
+        let mut bytes = Record::Header(HeaderRecord::new()).to_line();
+        let mut first = true;
+        for record in &mut records {
+            if let Record::Entry(entry) = record
+                && std::mem::take(&mut first)
+            {
+                change(entry);
+            }
+            bytes.extend(record.to_line());
+        }
+        bytes
+    }
+
+    fn set(frame: &mut crate::trace::schema::FrameRecord, word: Word, change: fn(u32) -> u32) {
+        for (_, value) in frame.words.iter_mut().filter(|(one, _)| *one == word) {
+            *value = value.map(change);
+        }
+    }
+
+    #[test]
+    fn two_processors_that_differ_in_rf_alone_differ_and_both_frames_are_drawn() {
+        let one = trace(&[0x80, 0x80], 1);
+        let other = with_entry(|entry| set(&mut entry.frame, Word::Eflags, |old| old ^ 0x1_0000));
+        let text = compared(&one, &other, STRUCTURE).divergence.unwrap();
+        assert!(text.contains("EFLAGS differs in RF: "), "{text}");
+        assert!(!text.contains("only in"), "both have it: {text}");
+        assert!(text.contains("they go on alike from line 3 and line 3"), "{text}");
+        assert!(text.contains("> EFLAGS "), "{text}");
+        assert_eq!(text.matches("┌──").count(), 2, "{text}");
+        assert!(text.contains("\none:\n") && text.contains("\nother:\n"), "{text}");
+    }
+
+    #[test]
+    fn what_no_build_changes_counts_and_addresses_do_not() {
+        let one = trace(&[0x80, 0x80], 1);
+        type Change = fn(&mut EntryRecord);
+        let counts: [(&str, Change); 6] = [
+            ("CS", |entry| set(&mut entry.frame, Word::Cs, |old| old | 0xffff_0000)),
+            ("SS", |entry| set(&mut entry.frame, Word::Ss, |old| old ^ 8)),
+            ("EFLAGS", |entry| set(&mut entry.frame, Word::Eflags, |old| old ^ 0x200)),
+            ("gate", |entry| entry.gate ^= 1 << 40),
+            ("SS, SS0", |entry| entry.ss0 ^= 8),
+            ("EFLAGS after", |entry| entry.eflags ^= 0x100),
+        ];
+        for (name, change) in counts {
+            let text = compared(&one, &with_entry(change), STRUCTURE).divergence.unwrap();
+            assert!(text.contains(&format!(": {name} differs\n")), "{name}: {text}");
+        }
+        let moved = with_entry(|entry| {
+            set(&mut entry.frame, Word::Eip, |old| old + 64);
+            set(&mut entry.frame, Word::Esp, |old| old + 64);
+            set(&mut entry.frame, Word::Eflags, |old| old ^ 0x41);
+            entry.frame.address += 4096;
+            entry.esp0 += 4096;
+            entry.eax += 1;
+        });
+        assert_eq!(compared(&one, &moved, STRUCTURE).divergence, None);
+        assert!(compared(&one, &moved, VALUES).divergence.is_some());
+    }
+
+    #[test]
+    fn that_another_authority_has_executed_it_is_told_even_if_all_is_the_same() {
+        let one = trace(&[0x80], 1);
+        let text = String::from_utf8(one.clone()).unwrap();
+        let header = HeaderRecord::new();
+        let authority = |name: &str| format!("\"authority\":\"{name}\"");
+        let other = text.replacen(&authority(&header.authority), &authority("silicon"), 1);
+        let difference = compared(&one, other.as_bytes(), STRUCTURE);
+        assert_eq!(difference.divergence, None);
+        assert!(difference.authorities.unwrap().contains("silicon"));
     }
 
     #[test]

@@ -1,10 +1,7 @@
 //! Whether two records are the same, as far as is asked.
 
-use super::Aspects;
-use crate::trace::schema::{
-    EntryRecord, FindingRecord, FrameRecord, OriginName, Record, SysenterRecord,
-};
-use ia32::Word;
+use super::{Aspects, kept};
+use crate::trace::schema::{EntryRecord, FindingRecord, OriginName, Record, SysenterRecord};
 
 /// Whether they are.
 pub(super) fn is_same(one: &Record, other: &Record, aspects: Aspects) -> bool {
@@ -17,25 +14,34 @@ pub(super) fn is_same(one: &Record, other: &Record, aspects: Aspects) -> bool {
                 && (one.vector, one.from_ring, one.to_ring, one.verdict)
                     == (other.vector, other.from_ring, other.to_ring, other.verdict)
                 && said(&one.findings, &other.findings)
-                && words(&one.frame).eq(words(&other.frame));
+                && kept::of_frame(&one.frame).eq(kept::of_frame(&other.frame))
+                && one.frame.word_size == other.frame.word_size
+                && kept::of_gate(one) == kept::of_gate(other)
+                && kept::of_segments(one) == kept::of_segments(other)
+                && kept::of_flags(one.eflags) == kept::of_flags(other.eflags);
             structure && (!aspects.values || same_values(one, other))
         }
         (Record::Return(one), Record::Return(other)) => {
             let structure = (one.from_ring, one.to_ring, one.verdict)
                 == (other.from_ring, other.to_ring, other.verdict)
-                && said(&one.findings, &other.findings);
+                && said(&one.findings, &other.findings)
+                && kept::of_frame(&one.frame).eq(kept::of_frame(&other.frame));
             let values = one.frame == other.frame && one.task == other.task;
             structure && (!aspects.values || values)
         }
         (Record::Sysenter(one), Record::Sysenter(other)) => {
-            let structure = one.verdict == other.verdict && said(&one.findings, &other.findings);
+            let structure = one.verdict == other.verdict
+                && said(&one.findings, &other.findings)
+                && (one.cs, one.ss) == (other.cs, other.ss)
+                && kept::of_flags(one.eflags) == kept::of_flags(other.eflags);
             let values = |one: &SysenterRecord| (one.cs, one.eip, one.ss, one.esp, one.eflags);
             structure && (!aspects.values || values(one) == values(other))
         }
         (Record::Switch(one), Record::Switch(other)) => {
             let structure = (one.from_ring, one.to_ring, one.verdict)
                 == (other.from_ring, other.to_ring, other.verdict)
-                && said(&one.findings, &other.findings);
+                && said(&one.findings, &other.findings)
+                && one.tr == other.tr;
             let values = one.left == other.left && one.loaded == other.loaded;
             structure && (!aspects.values || values)
         }
@@ -46,14 +52,11 @@ pub(super) fn is_same(one: &Record, other: &Record, aspects: Aspects) -> bool {
         (Record::End(one), Record::End(other)) => {
             one.verdict == other.verdict
                 && one.ending == other.ending
+                && kept::of_deviations(one) == kept::of_deviations(other)
                 && said(&one.findings, &other.findings)
         }
         _ => false,
     }
-}
-
-fn words(frame: &FrameRecord) -> impl Iterator<Item = Word> {
-    frame.words.iter().map(|(word, _)| *word)
 }
 
 /// The same but for time, names, and what is known of the state before.

@@ -4,7 +4,7 @@ use super::Aspects;
 use crate::entry::Kind;
 use crate::trace::schema::{EntryRecord, Record};
 use crate::trace::show::frame_names;
-use crate::trace::{KnownPlaces, ReadError, TraceReader};
+use crate::trace::{FrameNames, KnownPlaces, ReadError, TraceReader};
 use std::collections::VecDeque;
 use std::io::BufRead;
 
@@ -17,7 +17,7 @@ pub(super) struct Event {
     pub(super) record: Record,
     pub(super) line: usize,
     /// What its frame holds, in words.
-    pub(super) interrupted: Option<String>,
+    pub(super) names: FrameNames,
 }
 
 /// The trace: events that are ahead, and those that were the same.
@@ -46,7 +46,7 @@ impl Side {
                 self.ended = true;
                 break;
             };
-            let interrupted = match &record {
+            let names = match &record {
                 Record::Place(place) => {
                     self.places.learn(place.clone());
                     continue;
@@ -64,13 +64,13 @@ impl Side {
                             self.interrupts.remove(index);
                             continue;
                         }
-                        None => None,
+                        None => FrameNames::default(),
                     }
                 }
-                Record::Entry(entry) => frame_names(&self.places, entry).interrupted,
-                _ => None,
+                Record::Entry(entry) => frame_names(&self.places, entry),
+                _ => FrameNames::default(),
             };
-            self.ahead.push_back(Event { record, line: trace.line(), interrupted });
+            self.ahead.push_back(Event { record, line: trace.line(), names });
         }
         Ok(())
     }

@@ -1,14 +1,15 @@
 //! Events as rows of a table: what each is called, and what it says.
 
-use super::Aspects;
 use super::same::is_same;
 use super::side::{Event, Side};
+use super::{Aspects, kept};
 use crate::trace::line::numbered;
 use crate::trace::schema::{FindingRecord, FrameRecord, Record, ReturnRecord};
 use crate::trace::{event_name, visible};
+use ia32::Word;
 use std::fmt::Write as _;
 
-/// What differs between two events, as the rows of a table: name, and what each has. Empty if they are the same.
+/// What differs between two events, as the rows of a table: their names. Empty if they are the same.
 pub(super) fn difference(
     one: Option<&Event>,
     other: Option<&Event>,
@@ -19,48 +20,69 @@ pub(super) fn difference(
         return Vec::new();
     }
     let (one, other) = (rows(one), rows(other));
-    let mut names: Vec<&'static str> = Vec::new();
-    for (name, value, part) in &one {
-        let same = other.iter().any(|(others, with, _)| others == name && with == value);
-        if !same && (*part == Part::Structure || aspects.values) {
-            names.push(name);
-        }
-    }
-    for (name, _, part) in &other {
-        let missing = !one.iter().any(|(others, ..)| others == name);
-        if missing && (*part == Part::Structure || aspects.values) {
-            names.push(name);
-        }
-    }
-    if names.is_empty() { vec!["event"] } else { names }
+    let counts = |row: &&Row| row.kept.is_some() || aspects.values;
+    let differs = |row: &Row, others: &[Row]| {
+        let with = others.iter().find(|with| with.name == row.name);
+        with.is_none_or(|with| with.kept != row.kept || aspects.values && with.shown != row.shown)
+    };
+    let missing = other.iter().filter(|row| one.iter().all(|with| with.name != row.name));
+    let mut names: Vec<&'static str> =
+        one.iter().filter(counts).filter(|row| differs(row, &other)).map(|row| row.name).collect();
+    names.extend(missing.filter(counts).map(|row| row.name));
+    // Of two different things all the rest differs, and says nothing.
+    if names.is_empty() || names.contains(&"event") { vec!["event"] } else { names }
 }
 
-/// Whether a row of the table counts in any case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
-    Structure,
-    Value,
+/// A row of the table.
+struct Row {
+    name: &'static str,
+    shown: String,
+    /// What of it counts in any case.
+    kept: Option<String>,
 }
 
-/// A row: what it is called, what it says, whether it counts in any case.
-type Row = (&'static str, String, Part);
+/// A row that counts in any case.
+fn structure(name: &'static str, shown: impl Into<String>) -> Row {
+    let shown = shown.into();
+    Row { name, kept: Some(shown.clone()), shown }
+}
+
+/// One that counts where values do.
+fn value(name: &'static str, shown: impl Into<String>) -> Row {
+    Row { name, shown: shown.into(), kept: None }
+}
+
+/// EFLAGS, of which the system's bits count in any case.
+fn flags(name: &'static str, eflags: u32) -> Row {
+    let kept = Some(kept::of_flags(eflags).to_string());
+    Row { name, shown: format!("{eflags:08x}"), kept }
+}
 
 /// An event as rows of a table.
 fn rows(event: &Event) -> Vec<Row> {
-    use Part::{Structure, Value};
+    let rings = |from: u8, to: u8| structure("rings", format!("{from} → {to}"));
     match &event.record {
         Record::Entry(entry) => {
             let mut rows = vec![
-                ("event", event_name(entry.kind, entry.vector()), Structure),
-                ("rings", format!("{} → {}", entry.from_ring, entry.to_ring), Structure),
-                ("verdict", verdict(&entry.findings), Structure),
-                ("entry", format!("#{}", entry.sequence), Value),
-                ("task", numbered(entry.task), Value),
-                ("at", event.interrupted.clone().unwrap_or_default(), Value),
+                structure("event", event_name(entry.kind, entry.vector())),
+                rings(entry.from_ring, entry.to_ring),
+                structure("verdict", verdict(&entry.findings)),
+                value("entry", format!("#{}", entry.sequence)),
+                value("task", numbered(entry.task)),
+                value("at", event.names.interrupted.clone().unwrap_or_default()),
             ];
             frame(&mut rows, &entry.frame);
-            rows.push(("SS0:ESP0", format!("{:04x}:{:08x}", entry.ss0, entry.esp0), Value));
-            let registers: [(&'static str, u32); 10] = [
+            let (kind, cs) = kept::of_gate(entry);
+            rows.push(structure("gate", format!("type byte {kind:02x}, CS {cs:04x}")));
+            let [ss, ss0, ds, es, fs, gs, tr] = kept::of_segments(entry);
+            rows.push(structure("SS, SS0", format!("{ss:04x}, {ss0:04x}")));
+            rows.push(structure(
+                "segments",
+                format!("DS {ds:04x} ES {es:04x} FS {fs:04x} GS {gs:04x} TR {tr:04x}"),
+            ));
+            rows.push(value("ESP0", format!("{:08x}", entry.esp0)));
+            rows.push(flags("EFLAGS after", entry.eflags));
+            let registers: [(&'static str, u32); 9] = [
                 ("EAX", entry.eax),
                 ("ECX", entry.ecx),
                 ("EDX", entry.edx),
@@ -68,47 +90,52 @@ fn rows(event: &Event) -> Vec<Row> {
                 ("EBP", entry.ebp),
                 ("ESI", entry.esi),
                 ("EDI", entry.edi),
-                ("EFLAGS after", entry.eflags),
                 ("CR2", entry.cr2),
                 ("CR3", entry.cr3),
             ];
-            let row = |(name, value)| (name, format!("{value:08x}"), Value);
-            rows.extend(registers.map(row));
+            rows.extend(registers.map(|(name, with)| value(name, format!("{with:08x}"))));
             rows
         }
         Record::Return(returning) => return_rows(returning),
         Record::Sysenter(entry) => vec![
-            ("event", "SYSENTER".into(), Structure),
-            ("verdict", verdict(&entry.findings), Structure),
-            ("after", format!("#{}", entry.after), Value),
-            ("task", numbered(entry.task), Value),
-            ("CS:EIP", format!("{:04x}:{:08x}", entry.cs, entry.eip), Value),
-            ("SS:ESP", format!("{:04x}:{:08x}", entry.ss, entry.esp), Value),
-            ("EFLAGS", format!("{:08x}", entry.eflags), Value),
+            structure("event", "SYSENTER"),
+            structure("verdict", verdict(&entry.findings)),
+            value("after", format!("#{}", entry.after)),
+            value("task", numbered(entry.task)),
+            structure("CS, SS", format!("{:04x}, {:04x}", entry.cs, entry.ss)),
+            value("EIP", format!("{:08x}", entry.eip)),
+            value("ESP", format!("{:08x}", entry.esp)),
+            flags("EFLAGS", entry.eflags),
         ],
         Record::Switch(switch) => vec![
-            ("event", "a task switch by a far jump".into(), Structure),
-            ("rings", format!("{} → {}", switch.from_ring, switch.to_ring), Structure),
-            ("verdict", verdict(&switch.findings), Structure),
-            ("after", format!("#{}", switch.after), Value),
-            ("task", numbered(switch.task), Value),
-            ("TR", format!("{:04x} → {:04x}", switch.tr[0], switch.tr[1]), Value),
-            ("ESP0 left", format!("{:08x}", switch.left.esp0), Value),
-            ("ESP0 taken", format!("{:08x}", switch.loaded.esp0), Value),
+            structure("event", "a task switch by a far jump"),
+            rings(switch.from_ring, switch.to_ring),
+            structure("verdict", verdict(&switch.findings)),
+            value("after", format!("#{}", switch.after)),
+            value("task", numbered(switch.task)),
+            structure("TR", format!("{:04x} → {:04x}", switch.tr[0], switch.tr[1])),
+            value("ESP0 left", format!("{:08x}", switch.left.esp0)),
+            value("ESP0 taken", format!("{:08x}", switch.loaded.esp0)),
         ],
         Record::Stack(stack) => vec![
-            ("event", format!("a stack loaded by {}", stack.instruction), Structure),
-            ("SS:ESP", format!("{:04x}:{:08x}", stack.after.ss, stack.after.esp), Value),
+            structure("event", format!("a stack loaded by {}", stack.instruction)),
+            value("SS:ESP", format!("{:04x}:{:08x}", stack.after.ss, stack.after.esp)),
         ],
-        Record::Console(console) => vec![
-            ("event", "console output".into(), Structure),
-            ("text", visible(console.bytes()), Value),
-        ],
+        Record::Console(console) => {
+            vec![structure("event", "console output"), value("text", visible(console.bytes()))]
+        }
         Record::End(end) => vec![
-            ("event", "the end".into(), Structure),
-            ("ending", end.ending.clone(), Structure),
-            ("verdict", end.verdict.to_string(), Structure),
-            ("findings", verdict(&end.findings), Structure),
+            structure("event", "the end"),
+            structure("ending", end.ending.clone()),
+            structure("verdict", end.verdict.to_string()),
+            structure("findings", verdict(&end.findings)),
+            structure(
+                "deviations",
+                match &kept::of_deviations(end)[..] {
+                    [] => "none".into(),
+                    names => names.join(", "),
+                },
+            ),
         ],
         Record::Header(_) | Record::Place(_) | Record::Returned(_) => Vec::new(),
     }
@@ -116,11 +143,11 @@ fn rows(event: &Event) -> Vec<Row> {
 
 fn return_rows(returning: &ReturnRecord) -> Vec<Row> {
     let mut rows = vec![
-        ("event", "IRET".into(), Part::Structure),
-        ("rings", format!("{} → {}", returning.from_ring, returning.to_ring), Part::Structure),
-        ("verdict", verdict(&returning.findings), Part::Structure),
-        ("after", format!("#{}", returning.after), Part::Value),
-        ("task", numbered(returning.task), Part::Value),
+        structure("event", "IRET"),
+        structure("rings", format!("{} → {}", returning.from_ring, returning.to_ring)),
+        structure("verdict", verdict(&returning.findings)),
+        value("after", format!("#{}", returning.after)),
+        value("task", numbered(returning.task)),
     ];
     frame(&mut rows, &returning.frame);
     rows
@@ -128,11 +155,49 @@ fn return_rows(returning: &ReturnRecord) -> Vec<Row> {
 
 /// The words from the highest address to the lowest, as a stack is drawn.
 fn frame(rows: &mut Vec<Row>, frame: &FrameRecord) {
-    for (word, value) in frame.words.iter().rev() {
-        let value = value.map_or("not mapped".into(), |value| format!("{value:08x}"));
-        rows.push((word.name(), value, Part::Value));
+    for (word, with) in frame.words.iter().rev() {
+        rows.push(match with {
+            None => structure(word.name(), "not mapped"),
+            Some(with) if *word == Word::Eflags => flags(word.name(), *with),
+            Some(with) => Row {
+                name: word.name(),
+                shown: format!("{with:08x}"),
+                kept: kept::of_word(*word, *with).map(|kept| format!("{kept:08x}")),
+            },
+        });
     }
-    rows.push(("frame at", format!("{:08x}", frame.address), Part::Value));
+    rows.push(value("frame at", format!("{:08x}", frame.address)));
+}
+
+/// What the rows that differ say, in sentences.
+pub(super) fn sentences(names: [&str; 2], sides: [&Side; 2], differs: &[&str]) -> String {
+    let columns = sides.map(|side| side.ahead.front().map_or_else(Vec::new, rows));
+    let mut text = String::new();
+    for name in differs.iter().filter(|name| **name != "event") {
+        let row = |side: usize| columns[side].iter().find(|row| row.name == *name);
+        let [Some(one), Some(other)] = [row(0), row(1)] else { continue };
+        let flags = name.starts_with("EFLAGS") && one.kept != other.kept;
+        let said = |row: &Row| match &row.kept {
+            Some(kept) if flags => format!("{} ({kept})", row.shown),
+            _ => row.shown.clone(),
+        };
+        let what = if flags { changed_flags(&one.shown, &other.shown) } else { String::new() };
+        let _ = writeln!(
+            text,
+            "{name} differs{what}: {} in {}, {} in {}",
+            said(one),
+            names[0],
+            said(other),
+            names[1]
+        );
+    }
+    text
+}
+
+/// ` in RF`.
+fn changed_flags(one: &str, other: &str) -> String {
+    let digits = |text: &str| u32::from_str_radix(text, 16).unwrap_or(0);
+    format!(" in {}", kept::of_flags(digits(one) ^ digits(other)))
 }
 
 fn verdict(findings: &[FindingRecord]) -> String {
@@ -154,22 +219,22 @@ pub(super) fn short(event: &Event) -> String {
             entry.to_ring
         ),
         Record::Return(returning) => format!("IRET {}→{}", returning.from_ring, returning.to_ring),
-        other => rows(event).first().map_or(other.kind().into(), |(_, what, _)| what.clone()),
+        other => rows(event).first().map_or(other.kind().into(), |row| row.shown.clone()),
     }
 }
 
 /// Both events as the columns of a table; rows that differ are marked.
 pub(super) fn side_by_side(names: [&str; 2], sides: [&Side; 2], differs: &[&str]) -> String {
-    let nothing = || vec![("event", "nothing: the trace ends here".to_owned(), Part::Structure)];
+    let nothing = || vec![structure("event", "nothing: the trace ends here")];
     let columns = sides.map(|side| side.ahead.front().map_or_else(nothing, rows));
-    let mut order: Vec<&'static str> = columns[0].iter().map(|(name, ..)| *name).collect();
-    for (index, (name, ..)) in columns[1].iter().enumerate() {
-        if !order.contains(name) {
-            order.insert(index.min(order.len()), name);
+    let mut order: Vec<&'static str> = columns[0].iter().map(|row| row.name).collect();
+    for (index, row) in columns[1].iter().enumerate() {
+        if !order.contains(&row.name) {
+            order.insert(index.min(order.len()), row.name);
         }
     }
     let cell = |side: usize, name: &str| {
-        columns[side].iter().find(|(one, ..)| *one == name).map_or("", |(_, value, _)| value)
+        columns[side].iter().find(|row| row.name == name).map_or("", |row| row.shown.as_str())
     };
     let width =
         order.iter().map(|name| cell(0, name).chars().count()).chain([names[0].chars().count()]);

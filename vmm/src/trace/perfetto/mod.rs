@@ -4,14 +4,15 @@
 //!  interrupts         ·external 0x20                     ·external 0x20
 //!                      ╲                                  ╲
 //!  kernel stack of 1    [ external 0x20 ──────────────────────────────·IRET ]
-//!      bytes used      20                                              0
+//!      bytes down…     20                                              0
 //!  kernel stack of 2                  ·IRET   [ int 0x80 ─·IRET ]
 //!  task 1        ring 3 ][ ring 0     ]                              [ ring 3
 //!  task 2                              [ ring 3 ][ ring 0 ][ ring 3  ]
 //! ```
 //! A slice on a kernel stack is a frame that lies there: it begins when it is pushed and ends when it is popped, so a
-//! task that is suspended in the kernel has an open one, and nested entries lie in each other. Arrows go from the
-//! injection of an interrupt to the entry and on to the IRET that pops it.
+//! task that is suspended in the kernel has an open one, and nested entries lie in each other. Arrows go from each entry to
+//! the IRET that pops it, and before that from the injection of an interrupt to its entry. The bytes are those from ESP0
+//! down to the last frame: what a handler pushes below it is in no trace.
 //!
 //! On the deterministic clock a microsecond is an instruction, on that of exits an exit; on the real one, of which a trace has no time, each event
 //! takes one. What comes at the same time is a nanosecond apart. Memory is bounded by tasks and open frames, not by
@@ -130,7 +131,14 @@ impl<W: Write> Timeline<W> {
             Record::Switch(switch) => self.switch(&switch)?,
             Record::Console(console) => {
                 self.tick(None);
-                self.event(TrackEvent::instant(self.console, visible(console.bytes()).trim_end()))?;
+                // A name has one line.
+                for line in console.bytes().split(|byte| *byte == b'\n') {
+                    let line = line.strip_suffix(b"\r").unwrap_or(line);
+                    if !line.is_empty() {
+                        self.event(TrackEvent::instant(self.console, &visible(line)))?;
+                        self.now += 1;
+                    }
+                }
             }
             Record::End(end) => {
                 self.tick(None);
@@ -172,7 +180,7 @@ impl<W: Write> Timeline<W> {
                 TrackKind::Slices,
             )?;
             let depth = packets.track(
-                &format!("bytes used, {name}"),
+                &format!("bytes down to the last frame, {name}"),
                 Some(self.stacks),
                 TrackKind::Bytes,
             )?;
@@ -238,10 +246,9 @@ impl<W: Write> Timeline<W> {
             .count("entry", entry.sequence)
             .text("rings", &format!("{} to {}", entry.from_ring, entry.to_ring))
             .address("frame", entry.frame.address)
-            .address("ESP0", entry.esp0);
-        if injected {
-            event = event.flow(entry.sequence);
-        }
+            .address("ESP0", entry.esp0)
+            // From the injection, if it was one, and on to the IRET.
+            .flow(entry.sequence);
         for (word, value) in entry.frame.words.iter().rev() {
             if let Some(value) = value {
                 event = event.address(word.name(), *value);

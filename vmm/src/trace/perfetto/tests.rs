@@ -167,7 +167,7 @@ fn slices_are_nested_on_tracks_that_are_declared() {
 }
 
 #[test]
-fn arrows_lead_from_the_injection_to_the_entry_and_on_to_its_iret() {
+fn arrows_lead_from_each_entry_to_its_iret_and_from_the_injection_before_it() {
     let trace = converted(&run(), "deterministic");
     let events: Vec<&Event> =
         trace.packet.iter().filter_map(|packet| packet.track_event.as_ref()).collect();
@@ -182,7 +182,18 @@ fn arrows_lead_from_the_injection_to_the_entry_and_on_to_its_iret() {
     };
     assert_eq!(of(2), ["external 0x20", "external 0x20", "IRET"]);
     assert_eq!(of(3), ["external 0x20", "external 0x20"], "it is never returned from");
-    assert_eq!(of(1), ["IRET"], "nobody injects a system call");
+    assert_eq!(of(1), ["int 0x80", "IRET"], "nobody injects a system call");
+    assert_eq!(of(4), ["int 0x80"]);
+}
+
+#[test]
+fn each_line_of_the_console_is_an_event_of_its_own() {
+    let text = b"one\r\ntwo\n\n\x1b[2Jthree".to_vec();
+    let trace =
+        converted(&[Record::Console(super::super::schema::ConsoleRecord::new(text))], "real");
+    let events = trace.packet.iter().filter_map(|packet| packet.track_event.as_ref());
+    let names: Vec<&str> = events.filter_map(|event| event.name.as_deref()).collect();
+    assert_eq!(names, ["one", "two", "\\x1b[2Jthree"]);
 }
 
 #[test]

@@ -13,10 +13,14 @@ use super::super::failure::tell;
 use super::loaded::Loaded;
 use super::outcome::{Outcome, Repeats};
 use super::start::Start;
-use esp0::check::{Finding, LookBack};
+use super::watch::TextReport;
+use esp0::check::{CodePlace, Finding, LookBack};
 use esp0::machine::{Machine, MachineError};
+use esp0::report::Standing;
 use esp0::run::{ClockChoice, Ending, Event, Run};
 use esp0::trace::Told;
+use esp0::trace::schema::CodeRecord;
+use ia32::State;
 use std::io::{self, IsTerminal};
 
 /// What a guest is started again from.
@@ -26,14 +30,25 @@ pub(super) struct Again<'a> {
     clock: ClockChoice,
 }
 
+/// A sentence for what a finding asks; a finding may get several.
+pub(in crate::cli) struct Answer {
+    pub(in crate::cli) asked: LookBack,
+    pub(in crate::cli) sentence: String,
+    /// The code that it names.
+    pub(in crate::cli) places: Vec<CodeRecord>,
+}
+
 /// What was found by looking back, to be told behind the summary.
 #[derive(Default)]
 pub(super) struct Found {
     /// Whole lines.
     pub(super) text: String,
-    /// A sentence for what a finding asks; a finding may get several.
-    pub(super) answers: Vec<(LookBack, String)>,
+    /// What findings have asked, answered.
+    pub(super) answers: Vec<Answer>,
 }
+
+/// Whether a finding asks.
+type Asks = fn(&Finding) -> bool;
 
 impl<'a> Again<'a> {
     /// Runs on the clock of the run that was asked for.
@@ -51,6 +66,13 @@ impl<'a> Again<'a> {
     fn restart(&self, mut machine: Machine) -> Result<Run, MachineError> {
         self.loaded.anew(&mut machine, self.start.guest)?;
         Ok(self.start.run_again(machine, self.clock))
+    }
+
+    /// The code of an instruction that `run` has come to, for the page.
+    fn shown(&self, report: &TextReport, run: &Run, before: &State) -> Vec<CodeRecord> {
+        let guest = Standing { machine: run.machine(), probes: run.probes(), state: before };
+        let place = CodePlace::Instruction(before.instruction_address());
+        report.recorder().map_or_else(Vec::new, |recorder| recorder.show(place, guest))
     }
 
     /// An address and what stands there.
@@ -92,32 +114,38 @@ impl<'a> Again<'a> {
     }
 
     /// Looks for what the findings leave open, if the guest would come there again.
-    pub(super) fn look_back(&self, told: &Told, outcome: Outcome) -> Found {
+    pub(super) fn look_back(&self, report: &TextReport, outcome: Outcome) -> Found {
+        let told = report.told();
         let asks = |of: fn(&Finding) -> bool| told.kinds().iter().any(|kind| of(&kind.finding));
         let stopped = outcome.end.ending == Ending::Stopped;
-        if asks(|finding| finding.changed().is_some()) {
+        let (written, way): (Asks, Asks) =
+            (|one| one.written().is_some(), |one| one.way().is_some());
+        if asks(written) {
             match outcome.repeats {
                 Repeats::Yes if stopped => Found::default(),
-                Repeats::Yes => self.counted().who_wrote(told, outcome.run.into_machine()),
-                Repeats::Preempted { .. } => Found::line(
+                Repeats::Yes => self.counted().who_wrote(report, outcome.run.into_machine()),
+                Repeats::Preempted { .. } => Found::hint(
                     "who wrote that word is found by running again, and a guest that was preempted while it computed does \
                      not repeat: --clock deterministic",
+                    told,
+                    written,
                 ),
-                Repeats::No => Found::line(
+                Repeats::No => Found::hint(
                     "who wrote that word is found by running again, and on the real clock no run is like another: \
                      --clock deterministic",
+                    told,
+                    written,
                 ),
             }
-        } else if asks(|finding| finding.way().is_some())
-            && !self.start.guest.has_bios()
-            && !stopped
-        {
+        } else if asks(way) && !self.start.guest.has_bios() && !stopped {
             match outcome.repeats {
-                Repeats::Yes => self.counted().what_led_there(told, outcome.run.into_machine()),
+                Repeats::Yes => self.counted().what_led_there(report, outcome.run.into_machine()),
                 Repeats::Preempted { .. } => Found::default(),
-                Repeats::No => Found::line(
+                Repeats::No => Found::hint(
                     "what led there is found by running again, and on the real clock no run is like another: --clock \
                      deterministic",
+                    told,
+                    way,
                 ),
             }
         } else {
@@ -127,12 +155,43 @@ impl<'a> Again<'a> {
 }
 
 impl Found {
-    fn answers(answers: Vec<(LookBack, String)>) -> Self {
-        let text = answers.iter().map(|(_, sentence)| format!("{sentence}\n")).collect();
+    fn answers(answers: Vec<Answer>) -> Self {
+        let text = answers.iter().map(|answer| format!("{}\n", answer.sentence)).collect();
         Found { text, answers }
     }
 
-    fn line(sentence: &str) -> Self {
-        Found { text: format!("{sentence}\n"), ..Found::default() }
+    /// How to find out: told once, and on the page with each finding that `asks`.
+    fn hint(sentence: &str, told: &Told, asks: Asks) -> Self {
+        let asking = told.kinds().iter().map(|kind| &kind.finding).filter(|finding| asks(finding));
+        let answers = asking.filter_map(|finding| {
+            Some(Answer {
+                asked: finding.look_back?,
+                sentence: sentence.into(),
+                places: Vec::new(),
+            })
+        });
+        Found { text: format!("{sentence}\n"), answers: answers.collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use esp0::check::{ChangedWord, Subject};
+
+    #[test]
+    fn how_to_find_out_is_told_once_and_with_each_finding_that_asks() {
+        let mut told = Told::default();
+        let finding = |sentence| Finding::new("a_rule", Subject::Kernel, sentence, "that", "other");
+        told.tell(&finding("nothing is asked"), "", 0, 1);
+        for (address, sentence) in [(4, "this"), (8, "that")] {
+            let word = ChangedWord { address, physical: 4, value: 1 };
+            let asks = Finding { look_back: Some(LookBack::Writer(word)), ..finding(sentence) };
+            told.tell(&asks, "", 0, 1);
+        }
+        let found = Found::hint("--clock deterministic", &told, |one| one.written().is_some());
+        assert_eq!(found.text, "--clock deterministic\n");
+        let sentences: Vec<&str> = found.answers.iter().map(|one| one.sentence.as_str()).collect();
+        assert_eq!(sentences, ["--clock deterministic"; 2]);
     }
 }

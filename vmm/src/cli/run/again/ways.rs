@@ -1,37 +1,50 @@
 //! How the guest came to where a finding has it.
 
-use super::{Again, Found};
+use super::super::watch::TextReport;
+use super::{Again, Answer, Found};
 use esp0::check::{ChangedWord, LookBack, Retrace};
 use esp0::instruction;
 use esp0::machine::{Machine, MachineError};
 use esp0::retrace::{Doer, ReturnAddress, Way, retrace, written_since};
-use esp0::trace::Told;
-use esp0::writer::{Question, who_wrote};
+use esp0::trace::schema::CodeRecord;
+use esp0::writer::{Question, Writer, who_wrote};
+use ia32::State;
 
 impl Again<'_> {
     /// What the way to a finding has shown, in a sentence or two.
-    pub(super) fn what_led_there(&self, told: &Told, machine: Machine) -> Found {
+    pub(super) fn what_led_there(&self, report: &TextReport, machine: Machine) -> Found {
         // The first: where the guest has left the code it is of no interest what closed interrupts there.
-        let Some(question) = told.kinds().iter().find_map(|kind| kind.finding.way()) else {
+        let Some(question) = report.told().kinds().iter().find_map(|kind| kind.finding.way())
+        else {
             return Found::default();
         };
         let mut all = Vec::new();
-        if let Err(error) = self.way(question, machine, &mut all) {
-            all.push(format!("the way there is not known: {error}"));
+        if let Err(error) = self.way(question, machine, report, &mut all) {
+            all.push((format!("the way there is not known: {error}"), Vec::new()));
         }
-        let look_back = LookBack::Way(question);
-        Found::answers(all.into_iter().map(|sentence| (look_back, sentence)).collect())
+        let asked = LookBack::Way(question);
+        let answer = |(sentence, places)| Answer { asked, sentence, places };
+        Found::answers(all.into_iter().map(answer).collect())
     }
 
     fn way(
         &self,
         question: Retrace,
         machine: Machine,
-        all: &mut Vec<String>,
+        report: &TextReport,
+        all: &mut Vec<(String, Vec<CodeRecord>)>,
     ) -> Result<(), MachineError> {
         let mut run = self.restart(machine)?;
         let Some(way) = retrace(&mut run, question)? else { return Ok(()) };
-        all.push(self.told(&way));
+        let doer = match &way {
+            Way::Left { by, .. }
+            | Way::Closed(by)
+            | Way::Entered { switched: Some((by, _)), .. } => Some(&*by.before),
+            Way::Written { writer, .. } => instruction_of(writer),
+            Way::Entered { switched: None, .. } => None,
+        };
+        let places = doer.map_or_else(Vec::new, |before| self.shown(report, &run, before));
+        all.push((self.told(&way), places));
         let Way::Left { to, popped: Some(popped), .. } = way else { return Ok(()) };
         let Retrace::Departure { after_entry } = question else { return Ok(()) };
         let Some(physical) = popped.physical else { return Ok(()) };
@@ -39,11 +52,15 @@ impl Again<'_> {
         let word = ChangedWord { address: popped.address, physical, value: to };
         let mut writer = written_since(&mut run, after_entry, word)?;
         if writer.is_none() && after_entry > 0 {
-            let mut run = self.restart(run.into_machine())?;
+            run = self.restart(run.into_machine())?;
             let question = Question { address: physical, value: to, at_entry: after_entry - 1 };
             writer = who_wrote(&mut run, question)?;
         }
-        all.extend(writer.map(|writer| self.sentence(word, &writer)));
+        if let Some(writer) = writer {
+            let before = instruction_of(&writer);
+            let places = before.map_or_else(Vec::new, |before| self.shown(report, &run, before));
+            all.push((self.sentence(word, &writer), places));
+        }
         Ok(())
     }
 
@@ -81,5 +98,13 @@ impl Again<'_> {
                 self.place(*at)
             ),
         }
+    }
+}
+
+/// The state in front of the instruction that wrote, if it was one.
+fn instruction_of(writer: &Writer) -> Option<&State> {
+    match writer {
+        Writer::Instruction { before, .. } => Some(before),
+        Writer::Push { .. } | Writer::Unseen { .. } => None,
     }
 }

@@ -1,10 +1,10 @@
 //! Who wrote the words that findings are about.
 
-use super::{Again, Found};
+use super::super::watch::TextReport;
+use super::{Again, Answer, Found};
 use esp0::check::{ChangedWord, LookBack};
 use esp0::instruction;
 use esp0::machine::Machine;
-use esp0::trace::Told;
 use esp0::writer::{Question, Writer, who_wrote};
 
 /// Findings whose writers are looked for: each costs two runs.
@@ -12,42 +12,53 @@ const MOST: usize = 3;
 
 impl Again<'_> {
     /// A sentence for each word that was changed: who wrote it.
-    pub(super) fn who_wrote(&self, told: &Told, machine: Machine) -> Found {
-        let writers = self.writers(told, machine).into_iter();
-        Found::answers(writers.map(|(word, sentence)| (LookBack::Writer(word), sentence)).collect())
-    }
-
-    fn writers(&self, told: &Told, mut machine: Machine) -> Vec<(ChangedWord, String)> {
-        let mut all = Vec::new();
-        let mut asked = 0;
-        for kind in told.kinds() {
-            let Some(word) = kind.finding.changed() else { continue };
-            if asked == MOST {
+    pub(super) fn who_wrote(&self, report: &TextReport, mut machine: Machine) -> Found {
+        let mut all: Vec<Answer> = Vec::new();
+        let mut questions = 0;
+        for kind in report.told().kinds() {
+            let Some((word, asked)) = kind.finding.written().zip(kind.finding.look_back) else {
+                continue;
+            };
+            if all.iter().any(|answer| answer.asked == asked) {
+                continue;
+            }
+            if questions == MOST {
                 break;
             }
-            asked += 1;
+            questions += 1;
             let question =
                 Question { address: word.physical, value: word.value, at_entry: kind.first };
             let mut run = match self.restart(machine) {
                 Ok(run) => run,
                 Err(error) => {
                     let answer = format!("who wrote {:08x} is not known: {error}", word.address);
-                    all.push((word, answer));
-                    return all;
+                    all.push(Answer { asked, sentence: answer, places: Vec::new() });
+                    return Found::answers(all);
                 }
             };
-            let answer = match who_wrote(&mut run, question) {
-                Ok(Some(writer)) => self.sentence(word, &writer),
+            let mut places = Vec::new();
+            let sentence = match who_wrote(&mut run, question) {
+                Ok(Some(writer)) => {
+                    if let Writer::Instruction { before, .. } = &writer {
+                        places = self.shown(report, &run, before);
+                    }
+                    self.sentence(word, &writer)
+                }
+                // It stands so in the kernel's file.
+                Ok(None) if matches!(asked, LookBack::Stored(_)) => {
+                    machine = run.into_machine();
+                    continue;
+                }
                 Ok(None) => format!(
                     "who wrote {:08x} is not known: it did not change when the guest was run again",
                     word.address
                 ),
                 Err(error) => format!("who wrote {:08x} is not known: {error}", word.address),
             };
-            all.push((word, answer));
+            all.push(Answer { asked, sentence, places });
             machine = run.into_machine();
         }
-        all
+        Found::answers(all)
     }
 
     pub(super) fn sentence(&self, word: ChangedWord, writer: &Writer) -> String {
