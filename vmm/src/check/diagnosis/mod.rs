@@ -15,12 +15,14 @@
 //!                                   ├─ repeated     an instruction faults for ever
 //!                                   ├─ nesting      a handler that is interrupted by its own interrupt
 //!                                   ├─ used         vectors of exceptions for interrupts, handlers without IRET
+//!                                   ├─ bare_loop    a loop that no interrupt can end
 //!                                   ├─ waiting      what the interrupt controller has, at a time-out
 //!                                   └─ io_map       ring 3 has ports that nobody gave it
 //! ```
 //! Nothing here asks which kernel runs. A kernel that ends a task after its fault, and goes on, is as
 //! healthy as one that returns; so is one that powers off with success after a fault that it provoked.
 
+mod bare_loop;
 mod death;
 mod descriptor;
 mod ending;
@@ -313,6 +315,8 @@ impl Diagnosis {
         found.extend(nesting::interrupts_its_own_handler(aftermath, history));
         // What runs where no code is waits for nothing.
         if !found.iter().any(|(_, finding)| finding.rule == lost::RULE) {
+            found.extend(bare_loop::never_ends(self, aftermath, history));
+            found.extend(ending::stopped_in_an_interrupt(self, aftermath, history));
             found.extend(waiting::what_waits(self, aftermath, history));
         }
         found.extend(io_map::ports_are_open(self.io_map.as_ref()));

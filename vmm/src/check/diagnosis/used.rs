@@ -90,6 +90,12 @@ impl Used {
         self.vectors.iter().find(|used| used.vector == vector).map(|used| used.last)
     }
 
+    /// The first entry by `vector`, and where its gate led last.
+    pub(super) fn first(&self, vector: Vector) -> Option<(u64, u32)> {
+        let used = self.vectors.iter().find(|used| used.vector == vector)?;
+        Some((used.first, used.handler))
+    }
+
     /// The vectors that were entered through an IDT at this address: the last entry, and the offset that the gate named.
     pub(super) fn through(&self, idt: u32) -> impl Iterator<Item = (Vector, u64, u32)> {
         let through = self.vectors.iter().filter(move |used| used.gate.0 == idt);
