@@ -110,3 +110,67 @@ void main(void)
     idle();
 }
 #endif
+
+#ifdef HALF_A_COUNT
+/* The count's upper byte is forgotten. */
+void main(void)
+{
+    start(END(kernel_stack));
+    tick();
+    out(0x43, 0x36), out(0x40, 0x9b);
+    if (!BAD)
+        out(0x40, 0x2e);
+    leave(spin, END(user_stack[0]), 0x202);
+}
+#endif
+
+#ifdef READ_ONCE
+/* What a compiler makes of a loop over a variable that is not volatile. */
+static volatile uint32_t seen;
+__asm__("ticks: incl seen\n push %eax\n mov $0x20, %al\n out %al, $0x20\n pop %eax\n iret\n");
+extern uint8_t ticks[];
+__attribute__((noinline)) static void wait(void)
+{
+    if (BAD)
+        __asm__ volatile("mov seen, %%eax\n nop\n 1: test %%eax, %%eax\n pause\n jz 1b" : : : "eax");
+    while (!seen)
+        ;
+    end();
+}
+void main(void)
+{
+    gate(0x20, ticks, FOR_KERNEL);
+    start(END(kernel_stack));
+    tick();
+    __asm__ volatile("sti");
+    wait();
+}
+#endif
+
+#ifdef LIDT_OF_TABLE
+/* LIDT is given the table, and not its size and address. */
+void main(void)
+{
+    start(END(kernel_stack));
+    if (BAD)
+        __asm__ volatile("lidt gates");
+    tick();
+    idle();
+}
+#endif
+
+#ifdef POINTER_NOT_PACKED
+/* The compiler aligns the base, which comes two bytes late. */
+void main(void)
+{
+    struct {
+        uint16_t limit;
+        uint32_t base;
+    } idt = {sizeof gates - 1, (uint32_t)gates};
+    start(END(kernel_stack));
+    if (BAD)
+        __asm__ volatile("lidt %0" : : "m"(idt));
+    tick();
+    idle();
+}
+#endif

@@ -22,7 +22,7 @@ const fn fault(
 }
 
 #[rustfmt::skip]
-const RELATIVES: [Relative; 91] = [
+const RELATIVES: [Relative; 101] = [
     fault("dying", "EMPTY_DIRECTORY", 4, &["shut down", "is not mapped: its directory entry (00000000"]),
     fault("dying", "WRONG_CS", 4, &["names CS 0010, and GDT entry 2 is a data segment", "name the kernel's code segment"]),
     fault("dying", "TASK_GATE", 1, &["the gate of vector 0x80 is a task gate (type 5)", "8e"]),
@@ -113,6 +113,16 @@ const RELATIVES: [Relative; 91] = [
     fault("retraced", "STUB_STOPS", 1, &["stopped itself after #GP(0098)", "(stops+11)"]),
     fault("retraced", "DIRECTORY_WITHOUT_STACK", 4, &["#PF(0000) of `ret`", "(handle+", "in each page directory"]),
     fault("retraced", "DIRECTORY_OVERWRITTEN", 4, &["has been written over", "who writes 00010046 there", "was written by `mov", "(note+"]),
+    fault("clock", "EOI_MISSES_SLAVE", 4, &["IRQ 8 is in service in the slave 8259 since entry #", "no EOI was written to it", "write 0x20 to port 0xa0 as well"]),
+    fault("clock", "CLOCK_NOT_READ", 4, &["IRQ 8 came last in entry #", "register C of the clock has not been read since", "read port 0x71"]),
+    fault("clock", "CASCADE_MASKED", 4, &["IRQ 8 waits in the slave 8259, and the master masks IRQ 2", "to port 0x21: fa"]),
+    fault("clock", "MASTER_ALONE", 1, &["IRQ 8 came as vector 0x22, which is the master's IRQ 2", "none (ICW1 bit 1: it is alone) in the master and 02 in the slave"]),
+    fault("clock", "ALL_LINES_OPEN", 0, &["halts for good in the handler of IRQ 8, at the first", "all lines of both 8259s are open"]),
+    fault("interrupts", "HALF_A_COUNT", 4, &["the timer stands still", "0x9b at port 0x40, and nothing more"]),
+    fault("interrupts", "READ_ONCE", 4, &["a loop that reads no memory", "`test eax, eax`", "(seen+0)", "declare the variable `volatile`"]),
+    fault("interrupts", "LIDT_OF_TABLE", 4, &["LIDT was given the table itself, at ", "not that of the table"]),
+    fault("interrupts", "POINTER_NOT_PACKED", 4, &["IDTR names no table", "the struct is not packed"]),
+    fault("switches", "NEW_TASK_OWES_EOI", 4, &["IRQ 0 is in service since entry #", "it was left for task", "before the handler changes the stack"]),
     fault("retraced", "POPS_BESIDE", 1, &["ESP0 is 4 bytes too low", "4 bytes higher"]),
 ];
 
@@ -214,6 +224,7 @@ mod soak {
             "STUB_STOPS",
             "DIRECTORY_WITHOUT_STACK",
             "DIRECTORY_OVERWRITTEN",
+            "READ_ONCE",
         ];
         for relative in RELATIVES.iter().filter(|one| !needs_names.contains(&one.name)) {
             let Some(kernel) = stripped(relative.name) else { return };

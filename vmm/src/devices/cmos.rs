@@ -140,6 +140,12 @@ impl Cmos {
         self.request();
     }
 
+    /// Register C, where it holds IRQ 8 high and has to be read before the line falls.
+    pub fn unread(&self) -> Option<u8> {
+        let opened = self.bytes[STATUS_B] & (PERIODIC | UPDATED);
+        Some(self.bytes[STATUS_C]).filter(|c| c & REQUEST != 0 && c & opened != 0)
+    }
+
     /// IRQ 8 is high while one of the causes that register B opens is set.
     fn request(&mut self) {
         if self.bytes[STATUS_C] & self.bytes[STATUS_B] & (PERIODIC | UPDATED) != 0 {
@@ -319,8 +325,10 @@ mod tests {
             cmos.advance_to(due);
             cmos.drive(&mut |_, high| line = high);
             assert!(line && cmos.deadline(&|_| true).is_none());
+            assert_eq!(cmos.unread().map(|c| c & 0xC0), Some(0xC0));
             assert_eq!(byte(&mut cmos, 0x0C) & 0xC0, 0xC0);
         }
+        assert_eq!(cmos.unread(), None);
         assert_eq!(cmos.deadline(&|_| false), None, "masked");
     }
 

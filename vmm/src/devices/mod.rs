@@ -324,6 +324,16 @@ impl Devices {
         &self.pic
     }
 
+    /// The interval timer.
+    pub fn pit(&self) -> &Pit {
+        &self.pit
+    }
+
+    /// The real-time clock.
+    pub fn cmos(&self) -> &Cmos {
+        &self.cmos
+    }
+
     /// The disks and CDs.
     pub fn ide(&self) -> &Ide {
         &self.ide

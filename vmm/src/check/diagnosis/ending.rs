@@ -149,6 +149,41 @@ fn goes_round_with_interrupts_open(
     Some((fault_text::place(fault, aftermath), finding))
 }
 
+/// An interrupt that nobody expected: the kernel halts for good in its handler, at the first of them.
+///
+/// A note. Many kernels halt where they have seen what they waited for; so it has to be none of those that a kernel is
+/// begun with, the timer's and the keyboard's, and nobody has chosen its line: all are open.
+pub(super) fn stopped_in_an_interrupt(
+    diagnosis: &Diagnosis,
+    aftermath: &Aftermath<'_>,
+    history: &History,
+) -> Option<Placed> {
+    let (sequence, kind, vector) = diagnosis.last_entry?;
+    let (state, pic) = (&aftermath.end.state, aftermath.devices.pic());
+    let closed = state.cpl() == 0 && !state.eflags.contains(Eflags::IF);
+    let halted = aftermath.end.ending == Ending::Halted && closed && !diagnosis.returned;
+    if !halted || kind != Kind::External || vector.0 < 32 || pic.masks() != 0 {
+        return None;
+    }
+    let irq = (2..16).find(|irq| pic.vector(*irq) == vector.0)?;
+    let (first, handler) = diagnosis.used.first(vector)?;
+    let live = history.live().find(|live| live.sequence == sequence)?;
+    let is_below = live.frame.address.wrapping_sub(state.stack_address()) <= DEEP;
+    if first != sequence || !is_below {
+        return None;
+    }
+    let finding = Finding::new(
+        RULE,
+        Subject::Kernel,
+        format!("the kernel halts for good in the handler of IRQ {irq}, at the first that came"),
+        "a handler that returns",
+        format!("a halt with interrupts closed, at {}", aftermath.place(state.instruction_address())),
+    )
+    .because("all lines of both 8259s are open")
+    .advise("open the lines that have a handler of their own, and mask the others: their bits in ports 0x21 and 0xa1");
+    Some((format!("#{sequence} at {}", aftermath.place(handler)), finding.as_note()))
+}
+
 /// A jump back over nothing but HLT, STI, CLI, NOP and PAUSE encloses `at`.
 fn short_loop(aftermath: &Aftermath<'_>, at: u32) -> bool {
     (0..6u32).any(|before| {

@@ -3,6 +3,7 @@
 use super::used::Used;
 use super::{Aftermath, Placed, fault, fault_text};
 use crate::check::{Finding, Objects, Retrace, Subject};
+use crate::devices::Place;
 use crate::entry::{Fault, Kind, Reach, Walk};
 use crate::instruction::valid_32;
 use crate::run::Ending;
@@ -58,6 +59,11 @@ pub(super) fn leads_nowhere(
             let lowest = kernel_above(objects, state.cpl(), at)?;
             Some((place, below_the_kernel(aftermath, state, lowest)))
         }
+        // A kernel may have put code of its own there.
+        Ending::TimedOut | Ending::Stopped if state.protected() && meets_nothing(aftermath, at) => {
+            let lowest = kernel_above(objects, state.cpl(), at)?;
+            Some((place, below_the_kernel(aftermath, state, lowest)))
+        }
         _ => None,
     }
 }
@@ -66,6 +72,19 @@ pub(super) fn leads_nowhere(
 pub(super) fn kernel_above(objects: &Objects, ring: u8, at: u32) -> Option<u32> {
     let strays = ring == 0 && at < ONE_MIB && objects.function_at(at).is_none();
     objects.lowest().filter(|lowest| strays && at < *lowest)
+}
+
+/// What runs there is no code: most of it is zero, and from below 1 MiB it has accessed several places that nothing is at.
+fn meets_nothing(aftermath: &Aftermath<'_>, at: u32) -> bool {
+    const AROUND: u32 = 128;
+    let mut bytes = [0; 2 * AROUND as usize];
+    let linear = aftermath.linear(&aftermath.end.state);
+    let is_read = linear.read(at.saturating_sub(AROUND), &mut bytes).is_some();
+    let zeros = bytes.iter().filter(|byte| **byte == 0).count();
+    let places = aftermath.devices.unanswered().places();
+    let accesses =
+        places.filter(|(place, tally)| matches!(place, Place::Memory(_)) && tally.first < ONE_MIB);
+    is_read && 2 * zeros > bytes.len() && accesses.take(2).count() == 2
 }
 
 /// What has led ring 0 to where no code is, if nothing tells.

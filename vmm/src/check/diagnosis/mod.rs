@@ -15,13 +15,19 @@
 //!                                   ├─ repeated     an instruction faults for ever
 //!                                   ├─ nesting      a handler that is interrupted by its own interrupt
 //!                                   ├─ used         vectors of exceptions for interrupts, handlers without IRET
+//!                                   ├─ bare_loop    a loop that no interrupt can end
+//!                                   ├─ cascade      the wire between the two 8259s
 //!                                   ├─ waiting      what the interrupt controller has, at a time-out
+//!                                   │   ├─ no_table     an interrupt that was delivered to nobody
+//!                                   │   └─ source       a device that was told to interrupt, and stands still
 //!                                   └─ io_map       ring 3 has ports that nobody gave it
 //! ```
 //! Nothing here asks which kernel runs. A kernel that ends a task after its fault, and goes on, is as
 //! healthy as one that returns; so is one that powers off with success after a fault that it provoked.
 
+mod bare_loop;
 mod beyond_limit;
+mod cascade;
 mod death;
 mod descriptor;
 mod ending;
@@ -35,11 +41,13 @@ mod lost;
 mod lost_gate;
 mod nesting;
 mod new_task;
+mod no_table;
 mod overwritten_code;
 mod protection;
 mod repeated;
 mod saved_selector;
 mod selector_fault;
+mod source;
 #[cfg(test)]
 mod tests;
 mod used;
@@ -296,7 +304,10 @@ impl Diagnosis {
     pub fn conclude(&self, aftermath: &Aftermath<'_>, history: &History) -> Vec<Placed> {
         let mut found = Vec::new();
         let last = self.last_entry.map(|(sequence, ..)| sequence);
-        found.extend(death::shutdown(&self.used, last.unwrap_or(0), aftermath, history));
+        let shutdown = death::shutdown(&self.used, last.unwrap_or(0), aftermath, history);
+        found.extend(shutdown.map(|(place, finding)| {
+            (place, no_table::explain(finding, aftermath, history.objects()))
+        }));
         if let Some((place, finding)) =
             lost::leads_nowhere(&self.used, aftermath, history.objects())
         {
@@ -326,6 +337,12 @@ impl Diagnosis {
         found.extend(nesting::interrupts_its_own_handler(aftermath, history));
         // What runs where no code is waits for nothing.
         if !found.iter().any(|(_, finding)| finding.rule == lost::RULE) {
+            found.extend(bare_loop::never_ends(self, aftermath, history));
+            let astray = cascade::is_set_up_wrongly(self, aftermath);
+            if astray.is_none() {
+                found.extend(ending::stopped_in_an_interrupt(self, aftermath, history));
+            }
+            found.extend(astray);
             found.extend(waiting::what_waits(self, aftermath, history));
         }
         found.extend(io_map::ports_are_open(self.io_map.as_ref()));

@@ -90,9 +90,10 @@ impl Used {
         self.vectors.iter().find(|used| used.vector == vector).map(|used| used.last)
     }
 
-    /// Where the gate of `vector` led.
-    pub(super) fn handler(&self, vector: Vector) -> Option<u32> {
-        self.vectors.iter().find(|used| used.vector == vector).map(|used| used.handler)
+    /// The first entry by `vector`, and where its gate led last.
+    pub(super) fn first(&self, vector: Vector) -> Option<(u64, u32)> {
+        let used = self.vectors.iter().find(|used| used.vector == vector)?;
+        Some((used.first, used.handler))
     }
 
     /// The vectors that were entered through an IDT at this address: the last entry, and the offset that the gate named.

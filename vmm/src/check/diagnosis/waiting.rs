@@ -6,7 +6,7 @@
 //! ```
 //! (8259A data sheet, "Interrupt Sequence" and "End of Interrupt".)
 
-use super::{Aftermath, Closed, Diagnosis, Placed};
+use super::{Aftermath, Closed, Diagnosis, Placed, cascade, no_table, source};
 use crate::check::{CodePlace, Finding, History, Retrace, Subject};
 use crate::devices::{CASCADE, Pic, TIMER_IRQ};
 use crate::instruction::valid_32;
@@ -14,7 +14,7 @@ use crate::run::Ending;
 use ia32::{Eflags, Vector};
 use iced_x86::FlowControl;
 
-const RULE: &str = "interrupt_controller";
+pub(super) const RULE: &str = "interrupt_controller";
 
 /// At a time-out no interrupt waits for what cannot come.
 pub(super) fn what_waits(
@@ -35,12 +35,14 @@ pub(super) fn what_waits(
     }
     let found = if !halted && !diagnosis.is_settled() {
         // The guest is in the middle of something: what counts is what has lasted.
-        let left = handler_was_left(diagnosis, aftermath, history);
-        in_service(diagnosis, aftermath)
-            .filter(|_| left)
+        in_service(diagnosis, aftermath, history)
+            .or_else(|| source::stands_still(diagnosis, aftermath))
+            .or_else(|| cascade::is_masked(diagnosis, aftermath))
             .or_else(|| masked_since(diagnosis, aftermath))
     } else if state.eflags.contains(Eflags::IF) {
-        in_service(diagnosis, aftermath)
+        in_service(diagnosis, aftermath, history)
+            .or_else(|| source::stands_still(diagnosis, aftermath))
+            .or_else(|| cascade::is_masked(diagnosis, aftermath))
             .or_else(|| masked(diagnosis, aftermath))
             .or_else(|| masked_since(diagnosis, aftermath))
     } else if halted {
@@ -56,11 +58,15 @@ pub(super) fn what_waits(
 /// So many entries after an interrupt its handler has had the time for an EOI, where it has returned, and where it has
 /// been left for another task.
 const SOON: u64 = 8;
-const LATER: u64 = 64;
+pub(super) const LATER: u64 = 64;
 
-/// The handler of the interrupt that is in service has been left long ago.
-fn handler_was_left(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>, history: &History) -> bool {
-    let Some(irq) = serving(aftermath.devices.pic()) else { return false };
+/// The handler of `irq`, which is in service, has been left long ago.
+fn handler_was_left(
+    irq: u8,
+    diagnosis: &Diagnosis,
+    aftermath: &Aftermath<'_>,
+    history: &History,
+) -> bool {
     // What the cascade serves is one of the slave's.
     let irqs = if irq == CASCADE { 8..16 } else { irq..irq + 1 };
     let vectors = irqs.map(|irq| Vector(aftermath.devices.pic().vector(irq)));
@@ -70,10 +76,38 @@ fn handler_was_left(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>, history: &
     last - entry >= if is_live { LATER } else { SOON }
 }
 
-/// The interrupt of the highest rank that is in service. The cascade's is, where the slave has ended its own.
-fn serving(pic: &Pic) -> Option<u8> {
-    let own = (0..16).find(|irq| *irq != CASCADE && pic.in_service() & 1 << irq != 0);
-    own.or_else(|| (pic.in_service() & 1 << CASCADE != 0).then_some(CASCADE))
+/// The place of an interrupt in the order of the 8259s: 0, 1, those of the slave, 3 to 7.
+fn rank(irq: u8) -> u8 {
+    match irq {
+        8.. => irq - 8 + CASCADE,
+        0..=CASCADE => irq,
+        _ => irq + 8,
+    }
+}
+
+/// The interrupts that are in service and hold others back, which are named, those of the lowest number first. The
+/// cascade's is one of them where the slave has ended its own.
+fn serving(pic: &Pic) -> impl Iterator<Item = (u8, Vec<u8>)> {
+    let in_service = pic.in_service();
+    let own = (0..16).filter(move |irq| *irq != CASCADE && in_service & 1 << irq != 0);
+    let cascade = (in_service & 1 << CASCADE != 0 && in_service >> 8 == 0).then_some(CASCADE);
+    own.chain(cascade).map(move |irq| (irq, held_by(irq, pic))).filter(|(_, held)| !held.is_empty())
+}
+
+/// What waits for the end of `irq`.
+fn held_by(irq: u8, pic: &Pic) -> Vec<u8> {
+    let is_set = |word: u16, irq: u8| word & 1 << irq != 0;
+    let waits = |irq: &u8| *irq != CASCADE && is_set(pic.requests(), *irq) && !pic.is_masked(*irq);
+    // Where the master has its end, only the slave holds back what it has.
+    let alone = irq >= 8 && !is_set(pic.in_service(), CASCADE);
+    let from = if irq >= 8 && !alone { rank(CASCADE) } else { rank(irq) };
+    let next = if alone { pic.slave_pending() } else { pic.next() };
+    // It lets others of its own or a lower rank through.
+    if next.is_some_and(|next| alone || rank(next) >= from) {
+        return Vec::new();
+    }
+    let holds = |other: &u8| rank(*other) >= from && (*other >= 8 || !alone);
+    (0..16).filter(waits).filter(holds).collect()
 }
 
 /// What its handler wrote in place of the EOI for `irq`.
@@ -101,22 +135,25 @@ fn mask_over(pic: &Pic, irq: u8) -> (u8, u16) {
 }
 
 /// An interrupt is in service, and holds back the next of its own or of a lower rank.
-fn in_service(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Finding> {
+fn in_service(
+    diagnosis: &Diagnosis,
+    aftermath: &Aftermath<'_>,
+    history: &History,
+) -> Option<Finding> {
     let pic = aftermath.devices.pic();
-    let serving = serving(pic)?;
-    let held: Vec<u8> = (0..16)
-        .filter(|irq| pic.requests() & 1 << irq != 0 && *irq != CASCADE && !pic.is_masked(*irq))
-        .collect();
-    // The lines of others do not wait for it.
-    if held.is_empty() || pic.pending() {
-        return None;
+    let lasts = aftermath.end.ending == Ending::Halted || diagnosis.is_settled();
+    if lasts && let Some(finding) = delivered_to_nobody(diagnosis, aftermath, history) {
+        return Some(finding);
     }
+    let is_left = |irq| lasts || handler_was_left(irq, diagnosis, aftermath, history);
+    let (serving, held) = serving(pic).find(|(irq, _)| is_left(*irq))?;
     let vector = Vector(pic.vector(serving));
-    let entry = diagnosis
-        .used
-        .last(vector)
-        .map_or_else(String::new, |sequence| format!(" since entry #{sequence}"));
-    let both = serving >= 8;
+    let got = format!(
+        "in service {:04x}, requested {:04x}: {}",
+        pic.in_service(),
+        pic.requests(),
+        they_wait(&held)
+    );
     if serving == CASCADE {
         return Some(
             Finding::new(
@@ -124,39 +161,106 @@ fn in_service(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Findin
                 Subject::Kernel,
                 "the cascade, IRQ 2, is in service: an interrupt of the slave was ended there, and not in the master",
                 "an EOI to both controllers for IRQ 8 to 15",
-                format!("in service {:04x}, requested {:04x}: {}", pic.in_service(), pic.requests(), they_wait(&held)),
+                got,
             )
             .because("the master lets none of the slave's interrupts, nor IRQ 3 to 7, through until then")
             .advise("write 0x20 to port 0xa0 and to port 0x20 before such a handler returns"),
         );
     }
-    let handler = diagnosis.used.handler(vector);
+    let Some(entry) = diagnosis.used.last(vector) else {
+        return Some(not_ended(serving, vector, None, got, aftermath));
+    };
+    let handler = diagnosis.used.first(vector).map(|(_, handler)| (entry, handler));
+    let mut finding = not_ended(serving, vector, handler, got, aftermath);
+    finding.places.extend(handler.map(|(_, handler)| CodePlace::Handler(handler)));
+    Some(left_for_another(entry, serving, finding, aftermath, history))
+}
+
+/// The processor has taken an interrupt, and no handler has been entered, for want of a gate.
+fn delivered_to_nobody(
+    diagnosis: &Diagnosis,
+    aftermath: &Aftermath<'_>,
+    history: &History,
+) -> Option<Finding> {
+    let pic = aftermath.devices.pic();
+    let serving = (0..16).filter(|irq| *irq != CASCADE && pic.in_service() & 1 << irq != 0);
+    let mut vectors = serving.map(|irq| (irq, Vector(pic.vector(irq))));
+    let (irq, vector) = vectors.find(|(_, vector)| diagnosis.used.last(*vector).is_none())?;
+    no_table::took(vector, irq, aftermath, history.objects())
+}
+
+/// `serving` is in service since an entry, at a handler; no EOI was written.
+fn not_ended(
+    serving: u8,
+    vector: Vector,
+    entry: Option<(u64, u32)>,
+    got: String,
+    aftermath: &Aftermath<'_>,
+) -> Finding {
+    let pic = aftermath.devices.pic();
+    let since = entry.map_or_else(String::new, |(entry, _)| format!(" since entry #{entry}"));
+    let handler = entry
+        .map_or_else(String::new, |(_, handler)| format!(", at {},", aftermath.place(handler)));
     let elsewhere = misdirected(pic, serving).map_or(String::new(), |what| format!("; {what}"));
-    let mut finding = Finding::new(
-        RULE,
-        Subject::Kernel,
-        format!("IRQ {serving} is in service{entry}, and no EOI was written"),
-        "an EOI from each handler, on each way out of it",
-        format!(
-            "in service {:04x}, requested {:04x}: {}",
-            pic.in_service(),
-            pic.requests(),
-            they_wait(&held)
-        ),
-    )
-    .because(format!(
-        "the 8259 lets no interrupt of the same or a lower rank through until then{elsewhere}"
-    ))
-    .advise(if both {
-        format!(
-            "write 0x20 to port 0xa0 and to port 0x20 before the handler of vector {:#04x} returns",
-            vector.0
+    let (whose, what, why, ports) = if serving >= 8 && pic.in_service() & 1 << CASCADE == 0 {
+        (
+            " in the slave 8259",
+            "no EOI was written to it",
+            "the slave asks for no interrupt of the same or a lower rank until then: an EOI at port 0x20 ends IRQ 2 alone, \
+             which the slave is on",
+            "port 0xa0 as well",
         )
     } else {
-        format!("write 0x20 to port 0x20 before the handler of vector {:#04x} returns", vector.0)
-    });
-    finding.places.extend(handler.map(CodePlace::Handler));
-    Some(finding)
+        (
+            "",
+            "no EOI was written",
+            "the 8259 lets no interrupt of the same or a lower rank through until then",
+            if serving >= 8 { "port 0xa0 and to port 0x20" } else { "port 0x20" },
+        )
+    };
+    let sentence = format!("IRQ {serving} is in service{whose}{since}, and {what}");
+    Finding::new(
+        RULE,
+        Subject::Kernel,
+        sentence,
+        "an EOI from each handler, on each way out of it",
+        got,
+    )
+    .because(format!("{why}{elsewhere}"))
+    .advise(format!(
+        "write 0x20 to {ports} before the handler of vector {:#04x}{handler} returns",
+        vector.0
+    ))
+}
+
+/// The handler of `entry` has not returned: its frame is live still, and another stack is in use.
+fn left_for_another(
+    entry: u64,
+    serving: u8,
+    finding: Finding,
+    aftermath: &Aftermath<'_>,
+    history: &History,
+) -> Finding {
+    let Some(live) = history.live().find(|live| live.sequence == entry) else { return finding };
+    let Some(task) = live.task else { return finding };
+    let state = &aftermath.end.state;
+    let runs = match state.cpl() {
+        0 => history.owner(state.stack_address()),
+        _ => history.last_switch().filter(|(_, after)| *after >= entry).map(|(task, _)| task),
+    };
+    let Some(runs) = runs.filter(|runs| *runs != task) else { return finding };
+    let ports = if serving >= 8 { "ports 0xa0 and 0x20" } else { "port 0x20" };
+    let reason = finding.reason.clone().unwrap_or_default();
+    finding
+        .because(format!(
+            "{reason}; the handler of #{entry} has not returned: it was left for task {}, and its frame is on the stack \
+             of task {} still",
+            runs.0, task.0
+        ))
+        .advise(format!(
+            "write 0x20 to {ports} before the handler changes the stack: a task that goes on elsewhere does not come to an \
+             EOI that stands behind the switch"
+        ))
 }
 
 /// `IRQ 0 waits`, `IRQ 0 and IRQ 4 wait`.
@@ -170,7 +274,7 @@ fn they_wait(irqs: &[u8]) -> String {
 }
 
 /// The kernel has a gate of its own for this interrupt: it wants it.
-fn is_wanted(aftermath: &Aftermath<'_>, irq: u8) -> bool {
+pub(super) fn is_wanted(aftermath: &Aftermath<'_>, irq: u8) -> bool {
     let vector = aftermath.devices.pic().vector(irq);
     vector >= 32 && aftermath.gate(&aftermath.end.state, vector).is_some_and(|gate| gate.present)
 }

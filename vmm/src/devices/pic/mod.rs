@@ -37,6 +37,17 @@ pub struct Pic {
     serving: Option<u8>,
     /// By the controller that it was written to.
     strays: [Option<StrayEnd>; 2],
+    /// The first that was lost on the way between the two.
+    astray: Option<Astray>,
+}
+
+/// An interrupt that came by a vector which is not its own: what ICW3 says of the wire between the two is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Astray {
+    /// The interrupt (0–15).
+    pub irq: u8,
+    /// The vector that came in its place.
+    pub vector: u8,
 }
 
 /// An end of interrupt that ended nothing, while the handler of an interrupt ran that is in service still.
@@ -73,7 +84,14 @@ impl Pic {
         let mut master = I8259::new(0x08, 1 << CASCADE);
         master.write(1, !(1 << TIMER | 1 << CASCADE));
         let slave = I8259::new(0x70, CASCADE);
-        Self { master, slave, level_triggered: [0; 2], serving: None, strays: [None; 2] }
+        Self {
+            master,
+            slave,
+            level_triggered: [0; 2],
+            serving: None,
+            strays: [None; 2],
+            astray: None,
+        }
     }
 
     /// Drives interrupt line `irq` (0–15) high or low. Line 2 is the cascade and cannot be driven.
@@ -103,15 +121,23 @@ impl Pic {
         vector
     }
 
+    /// The master has taken input `level`, and gives a vector that is not that of the line behind it.
+    fn leads_astray(&mut self, level: u8, vector: u8) -> u8 {
+        let own = if level == CASCADE { self.slave_pending() } else { Some(level) };
+        self.astray = self.astray.or(own.map(|irq| Astray { irq, vector }));
+        vector
+    }
+
     fn serve(&mut self) -> u8 {
         let Some(level) = self.master.acknowledge() else {
             return self.master.vector(7);
         };
         if self.master.cascade() & (1 << level) == 0 {
-            return self.master.vector(level);
+            let vector = self.master.vector(level);
+            return if level == CASCADE { self.leads_astray(level, vector) } else { vector };
         }
         if level != CASCADE || self.slave.cascade() & 7 != CASCADE {
-            return 0xFF;
+            return self.leads_astray(level, 0xFF);
         }
         let level = self.slave.acknowledge().unwrap_or(7);
         self.release_slave();
@@ -123,6 +149,27 @@ impl Pic {
     pub fn stray_ends(&self, irq: u8) -> [Option<u8>; 2] {
         let of_it = |stray: StrayEnd| (stray.serving == irq).then_some(stray.word);
         self.strays.map(|stray| stray.and_then(of_it))
+    }
+
+    /// The first interrupt that came by another vector than its own, since ICW3 says where the slave is, and is wrong.
+    pub fn astray(&self) -> Option<Astray> {
+        self.astray
+    }
+
+    /// ICW3 of the master and of the slave; 0 for one that was told that it is alone.
+    pub fn cascades(&self) -> [u8; 2] {
+        [self.master.cascade(), self.slave.cascade()]
+    }
+
+    /// The interrupt (0–15) that INTA would serve.
+    pub fn next(&self) -> Option<u8> {
+        let level = self.master.pending()?;
+        if level == CASCADE { self.slave_pending() } else { Some(level) }
+    }
+
+    /// The interrupt (8–15) that the slave asks the master for.
+    pub fn slave_pending(&self) -> Option<u8> {
+        self.slave.pending().map(|level| 8 + level)
     }
 
     /// The interrupt mask registers, master in the low byte.
@@ -396,6 +443,23 @@ mod tests {
         }
         pulse(&mut pic, 8);
         assert_eq!(pic.acknowledge(), 0xFF);
+        assert_eq!(pic.astray(), Some(Astray { irq: 8, vector: 0xFF }));
+    }
+
+    #[test]
+    fn a_slave_that_the_master_knows_nothing_of_comes_as_irq_2() {
+        let mut pic = programmed();
+        pic.write(Controller::Master, 0, 0x11);
+        for value in [0x20, 0x02, 0x01, 0x00] {
+            pic.write(Controller::Master, 1, value);
+        }
+        pulse(&mut pic, 0);
+        assert_eq!((pic.acknowledge(), pic.astray()), (0x20, None));
+        end(&mut pic, 0x20);
+        pulse(&mut pic, 12);
+        assert_eq!(pic.acknowledge(), 0x22);
+        assert_eq!(pic.astray(), Some(Astray { irq: 12, vector: 0x22 }));
+        assert_eq!(pic.cascades(), [0x02, 0x02]);
     }
 
     #[test]

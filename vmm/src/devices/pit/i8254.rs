@@ -104,6 +104,13 @@ impl Counter {
         }
     }
 
+    /// The control word's bits 5–0 and the low byte, where they ask for a high byte as well, and the counter stands still
+    /// until it comes.
+    pub fn half_a_count(&self) -> Option<(u8, u8)> {
+        let low = self.low_byte.filter(|_| self.count.is_none())?;
+        Some((self.control, low))
+    }
+
     /// The level of OUT.
     pub fn out(&self) -> bool {
         self.out

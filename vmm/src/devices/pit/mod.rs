@@ -86,6 +86,11 @@ impl Pit {
         Some(nanoseconds_at(self.pulse.saturating_add(pulses)))
     }
 
+    /// The control word and the one byte that counter 0 was given of a count of two; it does not count.
+    pub fn half_a_count(&self) -> Option<(u8, u8)> {
+        self.counters[0].half_a_count()
+    }
+
     /// The level of IRQ 0 between edges.
     ///
     /// In the periodic modes it is held high after an edge, where the chip's OUT falls again half a
@@ -199,6 +204,20 @@ mod tests {
         pit.control(0x34);
         assert_eq!(pit.next_edge(), None);
         assert_eq!(pit.advance_to(SECOND), 0);
+        assert_eq!(pit.half_a_count(), None);
+    }
+
+    #[test]
+    fn one_byte_of_two_does_not_start_the_timer() {
+        let mut pit = Pit::new();
+        pit.control(0x36);
+        pit.write(0, 0x9b);
+        assert_eq!((pit.next_edge(), pit.half_a_count()), (None, Some((0x36, 0x9b))));
+        pit.write(0, 0x2e);
+        assert!(pit.next_edge().is_some() && pit.half_a_count().is_none());
+        // A new count without a control word: the old one runs on.
+        pit.write(0, 0);
+        assert!(pit.next_edge().is_some() && pit.half_a_count().is_none());
     }
 
     #[test]

@@ -1,0 +1,77 @@
+//! A device that was told to interrupt, and stands still: the timer with half a count, the clock whose register C
+//! nobody reads.
+
+use super::waiting::{LATER, RULE, is_wanted};
+use super::{Aftermath, Diagnosis};
+use crate::check::{Finding, Subject};
+use crate::devices::{TIMER_IRQ, cmos};
+use crate::run::Ending;
+use ia32::Vector;
+
+/// What a device that stands still waits for.
+pub(super) fn stands_still(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Finding> {
+    half_a_count(diagnosis, aftermath).or_else(|| unread(diagnosis, aftermath))
+}
+
+/// Its interrupt would get through the 8259s, and what there is now has lasted.
+fn is_awaited(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>, irq: u8) -> bool {
+    let (devices, pic) = (aftermath.devices, aftermath.devices.pic());
+    let last = diagnosis.last_entry.map_or(0, |(last, ..)| last);
+    let own = diagnosis.used.last(Vector(pic.vector(irq))).unwrap_or(0);
+    !pic.is_masked(irq)
+        && devices.local_apic().passes_external()
+        && !devices.arrives_by_io_apic(irq)
+        && is_wanted(aftermath, irq)
+        && (diagnosis.is_settled() || last - own >= LATER)
+}
+
+/// Counter 0 gets as many bytes of its count as its control word says (8254 data sheet, "Write Operations").
+fn half_a_count(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Finding> {
+    let (control, low) = aftermath.devices.pit().half_a_count()?;
+    let apic = aftermath.devices.local_apic();
+    if !is_awaited(diagnosis, aftermath, TIMER_IRQ) || apic.timer_is_used() {
+        return None;
+    }
+    Some(
+        Finding::new(
+            RULE,
+            Subject::Kernel,
+            "the timer stands still: its control word asks for a count of two bytes, and one came",
+            "the count's low byte, then its high byte, at port 0x40",
+            format!("{control:#04x} at port 0x43, {low:#04x} at port 0x40, and nothing more"),
+        )
+        .because("counter 0 begins to count when its count is whole: IRQ 0 does not come before")
+        .advise("write bits 15:8 of the count to port 0x40 as well"),
+    )
+}
+
+/// The clock's interrupts come again when register C is read: that lets its line fall (MC146818A data sheet, "Register C"),
+/// and an 8259 takes each rise of it once.
+fn unread(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Finding> {
+    let pic = aftermath.devices.pic();
+    let (irq, bit) = (cmos::IRQ, 1 << cmos::IRQ);
+    let register = aftermath.devices.cmos().unread()?;
+    let vector = Vector(pic.vector(irq));
+    let (entry, handler) = (diagnosis.used.last(vector)?, diagnosis.used.first(vector)?.1);
+    let waits = (pic.in_service() | pic.requests()) & bit != 0;
+    if waits || !is_awaited(diagnosis, aftermath, irq) {
+        return None;
+    }
+    let finding = Finding::new(
+        RULE,
+        Subject::Kernel,
+        format!(
+            "IRQ {irq} came last in entry #{entry}, and cannot come again: register C of the clock has not been read since"
+        ),
+        "a read of register C in the handler of each of the clock's interrupts",
+        format!("register C {register:02x}: IRQF (bit 7) is set"),
+    )
+    .because("the clock's line stays high until register C is read, and the 8259 waits for it to rise")
+    .advise(format!(
+        "write 0x0c to port 0x70 and read port 0x71 in the handler of vector {:#04x}, at {}",
+        vector.0,
+        aftermath.place(handler)
+    ));
+    let halted = aftermath.end.ending == Ending::Halted;
+    Some(if halted { finding.as_note() } else { finding })
+}
