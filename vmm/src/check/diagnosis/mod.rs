@@ -5,10 +5,13 @@
 //! the last state, the machine's memory, its devices, and what was kept on the way.
 //!
 //! ```text
-//!  stops ──► Diagnosis::look ─── exceptions as they were, the last return to ring 3, I/O maps
+//!  stops ──► Diagnosis::enter, leave ─── exceptions as they were, the last return to ring 3, I/O maps
 //!                  │
 //!  the end ──► Diagnosis::conclude ─┬─ ending       the kernel stopped itself after an exception
 //!                                   ├─ shutdown     the chain of faults, and the check that failed first
+//!                                   │   ├─ beyond_limit      what LIDT was given instead of a table
+//!                                   │   ├─ kinds_of_address  a linear address for a physical one, and the reverse
+//!                                   │   └─ new_task          a task switch to a TSS that maps nothing
 //!                                   ├─ lost_gate    what a fault met was a gate that somebody has written over
 //!                                   ├─ lost         KVM gave up, or nothing goes on: EIP leads nowhere
 //!                                   ├─ overwritten_code  the function that runs is not the file's
