@@ -104,7 +104,8 @@ class Browser:
         self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
         self.ask("Emulation.setEmulatedMedia", media="", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
         self.ask("Page.navigate", url="about:blank")
-        self.ask("Page.navigate", url=Path(path).resolve().as_uri() if "#" not in str(path) else "file://" + str(path))
+        file, hash, entry = str(path).partition("#")
+        self.ask("Page.navigate", url=Path(file).resolve().as_uri() + hash + entry)
         self.wait("document.documentElement?.dataset.ready === 'all'")
         return self.value(
             "new Promise((done) => { const paint = () => performance.getEntriesByName('first-contentful-paint')[0];"

@@ -52,7 +52,9 @@ impl Recorder {
     fn shown(&self, at: u32, guest: Standing<'_>, whole: bool) -> CodeRecord {
         let Standing { machine, probes, state } = guest;
         let from = CodeSource { machine, probes, symbols: self.symbols() };
-        let mut record = code::record(&Seen::kernel(at, 0, state), &from, self.sources());
+        // A place that is no start of a handler may be an IRET.
+        let seen = if whole { Seen::kernel(at, 0, state) } else { Seen::iret(at, 0, state) };
+        let mut record = code::record(&seen, &from, self.sources());
         if whole && let Some(line) = self.symbols().describe(at).and_then(|place| place.line) {
             record.source = self.sources().function(&line);
         }

@@ -199,17 +199,19 @@ function switchBefore(stop, task) {
 }
 
 function sourceOf(one, cause) {
+  const back = one && cause.rule === 'suspended_stack' && cause.stops.length > 0 ? switchBefore(cause.stops[0], one.task) : null;
+  const title = back && `the switch to ${taskName(one.task)}: the IRET after #${grouped(back.after)}, in`;
   // Where there is source the instructions say nothing more.
-  if (cause.where?.length > 0) return el('div', { class: 'places' }, cause.where.map((place) => codeBlock('', place, 0, { code: !place.source })));
-  if (one && cause.rule === 'suspended_stack' && cause.stops.length > 0) {
-    const back = switchBefore(cause.stops[0], one.task);
-    const block = back && codeBlock(`the switch to ${taskName(one.task)}: the IRET after #${grouped(back.after)}, in`, back.place, 0);
-    if (block) return block;
+  if (cause.where?.length > 0) {
+    const block = (place) => codeBlock(place.at === back?.place?.at ? title : '', place, 0, { code: !place.source });
+    return el('div', { class: 'places' }, cause.where.map(block));
   }
+  const block = back && codeBlock(title, back.place, 0);
+  if (block) return block;
   if (!one) return null;
   const stop = cause.stops[0];
-  const back = stop !== undefined && stops('kind')[stop] === RETURN ? returnAt(rowOf[stop]) : null;
-  const [title, place, address] = back ? ['the IRET in', back.place, 0] : ['interrupted in', one.place, one.eip];
+  const iret = stop !== undefined && stops('kind')[stop] === RETURN ? returnAt(rowOf[stop]) : null;
+  const [where, place, address] = iret ? ['the IRET in', iret.place, 0] : ['interrupted in', one.place, one.eip];
   // Where there is source the instructions are one click away, in the entry.
-  return codeBlock(title, place, address, { code: !place?.source });
+  return codeBlock(where, place, address, { code: !place?.source });
 }
