@@ -109,7 +109,7 @@ impl Cmos {
         }
     }
 
-    /// Writes port 0x70: the index; bit 7 masks the NMI, of which there is none.
+    /// Writes port 0x70: the index; bit 7 masks the chip set's NMI, of which there is none.
     pub fn select(&mut self, value: u8) {
         self.index = usize::from(value) % SIZE;
     }
@@ -138,6 +138,11 @@ impl Cmos {
             index => self.bytes[index] = value,
         }
         self.request();
+    }
+
+    /// The clock is to interrupt again and again.
+    pub fn is_periodic(&self) -> bool {
+        self.bytes[STATUS_B] & PERIODIC != 0
     }
 
     /// Register C, where it holds IRQ 8 high and has to be read before the line falls.

@@ -70,12 +70,20 @@ pub struct Fault {
 pub fn capture_fault(machine: &Machine, entry: &Entry) -> Option<Fault> {
     let wanted = match entry.kind {
         Kind::Fault | Kind::Abort => true,
-        Kind::Trap => entry.vector == Vector::DB,
+        Kind::Trap => is_single_step(entry),
         Kind::Software => entry.vector.has_error_code() && entry.from_outer_ring(),
         Kind::External => entry.vector.0 < 32,
         _ => false,
     };
     wanted.then(|| read(machine, entry))
+}
+
+/// #DB after an instruction, and neither by a breakpoint nor by INT1.
+fn is_single_step(entry: &Entry) -> bool {
+    let flags = entry.frame.get(Word::Eflags).map(Eflags);
+    entry.vector == Vector::DB
+        && flags.is_some_and(|flags| flags.contains(Eflags::TF))
+        && entry.code.behind.is_none_or(|[_, last]| last != 0xf1)
 }
 
 #[cold]

@@ -18,6 +18,7 @@ pub(crate) mod stepping;
 use ia32::{Iret, OperandSize, State};
 use iced_x86::{
     Code, CpuidFeature, Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter, Mnemonic,
+    OpKind,
 };
 
 /// Longest instruction, in bytes (SDM vol. 2A, "Instruction format").
@@ -95,8 +96,12 @@ pub(crate) fn is_sysenter(code: &[u8]) -> bool {
 /// Whether the 32-bit code at `eip` uses the stack that it is given, before it could take another: what comes
 /// first, no-ops and flags aside, pushes or calls.
 pub(crate) fn uses_its_stack(code: &[u8], eip: u32) -> bool {
-    let idle = |one: &Instruction| {
-        matches!(one.mnemonic(), Mnemonic::Nop | Mnemonic::Cli | Mnemonic::Cld | Mnemonic::Xchg)
+    let idle = |one: &Instruction| match one.mnemonic() {
+        Mnemonic::Nop | Mnemonic::Cli | Mnemonic::Cld => true,
+        Mnemonic::Xchg => {
+            one.op1_kind() == OpKind::Register && one.op0_register() == one.op1_register()
+        }
+        _ => false,
     };
     let first = sequence(code, eip).map(|(instruction, _)| instruction).find(|one| !idle(one));
     first.is_some_and(|one| one.is_stack_instruction() && one.stack_pointer_increment() < 0)

@@ -49,12 +49,16 @@ impl Idt {
             // Part of it is not mapped, and the rest as it was.
             return false;
         }
-        if self.register == Some(state.idtr) && read < self.length {
-            // Nor is what was: the processor may still have it, and the gates that were there are used.
+        // What was read before may not be mapped any more. The processor may still use it by translations that it has cached,
+        // so the gates are kept.
+        let kept = self.register == Some(state.idtr) && read < self.length;
+        if kept && now[..read] == self.bytes[..read] {
             return false;
         }
         self.register = Some(state.idtr);
-        self.length = read;
+        if !kept {
+            self.length = read;
+        }
         self.bytes[..read].copy_from_slice(&now[..read]);
         true
     }

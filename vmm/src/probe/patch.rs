@@ -304,7 +304,11 @@ impl Patches {
     #[cold]
     fn not_skipped(&self, machine: &mut Machine, address: u32) -> Option<u32> {
         let unmapped = self.physical(machine, address).is_none();
-        let site = self.known(machine, address).filter(|_| unmapped)?;
+        // A HLT of the guest's own, right before the page.
+        let mut before = [0];
+        let own = machine.linear().read(address.wrapping_sub(1), &mut before).is_some()
+            && before == [HLT];
+        let site = self.known(machine, address).filter(|_| unmapped && !own)?;
         let eip = machine.vcpu.state().eip;
         machine.vcpu.set_eip(eip.wrapping_add(1));
         Some(site)

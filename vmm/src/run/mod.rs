@@ -476,12 +476,24 @@ impl Run {
         let waiting = self.devices.interrupt_pending()
             && self.seen.departure.as_ref().is_none_or(|departure| !departure.is_interrupt())
             && !self.probes.is_exposed(self.machine.vcpu.instruction_address())
-            && !self.probes.awaits_entry(self.machine.vcpu.instruction_address());
+            && !self.entry_is_untold();
         self.machine.vcpu.request_interrupt_window(waiting);
         let begun = Instant::now();
         let exit = self.machine.vcpu.run()?;
         self.clock.passed_since(begun);
         self.exited(exit)
+    }
+
+    /// An event has arrived at the handler at which the vCPU stands, and its probe has not told it. Where the code only came
+    /// round to its first instruction again, nothing has been pushed since the last stop.
+    #[inline]
+    fn entry_is_untold(&mut self) -> bool {
+        let at = self.machine.vcpu.instruction_address();
+        if !self.probes.awaits_entry(at) {
+            return false;
+        }
+        let (state, last) = (self.machine.vcpu.state(), &self.seen.last_state);
+        last.instruction_address() != at || last.general.esp != state.general.esp
     }
 
     /// Injects the NMI that waits, if the vCPU takes one at this boundary: not in the handler of another.
@@ -497,7 +509,7 @@ impl Run {
         }
         let state = self.machine.vcpu.state();
         let address = state.instruction_address();
-        if self.probes.is_exposed(address) || self.probes.awaits_entry(address) {
+        if self.probes.is_exposed(address) || self.entry_is_untold() {
             return Ok(());
         }
         self.devices.take_nmi();
@@ -520,7 +532,7 @@ impl Run {
         let state = self.machine.vcpu.state();
         // What has arrived at a handler's first instruction is seen first.
         let address = state.instruction_address();
-        if self.probes.is_exposed(address) || self.probes.awaits_entry(address) {
+        if self.probes.is_exposed(address) || self.entry_is_untold() {
             return Ok(());
         }
         let vector = self.devices.acknowledge_interrupt();

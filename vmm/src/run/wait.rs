@@ -121,7 +121,8 @@ impl Run {
     /// The guest waits for an interrupt.
     pub(super) fn halt(&mut self) -> Option<Ending> {
         let open = self.machine.vcpu.state().eflags.contains(Eflags::IF);
-        if open && self.devices.interrupt_pending() || self.devices.nmi_pending() {
+        let wakes = self.devices.nmi_pending() && !self.machine.vcpu.masks_nmi();
+        if open && self.devices.interrupt_pending() || wakes {
             return None;
         }
         if let Some(ending) = self.look_at_screen() {

@@ -5,7 +5,7 @@
 //!  1:  cmp eax, ebx      ◄─┐ the compiler may take it that nobody else writes the variable,
 //!      jb 1b             ──┘ where it is not `volatile`
 //! ```
-//! A jump to itself alone is no such loop: so does a kernel wait that leaves all to its handlers.
+//! A jump to itself alone is no such loop: a kernel that leaves all to its handlers waits so.
 
 use super::{Aftermath, Diagnosis, Placed, fault_text};
 use crate::check::{Finding, History, Objects, Subject};
@@ -49,15 +49,19 @@ pub(super) fn never_ends(
     let finding = match loaded(aftermath, &compare, history.objects()) {
         Some((register, variable)) => {
             let now = aftermath.linear(&state).read_u32(variable);
-            let now = now.map_or_else(String::new, |now| format!(", which holds {now:08x} now"));
-            finding.because(format!(
-                "{register:?} was read once, before the loop, from {}{now}",
+            let holds = now.map_or_else(String::new, |now| format!(", which holds {now:08x} now"));
+            let finding = finding.because(format!(
+                "{register:?} was read once, before the loop, from {}{holds}",
                 aftermath.place(variable)
-            ))
+            ));
+            // That it has changed since is what the loop has missed.
+            let missed = now.is_some() && now != register_value(&state, register);
+            if missed { finding } else { finding.as_note() }
         }
-        None => {
-            finding.because("what is compared is in registers, and the loop writes none of them")
-        }
+        // A handler may write the register.
+        None => finding
+            .because("what is compared is in registers, and the loop writes none of them")
+            .as_note(),
     };
     let place = format!("the end, in ring 0, at {}", aftermath.place(at));
     Some((

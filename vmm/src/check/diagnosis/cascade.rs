@@ -13,7 +13,8 @@ use crate::devices::{CASCADE, cmos};
 use crate::run::Ending;
 use ia32::Vector;
 
-/// ICW3 says where the slave is. A note, where the run ends well: nobody minds.
+/// ICW3 says where the slave is. A note where the run ends well, unless it halts in a handler that has not returned. Who has
+/// set it up anew since, and rightly, is told nothing.
 pub(super) fn is_set_up_wrongly(
     diagnosis: &Diagnosis,
     aftermath: &Aftermath<'_>,
@@ -31,6 +32,9 @@ pub(super) fn is_set_up_wrongly(
     };
     let whose = if astray.vector == 0xff { "where no controller answers" } else { whose };
     let [master, slave] = pic.cascades();
+    if [master, slave] == [1 << CASCADE, CASCADE] {
+        return None;
+    }
     let alone = |word: u8| match word {
         0 => "none (ICW1 bit 1: it is alone)".into(),
         word => format!("{word:02x}"),

@@ -68,10 +68,10 @@ pub(super) fn stopped_after_an_exception(
         format!("{got}, at {}", aftermath.place(state.instruction_address())),
     )
     .about_instruction(last.address());
-    Some((
-        fault_text::place(last, aftermath),
-        explained(diagnosis, last, aftermath, history, finding),
-    ))
+    let finding = explained(diagnosis, last, aftermath, history, finding);
+    // Who has given the program that vector may have agreed with it on what it is for.
+    let finding = if last.kind == Kind::Software { finding.as_note() } else { finding };
+    Some((fault_text::place(last, aftermath), finding))
 }
 
 /// With what the exception was about.

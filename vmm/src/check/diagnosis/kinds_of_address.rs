@@ -33,7 +33,7 @@ pub(super) fn directory_beyond_ram(
 }
 
 /// The upper bits of a kernel's linear addresses, where it runs elsewhere than it was loaded.
-const KERNEL_HALF: u32 = 0xffc0_0000;
+const KERNEL_HALF: u32 = 0xf000_0000;
 
 /// Gates lead to the physical addresses of their handlers, where no page is mapped: each page fault met the next.
 pub(super) fn gates_without_code(state: &State, aftermath: &Aftermath<'_>) -> Option<Explained> {

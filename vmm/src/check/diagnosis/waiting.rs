@@ -37,7 +37,8 @@ pub(super) fn what_waits(
         // The guest is in the middle of something: what counts is what has lasted.
         in_service(diagnosis, aftermath, history)
             .or_else(|| source::stands_still(diagnosis, aftermath))
-            .or_else(|| cascade::is_masked(diagnosis, aftermath))
+            // Masks may be closed for a moment.
+            .or_else(|| cascade::is_masked(diagnosis, aftermath).map(Finding::as_note))
             .or_else(|| masked_since(diagnosis, aftermath))
     } else if state.eflags.contains(Eflags::IF) {
         in_service(diagnosis, aftermath, history)

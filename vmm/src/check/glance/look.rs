@@ -11,7 +11,7 @@ use crate::check::shifted;
 use crate::check::way_back::{self, WayBack};
 use crate::entry::{Entry, Kind, Return};
 use crate::machine::LinearMemory;
-use ia32::{DescriptorKind, Eflags, Selector, Word};
+use ia32::{DescriptorKind, Eflags, Selector, Table, Word};
 
 impl Glance {
     /// At an entry.
@@ -106,7 +106,12 @@ fn code_limit(linear: &LinearMemory<'_>, returning: &Return) -> Option<u32> {
     if frame.shape.from_virtual_8086 {
         return None;
     }
-    let descriptor = linear.descriptor(&returning.state, Selector(frame.selector(Word::Cs)?))?;
+    let selector = Selector(frame.selector(Word::Cs)?);
+    // What programs set up in an LDT is theirs, and a kernel may be ready for the refusal.
+    if selector.table() == Table::Ldt {
+        return None;
+    }
+    let descriptor = linear.descriptor(&returning.state, selector)?;
     let is_code = matches!(descriptor.kind(), DescriptorKind::Code { .. }) && descriptor.present();
     (is_code && frame.get(Word::Eip)? > descriptor.limit()).then(|| descriptor.limit())
 }

@@ -77,12 +77,24 @@ fn against_the_architecture(entry: &Entry, findings: &mut Findings) {
 /// The processor has pushed through translations that it still had.
 #[cold]
 fn unmapped(entry: &Entry) -> Finding {
+    let words = format!("{} words at {:08x}", entry.frame.shape.count(), entry.frame.address);
+    if !entry.after.paging() || entry.frame.physical.is_some() {
+        return Finding::new(
+            "pushed_words",
+            Subject::Kernel,
+            format!("{} was delivered on a stack where there is no RAM", entry.vector),
+            words,
+            "nothing that can be read",
+        )
+        .because("what the processor pushes there is lost")
+        .advise("look at where the stack pointer comes from: TSS.ESP0, or the kernel's own ESP");
+    }
     let directory = entry.after.cr3 & !0xfff;
     Finding::new(
         "pushed_words",
         Subject::Kernel,
         format!("{} was delivered on a stack that the tables of CR3 do not map any more", entry.vector),
-        format!("{} words at {:08x}", entry.frame.shape.count(), entry.frame.address),
+        words,
         format!("a page that is not mapped by the directory at {directory:08x}"),
     )
     .because(

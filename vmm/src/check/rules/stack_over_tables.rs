@@ -5,14 +5,15 @@ use crate::entry::Entry;
 ///
 /// SS0:ESP0 is taken as it stands in the TSS. Where it leads into the TSS itself, the GDT or the IDT, each
 /// entry from an outer ring destroys a part of them (SDM vol. 3A, "Task-state segment"). What follows is the
-/// kernel's doing, not the processor's. Where ring 0 is interrupted, its own stack has come there: of the GDT it counts what
-/// the segment registers name, since a limit may say more than the table has.
+/// kernel's doing, not the processor's. Where ring 0 itself is interrupted, its ESP leads there. Of the GDT only what lies
+/// below the highest selector in use counts, since a limit may be larger than the table.
 #[inline]
 pub(crate) fn stack_is_no_table(entry: &Entry, _: &History, findings: &mut Findings) {
     let after = &entry.after;
     if !entry.from_outer_ring() {
-        let named = [after.cs(), after.ss(), &after.tr].map(|segment| segment.selector & 0xfff8);
-        let used = u32::from(named.into_iter().max().unwrap_or(0)) + 8;
+        let named = [after.cs(), after.ss(), &after.tr].map(|segment| segment.selector);
+        let in_gdt = named.into_iter().filter(|selector| selector & 4 == 0);
+        let used = u32::from(in_gdt.max().unwrap_or(0) & 0xfff8) + 8;
         let (start, end) =
             (u64::from(after.gdtr.base), u64::from(after.gdtr.base) + u64::from(used));
         let (low, high) = (u64::from(entry.frame.address), u64::from(entry.frame.end()));

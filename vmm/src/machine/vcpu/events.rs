@@ -59,6 +59,12 @@ impl Vcpu {
         Ok((busy | nmi | events.interrupt.shadow) == 0)
     }
 
+    /// An NMI is being handled: until the next IRET no other one is taken.
+    pub fn masks_nmi(&self) -> bool {
+        let nmi = &self.fd.sync_regs().events.nmi;
+        nmi.injected | nmi.pending | nmi.masked != 0
+    }
+
     /// Delivers an external interrupt at this instruction boundary, before anything else is
     /// executed.
     ///

@@ -150,7 +150,8 @@ impl Run {
             // An instruction whose probe has been taken out goes first.
             self.by_exits.position.window = self.devices.interrupt_pending()
                 && self.seen.departure.as_ref().is_none_or(|departure| !departure.is_interrupt())
-                && !self.probes.is_exposed(self.machine.vcpu.instruction_address());
+                && !self.probes.is_exposed(self.machine.vcpu.instruction_address())
+                && !self.entry_is_untold();
         }
         self.set_slice()?;
         if inside {
@@ -242,7 +243,8 @@ impl Run {
         let state = self.machine.vcpu.state();
         let at = state.instruction_address();
         if self.probes.is_site(at) || self.probes.is_exposed(at) {
-            // It comes to an exit by itself.
+            // It comes to an exit by itself, and a window that opens right here would be all that happens.
+            self.by_exits.slice.awaits_window = false;
             return Ok(false);
         }
         if !state.interruptible() || !self.machine.vcpu.ready_for_interrupt()? {
