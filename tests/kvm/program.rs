@@ -89,7 +89,7 @@ fn traces_are_counted_compared_and_converted() {
     assert_eq!(fs::read(&one).expect("a trace"), fs::read(&unpacked).expect("the same"));
     let differs = esp0(&["trace", "diff", &one, &other]);
     differs.assert_status(1);
-    for text in ["the first divergence: line ", "> verdict", "suspended_stack", "SS0:ESP0"] {
+    for text in ["the first divergence: line ", "> verdict", "suspended_stack", "ESP0 ──►"] {
         assert!(differs.stdout.contains(text), "expected {text:?}\n{}", differs.stdout);
     }
     let stats = esp0(&["trace", "stats", &one]);

@@ -94,7 +94,7 @@ const RELATIVES: [Relative; 101] = [
     fault("tables", "LIDT_OF_GDT", 4, &["IDTR is what GDTR is", "fill in LIDT's six bytes"]),
     fault("tables", "OPENED_BEFORE_LIDT", 4, &["no IDT has been loaded", "before interrupts are opened"]),
     fault("tables", "LIMIT_BEFORE_GATE", 1, &["stopped itself after #GP(0402)", "the limit in IDTR, 00ff, ends the table before it", "07ff for 256 gates"]),
-    fault("tables", "FIELDS_OF_16_BITS", 1, &["finds no stack of ring 0", "stand two bytes too low", "declare it as 32 bits"]),
+    fault("tables", "FIELDS_OF_16_BITS", 4, &["finds no stack of ring 0", "stand two bytes too low", "declare it as 32 bits"]),
     fault("tables", "INT_OF_A_FAULT", 0, &["in the handler of `int 0x0e`", "came to the handler of #PF by `int 0x0e`", "INT n none", "DPL 0"]),
     fault("tables", "TASK_WITHOUT_DIRECTORY", 4, &["shut down at `jmp far", "has CR3 00000000", "at offset 0x1c"]),
     fault("tables", "DIRECTORY_CLEARED", 4, &["its directory entry (00000000", "directory+0) is empty"]),

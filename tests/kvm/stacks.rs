@@ -34,7 +34,6 @@ fn kernels_of_other_designs_are_right() {
         "TAIL_JUMPS",
         "IDLES_IN_FRAME",
         "REGISTERS_IN_RECORD",
-        "WAITS_IN_DEFAULT_HANDLER",
         "RESTARTS",
         "RUNS_DOWNWARDS",
         "SEGMENT_GROWS",
