@@ -10,20 +10,17 @@
 //! SDM vol. 3A, "Exception and interrupt reference"; for the error code "Error code".
 
 use crate::instruction::operands::register_value;
-use crate::instruction::{LONGEST, decode, uses_sse};
+use crate::instruction::{CR0_EM, CR4_OSFXSR, LONGEST, decode, uses_sse};
 use crate::machine::LinearMemory;
 use crate::probe::Probes;
 use ia32::{DescriptorKind, Eflags, Gate, Selector, State, Vector};
 use iced_x86::{CpuidFeature, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register};
 
-/// CR0.MP, EM, TS, NE and AM.
+/// CR0.MP, TS, NE and AM.
 const MONITOR: u32 = 1 << 1;
-const EMULATE: u32 = 1 << 2;
 const TASK_SWITCHED: u32 = 1 << 3;
 const NUMERIC_ERROR: u32 = 1 << 5;
 const ALIGNMENT_MASK: u32 = 1 << 18;
-/// CR4.OSFXSR.
-const OSFXSR: u32 = 1 << 9;
 
 /// The error code is of the IDT.
 const OF_THE_IDT: u32 = 2;
@@ -218,7 +215,7 @@ impl<'a> Interrupted<'a> {
         if self.instruction.mnemonic() == Mnemonic::Wait {
             return cr0 & (MONITOR | TASK_SWITCHED) == MONITOR | TASK_SWITCHED;
         }
-        self.uses(&[CpuidFeature::FPU]) && cr0 & (EMULATE | TASK_SWITCHED) != 0
+        self.uses(&[CpuidFeature::FPU]) && cr0 & (CR0_EM | TASK_SWITCHED) != 0
             || self.uses(&[CpuidFeature::MMX, CpuidFeature::SSE, CpuidFeature::SSE2])
                 && cr0 & TASK_SWITCHED != 0
     }
@@ -226,11 +223,11 @@ impl<'a> Interrupted<'a> {
     /// CR0.EM is set, or CR4.OSFXSR is not, which closes SSE: #UD.
     fn may_not_use_sse(&self) -> bool {
         let (cr0, cr4) = (self.state.cr0, self.state.cr4);
-        (cr0 & EMULATE != 0 || cr4 & OSFXSR == 0) && uses_sse(&self.instruction)
+        (cr0 & CR0_EM != 0 || cr4 & CR4_OSFXSR == 0) && uses_sse(&self.instruction)
     }
 
     fn reports_errors(&self) -> bool {
-        self.state.cr0 & NUMERIC_ERROR != 0 && self.state.cr0 & (EMULATE | TASK_SWITCHED) == 0
+        self.state.cr0 & NUMERIC_ERROR != 0 && self.state.cr0 & (CR0_EM | TASK_SWITCHED) == 0
     }
 
     /// The error code names a descriptor or a gate that is there, and not present.

@@ -107,6 +107,10 @@ pub(crate) fn uses_its_stack(code: &[u8], eip: u32) -> bool {
     first.is_some_and(|one| one.is_stack_instruction() && one.stack_pointer_increment() < 0)
 }
 
+/// CR0.EM and CR4.OSFXSR: SSE is closed while the one is set or the other is not.
+pub(crate) const CR0_EM: u32 = 1 << 2;
+pub(crate) const CR4_OSFXSR: u32 = 1 << 9;
+
 /// Whether an instruction needs CR4.OSFXSR: one of SSE and its successors, with an XMM register (SDM vol. 3A, "Enabling SSE").
 pub(crate) fn uses_sse(instruction: &Instruction) -> bool {
     use CpuidFeature::{SSE, SSE2, SSE3, SSE4_1, SSE4_2, SSSE3};

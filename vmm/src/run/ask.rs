@@ -69,8 +69,7 @@ impl Run {
             return Ok(false);
         }
         self.machine.vcpu.inject(vector)?;
-        self.counters.injected += 1;
-        self.seen.departure = Some(Departure::by_interrupt(Vector(vector), state));
+        self.injected(Vector(vector), state);
         Ok(true)
     }
 

@@ -29,6 +29,7 @@ mod end;
 mod event;
 mod exact;
 mod exits;
+mod inject;
 mod input;
 mod last;
 mod operation;
@@ -61,9 +62,8 @@ use crate::probe::{Choice, DebugRegisters, Probes};
 use crate::symbols::Symbols;
 use by_exits::ByExits;
 use clock::Clock;
-use departure::Departure;
 use exact::ExactState;
-use ia32::{Processor, State, Vector};
+use ia32::{Processor, State};
 use probed::AtProbe;
 use progress::Progress;
 use seen::{Outward, Seen};
@@ -452,12 +452,7 @@ impl Run {
             self.devices.receive_console_input(&bytes);
         }
         self.move_for_devices();
-        if self.devices.nmi_pending() && self.takes_interrupts_here() {
-            self.try_nmi()?;
-        }
-        if self.devices.interrupt_pending() && self.takes_interrupts_here() {
-            self.try_inject()?;
-        }
+        self.inject_what_waits()?;
         match self.pace {
             Pace::Free => self.run_freely(),
             Pace::ByExits { .. } => self.run_by_exits(),
@@ -472,75 +467,12 @@ impl Run {
             self.show_local_apic();
         }
         self.set_alarm()?;
-        // An instruction whose probe has been taken out goes first.
-        let waiting = self.devices.interrupt_pending()
-            && self.seen.departure.as_ref().is_none_or(|departure| !departure.is_interrupt())
-            && !self.probes.is_exposed(self.machine.vcpu.instruction_address())
-            && !self.entry_is_untold();
+        let waiting = self.wants_window();
         self.machine.vcpu.request_interrupt_window(waiting);
         let begun = Instant::now();
         let exit = self.machine.vcpu.run()?;
         self.clock.passed_since(begun);
         self.exited(exit)
-    }
-
-    /// An event has arrived at the handler at which the vCPU stands, and its probe has not told it. Where the code only came
-    /// round to its first instruction again, nothing has been pushed since the last stop.
-    #[inline]
-    fn entry_is_untold(&mut self) -> bool {
-        let at = self.machine.vcpu.instruction_address();
-        if !self.probes.awaits_entry(at) {
-            return false;
-        }
-        let (state, last) = (self.machine.vcpu.state(), &self.seen.last_state);
-        last.instruction_address() != at || last.general.esp != state.general.esp
-    }
-
-    /// Injects the NMI that waits, if the vCPU takes one at this boundary: not in the handler of another.
-    #[cold]
-    fn try_nmi(&mut self) -> Result<(), MachineError> {
-        let occupied = |departure: &Departure| departure.is_interrupt() || departure.watched;
-        if self.seen.departure.as_ref().is_some_and(occupied) {
-            return Ok(());
-        }
-        self.finish()?;
-        if !self.machine.vcpu.ready_for_nmi()? {
-            return Ok(());
-        }
-        let state = self.machine.vcpu.state();
-        let address = state.instruction_address();
-        if self.probes.is_exposed(address) || self.entry_is_untold() {
-            return Ok(());
-        }
-        self.devices.take_nmi();
-        self.machine.vcpu.inject_nmi()?;
-        self.counters.injected += 1;
-        self.seen.departure = Some(Departure::by_interrupt(Vector::NMI, state));
-        Ok(())
-    }
-
-    /// Injects the interrupt that waits, if the vCPU takes one at this boundary.
-    fn try_inject(&mut self) -> Result<(), MachineError> {
-        let occupied = |departure: &Departure| departure.is_interrupt() || departure.watched;
-        if self.seen.departure.as_ref().is_some_and(occupied) {
-            return Ok(());
-        }
-        self.finish()?;
-        if !self.machine.vcpu.ready_for_interrupt()? {
-            return Ok(());
-        }
-        let state = self.machine.vcpu.state();
-        // What has arrived at a handler's first instruction is seen first.
-        let address = state.instruction_address();
-        if self.probes.is_exposed(address) || self.entry_is_untold() {
-            return Ok(());
-        }
-        let vector = self.devices.acknowledge_interrupt();
-        self.due = self.devices.next_deadline();
-        self.machine.vcpu.inject(vector)?;
-        self.counters.injected += 1;
-        self.seen.departure = Some(Departure::by_interrupt(Vector(vector), state));
-        Ok(())
     }
 
     /// Completes an instruction that the last exit left half-way, in as many parts as it has.

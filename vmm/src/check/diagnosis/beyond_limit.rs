@@ -35,18 +35,13 @@ pub(super) fn explain(vector: u8, state: &State, aftermath: &Aftermath<'_>) -> O
     let at = idtr.base.wrapping_add(u32::from(vector) * 8);
     aftermath.linear(state).read(at, &mut bytes)?;
     let gate = Gate::decode(u64::from_le_bytes(bytes)).ok()?;
-    (gate.present && gate.selector.0 & !7 == state.cs().selector & !7
-        || is_kernels(&gate, aftermath))
-    .then(|| {
+    let is_kernels = gate.selector.0 & !7 == state.cs().selector & !7
+        || (aftermath.names)(gate.offset).is_some();
+    (gate.present && is_kernels).then(|| {
         Explained::because(format!(
             "the gate stands at {at:08x}, and the limit in IDTR, {:04x}, ends the table before it",
             idtr.limit
         ))
         .advise("give LIDT the table's size in bytes less 1 as limit: 07ff for 256 gates")
     })
-}
-
-/// The gate leads to something that has a name.
-fn is_kernels(gate: &Gate, aftermath: &Aftermath<'_>) -> bool {
-    gate.present && (aftermath.names)(gate.offset).is_some()
 }

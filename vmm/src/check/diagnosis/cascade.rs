@@ -21,20 +21,21 @@ pub(super) fn is_set_up_wrongly(
 ) -> Option<Placed> {
     let pic = aftermath.devices.pic();
     let astray = pic.astray()?;
+    let [master, slave] = pic.cascades();
+    if [master, slave] == [1 << CASCADE, CASCADE] {
+        return None;
+    }
     let vector = Vector(astray.vector);
     let place = match diagnosis.used.first(vector) {
         Some((first, handler)) => format!("#{first} at {}", aftermath.place(handler)),
         None => "the end".into(),
     };
     let whose = match astray.irq {
-        8.. => "which is the master's IRQ 2: no device of a PC has that line",
+        8.. if astray.vector != 0xff => {
+            "which is the master's IRQ 2: no device of a PC has that line"
+        }
         _ => "where no controller answers",
     };
-    let whose = if astray.vector == 0xff { "where no controller answers" } else { whose };
-    let [master, slave] = pic.cascades();
-    if [master, slave] == [1 << CASCADE, CASCADE] {
-        return None;
-    }
     let alone = |word: u8| match word {
         0 => "none (ICW1 bit 1: it is alone)".into(),
         word => format!("{word:02x}"),

@@ -87,7 +87,7 @@ pub(super) fn shutdown(
             "an exception that could not be delivered, nor the double fault",
         )
         .about_instruction(at);
-        let why = task_switch(&code, &last.before, aftermath)
+        let why = new_task::of_jump(&code, &last.before, aftermath)
             .or_else(|| kinds_of_address::gates_without_code(&last.before, aftermath));
         return Some((place, why.map_or(finding.clone(), |why| why.add_to(finding))));
     };
@@ -168,13 +168,6 @@ pub(super) fn shutdown(
         );
     }
     Some((place, finding))
-}
-
-/// The instruction in `code` switches to a task that cannot run.
-fn task_switch(code: &[u8], state: &State, aftermath: &Aftermath<'_>) -> Option<Explained> {
-    let instruction = valid_32(code, state.eip)?;
-    selector_fault::far_target(&instruction)?;
-    new_task::without_its_code(ia32::Selector(instruction.far_branch_selector()), state, aftermath)
 }
 
 /// What ring 0 runs on is not mapped: its next instruction, or its stack.

@@ -3,7 +3,7 @@
 use super::explained::Explained;
 use super::{Aftermath, protection};
 use crate::entry::{Fault, Kind, Reach};
-use crate::instruction::uses_sse;
+use crate::instruction::{CR0_EM, CR4_OSFXSR, uses_sse};
 use ia32::{Eflags, Vector, Word};
 use iced_x86::{Mnemonic, OpKind};
 
@@ -162,11 +162,11 @@ fn undefined(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {
         Some(instruction) if instruction.mnemonic() == Mnemonic::Ud2 => Explained::because(
             "`ud2` is there to raise #UD: compilers put it where code must not come",
         ),
-        Some(instruction) if uses_sse(&instruction) && fault.after.cr0 & EMULATE != 0 => {
+        Some(instruction) if uses_sse(&instruction) && fault.after.cr0 & CR0_EM != 0 => {
             Explained::because("an SSE instruction while CR0.EM is set")
                 .advise("clear CR0.EM (bit 2) and set CR4.OSFXSR (bit 9) before SSE is used, or compile with -mgeneral-regs-only")
         }
-        Some(instruction) if uses_sse(&instruction) && fault.after.cr4 & OSFXSR == 0 => {
+        Some(instruction) if uses_sse(&instruction) && fault.after.cr4 & CR4_OSFXSR == 0 => {
             Explained::because(
                 "an SSE instruction while CR4.OSFXSR is 0: the kernel has not said that it saves the SSE registers",
             )
@@ -186,16 +186,9 @@ fn undefined(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {
     }
 }
 
-/// CR0.EM and CR4.OSFXSR.
-const EMULATE: u32 = 1 << 2;
-const OSFXSR: u32 = 1 << 9;
-
-/// A single step, or a breakpoint of the debug registers.
+/// A single step: no other #DB is taken for a fault.
 fn debugged(fault: &Fault) -> Explained {
     let eflags = Eflags(fault.frame.get(Word::Eflags).unwrap_or(0)).without(Eflags::RF);
-    if !eflags.contains(Eflags::TF) {
-        return Explained::default();
-    }
     Explained::because(format!(
         "TF is set in the EFLAGS that were interrupted, {:08x}: #DB comes after each instruction",
         eflags.0

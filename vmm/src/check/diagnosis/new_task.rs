@@ -1,8 +1,9 @@
 //! A task switch to a TSS whose CR3 maps nothing of the kernel.
 
-use super::Aftermath;
 use super::explained::Explained;
+use super::{Aftermath, selector_fault};
 use crate::entry::{Reach, Walk};
+use crate::instruction::valid_32;
 use ia32::{Descriptor, DescriptorKind, GateKind, Selector, State, Vector};
 
 /// The TSS's CR3 and EIP, by offset.
@@ -10,7 +11,7 @@ const CR3: u32 = 0x1c;
 const EIP: u32 = 0x20;
 
 /// With paging on, CR3 comes from the TSS (SDM vol. 3A, "Task switching"); none if the task's code is mapped by it.
-pub(super) fn without_its_code(
+fn without_its_code(
     selector: Selector,
     state: &State,
     aftermath: &Aftermath<'_>,
@@ -33,6 +34,12 @@ pub(super) fn without_its_code(
         walk.sentence(reach)
     ));
     Some(explained.advise("store the physical address of a page directory that maps the kernel in the TSS's CR3, at offset 0x1c"))
+}
+
+/// The same for the task that the far jump in `code` is to switch to.
+pub(super) fn of_jump(code: &[u8], state: &State, aftermath: &Aftermath<'_>) -> Option<Explained> {
+    let jump = valid_32(code, state.eip).filter(|one| selector_fault::far_target(one).is_some())?;
+    without_its_code(Selector(jump.far_branch_selector()), state, aftermath)
 }
 
 /// The same for the task that a double fault is to switch to.

@@ -55,11 +55,10 @@ impl Vcpu {
         }
         let events = &self.fd.sync_regs().events;
         let busy = events.exception.injected | events.exception.pending | events.interrupt.injected;
-        let nmi = events.nmi.injected | events.nmi.pending | events.nmi.masked;
-        Ok((busy | nmi | events.interrupt.shadow) == 0)
+        Ok(busy | events.interrupt.shadow == 0 && !self.masks_nmi())
     }
 
-    /// An NMI is being handled: until the next IRET no other one is taken.
+    /// An NMI is being handled, or is about to be: until the next IRET no other one is taken.
     pub fn masks_nmi(&self) -> bool {
         let nmi = &self.fd.sync_regs().events.nmi;
         nmi.injected | nmi.pending | nmi.masked != 0

@@ -147,11 +147,7 @@ impl Run {
             return Ok(self.told_preempted());
         }
         if self.by_exits.position.at_exit {
-            // An instruction whose probe has been taken out goes first.
-            self.by_exits.position.window = self.devices.interrupt_pending()
-                && self.seen.departure.as_ref().is_none_or(|departure| !departure.is_interrupt())
-                && !self.probes.is_exposed(self.machine.vcpu.instruction_address())
-                && !self.entry_is_untold();
+            self.by_exits.position.window = self.wants_window();
         }
         self.set_slice()?;
         if inside {
