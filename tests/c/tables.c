@@ -1,4 +1,4 @@
-/* LGDT, LIDT and LTR that load something else than was meant. */
+/* LGDT, LIDT and LTR that load something else than was meant, and gates that lead elsewhere. */
 #include "stubs.h"
 
 struct saved *handle(struct saved *s)
@@ -159,5 +159,19 @@ void main(void)
     for (uint32_t page = 0; page < 64; page++)
         sum += *(volatile uint32_t *)(0x200000 + page * 4096);
     end();
+}
+#endif
+
+#ifdef WAITS_IN_DEFAULT_HANDLER
+/* A healthy one: the kernel waits where all gates lead that it has no handler for. */
+__asm__("hang: jmp hang\n");
+extern uint8_t hang[];
+void main(void)
+{
+    for (int vector = 0x21; vector < 0x30; vector++)
+        gate(vector, hang, FOR_KERNEL);
+    start(END(kernel_stack));
+    tick();
+    __asm__ volatile("sti\n jmp hang");
 }
 #endif

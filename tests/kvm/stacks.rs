@@ -52,6 +52,18 @@ fn kernels_of_other_designs_are_right() {
     }
 }
 
+/// The loop in which a kernel waits is also where all gates lead that it has no handler for. Exact mode takes its probe out at
+/// each turn, and lets no interrupt in meanwhile.
+#[test]
+fn a_kernel_may_wait_where_a_gate_leads_too() {
+    let Some(kernel) = compiled("WAITS_IN_DEFAULT_HANDLER") else { return };
+    for way in &WAYS[..2] {
+        let seen = run(&kernel, way);
+        println!("on {way}");
+        seen.assert_clean();
+    }
+}
+
 /// An IRET that only a pointer reaches is found once it has been missed, in the functions that symbols name.
 #[test]
 fn a_way_out_that_was_missed_is_looked_for() {

@@ -4,8 +4,8 @@ use super::departure::{Cause, Departure};
 use super::operation::expected;
 use super::{Event, Outward, Pace, Phase, Run, Step, Turn};
 use crate::entry::{
-    Entry, Expected, PendingSwitch, Scene, Sysenter, TaskSwitch, capture_entry, capture_return,
-    capture_switch, event_arrived, returns_to_a_task,
+    Entry, Expected, Kind, PendingSwitch, Scene, Sysenter, TaskSwitch, capture_entry,
+    capture_return, capture_switch, event_arrived, returns_to_a_task,
 };
 use crate::instruction::stepping::{Stepping, classify};
 use crate::instruction::{LONGEST, is_sysenter, uses_its_stack};
@@ -182,7 +182,7 @@ impl Run {
         let unseen = scene.ring.is_none_or(|ring| ring <= stop.state.cpl());
         let entry = capture_entry(&self.machine, &self.probes, &site.vectors, stop.state, scene);
         let Some(mut entry) = entry else { return Ok(None) };
-        if self.comes_of_a_jump(&entry) {
+        if self.comes_of_a_jump(&entry) || self.comes_to_wait(&entry, stop.address) {
             return Ok(None);
         }
         if unseen && entry.from_outer_ring() {
@@ -196,6 +196,16 @@ impl Run {
         self.seen.sequence += 1;
         self.seen.outward = Outward { entered: Some(entry.frame), ..Outward::default() };
         Ok(Some(Event::Entry(Arc::new(entry))))
+    }
+
+    /// The kernel has gone to wait, and a gate leads to that loop too: nothing is known that would have raised its vector.
+    fn comes_to_wait(&self, entry: &Entry, address: u32) -> bool {
+        if entry.kind != Kind::Unexplained || entry.from_outer_ring() {
+            return false;
+        }
+        let mut code = [0; 5];
+        self.probes.read_code(&self.machine.linear(), address, &mut code);
+        is_waiting_loop(&code)
     }
 
     /// A handler has ended in a jump to another one: the words on the stack are those of the entry that is under way, and
@@ -417,5 +427,27 @@ impl Run {
         let count = self.probes.read_code(&self.machine.linear(), at, &mut code);
         let after = self.machine.vcpu.state();
         Some(Event::Step(Box::new(Step::new(before, after, &code[..count]))))
+    }
+}
+
+/// CLI, STI and HLT, or none of them, and a jump back over them.
+fn is_waiting_loop(code: &[u8]) -> bool {
+    let body = code.iter().take_while(|byte| matches!(byte, 0xfa | 0xfb | 0xf4)).count() as u8;
+    let jump = code.get(body.into()..).unwrap_or_default();
+    matches!(*jump, [0xeb, back, ..] if (0xfe - body..=0xfe).contains(&back))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_waiting_loop;
+
+    #[test]
+    fn a_loop_that_waits_is_told_from_a_handler() {
+        for waits in [&b"\xeb\xfe"[..], b"\xf4\xeb\xfd", b"\xfa\xf4\xeb\xfc", b"\xfa\xf4\xeb\xfd"] {
+            assert!(is_waiting_loop(waits), "{waits:02x?}");
+        }
+        for handler in [&b"\xeb\xfc"[..], b"\x60\xeb\xfe", b"\xcf", b"\xf4", b"\xf4\xeb\x10", b""] {
+            assert!(!is_waiting_loop(handler), "{handler:02x?}");
+        }
     }
 }
