@@ -13,8 +13,9 @@
 
 use crate::entry::Frame;
 use crate::machine::MachineError;
+use crate::retrace::{Doer, loads_stack};
 use crate::run::{Checkpoint, Event, Follow, Run};
-use ia32::State;
+use ia32::{State, TssWidth};
 
 /// Events between two checkpoints.
 const SPACING: usize = 64;
@@ -45,6 +46,8 @@ pub enum Writer {
         after_entry: u64,
         /// What the word was.
         old: u32,
+        /// Where the stack ends that it ran on, if that is known: the last entry was on it, and came from ring 3.
+        stack_end: Option<u32>,
     },
     /// The processor, by pushing the frame of an entry.
     Push {
@@ -72,8 +75,10 @@ pub fn who_wrote(run: &mut Run, question: Question) -> Result<Option<Writer>, Ma
     let Some((change, checkpoint)) = last_change(run, question)? else { return Ok(None) };
     run.restore(&checkpoint.state)?;
     let (mut event, mut entries) = (checkpoint.event, checkpoint.entries);
+    let mut is_at_entry = false;
     while event < change {
-        entries += u64::from(matches!(run.next_event()?, Event::Entry(_)));
+        is_at_entry = matches!(run.next_event()?, Event::Entry(_));
+        entries += u64::from(is_at_entry);
         event += 1;
     }
     let old = word(run, question.address);
@@ -81,8 +86,17 @@ pub fn who_wrote(run: &mut Run, question: Question) -> Result<Option<Writer>, Ma
         return Ok(Some(Writer::Unseen { after_entry: entries, old }));
     }
     let mut last = old;
+    let mut stack_end = if is_at_entry { entered_on(run) } else { None };
     loop {
         let told = run.next_event()?;
+        match &told {
+            Event::Entry(_) => stack_end = entered_on(run),
+            Event::Step(step) => {
+                let by = Doer { before: Box::new(step.before), code: step.code().to_vec() };
+                stack_end = stack_end.filter(|_| !loads_stack(&by, &run.state()));
+            }
+            _ => {}
+        }
         let now = word(run, question.address);
         if now != last && now == question.value {
             let old = last;
@@ -92,6 +106,7 @@ pub fn who_wrote(run: &mut Run, question: Question) -> Result<Option<Writer>, Ma
                     code: step.code().to_vec(),
                     after_entry: entries,
                     old,
+                    stack_end,
                 },
                 Event::Entry(entry) if holds(&entry.frame, question.address) => {
                     Writer::Push { entry: entry.sequence, old }
@@ -155,6 +170,18 @@ fn last_change(run: &mut Run, question: Question) -> Result<Option<(usize, Kept)
     let Some(change) = change else { return Ok(None) };
     let checkpoint = kept.into_iter().rfind(|kept| kept.event <= change);
     Ok(checkpoint.map(|checkpoint| (change, checkpoint)))
+}
+
+/// Where the stack ends that the guest runs on, which stands in front of a handler's first instruction: ring 3 has entered
+/// on it, by the ESP0 of a TSS of 32 bits.
+pub(crate) fn entered_on(run: &mut Run) -> Option<u32> {
+    let state = run.state();
+    let tr = state.tr;
+    let linear = run.machine().linear();
+    let is_wide = TssWidth::from_type(tr.ty()) == Some(TssWidth::Bits32) && tr.selector & !3 != 0;
+    let esp0 = linear.read_u32(tr.base.wrapping_add(4)).filter(|_| is_wide)?;
+    let pushed = esp0.wrapping_sub(state.stack_address());
+    (state.cpl() == 0 && matches!(pushed, 20 | 24)).then_some(esp0)
 }
 
 /// The word at a physical address is one that was pushed.

@@ -169,6 +169,12 @@ impl Guest {
             return Ok(Writer::Push { entry, old });
         }
         let code = code[..count].to_vec();
-        Ok(Writer::Instruction { before: Box::new(before), code, after_entry, old })
+        Ok(Writer::Instruction {
+            before: Box::new(before),
+            code,
+            after_entry,
+            old,
+            stack_end: None,
+        })
     }
 }

@@ -17,8 +17,8 @@ pub(crate) mod stepping;
 
 use ia32::{Iret, OperandSize, State};
 use iced_x86::{
-    Code, CpuidFeature, Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter, Mnemonic,
-    OpKind,
+    Code, CpuidFeature, Decoder, DecoderOptions, FlowControl, Formatter, Instruction,
+    IntelFormatter, Mnemonic, OpKind,
 };
 
 /// Longest instruction, in bytes (SDM vol. 2A, "Instruction format").
@@ -88,6 +88,16 @@ pub(crate) fn iret(code: &[u8], state: &State) -> Option<Iret> {
     Some(Iret { size, length: instruction.len() as u8 })
 }
 
+/// Whether a CALL ends where `code`, seven bytes, does: calls return to there.
+pub(crate) fn is_call_before(code: &[u8; 7]) -> bool {
+    (0..=5).any(|start| {
+        let call = valid_32(&code[start..], 0).filter(|one| one.len() == 7 - start);
+        call.is_some_and(|one| {
+            matches!(one.flow_control(), FlowControl::Call | FlowControl::IndirectCall)
+        })
+    })
+}
+
 /// Whether `code` begins with SYSENTER.
 pub(crate) fn is_sysenter(code: &[u8]) -> bool {
     code.starts_with(&[0x0f, 0x34])
@@ -151,6 +161,15 @@ mod tests {
         assert!(!uses_its_stack(&[0x8b, 0x64, 0x24, 0x04, 0x50], 0));
         assert!(!uses_its_stack(&[0x5c, 0x50], 0), "pop esp");
         assert!(!uses_its_stack(&[0x0f, 0xff], 0));
+    }
+
+    #[test]
+    fn a_call_that_ends_there_is_known_by_its_bytes() {
+        assert!(is_call_before(&[0x90, 0x90, 0xe8, 1, 2, 3, 4]));
+        assert!(is_call_before(&[0x90, 0x90, 0x90, 0x90, 0x90, 0xff, 0xd0]));
+        assert!(is_call_before(&[0xff, 0x14, 0x85, 1, 2, 3, 4]));
+        assert!(!is_call_before(&[0x90; 7]));
+        assert!(!is_call_before(&[0x90, 0x90, 0xe9, 1, 2, 3, 4]), "a jump");
     }
 
     #[test]

@@ -5,7 +5,9 @@
 //! | the last state of a guest that was shut down | here |
 //! | who wrote the word that a finding is about | `writers` |
 //! | what led the guest to where a finding has it | `ways` |
+//! | what was wrong with the frame that a switch took apart on that way | `contexts` |
 
+mod contexts;
 mod ways;
 mod writers;
 

@@ -1,11 +1,12 @@
 //! How the guest came to where a finding has it.
 
 use super::super::watch::TextReport;
-use super::{Again, Answer, Found};
+use super::{Again, Answer, Found, contexts};
 use esp0::check::{ChangedWord, LookBack, Retrace};
 use esp0::instruction;
 use esp0::machine::{Machine, MachineError};
 use esp0::retrace::{Doer, ReturnAddress, Way, retrace, written_since};
+use esp0::run::Run;
 use esp0::trace::schema::CodeRecord;
 use esp0::writer::{Question, Writer, who_wrote};
 use ia32::State;
@@ -35,58 +36,182 @@ impl Again<'_> {
         all: &mut Vec<(String, Vec<CodeRecord>)>,
     ) -> Result<(), MachineError> {
         let mut run = self.restart(machine)?;
-        let Some(way) = retrace(&mut run, question)? else { return Ok(()) };
+        let Some(way) = retrace(&mut run, question)? else {
+            return match question {
+                Retrace::Written { after_entry, word } => {
+                    self.written_before(run, report, word, after_entry, all)
+                }
+                _ => Ok(()),
+            };
+        };
         let doer = match &way {
             Way::Left { by, .. }
-            | Way::Closed(by)
+            | Way::Closed { by, .. }
             | Way::Entered { switched: Some((by, _)), .. } => Some(&*by.before),
             Way::Written { writer, .. } => instruction_of(writer),
             Way::Entered { switched: None, .. } => None,
         };
         let places = doer.map_or_else(Vec::new, |before| self.shown(report, &run, before));
-        all.push((self.told(&way), places));
-        let Way::Left { to, popped: Some(popped), .. } = way else { return Ok(()) };
-        let Retrace::Departure { after_entry } = question else { return Ok(()) };
-        let Some(physical) = popped.physical else { return Ok(()) };
-        let mut run = self.restart(run.into_machine())?;
-        let word = ChangedWord { address: popped.address, physical, value: to };
-        let mut writer = written_since(&mut run, after_entry, word)?;
-        if writer.is_none() && after_entry > 0 {
-            run = self.restart(run.into_machine())?;
-            let question = Question { address: physical, value: to, at_entry: after_entry - 1 };
-            writer = who_wrote(&mut run, question)?;
-        }
-        if let Some(writer) = writer {
-            let before = instruction_of(&writer);
-            let places = before.map_or_else(Vec::new, |before| self.shown(report, &run, before));
-            all.push((self.sentence(word, &writer), places));
+        let linear = run.machine().linear();
+        match (way, question) {
+            (
+                Way::Left { by, to, popped: Some(popped), stack, ran_on_from },
+                Retrace::Departure { after_entry },
+            ) => {
+                let context =
+                    stack.as_ref().and_then(|stack| self.context(&by, popped, stack, &linear));
+                all.push((self.left(&by, to, Some(popped)), places));
+                let ran_on_from = ran_on_from.filter(|_| context.is_none());
+                let fell = ran_on_from.and_then(|from| self.fell_through(from, &by));
+                if let Some(sentence) = fell {
+                    all.push((sentence, Vec::new()));
+                    return Ok(());
+                }
+                let is_switched = stack.is_some_and(|stack| !stack.pushed);
+                let Some(physical) = popped.physical else { return Ok(()) };
+                let word = ChangedWord { address: popped.address, physical, value: to };
+                let run = match context {
+                    // Whoever wrote that word may have cleared the frame: who laid it out is of interest.
+                    Some(told) => match self.laid_out(run, report, told, after_entry, all)? {
+                        Some(run) => run,
+                        None => return Ok(()),
+                    },
+                    None => run,
+                };
+                let (run, writer) = self.written(run, word, after_entry)?;
+                let Some(writer) = writer else { return Ok(()) };
+                let before = instruction_of(&writer);
+                let places =
+                    before.map_or_else(Vec::new, |before| self.shown(report, &run, before));
+                all.push((self.sentence(word, &writer), places));
+                let elsewhere = self.on_another_stack(word, &writer).filter(|_| is_switched);
+                all.extend(elsewhere.map(|sentence| (sentence, Vec::new())));
+            }
+            (Way::Closed { by, stack: Some(stack) }, Retrace::Closing { after_entry }) => {
+                match self.flags(&by, &stack, &linear) {
+                    Some(told) => {
+                        all.push((self.closed(&by), places));
+                        self.laid_out(run, report, told, after_entry, all)?;
+                    }
+                    None => all.push((self.closed_for_good(&by), places)),
+                }
+            }
+            (way, _) => all.push((self.told(&way), places)),
         }
         Ok(())
     }
 
-    fn doer(&self, doer: &Doer) -> String {
+    /// Who wrote `word` up to this entry.
+    fn written_before(
+        &self,
+        run: Run,
+        report: &TextReport,
+        word: ChangedWord,
+        at_entry: u64,
+        all: &mut Vec<(String, Vec<CodeRecord>)>,
+    ) -> Result<(), MachineError> {
+        let mut run = self.restart(run.into_machine())?;
+        let ChangedWord { physical: address, value, .. } = word;
+        let Some(writer) = who_wrote(&mut run, Question { address, value, at_entry })? else {
+            return Ok(());
+        };
+        let before = instruction_of(&writer);
+        let places = before.map_or_else(Vec::new, |before| self.shown(report, &run, before));
+        all.push((self.sentence(word, &writer), places));
+        Ok(())
+    }
+
+    /// What was told of a frame, and who has laid it out. The run, with nothing told, if a task that had run before has
+    /// saved the word: it is none of a first frame.
+    fn laid_out(
+        &self,
+        run: Run,
+        report: &TextReport,
+        told: contexts::Told,
+        after_entry: u64,
+        all: &mut Vec<(String, Vec<CodeRecord>)>,
+    ) -> Result<Option<Run>, MachineError> {
+        let (run, writer) = self.written(run, told.laid_out, after_entry)?;
+        if writer.as_ref().is_some_and(contexts::is_saved) {
+            return Ok(Some(run));
+        }
+        all.push((told.sentence, Vec::new()));
+        if let Some(writer) = writer {
+            let before = instruction_of(&writer);
+            let places = before.map_or_else(Vec::new, |before| self.shown(report, &run, before));
+            all.push((format!("that frame: {}", self.sentence(told.laid_out, &writer)), places));
+        }
+        Ok(None)
+    }
+
+    /// Who wrote `word` before the guest came there, after this entry or before.
+    fn written(
+        &self,
+        run: Run,
+        word: ChangedWord,
+        after_entry: u64,
+    ) -> Result<(Run, Option<Writer>), MachineError> {
+        let mut run = self.restart(run.into_machine())?;
+        let mut writer = written_since(&mut run, after_entry, word)?;
+        if writer.is_none() && after_entry > 0 {
+            run = self.restart(run.into_machine())?;
+            let ChangedWord { physical: address, value, .. } = word;
+            writer = who_wrote(&mut run, Question { address, value, at_entry: after_entry - 1 })?;
+        }
+        Ok((run, writer))
+    }
+
+    pub(super) fn doer(&self, doer: &Doer) -> String {
         let text = instruction::text(&doer.code, &doer.before);
         format!("`{text}` at {}", self.place(doer.before.instruction_address()))
     }
 
+    fn left(&self, by: &Doer, to: u32, popped: Option<ReturnAddress>) -> String {
+        let led = format!("{} led to {}", self.doer(by), self.place(to));
+        match popped {
+            Some(ReturnAddress { address, .. }) => {
+                format!("{led}: it took that from the stack, at {}", self.place(address))
+            }
+            None => led,
+        }
+    }
+
+    /// Execution ran on behind a call, past the end of the function that made it, into the one that `by`, a RET, ends.
+    fn fell_through(&self, from: u32, by: &Doer) -> Option<String> {
+        let at = by.before.instruction_address();
+        let symbols = &self.loaded.symbols;
+        let caller = symbols.describe(from.wrapping_sub(1)).filter(|place| place.is_code)?;
+        let own = symbols.describe(at).filter(|place| place.is_code)?;
+        let start = at.wrapping_sub(own.offset);
+        // A label within assembly is no function.
+        let is_function = symbols.functions().iter().any(|one| one.address == start);
+        (is_function && caller.symbol != own.symbol && from <= start).then(|| {
+            format!(
+                "nobody had called {}: a call in {} had returned to {from:08x}, and execution ran on from there, past the \
+                 function's end, into what lies behind it: what to do: let the code behind that call stop: `cli`, then `hlt` \
+                 and a jump back to it",
+                own.symbol, caller.symbol
+            )
+        })
+    }
+
+    fn closed(&self, by: &Doer) -> String {
+        format!(
+            "{} closed interrupts, in ring {}, and nothing has opened them since",
+            self.doer(by),
+            by.before.cpl()
+        )
+    }
+
+    fn closed_for_good(&self, by: &Doer) -> String {
+        format!("{}: what to do: open them (`sti`) on each way out of there", self.closed(by))
+    }
+
     fn told(&self, way: &Way) -> String {
         match way {
-            Way::Left { by, to, popped: Some(ReturnAddress { address, .. }) } => format!(
-                "{} led to {}: it took that from the stack, at {}",
-                self.doer(by),
-                self.place(*to),
-                self.place(*address)
-            ),
-            Way::Left { by, to, popped: None } => {
-                format!("{} led to {}", self.doer(by), self.place(*to))
-            }
+            Way::Left { by, to, popped, .. } => self.left(by, *to, *popped),
             Way::Written { word, writer } => self.sentence(*word, writer),
-            Way::Closed(by) => format!(
-                "{} closed interrupts, in ring {}, and nothing has opened them since: what to do: open them (`sti`) on \
-                 each way out of there",
-                self.doer(by),
-                by.before.cpl()
-            ),
+            Way::Closed { by, .. } => self.closed_for_good(by),
             Way::Entered { sequence, switched: None } => format!(
                 "the gate of #{sequence} closed interrupts, and its handler has opened none and executed no IRET since"
             ),

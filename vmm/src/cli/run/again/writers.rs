@@ -64,7 +64,7 @@ impl Again<'_> {
     pub(super) fn sentence(&self, word: ChangedWord, writer: &Writer) -> String {
         let ChangedWord { address, value, .. } = word;
         match writer {
-            Writer::Instruction { before, code, after_entry, old } => {
+            Writer::Instruction { before, code, after_entry, old, .. } => {
                 let at = before.instruction_address();
                 let instruction = instruction::text(code, before);
                 format!(

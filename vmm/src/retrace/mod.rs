@@ -10,17 +10,21 @@
 //! ```
 //! Nothing is kept, and nothing costs, until a finding asks. Where the way is too long to be stepped, nothing is said.
 
+mod stack;
+
+pub use stack::{Stack, Taken};
+
 use crate::check::{ChangedWord, Retrace};
-use crate::instruction::valid_32;
+use crate::instruction::{is_call_before, valid_32};
 use crate::machine::MachineError;
 use crate::run::{Event, Run};
-use crate::writer::Writer;
+use crate::writer::{Writer, entered_on};
 use ia32::{Eflags, State, Word};
 use iced_x86::FlowControl;
 use std::time::{Duration, Instant};
 
 /// How long the way may be stepped.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// So many instructions with interrupts closed, and nothing is going to open them.
 const SETTLED: u32 = 20_000;
 /// A stack pointer that moves by more in one instruction is another stack's, or that of a large frame.
@@ -55,6 +59,10 @@ pub enum Way {
         to: u32,
         /// The word that held it, if EIP was popped.
         popped: Option<ReturnAddress>,
+        /// The stack that it was popped from, where code has changed to that before.
+        stack: Option<Box<Stack>>,
+        /// Where a call had returned to, if execution has come from there in a straight line.
+        ran_on_from: Option<u32>,
     },
     /// The word was written so.
     Written {
@@ -64,7 +72,12 @@ pub enum Way {
         writer: Writer,
     },
     /// This instruction closed interrupts.
-    Closed(Doer),
+    Closed {
+        /// The instruction.
+        by: Doer,
+        /// The stack that it took EFLAGS off, where code has changed to that before.
+        stack: Option<Box<Stack>>,
+    },
     /// An interrupt gate closed them, and no IRET has come since: the handler has gone on elsewhere.
     Entered {
         /// The entry's number.
@@ -106,19 +119,22 @@ pub fn written_since(
     }
     let word = |run: &Run| run.machine().memory().read_u32(address).unwrap_or(0);
     let (mut found, mut old) = (None, word(run));
+    let mut stack_end = if after_entry > 0 { entered_on(run) } else { None };
     let give_up_at = Instant::now() + PATIENCE;
     while Instant::now() < give_up_at {
-        let Doer { before, code } = stand(run);
+        let by = stand(run);
         let moment = run.go_on_by_one()?;
         let now = word(run);
+        let state = run.state();
+        stack_end = stack_end.filter(|_| !loads_stack(&by, &state));
         if now != old && now == value {
+            let Doer { before, code } = by;
             found = Some(match &moment.event {
                 Some(Event::Entry(entry)) => Writer::Push { entry: entry.sequence, old },
-                _ => Writer::Instruction { before, code, after_entry, old },
+                _ => Writer::Instruction { before, code, after_entry, old, stack_end },
             });
         }
         old = now;
-        let state = run.state();
         let is_over = matches!(moment.event, Some(Event::Entry(_) | Event::End(_)));
         if is_over || !has_code(run, &state) {
             break;
@@ -160,8 +176,30 @@ fn has_code(run: &Run, state: &State) -> bool {
     code[..count].iter().any(|byte| *byte != 0)
 }
 
+/// A call returns to there.
+fn is_behind_call(run: &Run, at: u32) -> bool {
+    let (mut code, linear) = ([0; 7], run.machine().linear());
+    run.probes().read_code(&linear, at.wrapping_sub(7), &mut code) == 7 && is_call_before(&code)
+}
+
+/// Takes in what `by` has done to the stack.
+fn follow(stack: &mut Option<Stack>, run: &Run, by: &Doer, after: &State) {
+    let linear = run.machine().linear();
+    let word = |address| linear.read_u32(address);
+    Stack::follow(stack, by, after, word, |at| is_behind_call(run, at));
+}
+
+/// The stack, with the words above the one at `address`.
+fn seen_above(stack: Option<Stack>, run: &Run, address: u32) -> Option<Box<Stack>> {
+    let linear = run.machine().linear();
+    let words = (1..=stack::ABOVE as u32)
+        .map_while(|index| linear.read_u32(address.wrapping_add(index * 4)));
+    stack.map(|stack| Box::new(Stack { above: words.collect(), ..stack }))
+}
+
 fn departure(run: &mut Run) -> Result<Option<Way>, MachineError> {
     let give_up_at = Instant::now() + PATIENCE;
+    let (mut stack, mut ran_on_from) = (None, None);
     while Instant::now() < give_up_at {
         let by = stand(run);
         let moment = run.go_on_by_one()?;
@@ -178,6 +216,13 @@ fn departure(run: &mut Run) -> Result<Option<Way>, MachineError> {
             _ => run.state(),
         };
         if state.cpl() != 0 || by.before.cpl() != 0 || has_code(run, &state) {
+            follow(&mut stack, run, &by, &state);
+            ran_on_from = match by.code.first() {
+                Some(0xc3) => {
+                    Some(state.instruction_address()).filter(|at| is_behind_call(run, *at))
+                }
+                _ => ran_on_from.filter(|_| !leads_away(&by.code) && moment.event.is_none()),
+            };
             continue;
         }
         // A piece that was not seen whole has no instruction that led away.
@@ -190,7 +235,9 @@ fn departure(run: &mut Run) -> Result<Option<Way>, MachineError> {
             let address = by.before.stack_address();
             ReturnAddress { address, physical: linear.paging.translate(linear.memory, address) }
         });
-        return Ok(Some(Way::Left { by, to: state.instruction_address(), popped }));
+        let stack = seen_above(stack.filter(|_| pops), run, by.before.stack_address());
+        let (to, ran_on_from) = (state.instruction_address(), ran_on_from.filter(|_| pops));
+        return Ok(Some(Way::Left { by, to, popped, stack, ran_on_from }));
     }
     Ok(None)
 }
@@ -206,6 +253,7 @@ fn closing(run: &mut Run, after_entry: u64) -> Result<Option<Way>, MachineError>
     let mut way =
         (!open(&run.state())).then_some(Way::Entered { sequence: after_entry, switched: None });
     let (mut moved, mut closed_for) = (None, 0);
+    let mut stack: Option<Stack> = None;
     while Instant::now() < give_up_at && closed_for < SETTLED {
         let by = stand(run);
         let moment = run.go_on_by_one()?;
@@ -214,6 +262,7 @@ fn closing(run: &mut Run, after_entry: u64) -> Result<Option<Way>, MachineError>
         }
         let state = run.state();
         closed_for += 1;
+        follow(&mut stack, run, &by, &state);
         if open(&state) {
             (way, closed_for) = (None, 0);
             continue;
@@ -224,7 +273,12 @@ fn closing(run: &mut Run, after_entry: u64) -> Result<Option<Way>, MachineError>
                 Some(Event::Entry(entry)) => {
                     Some(Way::Entered { sequence: entry.sequence, switched: None })
                 }
-                _ => Some(Way::Closed(by)),
+                _ => {
+                    let pops = by.code.first() == Some(&0x9d);
+                    let own = stack.clone().filter(|one| pops && one.has_pushed_nothing());
+                    let stack = seen_above(own, run, by.before.stack_address());
+                    Some(Way::Closed { by, stack })
+                }
             };
             continue;
         }
@@ -241,7 +295,7 @@ fn closing(run: &mut Run, after_entry: u64) -> Result<Option<Way>, MachineError>
 }
 
 /// MOV to ESP, or POP ESP, has taken the guest to another stack.
-fn loads_stack(by: &Doer, after: &State) -> bool {
+pub(crate) fn loads_stack(by: &Doer, after: &State) -> bool {
     let loads = matches!(by.code[..], [0x8b, modrm, ..] if modrm >> 3 & 7 == 4)
         || matches!(by.code[..], [0x89, modrm, ..] if modrm & 0xc7 == 0xc4)
         || matches!(by.code.first(), Some(0x5c | 0xbc));
