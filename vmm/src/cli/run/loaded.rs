@@ -36,6 +36,7 @@ impl Loaded {
         machine: &mut Machine,
         guest: &Guest<'_>,
     ) -> Result<(), MachineError> {
+        machine.vcpu.abandon_instruction()?;
         machine.vcpu.put_back(&self.vcpu)?;
         machine.clear_memory();
         // It has been loaded once.

@@ -210,6 +210,22 @@ impl Vcpu {
         exit
     }
 
+    /// Brings what the last exit was for to an end, whatever comes of it: the vCPU is to be put back, and KVM would go on
+    /// with a half of an instruction first.
+    ///
+    /// # Errors
+    /// [`MachineError::Ioctl`] if KVM_RUN fails.
+    pub fn abandon_instruction(&mut self) -> Result<(), MachineError> {
+        // One that reads and writes where there is no RAM has two parts, each of eight bytes at most.
+        const PARTS: usize = 64;
+        for _ in 0..PARTS {
+            if self.finish_instruction()? == Exit::Interrupted {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// The state at the last exit, with all changes made since.
     #[inline]
     pub fn state(&mut self) -> State {
