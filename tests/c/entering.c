@@ -209,3 +209,36 @@ void main(void)
     ways[0](BAD ? USER_CODE & ~3 : USER_CODE, program, END(user_stack[0]));
 }
 #endif
+
+#ifdef FRAME_OF_ZEROS
+/* The task's saved stack pointer leads to a frame that nobody has filled in: another one was. */
+void main(void)
+{
+    start(END(stacks[0]));
+    struct saved *own = (struct saved *)END(stacks[0]) - 1;
+    struct saved *parents = make(1, program);
+    if (BAD)
+        own = (struct saved *)END(stacks[2]) - 1;
+    else
+        *own = *parents;
+    resume(own);
+}
+#endif
+
+#ifdef NO_BACKLINK
+/* The TSS is declared without its first field. */
+static uint32_t short_state[26] __attribute__((aligned(128)));
+void main(void)
+{
+    set_gates();
+    make_tss(END(kernel_stack));
+    for (int word = 1; word < 26; word++)
+        short_state[word - BAD] = task_state[word];
+    uint32_t base = (uint32_t)short_state;
+    descriptors[5] = 0x0000890000000067ull | (uint64_t)(base & 0xffffff) << 16 | (uint64_t)(base >> 24) << 56;
+    load_gdt();
+    load_idt();
+    load_tss();
+    leave(program, END(user_stack[0]), 0x202);
+}
+#endif

@@ -174,3 +174,31 @@ void main(void)
     idle();
 }
 #endif
+
+#ifdef CALLED_HANDLER
+/* The gate's code saves the registers and calls a function that ends in IRET itself. */
+static volatile uint32_t served;
+void acknowledge(void)
+{
+    out(0x20, 0x20);
+    if (++served == 5)
+        end();
+}
+__asm__("saves: pusha\n call serve\n popa\n iret\n"
+        "serve: push %eax\n call acknowledge\n pop %eax\n"
+#ifdef MENDED
+        "ret\n"
+#else
+        "iret\n"
+#endif
+        ".type serve, @function\n.size serve, . - serve\n");
+extern uint8_t saves[];
+void main(void)
+{
+    gate(0x20, saves, FOR_KERNEL);
+    begin(END(kernel_stack));
+    tick();
+    for (;;)
+        __asm__ volatile("sti\n hlt");
+}
+#endif

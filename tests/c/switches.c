@@ -249,3 +249,28 @@ void main(void)
     resume(kept[0]);
 }
 #endif
+
+#ifdef LARGER_THAN_STACKS
+/* Stacks of 1 KiB, and whoever stores ESP0 takes them for stacks of 2 KiB. */
+static uint8_t small_stacks[4][1024] __attribute__((aligned(1024)));
+struct saved *handle(struct saved *s)
+{
+    if (s->vector == 0x20) {
+        out(0x20, 0x20);
+        if (++count == 12)
+            end();
+        kept[now] = s;
+        now = (now + 1) % 3;
+        task_state[1] = (uint32_t)small_stacks[now] + (BAD ? 2048 : 1024);
+    }
+    return kept[now];
+}
+void main(void)
+{
+    start((uint32_t)small_stacks[0] + (BAD ? 2048 : 1024));
+    for (int task = 0; task < 3; task++)
+        make_at((uint32_t)small_stacks[task] + 1024, task, spin);
+    tick();
+    resume(kept[0]);
+}
+#endif

@@ -30,6 +30,10 @@ impl Excuse {
         if let Some(what) = &history.glance().overwritten {
             return Some(Excuse::Overwritten(what.clone()));
         }
+        // At the end of the run it is told of the gate: what ran since was no handler.
+        if history.glance().behind_blank_handler {
+            return Some(Excuse::Told);
+        }
         is_no_frame(entry).then_some(Excuse::NoFrame(entry.frame.address))
     }
 
@@ -68,7 +72,7 @@ impl Excuse {
 }
 
 /// The state before was not seen, and several words are such as no processor pushes.
-fn is_no_frame(entry: &Entry) -> bool {
+pub(super) fn is_no_frame(entry: &Entry) -> bool {
     if entry.before.is_some() || matches!(entry.kind, Kind::External | Kind::Nmi) {
         return false;
     }

@@ -14,6 +14,7 @@
 //!
 //! ```text
 //!  stacks     where each stack is empty, and whose it is
+//!  first_frame  where a new task's first frame lay, by its ESP0
 //!  frames     what was pushed and not yet popped, by address
 //!  suspects   frames that a neighbour's stack has grown over
 //!  suspended  what tasks were left with that a switch by hardware has suspended in the kernel
@@ -22,12 +23,14 @@
 //! What is looked up at each stop is ordered by address, so a stop costs the logarithm of the number of
 //! stacks, and not more.
 
+mod first_frame;
 pub(super) mod frames;
 mod stacks;
 mod suspects;
 mod suspended;
 mod taken_in;
 
+pub(super) use first_frame::FirstFrame;
 pub use frames::LiveFrame;
 pub use stacks::{StackUse, TaskId};
 pub(super) use suspects::Suspect;
@@ -78,6 +81,13 @@ pub struct LastReturn {
     pub frame: Frame,
 }
 
+impl LastReturn {
+    /// It goes to an outer ring by a frame that no entry has pushed.
+    pub(super) fn begins_program(&self) -> bool {
+        self.ring > self.state.cpl() && !self.of_entry && !self.of_copy
+    }
+}
+
 /// When ESP0 got the value that it has.
 #[derive(Clone, Copy, Debug)]
 pub struct Esp0Change {
@@ -117,6 +127,8 @@ pub struct History {
     /// Kept between events, so that a return allocates nothing.
     gone: Vec<Slot>,
     esp0: Option<Esp0Change>,
+    /// Of the last task that was begun with a frame made by hand, and has entered since.
+    first_frame: Option<FirstFrame>,
     last_switch: Option<(TaskId, u64)>,
     /// The top of the stack on which an outer ring was left last, until it is returned to.
     running: Option<u32>,
@@ -141,6 +153,9 @@ pub struct History {
     /// Where the IRET stands that was refused last, while no other event has come between.
     refused_again: Option<u32>,
     refused_at: Option<u32>,
+    /// A gate has led to where there is no code, and nothing has returned since.
+    astray: bool,
+    was_astray: bool,
     /// ESP0 at the last return, if no entry was on it yet.
     fresh_stack: Option<Box<FreshStack>>,
     objects: Objects,
@@ -173,6 +188,21 @@ impl History {
     /// When ESP0 got its present value.
     pub fn esp0_change(&self) -> Option<Esp0Change> {
         self.esp0
+    }
+
+    /// A gate has led to where there is no code, and what came since are no entries.
+    pub(super) fn is_astray(&self) -> bool {
+        self.astray
+    }
+
+    /// The same, at any time in this run.
+    pub(super) fn was_astray(&self) -> bool {
+        self.was_astray
+    }
+
+    /// The end of the stack on which an outer ring was left last, until it is returned to.
+    pub(super) fn running_top(&self) -> Option<u32> {
+        self.running
     }
 
     /// The task on whose stack `address` lies.

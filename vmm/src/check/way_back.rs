@@ -24,12 +24,21 @@ pub(super) enum Lack {
     Limit,
     /// The TSS cannot be read.
     Tss,
-    /// SS0 is no writable data segment of ring 0. The words that are meant may stand `low`: two bytes below their places.
-    Segment { selector: u16, descriptor: Option<Descriptor>, low: Option<InnerStack> },
+    /// SS0 is no writable data segment of ring 0. The words that are meant may stand `low`.
+    Segment { selector: u16, descriptor: Option<Descriptor>, low: Option<Low> },
     /// The page cannot be written; the one that begins at ESP0 can, if `above`.
     Page { address: u32, sentence: String, above: bool },
     /// Nothing lies there.
     NoRam { address: u32 },
+}
+
+/// SS0 and ESP0 where they were stored, some bytes below their places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Low {
+    /// What they are.
+    pub(super) stack: InnerStack,
+    /// By how much they are too low: 2 or 4.
+    pub(super) bytes: u32,
 }
 
 /// What is wrong with the way back.
@@ -89,7 +98,7 @@ fn lack(linear: &LinearMemory<'_>, state: &State, stack: Option<InnerStack>) -> 
             && descriptor.dpl() == 0
     };
     let Some(base) = descriptor.filter(|one| is_right(*one) && selector.rpl() == 0) else {
-        let low = two_bytes_low(linear, state);
+        let low = Low::read(linear, &state.tr, state.ss().selector);
         return Some(Lack::Segment { selector: stack.ss, descriptor, low });
     };
     let top = base.base().wrapping_add(stack.esp);
@@ -111,16 +120,46 @@ fn lack(linear: &LinearMemory<'_>, state: &State, stack: Option<InnerStack>) -> 
     })
 }
 
-/// ESP0 and SS0 where they stand if the backlink was declared with two bytes only: the kernel's own stack segment tells.
-fn two_bytes_low(linear: &LinearMemory<'_>, state: &State) -> Option<InnerStack> {
-    let slot = TssWidth::Bits32.stack_slot(0);
-    let at = |offset: u32| state.tr.base.wrapping_add(offset - 2);
-    let low = InnerStack {
-        ss: linear.read_u16(at(slot.segment))?,
-        esp: linear.read_u32(at(slot.pointer))?,
-    };
-    let is_wide = TssWidth::from_type(state.tr.ty()) == Some(TssWidth::Bits32);
-    (is_wide && low.ss == state.ss().selector && low.ss != 0 && low.esp != 0).then_some(low)
+impl Low {
+    /// ESP0 and SS0 where they stand in the TSS that `tr` names if the backlink was declared with two bytes only, or not at
+    /// all: `ss`, the kernel's own stack segment, tells.
+    pub(super) fn read(linear: &LinearMemory<'_>, tr: &Segment, ss: u16) -> Option<Low> {
+        let slot = TssWidth::Bits32.stack_slot(0);
+        let is_wide = TssWidth::from_type(tr.ty()) == Some(TssWidth::Bits32);
+        [2, 4].into_iter().filter(|_| is_wide && ss != 0).find_map(|bytes| {
+            let at = |offset: u32| tr.base.wrapping_add(offset - bytes);
+            let esp = linear.read_u32(at(slot.pointer)).filter(|esp| *esp > 0xfff)?;
+            let is_own = linear.read_u16(at(slot.segment)) == Some(ss);
+            is_own.then_some(Low { stack: InnerStack { ss, esp }, bytes })
+        })
+    }
+
+    /// What is wrong.
+    pub(super) fn reason(&self) -> String {
+        let Low { stack, bytes } = self;
+        format!(
+            "ESP0 {:08x} and SS0 {:04x} stand {} bytes too low, at offsets {} and {}",
+            stack.esp,
+            stack.ss,
+            if *bytes == 2 { "two" } else { "four" },
+            4 - bytes,
+            8 - bytes
+        )
+    }
+
+    /// What to do about it.
+    pub(super) fn advice(&self) -> &'static str {
+        match self.bytes {
+            2 => {
+                "each selector of a TSS takes four bytes, the backlink at offset 0 too: declare it as 32 bits, or put 16 \
+                 reserved bits after it"
+            }
+            _ => {
+                "a TSS begins with the backlink, four bytes in front of ESP0: declare it as the first field; if it is there, \
+                 the base in the TSS descriptor is 4 too high"
+            }
+        }
+    }
 }
 
 fn beyond_ram(linear: &LinearMemory<'_>, physical: u64) -> bool {

@@ -16,7 +16,7 @@ use super::{
     new_task, selector_fault,
 };
 use crate::check::rules::way_back;
-use crate::check::way_back::unloaded;
+use crate::check::way_back::{Low, unloaded};
 use crate::check::{ChangedWord, CodePlace, Finding, History, LookBack, Retrace, Subject};
 use crate::entry::{CodeBytes, Frame, Named, Ram, Reach, Walk, named};
 use crate::instruction::operands::operands;
@@ -446,7 +446,7 @@ fn cause(chain: &Chain, aftermath: &Aftermath<'_>, history: &History) -> (String
             handler(gate, vector, sentence, aftermath, state)
         }
         branch if branch.name().starts_with("InnerStack") && fault.vector != Vector::PF => {
-            inner_stack(state, aftermath, sentence)
+            inner_stack(state, aftermath, history, sentence)
         }
         _ if fault.vector == Vector::PF => page(&fault, state, aftermath, history),
         _ => (sentence, None),
@@ -497,6 +497,7 @@ fn handler(
 fn inner_stack(
     state: &State,
     aftermath: &Aftermath<'_>,
+    history: &History,
     sentence: String,
 ) -> (String, Option<String>) {
     let tr = state.tr;
@@ -529,6 +530,10 @@ fn inner_stack(
         words[1].unwrap_or(0) & 0xffff,
         words[0].unwrap_or(0)
     );
+    let low = history.last_return().and_then(|last| Low::read(&linear, &tr, last.ss));
+    if let Some(low) = low {
+        return (format!("{text}; {}", low.reason()), Some(low.advice().into()));
+    }
     let advice = if tr.limit < 0x67 {
         Some("the limit of a TSS descriptor is the size of the TSS less 1: 0x67".into())
     } else {

@@ -5,6 +5,7 @@ use super::loads_stack::loads_stack_pointer;
 use super::overwritten::overwritten;
 use super::string_instruction::string_instruction;
 use super::{Damage, Edge, FreshStack, Glance, Overrun, Refusal};
+use crate::check::excuse::is_no_frame;
 use crate::check::history::History;
 use crate::check::history::frames::{Below, LiveFrame};
 use crate::check::shifted;
@@ -22,8 +23,9 @@ impl Glance {
     ) -> Glance {
         let mut glance = Glance::default();
         if let Some(last) = history.refused_by(entry) {
-            glance.refusal =
-                Some(Box::new(Refusal::ask(linear, &last.state, last.frame.shape.word_size == 2)));
+            let is_narrow = last.frame.shape.word_size == 2;
+            let refusal = Refusal::ask(linear, &last.state, is_narrow, history.objects());
+            glance.refusal = Some(Box::new(refusal));
             glance.shifted = shifted::near(linear, &last.state).map(Box::new);
         }
         if let Some(victim) = history.overlapped(&entry.frame)
@@ -52,6 +54,10 @@ impl Glance {
             let running = history.running_frame();
             glance.damage = damage(linear, history, running, entry.frame.address);
             glance.overrun = overrun(linear, history);
+        }
+        if is_no_frame(entry) {
+            glance.behind_blank_handler =
+                history.is_astray() || is_behind_blank_handler(linear, history);
         }
         glance.overwritten = overwritten(linear, entry, history.objects());
         glance
@@ -98,6 +104,16 @@ impl Glance {
         }
         glance
     }
+}
+
+/// Where the last gate led there are zeros, `add [eax], al` again and again, the first of them perhaps under a patch.
+fn is_behind_blank_handler(linear: &LinearMemory<'_>, history: &History) -> bool {
+    let mut code = [1; 15];
+    history.live().next_back().is_some_and(|last| {
+        linear.read(last.handler, &mut code).is_some()
+            && matches!(code[0], 0 | 0xf4)
+            && code[1..].iter().all(|byte| *byte == 0)
+    })
 }
 
 /// The limit of the code segment that `returning` pops, if the popped EIP lies beyond it.

@@ -9,6 +9,7 @@
 //!                 the words that it overwrites live on        kept_words
 //!                 the low end of the stack above              damage
 //!                 what it used is not in memory any more      overwritten
+//!                 the handler before was none                 behind_blank_handler
 //!                 the handler takes another stack             loads_stack
 //!  at a return    string instructions behind the handler      string_instruction
 //!                 a stack that nobody was on yet              fresh_stack
@@ -33,7 +34,7 @@ mod string_instruction;
 pub(super) use damage::Damage;
 pub(super) use edge::{Edge, Overrun};
 pub(super) use fresh_stack::{BELOW, DENSE, FreshStack};
-pub(super) use refusal::Refusal;
+pub(super) use refusal::{Blank, Called, Refusal};
 pub(super) use string_instruction::StringInstruction;
 
 use super::history::frames::Below;
@@ -72,6 +73,8 @@ pub(super) struct Glance {
     pub(super) overrun: Option<Box<Overrun>>,
     /// The handler loads ESP before it calls anything; looked at where the stack is new.
     pub(super) loads_stack_pointer: bool,
+    /// The words at ESP are no frame's, and the gate of the entry before leads to where there is no code.
+    pub(super) behind_blank_handler: bool,
     /// What the processor read for this entry is not in memory any more.
     pub(super) overwritten: Option<String>,
 }

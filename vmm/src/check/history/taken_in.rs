@@ -163,6 +163,8 @@ impl History {
             self.sysentered = false;
         }
         let glance = std::mem::take(&mut self.glance);
+        self.astray = glance.behind_blank_handler;
+        self.was_astray |= self.astray;
         if glance.words_are_kept == Some(true) {
             self.frames_are_copied();
         }
@@ -186,6 +188,7 @@ impl History {
                 last.task.filter(|_| last.ring > entry.after.cpl() && !self.copies_frames)?;
             Some((task, last.of_entry))
         });
+        self.note_first_frame(entry);
         self.last_return = None;
         if let Some(stack) = entry.inner_stack
             && self.esp0.is_none_or(|change| change.esp0 != stack.esp)

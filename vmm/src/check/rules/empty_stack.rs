@@ -1,4 +1,4 @@
-use crate::check::history::LastReturn;
+use crate::check::history::{FirstFrame, LastReturn};
 use crate::check::{CodePlace, Finding, Findings, History, Subject};
 use crate::entry::Entry;
 
@@ -81,6 +81,12 @@ fn finding(entry: &Entry, last: &LastReturn, history: &History, off: i32, near: 
             format!("ESP0 is {off} bytes above it: what lies there is overwritten"),
             "store the address behind the stack's last byte in TSS.ESP0",
         ),
+        (false, false) if let Some(first) = begun_as_far_below(off, history) => (
+            "entered on another kernel stack than the one that the last return left",
+            larger_than_its_stack(off, first, entry, history),
+            "store the start of the task's stack plus its size in TSS.ESP0, by the same constant that the stacks are declared \
+             with",
+        ),
         (false, _) => (
             "entered on another kernel stack than the one that the last return left",
             another_stack(entry, last, history),
@@ -118,6 +124,25 @@ fn is_where_registers_were_saved(
         && below.is_multiple_of(4)
         && last.task.is_some()
         && history.owner(entry.frame.address) == last.task
+}
+
+/// The task that was begun last was so by a frame that ended as far below ESP0.
+fn begun_as_far_below(off: i32, history: &History) -> Option<FirstFrame> {
+    history.first_frame().filter(|first| first.is_below_by(off))
+}
+
+/// Who stores ESP0 takes the stacks for larger than whoever lays out the first frames.
+fn larger_than_its_stack(off: i32, first: FirstFrame, entry: &Entry, history: &History) -> String {
+    let named = match history.owner(entry.frame.address) {
+        Some(task) => format!("; it is on the stack of task {} here", task.0),
+        None => String::new(),
+    };
+    format!(
+        "ESP0 lies {off} bytes above the end of the frame that was popped, as it did at #{}, when a task was begun by a \
+         frame that ended at {:08x} and entered with ESP0 {:08x}: as if what is added to the start of a stack for ESP0 were \
+         {off} bytes more than what its first frame is laid out by; ESP0 then lies in the stack above{named}",
+        first.sequence, first.end, first.esp0
+    )
 }
 
 /// Whose stack the frame lay in, and whose ESP0 names.

@@ -1,4 +1,4 @@
-use crate::check::glance::Refusal;
+use crate::check::glance::{Blank, Called, Refusal};
 use crate::check::history::{LastReturn, LiveFrame};
 use crate::check::{Finding, Findings, History, Subject};
 use crate::entry::{Entry, Frame};
@@ -178,7 +178,13 @@ fn finding(
         }
     }
     let mut finding = Finding::new("refused_iret", Subject::Kernel, sentence, expected, got);
-    if let Some(pushed) = newest {
+    let refusal = history.glance().refusal.as_deref();
+    if let Some(called) = refusal.and_then(|refusal| refusal.called) {
+        finding = finding.because(of_call(called, refused.state.eip));
+        let above = refused.frame.address.wrapping_add(4);
+        let is_above = newest.is_some_and(|pushed| pushed.popped_from() == above);
+        advice = Some(if is_above { CALLED_FOR_A_JUMP } else { CALLED }.into());
+    } else if let Some(pushed) = newest {
         let off = refused.frame.address.wrapping_sub(pushed.popped_from()) as i32;
         let as_before = history.popped_last() == Some(refused.frame.address);
         if off != 0 && off.abs() <= NEAR && as_before && pushed.from_outer_ring() {
@@ -218,12 +224,46 @@ fn finding(
         finding = finding.because(shifted.reason());
         advice = Some(shifted.advice(refused.state.eip));
     }
+    if finding.reason.is_none()
+        && let Some(blank) = refusal.and_then(|refusal| refusal.blank)
+    {
+        finding = finding.because(of_blank(blank, &refused.frame));
+        advice = Some(BLANK.into());
+    }
     finding = finding.about_instruction(refused.state.instruction_address());
     match advice {
         Some(advice) => finding.advise(advice),
         None => finding,
     }
 }
+
+/// A handler is no function, and a function no handler.
+fn of_call(called: Called, iret: u32) -> String {
+    format!(
+        "what is popped as EIP is where the CALL at {:08x} returns to, and that calls {:08x}, which the IRET at {iret:08x} \
+         ends: RET is what takes a return address off, and the frame of the interrupt lies above what the caller has pushed",
+        called.call, called.function
+    )
+}
+
+const CALLED_FOR_A_JUMP: &str = "let the gate's code come there by JMP in place of CALL, or take the return address off \
+                                 (`add esp, 4`) before the IRET";
+
+const CALLED: &str = "let the function that is called be a plain one that ends in RET (no `__attribute__((interrupt))`), and \
+                      its caller restore the registers and execute IRET; or let the gate name it, and call it nowhere";
+
+/// No event has pushed these words, and nobody has filled them in.
+fn of_blank(blank: Blank, popped: &Frame) -> String {
+    let Blank { value, start, words } = blank;
+    format!(
+        "the frame at {:08x} was never filled in, or has been cleared: all {words} words from {start:08x} on are {value:08x}, \
+         and a frame that an event has pushed has bit 1 of EFLAGS set",
+        popped.address
+    )
+}
+
+const BLANK: &str = "fill in the frame where the task is made (EIP, CS, EFLAGS, ESP, SS), in the memory that its saved stack \
+                     pointer leads to: to copy a frame copy its words, not the pointer to it";
 
 /// The frame is popped from where the last return has popped one that was right, and where #n has pushed none: by ESP0.
 fn wrong_esp0(pushed: &LiveFrame, popped: &Frame, off: i32) -> String {

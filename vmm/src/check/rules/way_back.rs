@@ -133,16 +133,7 @@ fn finding(returning: &Return, way: &WayBack) -> Finding {
             "the TSS lies where nothing is mapped, or where there is no RAM".into(),
             "look at the base in the TSS descriptor: its 32 bits stand in bytes 2, 3, 4 and 7".into(),
         ),
-        Lack::Segment { low: Some(low), .. } => (
-            tss(),
-            format!(
-                "ESP0 {:08x} and SS0 {:04x} stand two bytes too low, at offsets 2 and 6",
-                low.esp, low.ss
-            ),
-            "each selector of a TSS takes four bytes, the backlink at offset 0 too: declare it as 32 bits, or put 16 reserved \
-             bits after it"
-                .into(),
-        ),
+        Lack::Segment { low: Some(low), .. } => (tss(), low.reason(), low.advice().into()),
         Lack::Segment { selector, descriptor, low: None } => (
             tss(),
             match descriptor {
