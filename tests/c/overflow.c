@@ -51,3 +51,40 @@ void main(void)
     leave(spin, END(user_stack[0]), 0x202);
 }
 #endif
+
+#ifdef OVER_THE_GUARD
+/* A stack of one page between pages that are not mapped, and locals of two. */
+static struct {
+    uint8_t guard[4096], stack[4096];
+} guarded[3] __attribute__((aligned(4096)));
+static void __attribute__((noinline)) lists(uint32_t bytes)
+{
+    volatile uint8_t names[BAD ? 8192 : 1024];
+    for (uint32_t i = 0; i < bytes; i++)
+        names[i] = '.';
+}
+struct saved *handle(struct saved *s)
+{
+    if (s->vector != 0x80)
+        panic();
+    if (++count == 6)
+        end();
+    kept[now] = s;
+    now ^= 1;
+    if (now == 0)
+        lists(1000);
+    task_state[1] = END(guarded[now + 1].stack);
+    return kept[now];
+}
+void main(void)
+{
+    start(END(guarded[1].stack));
+    map(7);
+    for (int stack = 0; stack < 3; stack++)
+        table[(uint32_t)guarded[stack].guard >> 12] = 0;
+    paging();
+    for (int task = 0; task < 2; task++)
+        make_at(END(guarded[task + 1].stack), task, asks);
+    resume(kept[0]);
+}
+#endif

@@ -245,3 +245,103 @@ void main(void)
     __asm__ volatile("jmp out_of_record" : : "m"(record) : "memory");
 }
 #endif
+
+#ifdef EIP_ADDED
+/* The handler of a call adds the length of an instruction to the EIP that was pushed. */
+__asm__("program: mov $1, %eax\n int $0x80\n mov $0x123456, %ebx\n xor %eax, %eax\n jmp program\n");
+extern uint8_t program[];
+struct saved *handle(struct saved *s)
+{
+    if (s->vector != 0x80)
+        panic();
+    if (++count == 3)
+        end();
+    if (BAD)
+        s->eip += 2;
+    return s;
+}
+void main(void)
+{
+    start(END(kernel_stack));
+    leave((void *)program, END(user_stack[0]), 2);
+}
+#endif
+
+#ifdef MAIN_RETURNS
+/* A program ends by RET, and nothing is on its stack. */
+void twice(void)
+{
+    ask(0, 0);
+    ask(0, 0);
+}
+__asm__("calls_it: call twice\n mov $1, %eax\n int $0x80\n");
+extern uint8_t calls_it[];
+struct saved *handle(struct saved *s)
+{
+    if (s->vector != 0x80)
+        panic();
+    if (s->eax == 1)
+        end();
+    return s;
+}
+void main(void)
+{
+    start(END(kernel_stack));
+    map(7);
+    table[0] = 0;
+    paging();
+    leave(BAD ? twice : (void *)calls_it, END(user_stack[0]) - 64, 2);
+}
+#endif
+
+#ifdef RUNS_ON
+/* A function is called at the end of another, and what lies behind that is no end. */
+struct saved *handle(struct saved *s) { return s; }
+void __attribute__((noinline)) work(void) { count++; }
+__asm__("first: call work\n"
+#ifdef MENDED
+        "call finish\n"
+#endif
+        ".type first, @function\n.size first, . - first\n"
+        "second: mov $7, %eax\n ret\n.type second, @function\n.size second, . - second\n");
+extern uint8_t first[];
+void main(void)
+{
+    start(END(kernel_stack));
+    ask(0, 0);
+    __asm__ volatile("mov %0, %%esp\n jmp *%1" : : "r"(END(stacks[0]) - 16), "r"(first));
+    __builtin_unreachable();
+}
+#endif
+
+#ifdef PROGRAM_OVER_STACK
+/* A program's stack lies above another task's kernel stack, and the program goes below its end. */
+struct saved *handle(struct saved *s)
+{
+    if (s->vector != 0x80)
+        panic();
+    if (++count == 8)
+        end();
+    kept[now] = s;
+    now ^= 1;
+    task_state[1] = END(stacks[now]);
+    return kept[now];
+}
+static void overruns(void)
+{
+    volatile uint32_t *top = (uint32_t *)END(stacks[0]);
+    for (;;) {
+        if (BAD && count == 3)
+            for (int word = 16; word < 20; word++)
+                top[-word] = 0x100300;
+        ask(0, 0);
+    }
+}
+void main(void)
+{
+    start(END(stacks[0]));
+    make(0, asks);
+    make(1, overruns);
+    resume(kept[0]);
+}
+#endif

@@ -175,3 +175,35 @@ void main(void)
     __asm__ volatile("sti\n jmp hang");
 }
 #endif
+
+#ifdef TABLE_IN_A_FRAME
+/* The GDT is an array of a function that has returned. */
+static void __attribute__((noinline)) load_local(void)
+{
+    volatile uint64_t table[3] = {0, descriptors[1], descriptors[2]};
+    struct pointer gdt = {sizeof table - 1, BAD ? (uint32_t)table : (uint32_t)descriptors};
+    __asm__ volatile("lgdt %0\n ljmp $8, $1f\n 1:" : : "m"(gdt) : "memory");
+}
+static void __attribute__((noinline)) draw(void)
+{
+    volatile uint32_t line[24];
+    for (int i = 0; i < 24; i++)
+        line[i] = '=';
+}
+void go_on(void)
+{
+    set_gates();
+    load_local();
+    __asm__ volatile("mov %0, %%ds\n mov %0, %%es\n mov %0, %%ss" : : "r"(KERNEL_DATA));
+    load_idt();
+    draw();
+    tick();
+    for (;;)
+        __asm__ volatile("sti\n hlt");
+}
+void main(void)
+{
+    __asm__ volatile("mov %0, %%esp\n call go_on" : : "r"(END(kernel_stack)));
+    __builtin_unreachable();
+}
+#endif

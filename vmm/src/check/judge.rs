@@ -11,6 +11,7 @@
 //! [`Sink`] cannot change either, nor the guest, so sinks can stand side by side in any number.
 
 use super::diagnosis::{Aftermath, Diagnosis};
+use super::history::LastReturn;
 use super::verdict::{Grounds, Verdict, verdict};
 use super::{Checker, Degree, Finding, History, Judgement, LookBack, Tally};
 use crate::entry::{Entry, Kind, Return, Returned, Sysenter, TaskSwitch, capture_return};
@@ -235,6 +236,9 @@ impl Judge {
         self.checker.look_at_return(&linear, returning);
         self.diagnosis.leave(machine, returning);
         let mut judgement = self.checker.leave(returning);
+        if self.checker.history().last_return().is_some_and(LastReturn::begins_program) {
+            self.diagnosis.begin(returning);
+        }
         self.weigh(&mut judgement);
         self.tally.leave(&judgement);
         judgement

@@ -5,13 +5,13 @@
 
 use super::lost_gate::LostGate;
 use super::saved_selector::PoppedSelector;
-use super::{Aftermath, Diagnosis, Placed, fault, fault_text, lost};
+use super::{Aftermath, Diagnosis, Placed, fault, fault_text, large_frame, local_table, lost};
 use crate::check::{Finding, History, Retrace, Subject};
-use crate::entry::{Fault, Frame, Kind};
+use crate::entry::{Fault, Frame, Kind, Named};
 use crate::instruction::flow::{Calls, Flow};
 use crate::instruction::valid_32;
 use crate::run::Ending;
-use ia32::{Eflags, Word};
+use ia32::{Eflags, Vector, Word};
 use iced_x86::FlowControl;
 use std::collections::BTreeSet;
 
@@ -95,9 +95,32 @@ fn explained(
         );
         return finding.because(reason).retraced(departure);
     }
+    if fault.ring == 3
+        && let Some(astray) = diagnosis.programs.astray(fault.sequence)
+    {
+        return astray.explain().add_to(finding).retraced(astray.way());
+    }
+    if let Some(returned) = diagnosis.programs.main_returned(fault) {
+        return returned.add_to(finding);
+    }
     let popped = PoppedSelector::of(fault, &aftermath.linear(&fault.after));
-    let saved = popped.as_ref().and_then(|popped| popped.explain(fault, history));
-    let finding = saved.unwrap_or_else(|| fault::explain(fault, aftermath)).add_to(finding);
+    let saved = popped.as_ref().and_then(|popped| popped.explain(fault, aftermath, history));
+    let is_table = !matches!(fault.named, Named::Nothing);
+    let finding = match (saved, fault.vector) {
+        (Some(saved), _) => saved.add_to(finding),
+        (None, Vector::PF) => {
+            let finding = fault::explain(fault, aftermath).add_to(finding);
+            match large_frame::explain(fault, aftermath, history) {
+                Some(large) => large.add_to(finding),
+                None => finding,
+            }
+        }
+        (None, _) if is_table => {
+            let finding = fault::explain(fault, aftermath).add_to(finding);
+            local_table::add_to(finding, &fault.interrupted(), aftermath)
+        }
+        (None, _) => fault::explain(fault, aftermath).add_to(finding),
+    };
     match popped {
         Some(popped) => popped.ask(finding, fault),
         None => finding,

@@ -2,7 +2,7 @@
 
 use super::used::Used;
 use super::{Aftermath, Placed, fault, fault_text};
-use crate::check::{Finding, Objects, Retrace, Subject};
+use crate::check::{Finding, History, Objects, Retrace, Subject};
 use crate::devices::Place;
 use crate::entry::{Fault, Kind, Reach, Walk};
 use crate::instruction::valid_32;
@@ -16,12 +16,13 @@ pub(super) const RULE: &str = "lost";
 pub(super) fn leads_nowhere(
     used: &Used,
     aftermath: &Aftermath<'_>,
-    objects: &Objects,
+    history: &History,
 ) -> Option<Placed> {
+    let objects = history.objects();
     let state = &aftermath.end.state;
     let at = state.instruction_address();
     let place = format!("the end, in ring {}, at {}", state.cpl(), aftermath.place(at));
-    if !aftermath.end.ending.is_good()
+    if by_gate(used, aftermath, history)
         && let Some((vector, handler, sequence)) =
             used.without_return().find(|(_, handler, _)| is_blank(aftermath, *handler))
     {
@@ -66,6 +67,12 @@ pub(super) fn leads_nowhere(
         }
         _ => None,
     }
+}
+
+/// A gate that was used leads to where there is no code: what came of it is no fault of its own.
+pub(super) fn by_gate(used: &Used, aftermath: &Aftermath<'_>, history: &History) -> bool {
+    (!aftermath.end.ending.is_good() || history.was_astray())
+        && used.without_return().any(|(_, handler, _)| is_blank(aftermath, handler))
 }
 
 /// Where the kernel's file begins, if ring 0 runs below it, in what is the BIOS's and the boot loader's.

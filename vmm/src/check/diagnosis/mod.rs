@@ -8,8 +8,10 @@
 //!  stops ──► Diagnosis::enter, leave ─── exceptions as they were, the last return to ring 3, I/O maps
 //!                  │
 //!  the end ──► Diagnosis::conclude ─┬─ ending       the kernel stopped itself after an exception
+//!                                   │   └─ large_frame       ESP has jumped over a guard page
 //!                                   ├─ shutdown     the chain of faults, and the check that failed first
 //!                                   │   ├─ beyond_limit      what LIDT was given instead of a table
+//!                                   │   ├─ local_table       the GDT or the IDT was in a frame
 //!                                   │   ├─ kinds_of_address  a linear address for a physical one, and the reverse
 //!                                   │   └─ new_task          a task switch to a TSS that maps nothing
 //!                                   ├─ lost_gate    what a fault met was a gate that somebody has written over
@@ -23,6 +25,7 @@
 //!                                   ├─ waiting      what the interrupt controller has, at a time-out
 //!                                   │   ├─ no_table     an interrupt that was delivered to nobody
 //!                                   │   └─ source       a device that was told to interrupt, and stands still
+//!                                   ├─ programs     where ring 3 was sent to
 //!                                   └─ io_map       ring 3 has ports that nobody gave it
 //! ```
 //! Nothing here asks which kernel runs. A kernel that ends a task after its fault, and goes on, is as
@@ -40,12 +43,15 @@ mod fault_text;
 mod full_stack;
 mod io_map;
 mod kinds_of_address;
+mod large_frame;
+mod local_table;
 mod lost;
 mod lost_gate;
 mod nesting;
 mod new_task;
 mod no_table;
 mod overwritten_code;
+mod programs;
 mod protection;
 mod repeated;
 mod saved_selector;
@@ -66,6 +72,7 @@ use crate::machine::{LinearMemory, Machine, Memory};
 use crate::probe::Probes;
 use crate::run::{End, Run};
 use ia32::{Eflags, Gate, Processor, State, Vector, Word};
+use programs::Programs;
 use repeated::Repeated;
 use std::time::{Duration, Instant};
 use used::Used;
@@ -192,6 +199,7 @@ pub struct Diagnosis {
     /// The vectors that were entered.
     used: Used,
     repeated: Repeated,
+    programs: Programs,
     io_map: Option<IoMap>,
     /// TR and CR3 when the I/O map was looked at.
     io_map_of: Option<(u32, u32)>,
@@ -208,6 +216,7 @@ impl Diagnosis {
         self.entered_at = Some(Instant::now());
         self.returned = false;
         self.used.enter(entry);
+        self.programs.enter(entry);
         if entry.from_outer_ring() {
             self.unreturned = None;
         }
@@ -247,6 +256,8 @@ impl Diagnosis {
         if returning.ring() == 0 {
             return;
         }
+        let linear = LinearMemory { memory: machine.memory(), paging: state.into() };
+        self.programs.leave(&linear, returning);
         // Another task goes on, by another frame than that of the fault.
         if let Some(fault) = self.last_fault().filter(|fault| fault.ring == 3)
             && fault.frame.get(Word::Eip) != returning.frame.get(Word::Eip)
@@ -266,12 +277,16 @@ impl Diagnosis {
         }
         if self.io_map_of != Some((state.tr.base, state.cr3)) {
             self.io_map_of = Some((state.tr.base, state.cr3));
-            let linear = LinearMemory { memory: machine.memory(), paging: state.into() };
             let map = IoMap::read(&linear, state, Eflags(eflags));
             if self.io_map.as_ref().is_none_or(|known| !known.is_odd()) {
                 self.io_map = map;
             }
         }
+    }
+
+    /// The return that was seen last goes to a program that begins: no entry has pushed its frame.
+    pub(super) fn begin(&mut self, returning: &Return) {
+        self.programs.begin(returning);
     }
 
     /// Why the kernel stopped itself has been told, if it stops itself after this entry: it was the refusal of an
@@ -309,23 +324,35 @@ impl Diagnosis {
         let last = self.last_entry.map(|(sequence, ..)| sequence);
         let shutdown = death::shutdown(&self.used, last.unwrap_or(0), aftermath, history);
         found.extend(shutdown.map(|(place, finding)| {
-            (place, no_table::explain(finding, aftermath, history.objects()))
+            let finding = no_table::explain(finding, aftermath, history.objects());
+            let before = aftermath.end.last_event.as_ref().map(|last| last.before);
+            (
+                place,
+                match before {
+                    Some(before) => local_table::add_to(finding, &before, aftermath),
+                    None => finding,
+                },
+            )
         }));
-        if let Some((place, finding)) =
-            lost::leads_nowhere(&self.used, aftermath, history.objects())
-        {
+        if let Some((place, finding)) = lost::leads_nowhere(&self.used, aftermath, history) {
             let finding = match last.and_then(|last| history.mixed_before(last)) {
                 Some(mixed) => open_switch::has_led_to(finding, mixed),
                 None => finding,
             };
             let retrace = Retrace::Departure { after_entry: last.unwrap_or(0) };
-            found.push((place, finding.retraced(retrace)));
+            let in_program = aftermath.end.state.cpl() == 3;
+            let finding = match self.programs.astray(last.unwrap_or(0)).filter(|_| in_program) {
+                Some(astray) => astray.explain().add_to(finding).retraced(astray.way()),
+                None => finding.retraced(retrace),
+            };
+            found.push((place, finding));
         }
         if found.is_empty() {
             found.extend(overwritten_code::runs_no_more(aftermath, history));
         }
         match self.repeated.finding(aftermath) {
             Some(repeated) => found.push(repeated),
+            None if lost::by_gate(&self.used, aftermath, history) => {}
             None => found.extend(ending::stopped_after_an_exception(self, aftermath, history)),
         }
         let told = found.iter().any(|(_, finding)| finding.rule == ending::RULE);

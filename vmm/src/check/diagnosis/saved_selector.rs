@@ -3,12 +3,14 @@
 //! A handler in C that takes its registers by value, `void handler(struct regs r)`, owns the words that its stub has
 //! pushed: the compiler may keep there what it likes, and builds the arguments of a last call in them.
 
+use super::Aftermath;
 use super::explained::Explained;
 use crate::check::{ChangedWord, Finding, History, LiveFrame, Retrace};
 use crate::entry::{Fault, Named};
+use crate::instruction::valid_32;
 use crate::machine::LinearMemory;
 use ia32::Word;
-use iced_x86::{Mnemonic, OpKind, Register};
+use iced_x86::{FlowControl, Mnemonic, OpKind, Register};
 
 /// What stubs save below a frame, in bytes: all registers, an error code and a vector.
 const SAVED: u32 = 80;
@@ -79,8 +81,68 @@ impl PoppedSelector {
     }
 
     /// Why it is wrong, as far as the last entry tells it.
-    pub(super) fn explain(&self, fault: &Fault, history: &History) -> Option<Explained> {
-        self.is_a_vector(fault, history).or_else(|| self.comes_of_esp0(fault, history))
+    pub(super) fn explain(
+        &self,
+        fault: &Fault,
+        aftermath: &Aftermath<'_>,
+        history: &History,
+    ) -> Option<Explained> {
+        self.is_a_vector(fault, history)
+            .or_else(|| self.comes_of_esp0(fault, history))
+            .or_else(|| self.is_overwritten(fault, aftermath, history))
+    }
+
+    /// What is popped behind it comes to the frame that an entry has pushed: the stack is right, and the word is not.
+    fn is_overwritten(
+        &self,
+        fault: &Fault,
+        aftermath: &Aftermath<'_>,
+        history: &History,
+    ) -> Option<Explained> {
+        let iret_pops = self.frame_popped_behind(fault, aftermath)?;
+        let live = history.live().rev().find(|live| {
+            live.sequence < fault.sequence
+                && live.from_outer_ring()
+                && live.popped_from() == iret_pops
+        })?;
+        let below = live.frame.address.wrapping_sub(self.word.address);
+        let (_, was) = self.saved_by(fault, history)?;
+        (4..=SAVED).contains(&below).then(|| {
+            Explained::because(format!(
+                "the word popped into {:?} at {:08x} is {:08x}, and #{} interrupted {:?} {was:04x}: the stack is where it \
+                 should be, since what is popped behind that word comes to the frame of #{} at {iret_pops:08x}; the word was \
+                 overwritten after it had been saved",
+                self.register, self.word.address, self.word.value, live.sequence, self.register, live.sequence
+            ))
+            .advise(
+                "look at who wrote there: a stack above that has grown down over this one, of a program or of the kernel, or a \
+                 wrong pointer",
+            )
+        })
+    }
+
+    /// Where the IRET that comes behind this POP in a straight line pops its frame.
+    fn frame_popped_behind(&self, fault: &Fault, aftermath: &Aftermath<'_>) -> Option<u32> {
+        const INSTRUCTIONS: usize = 24;
+        let (mut at, mut esp) = (fault.address(), fault.stack_pointer());
+        for _ in 0..INSTRUCTIONS {
+            let one = valid_32(&aftermath.code(&fault.after, at), at)?;
+            match one.mnemonic() {
+                Mnemonic::Iretd => return Some(fault.after.ss().base.wrapping_add(esp)),
+                Mnemonic::Add if one.op0_register() == Register::ESP => {
+                    esp = esp.wrapping_add(one.immediate(1) as u32);
+                }
+                Mnemonic::Jmp if one.is_jmp_short_or_near() => {
+                    at = one.near_branch32();
+                    continue;
+                }
+                _ if one.flow_control() != FlowControl::Next => return None,
+                _ if one.op0_register() == Register::ESP => return None,
+                _ => esp = esp.wrapping_add_signed(one.stack_pointer_increment()),
+            }
+            at = one.next_ip32();
+        }
+        None
     }
 
     /// The frame was pushed some words beside the place that the last return popped one from: by ESP0.
