@@ -22,7 +22,7 @@ const fn fault(
 }
 
 #[rustfmt::skip]
-const RELATIVES: [Relative; 101] = [
+const RELATIVES: [Relative; 117] = [
     fault("dying", "EMPTY_DIRECTORY", 4, &["shut down", "is not mapped: its directory entry (00000000"]),
     fault("dying", "WRONG_CS", 4, &["names CS 0010, and GDT entry 2 is a data segment", "name the kernel's code segment"]),
     fault("dying", "TASK_GATE", 1, &["the gate of vector 0x80 is a task gate (type 5)", "8e"]),
@@ -124,6 +124,22 @@ const RELATIVES: [Relative; 101] = [
     fault("interrupts", "POINTER_NOT_PACKED", 4, &["IDTR names no table", "the struct is not packed"]),
     fault("switches", "NEW_TASK_OWES_EOI", 4, &["IRQ 0 is in service since entry #", "it was left for task", "before the handler changes the stack"]),
     fault("retraced", "POPS_BESIDE", 1, &["ESP0 is 4 bytes too low", "4 bytes higher"]),
+    fault("contexts", "CONTEXT_SHORT", 4, &["had taken", "(worker+0) before", "4 bytes below the word that RET took", "EBX, ESI, EBP, EIP", "or 1 word short", "that frame: "]),
+    fault("contexts", "CONTEXT_LONG", 4, &["4 bytes above that word lies", "(worker+0)", "1 word too many below it", "that frame: "]),
+    fault("contexts", "CONTEXT_REVERSED", 4, &["`pop ebx` at", "had taken", "(worker+0) before", "laid out in another order: "]),
+    fault("contexts", "FLAGS_FIRST", 4, &["no PUSHF has pushed that", "12 bytes above lies 00000202", "a POP takes it into EBP", "in the reverse order of their pushes"]),
+    fault("contexts", "NO_WAY_OUT", 4, &["nobody had called", "led there, by the word at", "where the word right above says", "that frame: "]),
+    fault("contexts", "FRAME_ELSEWHERE", 4, &["led to 00400000", "lay on the stack that was in use then", "on another task's stack", "cast it to `char *` first"]),
+    fault("entering", "FRAME_OF_ZEROS", 1, &["was refused with #GP", "was never filled in, or has been cleared: all 21 words", "copy its words, not the pointer to it"]),
+    fault("entering", "NO_BACKLINK", 4, &["stand four bytes too low, at offsets 0 and 4", "a TSS begins with the backlink"]),
+    fault("interrupts", "CALLED_HANDLER", 1, &["what is popped as EIP is where the CALL at", "a plain one that ends in RET"]),
+    fault("switches", "LARGER_THAN_STACKS", 1, &["ESP0 lies 1024 bytes above the end of the frame that was popped, as it did at #1", "by the same constant"]),
+    fault("retraced", "EIP_ADDED", 1, &["2 bytes behind the", "into the middle of an instruction", "nothing has to be added", "was written by `add"]),
+    fault("retraced", "MAIN_RETURNS", 1, &["where ESP was when the program was begun", "first function has returned"]),
+    fault("retraced", "RUNS_ON", 4, &["nobody had called second: a call in first had returned to", "let the code behind that call stop"]),
+    fault("retraced", "PROGRAM_OVER_STACK", 1, &["the stack is where it should be", "overwritten after it had been saved", "in ring 3, after #"]),
+    fault("overflow", "OVER_THE_GUARD", 1, &["on the stack of task 1 below page", "lists takes 8192 bytes of it at once", "-fstack-clash-protection"]),
+    fault("tables", "TABLE_IN_A_FRAME", 4, &["the GDT lies on the stack", "a function that has returned", "a static one"]),
 ];
 
 /// The rules that are broken by these kernels alone.
@@ -225,6 +241,12 @@ mod soak {
             "DIRECTORY_WITHOUT_STACK",
             "DIRECTORY_OVERWRITTEN",
             "READ_ONCE",
+            "CONTEXT_SHORT",
+            "CONTEXT_LONG",
+            "CONTEXT_REVERSED",
+            "RUNS_ON",
+            "OVER_THE_GUARD",
+            "TABLE_IN_A_FRAME",
         ];
         for relative in RELATIVES.iter().filter(|one| !needs_names.contains(&one.name)) {
             let Some(kernel) = stripped(relative.name) else { return };
