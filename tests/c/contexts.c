@@ -2,7 +2,7 @@
  * first: the way from there is a short one. */
 #include "stubs.h"
 
-#ifndef FLAGS_FIRST
+#ifndef FLAGS_POPPED_FIRST
 /* Pops three registers. */
 __asm__("exchange: mov 4(%esp), %eax\n mov 8(%esp), %ecx\n push %ebp\n push %esi\n push %ebx\n mov %esp, (%eax)\n"
         "mov (%ecx), %esp\n pop %ebx\n pop %esi\n pop %ebp\n ret\n.type exchange, @function\n");
@@ -27,7 +27,7 @@ static void give_way(void)
     exchange(&pointers[old], &pointers[now]);
 }
 
-#if defined CONTEXT_SHORT || defined CONTEXT_LONG || defined CONTEXT_REVERSED || defined FLAGS_FIRST
+#if defined CONTEXT_SHORT || defined CONTEXT_LONG || defined CONTEXT_REVERSED || defined FLAGS_POPPED_FIRST
 struct saved *handle(struct saved *s)
 {
     if (s->vector == 0x80)
@@ -40,7 +40,7 @@ struct saved *handle(struct saved *s)
 }
 static void __attribute__((noinline)) worker(void)
 {
-#ifdef FLAGS_FIRST
+#ifdef FLAGS_POPPED_FIRST
     tick();
     while (!count)
         ;
@@ -59,7 +59,7 @@ void main(void)
     *--top = 0, *--top = 0, *--top = 0, *--top = (uint32_t)worker;
 #else
     *--top = (uint32_t)worker;
-#ifdef FLAGS_FIRST
+#ifdef FLAGS_POPPED_FIRST
     *--top = 0x202;
 #endif
 #ifdef CONTEXT_LONG
@@ -74,7 +74,7 @@ void main(void)
         *--top = 0;
 #endif
     pointers[1] = (uint32_t)top;
-#ifdef FLAGS_FIRST
+#ifdef FLAGS_POPPED_FIRST
     __asm__ volatile("sti");
 #endif
     for (;;)

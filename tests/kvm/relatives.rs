@@ -127,7 +127,7 @@ const RELATIVES: [Relative; 117] = [
     fault("contexts", "CONTEXT_SHORT", 4, &["had taken", "(worker+0) before", "4 bytes below the word that RET took", "EBX, ESI, EBP, EIP", "or 1 word short", "that frame: "]),
     fault("contexts", "CONTEXT_LONG", 4, &["4 bytes above that word lies", "(worker+0)", "1 word too many below it", "that frame: "]),
     fault("contexts", "CONTEXT_REVERSED", 4, &["`pop ebx` at", "had taken", "(worker+0) before", "laid out in another order: "]),
-    fault("contexts", "FLAGS_FIRST", 4, &["no PUSHF has pushed that", "12 bytes above lies 00000202", "a POP takes it into EBP", "in the reverse order of their pushes"]),
+    fault("contexts", "FLAGS_POPPED_FIRST", 4, &["no PUSHF has pushed that", "12 bytes above lies 00000202", "a POP takes it into EBP", "in the reverse order of their pushes"]),
     fault("contexts", "NO_WAY_OUT", 4, &["nobody had called", "led there, by the word at", "where the word right above says", "that frame: "]),
     fault("contexts", "FRAME_ELSEWHERE", 4, &["led to 00400000", "lay on the stack that was in use then", "on another task's stack", "cast it to `char *` first"]),
     fault("entering", "FRAME_OF_ZEROS", 1, &["was refused with #GP", "was never filled in, or has been cleared: all 21 words", "copy its words, not the pointer to it"]),
