@@ -22,7 +22,7 @@ const fn fault(
 }
 
 #[rustfmt::skip]
-const RELATIVES: [Relative; 101] = [
+const RELATIVES: [Relative; 116] = [
     fault("dying", "EMPTY_DIRECTORY", 4, &["shut down", "is not mapped: its directory entry (00000000"]),
     fault("dying", "WRONG_CS", 4, &["names CS 0010, and GDT entry 2 is a data segment", "name the kernel's code segment"]),
     fault("dying", "TASK_GATE", 1, &["the gate of vector 0x80 is a task gate (type 5)", "8e"]),
@@ -123,6 +123,21 @@ const RELATIVES: [Relative; 101] = [
     fault("interrupts", "LIDT_OF_TABLE", 4, &["LIDT was given the table itself, at ", "not that of the table"]),
     fault("interrupts", "POINTER_NOT_PACKED", 4, &["IDTR names no table", "the struct is not packed"]),
     fault("switches", "NEW_TASK_OWES_EOI", 4, &["IRQ 0 is in service since entry #", "it was left for task", "before the handler changes the stack"]),
+    fault("apic", "APIC_NOT_ENDED", 4, &["vector 0x20 is in service in the local APIC since entry #1", "write 0 to FEE000B0"]),
+    fault("apic", "APIC_DISABLED", 4, &["the APIC is disabled by software", "000000ff there", "bit 8 (0x100)"]),
+    fault("apic", "APIC_COUNTS_ONCE", 0, &["timer came last in entry #1, and does not come again", "bit 17 (0x20000)"]),
+    fault("apic", "COUNTS_ONCE", 0, &["IRQ 0 came last in entry #1", "the timer counted once", "mode 0, by the control word 0x30"]),
+    fault("apic", "CLOSED_BY_ONES", 4, &["masked in the 8259, though the kernel has set its timer", "a mask of 01", "fe opens IRQ 0 alone"]),
+    fault("apic", "ANOTHER_PIN", 4, &["pin 0 of the I/O APIC is open, and the timer is at pin 2"]),
+    fault("roots", "LARGE_PAGES_OFF", 4, &["has PS set, a page of 4 MiB, and CR4.PSE is 0", "set CR4.PSE (bit 4)"]),
+    fault("roots", "WIDE_ENTRIES", 4, &["have entries of eight bytes, which are those of PAE", "set CR4.PAE (bit 5)"]),
+    fault("roots", "DIRECTORY_IN_A_STRUCT", 4, &["(space+8), which is no multiple of 4096", "align the page directory"]),
+    fault("tables", "SIXTEEN_BYTES", 1, &["its gates stand 16 bytes apart", "a gate of 64-bit mode", "rule gate_kind,"]),
+    fault("tables", "STACK_SEGMENT_OF_RING_0", 1, &["stopped itself after #TS(0010)", "SS in the TSS of 0030, at ", "is 0010", "as SS in that TSS"]),
+    fault("sysenter", "NO_SYSENTER_CS", 1, &["stopped itself after #GP(0000) at `sysenter`", "IA32_SYSENTER_CS (MSR 174) is 0"]),
+    fault("sysenter", "CLOSED_AFTER_SYSEXIT", 4, &["ring 3 runs with IF=0", "SYSEXIT loads no EFLAGS", "`sti` as the instruction right before SYSEXIT"]),
+    fault("sysenter", "NESTED_TASK", 1, &["NT (bit 14) is set", "clear NT where the kernel is entered by SYSENTER"]),
+    fault("interrupts", "TELLS_OF_ANOTHER", 1, &["in the handler of interrupt 0x20, and tells of an exception", "`#0 Divide error, system halted`", "the processor has raised no exception"]),
     fault("retraced", "POPS_BESIDE", 1, &["ESP0 is 4 bytes too low", "4 bytes higher"]),
 ];
 

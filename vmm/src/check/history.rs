@@ -128,6 +128,7 @@ pub struct History {
     /// Ring 0 was entered by SYSENTER, and no gate or IRET has been seen since.
     sysentered: bool,
     sysexits: u64,
+    uses_sysenter: bool,
     /// The last interrupt that found another ESP0 than the stack's that the kernel runs on.
     mixed_at: Option<u64>,
     /// Where the kernel's own code begins that a frame of an outer ring was last made to lead to.
@@ -200,6 +201,11 @@ impl History {
     /// Ways out to an outer ring that nobody saw, after an entry by SYSENTER: by SYSEXIT, then.
     pub fn sysexits(&self) -> u64 {
         self.sysexits
+    }
+
+    /// SYSENTER has been seen.
+    pub(super) fn came_by_sysenter(&self) -> bool {
+        self.uses_sysenter
     }
 
     /// IRETs that the processor refused.

@@ -197,7 +197,10 @@ impl Judge {
                 Judged::Switch(switch, judgement)
             }
             Event::StackLoad(load) => Judged::StackLoad(load),
-            Event::Console(bytes) => Judged::Console(bytes),
+            Event::Console(bytes) => {
+                self.diagnosis.say(&bytes);
+                Judged::Console(bytes)
+            }
             Event::Reached(state) => Judged::Reached(state),
             Event::Resumed(state) => Judged::Resumed(state),
             Event::Preempted(state) => Judged::Preempted(state),

@@ -13,7 +13,7 @@ use super::lost_gate::LostGate;
 use super::used::Used;
 use super::{
     Aftermath, Placed, beyond_limit, descriptor, fault, fault_text, full_stack, kinds_of_address,
-    new_task, selector_fault,
+    misread_tables, new_task, selector_fault,
 };
 use crate::check::rules::way_back;
 use crate::check::way_back::unloaded;
@@ -151,6 +151,13 @@ pub(super) fn shutdown(
     }
     if let Some(beyond) = kinds_of_address::directory_beyond_ram(&chain.before, aftermath) {
         reason = beyond;
+    }
+    if needs_a_mapping(&chain)
+        && let Some(misread) = misread_tables::explain(&chain.before, chain.before.cr2, aftermath)
+    {
+        // What was read for an entry was never meant for one: who wrote it says nothing.
+        overwritten = None;
+        reason = (misread.reason.unwrap_or(reason.0), misread.advice.or(reason.1));
     }
     let mut finding = finding.because(reason.0);
     finding.advice = reason.1;

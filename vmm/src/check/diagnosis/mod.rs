@@ -8,6 +8,7 @@
 //!  stops ──► Diagnosis::enter, leave ─── exceptions as they were, the last return to ring 3, I/O maps
 //!                  │
 //!  the end ──► Diagnosis::conclude ─┬─ ending       the kernel stopped itself after an exception
+//!                                   ├─ said         it told of an exception, and none was raised
 //!                                   ├─ shutdown     the chain of faults, and the check that failed first
 //!                                   │   ├─ beyond_limit      what LIDT was given instead of a table
 //!                                   │   ├─ kinds_of_address  a linear address for a physical one, and the reverse
@@ -22,12 +23,14 @@
 //!                                   ├─ cascade      the wire between the two 8259s
 //!                                   ├─ waiting      what the interrupt controller has, at a time-out
 //!                                   │   ├─ no_table     an interrupt that was delivered to nobody
+//!                                   │   ├─ apic_source  the local APIC has an interrupt in service, or is off
 //!                                   │   └─ source       a device that was told to interrupt, and stands still
 //!                                   └─ io_map       ring 3 has ports that nobody gave it
 //! ```
 //! Nothing here asks which kernel runs. A kernel that ends a task after its fault, and goes on, is as
 //! healthy as one that returns; so is one that powers off with success after a fault that it provoked.
 
+mod apic_source;
 mod bare_loop;
 mod beyond_limit;
 mod cascade;
@@ -42,12 +45,14 @@ mod io_map;
 mod kinds_of_address;
 mod lost;
 mod lost_gate;
+mod misread_tables;
 mod nesting;
 mod new_task;
 mod no_table;
 mod overwritten_code;
 mod protection;
 mod repeated;
+mod said;
 mod saved_selector;
 mod selector_fault;
 mod source;
@@ -191,6 +196,7 @@ pub struct Diagnosis {
     strayed: Option<Box<Fault>>,
     /// The vectors that were entered.
     used: Used,
+    said: said::Said,
     repeated: Repeated,
     io_map: Option<IoMap>,
     /// TR and CR3 when the I/O map was looked at.
@@ -207,6 +213,7 @@ impl Diagnosis {
         self.last_entry = Some((entry.sequence, entry.kind, entry.vector));
         self.entered_at = Some(Instant::now());
         self.returned = false;
+        self.said.begin();
         self.used.enter(entry);
         if entry.from_outer_ring() {
             self.unreturned = None;
@@ -226,6 +233,11 @@ impl Diagnosis {
         } else if entry.kind != Kind::External {
             self.repeated.end();
         }
+    }
+
+    /// The guest wrote to its console.
+    pub fn say(&mut self, bytes: &[u8]) {
+        self.said.add(bytes);
     }
 
     /// The guest stands in front of an IRET.
@@ -326,7 +338,10 @@ impl Diagnosis {
         }
         match self.repeated.finding(aftermath) {
             Some(repeated) => found.push(repeated),
-            None => found.extend(ending::stopped_after_an_exception(self, aftermath, history)),
+            None => found.extend(
+                ending::stopped_after_an_exception(self, aftermath, history)
+                    .or_else(|| said::of_no_exception(self, aftermath, history)),
+            ),
         }
         let told = found.iter().any(|(_, finding)| finding.rule == ending::RULE);
         let strayed = self.strayed.as_deref().filter(|_| found.is_empty());
@@ -336,7 +351,8 @@ impl Diagnosis {
         }
         found.extend(self.used.exceptions_vector(aftermath).filter(|_| !told));
         found.extend(self.used.no_iret(aftermath));
-        found.extend(used::narrow_gate(aftermath));
+        found.extend(used::narrow_gate(aftermath, history));
+        found.extend(used::wide_gates(aftermath));
         found.extend(nesting::interrupts_its_own_handler(aftermath, history));
         // What runs where no code is waits for nothing.
         if !found.iter().any(|(_, finding)| finding.rule == lost::RULE) {

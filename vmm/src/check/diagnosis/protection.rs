@@ -2,7 +2,7 @@
 
 use super::explained::Explained;
 use super::fault_text::text;
-use super::{Aftermath, beyond_limit, descriptor, selector_fault};
+use super::{Aftermath, beyond_limit, descriptor, new_task, selector_fault};
 use crate::entry::{Fault, Named};
 use ia32::{Descriptor, DescriptorKind, Eflags, Gate, GateKind, Selector, Table, Word};
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
@@ -11,6 +11,9 @@ use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 pub(super) fn explain(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {
     let code = fault.error_code().unwrap_or(0);
     let instruction = fault.instruction();
+    if let Some(new_task) = new_task::of_segment(fault, aftermath) {
+        return new_task;
+    }
     if let Named::Gate { vector, entry } = fault.named {
         return gate(fault, aftermath, vector, entry, code);
     }
@@ -355,6 +358,13 @@ fn without_selector(
         }
         Mnemonic::Mov if instruction.op0_register().is_cr() => {
             return control_register(fault, instruction);
+        }
+        // SDM vol. 2B, SYSENTER and SYSEXIT, "Protected mode exceptions".
+        Mnemonic::Sysenter | Mnemonic::Sysexit => {
+            return Explained::because(format!(
+                "IA32_SYSENTER_CS (MSR 174) is 0: `{text}` takes its code and stack segments from there"
+            ))
+            .advise("write the kernel's code selector to MSR 174 before ring 3 is entered, beside MSRs 175 (ESP) and 176 (EIP)");
         }
         _ => {}
     }

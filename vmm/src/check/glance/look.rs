@@ -91,13 +91,24 @@ impl Glance {
             }
             let key = way_back::Key::of(linear, returning);
             if history.way_back_of() != Some(key) {
-                glance.way_back_of = Some(key);
-                glance.way_back = WayBack::read(linear, returning).map(Box::new);
                 glance.code_limit = code_limit(linear, returning);
+                let way_back = WayBack::read(linear, returning);
+                // Words that IRET does not accept lead to no other ring: what they are is told when it is refused.
+                if way_back.is_none() || !is_refused(linear, returning) {
+                    glance.way_back_of = Some(key);
+                    glance.way_back = way_back.map(Box::new);
+                }
             }
         }
         glance
     }
+}
+
+/// The model says that the processor refuses this IRET.
+#[cold]
+fn is_refused(linear: &LinearMemory<'_>, returning: &Return) -> bool {
+    let narrow = returning.frame.shape.word_size == 2;
+    Refusal::ask(linear, &returning.state, narrow).fault.is_some()
 }
 
 /// The limit of the code segment that `returning` pops, if the popped EIP lies beyond it.

@@ -137,6 +137,7 @@ impl History {
             self.sysexits += 1;
         }
         self.sysentered = true;
+        self.uses_sysenter = true;
         self.switched = false;
         self.refusal = None;
         self.refused_at = None;

@@ -112,6 +112,9 @@ fn finding(
         if !refusal.check.is_empty() {
             got = refusal.check.clone();
         }
+        if refused.state.eflags.contains(Eflags::NT) {
+            return by_nested_task(sentence, refused, refusal, history);
+        }
         let descriptor = refusal
             .code
             .filter(|_| refusal.fault.is_some_and(|fault| fault.branch == Branch::ReturnCsDpl));
@@ -223,6 +226,34 @@ fn finding(
         Some(advice) => finding.advise(advice),
         None => finding,
     }
+}
+
+/// With NT set IRET pops nothing, and goes back to the task that the TSS links to (SDM vol. 3A, "Task linking").
+#[cold]
+fn by_nested_task(
+    sentence: String,
+    refused: &LastReturn,
+    refusal: &Refusal,
+    history: &History,
+) -> Finding {
+    let advice = if history.came_by_sysenter() {
+        "clear NT where the kernel is entered by SYSENTER, which leaves it as ring 3 had it: `push 2; popfd`; a gate clears it"
+    } else {
+        "look for who set NT (0x4000): a POPF that took something else than flags from the stack; a gate clears it on entry"
+    };
+    Finding::new(
+        "refused_iret",
+        Subject::Kernel,
+        sentence,
+        "EFLAGS with NT clear: then IRET pops EIP, CS and EFLAGS",
+        format!("EFLAGS {:08x}, NT (bit 14) is set", refused.state.eflags.0),
+    )
+    .because(format!(
+        "so it pops nothing, and is to go back to the task that the link of the TSS names: {}",
+        refusal.check
+    ))
+    .about_instruction(refused.state.instruction_address())
+    .advise(advice)
 }
 
 /// The frame is popped from where the last return has popped one that was right, and where #n has pushed none: by ESP0.

@@ -10,7 +10,8 @@ const PRIVILEGED: Eflags = Eflags(Eflags::IF.0 | Eflags::IOPL.0 | Eflags::NT.0 |
 ///
 /// A kernel may send a task elsewhere: EIP and ESP both change when it starts a program or delivers a
 /// signal, and CS, SS and the privileged flags do not; EIP alone when it restarts or skips the instruction of a system call or a fault; the
-/// status flags when a system call answers in them. All else is corruption, and after an external
+/// status flags when a system call answers in them; ESP alone when another context goes on that calls or waits at the same
+/// place; TF and IF for the one instruction that a debugger of the kernel's own steps. All else is corruption, and after an external
 /// interrupt everything is. A frame that is copied or made anew elsewhere has the same words: where its
 /// CS:EIP and SS:ESP are those of an interrupt or a page fault, EFLAGS are too. A frame of ring 0 by INT n
 /// may become one for ring 3: so a kernel starts its first program by a system call of its own. One of an outer ring
@@ -37,6 +38,7 @@ pub(crate) fn return_pops_what_was_pushed(
         return;
     }
     if is_anothers(pushed, returning, history)
+        || changes_contexts(pushed, returning)
         || starts_a_program(pushed, returning)
         || idles(pushed, returning, history)
     {
@@ -63,6 +65,28 @@ fn is_anothers(pushed: &LiveFrame, returning: &Return, history: &History) -> boo
     returning.ring() > returning.state.cpl()
         && (returning.state.cr3 != pushed.address_space
             || history.is_copied(&returning.frame, pushed))
+}
+
+/// How far apart two stacks of programs are at least.
+const OTHER_STACK: u32 = 512;
+
+/// A system call or an interrupt after which another context goes on by the same frame: all calls are made at one place, or
+/// all tasks wait at one, and ESP is on another stack.
+fn changes_contexts(pushed: &LiveFrame, returning: &Return) -> bool {
+    let (was, now) = (&pushed.frame, &returning.frame);
+    let (Some(before), Some(after)) = (was.get(Word::Esp), now.get(Word::Esp)) else {
+        return false;
+    };
+    let same = |word| was.get(word) == now.get(word);
+    let is_meant = before.abs_diff(after) >= OTHER_STACK && after.is_multiple_of(4);
+    matches!(pushed.kind, Kind::Software | Kind::External)
+        && pushed.from_outer_ring()
+        && is_meant
+        && [Word::Eip, Word::Cs, Word::Ss].into_iter().all(same)
+        && Eflags(was.get(Word::Eflags).unwrap_or(0) ^ now.get(Word::Eflags).unwrap_or(0))
+            .without(Eflags::STATUS | Eflags::RF | Eflags::DF)
+            .0
+            == 0
 }
 
 /// The kernel has made a system call of its own, and the frame leads to an outer ring now.
@@ -148,6 +172,10 @@ fn is_allowed(word: Word, pushed: &LiveFrame, redirected: bool, before: u32, now
             let may_change =
                 if redirected { !PRIVILEGED } else { Eflags::STATUS | Eflags::RF | Eflags::TF };
             let difference = Eflags(before ^ now);
+            // Who has the kernel step one instruction keeps interrupts away meanwhile, and opens them after it.
+            let steps = pushed.vector == Vector::BP && now & Eflags::TF.0 != 0
+                || pushed.vector == Vector::DB && before & Eflags::TF.0 != 0;
+            let may_change = if steps { may_change | Eflags::IF } else { may_change };
             // RF is for the processor and the kernel's debugger to change.
             difference.without(Eflags::RF).0 == 0
                 || (!interrupt && difference.without(may_change).0 == 0)

@@ -88,6 +88,7 @@ pub(crate) fn some_entry(words: [u32; 40], counts: [u64; 2], task: u32) -> (Entr
             linear: (flags & 0x4000 != 0).then_some(words[37]),
             ..CodeBytes::default()
         },
+        within_switch: false,
         expected: None,
         exact: None,
         ldt_stack: (flags & 0x8000 != 0).then_some(words[38]),
