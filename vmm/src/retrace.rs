@@ -112,9 +112,10 @@ pub fn written_since(
         let moment = run.go_on_by_one()?;
         let now = word(run);
         if now != old && now == value {
+            let new = now;
             found = Some(match &moment.event {
-                Some(Event::Entry(entry)) => Writer::Push { entry: entry.sequence, old },
-                _ => Writer::Instruction { before, code, after_entry, old },
+                Some(Event::Entry(entry)) => Writer::Push { entry: entry.sequence, old, new },
+                _ => Writer::Instruction { before, code, after_entry, old, new },
             });
         }
         old = now;

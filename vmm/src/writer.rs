@@ -28,6 +28,8 @@ pub struct Question {
     pub address: u64,
     /// The value that it was found with; of several writes the last one that left this is looked for.
     pub value: u32,
+    /// The bits of it that count, all of them as a rule.
+    pub bits: u32,
     /// The number of the entry at which, or after which, it was found.
     pub at_entry: u64,
 }
@@ -45,6 +47,8 @@ pub enum Writer {
         after_entry: u64,
         /// What the word was.
         old: u32,
+        /// What it became.
+        new: u32,
     },
     /// The processor, by pushing the frame of an entry.
     Push {
@@ -52,6 +56,8 @@ pub enum Writer {
         entry: u64,
         /// What the word was.
         old: u32,
+        /// What it became.
+        new: u32,
     },
     /// Something between two stops: an instruction that leaves the VM, or a device.
     Unseen {
@@ -59,7 +65,16 @@ pub enum Writer {
         after_entry: u64,
         /// What the word was.
         old: u32,
+        /// What it became.
+        new: u32,
     },
+}
+
+impl Question {
+    /// The word went from `last` to `now`, and that is the change that is asked for.
+    fn is_change(&self, last: u32, now: u32) -> bool {
+        (last ^ now) & self.bits != 0 && (now ^ self.value) & self.bits == 0
+    }
 }
 
 /// Finds out who wrote the word, in `run`: the same guest on a clock that counts, in front of its first
@@ -78,25 +93,27 @@ pub fn who_wrote(run: &mut Run, question: Question) -> Result<Option<Writer>, Ma
     }
     let old = word(run, question.address);
     if !run.follow(Follow::Everything) {
-        return Ok(Some(Writer::Unseen { after_entry: entries, old }));
+        let new = question.value;
+        return Ok(Some(Writer::Unseen { after_entry: entries, old, new }));
     }
     let mut last = old;
     loop {
         let told = run.next_event()?;
         let now = word(run, question.address);
-        if now != last && now == question.value {
-            let old = last;
+        if question.is_change(last, now) {
+            let (old, new) = (last, now);
             return Ok(Some(match told {
                 Event::Step(step) => Writer::Instruction {
                     before: Box::new(step.before),
                     code: step.code().to_vec(),
                     after_entry: entries,
                     old,
+                    new,
                 },
                 Event::Entry(entry) if holds(&entry.frame, question.address) => {
-                    Writer::Push { entry: entry.sequence, old }
+                    Writer::Push { entry: entry.sequence, old, new }
                 }
-                _ => Writer::Unseen { after_entry: entries, old },
+                _ => Writer::Unseen { after_entry: entries, old, new },
             }));
         }
         last = now;
@@ -136,7 +153,7 @@ fn last_change(run: &mut Run, question: Question) -> Result<Option<(usize, Kept)
         }
         let told = run.next_event()?;
         let now = word(run, question.address);
-        if now != last && now == question.value {
+        if question.is_change(last, now) {
             change = Some(event);
         }
         last = now;
@@ -166,4 +183,20 @@ fn holds(frame: &Frame, address: u64) -> bool {
 /// 0 where there is no RAM.
 fn word(run: &Run, address: u64) -> u32 {
     run.machine().memory().read_u32(address).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_bits_that_count_make_a_change() {
+        let all = Question { address: 0, value: 0x8e00, bits: !0, at_entry: 0 };
+        assert!(all.is_change(0, 0x8e00) && !all.is_change(0, 0x10_8e00));
+        assert!(!all.is_change(0x8e00, 0x8e00), "it was so before");
+        // The handler's address is stored behind the type.
+        let kind = Question { bits: 0xff00, ..all };
+        assert!(kind.is_change(0, 0x8e00) && kind.is_change(0x10_0000, 0x10_8e00));
+        assert!(!kind.is_change(0x8e00, 0x10_8e00), "the type stays");
+    }
 }

@@ -12,7 +12,7 @@
 
 use super::diagnosis::{Aftermath, Diagnosis};
 use super::verdict::{Grounds, Verdict, verdict};
-use super::{Checker, Degree, Finding, History, Judgement, LookBack, Tally};
+use super::{Checker, CodePlace, Degree, Finding, History, Judgement, LookBack, Tally};
 use crate::entry::{Entry, Kind, Return, Returned, Sysenter, TaskSwitch, capture_return};
 use crate::instruction::iret;
 use crate::machine::{LinearMemory, Machine, MachineError};
@@ -238,6 +238,9 @@ impl Judge {
         self.checker.look_at_return(&linear, returning);
         self.diagnosis.leave(machine, returning);
         let mut judgement = self.checker.leave(returning);
+        if !judgement.is_unremarkable() {
+            at_least_about(&mut judgement, state.instruction_address());
+        }
         self.weigh(&mut judgement);
         self.tally.leave(&judgement);
         judgement
@@ -352,6 +355,16 @@ fn locate(linear: &LinearMemory<'_>, judgement: &mut Judgement) {
         match linear.paging.translate(linear.memory, word.address) {
             Some(physical) => word.physical = physical,
             None => finding.look_back = None,
+        }
+    }
+}
+
+/// Whatever names no code of a return is about its IRET.
+#[cold]
+fn at_least_about(judgement: &mut Judgement, iret: u32) {
+    for finding in judgement.findings.iter_mut().chain(&mut judgement.notes) {
+        if finding.places.is_empty() {
+            finding.places.push(CodePlace::Instruction(iret));
         }
     }
 }

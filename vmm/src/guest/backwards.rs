@@ -156,6 +156,7 @@ impl Guest {
         while word.value(&self.run) as u32 == old && !self.run.has_ended() {
             timeline.step(&mut self.run, &mut along)?;
         }
+        let new = word.value(&self.run) as u32;
         let last = (event - timeline.first_event()) as usize;
         let entries =
             timeline.log().iter().enumerate().filter_map(|(n, noted)| Some((n, noted.entry?)));
@@ -166,9 +167,9 @@ impl Guest {
         if timeline.event() > event
             && let Some((entry, _)) = timeline.log().get(last).and_then(|noted| noted.entry)
         {
-            return Ok(Writer::Push { entry, old });
+            return Ok(Writer::Push { entry, old, new });
         }
         let code = code[..count].to_vec();
-        Ok(Writer::Instruction { before: Box::new(before), code, after_entry, old })
+        Ok(Writer::Instruction { before: Box::new(before), code, after_entry, old, new })
     }
 }

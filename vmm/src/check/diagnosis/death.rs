@@ -125,10 +125,11 @@ pub(super) fn shutdown(
         _ => None,
     };
     let is_full = full.is_some();
-    let mut overwritten = None;
+    let (mut overwritten, mut asks) = (None, None);
     let mut reason = full.unwrap_or_else(|| cause(&chain, aftermath, history));
     // What the instruction met comes first: that nobody was there to tell it is the lesser fault.
     if !is_full && let Some(own) = explained(&chain, aftermath) {
+        asks = own.asks;
         if let Some(why) = own.reason {
             reason = (format!("{why}; and {}", reason.0), None);
         }
@@ -162,7 +163,7 @@ pub(super) fn shutdown(
     let mut finding = finding.because(reason.0);
     finding.advice = reason.1;
     finding.look_back =
-        overwritten.map(|word| LookBack::Way(Retrace::Written { after_entry, word }));
+        overwritten.map(|word| LookBack::Way(Retrace::Written { after_entry, word })).or(asks);
     finding = finding.stored_at(emptied(&chain, aftermath));
     if !is_full && let Some(lost) = lost_gate(&chain, used, aftermath) {
         finding = lost.add_to(finding, aftermath, history);

@@ -144,6 +144,13 @@ impl Aftermath<'_> {
         Gate::decode(u64::from_le_bytes(bytes)).ok()
     }
 
+    /// The upper half of the gate of `vector`, where that is still what `entry` had.
+    fn upper_half(&self, state: &State, vector: u8, entry: Option<u64>) -> Option<ChangedWord> {
+        let address = state.idtr.base.wrapping_add(u32::from(vector) * 8 + 4);
+        self.word(state, address)
+            .filter(|word| Some(word.value) == entry.map(|raw| (raw >> 32) as u32))
+    }
+
     /// A word as it stands there now, for whoever wants to know who stored it.
     fn word(&self, state: &State, address: u32) -> Option<ChangedWord> {
         let linear = self.linear(state);

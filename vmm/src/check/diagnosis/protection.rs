@@ -148,6 +148,9 @@ fn gate(
     }
     match decoded {
         Some(gate) if (used || one_byte.is_some()) && gate.dpl < fault.ring => {
+            // Its handler's address is stored apart, perhaps later.
+            const TYPE: u32 = 0xff00;
+            let stored = aftermath.upper_half(&fault.after, vector, entry);
             Explained::because(format!(
                 "{words}: its gate has DPL {}, ring {} may not use `{}`",
                 gate.dpl,
@@ -160,6 +163,7 @@ fn gate(
                 entry.unwrap_or(0) >> 40 & 0x9f | u64::from(fault.ring) << 5,
                 entry.unwrap_or(0) >> 40 & 0xff,
             ))
+            .stored_in(stored, TYPE)
         }
         _ => {
             let explained = Explained::because(match irq {

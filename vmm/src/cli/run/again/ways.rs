@@ -53,7 +53,8 @@ impl Again<'_> {
         let mut writer = written_since(&mut run, after_entry, word)?;
         if writer.is_none() && after_entry > 0 {
             run = self.restart(run.into_machine())?;
-            let question = Question { address: physical, value: to, at_entry: after_entry - 1 };
+            let question =
+                Question { address: physical, value: to, bits: !0, at_entry: after_entry - 1 };
             writer = who_wrote(&mut run, question)?;
         }
         if let Some(writer) = writer {
