@@ -22,7 +22,7 @@ const fn fault(
 }
 
 #[rustfmt::skip]
-const RELATIVES: [Relative; 101] = [
+const RELATIVES: [Relative; 103] = [
     fault("dying", "EMPTY_DIRECTORY", 4, &["shut down", "is not mapped: its directory entry (00000000"]),
     fault("dying", "WRONG_CS", 4, &["names CS 0010, and GDT entry 2 is a data segment", "name the kernel's code segment"]),
     fault("dying", "TASK_GATE", 1, &["the gate of vector 0x80 is a task gate (type 5)", "8e"]),
@@ -124,6 +124,8 @@ const RELATIVES: [Relative; 101] = [
     fault("interrupts", "POINTER_NOT_PACKED", 4, &["IDTR names no table", "the struct is not packed"]),
     fault("switches", "NEW_TASK_OWES_EOI", 4, &["IRQ 0 is in service since entry #", "it was left for task", "before the handler changes the stack"]),
     fault("retraced", "POPS_BESIDE", 1, &["ESP0 is 4 bytes too low", "4 bytes higher"]),
+    fault("tss", "TSS_COPIED", 1, &["entered on the stack of suspended task 1", "which is meant, stands in another TSS", "keep one TSS"]),
+    fault("tss", "TSS_OF_EACH", 1, &["entered on the stack of suspended task 1", "TR names the TSS at ", "ESP0 is 00107000", " in both", "before TR is loaded with it"]),
 ];
 
 /// The rules that are broken by these kernels alone.
@@ -225,6 +227,7 @@ mod soak {
             "DIRECTORY_WITHOUT_STACK",
             "DIRECTORY_OVERWRITTEN",
             "READ_ONCE",
+            "DIRECTORY_CLEARED",
         ];
         for relative in RELATIVES.iter().filter(|one| !needs_names.contains(&one.name)) {
             let Some(kernel) = stripped(relative.name) else { return };

@@ -4,7 +4,7 @@ use super::kept_words::keeps_words;
 use super::loads_stack::loads_stack_pointer;
 use super::overwritten::overwritten;
 use super::string_instruction::string_instruction;
-use super::{Damage, Edge, FreshStack, Glance, Overrun, Refusal};
+use super::{Damage, Edge, FreshStack, Glance, Overrun, Refusal, other_tss};
 use crate::check::history::History;
 use crate::check::history::frames::{Below, LiveFrame};
 use crate::check::shifted;
@@ -31,7 +31,13 @@ impl Glance {
             && victim.from_outer_ring()
             && !history.copies_frames()
         {
-            glance.words_are_kept = Some(keeps_words(linear, victim, history));
+            let is_kept = keeps_words(linear, victim, history);
+            glance.words_are_kept = Some(is_kept);
+            if let Some(last) = history.last_return().filter(|_| !is_kept) {
+                let wanted = last.stack_end.wrapping_sub(entry.after.ss().base);
+                glance.other_tss =
+                    other_tss::holding(linear, &entry.after, history.objects(), wanted);
+            }
         }
         if entry.from_outer_ring() {
             glance.below = Below::read(linear, history, entry.frame.end());

@@ -10,6 +10,7 @@
 //!                 the low end of the stack above              damage
 //!                 what it used is not in memory any more      overwritten
 //!                 the handler takes another stack             loads_stack
+//!                 the ESP0 that is missing is in a copy       other_tss
 //!  at a return    string instructions behind the handler      string_instruction
 //!                 a stack that nobody was on yet              fresh_stack
 //!                 where the popped EIP lies in its segment    code_limit
@@ -26,6 +27,7 @@ mod fresh_stack;
 mod kept_words;
 mod loads_stack;
 mod look;
+mod other_tss;
 mod overwritten;
 mod refusal;
 mod string_instruction;
@@ -50,6 +52,8 @@ pub(super) struct Glance {
     /// EIP and ESP of the frame that this entry overwrites stand near each other elsewhere too: the
     /// kernel has copied them. None if it overwrites none.
     pub(super) words_are_kept: Option<bool>,
+    /// Where they are not: a TSS that TR does not name, with the ESP0 of the stack that the last return left.
+    pub(super) other_tss: Option<u32>,
     /// The stack right below the one that is entered.
     pub(super) below: Option<Below>,
     /// HLT stands right before the interrupted place.
