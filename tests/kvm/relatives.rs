@@ -1,7 +1,7 @@
 //! Kernels with one fault each, of the kinds that authors have reported and in other forms: each is told with its
 //! cause, and the same kernel with the fault mended has no finding. They are in `tests/c`.
 
-use tests::{Output, compiled, esp0, mended, stripped};
+use tests::{Output, compiled, compiled_to_debug, esp0, mended, stripped};
 
 /// A kernel, and what the report has to contain.
 struct Relative {
@@ -202,6 +202,26 @@ fn a_stripped_kernel_is_told_the_same_cause() {
             assert!(output.stdout.contains(part), "{name}: {part:?}\n{}", output.stdout);
         }
     }
+}
+
+/// How large the elements of an array are is known from the types that a debugger is given.
+#[test]
+fn a_size_that_was_added_to_a_pointer_is_told_by_the_types_of_the_kernels_variables() {
+    let Some(kernel) = compiled_to_debug("SIZE_MULTIPLIED") else { return };
+    let output = run(&kernel);
+    for part in [
+        "is 4 × 2048 bytes behind the start of `kernel.stack`",
+        "the stack lies in `kernel.queue`",
+        "or 512, the number of elements",
+        "was written by `mov",
+    ] {
+        assert!(output.stdout.contains(part), "{part:?} is missing in\n{}", output.stdout);
+    }
+    output.assert_status(4);
+    let Some(kernel) = mended("SIZE_MULTIPLIED") else { return };
+    let output = run(&kernel);
+    assert!(output.last_line().contains("findings=0"), "mended:\n{}", output.stdout);
+    output.assert_status(0);
 }
 
 /// All that `scripts/soak` runs.

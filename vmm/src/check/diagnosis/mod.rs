@@ -14,6 +14,7 @@
 //!                                   │   └─ new_task          a task switch to a TSS that maps nothing
 //!                                   ├─ lost_gate    what a fault met was a gate that somebody has written over
 //!                                   ├─ lost         KVM gave up, or nothing goes on: EIP leads nowhere
+//!                                   ├─ beyond_array  ESP0 is a multiple of its stack's size behind it
 //!                                   ├─ overwritten_code  the function that runs is not the file's
 //!                                   ├─ repeated     an instruction faults for ever
 //!                                   ├─ nesting      a handler that is interrupted by its own interrupt
@@ -29,6 +30,7 @@
 //! healthy as one that returns; so is one that powers off with success after a fault that it provoked.
 
 mod bare_loop;
+mod beyond_array;
 mod beyond_limit;
 mod cascade;
 mod death;
@@ -65,6 +67,7 @@ use crate::entry::{Entry, Fault, Kind, Return, capture_fault};
 use crate::machine::{LinearMemory, Machine, Memory};
 use crate::probe::Probes;
 use crate::run::{End, Run};
+use crate::symbols::Array;
 use ia32::{Eflags, Gate, Processor, State, Vector, Word};
 use repeated::Repeated;
 use std::time::{Duration, Instant};
@@ -91,6 +94,8 @@ pub struct Aftermath<'a> {
     pub processor: Processor,
     /// What stands at a linear address, such as `user+5, user.c:41`; none if that is not known.
     pub names: &'a dyn Fn(u32) -> Option<String>,
+    /// The arrays among the kernel's variables, where somebody can tell.
+    pub arrays: Option<&'a dyn Fn() -> Vec<Array>>,
 }
 
 impl<'a> Aftermath<'a> {
@@ -103,7 +108,14 @@ impl<'a> Aftermath<'a> {
             probes: run.probes(),
             processor: run.machine().processor(),
             names,
+            arrays: None,
         }
+    }
+
+    /// With somebody who can tell which arrays the kernel has.
+    #[must_use]
+    pub fn with_arrays(self, arrays: &'a dyn Fn() -> Vec<Array>) -> Self {
+        Aftermath { arrays: Some(arrays), ..self }
     }
 }
 
@@ -327,6 +339,10 @@ impl Diagnosis {
         match self.repeated.finding(aftermath) {
             Some(repeated) => found.push(repeated),
             None => found.extend(ending::stopped_after_an_exception(self, aftermath, history)),
+        }
+        let died = [lost::RULE, ending::RULE, death::RULE];
+        for (_, finding) in found.iter_mut().filter(|(_, one)| died.contains(&one.rule)) {
+            beyond_array::explain(finding, aftermath, history);
         }
         let told = found.iter().any(|(_, finding)| finding.rule == ending::RULE);
         let strayed = self.strayed.as_deref().filter(|_| found.is_empty());

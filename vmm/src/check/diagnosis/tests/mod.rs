@@ -116,6 +116,7 @@ impl World {
             probes: &self.probes,
             processor: Processor::INTEL,
             names: &|address| (address == 0x6000).then(|| "handler".to_owned()),
+            arrays: None,
         };
         diagnosis.conclude(&aftermath, &History::default())
     }
