@@ -20,6 +20,7 @@
 //!                                   ├─ nesting      a handler that is interrupted by its own interrupt
 //!                                   ├─ used         vectors of exceptions for interrupts, handlers without IRET
 //!                                   ├─ bare_loop    a loop that no interrupt can end
+//!                                   ├─ spin         a handler that waits for what it has interrupted
 //!                                   ├─ cascade      the wire between the two 8259s
 //!                                   ├─ waiting      what the interrupt controller has, at a time-out
 //!                                   │   ├─ no_table     an interrupt that was delivered to nobody
@@ -53,6 +54,7 @@ mod repeated;
 mod saved_selector;
 mod selector_fault;
 mod source;
+mod spin;
 #[cfg(test)]
 mod tests;
 mod used;
@@ -362,7 +364,12 @@ impl Diagnosis {
                 found.extend(ending::stopped_in_an_interrupt(self, aftermath, history));
             }
             found.extend(astray);
-            found.extend(waiting::what_waits(self, aftermath, history));
+            let spins = spin::waits_for_the_interrupted(self, aftermath, history);
+            // What an interrupt waits for then is that the handler returns.
+            if spins.is_none() {
+                found.extend(waiting::what_waits(self, aftermath, history));
+            }
+            found.extend(spins);
         }
         found.extend(io_map::ports_are_open(self.io_map.as_ref()));
         found
