@@ -40,3 +40,25 @@ void main(void)
     end();
 }
 #endif
+
+#ifdef FAULTS_IN_HANDLER
+/* The handler of page faults counts them where no page is. */
+static volatile uint32_t here;
+struct saved *handle(struct saved *s)
+{
+    if (s->vector != 14)
+        panic();
+    volatile uint32_t *faults = BAD ? (volatile uint32_t *)0x50000000 : &here;
+    if (++*faults == 1)
+        end();
+    panic();
+    return s;
+}
+void main(void)
+{
+    start(END(kernel_stack));
+    map(7);
+    paging();
+    __asm__ volatile("movl $1, 0x40000000");
+}
+#endif

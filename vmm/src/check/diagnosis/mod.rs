@@ -17,6 +17,7 @@
 //!                                   ├─ beyond_array  ESP0 is a multiple of its stack's size behind it
 //!                                   ├─ overwritten_code  the function that runs is not the file's
 //!                                   ├─ repeated     an instruction faults for ever
+//!                                   ├─ recursion    a handler faults as what it handles does
 //!                                   ├─ nesting      a handler that is interrupted by its own interrupt
 //!                                   ├─ used         vectors of exceptions for interrupts, handlers without IRET
 //!                                   ├─ bare_loop    a loop that no interrupt can end
@@ -50,6 +51,7 @@ mod new_task;
 mod no_table;
 mod overwritten_code;
 mod protection;
+mod recursion;
 mod repeated;
 mod saved_selector;
 mod selector_fault;
@@ -71,6 +73,7 @@ use crate::probe::Probes;
 use crate::run::{End, Run};
 use crate::symbols::Array;
 use ia32::{Eflags, Gate, Processor, State, Vector, Word};
+use recursion::Recursion;
 use repeated::Repeated;
 use std::time::{Duration, Instant};
 use used::Used;
@@ -206,6 +209,7 @@ pub struct Diagnosis {
     /// The vectors that were entered.
     used: Used,
     repeated: Repeated,
+    recursion: Recursion,
     io_map: Option<IoMap>,
     /// TR and CR3 when the I/O map was looked at.
     io_map_of: Option<(u32, u32)>,
@@ -231,6 +235,7 @@ impl Diagnosis {
         if let Some(fault) = capture_fault(machine, entry) {
             if matches!(fault.kind, Kind::Fault | Kind::Abort) {
                 self.repeated.count(&fault);
+                self.recursion.count(&fault);
             }
             if self.strayed.is_none() && lost::is_stray(&fault) {
                 self.strayed = Some(Box::new(fault.clone()));
@@ -248,6 +253,7 @@ impl Diagnosis {
         let state = &returning.state;
         self.returned = true;
         self.used.leave(self.last_entry.map(|(.., vector)| vector));
+        self.recursion.leave(returning);
         let pops = |fault: &Fault| {
             let skip = if fault.frame.shape.error_code { fault.frame.shape.word_size } else { 0 };
             returning.frame.address == fault.frame.address.wrapping_add(skip)
@@ -338,8 +344,13 @@ impl Diagnosis {
         if found.is_empty() {
             found.extend(overwritten_code::runs_no_more(aftermath, history));
         }
-        match self.repeated.finding(aftermath) {
-            Some(repeated) => found.push(repeated),
+        let recursion = self.recursion.finding(aftermath);
+        if recursion.is_some() {
+            // What the kernel came to when its stack was gone is of no interest.
+            found.clear();
+        }
+        match recursion.or_else(|| self.repeated.finding(aftermath)) {
+            Some(told) => found.push(told),
             None => found.extend(ending::stopped_after_an_exception(self, aftermath, history)),
         }
         let died = [lost::RULE, ending::RULE, death::RULE];
