@@ -72,6 +72,8 @@ pub struct LastReturn {
     pub of_copy: bool,
     /// The task that it resumed.
     pub task: Option<TaskId>,
+    /// It popped a frame that its own handler has overwritten, which has been told.
+    pub(super) overwrites_itself: bool,
     /// The state in front of the IRET.
     pub state: State,
     /// The words that it was going to pop.

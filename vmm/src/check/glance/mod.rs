@@ -15,6 +15,7 @@
 //!                 a stack that nobody was on yet              fresh_stack
 //!                 where the popped EIP lies in its segment    code_limit
 //!                 what the next entry will miss               way_back
+//!                 ESP was loaded above the frame popped       loads_stack
 //!  at both        the neighbour's frame has changed           damage
 //!                 a stack's low end, where symbols tell it    edge
 //! ```
@@ -35,6 +36,7 @@ mod string_instruction;
 pub(super) use damage::Damage;
 pub(super) use edge::{Edge, Overrun};
 pub(super) use fresh_stack::{BELOW, DENSE, FreshStack};
+pub(super) use loads_stack::Reset;
 pub(super) use refusal::Refusal;
 pub(super) use string_instruction::StringInstruction;
 
@@ -49,6 +51,8 @@ pub(super) struct Glance {
     pub(super) refusal: Option<Box<Refusal>>,
     /// A whole frame beside the one that the IRET pops, where that cannot be meant.
     pub(super) shifted: Option<Box<Shifted>>,
+    /// Where the handler has loaded ESP with a place above the frame that is popped, on one stack with it.
+    pub(super) reset: Option<Reset>,
     /// EIP and ESP of the frame that this entry overwrites stand near each other elsewhere too: the
     /// kernel has copied them. None if it overwrites none.
     pub(super) words_are_kept: Option<bool>,

@@ -393,6 +393,7 @@ impl History {
             ss: returning.state.ss().selector,
             of_entry: popped.is_some_and(|popped| popped.in_place && popped.from_outer_ring),
             of_copy: elsewhere.is_some(),
+            overwrites_itself: glance.reset.is_some(),
             task,
             state: returning.state,
             frame: *frame,

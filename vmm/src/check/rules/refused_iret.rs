@@ -21,6 +21,9 @@ pub(crate) fn iret_goes_through(entry: &Entry, history: &History, findings: &mut
     if newest.is_some_and(|pushed| is_too_narrow(pushed, &refused.frame)) {
         return;
     }
+    if refused.overwrites_itself {
+        return;
+    }
     findings.add(finding(entry, refused, newest, history));
 }
 
