@@ -4,7 +4,7 @@ use super::kept_words::keeps_words;
 use super::loads_stack::loads_stack_pointer;
 use super::overwritten::overwritten;
 use super::string_instruction::string_instruction;
-use super::{Damage, Edge, FreshStack, Glance, Overrun, Refusal, Reset, other_tss};
+use super::{Damage, Edge, FreshStack, Glance, Narrow, Overrun, Refusal, Reset, other_tss};
 use crate::check::history::frames::{Below, LiveFrame};
 use crate::check::history::{History, Pair};
 use crate::check::shifted;
@@ -25,6 +25,8 @@ impl Glance {
             glance.refusal =
                 Some(Box::new(Refusal::ask(linear, &last.state, last.frame.shape.word_size == 2)));
             glance.shifted = shifted::near(linear, &last.state).map(Box::new);
+            let newest = history.live().next_back();
+            glance.narrow = newest.and_then(|live| Narrow::read(linear, live.handler));
         }
         if let Some(victim) = history.overlapped(&entry.frame)
             && entry.from_outer_ring()

@@ -11,6 +11,7 @@
 //!                 what it used is not in memory any more      overwritten
 //!                 the handler takes another stack             loads_stack
 //!                 the ESP0 that is missing is in a copy       other_tss
+//!                 POPAW in the handler of a refused IRET      narrow
 //!  at a return    string instructions behind the handler      string_instruction
 //!                 a stack that nobody was on yet              fresh_stack
 //!                 where the popped EIP lies in its segment    code_limit
@@ -28,6 +29,7 @@ mod fresh_stack;
 mod kept_words;
 mod loads_stack;
 mod look;
+mod narrow;
 mod other_tss;
 mod overwritten;
 mod refusal;
@@ -37,6 +39,7 @@ pub(super) use damage::Damage;
 pub(super) use edge::{Edge, Overrun};
 pub(super) use fresh_stack::{BELOW, DENSE, FreshStack};
 pub(super) use loads_stack::Reset;
+pub(super) use narrow::Narrow;
 pub(super) use refusal::Refusal;
 pub(super) use string_instruction::StringInstruction;
 
@@ -51,6 +54,8 @@ pub(super) struct Glance {
     pub(super) refusal: Option<Box<Refusal>>,
     /// A whole frame beside the one that the IRET pops, where that cannot be meant.
     pub(super) shifted: Option<Box<Shifted>>,
+    /// POPAW or PUSHAW in the handler that this IRET ends.
+    pub(super) narrow: Option<Narrow>,
     /// Where the handler has loaded ESP with a place above the frame that is popped, on one stack with it.
     pub(super) reset: Option<Reset>,
     /// EIP and ESP of the frame that this entry overwrites stand near each other elsewhere too: the
