@@ -22,7 +22,7 @@ const fn fault(
 }
 
 #[rustfmt::skip]
-const RELATIVES: [Relative; 107] = [
+const RELATIVES: [Relative; 108] = [
     fault("dying", "EMPTY_DIRECTORY", 4, &["shut down", "is not mapped: its directory entry (00000000"]),
     fault("dying", "WRONG_CS", 4, &["names CS 0010, and GDT entry 2 is a data segment", "name the kernel's code segment"]),
     fault("dying", "TASK_GATE", 1, &["the gate of vector 0x80 is a task gate (type 5)", "8e"]),
@@ -130,6 +130,7 @@ const RELATIVES: [Relative; 107] = [
     fault("upon", "FAULTS_IN_HANDLER", 4, &["the handler of #PF meets the same fault itself", "page 50000000 is not mapped", "upon each other", "findings=1 "]),
     fault("upon", "IRQ_STACK_ANEW", 1, &["has overwritten the frame that it returns by", "it loads ESP with", "above that frame", "findings=1 "]),
     fault("stubs_alone", "NARROW_POP", 1, &["16 bytes too few were removed", "`popaw` at ", "write `popal`"]),
+    fault("stubs_alone", "ARGUMENT_IN_EAX", 4, &["that function takes it from EAX, by `call dword ptr [eax+4]`", "EAX is what #1 has interrupted, 40000000", "`mov eax, esp`"]),
 ];
 
 /// The rules that are broken by these kernels alone.

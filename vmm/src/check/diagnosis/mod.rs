@@ -18,6 +18,7 @@
 //!                                   ├─ overwritten_code  the function that runs is not the file's
 //!                                   ├─ repeated     an instruction faults for ever
 //!                                   ├─ recursion    a handler faults as what it handles does
+//!                                   ├─ argument     a function that looks for its argument elsewhere than the stub puts it
 //!                                   ├─ nesting      a handler that is interrupted by its own interrupt
 //!                                   ├─ used         vectors of exceptions for interrupts, handlers without IRET
 //!                                   ├─ bare_loop    a loop that no interrupt can end
@@ -31,6 +32,7 @@
 //! Nothing here asks which kernel runs. A kernel that ends a task after its fault, and goes on, is as
 //! healthy as one that returns; so is one that powers off with success after a fault that it provoked.
 
+mod argument;
 mod bare_loop;
 mod beyond_array;
 mod beyond_limit;
@@ -352,6 +354,11 @@ impl Diagnosis {
         match recursion.or_else(|| self.repeated.finding(aftermath)) {
             Some(told) => found.push(told),
             None => found.extend(ending::stopped_after_an_exception(self, aftermath, history)),
+        }
+        for (_, finding) in
+            found.iter_mut().filter(|(_, one)| one.rule == lost::RULE || one.rule == ending::RULE)
+        {
+            argument::explain(finding, aftermath, history);
         }
         let died = [lost::RULE, ending::RULE, death::RULE];
         for (_, finding) in found.iter_mut().filter(|(_, one)| died.contains(&one.rule)) {
