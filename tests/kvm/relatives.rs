@@ -22,7 +22,7 @@ const fn fault(
 }
 
 #[rustfmt::skip]
-const RELATIVES: [Relative; 108] = [
+const RELATIVES: [Relative; 110] = [
     fault("dying", "EMPTY_DIRECTORY", 4, &["shut down", "is not mapped: its directory entry (00000000"]),
     fault("dying", "WRONG_CS", 4, &["names CS 0010, and GDT entry 2 is a data segment", "name the kernel's code segment"]),
     fault("dying", "TASK_GATE", 1, &["the gate of vector 0x80 is a task gate (type 5)", "8e"]),
@@ -131,6 +131,8 @@ const RELATIVES: [Relative; 108] = [
     fault("upon", "IRQ_STACK_ANEW", 1, &["has overwritten the frame that it returns by", "it loads ESP with", "above that frame", "findings=1 "]),
     fault("stubs_alone", "NARROW_POP", 1, &["16 bytes too few were removed", "`popaw` at ", "write `popal`"]),
     fault("stubs_alone", "ARGUMENT_IN_EAX", 4, &["that function takes it from EAX, by `call dword ptr [eax+4]`", "EAX is what #1 has interrupted, 40000000", "`mov eax, esp`"]),
+    fault("copied", "COPIED_STACK", 1, &["entered on another kernel stack", "`mov esp,ebp` at ", "took ESP from 00107", "each saved EBP"]),
+    fault("copied", "STACK_EXCHANGED", 1, &["`ret` at ", "led to 00000000", "`mov cr3,eax` at ", "had put other memory under the stack", "load CR3 where nothing more is popped"]),
 ];
 
 /// The rules that are broken by these kernels alone.
