@@ -22,7 +22,7 @@ const fn fault(
 }
 
 #[rustfmt::skip]
-const RELATIVES: [Relative; 110] = [
+const RELATIVES: [Relative; 111] = [
     fault("dying", "EMPTY_DIRECTORY", 4, &["shut down", "is not mapped: its directory entry (00000000"]),
     fault("dying", "WRONG_CS", 4, &["names CS 0010, and GDT entry 2 is a data segment", "name the kernel's code segment"]),
     fault("dying", "TASK_GATE", 1, &["the gate of vector 0x80 is a task gate (type 5)", "8e"]),
@@ -133,11 +133,19 @@ const RELATIVES: [Relative; 110] = [
     fault("stubs_alone", "ARGUMENT_IN_EAX", 4, &["that function takes it from EAX, by `call dword ptr [eax+4]`", "EAX is what #1 has interrupted, 40000000", "`mov eax, esp`"]),
     fault("copied", "COPIED_STACK", 1, &["entered on another kernel stack", "`mov esp,ebp` at ", "took ESP from 00107", "each saved EBP"]),
     fault("copied", "STACK_EXCHANGED", 1, &["`ret` at ", "led to 00000000", "`mov cr3,eax` at ", "had put other memory under the stack", "load CR3 where nothing more is popped"]),
+    fault("interrupts", "DATA_OF_PROGRAM", 1, &["uses its variables by the program's DS", "DS 0023, base 00200000", "load DS and ES with 0010", "rule data_segment,"]),
 ];
 
 /// The rules that are broken by these kernels alone.
-pub(crate) const RULES: [&str; 6] =
-    ["code_limit", "open_switch", "stack_in_data", "sysenter", "virtual_8086", "way_back"];
+pub(crate) const RULES: [&str; 7] = [
+    "code_limit",
+    "data_segment",
+    "open_switch",
+    "stack_in_data",
+    "sysenter",
+    "virtual_8086",
+    "way_back",
+];
 
 /// On the deterministic clock; each costs a second.
 fn run(kernel: &[u8]) -> Output {
@@ -254,6 +262,7 @@ mod soak {
             "DIRECTORY_WITHOUT_STACK",
             "DIRECTORY_OVERWRITTEN",
             "READ_ONCE",
+            "DATA_OF_PROGRAM",
             "DIRECTORY_CLEARED",
         ];
         for relative in RELATIVES.iter().filter(|one| !needs_names.contains(&one.name)) {

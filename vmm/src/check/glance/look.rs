@@ -4,7 +4,9 @@ use super::kept_words::keeps_words;
 use super::loads_stack::loads_stack_pointer;
 use super::overwritten::overwritten;
 use super::string_instruction::string_instruction;
-use super::{Damage, Edge, FreshStack, Glance, Narrow, Overrun, Refusal, Reset, other_tss};
+use super::{
+    Damage, Edge, Foreign, FreshStack, Glance, Narrow, Overrun, Refusal, Reset, other_tss,
+};
 use crate::check::history::frames::{Below, LiveFrame};
 use crate::check::history::{History, Pair};
 use crate::check::shifted;
@@ -61,6 +63,7 @@ impl Glance {
             glance.damage = damage(linear, history, running, entry.frame.address);
             glance.overrun = overrun(linear, history);
         }
+        (glance.foreign, glance.looked_at) = Foreign::of(linear, entry, history);
         glance.overwritten = overwritten(linear, entry, history.objects());
         glance
     }

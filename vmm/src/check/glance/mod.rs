@@ -10,6 +10,7 @@
 //!                 the low end of the stack above              damage
 //!                 what it used is not in memory any more      overwritten
 //!                 the handler takes another stack             loads_stack
+//!                 variables by the program's DS               data_segment
 //!                 the ESP0 that is missing is in a copy       other_tss
 //!                 POPAW in the handler of a refused IRET      narrow
 //!  at a return    string instructions behind the handler      string_instruction
@@ -24,6 +25,7 @@
 //! history.
 
 mod damage;
+mod data_segment;
 mod edge;
 mod fresh_stack;
 mod kept_words;
@@ -36,6 +38,7 @@ mod refusal;
 mod string_instruction;
 
 pub(super) use damage::Damage;
+pub(super) use data_segment::Foreign;
 pub(super) use edge::{Edge, Overrun};
 pub(super) use fresh_stack::{BELOW, DENSE, FreshStack};
 pub(super) use loads_stack::Reset;
@@ -85,6 +88,10 @@ pub(super) struct Glance {
     pub(super) overrun: Option<Box<Overrun>>,
     /// The handler loads ESP before it calls anything; looked at where the stack is new.
     pub(super) loads_stack_pointer: bool,
+    /// A variable that the handler reaches for by the program's DS.
+    pub(super) foreign: Option<Foreign>,
+    /// The handler that was looked at for that.
+    pub(super) looked_at: Option<u32>,
     /// What the processor read for this entry is not in memory any more.
     pub(super) overwritten: Option<String>,
 }

@@ -166,6 +166,7 @@ impl History {
         if glance.words_are_kept == Some(true) {
             self.frames_are_copied();
         }
+        self.data_segment_of.extend(glance.looked_at);
         let used = self.overgrown_at_entry(entry);
         self.forget(used.map(|used| (used.damage.slot, used.damage.sequence)));
         self.suspect(glance.damage);
