@@ -22,7 +22,7 @@ const fn fault(
 }
 
 #[rustfmt::skip]
-const RELATIVES: [Relative; 111] = [
+const RELATIVES: [Relative; 112] = [
     fault("dying", "EMPTY_DIRECTORY", 4, &["shut down", "is not mapped: its directory entry (00000000"]),
     fault("dying", "WRONG_CS", 4, &["names CS 0010, and GDT entry 2 is a data segment", "name the kernel's code segment"]),
     fault("dying", "TASK_GATE", 1, &["the gate of vector 0x80 is a task gate (type 5)", "8e"]),
@@ -134,6 +134,7 @@ const RELATIVES: [Relative; 111] = [
     fault("copied", "COPIED_STACK", 1, &["entered on another kernel stack", "`mov esp,ebp` at ", "took ESP from 00107", "each saved EBP"]),
     fault("copied", "STACK_EXCHANGED", 1, &["`ret` at ", "led to 00000000", "`mov cr3,eax` at ", "had put other memory under the stack", "load CR3 where nothing more is popped"]),
     fault("interrupts", "DATA_OF_PROGRAM", 1, &["uses its variables by the program's DS", "DS 0023, base 00200000", "load DS and ES with 0010", "rule data_segment,"]),
+    fault("overflow", "NAME_TOO_LONG", 4, &["ring 0 runs with ESP ffffffff, where there is no RAM", "what it was loaded from has been overwritten"]),
 ];
 
 /// The rules that are broken by these kernels alone.

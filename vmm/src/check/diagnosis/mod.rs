@@ -15,6 +15,7 @@
 //!                                   ├─ lost_gate    what a fault met was a gate that somebody has written over
 //!                                   ├─ lost         KVM gave up, or nothing goes on: EIP leads nowhere
 //!                                   ├─ beyond_array  ESP0 is a multiple of its stack's size behind it
+//!                                   ├─ stack_nowhere  so does ESP
 //!                                   ├─ overwritten_code  the function that runs is not the file's
 //!                                   ├─ repeated     an instruction faults for ever
 //!                                   ├─ recursion    a handler faults as what it handles does
@@ -59,6 +60,7 @@ mod saved_selector;
 mod selector_fault;
 mod source;
 mod spin;
+mod stack_nowhere;
 #[cfg(test)]
 mod tests;
 mod used;
@@ -342,6 +344,9 @@ impl Diagnosis {
             };
             let retrace = Retrace::Departure { after_entry: last.unwrap_or(0) };
             found.push((place, finding.retraced(retrace)));
+        }
+        if found.is_empty() {
+            found.extend(stack_nowhere::leads_nowhere(self, aftermath));
         }
         if found.is_empty() {
             found.extend(overwritten_code::runs_no_more(aftermath, history));

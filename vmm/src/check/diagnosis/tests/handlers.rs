@@ -1,4 +1,4 @@
-//! Handlers that come to themselves.
+//! Handlers that come to themselves, and stacks that lead nowhere.
 
 use super::*;
 
@@ -81,4 +81,24 @@ fn what_the_kernel_comes_to_when_its_stack_is_gone_changes_nothing_and_a_return_
     };
     assert_eq!(returning(TOP - 0x100 - 64 * 30), ["recursion"], "of what lies below");
     assert_eq!(returning(TOP - 0x100 - 64 * 5), ["shutdown"]);
+}
+
+#[test]
+fn a_stack_pointer_beyond_ram_is_told_of_a_kernel_that_was_entered() {
+    let mut world = world();
+    world.state = ring(0);
+    world.code(&[0xeb, 0xfe]);
+    world.state.general.esp = 0x3031_3030;
+    let told = |world: &World, diagnosis: &Diagnosis| {
+        let found = world.conclude(diagnosis, Ending::TimedOut, None);
+        found.into_iter().map(|(_, finding)| finding).find(|finding| finding.rule == lost::RULE)
+    };
+    let mut diagnosis = Diagnosis::default();
+    assert_eq!(told(&world, &diagnosis), None, "it may not need one yet");
+    diagnosis.last_entry = Some((3, Kind::External, Vector(0x20)));
+    let finding = told(&world, &diagnosis).unwrap();
+    has(&finding.sentence, &["ring 0 runs with ESP 30313030, where there is no RAM"]);
+    has(finding.reason.as_deref().unwrap(), &["text, \"10\""]);
+    world.state.general.esp = TOP;
+    assert_eq!(told(&world, &diagnosis), None);
 }
