@@ -1,7 +1,7 @@
 //! Kernels with one fault each, of the kinds that authors have reported and in other forms: each is told with its
 //! cause, and the same kernel with the fault mended has no finding. They are in `tests/c`.
 
-use tests::{Output, compiled, esp0, mended, stripped};
+use tests::{Output, compiled, compiled_to_debug, esp0, mended, stripped};
 
 /// A kernel, and what the report has to contain.
 struct Relative {
@@ -22,7 +22,7 @@ const fn fault(
 }
 
 #[rustfmt::skip]
-const RELATIVES: [Relative; 116] = [
+const RELATIVES: [Relative; 127] = [
     fault("dying", "EMPTY_DIRECTORY", 4, &["shut down", "is not mapped: its directory entry (00000000"]),
     fault("dying", "WRONG_CS", 4, &["names CS 0010, and GDT entry 2 is a data segment", "name the kernel's code segment"]),
     fault("dying", "TASK_GATE", 1, &["the gate of vector 0x80 is a task gate (type 5)", "8e"]),
@@ -139,11 +139,29 @@ const RELATIVES: [Relative; 116] = [
     fault("sysenter", "NESTED_TASK", 1, &["NT (bit 14) is set", "clear NT where the kernel is entered by SYSENTER"]),
     fault("interrupts", "TELLS_OF_ANOTHER", 1, &["in the handler of interrupt 0x20, and tells of an exception", "`#0 Divide error, system halted`", "the processor has raised no exception"]),
     fault("retraced", "POPS_BESIDE", 1, &["ESP0 is 4 bytes too low", "4 bytes higher"]),
+    fault("tss", "TSS_COPIED", 1, &["entered on the stack of suspended task 1", "which is meant, stands in another TSS", "keep one TSS"]),
+    fault("tss", "TSS_OF_EACH", 1, &["entered on the stack of suspended task 1", "TR names the TSS at ", "ESP0 is 00107000", " in both", "before TR is loaded with it"]),
+    fault("upon", "LOCK_IN_HANDLER", 4, &["the handler of interrupt 0x20 waits for ever, with IF=0", "`lock bts dword ptr", "the word is 00000001", "which #1 has interrupted", "whoever holds that lock cannot give it back", "rule spin,"]),
+    fault("upon", "FAULTS_IN_HANDLER", 4, &["the handler of #PF meets the same fault itself", "page 50000000 is not mapped", "upon each other", "findings=1 "]),
+    fault("upon", "IRQ_STACK_ANEW", 1, &["has overwritten the frame that it returns by", "it loads ESP with", "above that frame", "findings=1 "]),
+    fault("stubs_alone", "NARROW_POP", 1, &["16 bytes too few were removed", "`popaw` at ", "write `popal`"]),
+    fault("stubs_alone", "ARGUMENT_IN_EAX", 4, &["that function takes it from EAX, by `call dword ptr [eax+4]`", "EAX is what #1 has interrupted, 40000000", "`mov eax, esp`"]),
+    fault("copied", "COPIED_STACK", 1, &["entered on another kernel stack", "`mov esp,ebp` at ", "took ESP from 00107", "each saved EBP"]),
+    fault("copied", "STACK_EXCHANGED", 1, &["`ret` at ", "led to 00000000", "`mov cr3,eax` at ", "had put other memory under the stack", "load CR3 where nothing more is popped"]),
+    fault("interrupts", "DATA_OF_PROGRAM", 1, &["uses its variables by the program's DS", "DS 0023, base 00200000", "load DS and ES with 0010", "rule data_segment,"]),
+    fault("overflow", "NAME_TOO_LONG", 4, &["ring 0 runs with ESP ffffffff, where there is no RAM", "what it was loaded from has been overwritten"]),
 ];
 
 /// The rules that are broken by these kernels alone.
-pub(crate) const RULES: [&str; 6] =
-    ["code_limit", "open_switch", "stack_in_data", "sysenter", "virtual_8086", "way_back"];
+pub(crate) const RULES: [&str; 7] = [
+    "code_limit",
+    "data_segment",
+    "open_switch",
+    "stack_in_data",
+    "sysenter",
+    "virtual_8086",
+    "way_back",
+];
 
 /// On the deterministic clock; each costs a second.
 fn run(kernel: &[u8]) -> Output {
@@ -217,6 +235,26 @@ fn a_stripped_kernel_is_told_the_same_cause() {
     }
 }
 
+/// How large the elements of an array are is known from the types that a debugger is given.
+#[test]
+fn a_size_that_was_added_to_a_pointer_is_told_by_the_types_of_the_kernels_variables() {
+    let Some(kernel) = compiled_to_debug("SIZE_MULTIPLIED") else { return };
+    let output = run(&kernel);
+    for part in [
+        "is 4 × 2048 bytes behind the start of `kernel.stack`",
+        "the stack lies in `kernel.queue`",
+        "or 512, the number of elements",
+        "was written by `mov",
+    ] {
+        assert!(output.stdout.contains(part), "{part:?} is missing in\n{}", output.stdout);
+    }
+    output.assert_status(4);
+    let Some(kernel) = mended("SIZE_MULTIPLIED") else { return };
+    let output = run(&kernel);
+    assert!(output.last_line().contains("findings=0"), "mended:\n{}", output.stdout);
+    output.assert_status(0);
+}
+
 /// All that `scripts/soak` runs.
 mod soak {
     use super::*;
@@ -240,6 +278,8 @@ mod soak {
             "DIRECTORY_WITHOUT_STACK",
             "DIRECTORY_OVERWRITTEN",
             "READ_ONCE",
+            "DATA_OF_PROGRAM",
+            "DIRECTORY_CLEARED",
         ];
         for relative in RELATIVES.iter().filter(|one| !needs_names.contains(&one.name)) {
             let Some(kernel) = stripped(relative.name) else { return };

@@ -92,6 +92,15 @@ pub enum Retrace {
         /// The word.
         word: ChangedWord,
     },
+    /// What took ESP onto a stack, last before the next return.
+    OntoStack {
+        /// The last entry before.
+        after_entry: u64,
+        /// Where that stack ends.
+        end: u32,
+        /// How far it reaches down from there.
+        size: u32,
+    },
     /// What closed interrupts, which nothing has opened since.
     Closing {
         /// The last entry before.

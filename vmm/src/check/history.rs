@@ -72,6 +72,8 @@ pub struct LastReturn {
     pub of_copy: bool,
     /// The task that it resumed.
     pub task: Option<TaskId>,
+    /// It popped a frame that its own handler has overwritten, which has been told.
+    pub(super) overwrites_itself: bool,
     /// The state in front of the IRET.
     pub state: State,
     /// The words that it was going to pop.
@@ -150,6 +152,8 @@ pub struct History {
     /// The low end of the stack that runs.
     edge: Option<Box<Edge>>,
     suspects: Suspects,
+    /// Handlers whose use of DS has been looked at.
+    data_segment_of: Vec<u32>,
     /// Tasks that a switch by hardware has suspended in the kernel, by their TSS.
     suspended: BTreeMap<u32, Suspended>,
     glance: Glance,
@@ -226,6 +230,11 @@ impl History {
     /// What lay around ESP0 at the last return, if no entry was on it before.
     pub(super) fn fresh_stack(&self) -> Option<&FreshStack> {
         self.fresh_stack.as_deref()
+    }
+
+    /// Whether it has been looked at what DS the code of `handler` uses. Of more than a table of gates has, nothing is.
+    pub(super) fn has_data_segment_of(&self, handler: u32) -> bool {
+        self.data_segment_of.len() >= 256 || self.data_segment_of.contains(&handler)
     }
 
     /// Whether an entry from an outer ring was on the stack with this top.

@@ -30,7 +30,7 @@ use ia32::{
 };
 use iced_x86::{Instruction, Mnemonic};
 
-const RULE: &str = "shutdown";
+pub(super) const RULE: &str = "shutdown";
 
 /// The chain that ended in a shutdown.
 struct Chain {

@@ -15,11 +15,16 @@
 //!                                   │   └─ new_task          a task switch to a TSS that maps nothing
 //!                                   ├─ lost_gate    what a fault met was a gate that somebody has written over
 //!                                   ├─ lost         KVM gave up, or nothing goes on: EIP leads nowhere
+//!                                   ├─ beyond_array  ESP0 is a multiple of its stack's size behind it
+//!                                   ├─ stack_nowhere  so does ESP
 //!                                   ├─ overwritten_code  the function that runs is not the file's
 //!                                   ├─ repeated     an instruction faults for ever
+//!                                   ├─ recursion    a handler faults as what it handles does
+//!                                   ├─ argument     a function that looks for its argument elsewhere than the stub puts it
 //!                                   ├─ nesting      a handler that is interrupted by its own interrupt
 //!                                   ├─ used         vectors of exceptions for interrupts, handlers without IRET
 //!                                   ├─ bare_loop    a loop that no interrupt can end
+//!                                   ├─ spin         a handler that waits for what it has interrupted
 //!                                   ├─ cascade      the wire between the two 8259s
 //!                                   ├─ waiting      what the interrupt controller has, at a time-out
 //!                                   │   ├─ no_table     an interrupt that was delivered to nobody
@@ -31,7 +36,9 @@
 //! healthy as one that returns; so is one that powers off with success after a fault that it provoked.
 
 mod apic_source;
+mod argument;
 mod bare_loop;
+mod beyond_array;
 mod beyond_limit;
 mod cascade;
 mod death;
@@ -51,11 +58,14 @@ mod new_task;
 mod no_table;
 mod overwritten_code;
 mod protection;
+mod recursion;
 mod repeated;
 mod said;
 mod saved_selector;
 mod selector_fault;
 mod source;
+mod spin;
+mod stack_nowhere;
 #[cfg(test)]
 mod tests;
 mod used;
@@ -70,7 +80,9 @@ use crate::entry::{Entry, Fault, Kind, Return, capture_fault};
 use crate::machine::{LinearMemory, Machine, Memory};
 use crate::probe::Probes;
 use crate::run::{End, Run};
+use crate::symbols::Array;
 use ia32::{Eflags, Gate, Processor, State, Vector, Word};
+use recursion::Recursion;
 use repeated::Repeated;
 use std::time::{Duration, Instant};
 use used::Used;
@@ -96,6 +108,8 @@ pub struct Aftermath<'a> {
     pub processor: Processor,
     /// What stands at a linear address, such as `user+5, user.c:41`; none if that is not known.
     pub names: &'a dyn Fn(u32) -> Option<String>,
+    /// The arrays among the kernel's variables, where somebody can tell.
+    pub arrays: Option<&'a dyn Fn() -> Vec<Array>>,
 }
 
 impl<'a> Aftermath<'a> {
@@ -108,7 +122,14 @@ impl<'a> Aftermath<'a> {
             probes: run.probes(),
             processor: run.machine().processor(),
             names,
+            arrays: None,
         }
+    }
+
+    /// With somebody who can tell which arrays the kernel has.
+    #[must_use]
+    pub fn with_arrays(self, arrays: &'a dyn Fn() -> Vec<Array>) -> Self {
+        Aftermath { arrays: Some(arrays), ..self }
     }
 }
 
@@ -205,6 +226,7 @@ pub struct Diagnosis {
     used: Used,
     said: said::Said,
     repeated: Repeated,
+    recursion: Recursion,
     io_map: Option<IoMap>,
     /// TR and CR3 when the I/O map was looked at.
     io_map_of: Option<(u32, u32)>,
@@ -231,6 +253,7 @@ impl Diagnosis {
         if let Some(fault) = capture_fault(machine, entry) {
             if matches!(fault.kind, Kind::Fault | Kind::Abort) {
                 self.repeated.count(&fault);
+                self.recursion.count(&fault);
             }
             if self.strayed.is_none() && lost::is_stray(&fault) {
                 self.strayed = Some(Box::new(fault.clone()));
@@ -253,6 +276,7 @@ impl Diagnosis {
         let state = &returning.state;
         self.returned = true;
         self.used.leave(self.last_entry.map(|(.., vector)| vector));
+        self.recursion.leave(returning);
         let pops = |fault: &Fault| {
             let skip = if fault.frame.shape.error_code { fault.frame.shape.word_size } else { 0 };
             returning.frame.address == fault.frame.address.wrapping_add(skip)
@@ -341,14 +365,31 @@ impl Diagnosis {
             found.push((place, finding.retraced(retrace)));
         }
         if found.is_empty() {
+            found.extend(stack_nowhere::leads_nowhere(self, aftermath));
+        }
+        if found.is_empty() {
             found.extend(overwritten_code::runs_no_more(aftermath, history));
         }
-        match self.repeated.finding(aftermath) {
-            Some(repeated) => found.push(repeated),
+        let recursion = self.recursion.finding(aftermath);
+        if recursion.is_some() {
+            // What the kernel came to when its stack was gone is of no interest.
+            found.clear();
+        }
+        match recursion.or_else(|| self.repeated.finding(aftermath)) {
+            Some(told) => found.push(told),
             None => found.extend(
                 ending::stopped_after_an_exception(self, aftermath, history)
                     .or_else(|| said::of_no_exception(self, aftermath, history)),
             ),
+        }
+        for (_, finding) in
+            found.iter_mut().filter(|(_, one)| one.rule == lost::RULE || one.rule == ending::RULE)
+        {
+            argument::explain(finding, aftermath, history);
+        }
+        let died = [lost::RULE, ending::RULE, death::RULE];
+        for (_, finding) in found.iter_mut().filter(|(_, one)| died.contains(&one.rule)) {
+            beyond_array::explain(finding, aftermath, history);
         }
         let told = found.iter().any(|(_, finding)| finding.rule == ending::RULE);
         let strayed = self.strayed.as_deref().filter(|_| found.is_empty());
@@ -369,7 +410,12 @@ impl Diagnosis {
                 found.extend(ending::stopped_in_an_interrupt(self, aftermath, history));
             }
             found.extend(astray);
-            found.extend(waiting::what_waits(self, aftermath, history));
+            let spins = spin::waits_for_the_interrupted(self, aftermath, history);
+            // What an interrupt waits for then is that the handler returns.
+            if spins.is_none() {
+                found.extend(waiting::what_waits(self, aftermath, history));
+            }
+            found.extend(spins);
         }
         found.extend(io_map::ports_are_open(self.io_map.as_ref()));
         found

@@ -4,9 +4,11 @@ use super::kept_words::keeps_words;
 use super::loads_stack::loads_stack_pointer;
 use super::overwritten::overwritten;
 use super::string_instruction::string_instruction;
-use super::{Damage, Edge, FreshStack, Glance, Overrun, Refusal};
-use crate::check::history::History;
+use super::{
+    Damage, Edge, Foreign, FreshStack, Glance, Narrow, Overrun, Refusal, Reset, other_tss,
+};
 use crate::check::history::frames::{Below, LiveFrame};
+use crate::check::history::{History, Pair};
 use crate::check::shifted;
 use crate::check::way_back::{self, WayBack};
 use crate::entry::{Entry, Kind, Return};
@@ -25,13 +27,21 @@ impl Glance {
             glance.refusal =
                 Some(Box::new(Refusal::ask(linear, &last.state, last.frame.shape.word_size == 2)));
             glance.shifted = shifted::near(linear, &last.state).map(Box::new);
+            let newest = history.live().next_back();
+            glance.narrow = newest.and_then(|live| Narrow::read(linear, live.handler));
         }
         if let Some(victim) = history.overlapped(&entry.frame)
             && entry.from_outer_ring()
             && victim.from_outer_ring()
             && !history.copies_frames()
         {
-            glance.words_are_kept = Some(keeps_words(linear, victim, history));
+            let is_kept = keeps_words(linear, victim, history);
+            glance.words_are_kept = Some(is_kept);
+            if let Some(last) = history.last_return().filter(|_| !is_kept) {
+                let wanted = last.stack_end.wrapping_sub(entry.after.ss().base);
+                glance.other_tss =
+                    other_tss::holding(linear, &entry.after, history.objects(), wanted);
+            }
         }
         if entry.from_outer_ring() {
             glance.below = Below::read(linear, history, entry.frame.end());
@@ -53,6 +63,7 @@ impl Glance {
             glance.damage = damage(linear, history, running, entry.frame.address);
             glance.overrun = overrun(linear, history);
         }
+        (glance.foreign, glance.looked_at) = Foreign::of(linear, entry, history);
         glance.overwritten = overwritten(linear, entry, history.objects());
         glance
     }
@@ -64,7 +75,8 @@ impl Glance {
         history: &History,
     ) -> Glance {
         // A task that has slept in the kernel goes on with the frame that it pushed.
-        let own = history.pair(returning).filter(|pair| {
+        let pair = history.pair(returning);
+        let own = pair.filter(|pair| {
             let pushed = pair.pushed;
             pair.in_place && pushed.from_outer_ring() && pushed.frame.pops_as(&returning.frame)
         });
@@ -80,6 +92,7 @@ impl Glance {
             glance.string_instruction = string_instruction(linear, pair.pushed.handler);
         }
         glance.overrun = overrun(linear, history);
+        glance.reset = reset(linear, returning, pair, history);
         if returning.frame.shape.from_virtual_8086 {
             glance.shifted = shifted::near(linear, &returning.state).map(Box::new);
         }
@@ -125,6 +138,28 @@ fn code_limit(linear: &LinearMemory<'_>, returning: &Return) -> Option<u32> {
     let descriptor = linear.descriptor(&returning.state, selector)?;
     let is_code = matches!(descriptor.kind(), DescriptorKind::Code { .. }) && descriptor.present();
     (is_code && frame.get(Word::Eip)? > descriptor.limit()).then(|| descriptor.limit())
+}
+
+/// Where the handler of an entry from ring 0 has loaded ESP with a place above its own frame, if that frame has changed.
+fn reset(
+    linear: &LinearMemory<'_>,
+    returning: &Return,
+    pair: Option<Pair<'_>>,
+    history: &History,
+) -> Option<Reset> {
+    /// Without symbols a stack is taken to reach so far.
+    const STACK: u32 = 4096;
+    let pushed = pair.filter(|pair| pair.in_place)?.pushed;
+    if pushed.from_outer_ring() || pushed.frame.pops_as(&returning.frame) {
+        return None;
+    }
+    let reset = Reset::read(linear, pushed.handler)?;
+    let end = returning.state.ss().base.wrapping_add(reset.esp);
+    let is_one_stack = match history.objects().at(end.wrapping_sub(1)) {
+        Some(object) => object.start <= pushed.frame.address,
+        None => end.wrapping_sub(pushed.frame.address) <= STACK,
+    };
+    (is_one_stack && pushed.frame.end() <= end).then_some(reset)
 }
 
 /// What the stack that runs has done to its neighbour.

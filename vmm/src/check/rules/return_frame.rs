@@ -1,6 +1,7 @@
 use super::refused_iret::is_too_narrow;
+use crate::check::glance::Reset;
 use crate::check::{Finding, Findings, History, LiveFrame, Pair, Subject};
-use crate::entry::{Kind, Return};
+use crate::entry::{Frame, Kind, Return};
 use ia32::{Eflags, Vector, Word};
 
 /// What a kernel has no reason to change for a task that it sends elsewhere.
@@ -51,12 +52,53 @@ pub(crate) fn return_pops_what_was_pushed(
         ((before ^ now) & mask != 0).then_some((before, now))
     };
     let redirected = changed(Word::Eip).is_some() && changed(Word::Esp).is_some();
-    for word in [Word::Eip, Word::Cs, Word::Eflags, Word::Esp, Word::Ss] {
-        let Some((before, now)) = changed(word) else { continue };
-        if !is_allowed(word, pushed, redirected, before, now) {
-            findings.add(overwritten(pushed, word, before, now));
+    let lost =
+        [Word::Eip, Word::Cs, Word::Eflags, Word::Esp, Word::Ss].into_iter().filter_map(|word| {
+            let (before, now) = changed(word)?;
+            (!is_allowed(word, pushed, redirected, before, now)).then_some((word, before, now))
+        });
+    for (word, before, now) in lost {
+        if let Some(reset) = &history.glance().reset {
+            findings.add(overwritten_by_itself(pushed, returning, reset));
+            return;
         }
+        findings.add(overwritten(pushed, word, before, now));
     }
+}
+
+/// The handler has gone on above its own frame, on the same stack.
+#[cold]
+fn overwritten_by_itself(pushed: &LiveFrame, returning: &Return, reset: &Reset) -> Finding {
+    let words = |frame: &Frame| {
+        let words = [Word::Eip, Word::Cs, Word::Eflags].into_iter();
+        let words = words
+            .filter(|word| pushed.frame.get(*word) != returning.frame.get(*word))
+            .filter_map(|word| Some(format!("{} {:08x}", word.name(), frame.get(word)?)));
+        words.collect::<Vec<_>>().join("  ")
+    };
+    let Reset { at, esp } = *reset;
+    Finding::new(
+        "return_frame",
+        Subject::Kernel,
+        format!(
+            "the handler of #{} has overwritten the frame that it returns by: at {at:08x} it loads ESP with {esp:08x}, above \
+             that frame",
+            pushed.sequence
+        ),
+        words(&pushed.frame),
+        words(&returning.frame),
+    )
+    .because(format!(
+        "#{} came while the kernel ran on the stack that ends at {esp:08x} already, {} bytes below its end: the handler \
+         begins there anew, whatever lies on it",
+        pushed.sequence,
+        esp.wrapping_sub(pushed.frame.end())
+    ))
+    .advise(
+        "change to that stack only where the interrupt does not come on it already (count how deep it is), or leave \
+         interrupts closed while a handler is on it",
+    )
+    .about_instruction(at)
 }
 
 /// The task that was interrupted has died, and a frame was made by hand on its stack for a new one: the
@@ -108,7 +150,7 @@ fn idles(pushed: &LiveFrame, returning: &Return, history: &History) -> bool {
 fn flags_of_a_new_frame(pushed: &LiveFrame, returning: &Return, findings: &mut Findings) {
     let strict = matches!(pushed.kind, Kind::External | Kind::Nmi)
         || pushed.kind == Kind::Fault && pushed.vector == Vector::PF;
-    let flags = |frame: &crate::entry::Frame| frame.get(Word::Eflags);
+    let flags = |frame: &Frame| frame.get(Word::Eflags);
     let (Some(before), Some(now)) = (flags(&pushed.frame), flags(&returning.frame)) else { return };
     let changed = Eflags(before ^ now).without(Eflags::RF);
     if !strict || changed.0 == 0 {

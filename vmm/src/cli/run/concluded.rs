@@ -34,7 +34,8 @@ impl<'a> Concluded<'a> {
         report.record_last(run.machine(), run.probes());
         judge.awaited_in_vain(run.dialogue().and_then(Dialogue::awaits).map(str::to_owned));
         let name = |address| loaded.name(address);
-        let aftermath = Aftermath::of(run, end, &name);
+        let arrays = || loaded.symbols.arrays();
+        let aftermath = Aftermath::of(run, end, &name).with_arrays(&arrays);
         report.conclude(judge, &aftermath, &run.probes().census());
         let view = LastView::of(run, loaded);
         report.shows(view.screen.clone(), view.unanswered.clone());

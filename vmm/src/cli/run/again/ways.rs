@@ -5,7 +5,7 @@ use super::{Again, Answer, Found};
 use esp0::check::{ChangedWord, LookBack, Retrace};
 use esp0::instruction;
 use esp0::machine::{Machine, MachineError};
-use esp0::retrace::{Doer, ReturnAddress, Way, retrace, written_since};
+use esp0::retrace::{Doer, Exchanged, ReturnAddress, Way, retrace, written_since};
 use esp0::trace::schema::CodeRecord;
 use esp0::writer::{Question, Writer, who_wrote};
 use ia32::State;
@@ -37,7 +37,9 @@ impl Again<'_> {
         let mut run = self.restart(machine)?;
         let Some(way) = retrace(&mut run, question)? else { return Ok(()) };
         let doer = match &way {
-            Way::Left { by, .. }
+            Way::Left { exchanged: Some(Exchanged { by, .. }), .. }
+            | Way::Left { by, .. }
+            | Way::Moved { by, .. }
             | Way::Closed(by)
             | Way::Entered { switched: Some((by, _)), .. } => Some(&*by.before),
             Way::Written { writer, .. } => instruction_of(writer),
@@ -45,7 +47,10 @@ impl Again<'_> {
         };
         let places = doer.map_or_else(Vec::new, |before| self.shown(report, &run, before));
         all.push((self.told(&way), places));
-        let Way::Left { to, popped: Some(popped), .. } = way else { return Ok(()) };
+        // What lies there now was never the stack's.
+        let Way::Left { to, popped: Some(popped), exchanged: None, .. } = way else {
+            return Ok(());
+        };
         let Retrace::Departure { after_entry } = question else { return Ok(()) };
         let Some(physical) = popped.physical else { return Ok(()) };
         let mut run = self.restart(run.into_machine())?;
@@ -70,17 +75,44 @@ impl Again<'_> {
         format!("`{text}` at {}", self.place(doer.before.instruction_address()))
     }
 
+    fn exchanged(&self, one: &Exchanged) -> String {
+        format!(
+            "; {} had put other memory under the stack: the page of ESP, {:08x}, was at physical {:08x}, and is at {:08x} \
+             since, where nothing was pushed: what to do: load CR3 where nothing more is popped of the old stack, right \
+             before ESP is loaded with the next task's",
+            self.doer(&one.by),
+            one.by.before.general.esp & !0xfff,
+            one.was,
+            one.is
+        )
+    }
+
     fn told(&self, way: &Way) -> String {
         match way {
-            Way::Left { by, to, popped: Some(ReturnAddress { address, .. }) } => format!(
-                "{} led to {}: it took that from the stack, at {}",
-                self.doer(by),
-                self.place(*to),
-                self.place(*address)
-            ),
-            Way::Left { by, to, popped: None } => {
+            Way::Left { by, to, popped: Some(ReturnAddress { address, .. }), exchanged } => {
+                format!(
+                    "{} led to {}: it took that from the stack, at {}{}",
+                    self.doer(by),
+                    self.place(*to),
+                    self.place(*address),
+                    exchanged.as_ref().map_or_else(String::new, |one| self.exchanged(one))
+                )
+            }
+            Way::Left { by, to, popped: None, .. } => {
                 format!("{} led to {}", self.doer(by), self.place(*to))
             }
+            Way::Moved { by, to } => format!(
+                "{} took ESP from {} to {}{}",
+                self.doer(by),
+                self.place(by.before.general.esp),
+                self.place(*to),
+                if loads_from_ebp(&by.code) {
+                    ": it loads ESP with EBP, which held an address of that stack: what to do: where a stack is copied, \
+                     add the distance to the copy to each saved EBP in it, or let the new task begin without them"
+                } else {
+                    ""
+                }
+            ),
             Way::Written { word, writer } => self.sentence(*word, writer),
             Way::Closed(by) => format!(
                 "{} closed interrupts, in ring {}, and nothing has opened them since: what to do: open them (`sti`) on \
@@ -100,6 +132,11 @@ impl Again<'_> {
             ),
         }
     }
+}
+
+/// LEAVE, MOV ESP, EBP, or LEA ESP, [EBP-n].
+fn loads_from_ebp(code: &[u8]) -> bool {
+    matches!(code, [0xc9, ..] | [0x89, 0xec, ..] | [0x8b, 0xe5, ..] | [0x8d, 0x65, ..])
 }
 
 /// The state in front of the instruction that wrote, if it was one.
