@@ -1,149 +1,122 @@
-/* The first frame of a task, and what takes it apart: a switch between stacks by a function of assembly. A call comes
- * first: the way from there is a short one. */
+/* Healthy kernels that go on with other words than were pushed, as they mean to. */
 #include "stubs.h"
 
-#ifndef FLAGS_POPPED_FIRST
-/* Pops three registers. */
-__asm__("exchange: mov 4(%esp), %eax\n mov 8(%esp), %ecx\n push %ebp\n push %esi\n push %ebx\n mov %esp, (%eax)\n"
-        "mov (%ecx), %esp\n pop %ebx\n pop %esi\n pop %ebp\n ret\n.type exchange, @function\n");
-#else
-/* EFLAGS are pushed first, and popped first. */
-__asm__("exchange: mov 4(%esp), %eax\n mov 8(%esp), %ecx\n pushf\n push %ebp\n push %esi\n push %ebx\n mov %esp, (%eax)\n"
-        "mov (%ecx), %esp\n"
-#ifdef MENDED
-        "pop %ebx\n pop %esi\n pop %ebp\n popf\n"
-#else
-        "popf\n pop %ebx\n pop %esi\n pop %ebp\n"
-#endif
-        "ret\n.type exchange, @function\n");
-#endif
-void exchange(uint32_t *old, uint32_t *new);
-static uint32_t pointers[2];
-
-static void give_way(void)
-{
-    int old = now;
-    now ^= 1;
-    exchange(&pointers[old], &pointers[now]);
-}
-
-#if defined CONTEXT_SHORT || defined CONTEXT_LONG || defined CONTEXT_REVERSED || defined FLAGS_POPPED_FIRST
+#ifdef SWAPS_CONTEXTS
+/* Two contexts of one program, in one frame: a system call exchanges ESP and what C keeps, and all calls are made at one
+ * place. */
+static uint32_t resting;
 struct saved *handle(struct saved *s)
 {
-    if (s->vector == 0x80)
-        return s;
-    if (s->vector != 0x20)
+    if (s->vector != 0x80)
         panic();
-    out(0x20, 0x20);
-    count++;
+    if (s->ebx == 0 && ++count == 12)
+        end();
+    uint32_t esp = s->esp;
+    s->esp = resting, resting = esp;
     return s;
 }
-static void __attribute__((noinline)) worker(void)
+__asm__("rest: mov $0, %eax\n int $0x80\n ret\n");
+void rest(void);
+static void one(void)
 {
-#ifdef FLAGS_POPPED_FIRST
-    tick();
-    while (!count)
-        ;
-#endif
-    for (int turn = 0; turn < 3; turn++)
-        give_way();
-    end();
+    for (;;)
+        __asm__ volatile("mov $1, %%ebx\n call rest" : : : "eax", "ebx", "memory");
+}
+static void other(void)
+{
+    for (;;)
+        __asm__ volatile("mov $0, %%ebx\n call rest" : : : "eax", "ebx", "memory");
 }
 void main(void)
 {
     start(END(kernel_stack));
-    ask(0, 0);
-    uint32_t *top = (uint32_t *)END(stacks[1]);
-    *--top = 0x1badbad;
-#if defined CONTEXT_REVERSED && !defined MENDED
-    *--top = 0, *--top = 0, *--top = 0, *--top = (uint32_t)worker;
-#else
-    *--top = (uint32_t)worker;
-#ifdef FLAGS_POPPED_FIRST
-    *--top = 0x202;
+    uint32_t *top = (uint32_t *)END(user_stack[1]);
+    *--top = 0, *--top = (uint32_t)other;
+    resting = (uint32_t)top;
+    leave(one, END(user_stack[0]), 2);
+}
 #endif
-#ifdef CONTEXT_LONG
-    *--top = 0;
-    if (!BAD)
-        top++;
-#endif
-    *--top = 0, *--top = 0;
-#ifdef CONTEXT_SHORT
-    if (!BAD)
-#endif
-        *--top = 0;
-#endif
-    pointers[1] = (uint32_t)top;
-#ifdef FLAGS_POPPED_FIRST
+
+#ifdef STEPS_CLOSED
+/* A debugger of the kernel's own: INT3 is put back and stepped, interrupts being kept away meanwhile. */
+extern uint8_t watched[];
+__asm__("watched: mov %eax, %eax\n nop\n ret\n");
+void watched_code(void) __asm__("watched");
+static uint8_t original;
+struct saved *handle(struct saved *s)
+{
+    if (s->vector == 3) {
+        s->eip--;
+        watched[0] = original;
+        s->eflags = (s->eflags | 0x100) & ~0x200u;
+    } else if (s->vector == 1) {
+        watched[0] = 0xcc;
+        s->eflags = (s->eflags & ~0x100u) | 0x200;
+        count++;
+    } else if (s->vector == 0x20)
+        out(0x20, 0x20);
+    else
+        panic();
+    return s;
+}
+void main(void)
+{
+    start(END(kernel_stack));
+    tick();
+    original = watched[0];
+    watched[0] = 0xcc;
     __asm__ volatile("sti");
-#endif
-    for (;;)
-        give_way();
+    while (count < 6)
+        watched_code();
+    end();
 }
 #endif
 
-#if defined NO_WAY_OUT || defined FRAME_ELSEWHERE
-/* Tasks of ring 3, each begun by a RET of the switch: in a function that releases a lock, and then on the way out. */
-__asm__("way_out: jmp out\n released: movl $0, locked\n ret\n.type released, @function\n");
-extern uint8_t way_out[], released[];
-int locked;
-
-static void begin_task(int task, uint32_t end, void (*program)(void))
+#ifdef INTERRUPT_TASK
+/* The timer's gate leads to a task of its own, which goes round its IRET. */
+static uint32_t timer_state[26] __attribute__((aligned(128)));
+static uint64_t table_of_tasks[8];
+static uint8_t timer_stack[1024];
+static void ticks(void)
 {
-    uint32_t *top = (uint32_t *)make_at(end, task, program);
-#ifdef NO_WAY_OUT
-    if (!BAD)
-#endif
-        *--top = (uint32_t)way_out;
-    *--top = (uint32_t)released, *--top = 0, *--top = 0, *--top = 0;
-    pointers[task] = (uint32_t)top;
-}
-#endif
-
-#ifdef NO_WAY_OUT
-/* Above the function's address lies the frame: its first word is where the function returns to. */
-struct saved *handle(struct saved *s)
-{
-    if (s->vector != 0x80)
-        panic();
-    if (++count == 4)
-        end();
-    return s;
-}
-void main(void)
-{
-    start(END(stacks[1]));
-    ask(0, 0);
-    begin_task(1, END(stacks[1]), asks);
-    give_way();
-}
-#endif
-
-#ifdef FRAME_ELSEWHERE
-/* The first frame of task 1 is laid out in the stack of task 0, which uses that part of it afterwards. */
-static void __attribute__((noinline)) answer(void)
-{
-    volatile uint32_t text[500];
-    for (int i = 0; i < 500; i++)
-        text[i] = 0x400000;
-    task_state[1] = END(stacks[!now]);
-    give_way();
+    for (;;) {
+        count++;
+        out(0x20, 0x20);
+        __asm__ volatile("iret" : : : "memory");
+    }
 }
 struct saved *handle(struct saved *s)
 {
     if (s->vector != 0x80)
         panic();
-    if (count++ == 0)
-        begin_task(1, BAD ? END(stacks[0]) - 1024 : END(stacks[1]), asks);
-    if (count == 8)
+    if (count > 6)
         end();
-    answer();
     return s;
+}
+static void calls_and_computes(void)
+{
+    for (;;) {
+        ask(0, 0);
+        for (volatile uint32_t i = 0; i < 500; i++)
+            ;
+    }
 }
 void main(void)
 {
-    start(END(stacks[0]));
-    make(0, asks);
-    resume(kept[0]);
+    start(END(kernel_stack));
+    uint32_t base = (uint32_t)timer_state;
+    __builtin_memcpy(table_of_tasks, descriptors, sizeof descriptors);
+    table_of_tasks[5] &= ~(2ull << 40);
+    table_of_tasks[6] = 0x0000890000000067ull | (uint64_t)(base & 0xffffff) << 16 | (uint64_t)(base >> 24) << 56;
+    timer_state[1] = timer_state[14] = END(timer_stack), timer_state[2] = KERNEL_DATA;
+    timer_state[8] = (uint32_t)ticks, timer_state[9] = 2;
+    timer_state[18] = timer_state[20] = timer_state[21] = KERNEL_DATA, timer_state[19] = KERNEL_CODE;
+    timer_state[22] = timer_state[23] = KERNEL_DATA, timer_state[25] = 104 << 16;
+    struct pointer gdt = {sizeof table_of_tasks - 1, (uint32_t)table_of_tasks};
+    __asm__ volatile("lgdt %0" : : "m"(gdt) : "memory");
+    load_tss();
+    gates[0x20] = 0x0000850000300000ull;
+    tick();
+    leave(calls_and_computes, END(user_stack[0]), 0x202);
 }
 #endif

@@ -202,3 +202,63 @@ void main(void)
         __asm__ volatile("sti\n hlt");
 }
 #endif
+
+#ifdef TELLS_OF_ANOTHER
+/* The stub pushes the vector first and the code after it, and the handler reads them the other way round: the timer's tick
+ * is taken for a division by zero. */
+#ifdef MENDED
+#define PUSHES "push $0\n push $0x20\n"
+#else
+#define PUSHES "push $0x20\n push $0\n"
+#endif
+__asm__("reads: " PUSHES " pusha\n push %esp\n call by_vector\n add $4, %esp\n popa\n add $8, %esp\n iret\n");
+extern uint8_t reads[];
+struct read {
+    uint32_t registers[8], vector, code;
+};
+void by_vector(struct read *r)
+{
+    if (r->vector == 0) {
+        for (const char *at = "#0 Divide error, system halted\n"; *at; at++)
+            out(0xe9, *at);
+        for (;;)
+            __asm__ volatile("cli\n hlt");
+    }
+    out(0x20, 0x20);
+    end();
+}
+void main(void)
+{
+    begin(END(kernel_stack));
+    gate(0x20, reads, FOR_KERNEL);
+    tick();
+    __asm__ volatile("sti");
+    for (;;)
+        __asm__ volatile("hlt");
+}
+#endif
+
+#ifdef DATA_OF_PROGRAM
+/* Programs have segments of their own at 2 MiB, and the handler counts its calls without loading DS. */
+uint32_t calls_made;
+#if BAD
+#define LOAD_DS ""
+#else
+#define LOAD_DS "mov $0x10, %eax\n mov %eax, %ds\n"
+#endif
+__asm__("counts: push %ds\n push %eax\n" LOAD_DS " incl calls_made\n cmpl $4, calls_made\n jne 1f\n call finish\n 1: pop %eax\n pop %ds\n iret\n"
+        "stops: call finish\n");
+extern uint8_t counts[], stops[];
+void main(void)
+{
+    uint8_t *program = (uint8_t *)0x200000;
+    for (int i = 0; i < 8; i++)
+        *program++ = 0xcd, *program++ = 0x80;
+    *program++ = 0xcd, *program++ = 0x81;
+    descriptors[3] = 0x0040fa200000ffff, descriptors[4] = 0x0040f2200000ffff;
+    gate(0x80, counts, FOR_USER);
+    gate(0x81, stops, FOR_USER);
+    begin(END(kernel_stack));
+    leave((void (*)(void))0, 0x8000, 2);
+}
+#endif

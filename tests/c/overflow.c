@@ -88,3 +88,38 @@ void main(void)
     resume(kept[0]);
 }
 #endif
+
+#ifdef NAME_TOO_LONG
+/* A task's name runs into its saved stack pointer. */
+static struct {
+    char name[8];
+    struct saved *saved;
+} tasks[2];
+static void rename(char *to, const char *name)
+{
+    while (*name)
+        *to++ = *name++;
+}
+struct saved *handle(struct saved *s)
+{
+    if (s->vector != 0x20)
+        panic();
+    out(0x20, 0x20);
+    if (++count == 8)
+        end();
+    if (count == 3)
+        rename(tasks[now ^ 1].name, BAD ? "shepherd, at work" : "shepherd");
+    tasks[now].saved = s;
+    now ^= 1;
+    task_state[1] = END(stacks[now]);
+    return tasks[now].saved;
+}
+void main(void)
+{
+    start(END(stacks[0]));
+    for (int task = 0; task < 2; task++)
+        tasks[task].saved = make(task, spin);
+    tick();
+    resume(tasks[0].saved);
+}
+#endif

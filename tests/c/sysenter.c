@@ -104,3 +104,89 @@ void main(void)
     resume(make(0, calls_once));
 }
 #endif
+
+#ifdef NO_SYSENTER_CS
+/* MSR 174 is not written: the first SYSENTER is refused. */
+struct saved *handle(struct saved *s)
+{
+    if (s->vector != 0x80)
+        panic();
+    end();
+    return s;
+}
+static void calls_once(void)
+{
+    __asm__ volatile("mov %%esp, %%ecx\n mov $1f, %%edx\n sysenter\n 1:" : : : "ecx", "edx", "memory");
+    ask(0, 0);
+}
+void main(void)
+{
+    start(END(stacks[0]));
+    if (!BAD)
+        write_msr(0x174, KERNEL_CODE);
+    write_msr(0x175, END(stacks[0]));
+    write_msr(0x176, (uint32_t)fast);
+    resume(make(0, calls_once));
+}
+#endif
+
+#ifdef CLOSED_AFTER_SYSEXIT
+/* SYSENTER closes interrupts, and nothing opens them before SYSEXIT. */
+#ifdef MENDED
+#define OPEN "sti\n"
+#else
+#define OPEN
+#endif
+__asm__("shut: incl calls_made\n " OPEN " sysexit\n");
+extern uint8_t shut[];
+struct saved *handle(struct saved *s)
+{
+    if (s->vector != 0x20)
+        panic();
+    out(0x20, 0x20);
+    if (++count == 3)
+        end();
+    return s;
+}
+void main(void)
+{
+    start(END(stacks[0]));
+    write_msr(0x174, KERNEL_CODE);
+    write_msr(0x175, END(stacks[0]));
+    write_msr(0x176, (uint32_t)shut);
+    tick();
+    resume(make(0, calls_fast));
+}
+#endif
+
+#ifdef NESTED_TASK
+/* A program sets NT, SYSENTER leaves it set, and the handler ends in IRET. */
+#ifdef MENDED
+#define CLEAR "push $2\n popf\n"
+#else
+#define CLEAR
+#endif
+__asm__("by_iret: " CLEAR " push $0x23\n push %ecx\n push $0x202\n push $0x1b\n push %edx\n iret\n");
+extern uint8_t by_iret[];
+struct saved *handle(struct saved *s)
+{
+    if (s->vector != 0x80)
+        panic();
+    end();
+    return s;
+}
+static void nests(void)
+{
+    __asm__ volatile("pushf\n orl $0x4000, (%%esp)\n popf\n mov %%esp, %%ecx\n mov $1f, %%edx\n sysenter\n 1:"
+                     : : : "ecx", "edx", "memory");
+    ask(0, 0);
+}
+void main(void)
+{
+    start(END(stacks[0]));
+    write_msr(0x174, KERNEL_CODE);
+    write_msr(0x175, END(stacks[0]));
+    write_msr(0x176, (uint32_t)by_iret);
+    resume(make(0, nests));
+}
+#endif

@@ -207,3 +207,39 @@ void main(void)
     __builtin_unreachable();
 }
 #endif
+
+#ifdef SIXTEEN_BYTES
+/* Gates of 16 bytes, as in 64-bit mode. */
+static uint64_t wide[512];
+void main(void)
+{
+    start(END(kernel_stack));
+    for (int vector = 0; vector < 256; vector++)
+        wide[BAD ? 2 * vector : vector] = gates[vector];
+    struct pointer idt = {sizeof gates - 1, (uint32_t)(BAD ? wide : gates)};
+    __asm__ volatile("lidt %0" : : "m"(idt) : "memory");
+    tick();
+    wait();
+}
+#endif
+
+#ifdef STACK_SEGMENT_OF_RING_0
+/* A task of ring 3, and its TSS has the kernel's data segment as SS. */
+static uint32_t user_state[26] __attribute__((aligned(128)));
+static uint64_t table_of_tasks[8];
+static void program(void) { ask(0, 0); }
+void main(void)
+{
+    start(END(kernel_stack));
+    uint32_t base = (uint32_t)user_state;
+    __builtin_memcpy(table_of_tasks, descriptors, sizeof descriptors);
+    table_of_tasks[5] &= ~(2ull << 40);
+    table_of_tasks[6] = 0x0000890000000067ull | (uint64_t)(base & 0xffffff) << 16 | (uint64_t)(base >> 24) << 56;
+    user_state[1] = END(stacks[1]), user_state[2] = KERNEL_DATA;
+    user_state[8] = (uint32_t)program, user_state[9] = 2, user_state[14] = END(user_stack[1]);
+    user_state[18] = user_state[21] = user_state[22] = user_state[23] = USER_DATA, user_state[19] = USER_CODE;
+    user_state[20] = BAD ? KERNEL_DATA : USER_DATA, user_state[25] = 104 << 16;
+    struct pointer gdt = {sizeof table_of_tasks - 1, (uint32_t)table_of_tasks};
+    __asm__ volatile("lgdt %0\n ljmp $0x30, $0" : : "m"(gdt) : "memory");
+}
+#endif

@@ -3,7 +3,7 @@
 
 use boon::{Compiler, Schemas};
 use std::fs;
-use tests::esp0;
+use tests::{compiled, esp0};
 
 /// The data of a page.
 fn data(page: &str) -> serde_json::Value {
@@ -45,6 +45,51 @@ fn a_run_and_its_trace_make_the_same_page() {
     let place = cause["where"].as_array().and_then(|places| places.last()).expect("a place");
     let text = place["code"].to_string();
     assert!(text.contains("iret"), "{place}");
+}
+
+/// What is shown of a finding and of the end does not need a recorder: a trace alone has it, for the page and for
+/// `trace show`.
+#[test]
+fn a_trace_alone_has_the_findings_and_the_end_of_its_run() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let path = |name: &str| folder.path().join(name).to_str().expect("text").to_owned();
+    let (page, trace, again) = (path("run.html"), path("run.jsonl"), path("again.html"));
+    let broken = ["--guest", "broken", "--cmdline", "plant=frame_esp"].map(str::to_owned);
+    let mut cases = vec![("frame_esp", broken.to_vec(), 1, "writer")];
+    for (name, status, found) in [
+        ("INTO_A_TABLE", 1, "writer"),
+        ("RETURN_OVERWRITTEN", 4, "way"),
+        ("DIRECTORY_OVERWRITTEN", 4, "way"),
+    ] {
+        let Some(kernel) = compiled(name) else { continue };
+        fs::write(path(name), kernel).expect("a file can be written");
+        cases.push((name, vec!["run".into(), path(name)], status, found));
+    }
+    for (name, kernel, status, found) in cases {
+        let run = |output: &str, file: &str| {
+            let mut arguments: Vec<&str> = kernel.iter().map(String::as_str).collect();
+            arguments.extend(["--clock", "deterministic", "--timeout", "5", output, file]);
+            let output = esp0(&arguments);
+            output.assert_status(status);
+            output.stdout
+        };
+        run("--report", &page);
+        let printed = run("--trace", &trace);
+        esp0(&["trace", "report", &trace, "-o", &again]).assert_status(0);
+        let (one, other) = (data(&page), data(&again));
+        for part in ["causes", "end", "last", "summary", "verdict"] {
+            assert_eq!(one[part], other[part], "{name}: {part}");
+        }
+        let cause = &one["causes"]["list"][0];
+        assert!(!cause[found].is_null(), "{name}: no {found} in {cause}");
+        // Where the directory is lost, the code is mapped no more.
+        let has_code = cause["where"].as_array().is_some_and(|places| !places.is_empty());
+        assert!(has_code || name == "DIRECTORY_OVERWRITTEN", "{name}: no code in {cause}");
+        assert_eq!(one["last"].is_null(), status == 1, "{name}: {}", one["last"]);
+        let shown = esp0(&["trace", "show", &trace]);
+        shown.assert_status(0);
+        assert_eq!(shown.stdout, printed, "{name}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Kernels with one fault each, of the kinds that authors have reported and in other forms: each is told with its
 //! cause, and the same kernel with the fault mended has no finding. They are in `tests/c`.
 
-use tests::{Output, compiled, esp0, mended, stripped};
+use tests::{Output, compiled, compiled_to_debug, esp0, mended, stripped};
 
 /// A kernel, and what the report has to contain.
 struct Relative {
@@ -22,7 +22,7 @@ const fn fault(
 }
 
 #[rustfmt::skip]
-const RELATIVES: [Relative; 117] = [
+const RELATIVES: [Relative; 143] = [
     fault("dying", "EMPTY_DIRECTORY", 4, &["shut down", "is not mapped: its directory entry (00000000"]),
     fault("dying", "WRONG_CS", 4, &["names CS 0010, and GDT entry 2 is a data segment", "name the kernel's code segment"]),
     fault("dying", "TASK_GATE", 1, &["the gate of vector 0x80 is a task gate (type 5)", "8e"]),
@@ -123,13 +123,28 @@ const RELATIVES: [Relative; 117] = [
     fault("interrupts", "LIDT_OF_TABLE", 4, &["LIDT was given the table itself, at ", "not that of the table"]),
     fault("interrupts", "POINTER_NOT_PACKED", 4, &["IDTR names no table", "the struct is not packed"]),
     fault("switches", "NEW_TASK_OWES_EOI", 4, &["IRQ 0 is in service since entry #", "it was left for task", "before the handler changes the stack"]),
+    fault("apic", "APIC_NOT_ENDED", 4, &["vector 0x20 is in service in the local APIC since entry #1", "write 0 to FEE000B0"]),
+    fault("apic", "APIC_DISABLED", 4, &["the APIC is disabled by software", "000000ff there", "bit 8 (0x100)"]),
+    fault("apic", "APIC_COUNTS_ONCE", 0, &["timer came last in entry #1, and does not come again", "bit 17 (0x20000)"]),
+    fault("apic", "COUNTS_ONCE", 0, &["IRQ 0 came last in entry #1", "the timer counted once", "mode 0, by the control word 0x30"]),
+    fault("apic", "CLOSED_BY_ONES", 4, &["masked in the 8259, though the kernel has set its timer", "a mask of 01", "fe opens IRQ 0 alone"]),
+    fault("apic", "ANOTHER_PIN", 4, &["pin 0 of the I/O APIC is open, and the timer is at pin 2"]),
+    fault("roots", "LARGE_PAGES_OFF", 4, &["has PS set, a page of 4 MiB, and CR4.PSE is 0", "set CR4.PSE (bit 4)"]),
+    fault("roots", "WIDE_ENTRIES", 4, &["have entries of eight bytes, which are those of PAE", "set CR4.PAE (bit 5)"]),
+    fault("roots", "DIRECTORY_IN_A_STRUCT", 4, &["(space+8), which is no multiple of 4096", "align the page directory"]),
+    fault("tables", "SIXTEEN_BYTES", 1, &["its gates stand 16 bytes apart", "a gate of 64-bit mode", "rule gate_kind,"]),
+    fault("tables", "STACK_SEGMENT_OF_RING_0", 1, &["stopped itself after #TS(0010)", "SS in the TSS of 0030, at ", "is 0010", "as SS in that TSS"]),
+    fault("sysenter", "NO_SYSENTER_CS", 1, &["stopped itself after #GP(0000) at `sysenter`", "IA32_SYSENTER_CS (MSR 174) is 0"]),
+    fault("sysenter", "CLOSED_AFTER_SYSEXIT", 4, &["ring 3 runs with IF=0", "SYSEXIT loads no EFLAGS", "`sti` as the instruction right before SYSEXIT"]),
+    fault("sysenter", "NESTED_TASK", 1, &["NT (bit 14) is set", "clear NT where the kernel is entered by SYSENTER"]),
+    fault("interrupts", "TELLS_OF_ANOTHER", 1, &["in the handler of interrupt 0x20, and tells of an exception", "`#0 Divide error, system halted`", "the processor has raised no exception"]),
     fault("retraced", "POPS_BESIDE", 1, &["ESP0 is 4 bytes too low", "4 bytes higher"]),
-    fault("contexts", "CONTEXT_SHORT", 4, &["had taken", "(worker+0) before", "4 bytes below the word that RET took", "EBX, ESI, EBP, EIP", "or 1 word short", "that frame: "]),
-    fault("contexts", "CONTEXT_LONG", 4, &["4 bytes above that word lies", "(worker+0)", "1 word too many below it", "that frame: "]),
-    fault("contexts", "CONTEXT_REVERSED", 4, &["`pop ebx` at", "had taken", "(worker+0) before", "laid out in another order: "]),
-    fault("contexts", "FLAGS_POPPED_FIRST", 4, &["no PUSHF has pushed that", "12 bytes above lies 00000202", "a POP takes it into EBP", "in the reverse order of their pushes"]),
-    fault("contexts", "NO_WAY_OUT", 4, &["nobody had called", "led there, by the word at", "where the word right above says", "that frame: "]),
-    fault("contexts", "FRAME_ELSEWHERE", 4, &["led to 00400000", "lay on the stack that was in use then", "on another task's stack", "cast it to `char *` first"]),
+    fault("first_frames", "CONTEXT_SHORT", 4, &["had taken", "(worker+0) before", "4 bytes below the word that RET took", "EBX, ESI, EBP, EIP", "or 1 word short", "that frame: "]),
+    fault("first_frames", "CONTEXT_LONG", 4, &["4 bytes above that word lies", "(worker+0)", "1 word too many below it", "that frame: "]),
+    fault("first_frames", "CONTEXT_REVERSED", 4, &["`pop ebx` at", "had taken", "(worker+0) before", "laid out in another order: "]),
+    fault("first_frames", "FLAGS_POPPED_FIRST", 4, &["no PUSHF has pushed that", "12 bytes above lies 00000202", "a POP takes it into EBP", "in the reverse order of their pushes"]),
+    fault("first_frames", "NO_WAY_OUT", 4, &["nobody had called", "led there, by the word at", "where the word right above says", "that frame: "]),
+    fault("first_frames", "FRAME_ELSEWHERE", 4, &["led to 00400000", "lay on the stack that was in use then", "on another task's stack", "cast it to `char *` first"]),
     fault("entering", "FRAME_OF_ZEROS", 1, &["was refused with #GP", "was never filled in, or has been cleared: all 21 words", "copy its words, not the pointer to it"]),
     fault("entering", "NO_BACKLINK", 4, &["stand four bytes too low, at offsets 0 and 4", "a TSS begins with the backlink"]),
     fault("interrupts", "CALLED_HANDLER", 1, &["what is popped as EIP is where the CALL at", "a plain one that ends in RET"]),
@@ -140,11 +155,29 @@ const RELATIVES: [Relative; 117] = [
     fault("retraced", "PROGRAM_OVER_STACK", 1, &["the stack is where it should be", "overwritten after it had been saved", "in ring 3, after #"]),
     fault("overflow", "OVER_THE_GUARD", 1, &["on the stack of task 1 below page", "lists takes 8192 bytes of it at once", "-fstack-clash-protection"]),
     fault("tables", "TABLE_IN_A_FRAME", 4, &["the GDT lies on the stack", "a function that has returned", "a static one"]),
+    fault("tss", "TSS_COPIED", 1, &["entered on the stack of suspended task 1", "which is meant, stands in another TSS", "keep one TSS"]),
+    fault("tss", "TSS_OF_EACH", 1, &["entered on the stack of suspended task 1", "TR names the TSS at ", "ESP0 is 00107000", " in both", "before TR is loaded with it"]),
+    fault("upon", "LOCK_IN_HANDLER", 4, &["the handler of interrupt 0x20 waits for ever, with IF=0", "`lock bts dword ptr", "the word is 00000001", "which #1 has interrupted", "whoever holds that lock cannot give it back", "rule spin,"]),
+    fault("upon", "FAULTS_IN_HANDLER", 4, &["the handler of #PF meets the same fault itself", "page 50000000 is not mapped", "upon each other", "findings=1 "]),
+    fault("upon", "IRQ_STACK_ANEW", 1, &["has overwritten the frame that it returns by", "it loads ESP with", "above that frame", "findings=1 "]),
+    fault("stubs_alone", "NARROW_POP", 1, &["16 bytes too few were removed", "`popaw` at ", "write `popal`"]),
+    fault("stubs_alone", "ARGUMENT_IN_EAX", 4, &["that function takes it from EAX, by `call dword ptr [eax+4]`", "EAX is what #1 has interrupted, 40000000", "`mov eax, esp`"]),
+    fault("copied", "COPIED_STACK", 1, &["entered on another kernel stack", "`mov esp,ebp` at ", "took ESP from 00107", "each saved EBP"]),
+    fault("copied", "STACK_EXCHANGED", 1, &["`ret` at ", "led to 00000000", "`mov cr3,eax` at ", "had put other memory under the stack", "load CR3 where nothing more is popped"]),
+    fault("interrupts", "DATA_OF_PROGRAM", 1, &["uses its variables by the program's DS", "DS 0023, base 00200000", "load DS and ES with 0010", "rule data_segment,"]),
+    fault("overflow", "NAME_TOO_LONG", 4, &["ring 0 runs with ESP ffffffff, where there is no RAM", "what it was loaded from has been overwritten"]),
 ];
 
 /// The rules that are broken by these kernels alone.
-pub(crate) const RULES: [&str; 6] =
-    ["code_limit", "open_switch", "stack_in_data", "sysenter", "virtual_8086", "way_back"];
+pub(crate) const RULES: [&str; 7] = [
+    "code_limit",
+    "data_segment",
+    "open_switch",
+    "stack_in_data",
+    "sysenter",
+    "virtual_8086",
+    "way_back",
+];
 
 /// On the deterministic clock; each costs a second.
 fn run(kernel: &[u8]) -> Output {
@@ -218,6 +251,26 @@ fn a_stripped_kernel_is_told_the_same_cause() {
     }
 }
 
+/// How large the elements of an array are is known from the types that a debugger is given.
+#[test]
+fn a_size_that_was_added_to_a_pointer_is_told_by_the_types_of_the_kernels_variables() {
+    let Some(kernel) = compiled_to_debug("SIZE_MULTIPLIED") else { return };
+    let output = run(&kernel);
+    for part in [
+        "is 4 × 2048 bytes behind the start of `kernel.stack`",
+        "the stack lies in `kernel.queue`",
+        "or 512, the number of elements",
+        "was written by `mov",
+    ] {
+        assert!(output.stdout.contains(part), "{part:?} is missing in\n{}", output.stdout);
+    }
+    output.assert_status(4);
+    let Some(kernel) = mended("SIZE_MULTIPLIED") else { return };
+    let output = run(&kernel);
+    assert!(output.last_line().contains("findings=0"), "mended:\n{}", output.stdout);
+    output.assert_status(0);
+}
+
 /// All that `scripts/soak` runs.
 mod soak {
     use super::*;
@@ -247,6 +300,8 @@ mod soak {
             "RUNS_ON",
             "OVER_THE_GUARD",
             "TABLE_IN_A_FRAME",
+            "DATA_OF_PROGRAM",
+            "DIRECTORY_CLEARED",
         ];
         for relative in RELATIVES.iter().filter(|one| !needs_names.contains(&one.name)) {
             let Some(kernel) = stripped(relative.name) else { return };

@@ -42,6 +42,9 @@ fn kernels_of_other_designs_are_right() {
         "LOWER",
         "FIRST_STACK",
         "FAULTS_INSIDE",
+        "SWAPS_CONTEXTS",
+        "STEPS_CLOSED",
+        "INTERRUPT_TASK",
     ] {
         let Some(kernel) = compiled(name) else { return };
         for way in WAYS {

@@ -32,6 +32,25 @@ fn the_instruction_that_overwrote_a_table_is_named_on_each_clock_that_repeats() 
     }
 }
 
+/// The processor marks an entry of the page tables as used, and a handler's address is stored apart from its gate's type:
+/// neither is who is asked for.
+#[test]
+fn who_made_a_gate_and_who_made_a_page_table_entry_is_named() {
+    let gate = ["was written by `", "(main+", ": 00000000 before, 00108e00 after"];
+    let entry = ["was written by `", "(main+", ": 00000000 before, 00100003 after"];
+    for (kernel, parts) in [("BREAKPOINT", gate), ("TABLE_OF_SUPERVISOR", entry)] {
+        let Some(kernel) = compiled(kernel) else { return };
+        let mut file = tempfile::NamedTempFile::new().expect("a file can be made");
+        file.write_all(&kernel).expect("and written");
+        let path = file.path().to_str().expect("its name is text");
+        let output = esp0(&["run", path, "-q", "--clock", "deterministic", "--timeout", "5"]);
+        output.assert_status(1);
+        for part in parts {
+            assert!(output.stdout.contains(part), "expected {part:?} in\n{}", output.stdout);
+        }
+    }
+}
+
 #[test]
 fn on_the_real_clock_it_is_said_how_the_writer_could_be_found() {
     let arguments = ["-q", "--guest", "broken", "--cmdline", "plant=frame_esp", "--clock", "real"];

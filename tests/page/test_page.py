@@ -4,7 +4,7 @@
 usage: test_page.py ESP0 FOLDER [AXE]
 
 FOLDER has broken.html and broken.jsonl, a run of a broken kernel, micro.html and micro.jsonl, of a right one, and
-overflow.html, of a kernel in C, if there is a compiler; pictures are left there. AXE is axe-core's script.
+overflow.html and died.html, of kernels in C, if there is a compiler; pictures are left there. AXE is axe-core's script.
 """
 
 import os
@@ -165,6 +165,37 @@ class Tests:
         self.open("micro.html")
         check(value("document.querySelector('#claims').hidden"), "there are claims in a run without some")
 
+    def test_a_trace_without_a_report_has_the_cards_and_says_how_to_get_the_rest(self):
+        kept = traces.without_details(self.folder / "broken.jsonl", self.folder / "alone.jsonl")
+        check(kept > 0, "the run kept no stacks")
+        self.made("alone.jsonl", "alone.html")
+        cards = []
+        for name in ("broken.html", "alone.html"):
+            self.open(name)
+            cards.append(self.browser.value("[...document.querySelectorAll('.cause-text')].map((card) => card.innerHTML)"))
+        check(cards[0] == cards[1], f"the cards are {cards}")
+        check("--report" in self.browser.value("document.querySelector('#kept').textContent"), "it does not say how to get stacks")
+        check("iretd" in self.browser.value("document.querySelector('.cause .place').textContent"), "there is no code")
+        self.browser.value("document.querySelector('input[value=deepest]').click()")
+        self.quiet()
+
+    def test_a_guest_that_died_shows_its_last_registers(self):
+        if not (self.folder / "died.html").exists():
+            print("    skipped: no kernel in C was built, gcc -m32 is missing")
+            return
+        self.open("died.html")
+        said = self.browser.value("document.querySelector('#summary-body').textContent")
+        check("The registers just before" in said and "CS:EIP 0008:" in said, f"the summary says {said}")
+        self.quiet()
+
+    def test_a_word_of_a_picture_is_named_in_full_on_a_wide_page(self):
+        for name in ("broken.html", "micro.html"):
+            self.open(name, width=1400)
+            for moment in ("deepest", "return", "after", "entry"):
+                self.drawn(moment)
+                cut = self.browser.value("[...document.querySelectorAll('svg .label')].map((one) => one.firstChild?.textContent ?? '').filter((text) => text.endsWith('…'))")
+                check(not cut, f"{name}, {moment}: cut are {cut}")
+
     def test_a_finding_about_a_switch_shows_the_iret_that_switched(self):
         self.open("broken.html")
         block = self.browser.value("document.querySelector('.cause .place').textContent")
@@ -315,6 +346,7 @@ class Tests:
                     "axe.run(document).then((result) => result.violations.map((one) => [one.impact, one.id, one.nodes.length, one.nodes[0].target.join(' '), one.nodes[0].failureSummary]))")
                 serious = [one for one in found if one[0] in ("serious", "critical")]
                 check(not serious, f"axe in {name}, {width} wide, dark {dark}: {serious}")
+                check(not any(one[1] == "landmark-unique" for one in found), f"{name}, {width}: two regions of one name: {found}")
                 if found:
                     print(f"    {name}, {width}: {[one[:4] for one in found]}")
 

@@ -63,17 +63,19 @@ def hostile(source, path):
     for record in records:
         if record["type"] == "header":
             record["kernel"] = record["command_line"] = HOSTILE
-        if record["type"] == "code":
-            record["name"] = HOSTILE
-            record["code"] = [[at, raw, HOSTILE] for at, raw, _ in record["code"]]
-            record["source"] = {"path": HOSTILE, "line": 2, "first": 1, "lines": [HOSTILE] * 3, "newer": True}
+        for code in [record] if record["type"] == "code" else record.get("places", []):
+            code["name"] = HOSTILE
+            code["code"] = [[at, raw, HOSTILE] for at, raw, _ in code["code"]]
+            code["source"] = {"path": HOSTILE, "line": 2, "first": 1, "lines": [HOSTILE] * 3, "newer": True}
+        if record["type"] == "cause":
+            record.update(sentence=HOSTILE, writer=[HOSTILE], way=[HOSTILE])
         if record["type"] == "place":
             record["symbol"] = record["program"] = record["file"] = HOSTILE
         for finding in record.get("findings") or []:
             for name in ("place", "sentence", "expected", "got", "reason", "advice"):
                 finding[name] = HOSTILE
         if record["type"] == "end":
-            record["ending"] = HOSTILE
+            record.update(ending=HOSTILE, unanswered=[HOSTILE], screen={"columns": 80, "rows": 25, "address": "000b8000", "lines": [HOSTILE]})
     records.insert(1, {"type": "console", "text": HOSTILE})
     write(path, records)
 
@@ -107,6 +109,14 @@ def without_tss(source, path):
         kept.append(record)
     write(path, kept)
     return min(numbers)
+
+
+def without_details(source, path):
+    """The same trace as a run writes it that was asked for no page; how many lines were for the page alone."""
+    records = lines(source)
+    kept = [record for record in records if record["type"] not in ("detail", "code", "names")]
+    write(path, kept)
+    return len(records) - len(kept)
 
 
 def touched(source, path):

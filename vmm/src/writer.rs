@@ -29,6 +29,8 @@ pub struct Question {
     pub address: u64,
     /// The value that it was found with; of several writes the last one that left this is looked for.
     pub value: u32,
+    /// The bits of it that count, all of them as a rule.
+    pub bits: u32,
     /// The number of the entry at which, or after which, it was found.
     pub at_entry: u64,
 }
@@ -48,6 +50,8 @@ pub enum Writer {
         old: u32,
         /// Where the stack ends that it ran on, if that is known: the last entry was on it, and came from ring 3.
         stack_end: Option<u32>,
+        /// What it became.
+        new: u32,
     },
     /// The processor, by pushing the frame of an entry.
     Push {
@@ -55,6 +59,8 @@ pub enum Writer {
         entry: u64,
         /// What the word was.
         old: u32,
+        /// What it became.
+        new: u32,
     },
     /// Something between two stops: an instruction that leaves the VM, or a device.
     Unseen {
@@ -62,7 +68,16 @@ pub enum Writer {
         after_entry: u64,
         /// What the word was.
         old: u32,
+        /// What it became.
+        new: u32,
     },
+}
+
+impl Question {
+    /// The word went from `last` to `now`, and that is the change that is asked for.
+    fn is_change(&self, last: u32, now: u32) -> bool {
+        (last ^ now) & self.bits != 0 && (now ^ self.value) & self.bits == 0
+    }
 }
 
 /// Finds out who wrote the word, in `run`: the same guest on a clock that counts, in front of its first
@@ -83,7 +98,8 @@ pub fn who_wrote(run: &mut Run, question: Question) -> Result<Option<Writer>, Ma
     }
     let old = word(run, question.address);
     if !run.follow(Follow::Everything) {
-        return Ok(Some(Writer::Unseen { after_entry: entries, old }));
+        let new = question.value;
+        return Ok(Some(Writer::Unseen { after_entry: entries, old, new }));
     }
     let mut last = old;
     let mut stack_end = if is_at_entry { entered_on(run) } else { None };
@@ -98,8 +114,8 @@ pub fn who_wrote(run: &mut Run, question: Question) -> Result<Option<Writer>, Ma
             _ => {}
         }
         let now = word(run, question.address);
-        if now != last && now == question.value {
-            let old = last;
+        if question.is_change(last, now) {
+            let (old, new) = (last, now);
             return Ok(Some(match told {
                 Event::Step(step) => Writer::Instruction {
                     before: Box::new(step.before),
@@ -107,11 +123,12 @@ pub fn who_wrote(run: &mut Run, question: Question) -> Result<Option<Writer>, Ma
                     after_entry: entries,
                     old,
                     stack_end,
+                    new,
                 },
                 Event::Entry(entry) if holds(&entry.frame, question.address) => {
-                    Writer::Push { entry: entry.sequence, old }
+                    Writer::Push { entry: entry.sequence, old, new }
                 }
-                _ => Writer::Unseen { after_entry: entries, old },
+                _ => Writer::Unseen { after_entry: entries, old, new },
             }));
         }
         last = now;
@@ -151,7 +168,7 @@ fn last_change(run: &mut Run, question: Question) -> Result<Option<(usize, Kept)
         }
         let told = run.next_event()?;
         let now = word(run, question.address);
-        if now != last && now == question.value {
+        if question.is_change(last, now) {
             change = Some(event);
         }
         last = now;
@@ -193,4 +210,20 @@ fn holds(frame: &Frame, address: u64) -> bool {
 /// 0 where there is no RAM.
 fn word(run: &Run, address: u64) -> u32 {
     run.machine().memory().read_u32(address).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_bits_that_count_make_a_change() {
+        let all = Question { address: 0, value: 0x8e00, bits: !0, at_entry: 0 };
+        assert!(all.is_change(0, 0x8e00) && !all.is_change(0, 0x10_8e00));
+        assert!(!all.is_change(0x8e00, 0x8e00), "it was so before");
+        // The handler's address is stored behind the type.
+        let kind = Question { bits: 0xff00, ..all };
+        assert!(kind.is_change(0, 0x8e00) && kind.is_change(0x10_0000, 0x10_8e00));
+        assert!(!kind.is_change(0x8e00, 0x10_8e00), "the type stays");
+    }
 }

@@ -114,6 +114,11 @@ pub fn describe(bytes: &[u8]) -> Result<KernelImage, LinuxError> {
         return Err(LinuxError::Truncated { end: setup, size: bytes.len() });
     }
     let file_size = u32::try_from(bytes.len() - setup).unwrap_or(u32::MAX);
+    // In paragraphs of 16 bytes, rounded up.
+    let whole = u64::from(word(0x1F4)) * 16;
+    if u64::from(file_size) + 15 < whole {
+        return Err(LinuxError::Truncated { end: setup + whole as usize, size: bytes.len() });
+    }
     let physical = word(0x214);
     let segment = Segment {
         index: 0,

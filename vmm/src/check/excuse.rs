@@ -1,8 +1,8 @@
 //! When nothing can be held against the processor.
 //!
-//! It is accused last. What it did rests on tables and code that the kernel can overwrite, and a stop at a
-//! handler's first instruction may come of a jump. In both cases the fault is the
-//! kernel's, and the finding says so, unless another rule has said it already.
+//! It is accused last. What it did rests on tables and code that the kernel can overwrite, a stop at a
+//! handler's first instruction may come of a jump, and an exception within a task switch finds registers of both tasks.
+//! In these cases the fault is the kernel's, and the finding says so, unless another rule has said it already.
 
 use super::{Finding, Findings, History, Subject};
 use crate::entry::{Entry, Kind};
@@ -24,7 +24,10 @@ impl Excuse {
     #[cold]
     pub(super) fn of(entry: &Entry, history: &History, findings: &Findings) -> Option<Excuse> {
         let told = ["stack_over_tables", "stack_in_data", "overflow"];
-        if entry.kind == Kind::Unexplained || told.into_iter().any(|rule| findings.has(rule)) {
+        if entry.within_switch
+            || entry.kind == Kind::Unexplained
+            || told.into_iter().any(|rule| findings.has(rule))
+        {
             return Some(Excuse::Told);
         }
         if let Some(what) = &history.glance().overwritten {

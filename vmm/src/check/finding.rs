@@ -92,6 +92,15 @@ pub enum Retrace {
         /// The word.
         word: ChangedWord,
     },
+    /// What took ESP onto a stack, last before the next return.
+    OntoStack {
+        /// The last entry before.
+        after_entry: u64,
+        /// Where that stack ends.
+        end: u32,
+        /// How far it reaches down from there.
+        size: u32,
+    },
     /// What closed interrupts, which nothing has opened since.
     Closing {
         /// The last entry before.
@@ -106,6 +115,13 @@ pub enum LookBack {
     Writer(ChangedWord),
     /// Who stored this word, which is what is wrong: it may have stood there from the start.
     Stored(ChangedWord),
+    /// Who stored what is wrong in a word, the rest of which may be written apart or by the processor.
+    StoredPart {
+        /// The word.
+        word: ChangedWord,
+        /// The bits that count.
+        bits: u32,
+    },
     /// How the guest came there.
     Way(Retrace),
 }
@@ -251,7 +267,7 @@ impl Finding {
     /// Says what another run can tell of the way to it, where nothing more is known to be asked.
     #[must_use]
     pub(super) fn retraced(mut self, retrace: Retrace) -> Self {
-        if !matches!(self.look_back, Some(LookBack::Stored(_))) {
+        if self.stored().is_none() {
             self.look_back = Some(LookBack::Way(retrace));
         }
         self
@@ -261,6 +277,15 @@ impl Finding {
     pub fn written(&self) -> Option<ChangedWord> {
         match self.look_back {
             Some(LookBack::Writer(word) | LookBack::Stored(word)) => Some(word),
+            Some(LookBack::StoredPart { word, .. }) => Some(word),
+            _ => None,
+        }
+    }
+
+    /// The word of memory that holds what is wrong.
+    pub fn stored(&self) -> Option<ChangedWord> {
+        match self.look_back {
+            Some(LookBack::Stored(word) | LookBack::StoredPart { word, .. }) => Some(word),
             _ => None,
         }
     }

@@ -75,6 +75,8 @@ pub struct LastReturn {
     pub of_copy: bool,
     /// The task that it resumed.
     pub task: Option<TaskId>,
+    /// It popped a frame that its own handler has overwritten, which has been told.
+    pub(super) overwrites_itself: bool,
     /// The state in front of the IRET.
     pub state: State,
     /// The words that it was going to pop.
@@ -140,6 +142,7 @@ pub struct History {
     /// Ring 0 was entered by SYSENTER, and no gate or IRET has been seen since.
     sysentered: bool,
     sysexits: u64,
+    uses_sysenter: bool,
     /// The last interrupt that found another ESP0 than the stack's that the kernel runs on.
     mixed_at: Option<u64>,
     /// Where the kernel's own code begins that a frame of an outer ring was last made to lead to.
@@ -164,6 +167,8 @@ pub struct History {
     /// The low end of the stack that runs.
     edge: Option<Box<Edge>>,
     suspects: Suspects,
+    /// Handlers whose use of DS has been looked at.
+    data_segment_of: Vec<u32>,
     /// Tasks that a switch by hardware has suspended in the kernel, by their TSS.
     suspended: BTreeMap<u32, Suspended>,
     glance: Glance,
@@ -232,6 +237,11 @@ impl History {
         self.sysexits
     }
 
+    /// SYSENTER has been seen.
+    pub(super) fn came_by_sysenter(&self) -> bool {
+        self.uses_sysenter
+    }
+
     /// IRETs that the processor refused.
     pub fn refused_returns(&self) -> u64 {
         self.refused
@@ -250,6 +260,11 @@ impl History {
     /// What lay around ESP0 at the last return, if no entry was on it before.
     pub(super) fn fresh_stack(&self) -> Option<&FreshStack> {
         self.fresh_stack.as_deref()
+    }
+
+    /// Whether it has been looked at what DS the code of `handler` uses. Of more than a table of gates has, nothing is.
+    pub(super) fn has_data_segment_of(&self, handler: u32) -> bool {
+        self.data_segment_of.len() >= 256 || self.data_segment_of.contains(&handler)
     }
 
     /// Whether an entry from an outer ring was on the stack with this top.

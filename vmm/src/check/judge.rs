@@ -13,7 +13,7 @@
 use super::diagnosis::{Aftermath, Diagnosis};
 use super::history::LastReturn;
 use super::verdict::{Grounds, Verdict, verdict};
-use super::{Checker, Degree, Finding, History, Judgement, LookBack, Tally};
+use super::{Checker, CodePlace, Degree, Finding, History, Judgement, LookBack, Tally};
 use crate::entry::{Entry, Kind, Return, Returned, Sysenter, TaskSwitch, capture_return};
 use crate::instruction::iret;
 use crate::machine::{LinearMemory, Machine, MachineError};
@@ -198,7 +198,10 @@ impl Judge {
                 Judged::Switch(switch, judgement)
             }
             Event::StackLoad(load) => Judged::StackLoad(load),
-            Event::Console(bytes) => Judged::Console(bytes),
+            Event::Console(bytes) => {
+                self.diagnosis.say(&bytes);
+                Judged::Console(bytes)
+            }
             Event::Reached(state) => Judged::Reached(state),
             Event::Resumed(state) => Judged::Resumed(state),
             Event::Preempted(state) => Judged::Preempted(state),
@@ -238,6 +241,9 @@ impl Judge {
         let mut judgement = self.checker.leave(returning);
         if self.checker.history().last_return().is_some_and(LastReturn::begins_program) {
             self.diagnosis.begin(returning);
+        }
+        if !judgement.is_unremarkable() {
+            at_least_about(&mut judgement, state.instruction_address());
         }
         self.weigh(&mut judgement);
         self.tally.leave(&judgement);
@@ -353,6 +359,16 @@ fn locate(linear: &LinearMemory<'_>, judgement: &mut Judgement) {
         match linear.paging.translate(linear.memory, word.address) {
             Some(physical) => word.physical = physical,
             None => finding.look_back = None,
+        }
+    }
+}
+
+/// Whatever names no code of a return is about its IRET.
+#[cold]
+fn at_least_about(judgement: &mut Judgement, iret: u32) {
+    for finding in judgement.findings.iter_mut().chain(&mut judgement.notes) {
+        if finding.places.is_empty() {
+            finding.places.push(CodePlace::Instruction(iret));
         }
     }
 }

@@ -24,6 +24,7 @@ mod way_back;
 mod rules {
     //! One file a rule.
     pub(super) mod code_limit;
+    pub(super) mod data_segment;
     pub(super) mod direction_flag;
     pub(super) mod empty_stack;
     pub(super) mod event_explained;
@@ -113,6 +114,7 @@ rules![
     flags_after::flags_after_entry,
     registers_kept::registers_are_kept,
     kernel_segment::kernel_runs_on_one_stack_segment,
+    data_segment::variables_are_the_kernels,
     suspended_stack::stack_is_nobody_elses,
     empty_stack::stack_is_empty,
     overflow::stack_stays_above_its_end,

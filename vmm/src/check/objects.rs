@@ -58,6 +58,11 @@ impl Objects {
         self.variables.is_empty()
     }
 
+    /// All variables, by address.
+    pub fn variables(&self) -> &[Object] {
+        &self.variables
+    }
+
     /// Nothing at all is known of the file.
     pub fn knows_nothing(&self) -> bool {
         self.variables.is_empty() && self.loaded.is_empty()

@@ -127,6 +127,7 @@ impl Desk {
             code: CodeBytes { linear: frame.get(Word::Eip), ..CodeBytes::default() },
             expected: None,
             exact: None,
+            within_switch: false,
             ldt_stack: None,
         };
         entry.after.eflags =

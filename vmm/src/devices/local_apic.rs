@@ -73,6 +73,25 @@ const CURRENT_COUNT: u16 = 0x390;
 /// So many reads are more than a kernel needs to set itself up.
 const STEADY: u32 = 1_000;
 
+/// What is known of its timer, for whoever asks why it does not tick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimerState {
+    /// A count was written, and a vector.
+    pub is_set: bool,
+    /// The vector of its entry.
+    pub vector: u8,
+    /// Its entry is masked.
+    pub is_masked: bool,
+    /// It begins anew by itself.
+    pub is_periodic: bool,
+    /// It counts.
+    pub runs: bool,
+    /// The whole APIC is disabled by software.
+    pub is_disabled: bool,
+    /// The spurious-interrupt vector register.
+    pub spurious: u32,
+}
+
 /// What a write means beyond the local APIC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
@@ -260,6 +279,27 @@ impl LocalApic {
     /// The guest has let its timer's interrupt through.
     pub fn timer_is_used(&self) -> bool {
         self.table[TIMER] & MASKED == 0
+    }
+
+    /// What its timer is set to.
+    pub fn timer(&self) -> TimerState {
+        let entry = self.table[TIMER];
+        TimerState {
+            is_set: self.initial_count != 0 && entry as u8 >= 16,
+            vector: entry as u8,
+            is_masked: entry & MASKED != 0,
+            is_periodic: self.is_periodic(),
+            runs: self.expires.is_some(),
+            is_disabled: !self.is_enabled(),
+            spurious: self.spurious,
+        }
+    }
+
+    /// The vector that is in service, and the one that it holds back.
+    pub fn held_back(&self) -> Option<(u8, u8)> {
+        let waits = self.requests.highest().filter(|_| self.is_enabled())?;
+        let serving = self.in_service.highest()?;
+        (waits >> 4 <= serving >> 4).then_some((serving, waits))
     }
 
     /// Whether it has an NMI for the CPU, which waits for none of the above.

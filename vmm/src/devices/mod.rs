@@ -268,6 +268,12 @@ impl Devices {
         self.io_apic.is_open(pin(irq))
     }
 
+    /// The pins of the I/O APIC that are open; not pin 0 where it passes on what the 8259s ask for.
+    pub fn open_pins(&self) -> impl Iterator<Item = usize> + '_ {
+        let first = usize::from(self.io_apic.passes_external());
+        (first..io_apic::PINS).filter(|pin| self.io_apic.is_open(*pin))
+    }
+
     /// Whether an interrupt on this line would get as far as the CPU.
     fn is_open(&self, irq: u8) -> bool {
         self.external_passes() && !self.pic.is_masked(irq) || self.arrives_by_io_apic(irq)

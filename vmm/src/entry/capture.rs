@@ -21,6 +21,8 @@ pub struct Scene {
     pub before: Option<Box<State>>,
     /// The privilege level that the last return went to, if nothing has been entered since.
     pub ring: Option<u8>,
+    /// TR was another one at the boundary before.
+    pub within_switch: bool,
 }
 
 /// The entry that a stop at the target of the gates of `vectors` shows; none if no gate leads there
@@ -127,6 +129,7 @@ pub fn capture_entry(
         inner_stack,
         frame,
         code,
+        within_switch: scene.within_switch,
         expected: None,
         exact: None,
         ldt_stack,

@@ -89,6 +89,9 @@ pub struct Entry {
     pub frame: Frame,
     /// The guest's code around the pushed EIP.
     pub code: CodeBytes,
+    /// It was raised within a task switch by hardware: which of the registers are the new task's already depends on what
+    /// failed.
+    pub within_switch: bool,
     /// What the model says that must come of it, where the state before was seen: in all modes but the exact
     /// one.
     pub expected: Option<Box<Expected>>,

@@ -34,6 +34,9 @@ impl TssWords {
     pub const ES: usize = 18;
     pub const CS: usize = 19;
     pub const SS: usize = 20;
+    pub const DS: usize = 21;
+    pub const FS: usize = 22;
+    pub const GS: usize = 23;
     pub const LDT: usize = 24;
 
     pub(crate) fn read(linear: &LinearMemory<'_>, address: u32) -> Option<Self> {

@@ -150,6 +150,16 @@ impl Walk {
         }
     }
 
+    /// The first entry that is present and refuses `reach`.
+    pub fn denying(&self, reach: Reach) -> Option<&Level> {
+        let bit = match self.denies(reach)? {
+            Denied::Supervisor => USER,
+            Denied::ReadOnly => WRITABLE,
+            Denied::NotPresent | Denied::TableBeyondRam => return None,
+        };
+        self.levels().find(|level| level.lacks(bit).is_some())
+    }
+
     /// `reach` and what refuses it, as a sentence without a subject of its own: `page 00101000 is for
     /// the supervisor: U/S is 0 in its directory entry (00000083, at physical 00102000)`.
     pub fn sentence(&self, reach: Reach) -> String {

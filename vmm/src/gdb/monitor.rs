@@ -10,7 +10,7 @@ use crate::machine::{MachineError, Memory};
 use crate::run::operation_of;
 use crate::symbols::Symbols;
 use crate::timeline::{Company, Hit, Place, Sought};
-use crate::trace::{event_name, registers};
+use crate::trace::{event_name, registers, registers_now};
 use ia32::Vector;
 use std::fmt::Write as _;
 use std::io::Write;
@@ -67,7 +67,7 @@ pub(super) fn answer<W: Write>(
                 "tss" => tables::tss(&linear, &state, session.symbols),
                 "gdt" => tables::gdt(&linear, &state),
                 "idt" => tables::idt(&linear, &state, session.symbols),
-                _ => registers(&state, session.symbols),
+                _ => registers(&registers_now(&state, session.symbols)),
             }
         }
         _ => format!("there is no such command, or it takes something else: {command}\n\n{HELP}"),

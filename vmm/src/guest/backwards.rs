@@ -156,6 +156,7 @@ impl Guest {
         while word.value(&self.run) as u32 == old && !self.run.has_ended() {
             timeline.step(&mut self.run, &mut along)?;
         }
+        let new = word.value(&self.run) as u32;
         let last = (event - timeline.first_event()) as usize;
         let entries =
             timeline.log().iter().enumerate().filter_map(|(n, noted)| Some((n, noted.entry?)));
@@ -166,7 +167,7 @@ impl Guest {
         if timeline.event() > event
             && let Some((entry, _)) = timeline.log().get(last).and_then(|noted| noted.entry)
         {
-            return Ok(Writer::Push { entry, old });
+            return Ok(Writer::Push { entry, old, new });
         }
         let code = code[..count].to_vec();
         Ok(Writer::Instruction {
@@ -174,6 +175,7 @@ impl Guest {
             code,
             after_entry,
             old,
+            new,
             stack_end: None,
         })
     }

@@ -47,7 +47,9 @@ impl Known {
     /// What the run as a whole has to answer for.
     fn conclude(&mut self, run: &Run, end: &End) {
         let name = |address| Some(self.names.describe(address)?.to_string());
-        for conclusion in self.judge.conclude(&Aftermath::of(run, end, &name)) {
+        let arrays = || self.names.arrays();
+        let aftermath = Aftermath::of(run, end, &name).with_arrays(&arrays);
+        for conclusion in self.judge.conclude(&aftermath) {
             let degree = conclusion.finding.degree;
             let found = Found { place: conclusion.place, finding: conclusion.finding };
             match degree {

@@ -5,12 +5,14 @@
 //!  bytes ─► decode ─► operands   what of memory does it touch
 //!              ├─► flow       where does it lead
 //!              ├─► raises     which exceptions may it raise
-//!              └─► effect     has it raised one, as seen by the state after it
+//!              ├─► effect     has it raised one, as seen by the state after it
+//!              └─► interpret  does a short loop come back to where it was
 //! ```
 //! Decoding itself is iced-x86's. Which of its modes holds is decided here alone.
 
 pub(crate) mod effect;
 pub(crate) mod flow;
+pub(crate) mod interpret;
 pub(crate) mod operands;
 pub(crate) mod raises;
 pub(crate) mod stepping;

@@ -51,6 +51,15 @@ pub(crate) fn classify(code: &[u8]) -> Stepping {
     }
 }
 
+/// Whether `code` is an IRET that goes back to another task: NT is set in `state` (SDM vol. 3A, "Task linking"). The task that
+/// is left gets the EFLAGS of now into its TSS, and with them a TF of whoever steps it.
+pub(crate) fn returns_by_task_link(state: &State, code: &[u8]) -> bool {
+    state.eflags.contains(Eflags::NT)
+        && state.protected()
+        && !state.virtual_8086()
+        && opcode(code) == Some(0xcf)
+}
+
 /// Whether an instruction reads and writes registers only, and no descriptor, table or control
 /// register: apart from its own fetch it has nothing to do with memory. `wide`: its code segment has 32
 /// bits.

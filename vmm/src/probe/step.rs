@@ -6,15 +6,20 @@
 //! writes; both are written again in the same way.
 
 use crate::instruction::effect::raised_event;
-use crate::instruction::stepping::{Stepping, classify, hide_trap_flag, loads_trap_flag};
+use crate::instruction::stepping::{
+    Stepping, classify, hide_trap_flag, loads_trap_flag, returns_by_task_link,
+};
 use crate::machine::{Exit, Machine, MachineError};
 use ia32::Eflags;
 
 /// Steps the instruction that the vCPU stands at, `code` being its bytes. False if it raised an
-/// event or left the VM, or if the guest steps itself: the vCPU then stands before it again.
+/// event or left the VM, if the guest steps itself, or if another task is gone back to: the vCPU then stands before it again.
 pub(super) fn step_over(machine: &mut Machine, code: &[u8]) -> Result<bool, MachineError> {
     let before = machine.vcpu.state();
-    if before.eflags.contains(Eflags::TF) || loads_trap_flag(&before, &machine.linear(), code) {
+    let must_run = before.eflags.contains(Eflags::TF)
+        || loads_trap_flag(&before, &machine.linear(), code)
+        || returns_by_task_link(&before, code);
+    if must_run {
         return Ok(false);
     }
     let snapshot = machine.vcpu.snapshot();

@@ -11,7 +11,7 @@ use crate::machine::{LinearMemory, Machine, Paging};
 use crate::probe::{NO_OP, Probes};
 use crate::symbols::{Place, SeenCode, Symbols};
 use crate::trace::schema::CodeRecord;
-use ia32::State;
+use ia32::{State, Word};
 use iced_x86::{FlowControl, Formatter, Instruction, IntelFormatter};
 
 /// Instructions before the place, in a program and in the kernel: what leads to an IRET is worth more. And so many
@@ -55,16 +55,24 @@ impl Seen {
         Seen { iret: true, ..Seen::kernel(eip, base, state) }
     }
 
-    /// What an entry interrupted.
-    pub(super) fn interrupted(eip: u32, base: u32, entry: &Entry) -> Self {
+    /// What an entry interrupted; none in virtual-8086 mode.
+    pub(super) fn interrupted(entry: &Entry) -> Option<Self> {
+        if entry.origin.virtual_8086 {
+            return None;
+        }
+        let eip = entry.frame.get(Word::Eip)?;
+        let base = entry.code.linear.map_or(0, |linear| linear.wrapping_sub(eip));
         let behind = matches!(entry.kind, Kind::Software | Kind::Trap);
         let (code, ring) = (entry.code, entry.origin.ring);
         let paging = (&entry.after).into();
-        Seen { eip, base, paging, behind, iret: false, code, ring, bytes: None }
+        Some(Seen { eip, base, paging, behind, iret: false, code, ring, bytes: None })
     }
 
-    /// Reads the code now, which is no kernel's, and so has no patch of esp0's in it.
+    /// Reads a program's code now: it may be gone when the run is over, and has no patch of esp0's in it.
     pub(super) fn read_now(&mut self, linear: &LinearMemory<'_>) {
+        if self.ring == 0 {
+            return;
+        }
         let back = READ_BACK.min(self.eip & 0xfff).min(self.eip);
         let start = self.eip - back;
         let mut bytes = vec![0; (back + READ_ON) as usize];

@@ -9,8 +9,9 @@ use super::columns::Column;
 use super::findings::Causes;
 use super::naming::Naming;
 use super::record::{self, Record, ReportError, hex};
-use crate::trace::schema::ExactRecord;
-use crate::trace::{TraceReader, account_of};
+use crate::check::Degree;
+use crate::trace::schema::{EndRecord, ExactRecord, FindingRecord, HeaderRecord};
+use crate::trace::{Colour, Told, TraceReader, account_of, registers, summary, verdict_line};
 use rustc_hash::FxHashMap;
 use serde_json::{Map, Value, json};
 use std::io::BufRead;
@@ -68,6 +69,7 @@ enum Judged {
 #[derive(Debug, Default)]
 pub(super) struct Data {
     header: Value,
+    typed_header: Option<HeaderRecord>,
     kind: Column,
     task: Column,
     number: Column,
@@ -92,6 +94,8 @@ pub(super) struct Data {
     /// Words of two bytes (4), as in `shape`.
     return_shape: Column,
     return_place: Column,
+    /// EIP of the IRET, or of the no-op in front of it that it was stopped at.
+    return_eip: Column,
     return_named: Column,
     rows: Rows,
     /// Where the frames lie that were pushed and not popped.
@@ -101,6 +105,8 @@ pub(super) struct Data {
     switches: Map<String, Value>,
     stacks: Vec<Value>,
     causes: Causes,
+    /// The same as the summary counts them.
+    told: Told<FindingRecord>,
     deviations: FxHashMap<String, u64>,
     details: Map<String, Value>,
     return_details: Map<String, Value>,
@@ -119,9 +125,9 @@ pub(super) struct Data {
     ending: Option<String>,
     /// What the run came to.
     end: Value,
+    typed_end: Option<EndRecord>,
     /// The trace has no end.
     cut: bool,
-    run: Value,
     claims: Value,
     names: Value,
     unread: FxHashMap<String, u64>,
@@ -140,7 +146,11 @@ struct Rows {
 impl Data {
     /// Reads a trace to its end.
     pub(super) fn read<R: BufRead>(mut trace: TraceReader<R>) -> Result<Self, ReportError> {
-        let mut data = Data { header: record::header(&trace), ..Data::default() };
+        let mut data = Data {
+            header: record::header(&trace),
+            typed_header: Some(trace.header().clone()),
+            ..Data::default()
+        };
         while let Some(record) = record::next(&mut trace)? {
             data.take(record)?;
         }
@@ -169,10 +179,12 @@ impl Data {
                 self.console(&String::from_utf8_lossy(&bytes));
                 self.console(record.text("text"));
             }
+            "cause" => self.causes.found(record.into_value()),
             "end" => {
                 self.ending = Some(record.text("ending").to_owned());
                 self.judge(&record, None, "end");
                 self.end = record.into_value();
+                self.typed_end = serde_json::from_value(self.end.clone()).ok();
             }
             other => *self.unread.entry(other.to_owned()).or_default() += 1,
         }
@@ -255,6 +267,7 @@ impl Data {
         self.pops.push(pops as u64);
         self.return_shape.push(shape_of_words(record));
         self.return_place.push(0u64);
+        self.return_eip.push(record.hex("at"));
         self.return_named.push(self.names_of.code(record.hex("at")));
         self.return_at.insert(record.count("after"), row);
         self.rows.returns += 1;
@@ -290,6 +303,10 @@ impl Data {
             for finding in list(name) {
                 let note = degree == Judged::Noted;
                 self.causes.add(finding, note, sequence, stop, at);
+                if let Ok(finding) = serde_json::from_value(finding.clone()) {
+                    let degree = if note { Degree::Note } else { Degree::Fault };
+                    self.told.tell_record(&finding, degree, sequence);
+                }
                 judged = judged.max(degree);
             }
         }
@@ -350,7 +367,7 @@ impl Data {
     fn end_of_run(&self) -> Value {
         let mut end = self.end.clone();
         if let Some(end) = end.as_object_mut() {
-            for name in ["type", "findings", "notes"] {
+            for name in ["type", "findings", "notes", "last", "unanswered"] {
                 end.remove(name);
             }
         }
@@ -370,12 +387,6 @@ impl Data {
         }
     }
 
-    /// Adds what is not in the trace.
-    pub(super) fn run(&mut self, run: Value) {
-        self.causes.told(&run["told"]);
-        self.run = run;
-    }
-
     /// Adds what was seen of claims.
     pub(super) fn claims(&mut self, claims: Value) {
         self.claims = claims;
@@ -383,15 +394,28 @@ impl Data {
 
     /// What the verdict line says, or what can be said without it.
     pub(super) fn verdict(&self) -> String {
-        match self.run["verdict_line"].as_str() {
-            Some(line) => line.to_owned(),
-            None => format!(
+        match (&self.typed_end, &self.typed_header) {
+            (Some(end), Some(header)) => verdict_line(end, header),
+            _ => format!(
                 "{} entries, {} findings; {}",
                 self.rows.entries,
                 self.causes.findings(),
                 self.ending.as_deref().unwrap_or("the trace has no end")
             ),
         }
+    }
+
+    /// The summary as a run prints it; none of a trace without its end.
+    fn summary(&self) -> Option<String> {
+        let (end, header) = (self.typed_end.as_ref()?, self.typed_header.as_ref()?);
+        let unanswered: String = end.unanswered.iter().map(|line| format!("{line}\n")).collect();
+        Some(summary(header, end, &self.told, Colour::default()) + &unanswered)
+    }
+
+    /// A title and a table of the registers of a guest that failed.
+    pub(super) fn last(&self) -> Option<(&'static str, String)> {
+        let last = self.typed_end.as_ref()?.last.as_ref()?;
+        Some((last.when.title(), registers(last)))
     }
 
     pub(super) fn kernel(&self) -> &str {

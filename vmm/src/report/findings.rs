@@ -1,8 +1,10 @@
 //! Findings by cause: what repeats is shown once, with all the stops at which it was seen.
 
+use crate::symbols::Annotator;
 use crate::trace::without_numbers;
 use rustc_hash::FxHashMap;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// So many causes are kept whole, and so many stops of each.
 const MOST_CAUSES: usize = 200;
@@ -18,28 +20,35 @@ pub(super) struct Cause {
     last: u64,
     count: u64,
     stops: Vec<usize>,
-    /// What the run told of it: names for addresses, the place, the writer.
-    told: Value,
+    /// What was found out about it.
+    found: Value,
 }
 
 impl Cause {
-    /// A text of the finding, with names where the run had some.
-    pub(super) fn text(&self, name: &str) -> Option<&str> {
-        self.told[name].as_str().or_else(|| self.finding[name].as_str())
-    }
-
-    /// The same, with the names that the trace has for its addresses.
-    fn named(&self, name: &str) -> Option<String> {
-        let mut text = self.text(name)?.to_owned();
-        if self.told.is_null()
-            && let Some(names) = self.finding["names"].as_object()
-        {
-            for (address, name) in names {
-                let name = format!("{address} ({})", name.as_str().unwrap_or_default());
-                text = text.replacen(address.as_str(), &name, 1);
+    /// The texts of the finding by their names, each address named where it stands first.
+    pub(super) fn texts(&self) -> Map<String, Value> {
+        let names: BTreeMap<String, String> =
+            serde_json::from_value(self.finding["names"].clone()).unwrap_or_default();
+        let mut annotator = Annotator::with_names(&names);
+        let mut texts = Map::new();
+        for name in ["sentence", "expected", "got", "reason", "advice"] {
+            if let Some(text) = self.finding[name].as_str() {
+                texts.insert(name.into(), annotator.annotate(text).into());
             }
         }
-        Some(text)
+        for name in ["writer", "way"] {
+            let sentences: Vec<&str> = self.found[name]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .collect();
+            if !sentences.is_empty() {
+                texts.insert(name.into(), sentences.join("; ").into());
+            }
+        }
+        texts.insert("place".into(), self.finding["place"].clone());
+        texts
     }
 }
 
@@ -48,6 +57,8 @@ impl Cause {
 pub(super) struct Causes {
     causes: Vec<Cause>,
     known: FxHashMap<(String, bool, String, String), usize>,
+    /// What was found out about causes: those of the run as a whole come behind it.
+    found: Vec<Value>,
     findings: u64,
     beyond: u64,
 }
@@ -83,6 +94,8 @@ impl Causes {
             self.beyond += 1;
             return;
         }
+        let found = self.found.iter().position(|found| is_about(found, finding));
+        let found = found.map_or(Value::Null, |index| self.found.swap_remove(index));
         self.known.insert(key, self.causes.len());
         self.causes.push(Cause {
             finding: finding.clone(),
@@ -92,21 +105,15 @@ impl Causes {
             last: sequence,
             count: 1,
             stops: stop.into_iter().collect(),
-            told: Value::Null,
+            found,
         });
     }
 
-    /// Adds what the run told of its findings.
-    pub(super) fn told(&mut self, told: &Value) {
-        for told in told.as_array().map_or(&[][..], |told| told) {
-            let same = |cause: &&mut Cause| {
-                told["rule"] == cause.finding["rule"]
-                    && told["plain"] == cause.finding["sentence"]
-                    && cause.told.is_null()
-            };
-            if let Some(cause) = self.causes.iter_mut().find(same) {
-                cause.told = told.clone();
-            }
+    /// Adds what was found out about a cause: a line of the trace that says so.
+    pub(super) fn found(&mut self, found: Value) {
+        match self.causes.iter_mut().find(|cause| is_about(&found, &cause.finding)) {
+            Some(cause) => cause.found = found,
+            None => self.found.push(found),
         }
     }
 
@@ -125,28 +132,29 @@ impl Causes {
         let causes: Vec<Value> = self
             .in_order()
             .map(|cause| {
-                json!({
-                    "rule": cause.finding["rule"],
-                    "subject": cause.finding["subject"],
-                    "note": cause.note,
-                    "sentence": cause.named("sentence"),
-                    "expected": cause.named("expected"),
-                    "got": cause.named("got"),
-                    "reason": cause.named("reason"),
-                    "advice": cause.named("advice"),
-                    "place": cause.text("place"),
-                    "where": cause.told["where"],
-                    "writer": cause.told["writer"],
-                    "way": cause.told["way"],
-                    "word": cause.finding["difference"]["word"],
-                    "at": cause.at,
-                    "first": cause.first,
-                    "last": cause.last,
-                    "count": cause.count,
-                    "stops": cause.stops,
-                })
+                let mut packed = cause.texts();
+                for (name, value) in [
+                    ("rule", cause.finding["rule"].clone()),
+                    ("subject", cause.finding["subject"].clone()),
+                    ("note", cause.note.into()),
+                    ("where", cause.found["places"].clone()),
+                    ("word", cause.finding["difference"]["word"].clone()),
+                    ("at", cause.at.into()),
+                    ("first", cause.first.into()),
+                    ("last", cause.last.into()),
+                    ("count", cause.count.into()),
+                    ("stops", cause.stops.clone().into()),
+                ] {
+                    packed.insert(name.into(), value);
+                }
+                packed.into()
             })
             .collect();
         json!({ "list": causes, "findings": self.findings, "beyond": self.beyond })
     }
+}
+
+/// What was found out is about the cause whose first finding this is.
+fn is_about(found: &Value, finding: &Value) -> bool {
+    ["rule", "at", "sentence"].iter().all(|name| found[*name] == finding[*name])
 }

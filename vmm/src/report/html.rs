@@ -3,6 +3,7 @@
 use super::columns::base64;
 use super::data::Data;
 use super::readable::lines;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::io::{self, Write};
 
@@ -63,6 +64,7 @@ fn title(data: &Data) -> String {
 fn plain(data: &Data) -> String {
     let mut text = format!("{}\n", data.verdict());
     for cause in data.causes().in_order() {
+        let texts = cause.texts();
         for (name, before) in [
             ("place", "\n"),
             ("sentence", ""),
@@ -70,12 +72,16 @@ fn plain(data: &Data) -> String {
             ("got", "  got         "),
             ("reason", "  why         "),
             ("advice", "  what to do  "),
-            ("writer", "  written by  "),
+            ("writer", "  who wrote   "),
+            ("way", "  led there   "),
         ] {
-            if let Some(line) = cause.text(name) {
+            if let Some(line) = texts.get(name).and_then(Value::as_str) {
                 text.push_str(&format!("{before}{line}\n"));
             }
         }
+    }
+    if let Some((title, registers)) = data.last() {
+        text.push_str(&format!("\n{title}:\n{registers}"));
     }
     text
 }

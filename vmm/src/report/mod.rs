@@ -1,8 +1,9 @@
 //! The report page: a run as one file that a browser opens from disk.
 //!
-//! A page is made from a trace and from nothing else. A run that writes one keeps a trace of its own for
-//! it, with a second kind of line between the others: [`Recorder`] looks at stacks and code while the guest
-//! stands still.
+//! A page is made from a trace and from nothing else, by `esp0 run --report` as by `esp0 trace report`. A run
+//! that writes one keeps a trace of its own for it, with a second kind of line between the others:
+//! [`Recorder`] looks at stacks and code while the guest stands still. The code that findings are about is in
+//! every trace: [`CodeReader`].
 //! ```text
 //!  run ─► trace ─┬─► Data: stops in columns, causes ─► JSON ─┐
 //!    └─► detail ─┘                                           ├─► one HTML file
@@ -29,7 +30,7 @@ mod stacks;
 #[cfg(test)]
 mod tests;
 
-pub use place::Standing;
+pub use place::{CodeReader, Standing, most_telling};
 pub use record::ReportError;
 pub use recorder::Recorder;
 pub use source::Sources;
@@ -51,14 +52,6 @@ pub fn read<R: BufRead>(trace: TraceReader<R>) -> Result<Page, ReportError> {
 }
 
 impl Page {
-    /// Adds what is not in the trace: `summary` and `screen` as text, `verdict`, `verdict_line`, and as `told`
-    /// what was told of each cause.
-    #[must_use]
-    pub fn with_run(mut self, run: serde_json::Value) -> Self {
-        self.0.run(run);
-        self
-    }
-
     /// Adds claims and what guests showed of them: what `esp0 claims --json` writes.
     ///
     /// # Errors

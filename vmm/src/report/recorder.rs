@@ -266,26 +266,9 @@ impl Recorder {
         lines
     }
 
-    /// The source that was found.
-    pub fn sources(&self) -> &Sources {
-        &self.sources
-    }
-
-    pub(super) fn symbols(&self) -> &Symbols {
-        &self.symbols
-    }
-
     fn interrupted(&mut self, linear: &LinearMemory<'_>, entry: &Entry) -> Option<usize> {
-        if entry.origin.virtual_8086 {
-            return None;
-        }
-        let eip = entry.frame.get(Word::Eip)?;
-        let base = entry.code.linear.map_or(0, |linear| linear.wrapping_sub(eip));
-        let mut seen = Seen::interrupted(eip, base, entry);
-        if self.places.contains_key(&seen.key()) || self.seen.len() == PLACES {
-            return self.place(seen);
-        }
-        if entry.origin.ring > 0 {
+        let mut seen = Seen::interrupted(entry)?;
+        if !self.places.contains_key(&seen.key()) && self.seen.len() < PLACES {
             seen.read_now(linear);
         }
         self.place(seen)

@@ -2,7 +2,7 @@
 
 use super::read;
 use crate::trace::TraceReader;
-use crate::trace::schema::{HeaderRecord, Record};
+use crate::trace::schema::{HeaderRecord, Record, samples};
 use serde_json::{Value, json};
 
 /// Registers that nothing here looks at.
@@ -177,4 +177,60 @@ fn a_line_that_cannot_be_read_is_told() {
     let text = format!("{}\n[1]\n{}\n", header("k"), entry(1, 0, json!([])));
     let error = read(TraceReader::new(text.as_bytes()).unwrap()).unwrap_err().to_string();
     assert!(error.contains("line 2"), "{error}");
+}
+
+fn finding(sentence: &str) -> Value {
+    json!({
+        "rule": "ending", "subject": "kernel", "place": "the end", "at": "00100216", "sentence": sentence,
+        "expected": "this", "got": "that",
+    })
+}
+
+fn end(findings: &[Value], last: bool) -> String {
+    let mut end = serde_json::to_value(Record::End(Box::new(samples::end()))).unwrap();
+    end["findings"] = findings.into();
+    if !last {
+        for name in ["last", "screen", "unanswered"] {
+            end.as_object_mut().unwrap().remove(name);
+        }
+    }
+    end.to_string()
+}
+
+#[test]
+fn what_was_found_out_stands_with_its_finding_whether_that_comes_before_it_or_behind() {
+    let cause = |sentence: &str, writer: &str| {
+        let place = json!({ "name": writer, "at": "00100260", "code": [], "source": null });
+        let cause = json!({
+            "type": "cause", "rule": "ending", "at": "00100216", "sentence": sentence,
+            "writer": [writer, "and again"], "places": [place],
+        });
+        cause.to_string()
+    };
+    let first = entry(1, 0x10_6fec, json!([finding("early")]));
+    let found = [cause("late", "one"), cause("early", "another"), cause("of nobody", "a third")];
+    let end = end(&[finding("late")], true);
+    let page = page(&[&header("k"), &first, &found[0], &found[1], &found[2], &end]);
+    let data = data(&page);
+    let causes = data["causes"]["list"].as_array().unwrap();
+    let told: Vec<_> = causes.iter().map(|one| (&one["sentence"], &one["writer"])).collect();
+    let (early, late) = (json!("another; and again"), json!("one; and again"));
+    assert_eq!(told, [(&json!("early"), &early), (&json!("late"), &late)]);
+    assert_eq!(causes[1]["where"][0]["name"], "one");
+    assert!(data["summary"].as_str().unwrap().contains("nobody there port 0x92"), "{data}");
+    assert_eq!(data["last"]["title"], "the registers just before");
+    assert_eq!(data["end"]["screen"]["lines"][0], "panic");
+    // Without a script the same is told.
+    for part in ["who wrote   another; and again", "the registers just before:\n  EAX "] {
+        assert!(page.contains(part), "no {part} in {page}");
+    }
+}
+
+#[test]
+fn a_trace_from_before_there_were_causes_and_last_registers_is_shown_without_them() {
+    let first = entry(1, 0x10_6fec, json!([finding("early")]));
+    let data = data(&page(&[&header("k"), &first, &end(&[], false)]));
+    assert_eq!(data["causes"]["list"][0]["sentence"], "early");
+    assert_eq!((&data["causes"]["list"][0]["where"], &data["last"]), (&Value::Null, &Value::Null));
+    assert!(data["verdict"].as_str().unwrap().starts_with("verdict: findings "), "{data}");
 }

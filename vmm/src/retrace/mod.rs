@@ -7,6 +7,7 @@
 //! ```text
 //!  event 0 ──── … ──── the last entry ─ step ─ step ─ … ─ the first place without code
 //!                                                       ─ IF from 1 to 0, and never back
+//!                                                       ─ ESP onto the stack that is returned from
 //! ```
 //! Nothing is kept, and nothing costs, until a finding asks. Where the way is too long to be stepped, nothing is said.
 
@@ -48,6 +49,17 @@ pub struct ReturnAddress {
     pub physical: Option<u64>,
 }
 
+/// MOV CR3 has put another page under the stack in use.
+#[derive(Clone, Debug)]
+pub struct Exchanged {
+    /// The instruction.
+    pub by: Doer,
+    /// Where the page of ESP lay in physical memory before.
+    pub was: u64,
+    /// Where it lies since.
+    pub is: u64,
+}
+
 /// What the way there has shown.
 #[derive(Clone, Debug)]
 pub enum Way {
@@ -63,6 +75,15 @@ pub enum Way {
         stack: Option<Box<Stack>>,
         /// Where a call had returned to, if execution has come from there in a straight line.
         ran_on_from: Option<u32>,
+        /// What had put other memory under the stack before.
+        exchanged: Option<Exchanged>,
+    },
+    /// This instruction took ESP onto the stack.
+    Moved {
+        /// The instruction.
+        by: Doer,
+        /// ESP behind it.
+        to: u32,
     },
     /// The word was written so.
     Written {
@@ -96,6 +117,9 @@ pub fn retrace(run: &mut Run, question: Retrace) -> Result<Option<Way>, MachineE
     match question {
         Retrace::Departure { after_entry } if go_to(run, after_entry)? => departure(run),
         Retrace::Closing { after_entry } if go_to(run, after_entry)? => closing(run, after_entry),
+        Retrace::OntoStack { after_entry, end, size } if go_to(run, after_entry)? => {
+            onto_stack(run, end, size)
+        }
         Retrace::Written { after_entry, word } => {
             Ok(written_since(run, after_entry, word)?.map(|writer| Way::Written { word, writer }))
         }
@@ -129,9 +153,10 @@ pub fn written_since(
         stack_end = stack_end.filter(|_| !loads_stack(&by, &state));
         if now != old && now == value {
             let Doer { before, code } = by;
+            let new = now;
             found = Some(match &moment.event {
-                Some(Event::Entry(entry)) => Writer::Push { entry: entry.sequence, old },
-                _ => Writer::Instruction { before, code, after_entry, old, stack_end },
+                Some(Event::Entry(entry)) => Writer::Push { entry: entry.sequence, old, new },
+                _ => Writer::Instruction { before, code, after_entry, old, new, stack_end },
             });
         }
         old = now;
@@ -166,10 +191,12 @@ fn stand(run: &mut Run) -> Doer {
 
 /// Something stands there that is not zeros, nor what a BIOS keeps.
 fn has_code(run: &Run, state: &State) -> bool {
-    const BIOS_DATA: u32 = 0x500;
+    const BIOS_DATA: u64 = 0x500;
     let mut code = [0; 15];
     let at = state.instruction_address();
-    if at < BIOS_DATA && state.cr0 >> 31 == 0 {
+    let linear = run.machine().linear();
+    let physical = linear.paging.translate(linear.memory, at);
+    if physical.is_none_or(|physical| physical < BIOS_DATA) {
         return false;
     }
     let count = run.probes().read_code(&run.machine().linear(), at, &mut code);
@@ -199,12 +226,18 @@ fn seen_above(stack: Option<Stack>, run: &Run, address: u32) -> Option<Box<Stack
 
 fn departure(run: &mut Run) -> Result<Option<Way>, MachineError> {
     let give_up_at = Instant::now() + PATIENCE;
-    let (mut stack, mut ran_on_from) = (None, None);
+    let (mut stack, mut ran_on_from, mut exchanged) = (None, None, None);
     while Instant::now() < give_up_at {
         let by = stand(run);
+        let below = loads_cr3(&by).then(|| page_of_stack(run, &by.before)).flatten();
         let moment = run.go_on_by_one()?;
         if let Some(Event::End(_) | Event::Switch(_)) = moment.event {
             return Ok(None);
+        }
+        if let Some(was) = below {
+            let state = run.state();
+            let is = page_of_stack(run, &state).filter(|is| *is != was);
+            exchanged = is.map(|is| Exchanged { by: by.clone(), was, is }).or(exchanged);
         }
         // The fault has been delivered already.
         let state = match &moment.event {
@@ -235,9 +268,45 @@ fn departure(run: &mut Run) -> Result<Option<Way>, MachineError> {
             let address = by.before.stack_address();
             ReturnAddress { address, physical: linear.paging.translate(linear.memory, address) }
         });
+        // Who has taken another stack since has nothing to do with it.
+        let page = |esp: u32| esp >> 12;
+        let esp = by.before.general.esp;
+        let exchanged = exchanged
+            .filter(|one| popped.is_some() && page(one.by.before.general.esp) == page(esp));
         let stack = seen_above(stack.filter(|_| pops), run, by.before.stack_address());
         let (to, ran_on_from) = (state.instruction_address(), ran_on_from.filter(|_| pops));
-        return Ok(Some(Way::Left { by, to, popped, stack, ran_on_from }));
+        return Ok(Some(Way::Left { by, to, popped, stack, ran_on_from, exchanged }));
+    }
+    Ok(None)
+}
+
+fn loads_cr3(by: &Doer) -> bool {
+    by.before.cpl() == 0 && matches!(by.code[..], [0x0f, 0x22, modrm, ..] if modrm >> 3 & 7 == 3)
+}
+
+/// Where the page that ESP points to lies in physical memory.
+fn page_of_stack(run: &Run, state: &State) -> Option<u64> {
+    let linear = run.machine().linear();
+    linear.paging.translate(linear.memory, state.stack_address()).map(|address| address & !0xfff)
+}
+
+/// The last instruction before the next return that takes ESP onto the stack with this end and size from elsewhere.
+fn onto_stack(run: &mut Run, end: u32, size: u32) -> Result<Option<Way>, MachineError> {
+    let holds = |state: &State| state.cpl() == 0 && end.wrapping_sub(state.stack_address()) <= size;
+    let give_up_at = Instant::now() + PATIENCE;
+    let mut found = None;
+    while Instant::now() < give_up_at {
+        let by = stand(run);
+        let moment = run.go_on_by_one()?;
+        if let Some(Event::Return(_) | Event::Entry(_) | Event::End(_) | Event::Switch(_)) =
+            moment.event
+        {
+            return Ok(found);
+        }
+        let state = run.state();
+        if by.before.cpl() == 0 && !holds(&by.before) && holds(&state) {
+            found = Some(Way::Moved { by, to: state.general.esp });
+        }
     }
     Ok(None)
 }

@@ -7,7 +7,7 @@ use super::{Disturbed, Event, Follow, Pace, Phase, Run, Step, Turn};
 use crate::entry::capture_switch;
 use crate::instruction::effect::raised_event;
 use crate::instruction::stepping::{
-    Stepping, classify, hide_trap_flag, loads_trap_flag, may_be_emulated,
+    Stepping, classify, hide_trap_flag, loads_trap_flag, may_be_emulated, returns_by_task_link,
 };
 use crate::machine::{Exit, MachineError};
 use crate::probe::Site;
@@ -91,6 +91,9 @@ impl Run {
         let steps_on = self.follows(&state);
         if steps_on && class == Stepping::MaySwitchTasks && !self.switches_tasks(at, &state) {
             class = Stepping::Plain;
+        }
+        if returns_by_task_link(&state, &code[..count]) {
+            class = Stepping::MaySwitchTasks;
         }
         let enters = steps_on && class == Stepping::EntersWithoutGate;
         if matches!(class, Stepping::MaySwitchTasks | Stepping::EntersWithoutGate) && !enters {

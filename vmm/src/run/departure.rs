@@ -47,6 +47,12 @@ impl Departure {
         matches!(self.cause, Cause::Interrupt(_))
     }
 
+    /// The instruction that was to happen has switched tasks, if the vCPU is in `now`: TR names another TSS. What came of
+    /// it is no event of the state before.
+    pub(super) fn has_another_task(&self, now: &State) -> bool {
+        matches!(self.cause, Cause::Instruction(_)) && self.before.tr.selector != now.tr.selector
+    }
+
     /// The instruction that was to happen has not, if the vCPU is in `now`.
     pub(super) fn stands_still(&self, now: &State) -> bool {
         let before = &self.before;

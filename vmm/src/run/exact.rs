@@ -30,7 +30,7 @@ use crate::entry::{Entry, Exact, PendingSwitch, Returned, capture_return};
 use crate::instruction::effect::raised;
 use crate::instruction::stepping::{
     Stepping, classify, does_nothing, hide_trap_flag, is_far_jump, is_quiet, loads_trap_flag,
-    may_be_emulated,
+    may_be_emulated, returns_by_task_link,
 };
 use crate::instruction::{self, LONGEST};
 use crate::machine::{ChangedByte, Exit, MachineError};
@@ -150,7 +150,7 @@ impl Run {
             return self.switch_natively();
         }
         let seen = !own_step && self.probes.stops_sysenter(code);
-        if class == Stepping::EntersWithoutGate && !seen {
+        if class == Stepping::EntersWithoutGate && !seen || returns_by_task_link(&state, code) {
             return self.run_unseen();
         }
         let native = match class {

@@ -155,12 +155,16 @@ impl Run {
         if site.vectors.is_empty() {
             return Ok(None);
         }
-        let departure = departure.filter(|departure| !self.has_happened(departure, &stop.state));
+        let switches =
+            departure.as_ref().is_some_and(|departure| departure.has_another_task(&stop.state));
+        let departure =
+            departure.filter(|departure| !switches && !self.has_happened(departure, &stop.state));
         let ends_others = site.iret.is_some();
         let mut scene = Scene {
             sequence: self.seen.sequence + 1,
             time: self.clock.counted(),
             ring: self.seen.outward.ring,
+            within_switch: switches,
             ..Scene::default()
         };
         let cause = match departure {

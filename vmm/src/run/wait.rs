@@ -128,6 +128,10 @@ impl Run {
         if let Some(ending) = self.look_at_screen() {
             return Some(ending);
         }
+        // What was seen there may have been answered.
+        if open && self.devices.interrupt_pending() {
+            return None;
+        }
         if self.ends_at_halt() {
             return Some(Ending::Idle);
         }

@@ -21,6 +21,7 @@
 //! what was read.
 
 mod annotate;
+mod arrays;
 mod demangle;
 pub(crate) mod elf;
 mod lines;
@@ -31,6 +32,7 @@ mod table;
 mod tests;
 
 pub use annotate::{Annotator, names_in};
+pub use arrays::Array;
 pub use elf::FunctionStart;
 pub use place::{Place, SourceLine};
 
@@ -209,6 +211,13 @@ impl Symbols {
         all.sort_by_key(|start| start.address);
         all.dedup();
         all
+    }
+
+    /// The arrays among the kernel's variables, where its file tells their types. Each call reads all of those.
+    pub fn arrays(&self) -> Vec<Array> {
+        let kernels = self.0.iter().filter(|file| file.name.is_none());
+        let elves = kernels.filter_map(|file| Elf::parse(&file.bytes));
+        elves.flat_map(|elf| arrays::all(&elf)).collect()
     }
 
     fn find(&self, address: u32, at: At, back: u32, code: SeenCode<'_>) -> Option<Place> {

@@ -23,14 +23,14 @@ pub fn event_name(kind: Kind, vector: Vector) -> String {
     }
 }
 
-/// `task 1`, or `-` where the stack is nobody's that is known.
+/// `task 1`, or `no task` where the stack is nobody's that is known.
 pub fn task_name(task: Option<TaskId>) -> String {
     numbered(task.map_or(0, |task| task.0))
 }
 
 /// The same of a number in a trace.
 pub(super) fn numbered(task: u32) -> String {
-    if task == 0 { "-".into() } else { format!("task {task}") }
+    if task == 0 { "no task".into() } else { format!("task {task}") }
 }
 
 /// The heading above the lines.
@@ -160,7 +160,8 @@ pub(super) fn switch_line(switch: &SwitchRecord, colour: Colour) -> String {
 pub(super) fn stack_line(load: &StackRecord) -> String {
     let (before, after) = (&load.before, &load.after);
     format!(
-        "        -       {:<14} {}   {:04x}:{:08x} → {:04x}:{:08x}  linear {:08x}, {}",
+        "        {:<7} {:<14} {}   {:04x}:{:08x} → {:04x}:{:08x}  linear {:08x}, {}",
+        numbered(0),
         load.instruction,
         if after.protected() { "0→0" } else { "   " },
         before.ss,

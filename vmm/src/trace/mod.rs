@@ -9,6 +9,7 @@
 //! The records in [`schema`] are the one form of what is told: lines and drawings are made of them, live and out of a
 //! file. Sinks never influence what is checked.
 
+mod cause_text;
 mod colour;
 mod console;
 mod described;
@@ -27,6 +28,7 @@ mod reader;
 mod registers;
 mod report;
 pub mod schema;
+mod screen;
 mod show;
 mod stats;
 mod summary;
@@ -35,6 +37,7 @@ mod told;
 mod visible;
 mod wrap;
 
+pub use cause_text::cause_text;
 pub use colour::Colour;
 pub use diff::{Aspects, Difference, diff};
 pub(crate) use explain::account_of;
@@ -48,10 +51,12 @@ pub use perfetto::{ConvertError, to_perfetto};
 pub use picture::picture;
 pub use places::KnownPlaces;
 pub use reader::{ReadError, TraceReader};
-pub use registers::registers;
+pub(crate) use registers::{now as registers_now, registers};
 pub use report::{Lost, Output, Report};
+pub use screen::screen;
 pub use show::{Shown, show};
 pub use stats::{Stats, stats};
+pub(crate) use summary::summary;
 pub use summary::{ending_in_words, verdict_line};
 pub use terminal::{Frames, Style};
 pub(crate) use told::without_numbers;

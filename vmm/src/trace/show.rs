@@ -1,11 +1,15 @@
 //! Prints a trace as its run was printed.
 
-use super::schema::{EndRecord, EntryRecord, FindingRecord, PlaceUse, Record};
+use super::line::{entry_line, heading};
+use super::report::KEPT;
+use super::schema::{CauseRecord, EndRecord, EntryRecord, FindingRecord, PlaceUse, Record};
+use super::screen::screen;
 use super::summary::{summary, verdict_line};
 use super::terminal::Terminal;
-use super::{FrameNames, KnownPlaces, ReadError, Style, Told, TraceReader};
+use super::{FrameNames, KnownPlaces, ReadError, Style, Told, TraceReader, cause_text, registers};
 use crate::check::Degree;
 use ia32::Word;
+use std::collections::VecDeque;
 use std::io::{self, BufRead, Write};
 
 /// How showing a trace came out.
@@ -32,8 +36,7 @@ pub fn show<R: BufRead>(
     let mut terminal = Terminal::new(out);
     terminal.set_style(style);
     terminal.set_columns(columns);
-    let mut show =
-        Show { terminal, places: KnownPlaces::default(), told: Told::default(), last: 0 };
+    let mut show = Show::new(terminal);
     let mut end = None;
     let read = loop {
         match trace.next_record() {
@@ -44,10 +47,17 @@ pub fn show<R: BufRead>(
     };
     show.terminal.end();
     if let Some(end) = end {
+        let failure = registers::failure(&end, &show.recent(), style.colour);
+        show.terminal.print(&failure);
         if !style.quiet {
             let text = summary(trace.header(), &end, &show.told, style.colour);
-            show.terminal.print(&format!("\n{text}"));
+            let unanswered: String =
+                end.unanswered.iter().map(|line| format!("{line}\n")).collect();
+            let screen = screen(end.screen.as_ref());
+            show.terminal.print(&format!("{screen}\n{text}{unanswered}"));
         }
+        let causes = show.causes();
+        show.terminal.print(&causes);
         show.terminal.print(&format!("{}\n", verdict_line(&end, trace.header())));
     }
     show.terminal.show();
@@ -61,9 +71,47 @@ struct Show<W> {
     told: Told<FindingRecord>,
     /// The last entry.
     last: u64,
+    /// The last entries, with the names of what they interrupted.
+    recent: VecDeque<(Box<EntryRecord>, Option<String>)>,
+    causes: Vec<CauseRecord>,
 }
 
 impl<W: Write> Show<W> {
+    fn new(terminal: Terminal<W>) -> Self {
+        let (places, told) = (KnownPlaces::default(), Told::default());
+        let (recent, causes) = (VecDeque::new(), Vec::new());
+        Show { terminal, places, told, last: 0, recent, causes }
+    }
+
+    /// The last entries, oldest first, as lines.
+    fn recent(&self) -> String {
+        let colour = self.terminal.style().colour;
+        if self.recent.is_empty() {
+            return "none was seen\n".into();
+        }
+        let mut text = format!("{}\n", colour.dim(heading()));
+        for (entry, name) in &self.recent {
+            text += &entry_line(entry, name.as_deref(), colour);
+            text.push('\n');
+        }
+        text
+    }
+
+    /// What was found out about causes: each sentence once. With returns the code to look at is told too.
+    fn causes(&self) -> String {
+        if self.terminal.style().returns {
+            let told = |cause: &CauseRecord| format!("{}:\n{}", cause.sentence, cause_text(cause));
+            return self.causes.iter().map(told).collect();
+        }
+        let mut told: Vec<&str> = Vec::new();
+        for answer in self.causes.iter().flat_map(CauseRecord::answers) {
+            if !told.contains(&answer) {
+                told.push(answer);
+            }
+        }
+        told.iter().map(|answer| format!("{answer}\n")).collect()
+    }
+
     /// Prints a record; the end is given back.
     fn record(&mut self, record: Record) -> Option<EndRecord> {
         match record {
@@ -76,13 +124,17 @@ impl<W: Write> Show<W> {
             }
             Record::Entry(entry) => {
                 self.last = entry.sequence;
+                let names = frame_names(&self.places, &entry);
+                let name = names.interrupted.clone();
                 if self.terminal.tells_events() {
-                    let names = frame_names(&self.places, &entry);
-                    let name = names.interrupted.clone();
                     let news = self.is_news(&entry.findings, &entry.notes);
                     self.terminal.entry(&entry, news, name.as_deref(), || names);
                 }
                 self.tell(&entry.findings, &entry.notes);
+                if self.recent.len() == KEPT {
+                    self.recent.pop_front();
+                }
+                self.recent.push_back((entry, name));
             }
             Record::Return(returning) => {
                 if self.terminal.wants_returns() {
@@ -106,6 +158,7 @@ impl<W: Write> Show<W> {
                 self.tell(&switch.findings, &switch.notes);
             }
             Record::Console(console) => self.terminal.console(console.bytes()),
+            Record::Cause(cause) => self.causes.push(*cause),
             Record::End(end) => {
                 self.terminal.end();
                 self.tell(&end.findings, &end.notes);
@@ -146,7 +199,7 @@ pub(super) fn frame_names(places: &KnownPlaces, entry: &EntryRecord) -> FrameNam
 #[cfg(test)]
 mod tests {
     use super::super::schema::samples;
-    use super::super::schema::{RecordVerdict, SwitchRecord, SysenterRecord};
+    use super::super::schema::{HeaderRecord, RecordVerdict, SwitchRecord, SysenterRecord};
     use super::*;
     use crate::entry::Kind;
 
@@ -205,8 +258,7 @@ mod tests {
     fn printed(records: impl IntoIterator<Item = Record>, style: Style) -> Vec<String> {
         let mut terminal = Terminal::new(Vec::new());
         terminal.set_style(Style { frames: super::super::Frames::None, ..style });
-        let (places, told) = (KnownPlaces::default(), Told::default());
-        let mut show = Show { terminal, places, told, last: 0 };
+        let mut show = Show::new(terminal);
         for record in records {
             show.record(record);
         }
@@ -289,5 +341,46 @@ mod tests {
         let last = long.last().expect("something is printed");
         assert!(last.contains("with findings told before, the others ok"), "{last}");
         assert!(last.contains(" × jmp far to a task: "), "{last}");
+    }
+
+    #[test]
+    fn the_end_of_a_guest_that_failed_is_told_and_what_was_found_out_once() {
+        let cause = samples::all().into_iter().find_map(|record| match record {
+            Record::Cause(cause) => Some(cause),
+            _ => None,
+        });
+        let cause = cause.expect("there is one");
+        let other = CauseRecord { sentence: "another".into(), ..*cause.clone() };
+        let mut trace = Record::Header(HeaderRecord::new()).to_line();
+        for record in [
+            Record::Entry(Box::new(tick(7))),
+            Record::Cause(cause),
+            Record::Cause(Box::new(other)),
+            Record::End(Box::new(samples::end())),
+        ] {
+            trace.extend(record.to_line());
+        }
+        let text = |style: Style| {
+            let mut out = Vec::new();
+            let trace = TraceReader::new(&*trace).expect("it has a header");
+            show(trace, &mut out, style, None).expect("it can be read");
+            String::from_utf8(out).expect("it is text")
+        };
+        let plain = text(Style::default());
+        let (_, rest) = plain.split_once("\nthe last entries:\n").expect("they are told");
+        for part in [
+            "7  task 1  external 0x20",
+            "\nthe registers just before:\n  EAX 00000000",
+            "CS:EIP 0000:00100250 timer+12 (kernel.c:40)  SS",
+            "\nscreen (80 x 25 at 0xb8000)\n  │panic\n",
+            "\nnobody there port 0x92: read once, first by 00100250\n",
+            "\nf0001004 was written by `mov`\n`ret` led there\nverdict: findings ",
+        ] {
+            assert!(rest.contains(part), "no {part:?} in {plain}");
+        }
+        assert_eq!(plain.matches("was written by").count(), 1, "{plain}");
+        let verbose = text(Style { returns: true, ..Style::default() });
+        assert!(verbose.contains("\na sentence:\n     f0001004 was written by `mov`"), "{verbose}");
+        assert!(verbose.contains("►   40      tick();"), "{verbose}");
     }
 }

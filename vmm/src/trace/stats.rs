@@ -1,5 +1,6 @@
 //! What a trace comes to in numbers.
 
+use super::line::numbered;
 use super::schema::{EntryRecord, FrameRecord, PlaceUse, Record};
 use super::{KnownPlaces, ReadError, TraceReader, event_name};
 use crate::check::EventKind;
@@ -78,7 +79,7 @@ pub fn stats<R: BufRead>(trace: &mut TraceReader<R>) -> Result<(Stats, KnownPlac
                 stats.said(&switch.deviations, switch.findings.iter().map(|one| &one.rule));
             }
             Record::End(end) => stats.said(&[], end.findings.iter().map(|one| &one.rule)),
-            Record::Header(_) | Record::Stack(_) | Record::Console(_) => {}
+            Record::Header(_) | Record::Stack(_) | Record::Console(_) | Record::Cause(_) => {}
         }
     }
     Ok((stats, places))
@@ -170,7 +171,7 @@ impl Stats {
         }
         let mut heading = "tasks";
         for (task, stack) in &self.tasks {
-            let name = if *task == 0 { "no task".into() } else { format!("task {task}") };
+            let name = numbered(*task);
             let _ = writeln!(
                 text,
                 "{heading:<12} {name:<8} entries {}  returns {}  frames {:08x} to {:08x}  deepest {}",

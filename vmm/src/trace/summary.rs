@@ -35,7 +35,7 @@ pub fn ending_in_words(end: &EndRecord) -> String {
 }
 
 /// The summary, the verdict line aside.
-pub(super) fn summary<F>(
+pub(crate) fn summary<F>(
     header: &HeaderRecord,
     end: &EndRecord,
     told: &Told<F>,

@@ -25,6 +25,8 @@ pub struct FindingKind<F = Finding> {
     pub sentence: String,
     /// Where the first was.
     pub place: String,
+    /// The kernel's instruction there.
+    pub at: u32,
     /// How many there were.
     pub count: u64,
     /// The entry at or after which the first was found.
@@ -119,6 +121,7 @@ impl<F> Told<F> {
             self.beyond += 1;
             return false;
         }
+        let at = key.1;
         self.known.insert(key, self.kinds.len());
         let (finding, degree, sentence, place) = new();
         self.kinds.push(FindingKind {
@@ -126,6 +129,7 @@ impl<F> Told<F> {
             degree,
             sentence,
             place,
+            at,
             count: 1,
             first: sequence,
             last: sequence,

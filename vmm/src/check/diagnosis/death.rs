@@ -13,7 +13,7 @@ use super::lost_gate::LostGate;
 use super::used::Used;
 use super::{
     Aftermath, Placed, beyond_limit, descriptor, fault, fault_text, full_stack, kinds_of_address,
-    new_task, selector_fault,
+    misread_tables, new_task, selector_fault,
 };
 use crate::check::rules::way_back;
 use crate::check::way_back::{Low, unloaded};
@@ -30,7 +30,7 @@ use ia32::{
 };
 use iced_x86::{Instruction, Mnemonic};
 
-const RULE: &str = "shutdown";
+pub(super) const RULE: &str = "shutdown";
 
 /// The chain that ended in a shutdown.
 struct Chain {
@@ -125,10 +125,11 @@ pub(super) fn shutdown(
         _ => None,
     };
     let is_full = full.is_some();
-    let mut overwritten = None;
+    let (mut overwritten, mut asks) = (None, None);
     let mut reason = full.unwrap_or_else(|| cause(&chain, aftermath, history));
     // What the instruction met comes first: that nobody was there to tell it is the lesser fault.
     if !is_full && let Some(own) = explained(&chain, aftermath) {
+        asks = own.asks;
         if let Some(why) = own.reason {
             reason = (format!("{why}; and {}", reason.0), None);
         }
@@ -152,10 +153,17 @@ pub(super) fn shutdown(
     if let Some(beyond) = kinds_of_address::directory_beyond_ram(&chain.before, aftermath) {
         reason = beyond;
     }
+    if needs_a_mapping(&chain)
+        && let Some(misread) = misread_tables::explain(&chain.before, chain.before.cr2, aftermath)
+    {
+        // What was read for an entry was never meant for one: who wrote it says nothing.
+        overwritten = None;
+        reason = (misread.reason.unwrap_or(reason.0), misread.advice.or(reason.1));
+    }
     let mut finding = finding.because(reason.0);
     finding.advice = reason.1;
     finding.look_back =
-        overwritten.map(|word| LookBack::Way(Retrace::Written { after_entry, word }));
+        overwritten.map(|word| LookBack::Way(Retrace::Written { after_entry, word })).or(asks);
     finding = finding.stored_at(emptied(&chain, aftermath));
     if !is_full && let Some(lost) = lost_gate(&chain, used, aftermath) {
         finding = lost.add_to(finding, aftermath, history);

@@ -1,17 +1,19 @@
 //! What an explanation adds to a finding.
 
-use crate::check::Finding;
+use crate::check::{ChangedWord, Finding, LookBack};
 
 /// Why, and what to do.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Explained {
     pub(super) reason: Option<String>,
     pub(super) advice: Option<String>,
+    /// Who stored what is wrong.
+    pub(super) asks: Option<LookBack>,
 }
 
 impl Explained {
     pub(super) fn because(reason: impl Into<String>) -> Self {
-        Explained { reason: Some(reason.into()), advice: None }
+        Explained { reason: Some(reason.into()), ..Explained::default() }
     }
 
     pub(super) fn advise(mut self, advice: impl Into<String>) -> Self {
@@ -19,8 +21,15 @@ impl Explained {
         self
     }
 
+    /// `bits` of a word are wrong: whoever stored them has to store something else.
+    pub(super) fn stored_in(mut self, word: Option<ChangedWord>, bits: u32) -> Self {
+        self.asks = word.map(|word| LookBack::StoredPart { word, bits });
+        self
+    }
+
     /// The finding with reason and advice.
     pub(super) fn add_to(self, mut finding: Finding) -> Finding {
+        finding.look_back = self.asks.or(finding.look_back);
         finding.reason = self.reason.or(finding.reason);
         finding.advice = self.advice.or(finding.advice);
         finding

@@ -1,7 +1,7 @@
 //! One exception, explained: what its error code names, which check failed, what to do about it.
 
 use super::explained::Explained;
-use super::{Aftermath, protection};
+use super::{Aftermath, ChangedWord, protection};
 use crate::entry::{Fault, Kind, Reach};
 use crate::instruction::{CR0_EM, CR4_OSFXSR, uses_sse};
 use ia32::{Eflags, Vector, Word};
@@ -108,6 +108,12 @@ fn page_fault(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {
     }
     let explained =
         Explained::because(format!("CR2 {address:08x}: {}; {words}", walk.sentence(reach)));
+    /// Accessed and dirty, which the processor sets.
+    const MARKS: u32 = 0x60;
+    let denying = walk.denying(reach).and_then(|level| {
+        let word = ChangedWord { address: level.address as u32, physical: level.address, value: 0 };
+        Some(ChangedWord { value: level.entry? as u32, ..word })
+    });
     match refused {
         Some(crate::entry::Denied::Supervisor) if let Some(vector) = handler_of(fault, aftermath) => {
             let cs = fault.frame.selector(Word::Cs).unwrap_or(0);
@@ -118,12 +124,14 @@ fn page_fault(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {
             ))
             .advise("name the kernel's code segment in the gate, such as 0008")
         }
-        Some(crate::entry::Denied::Supervisor) => explained.advise(
-            "set U/S (bit 2) in each entry on the way to a page of ring 3, in the directory as well",
-        ),
-        Some(crate::entry::Denied::ReadOnly) => {
-            explained.advise("set R/W (bit 1) in each entry on the way to a page that is written")
-        }
+        Some(crate::entry::Denied::Supervisor) => explained
+            .advise(
+                "set U/S (bit 2) in each entry on the way to a page of ring 3, in the directory as well",
+            )
+            .stored_in(denying, !MARKS),
+        Some(crate::entry::Denied::ReadOnly) => explained
+            .advise("set R/W (bit 1) in each entry on the way to a page that is written")
+            .stored_in(denying, !MARKS),
         _ if address < 0x1000 => {
             Explained { advice: None, ..explained }.advise(format!(
                 "look for a null pointer in {}",

@@ -1,7 +1,8 @@
 //! EIP leads nowhere: where there is no RAM, or where nothing is mapped and no fault can be delivered.
 
+use super::explained::Explained;
 use super::used::Used;
-use super::{Aftermath, Placed, fault, fault_text};
+use super::{Aftermath, Placed, fault, fault_text, misread_tables};
 use crate::check::{Finding, History, Objects, Retrace, Subject};
 use crate::devices::Place;
 use crate::entry::{Fault, Kind, Reach, Walk};
@@ -54,7 +55,14 @@ pub(super) fn leads_nowhere(
         }
         // KVM has to emulate what it cannot fetch from RAM, and gives up.
         Ending::InternalError { suberror: 1, .. } if !aftermath.is_ram(state, at) => {
-            Some((place, outside_ram(aftermath, state)))
+            let finding = outside_ram(aftermath, state);
+            Some((
+                place,
+                match misread_tables::explain(state, at, aftermath) {
+                    Some(misread) => misread.add_to(finding).about_instruction(at),
+                    None => finding,
+                },
+            ))
         }
         Ending::InternalError { suberror: 1, .. } | Ending::TripleFault => {
             let lowest = kernel_above(objects, state.cpl(), at)?;
@@ -126,6 +134,11 @@ fn unmapped(aftermath: &Aftermath<'_>, state: &State) -> Finding {
     let words = walk.map_or_else(String::new, |walk| walk.sentence(reach));
     let behind = behind_paging(aftermath, state);
     let who = if behind { "the instruction behind MOV CR0" } else { "the next instruction" };
+    if let Some(misread) = misread_tables::explain(state, at, aftermath) {
+        let reason = misread.reason.as_deref().unwrap_or_default();
+        let finding = finding.because(format!("{who} is not mapped: {reason}"));
+        return Explained { reason: None, ..misread }.add_to(finding);
+    }
     finding.because(format!("{who} is not mapped; {words}")).advise(
         "look at how the entry is made: bits 31:12 of it are the physical address of the table, not \
          shifted, and the low bits are flags",

@@ -9,6 +9,7 @@
 //!                  │
 //!  the end ──► Diagnosis::conclude ─┬─ ending       the kernel stopped itself after an exception
 //!                                   │   └─ large_frame       ESP has jumped over a guard page
+//!                                   ├─ said         it told of an exception, and none was raised
 //!                                   ├─ shutdown     the chain of faults, and the check that failed first
 //!                                   │   ├─ beyond_limit      what LIDT was given instead of a table
 //!                                   │   ├─ local_table       the GDT or the IDT was in a frame
@@ -16,14 +17,20 @@
 //!                                   │   └─ new_task          a task switch to a TSS that maps nothing
 //!                                   ├─ lost_gate    what a fault met was a gate that somebody has written over
 //!                                   ├─ lost         KVM gave up, or nothing goes on: EIP leads nowhere
+//!                                   ├─ beyond_array  ESP0 is a multiple of its stack's size behind it
+//!                                   ├─ stack_nowhere  so does ESP
 //!                                   ├─ overwritten_code  the function that runs is not the file's
 //!                                   ├─ repeated     an instruction faults for ever
+//!                                   ├─ recursion    a handler faults as what it handles does
+//!                                   ├─ argument     a function that looks for its argument elsewhere than the stub puts it
 //!                                   ├─ nesting      a handler that is interrupted by its own interrupt
 //!                                   ├─ used         vectors of exceptions for interrupts, handlers without IRET
 //!                                   ├─ bare_loop    a loop that no interrupt can end
+//!                                   ├─ spin         a handler that waits for what it has interrupted
 //!                                   ├─ cascade      the wire between the two 8259s
 //!                                   ├─ waiting      what the interrupt controller has, at a time-out
 //!                                   │   ├─ no_table     an interrupt that was delivered to nobody
+//!                                   │   ├─ apic_source  the local APIC has an interrupt in service, or is off
 //!                                   │   └─ source       a device that was told to interrupt, and stands still
 //!                                   ├─ programs     where ring 3 was sent to
 //!                                   └─ io_map       ring 3 has ports that nobody gave it
@@ -31,7 +38,10 @@
 //! Nothing here asks which kernel runs. A kernel that ends a task after its fault, and goes on, is as
 //! healthy as one that returns; so is one that powers off with success after a fault that it provoked.
 
+mod apic_source;
+mod argument;
 mod bare_loop;
+mod beyond_array;
 mod beyond_limit;
 mod cascade;
 mod death;
@@ -47,16 +57,21 @@ mod large_frame;
 mod local_table;
 mod lost;
 mod lost_gate;
+mod misread_tables;
 mod nesting;
 mod new_task;
 mod no_table;
 mod overwritten_code;
 mod programs;
 mod protection;
+mod recursion;
 mod repeated;
+mod said;
 mod saved_selector;
 mod selector_fault;
 mod source;
+mod spin;
+mod stack_nowhere;
 #[cfg(test)]
 mod tests;
 mod used;
@@ -71,8 +86,10 @@ use crate::entry::{Entry, Fault, Kind, Return, capture_fault};
 use crate::machine::{LinearMemory, Machine, Memory};
 use crate::probe::Probes;
 use crate::run::{End, Run};
+use crate::symbols::Array;
 use ia32::{Eflags, Gate, Processor, State, Vector, Word};
 use programs::Programs;
+use recursion::Recursion;
 use repeated::Repeated;
 use std::time::{Duration, Instant};
 use used::Used;
@@ -98,6 +115,8 @@ pub struct Aftermath<'a> {
     pub processor: Processor,
     /// What stands at a linear address, such as `user+5, user.c:41`; none if that is not known.
     pub names: &'a dyn Fn(u32) -> Option<String>,
+    /// The arrays among the kernel's variables, where somebody can tell.
+    pub arrays: Option<&'a dyn Fn() -> Vec<Array>>,
 }
 
 impl<'a> Aftermath<'a> {
@@ -110,7 +129,14 @@ impl<'a> Aftermath<'a> {
             probes: run.probes(),
             processor: run.machine().processor(),
             names,
+            arrays: None,
         }
+    }
+
+    /// With somebody who can tell which arrays the kernel has.
+    #[must_use]
+    pub fn with_arrays(self, arrays: &'a dyn Fn() -> Vec<Array>) -> Self {
+        Aftermath { arrays: Some(arrays), ..self }
     }
 }
 
@@ -144,6 +170,13 @@ impl Aftermath<'_> {
         let mut bytes = [0; 8];
         self.linear(state).read(state.idtr.base.wrapping_add(offset), &mut bytes)?;
         Gate::decode(u64::from_le_bytes(bytes)).ok()
+    }
+
+    /// The upper half of the gate of `vector`, where that is still what `entry` had.
+    fn upper_half(&self, state: &State, vector: u8, entry: Option<u64>) -> Option<ChangedWord> {
+        let address = state.idtr.base.wrapping_add(u32::from(vector) * 8 + 4);
+        self.word(state, address)
+            .filter(|word| Some(word.value) == entry.map(|raw| (raw >> 32) as u32))
     }
 
     /// A word as it stands there now, for whoever wants to know who stored it.
@@ -198,8 +231,10 @@ pub struct Diagnosis {
     strayed: Option<Box<Fault>>,
     /// The vectors that were entered.
     used: Used,
+    said: said::Said,
     repeated: Repeated,
     programs: Programs,
+    recursion: Recursion,
     io_map: Option<IoMap>,
     /// TR and CR3 when the I/O map was looked at.
     io_map_of: Option<(u32, u32)>,
@@ -215,6 +250,7 @@ impl Diagnosis {
         self.last_entry = Some((entry.sequence, entry.kind, entry.vector));
         self.entered_at = Some(Instant::now());
         self.returned = false;
+        self.said.begin();
         self.used.enter(entry);
         self.programs.enter(entry);
         if entry.from_outer_ring() {
@@ -226,6 +262,7 @@ impl Diagnosis {
         if let Some(fault) = capture_fault(machine, entry) {
             if matches!(fault.kind, Kind::Fault | Kind::Abort) {
                 self.repeated.count(&fault);
+                self.recursion.count(&fault);
             }
             if self.strayed.is_none() && lost::is_stray(&fault) {
                 self.strayed = Some(Box::new(fault.clone()));
@@ -237,12 +274,18 @@ impl Diagnosis {
         }
     }
 
+    /// The guest wrote to its console.
+    pub fn say(&mut self, bytes: &[u8]) {
+        self.said.add(bytes);
+    }
+
     /// The guest stands in front of an IRET.
     #[inline]
     pub fn leave(&mut self, machine: &Machine, returning: &Return) {
         let state = &returning.state;
         self.returned = true;
         self.used.leave(self.last_entry.map(|(.., vector)| vector));
+        self.recursion.leave(returning);
         let pops = |fault: &Fault| {
             let skip = if fault.frame.shape.error_code { fault.frame.shape.word_size } else { 0 };
             returning.frame.address == fault.frame.address.wrapping_add(skip)
@@ -348,12 +391,32 @@ impl Diagnosis {
             found.push((place, finding));
         }
         if found.is_empty() {
+            found.extend(stack_nowhere::leads_nowhere(self, aftermath));
+        }
+        if found.is_empty() {
             found.extend(overwritten_code::runs_no_more(aftermath, history));
         }
-        match self.repeated.finding(aftermath) {
-            Some(repeated) => found.push(repeated),
+        let recursion = self.recursion.finding(aftermath);
+        if recursion.is_some() {
+            // What the kernel came to when its stack was gone is of no interest.
+            found.clear();
+        }
+        match recursion.or_else(|| self.repeated.finding(aftermath)) {
+            Some(told) => found.push(told),
             None if lost::by_gate(&self.used, aftermath, history) => {}
-            None => found.extend(ending::stopped_after_an_exception(self, aftermath, history)),
+            None => found.extend(
+                ending::stopped_after_an_exception(self, aftermath, history)
+                    .or_else(|| said::of_no_exception(self, aftermath, history)),
+            ),
+        }
+        for (_, finding) in
+            found.iter_mut().filter(|(_, one)| one.rule == lost::RULE || one.rule == ending::RULE)
+        {
+            argument::explain(finding, aftermath, history);
+        }
+        let died = [lost::RULE, ending::RULE, death::RULE];
+        for (_, finding) in found.iter_mut().filter(|(_, one)| died.contains(&one.rule)) {
+            beyond_array::explain(finding, aftermath, history);
         }
         let told = found.iter().any(|(_, finding)| finding.rule == ending::RULE);
         let strayed = self.strayed.as_deref().filter(|_| found.is_empty());
@@ -363,7 +426,8 @@ impl Diagnosis {
         }
         found.extend(self.used.exceptions_vector(aftermath).filter(|_| !told));
         found.extend(self.used.no_iret(aftermath));
-        found.extend(used::narrow_gate(aftermath));
+        found.extend(used::narrow_gate(aftermath, history));
+        found.extend(used::wide_gates(aftermath));
         found.extend(nesting::interrupts_its_own_handler(aftermath, history));
         // What runs where no code is waits for nothing.
         if !found.iter().any(|(_, finding)| finding.rule == lost::RULE) {
@@ -373,7 +437,12 @@ impl Diagnosis {
                 found.extend(ending::stopped_in_an_interrupt(self, aftermath, history));
             }
             found.extend(astray);
-            found.extend(waiting::what_waits(self, aftermath, history));
+            let spins = spin::waits_for_the_interrupted(self, aftermath, history);
+            // What an interrupt waits for then is that the handler returns.
+            if spins.is_none() {
+                found.extend(waiting::what_waits(self, aftermath, history));
+            }
+            found.extend(spins);
         }
         found.extend(io_map::ports_are_open(self.io_map.as_ref()));
         found

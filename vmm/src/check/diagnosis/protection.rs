@@ -2,7 +2,7 @@
 
 use super::explained::Explained;
 use super::fault_text::text;
-use super::{Aftermath, beyond_limit, descriptor, selector_fault};
+use super::{Aftermath, beyond_limit, descriptor, new_task, selector_fault};
 use crate::entry::{Fault, Named};
 use ia32::{Descriptor, DescriptorKind, Eflags, Gate, GateKind, Selector, Table, Word};
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
@@ -11,6 +11,9 @@ use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 pub(super) fn explain(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {
     let code = fault.error_code().unwrap_or(0);
     let instruction = fault.instruction();
+    if let Some(new_task) = new_task::of_segment(fault, aftermath) {
+        return new_task;
+    }
     if let Named::Gate { vector, entry } = fault.named {
         return gate(fault, aftermath, vector, entry, code);
     }
@@ -145,6 +148,9 @@ fn gate(
     }
     match decoded {
         Some(gate) if (used || one_byte.is_some()) && gate.dpl < fault.ring => {
+            // Its handler's address is stored apart, perhaps later.
+            const TYPE: u32 = 0xff00;
+            let stored = aftermath.upper_half(&fault.after, vector, entry);
             Explained::because(format!(
                 "{words}: its gate has DPL {}, ring {} may not use `{}`",
                 gate.dpl,
@@ -157,6 +163,7 @@ fn gate(
                 entry.unwrap_or(0) >> 40 & 0x9f | u64::from(fault.ring) << 5,
                 entry.unwrap_or(0) >> 40 & 0xff,
             ))
+            .stored_in(stored, TYPE)
         }
         _ => {
             let explained = Explained::because(match irq {
@@ -355,6 +362,13 @@ fn without_selector(
         }
         Mnemonic::Mov if instruction.op0_register().is_cr() => {
             return control_register(fault, instruction);
+        }
+        // SDM vol. 2B, SYSENTER and SYSEXIT, "Protected mode exceptions".
+        Mnemonic::Sysenter | Mnemonic::Sysexit => {
+            return Explained::because(format!(
+                "IA32_SYSENTER_CS (MSR 174) is 0: `{text}` takes its code and stack segments from there"
+            ))
+            .advise("write the kernel's code selector to MSR 174 before ring 3 is entered, beside MSRs 175 (ESP) and 176 (EIP)");
         }
         _ => {}
     }

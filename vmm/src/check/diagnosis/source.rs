@@ -46,6 +46,32 @@ fn half_a_count(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Find
     Some(if has_come { finding.as_note() } else { finding })
 }
 
+/// The timer has counted once, in a mode that does not begin anew, and the guest waits (8254 data sheet, "Mode
+/// Definitions"). A note: the kernel may want no more of it.
+pub(super) fn counted_once(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Finding> {
+    let control = aftermath.devices.pit().counted_once()?;
+    let apic = aftermath.devices.local_apic();
+    let last = diagnosis.used.last(Vector(aftermath.devices.pic().vector(TIMER_IRQ)))?;
+    let pic = aftermath.devices.pic();
+    let is_open = !pic.is_masked(TIMER_IRQ) && apic.passes_external();
+    if aftermath.end.ending != Ending::Halted || !is_open || apic.timer_is_used() {
+        return None;
+    }
+    let mode = control >> 1 & 7;
+    Some(
+        Finding::new(
+            RULE,
+            Subject::Kernel,
+            format!("IRQ 0 came last in entry #{last}, and does not come again: the timer counted once"),
+            "mode 2 or 3 of counter 0, which begins anew by itself",
+            format!("mode {mode}, by the control word {control:#04x} at port 0x43"),
+        )
+        .because(format!("in mode {mode} a counter raises its line once for each count that is written"))
+        .advise("write 0x34 or 0x36 to port 0x43 before the count, or a new count in the timer's handler")
+        .as_note(),
+    )
+}
+
 /// The clock's interrupts come again when register C is read: that lets its line fall (MC146818A data sheet, "Register C"),
 /// and an 8259 takes each rise of it once.
 fn unread(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Finding> {

@@ -2,7 +2,7 @@
 //! handlers can return at all.
 
 use super::{Aftermath, Placed};
-use crate::check::{CodePlace, Finding, Subject};
+use crate::check::{CodePlace, Finding, History, Subject};
 use crate::entry::{Entry, Kind};
 use crate::instruction::decode_32;
 use crate::instruction::flow::{Calls, Flow};
@@ -190,14 +190,15 @@ impl Used {
 ///
 /// The processor ignores bits 63:48 of it (SDM vol. 3A, "IDT descriptors"), so the handler is looked for below
 /// 64 KiB.
-pub(super) fn narrow_gate(aftermath: &Aftermath<'_>) -> Option<Placed> {
+pub(super) fn narrow_gate(aftermath: &Aftermath<'_>, history: &History) -> Option<Placed> {
     let state = &aftermath.end.state;
     let raw = |vector: u8| {
         let at = state.idtr.base.wrapping_add(u32::from(vector) * 8);
         let mut bytes = [0; 8];
         aftermath.linear(state).read(at, &mut bytes).map(|()| u64::from_le_bytes(bytes))
     };
-    if aftermath.end.ending.is_good() || !has_gates(state) {
+    let is_good = aftermath.end.ending.is_good() && history.refused_returns() == 0;
+    if is_good || !has_gates(state) {
         return None;
     }
     let (vector, gate, upper) = (0..=255u8).find_map(|vector| {
@@ -218,8 +219,45 @@ pub(super) fn narrow_gate(aftermath: &Aftermath<'_>) -> Option<Placed> {
         "a 32-bit gate: type byte 8e, or ee for ring 3",
         format!("such a gate leads to {:08x}: bits 63:48 are ignored", gate.offset),
     )
-    .because("the gate's type has bit 3 clear")
+    .because(
+        "the gate's type has bit 3 clear: FLAGS, CS and IP are pushed as words of two bytes, which an IRET of 32 bits does not \
+         pop",
+    )
     .advise(format!("give the gate of vector {vector:#04x} the type of a 32-bit gate"));
+    Some((format!("the IDT at {:08x}", state.idtr.base), finding))
+}
+
+/// Gates stand eight bytes apart, and not sixteen as in 64-bit mode (SDM vol. 3A, "IDT descriptors" and "64-bit mode
+/// IDT"): each second one is empty.
+pub(super) fn wide_gates(aftermath: &Aftermath<'_>) -> Option<Placed> {
+    const LOOKED_AT: u8 = 64;
+    const MANY: usize = 16;
+    let state = &aftermath.end.state;
+    let is_empty = |vector: u8| {
+        let offset = u32::from(vector) * 8;
+        let mut bytes = [0xff; 8];
+        let at = state.idtr.base.wrapping_add(offset);
+        offset + 7 <= u32::from(state.idtr.limit)
+            && aftermath.linear(state).read(at, &mut bytes).is_some()
+            && bytes == [0; 8]
+    };
+    let is_present = |vector: &u8| aftermath.gate(state, *vector).is_some_and(|gate| gate.present);
+    let even = (0..LOOKED_AT).step_by(2).filter(is_present).count();
+    if !has_gates(state) || even < MANY || !(1..LOOKED_AT).step_by(2).all(is_empty) {
+        return None;
+    }
+    let finding = Finding::new(
+        "gate_kind",
+        Subject::Kernel,
+        "each second entry of the IDT is empty: its gates stand 16 bytes apart",
+        "gates of 8 bytes, one after the other",
+        format!("{even} gates at even vectors below {LOOKED_AT:#04x}, and none at an odd one"),
+    )
+    .because(
+        "16 bytes are a gate of 64-bit mode; in 32-bit mode vector n is looked for at n * 8, so vector 0x20 finds what was \
+         meant for 0x10",
+    )
+    .advise("declare a gate as two words of 32 bits: offset 15:0, selector, a byte of 0, the type byte, offset 31:16");
     Some((format!("the IDT at {:08x}", state.idtr.base), finding))
 }
 

@@ -6,7 +6,7 @@
 //! ```
 //! (8259A data sheet, "Interrupt Sequence" and "End of Interrupt".)
 
-use super::{Aftermath, Closed, Diagnosis, Placed, cascade, no_table, source};
+use super::{Aftermath, Closed, Diagnosis, Placed, apic_source, cascade, no_table, source};
 use crate::check::{CodePlace, Finding, History, Retrace, Subject};
 use crate::devices::{CASCADE, Pic, TIMER_IRQ};
 use crate::instruction::valid_32;
@@ -36,18 +36,24 @@ pub(super) fn what_waits(
     let found = if !halted && !diagnosis.is_settled() {
         // The guest is in the middle of something: what counts is what has lasted.
         in_service(diagnosis, aftermath, history)
+            .or_else(|| apic_source::in_service(diagnosis, aftermath, history))
             .or_else(|| source::stands_still(diagnosis, aftermath))
             // Masks may be closed for a moment.
             .or_else(|| cascade::is_masked(diagnosis, aftermath).map(Finding::as_note))
             .or_else(|| masked_since(diagnosis, aftermath))
     } else if state.eflags.contains(Eflags::IF) {
         in_service(diagnosis, aftermath, history)
+            .or_else(|| apic_source::in_service(diagnosis, aftermath, history))
             .or_else(|| source::stands_still(diagnosis, aftermath))
+            .or_else(|| apic_source::stands_still(diagnosis, aftermath))
+            .or_else(|| source::counted_once(diagnosis, aftermath))
             .or_else(|| cascade::is_masked(diagnosis, aftermath))
             .or_else(|| masked(diagnosis, aftermath))
             .or_else(|| masked_since(diagnosis, aftermath))
     } else if halted {
         halted_closed(diagnosis, aftermath)
+    } else if let Some(finding) = closed_by_sysenter(diagnosis, aftermath, history) {
+        Some(finding)
     } else if state.cpl() == 3 {
         closed_ring_3(diagnosis, aftermath)
     } else {
@@ -58,7 +64,7 @@ pub(super) fn what_waits(
 
 /// So many entries after an interrupt its handler has had the time for an EOI, where it has returned, and where it has
 /// been left for another task.
-const SOON: u64 = 8;
+pub(super) const SOON: u64 = 8;
 pub(super) const LATER: u64 = 64;
 
 /// The handler of `irq`, which is in service, has been left long ago.
@@ -293,25 +299,50 @@ fn never_came(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<u8> {
         .find(|irq| !pic.is_masked(*irq) && is_wanted(aftermath, *irq))
 }
 
-/// The guest waits, and its 8259 lets nothing through. A note: it may wait for nothing.
+/// The guest waits, and its 8259 lets nothing through, or all but the timer that the kernel has set. A note: it may wait
+/// for nothing.
 fn masked(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Finding> {
     let (devices, pic) = (aftermath.devices, aftermath.devices.pic());
+    let apic = devices.local_apic();
     let is_open = |irq| !pic.is_masked(irq) || devices.arrives_by_io_apic(irq);
-    if diagnosis.last_entry.is_some() || (0..16).any(|irq| irq != CASCADE && is_open(irq)) {
+    if diagnosis.last_entry.is_some() || apic.timer().is_set || !apic.passes_external() {
+        return None;
+    }
+    if devices.open_pins().next().is_some() {
+        return apic_source::timer_at_another_pin(aftermath);
+    }
+    let all = !(0..16).any(|irq| irq != CASCADE && is_open(irq));
+    if !all && (is_open(TIMER_IRQ) || !devices.pit().is_programmed()) {
         return None;
     }
     let irq = (0..16u8).find(|irq| *irq != CASCADE && is_wanted(aftermath, *irq))?;
-    let (vector, (_, port)) = (pic.vector(irq), mask_over(pic, irq));
+    let (vector, (mask, port)) = (pic.vector(irq), mask_over(pic, irq));
+    let (others, got, clear) = if all {
+        (
+            ", as are all others",
+            "a mask of ff: no interrupt has ever come".to_owned(),
+            String::new(),
+        )
+    } else {
+        (
+            ", though the kernel has set its timer",
+            format!("a mask of {mask:02x}: no interrupt has ever come"),
+            format!(", where a 1 closes a line: {:02x} opens IRQ {irq} alone", !(1u8 << (irq & 7))),
+        )
+    };
+    if !all && irq != TIMER_IRQ {
+        return None;
+    }
     Some(
         Finding::new(
             RULE,
             Subject::Kernel,
-            format!("IRQ {irq} has a gate, and is masked in the 8259, as are all others"),
+            format!("IRQ {irq} has a gate, and is masked in the 8259{others}"),
             format!("bit {} of the mask at port {port:#x} clear", irq & 7),
-            "a mask of ff: no interrupt has ever come",
+            got,
         )
         .because(format!("nothing can wake the guest: vector {vector:#04x} is never entered"))
-        .advise(format!("clear the bit of IRQ {irq} in the mask: write to port {port:#x}"))
+        .advise(format!("clear the bit of IRQ {irq} in the mask: write to port {port:#x}{clear}"))
         .as_note(),
     )
 }
@@ -393,6 +424,34 @@ fn waits(aftermath: &Aftermath<'_>) -> Option<String> {
         return Some(format!("IRQ {irq} waits"));
     }
     aftermath.devices.next_deadline().map(|_| format!("IRQ {TIMER_IRQ}, the timer's, waits"))
+}
+
+/// SYSENTER clears IF, and SYSEXIT loads no EFLAGS (SDM vol. 2B, SYSENTER and SYSEXIT, "Operation").
+fn closed_by_sysenter(
+    diagnosis: &Diagnosis,
+    aftermath: &Aftermath<'_>,
+    history: &History,
+) -> Option<Finding> {
+    let state = &aftermath.end.state;
+    // In ring 0 it may be about to open them: what counts is what has lasted.
+    let in_ring_3 = state.cpl() == 3 && state.eflags.iopl() < 3;
+    let goes_on = in_ring_3 || (diagnosis.last_entry.is_none() && history.sysexits() >= LATER);
+    if diagnosis.closed.is_some() || !goes_on || history.sysexits() == 0 {
+        return None;
+    }
+    let waits = waits(aftermath)?;
+    Some(
+        Finding::new(
+            RULE,
+            Subject::Kernel,
+            format!("ring 3 runs with IF=0 and nothing can interrupt it: {waits}"),
+            "interrupts open again where ring 3 goes on after a system call",
+            format!("EFLAGS {:08x}", state.eflags.0),
+        )
+        .because("SYSENTER clears IF, and SYSEXIT loads no EFLAGS: ring 3 goes on with those of the kernel")
+        .about_instruction(state.instruction_address())
+        .advise("`sti` as the instruction right before SYSEXIT: it takes effect after SYSEXIT, so nothing comes between"),
+    )
 }
 
 /// Ring 3 cannot open interrupts again, unless its IOPL is 3 (SDM vol. 3A, "Masking maskable hardware

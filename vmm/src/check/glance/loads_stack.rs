@@ -3,7 +3,7 @@
 use crate::instruction::decode_32_into;
 use crate::instruction::flow::{Calls, Flow};
 use crate::machine::LinearMemory;
-use iced_x86::{Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind, Register};
 
 /// Instructions that are looked at behind a handler, at most. Its registers are saved by then.
 const LONGEST_SEARCH: usize = 48;
@@ -20,11 +20,8 @@ pub(super) fn loads_stack_pointer(linear: &LinearMemory<'_>, handler: u32) -> bo
             return false;
         }
         if bytes[0] == 0xf4 {
-            // The probe over the handler's first instruction, a push above all: it has one byte, two, or five.
             if at == handler {
-                flow.go_on(at.wrapping_add(1));
-                flow.go_on(at.wrapping_add(2));
-                flow.go_on(at.wrapping_add(5));
+                starts(handler).for_each(|next| flow.go_on(next));
             }
             continue;
         }
@@ -38,6 +35,58 @@ pub(super) fn loads_stack_pointer(linear: &LinearMemory<'_>, handler: u32) -> bo
         }
     }
     false
+}
+
+/// Where the instruction may end that lies under the probe at a handler's start: a push above all, of one byte, two, or five.
+pub(super) fn starts(handler: u32) -> impl Iterator<Item = u32> {
+    [1, 2, 5].into_iter().map(move |length| handler.wrapping_add(length))
+}
+
+/// A handler that goes on at a place of its own, whatever stack it was entered on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::check) struct Reset {
+    /// Linear address of the instruction.
+    pub(in crate::check) at: u32,
+    /// What it loads into ESP.
+    pub(in crate::check) esp: u32,
+}
+
+impl Reset {
+    /// The handler at `handler` comes to `mov esp, number` on the only way that there is.
+    #[cold]
+    pub(super) fn read(linear: &LinearMemory<'_>, handler: u32) -> Option<Reset> {
+        let mut first = [0];
+        linear.read(handler, &mut first)?;
+        match first {
+            [0xf4] => starts(handler).find_map(|start| Reset::behind(linear, start)),
+            _ => Reset::behind(linear, handler),
+        }
+    }
+
+    fn behind(linear: &LinearMemory<'_>, start: u32) -> Option<Reset> {
+        let (mut at, mut instruction) = (start, Instruction::default());
+        for _ in 0..LONGEST_SEARCH {
+            let mut bytes = [0; 15];
+            let count = linear.read_some(at, &mut bytes);
+            decode_32_into(&bytes[..count], at, &mut instruction);
+            if instruction.mnemonic() == Mnemonic::Mov
+                && instruction.op0_register() == Register::ESP
+                && instruction.op1_kind() == OpKind::Immediate32
+            {
+                return Some(Reset { at, esp: instruction.immediate32() });
+            }
+            at = match instruction.flow_control() {
+                FlowControl::Next if !instruction.is_invalid() => instruction.next_ip32(),
+                FlowControl::UnconditionalBranch
+                    if instruction.op0_kind() == OpKind::NearBranch32 =>
+                {
+                    instruction.near_branch32()
+                }
+                _ => return None,
+            };
+        }
+        None
+    }
 }
 
 /// The instruction gives ESP a value that has nothing to do with the one it has.
@@ -85,5 +134,23 @@ mod tests {
         assert!(!loads(&[0x55, 0x89, 0xe5, 0x83, 0xe4, 0xf0, 0xc9, 0x89, 0xec, 0xcf]));
         // What comes behind the call is another task's frame.
         assert!(!loads(&[0x60, 0xe8, 0, 0, 0, 0, 0x89, 0xc4, 0xcf]));
+    }
+
+    #[test]
+    fn a_handler_that_goes_on_at_a_place_of_its_own_whatever_it_finds_is_told() {
+        let reset = |code: &[u8]| {
+            let mut memory = Memory::detached(0x1_0000).expect("there is memory");
+            memory.write(0x1000, code).expect("it is RAM");
+            let paging = Paging::from(&State::default());
+            let linear = LinearMemory { memory: &memory, paging };
+            Reset::read(&linear, 0x1000).map(|reset| (reset.at, reset.esp))
+        };
+        // (probe over pusha); mov ebx, esp; mov esp, 0x2000
+        let code = [0xf4, 0x89, 0xe3, 0xbc, 0, 0x20, 0, 0];
+        assert_eq!(reset(&code), Some((0x1003, 0x2000)));
+        // pusha; jz +5; mov esp, 0x2000: there is another way
+        assert_eq!(reset(&[0x60, 0x74, 5, 0xbc, 0, 0x20, 0, 0, 0xcf]), None);
+        // pusha; mov esp, [0x3000]
+        assert_eq!(reset(&[0x60, 0x8b, 0x25, 0, 0x30, 0, 0, 0xcf]), None);
     }
 }

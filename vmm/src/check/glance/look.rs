@@ -4,10 +4,12 @@ use super::kept_words::keeps_words;
 use super::loads_stack::loads_stack_pointer;
 use super::overwritten::overwritten;
 use super::string_instruction::string_instruction;
-use super::{Damage, Edge, FreshStack, Glance, Overrun, Refusal};
+use super::{
+    Damage, Edge, Foreign, FreshStack, Glance, Narrow, Overrun, Refusal, Reset, other_tss,
+};
 use crate::check::excuse::is_no_frame;
-use crate::check::history::History;
 use crate::check::history::frames::{Below, LiveFrame};
+use crate::check::history::{History, Pair};
 use crate::check::shifted;
 use crate::check::way_back::{self, WayBack};
 use crate::entry::{Entry, Kind, Return};
@@ -27,13 +29,21 @@ impl Glance {
             let refusal = Refusal::ask(linear, &last.state, is_narrow, history.objects());
             glance.refusal = Some(Box::new(refusal));
             glance.shifted = shifted::near(linear, &last.state).map(Box::new);
+            let newest = history.live().next_back();
+            glance.narrow = newest.and_then(|live| Narrow::read(linear, live.handler));
         }
         if let Some(victim) = history.overlapped(&entry.frame)
             && entry.from_outer_ring()
             && victim.from_outer_ring()
             && !history.copies_frames()
         {
-            glance.words_are_kept = Some(keeps_words(linear, victim, history));
+            let is_kept = keeps_words(linear, victim, history);
+            glance.words_are_kept = Some(is_kept);
+            if let Some(last) = history.last_return().filter(|_| !is_kept) {
+                let wanted = last.stack_end.wrapping_sub(entry.after.ss().base);
+                glance.other_tss =
+                    other_tss::holding(linear, &entry.after, history.objects(), wanted);
+            }
         }
         if entry.from_outer_ring() {
             glance.below = Below::read(linear, history, entry.frame.end());
@@ -59,6 +69,7 @@ impl Glance {
             glance.behind_blank_handler =
                 history.is_astray() || is_behind_blank_handler(linear, history);
         }
+        (glance.foreign, glance.looked_at) = Foreign::of(linear, entry, history);
         glance.overwritten = overwritten(linear, entry, history.objects());
         glance
     }
@@ -70,7 +81,8 @@ impl Glance {
         history: &History,
     ) -> Glance {
         // A task that has slept in the kernel goes on with the frame that it pushed.
-        let own = history.pair(returning).filter(|pair| {
+        let pair = history.pair(returning);
+        let own = pair.filter(|pair| {
             let pushed = pair.pushed;
             pair.in_place && pushed.from_outer_ring() && pushed.frame.pops_as(&returning.frame)
         });
@@ -86,6 +98,7 @@ impl Glance {
             glance.string_instruction = string_instruction(linear, pair.pushed.handler);
         }
         glance.overrun = overrun(linear, history);
+        glance.reset = reset(linear, returning, pair, history);
         if returning.frame.shape.from_virtual_8086 {
             glance.shifted = shifted::near(linear, &returning.state).map(Box::new);
         }
@@ -97,9 +110,13 @@ impl Glance {
             }
             let key = way_back::Key::of(linear, returning);
             if history.way_back_of() != Some(key) {
-                glance.way_back_of = Some(key);
-                glance.way_back = WayBack::read(linear, returning).map(Box::new);
                 glance.code_limit = code_limit(linear, returning);
+                let way_back = WayBack::read(linear, returning);
+                // Words that IRET does not accept lead to no other ring: what they are is told when it is refused.
+                if way_back.is_none() || !is_refused(linear, returning, history) {
+                    glance.way_back_of = Some(key);
+                    glance.way_back = way_back.map(Box::new);
+                }
             }
         }
         glance
@@ -116,6 +133,13 @@ fn is_behind_blank_handler(linear: &LinearMemory<'_>, history: &History) -> bool
     })
 }
 
+/// The model says that the processor refuses this IRET.
+#[cold]
+fn is_refused(linear: &LinearMemory<'_>, returning: &Return, history: &History) -> bool {
+    let narrow = returning.frame.shape.word_size == 2;
+    Refusal::ask(linear, &returning.state, narrow, history.objects()).fault.is_some()
+}
+
 /// The limit of the code segment that `returning` pops, if the popped EIP lies beyond it.
 fn code_limit(linear: &LinearMemory<'_>, returning: &Return) -> Option<u32> {
     let frame = &returning.frame;
@@ -130,6 +154,28 @@ fn code_limit(linear: &LinearMemory<'_>, returning: &Return) -> Option<u32> {
     let descriptor = linear.descriptor(&returning.state, selector)?;
     let is_code = matches!(descriptor.kind(), DescriptorKind::Code { .. }) && descriptor.present();
     (is_code && frame.get(Word::Eip)? > descriptor.limit()).then(|| descriptor.limit())
+}
+
+/// Where the handler of an entry from ring 0 has loaded ESP with a place above its own frame, if that frame has changed.
+fn reset(
+    linear: &LinearMemory<'_>,
+    returning: &Return,
+    pair: Option<Pair<'_>>,
+    history: &History,
+) -> Option<Reset> {
+    /// Without symbols a stack is taken to reach so far.
+    const STACK: u32 = 4096;
+    let pushed = pair.filter(|pair| pair.in_place)?.pushed;
+    if pushed.from_outer_ring() || pushed.frame.pops_as(&returning.frame) {
+        return None;
+    }
+    let reset = Reset::read(linear, pushed.handler)?;
+    let end = returning.state.ss().base.wrapping_add(reset.esp);
+    let is_one_stack = match history.objects().at(end.wrapping_sub(1)) {
+        Some(object) => object.start <= pushed.frame.address,
+        None => end.wrapping_sub(pushed.frame.address) <= STACK,
+    };
+    (is_one_stack && pushed.frame.end() <= end).then_some(reset)
 }
 
 /// What the stack that runs has done to its neighbour.

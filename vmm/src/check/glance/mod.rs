@@ -11,10 +11,14 @@
 //!                 what it used is not in memory any more      overwritten
 //!                 the handler before was none                 behind_blank_handler
 //!                 the handler takes another stack             loads_stack
+//!                 variables by the program's DS               data_segment
+//!                 the ESP0 that is missing is in a copy       other_tss
+//!                 POPAW in the handler of a refused IRET      narrow
 //!  at a return    string instructions behind the handler      string_instruction
 //!                 a stack that nobody was on yet              fresh_stack
 //!                 where the popped EIP lies in its segment    code_limit
 //!                 what the next entry will miss               way_back
+//!                 ESP was loaded above the frame popped       loads_stack
 //!  at both        the neighbour's frame has changed           damage
 //!                 a stack's low end, where symbols tell it    edge
 //! ```
@@ -22,18 +26,24 @@
 //! history.
 
 mod damage;
+mod data_segment;
 mod edge;
 mod fresh_stack;
 mod kept_words;
 mod loads_stack;
 mod look;
+mod narrow;
+mod other_tss;
 mod overwritten;
 mod refusal;
 mod string_instruction;
 
 pub(super) use damage::Damage;
+pub(super) use data_segment::Foreign;
 pub(super) use edge::{Edge, Overrun};
 pub(super) use fresh_stack::{BELOW, DENSE, FreshStack};
+pub(super) use loads_stack::Reset;
+pub(super) use narrow::Narrow;
 pub(super) use refusal::{Blank, Called, Refusal};
 pub(super) use string_instruction::StringInstruction;
 
@@ -48,9 +58,15 @@ pub(super) struct Glance {
     pub(super) refusal: Option<Box<Refusal>>,
     /// A whole frame beside the one that the IRET pops, where that cannot be meant.
     pub(super) shifted: Option<Box<Shifted>>,
+    /// POPAW or PUSHAW in the handler that this IRET ends.
+    pub(super) narrow: Option<Narrow>,
+    /// Where the handler has loaded ESP with a place above the frame that is popped, on one stack with it.
+    pub(super) reset: Option<Reset>,
     /// EIP and ESP of the frame that this entry overwrites stand near each other elsewhere too: the
     /// kernel has copied them. None if it overwrites none.
     pub(super) words_are_kept: Option<bool>,
+    /// Where they are not: a TSS that TR does not name, with the ESP0 of the stack that the last return left.
+    pub(super) other_tss: Option<u32>,
     /// The stack right below the one that is entered.
     pub(super) below: Option<Below>,
     /// HLT stands right before the interrupted place.
@@ -75,6 +91,10 @@ pub(super) struct Glance {
     pub(super) loads_stack_pointer: bool,
     /// The words at ESP are no frame's, and the gate of the entry before leads to where there is no code.
     pub(super) behind_blank_handler: bool,
+    /// A variable that the handler reaches for by the program's DS.
+    pub(super) foreign: Option<Foreign>,
+    /// The handler that was looked at for that.
+    pub(super) looked_at: Option<u32>,
     /// What the processor read for this entry is not in memory any more.
     pub(super) overwritten: Option<String>,
 }

@@ -137,6 +137,7 @@ impl History {
             self.sysexits += 1;
         }
         self.sysentered = true;
+        self.uses_sysenter = true;
         self.switched = false;
         self.refusal = None;
         self.refused_at = None;
@@ -168,6 +169,7 @@ impl History {
         if glance.words_are_kept == Some(true) {
             self.frames_are_copied();
         }
+        self.data_segment_of.extend(glance.looked_at);
         let used = self.overgrown_at_entry(entry);
         self.forget(used.map(|used| (used.damage.slot, used.damage.sequence)));
         self.suspect(glance.damage);
@@ -396,6 +398,7 @@ impl History {
             ss: returning.state.ss().selector,
             of_entry: popped.is_some_and(|popped| popped.in_place && popped.from_outer_ring),
             of_copy: elsewhere.is_some(),
+            overwrites_itself: glance.reset.is_some(),
             task,
             state: returning.state,
             frame: *frame,

@@ -1,5 +1,5 @@
 use crate::check::history::{FirstFrame, LastReturn};
-use crate::check::{CodePlace, Finding, Findings, History, Subject};
+use crate::check::{CodePlace, Finding, Findings, History, Retrace, Subject};
 use crate::entry::Entry;
 
 /// How far ESP0 may be off to be taken for a miscalculated top of the same stack.
@@ -33,7 +33,12 @@ pub(crate) fn stack_is_empty(entry: &Entry, history: &History, findings: &mut Fi
     let near = off.unsigned_abs() <= NEAR;
     if last.of_entry {
         if near || !findings.has("suspended_stack") {
-            findings.add(stored(finding(entry, last, history, off, near), entry, near));
+            let finding = stored(finding(entry, last, history, off, near), entry, near);
+            findings.add(if near {
+                finding
+            } else {
+                finding.retraced(way_there(entry, last, history))
+            });
         }
     } else if near && is_an_end(last.stack_end, top) {
         let finding = finding(entry, last, history, off, near);
@@ -45,6 +50,12 @@ pub(crate) fn stack_is_empty(entry: &Entry, history: &History, findings: &mut Fi
 /// Where ESP0 is a little off, whoever stored it is to be looked at; else it is another stack's, and right for that.
 fn stored(finding: Finding, entry: &Entry, near: bool) -> Finding {
     if near { finding.stored_as_esp0(entry) } else { finding }
+}
+
+/// How the kernel came onto the stack that it has returned from.
+fn way_there(entry: &Entry, last: &LastReturn, history: &History) -> Retrace {
+    let (end, size) = (last.stack_end, history.largest());
+    Retrace::OntoStack { after_entry: entry.sequence - 1, end, size }
 }
 
 /// Whether `end` rather than `esp0` is where a stack ends: stacks end at round addresses. A frame that was
@@ -91,7 +102,7 @@ fn finding(entry: &Entry, last: &LastReturn, history: &History, off: i32, near: 
             "entered on another kernel stack than the one that the last return left",
             another_stack(entry, last, history),
             "at a switch take the frame to return to and ESP0 from the same task; a child's saved stack \
-             pointer has to point into its own stack",
+             pointer has to point into its own stack, and so has each EBP that is saved there",
         ),
     };
     Finding::new(

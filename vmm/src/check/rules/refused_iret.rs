@@ -1,6 +1,6 @@
 use crate::check::glance::{Blank, Called, Refusal};
 use crate::check::history::{LastReturn, LiveFrame};
-use crate::check::{Finding, Findings, History, Subject};
+use crate::check::{CodePlace, Finding, Findings, History, Subject};
 use crate::entry::{Entry, Frame};
 use ia32::{Branch, Descriptor, DescriptorKind, Eflags, Word};
 
@@ -19,6 +19,9 @@ pub(crate) fn iret_goes_through(entry: &Entry, history: &History, findings: &mut
     // The 16-bit IRET was found when it was about to be executed.
     let newest = history.live().next_back();
     if newest.is_some_and(|pushed| is_too_narrow(pushed, &refused.frame)) {
+        return;
+    }
+    if refused.overwrites_itself {
         return;
     }
     findings.add(finding(entry, refused, newest, history));
@@ -111,6 +114,9 @@ fn finding(
     if let Some(refusal) = &history.glance().refusal {
         if !refusal.check.is_empty() {
             got = refusal.check.clone();
+        }
+        if refused.state.eflags.contains(Eflags::NT) {
+            return by_nested_task(sentence, refused, refusal, history);
         }
         let descriptor = refusal
             .code
@@ -218,7 +224,23 @@ fn finding(
                 .because(format!("#{} had pushed other words there: {changed}", pushed.sequence));
         }
     }
-    if finding.reason.is_none()
+    if let Some(narrow) = &history.glance().narrow
+        && off_by(refused, newest, history) == Some(narrow.off())
+    {
+        let (is, wanted) = narrow.names();
+        let reason = finding.reason.take().map_or_else(String::new, |reason| format!("{reason}; "));
+        finding = finding.because(format!(
+            "{reason}`{is}` at {:08x} (66 {}) moves ESP by 16 bytes, and `{wanted}` by 32",
+            narrow.address,
+            if narrow.pops { "61" } else { "60" }
+        ));
+        finding.places.insert(0, CodePlace::Instruction(narrow.address));
+        let intel = if narrow.pops { "popad" } else { "pushad" };
+        advice = Some(format!(
+            "write `{wanted}` (GNU assembler) or `{intel}` (Intel syntax) in place of `{is}` at {:08x}",
+            narrow.address
+        ));
+    } else if finding.reason.is_none()
         && let Some(shifted) = &history.glance().shifted
     {
         finding = finding.because(shifted.reason());
@@ -264,6 +286,41 @@ fn of_blank(blank: Blank, popped: &Frame) -> String {
 
 const BLANK: &str = "fill in the frame where the task is made (EIP, CS, EFLAGS, ESP, SS), in the memory that its saved stack \
                      pointer leads to: to copy a frame copy its words, not the pointer to it";
+
+/// With NT set IRET pops nothing, and goes back to the task that the TSS links to (SDM vol. 3A, "Task linking").
+#[cold]
+fn by_nested_task(
+    sentence: String,
+    refused: &LastReturn,
+    refusal: &Refusal,
+    history: &History,
+) -> Finding {
+    let advice = if history.came_by_sysenter() {
+        "clear NT where the kernel is entered by SYSENTER, which leaves it as ring 3 had it: `push 2; popfd`; a gate clears it"
+    } else {
+        "look for who set NT (0x4000): a POPF that took something else than flags from the stack; a gate clears it on entry"
+    };
+    Finding::new(
+        "refused_iret",
+        Subject::Kernel,
+        sentence,
+        "EFLAGS with NT clear: then IRET pops EIP, CS and EFLAGS",
+        format!("EFLAGS {:08x}, NT (bit 14) is set", refused.state.eflags.0),
+    )
+    .because(format!(
+        "so it pops nothing, and is to go back to the task that the link of the TSS names: {}",
+        refusal.check
+    ))
+    .about_instruction(refused.state.instruction_address())
+    .advise(advice)
+}
+
+/// By how much ESP was off: negative, if too little was taken off the stack.
+fn off_by(refused: &LastReturn, newest: Option<&LiveFrame>, history: &History) -> Option<i32> {
+    let off = newest.map(|pushed| refused.frame.address.wrapping_sub(pushed.popped_from()) as i32);
+    let shifted = history.glance().shifted.as_ref().map(|shifted| -shifted.bytes);
+    off.filter(|off| off.abs() <= NEAR).or(shifted)
+}
 
 /// The frame is popped from where the last return has popped one that was right, and where #n has pushed none: by ESP0.
 fn wrong_esp0(pushed: &LiveFrame, popped: &Frame, off: i32) -> String {

@@ -1,6 +1,7 @@
 use super::open_switch;
+use crate::check::history::LastReturn;
 use crate::check::history::words_within;
-use crate::check::{CodePlace, Finding, Findings, History, LiveFrame, Subject};
+use crate::check::{ChangedWord, CodePlace, Finding, Findings, History, LiveFrame, Subject};
 use crate::entry::{Entry, Frame, Kind, TaskSwitch, TssWords};
 use ia32::Word;
 
@@ -94,6 +95,49 @@ fn resumed_on_it(switch: &TaskSwitch, victim: &LiveFrame, by: u64) -> Finding {
     )
 }
 
+/// The victim came by another TSS, with the same ESP0: each task has one, and this one was not given its own stack.
+fn by_another_tss(
+    finding: Finding,
+    entry: &Entry,
+    victim: &LiveFrame,
+    last: &LastReturn,
+) -> Finding {
+    let tr = &entry.after.tr;
+    let esp0 = entry.inner_stack.map_or(0, |stack| stack.esp);
+    let own = last.stack_end.wrapping_sub(entry.after.ss().base);
+    finding
+        .because(format!(
+            "TR names the TSS at {:08x} (selector {:04x}) now, and #{} came by that at {:08x}: ESP0 is {esp0:08x} in both",
+            tr.base, tr.selector, victim.sequence, victim.tss
+        ))
+        .advise(format!(
+            "store {own:08x}, the end of the task's own kernel stack, as ESP0 in the TSS at {:08x} before TR is loaded with \
+             it",
+            tr.base
+        ))
+        .stored_as_esp0(entry)
+}
+
+/// The kernel has stored the right ESP0, in a TSS that the processor does not read.
+fn stored_in_a_copy(finding: Finding, entry: &Entry, copy: u32, last: &LastReturn) -> Finding {
+    let tr = &entry.after.tr;
+    let esp0 = entry.inner_stack.map_or(0, |stack| stack.esp);
+    let own = last.stack_end.wrapping_sub(entry.after.ss().base);
+    let address = copy.wrapping_add(4);
+    finding
+        .because(format!(
+            "ESP0 {own:08x}, which is meant, stands in another TSS, at {copy:08x}; TR names the TSS at {:08x} (selector \
+             {:04x}), which has {esp0:08x} still",
+            tr.base, tr.selector
+        ))
+        .advise(format!(
+            "keep one TSS, and store ESP0 in that at {:08x}: a `static` variable in a header is another one in each file \
+             that includes it",
+            tr.base
+        ))
+        .stored_at(Some(ChangedWord { address, physical: address.into(), value: own }))
+}
+
 #[cold]
 fn finding(entry: &Entry, victim: &LiveFrame, history: &History) -> Finding {
     let esp0 = entry.inner_stack.map_or(0, |stack| stack.esp);
@@ -159,11 +203,25 @@ fn finding(entry: &Entry, victim: &LiveFrame, history: &History) -> Finding {
     if let Some(mixed) = history.mixed_before(entry.sequence).filter(|_| !own_stack) {
         return open_switch::has_led_to(finding, mixed);
     }
-    finding.advise(if own_stack {
-        "give each task a kernel stack of its own"
-    } else if exchanged {
-        "at a switch take the frame to return to and ESP0 from the same task"
-    } else {
-        "store the end of the next task's kernel stack in TSS.ESP0 at each switch, before its IRET"
-    })
+    if let Some(last) = history.last_return().filter(|_| !own_stack && !exchanged) {
+        if victim.tss != entry.after.tr.base && victim.frame.end() == entry.frame.end() {
+            return by_another_tss(finding, entry, victim, last);
+        }
+        if let Some(copy) = history.glance().other_tss {
+            return stored_in_a_copy(finding, entry, copy, last);
+        }
+    }
+    if own_stack {
+        return finding.advise("give each task a kernel stack of its own");
+    }
+    if exchanged {
+        return finding
+            .advise("at a switch take the frame to return to and ESP0 from the same task");
+    }
+    // A store in a variable that nothing reads is none: compilers leave it out.
+    finding.advise(format!(
+        "store the end of the next task's kernel stack in TSS.ESP0 at each switch, before its IRET: in the TSS that TR names, \
+         at {:08x}",
+        entry.after.tr.base
+    ))
 }

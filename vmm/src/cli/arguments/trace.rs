@@ -16,7 +16,7 @@ pub(crate) enum TraceCommand {
         /// Which frames to draw
         #[arg(long, value_name = "WHICH", default_value = "first")]
         frames: FramesArgument,
-        /// Print a line for each return too
+        /// Print a line for each return too, and the code that findings are about
         #[arg(short, long, action = clap::ArgAction::Count)]
         verbose: u8,
         /// Print the guest's console, findings and the verdict only
@@ -28,7 +28,7 @@ pub(crate) enum TraceCommand {
     },
     /// Make a page of a trace, for a browser: findings, timeline, every entry with its stacks
     Report {
-        /// The trace; one that a run with --report wrote holds stacks and code too
+        /// The trace; that of a run with --report holds whole stacks, and the code of each entry
         file: PathBuf,
         /// The page
         #[arg(short, long, value_name = "FILE")]

@@ -1,16 +1,15 @@
 //! A run that is over and judged as a whole.
 
+use super::causes::Places;
 use super::guest::Guest;
 use super::last_view::LastView;
 use super::loaded::Loaded;
 use super::outcome::Outcome;
 use super::watch::Watch;
+use esp0::check::Verdict;
 use esp0::check::diagnosis::Aftermath;
-use esp0::check::{CodePlace, Verdict};
-use esp0::report::{Recorder, Standing};
+use esp0::report::Standing;
 use esp0::run::Dialogue;
-use esp0::trace::Told;
-use esp0::trace::schema::CodeRecord;
 
 /// What is told of it, beside what its report has.
 pub(super) struct Concluded<'a> {
@@ -18,12 +17,12 @@ pub(super) struct Concluded<'a> {
     pub(super) loaded: &'a Loaded,
     pub(super) view: LastView,
     pub(super) verdict: Verdict,
-    /// The code that findings are about, for the page.
-    pub(super) places: Vec<(CodePlace, Vec<CodeRecord>)>,
+    /// The code that findings are about, for the trace.
+    pub(super) places: Places,
 }
 
 impl<'a> Concluded<'a> {
-    /// Asks what the run as a whole has to answer for; trace and console end with that.
+    /// Asks what the run as a whole has to answer for; the console ends with that.
     pub(super) fn of(
         outcome: &Outcome,
         guest: &'a Guest<'a>,
@@ -35,30 +34,15 @@ impl<'a> Concluded<'a> {
         report.record_last(run.machine(), run.probes());
         judge.awaited_in_vain(run.dialogue().and_then(Dialogue::awaits).map(str::to_owned));
         let name = |address| loaded.name(address);
-        let aftermath = Aftermath::of(run, end, &name);
+        let arrays = || loaded.symbols.arrays();
+        let aftermath = Aftermath::of(run, end, &name).with_arrays(&arrays);
         report.conclude(judge, &aftermath, &run.probes().census());
-        report.finish();
         let view = LastView::of(run, loaded);
-        let guest_now =
-            Standing { machine: run.machine(), probes: run.probes(), state: &end.state };
-        let places = report
-            .recorder()
-            .map_or_else(Vec::new, |recorder| shown(recorder, report.told(), guest_now));
+        report.shows(view.screen.clone(), view.unanswered.clone());
+        let standing = Standing { machine: run.machine(), probes: run.probes(), state: &end.state };
+        let code = report.code();
+        let places =
+            code.map_or_else(Places::default, |code| Places::read(code, report.told(), standing));
         Concluded { guest, loaded, view, verdict: judge.verdict(&end.ending), places }
     }
-}
-
-/// The code of all places, each once.
-fn shown(
-    recorder: &Recorder,
-    told: &Told,
-    guest: Standing<'_>,
-) -> Vec<(CodePlace, Vec<CodeRecord>)> {
-    let mut all: Vec<(CodePlace, Vec<CodeRecord>)> = Vec::new();
-    for place in told.kinds().iter().flat_map(|kind| &kind.finding.places) {
-        if all.iter().all(|(known, _)| known != place) {
-            all.push((*place, recorder.show(*place, guest)));
-        }
-    }
-    all
 }

@@ -2,14 +2,14 @@
 
 use super::super::failure::Failure;
 use super::super::files::Begun;
-use super::super::page::{Causes, PageFile, Shown};
-use super::again::Answer;
+use super::super::page::PageFile;
 use super::concluded::Concluded;
 use super::junit::Suite;
 use super::screenshot;
 use super::watch::TextReport;
 use esp0::boot::Boot;
 use esp0::run::Run;
+use esp0::trace::schema::CauseRecord;
 use std::io::Write as _;
 
 /// Those that were asked for.
@@ -26,45 +26,37 @@ impl FinalFiles {
         file.write(|out| screenshot::write(out, run, boot.framebuffer.as_ref()))
     }
 
-    /// Writes what was found: last, since `answers` come of runs again.
+    /// Writes what was found: last, since some of what is known of `causes` comes of runs again, and the page is made of
+    /// the whole trace.
     pub(super) fn write(
         self,
         report: &TextReport,
-        concluded: Concluded<'_>,
-        answers: &[Answer],
+        concluded: &Concluded<'_>,
+        causes: &[CauseRecord],
     ) -> Result<(), Failure> {
         if let Some(file) = self.junit {
-            let suite = suite(report, &concluded);
+            let suite = suite(report, concluded, causes);
             file.write(|out| out.write_all(&suite.xml()?))?;
         }
         if let Some(page) = self.page {
-            let symbols = &concluded.loaded.symbols;
-            let causes =
-                Causes { told: report.told(), symbols, places: &concluded.places, answers };
-            let causes = causes.told();
-            page.write(shown(report, concluded), causes)?;
+            page.write()?;
         }
         Ok(())
     }
 }
 
-fn suite<'a>(report: &'a TextReport, concluded: &Concluded<'a>) -> Suite<'a> {
+fn suite<'a>(
+    report: &'a TextReport,
+    concluded: &Concluded<'a>,
+    causes: &'a [CauseRecord],
+) -> Suite<'a> {
     Suite {
         kernel: &concluded.guest.input.kernel,
         told: report.told(),
+        causes,
         symbols: &concluded.loaded.symbols,
         verdict: concluded.verdict,
         end: report.ending(),
-        line: report.verdict_line(),
-    }
-}
-
-fn shown(report: &TextReport, concluded: Concluded<'_>) -> Shown {
-    Shown {
-        summary: report.plain_summary(),
-        screen: concluded.view.screen,
-        unanswered: concluded.view.unanswered,
-        verdict: concluded.verdict,
         line: report.verdict_line(),
     }
 }

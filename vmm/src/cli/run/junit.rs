@@ -6,7 +6,8 @@
 
 use esp0::check::{Degree, Verdict};
 use esp0::symbols::Symbols;
-use esp0::trace::{Colour, FindingKind, FindingText, Told};
+use esp0::trace::schema::CauseRecord;
+use esp0::trace::{Colour, FindingKind, FindingText, Told, cause_text};
 use quick_xml::Writer;
 use quick_xml::events::{BytesText, Event};
 use std::io;
@@ -16,6 +17,8 @@ pub(super) struct Suite<'a> {
     /// What the kernel is called.
     pub(super) kernel: &'a str,
     pub(super) told: &'a Told,
+    /// What is known of what was told, beside the findings.
+    pub(super) causes: &'a [CauseRecord],
     pub(super) symbols: &'a Symbols,
     pub(super) verdict: Verdict,
     /// How the run ended, in words.
@@ -63,7 +66,7 @@ impl Suite<'_> {
             let finding = &kind.finding;
             let name = format!("{}: {}", finding.rule, finding.sentence);
             let times = kind.times().map_or(String::new(), |times| format!(" ({times})"));
-            let text = format!("{}{times}", self.text(kind));
+            let text = self.text(kind, &times);
             self.case(writer, finding.rule, &name, |writer| match finding.degree {
                 Degree::Fault => failure(writer, &format!("{}{times}", finding.sentence), &text),
                 Degree::Note => said(writer, &text),
@@ -94,14 +97,19 @@ impl Suite<'_> {
         Ok(())
     }
 
-    fn text(&self, kind: &FindingKind) -> String {
-        FindingText {
+    fn text(&self, kind: &FindingKind, times: &str) -> String {
+        let (rule, sentence) = (kind.finding.rule, &kind.finding.sentence);
+        let is_its = |cause: &&CauseRecord| {
+            cause.rule == rule && cause.at == kind.at && cause.sentence == *sentence
+        };
+        let more = self.causes.iter().find(is_its).map_or(String::new(), cause_text);
+        let text = FindingText {
             finding: &kind.finding,
             place: kind.place.clone(),
             colour: Colour::default(),
             symbols: Some(self.symbols),
-        }
-        .to_string()
+        };
+        format!("{text}{times}\n{more}")
     }
 }
 
@@ -149,9 +157,18 @@ mod tests {
         told.tell(&fault, "#1", 0, 1);
         told.tell(&fault, "#2", 0, 2);
         told.tell(&fault.clone().as_note(), "#3", 9, 3);
+        let cause = CauseRecord {
+            rule: "a_rule".into(),
+            at: 0,
+            sentence: fault.sentence.clone(),
+            writer: vec!["00001004 was written by `mov`".into()],
+            way: Vec::new(),
+            places: Vec::new(),
+        };
         let suite = Suite {
             kernel: "k<1>.elf",
             told: &told,
+            causes: &[cause],
             symbols: &Symbols::none(),
             verdict: Verdict::Findings,
             end: "the guest powered off".into(),
@@ -162,6 +179,7 @@ mod tests {
             r#"<testsuite name="esp0 k&lt;1&gt;.elf" tests="4" failures="1" errors="0">"#,
             "&quot;x&quot; &amp; ?",
             "(seen 2 times, #1 to #2)",
+            "00001004 was written by `mov`",
             "<system-out>the guest powered off</system-out>",
         ] {
             assert!(xml.contains(part), "no {part} in\n{xml}");
@@ -175,6 +193,7 @@ mod tests {
         let suite = Suite {
             kernel: "k",
             told: &Told::default(),
+            causes: &[],
             symbols: &Symbols::none(),
             verdict: Verdict::GuestFailed,
             end: "triple fault".into(),

@@ -3,20 +3,23 @@
 use super::loaded::Loaded;
 use super::screenshot;
 use esp0::boot::{Boot, Framebuffer};
-use esp0::devices::{Place, Tally, screen, unanswered, vga};
+use esp0::devices::{Place, Tally, screen::lines, unanswered, vga};
 use esp0::run::Run;
 use esp0::symbols::{SeenCode, Symbols};
-use std::fmt::Write as _;
+use esp0::trace::schema::ScreenRecord;
+use esp0::trace::screen;
 
 /// So many places are listed, those with the most accesses first.
 const LISTED: usize = 6;
 
-/// What summary and page show of the machine.
+/// What the summary shows of the machine, and the trace keeps.
 pub(super) struct LastView {
-    /// The text screen, if anything stands on it; and where a picture is, if there is one.
-    pub(super) screen: String,
+    /// The text screen, if anything stands on it.
+    pub(super) screen: Option<ScreenRecord>,
+    /// Where a picture is, in a line, if there is one.
+    pub(super) picture: String,
     /// The places at which the guest found nothing, a line each.
-    pub(super) unanswered: String,
+    pub(super) unanswered: Vec<String>,
 }
 
 impl LastView {
@@ -24,7 +27,12 @@ impl LastView {
     pub(super) fn of(run: &Run, loaded: &Loaded) -> Self {
         let Loaded { boot, symbols, .. } = loaded;
         let unanswered = unanswered(run.devices().unanswered(), symbols);
-        LastView { screen: text_screen(run) + &picture(run, boot), unanswered }
+        LastView { screen: text_screen(run), picture: picture(run, boot), unanswered }
+    }
+
+    /// As it is printed before the summary.
+    pub(super) fn text(&self) -> String {
+        screen(self.screen.as_ref()) + &self.picture
     }
 }
 
@@ -40,24 +48,17 @@ fn picture(run: &Run, boot: &Boot) -> String {
     )
 }
 
-fn text_screen(run: &Run) -> String {
-    let Some(cells) = run.screen() else { return String::new() };
-    let at = run.devices().vga().text_address();
-    let lines = screen::lines(&cells);
-    if lines.is_empty() {
-        return String::new();
-    }
-    let mut text = format!("\nscreen ({} x {} at {at:#x})\n", vga::COLUMNS, vga::ROWS);
-    for line in lines {
-        let _ = writeln!(text, "  │{line}");
-    }
-    text
+fn text_screen(run: &Run) -> Option<ScreenRecord> {
+    let lines = lines(&run.screen()?);
+    let address = run.devices().vga().text_address();
+    let (columns, rows) = (vga::COLUMNS as u32, vga::ROWS as u32);
+    (!lines.is_empty()).then_some(ScreenRecord { columns, rows, address: address as u32, lines })
 }
 
-fn unanswered(unanswered: &unanswered::Unanswered, symbols: &Symbols) -> String {
+fn unanswered(unanswered: &unanswered::Unanswered, symbols: &Symbols) -> Vec<String> {
     let mut places: Vec<(Place, Tally)> = unanswered.places().collect();
     places.sort_by_key(|(place, tally)| (std::cmp::Reverse(tally.reads + tally.writes), *place));
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for (place, tally) in places.iter().take(LISTED) {
         let times = |count: u64, what| match count {
             0 => None,
@@ -78,16 +79,15 @@ fn unanswered(unanswered: &unanswered::Unanswered, symbols: &Symbols) -> String 
         } else {
             String::new()
         };
-        let _ = writeln!(
-            text,
+        lines.push(format!(
             "nobody there {place}: {}, first by {:08x}{asked}{polled}",
             counts.join(", "),
             tally.first,
-        );
+        ));
     }
     let more = places.len().saturating_sub(LISTED);
     if more > 0 {
-        let _ = writeln!(text, "nobody there {more} more places");
+        lines.push(format!("nobody there {more} more places"));
     }
-    text
+    lines
 }

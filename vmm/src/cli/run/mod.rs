@@ -14,12 +14,13 @@
 //!              Outcome     how it ended ──► Again: the last state of a guest that was shut down
 //!                │
 //!              Concluded   what the run as a whole has to answer for; summary
-//!                │     └──► Again: who wrote a word, what led there
+//!                │     └──► Again: who wrote a word, what led there; the trace ends with that
 //!                │         ┄┄┄┄ from here on no guest runs ┄┄┄┄
 //!              verdict, last files, exit status
 //! ```
 
 mod again;
+mod causes;
 mod clock;
 mod concluded;
 mod destinations;
@@ -46,7 +47,6 @@ use super::arguments::RunOptions;
 use super::boxed::Boxed;
 use super::failure::Failure;
 use again::Again;
-pub(super) use again::Answer;
 use concluded::Concluded;
 use destinations::Outputs;
 use esp0::doctor::TestedMachine;
@@ -97,11 +97,13 @@ pub(super) fn run(kernel: Option<&Path>, options: &RunOptions) -> Result<u8, Fai
     summary::print(&mut watch, &outcome, &concluded, sandbox);
     let screenshot = last.draw_screen(&outcome.run, &loaded.boot);
     let found = again.look_back(&watch.report, outcome);
+    let causes = concluded.places.causes(watch.report.told(), &found.answers);
+    watch.report.close(&causes);
     sandbox.filter(Phase::Report)?;
     let verdict_line = watch.report.verdict_line();
     watch.report.print(&format!("{}{verdict_line}\n", found.text));
     let status = status::of(concluded.verdict);
-    let results = last.write(&watch.report, concluded, &found.answers);
+    let results = last.write(&watch.report, &concluded, &causes);
     let status = status::unless_lost(status, &mut watch.report, options);
     Ok(status::unless_unwritten(status, results.and(screenshot).and(disks).and(recording)))
 }

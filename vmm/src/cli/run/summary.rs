@@ -5,9 +5,7 @@ use super::super::boxed::Boxed;
 use super::concluded::Concluded;
 use super::outcome::{Outcome, Repeats};
 use super::watch::Watch;
-use esp0::check::Verdict;
-use esp0::run::{Counters, End, Ending};
-use esp0::trace::registers;
+use esp0::run::Counters;
 use std::fmt::Write as _;
 
 /// Prints it.
@@ -19,15 +17,13 @@ pub(super) fn print(
 ) {
     let options = concluded.guest.options;
     let verbose = options.verbose > 0;
-    if concluded.verdict == Verdict::GuestFailed {
-        let text = failure(watch, &outcome.end, concluded);
-        watch.report.print(&text);
-    }
+    let failure = watch.report.failure();
+    watch.report.print(&failure);
     if verbose {
         watch.report.print(&counted(outcome.counters));
     }
     if !options.quiet && !options.interactive {
-        let mut text = format!("{}\n{}", concluded.view.screen, watch.report.summary());
+        let mut text = format!("{}\n{}", concluded.view.text(), watch.report.summary());
         text += sandbox.in_summary(verbose);
         if let Repeats::Preempted { times, recorded: false } = outcome.repeats {
             let _ = writeln!(
@@ -35,24 +31,11 @@ pub(super) fn print(
                 "repeats      no: preempted {times} times while it computed (--record FILE keeps where)"
             );
         }
-        text += &concluded.view.unanswered;
+        for line in &concluded.view.unanswered {
+            let _ = writeln!(text, "{line}");
+        }
         watch.report.print(&text);
     }
-}
-
-/// What happened to a guest that failed: the ending, the last entries, the registers.
-fn failure(watch: &Watch, end: &End, concluded: &Concluded<'_>) -> String {
-    let when = match (&end.ending, &end.last_event) {
-        (Ending::TripleFault, Some(_)) => "the registers just before",
-        (Ending::TripleFault, None) => "the registers at the last stop before",
-        _ => "the registers",
-    };
-    format!(
-        "\n{}\n\nthe last entries:\n{}\n{when}:\n{}",
-        watch.colour.bad(&watch.report.ending()),
-        watch.report.recent(),
-        registers(&end.state, &concluded.loaded.symbols),
-    )
 }
 
 /// What was counted, for `-v`.

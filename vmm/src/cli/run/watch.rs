@@ -11,7 +11,7 @@ use esp0::check::{Checker, Judge};
 use esp0::gdb::{self, Listener};
 use esp0::host::Backend;
 use esp0::probe::Choice;
-use esp0::report::{Recorder, Sources};
+use esp0::report::{CodeReader, Recorder, Sources};
 use esp0::run::{End, Run};
 use esp0::trace::schema::HeaderRecord;
 use esp0::trace::{Colour, JsonLines, Report, Style};
@@ -38,7 +38,6 @@ pub(super) struct Watch {
     live: Option<LiveScreen>,
     /// How far the run has come, on the terminal.
     line: Option<Line>,
-    pub(super) colour: Colour,
 }
 
 impl Watch {
@@ -62,7 +61,7 @@ impl Watch {
         if options.verbose > 0 {
             report.print(&loaded.told());
         }
-        Ok(Watch { report, judge: judge(guest, loaded, backend), live, line, colour })
+        Ok(Watch { report, judge: judge(guest, loaded, backend), live, line })
     }
 
     /// How far it has come, if that is to be seen.
@@ -144,13 +143,15 @@ fn report(
     } else {
         Box::new(BufWriter::new(out))
     };
-    let recorder = meanwhile.for_page.then(|| {
-        let sources = Sources::of(&loaded.symbols, guest.input.built);
-        Recorder::new(loaded.symbols.clone(), sources)
-    });
+    let symbols = || loaded.symbols.clone();
+    let sources = meanwhile.trace.is_some().then(|| Sources::of(&symbols(), guest.input.built));
+    let code = sources.clone().map(|sources| CodeReader::new(symbols(), sources));
+    let recorder = sources.filter(|_| meanwhile.for_page);
+    let recorder = recorder.map(|sources| Recorder::new(symbols(), sources));
     let report = Report::new(out, header)
         .with_trace(meanwhile.trace)
         .with_recorder(recorder)
+        .with_code(code)
         .with_console_file(meanwhile.console)
         .with_columns(columns)
         .with_style(Style {

@@ -104,6 +104,11 @@ impl Counter {
         }
     }
 
+    /// The control word's bits 5–0.
+    pub fn control_word(&self) -> u8 {
+        self.control
+    }
+
     /// The control word's bits 5–0 and the low byte, where they ask for a high byte as well, and the counter stands still
     /// until it comes.
     pub fn half_a_count(&self) -> Option<(u8, u8)> {

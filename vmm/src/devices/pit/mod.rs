@@ -39,6 +39,8 @@ pub struct Pit {
     counters: [Counter; 3],
     /// CLK pulses that have passed.
     pulse: u64,
+    /// Counter 0 has got a control word from the guest.
+    is_programmed: bool,
 }
 
 impl Default for Pit {
@@ -65,6 +67,7 @@ impl Pit {
                 programmed(0x36, false, &[0, 0]),
             ],
             pulse: 0,
+            is_programmed: false,
         }
     }
 
@@ -91,6 +94,19 @@ impl Pit {
         self.counters[0].half_a_count()
     }
 
+    /// The guest has given counter 0 a control word.
+    pub fn is_programmed(&self) -> bool {
+        self.is_programmed
+    }
+
+    /// The control word's bits 5–0 of counter 0, where the guest has set it to count once and it has.
+    pub fn counted_once(&self) -> Option<u8> {
+        let timer = &self.counters[0];
+        let once = matches!(timer.mode(), 0 | 1 | 4 | 5) && timer.half_a_count().is_none();
+        (self.is_programmed && once && timer.pulses_to_rising_edge().is_none())
+            .then(|| timer.control_word())
+    }
+
     /// The level of IRQ 0 between edges.
     ///
     /// In the periodic modes it is held high after an edge, where the chip's OUT falls again half a
@@ -115,6 +131,7 @@ impl Pit {
 
     /// Writes the control port, 0x43: a control word, a latch command or a read-back command.
     pub fn control(&mut self, word: u8) {
+        self.is_programmed |= word >> 6 == 0 && word & 0x30 != 0;
         match self.counters.get_mut(usize::from(word >> 6)) {
             Some(counter) if word & 0x30 == 0 => counter.latch_count(),
             Some(counter) => counter.program(word & 0x3F),

@@ -147,6 +147,7 @@ function returnAt(row) {
     judged: stops('judged')[stop],
     place: run.places[returns('place')[row] - 1] ?? null,
     detail: run.returnDetails[row] ?? null,
+    at: returns('at')[row],
     pops: returns('pops')[row] - 1,
     wordSize: returns('shape')[row] & 4 ? 2 : 4,
   };

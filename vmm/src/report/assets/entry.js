@@ -93,10 +93,12 @@ function watchWidth(holder, draw) {
   watched.observe(holder);
 }
 
+const HOW_TO_KEEP = 'esp0 run KERNEL --report PAGE.html makes a page with them.';
+
 function unknown(one) {
   if (!one.returning) return 'No return that pops this frame was seen, so what the kernel did on its stack until then is not known.';
   return 'The stack was not looked at here: esp0 keeps whole stacks of the first entries of each kind, of those with findings, and of the last ones; '
-    + 'a trace that was written without a report has none.';
+    + `a trace without a report has none. ${HOW_TO_KEEP}`;
 }
 
 function remarkOn(one) {
@@ -134,7 +136,8 @@ function wordTable(one) {
 /** Disassembly and source of one place. */
 function codeBlock(title, place, address, options = {}) {
   if (!place || (!place.code?.length && !place.source)) return null;
-  const name = [title, placeName(place, address)].filter(Boolean).join(' ');
+  // No two regions of the page have one name.
+  const name = [[title, placeName(place, address)].filter(Boolean).join(' '), options.of].filter(Boolean).join(', ');
   const lines = place.source && options.source !== false && el('div', { class: 'scroll-x', tabindex: 0, role: 'region', 'aria-label': `Source, ${name}` }, el('pre', { class: 'code source' },
     place.source.lines.map((text, index) => {
       const number = place.source.first + index;
@@ -152,9 +155,9 @@ function codeBlock(title, place, address, options = {}) {
 
 function codeOf(one) {
   const blocks = [
-    codeBlock('interrupted at', one.place, one.eip),
-    codeBlock('handler', one.handler, one.gate.offset),
-    one.returning && codeBlock('IRET', one.returning.place, 0),
+    codeBlock('interrupted at', one.place, one.eip, { of: `entry ${one.number}` }),
+    codeBlock('handler', one.handler, one.gate.offset, { of: `entry ${one.number}` }),
+    one.returning && codeBlock('IRET', one.returning.place, 0, { of: `entry ${one.number}` }),
   ].filter(Boolean);
   if (blocks.length === 0) return null;
   return el('details', { open: true }, el('summary', {}, 'Code'), el('div', { class: 'places' }, blocks));

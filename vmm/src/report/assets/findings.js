@@ -12,7 +12,7 @@ function buildFindings(into) {
   if (beyond > 0) into.append(el('p', { class: 'hint' }, `${grouped(beyond)} more, of further kinds, were only counted.`));
 }
 
-const good = () => run.causes.findings === 0 && (['ok', 'unchecked'].includes(run.run?.verdict ?? run.end?.verdict ?? (run.cut ? 'cut' : 'ok')));
+const good = () => run.causes.findings === 0 && (['ok', 'unchecked'].includes(run.end?.verdict ?? (run.cut ? 'cut' : 'ok')));
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 function causeCard(cause, index) {
@@ -30,7 +30,7 @@ function causeCard(cause, index) {
         el('div', { class: 'expected' }, el('h4', {}, 'Expected'), el('p', {}, prose(cause.expected))),
         el('div', { class: 'got' }, el('h4', {}, 'Got'), el('p', {}, prose(cause.got)))),
       el('dl', { class: 'why' }, item('Why', cause.reason), item('Who wrote it', cause.writer), item('What led there', cause.way), item('What to do', cause.advice, 'advice')),
-      sourceOf(one, cause),
+      sourceOf(one, cause, index),
       el('p', { class: 'links' }, between(' · ', [one && el('a', { href: `#e${number[one.stop]}`, onclick: (event) => { event.preventDefault(); openEntry(row, { scroll: true, from: 'finding' }); byId('entry').focus({ preventScroll: true }); } }, `Open entry #${grouped(one.number)}`),
         ...others(cause, row).map(([other, sentence]) => el('a', { href: `#cause-${other}`, title: sentence }, 'Found there too')),
         times, `Rule ${cause.rule}, about the ${cause.subject}.`]))),
@@ -198,20 +198,21 @@ function switchBefore(stop, task) {
   return null;
 }
 
-function sourceOf(one, cause) {
-  const back = one && cause.rule === 'suspended_stack' && cause.stops.length > 0 ? switchBefore(cause.stops[0], one.task) : null;
-  const title = back && `the switch to ${taskName(one.task)}: the IRET after #${grouped(back.after)}, in`;
-  // Where there is source the instructions say nothing more.
-  if (cause.where?.length > 0) {
-    const block = (place) => codeBlock(place.at === back?.place?.at ? title : '', place, 0, { code: !place.source });
-    return el('div', { class: 'places' }, cause.where.map(block));
-  }
-  const block = back && codeBlock(title, back.place, 0);
-  if (block) return block;
-  if (!one) return null;
+/** An IRET may have a no-op in front of it, at which esp0 stops. */
+const isAt = (place, back) => [0, 2].includes(parseInt(place.at, 16) - back.at);
+
+/** The code that a finding is about, as the trace has it: that which is likeliest to be wrong first. */
+function sourceOf(one, cause, index) {
+  if (!(cause.where?.length > 0)) return null;
   const stop = cause.stops[0];
-  const iret = stop !== undefined && stops('kind')[stop] === RETURN ? returnAt(rowOf[stop]) : null;
-  const [where, place, address] = iret ? ['the IRET in', iret.place, 0] : ['interrupted in', one.place, one.eip];
-  // Where there is source the instructions are one click away, in the entry.
-  return codeBlock(where, place, address, { code: !place?.source });
+  const kind = stop === undefined ? null : stops('kind')[stop];
+  const back = one && cause.rule === 'suspended_stack' && kind === ENTRY ? switchBefore(stop, one.task) : null;
+  const iret = kind === RETURN ? returnAt(rowOf[stop]) : null;
+  const title = (place) => {
+    if (back && isAt(place, back)) return `the switch to ${taskName(one.task)}: the IRET after #${grouped(back.after)}, in`;
+    if (iret && isAt(place, iret)) return 'the IRET in';
+    return one && kind === ENTRY && place.at === hex(one.eip) ? 'interrupted in' : '';
+  };
+  // Where there is source the instructions say nothing more.
+  return el('div', { class: 'places' }, cause.where.map((place) => codeBlock(title(place), place, 0, { code: !place.source, of: `finding ${index + 1}` })));
 }

@@ -115,13 +115,15 @@ const list = {
     const event = run.events[entries('event')[row]];
     const judged = stops('judged')[stop];
     const place = run.places[entries('place')[row] - 1];
+    const noTask = stops('task')[stop] === 0 ? taskName(0) : null;
     const cells = [
-      grouped(stops('number')[stop]), stops('task')[stop] || '–', event.name, `${stops('from')[stop]}→${stops('to')[stop]}`,
+      grouped(stops('number')[stop]), noTask ? '' : stops('task')[stop], event.name, `${stops('from')[stop]}→${stops('to')[stop]}`,
       shortPlace(place, stops('eip')[stop]), MARKS[judged].mark,
     ];
     return el('div', {
       role: 'row', id: `line-${row}`, class: `line judged-${judged}`, 'aria-rowindex': index + 2, 'aria-selected': row === this.current ? 'true' : 'false', 'data-row': row,
-    }, cells.map((text, column) => el('div', { role: 'gridcell', class: `c${column}`, title: column === 4 ? placeName(place, stops('eip')[stop]) : null }, String(text),
+    }, cells.map((text, column) => el('div', { role: 'gridcell', class: `c${column}`, title: [null, noTask, null, null, placeName(place, stops('eip')[stop])][column] }, String(text),
+      column === 1 && noTask ? [el('span', { 'aria-hidden': 'true' }, '–'), el('span', { class: 'unseen' }, noTask)] : null,
       column === 5 ? el('span', { class: 'unseen' }, MARKS[judged].text) : null)));
   },
 

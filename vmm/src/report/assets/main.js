@@ -9,7 +9,7 @@ function buildTop() {
   // A page of claims has no run.
   if (run.claims) byId('claims').hidden = false;
   if (onlyClaims) ['findings', 'timeline', 'entries', 'stacks', 'summary', 'output'].forEach((id) => { byId(id).hidden = true; });
-  const verdict = run.run?.verdict ?? run.end?.verdict ?? (run.causes.findings > 0 ? 'findings' : 'no end');
+  const verdict = run.end?.verdict ?? (run.causes.findings > 0 ? 'findings' : 'no end');
   const words = { ok: 'ok', findings: plural(run.causes.findings, 'finding'), 'guest-failed': 'the guest failed', 'no-entries': 'no entries', unchecked: 'unchecked', interrupted: 'interrupted' };
   const chip = byId('verdict');
   const extra = verdict === 'guest-failed' && run.causes.findings > 0 ? `, ${plural(run.causes.findings, 'finding')}` : '';
@@ -104,12 +104,13 @@ function stacksSeen() {
 
 function buildSummary(into) {
   const pre = (text, name) => el('div', { class: 'scroll-x', tabindex: 0, role: 'region', 'aria-label': name }, el('pre', {}, text));
-  if (run.run?.summary) into.append(pre(run.run.summary, 'Summary as text'));
+  if (run.summary) into.append(pre(run.summary, 'Summary as text'));
   else into.append(ownSummary());
   into.append(el('p', { class: 'mono verdict-line' }, run.verdict));
+  if (run.last) into.append(el('h3', {}, capital(run.last.title)), pre(run.last.text, capital(run.last.title)));
 }
 
-/** For a trace that was written without a report. */
+/** For a trace that was cut off. */
 function ownSummary() {
   const count = new Map();
   for (let row = 0; row < run.rows.entries; row += 1) {
@@ -127,10 +128,9 @@ function buildOutput(into) {
     el('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': title }, el('pre', { class: 'screen' }, text))];
   const console = run.console.map(([, text]) => text).join('');
   if (console) into.append(...block('Console', console, run.consoleDropped ? 'Its last MiB.' : '').filter(Boolean));
-  if (run.run?.screen?.length > 0) into.append(...block('Screen at the end', run.run.screen.join('\n')).filter(Boolean));
-  if (!console && !run.run?.screen?.length) {
-    into.append(el('p', { class: 'empty' }, 'It wrote nothing to a serial port or the debug port' + (run.run ? ', and nothing stands on the text screen.' : '; its text screen is not in the trace.')));
-  }
+  const screen = run.end?.screen?.lines;
+  if (screen) into.append(...block('Screen at the end', screen.join('\n')).filter(Boolean));
+  if (!console && !screen) into.append(el('p', { class: 'empty' }, 'It wrote nothing to a serial port or the debug port, and no text screen was kept.'));
 }
 
 function buildAuthority(into) {
@@ -215,6 +215,9 @@ requestAnimationFrame(() => setTimeout(() => {
   search.build();
   timeline.build(byId('timeline-body'));
   if (run.rows.entries > 0) {
+    if (Object.keys(run.details).length === 0) {
+      byId('search-help').after(el('p', { class: 'hint', id: 'kept' }, `Whole stacks, and the code of each entry, are not in this trace. ${HOW_TO_KEEP}`));
+    }
     list.build(byId('list'));
     if (!openFromAddress()) {
       const first = run.causes.list.find((cause) => cause.stops.length > 0);

@@ -36,15 +36,26 @@ function widthOf(text, className) {
   return pen.on.measureText(text).width;
 }
 
-/** As much of a text as there is room for; the whole as a tooltip. */
-function fitted(x, y, text, room, className = '', anchor = 'start') {
-  if (widthOf(text, className) <= room) return label(x, y, text, className, anchor);
+/** As much of a text as there is room for; the whole as a tooltip. Of several that say the same the first that fits. */
+function fitted(x, y, texts, room, className = '', anchor = 'start') {
+  const all = [texts].flat().filter(Boolean);
+  const fits = all.find((text) => widthOf(text, className) <= room);
+  const text = fits ?? all.at(-1);
+  if (fits === all[0]) return label(x, y, fits, className, anchor);
+  if (fits !== undefined) {
+    const node = label(x, y, fits, className, anchor);
+    node.append(svg('title', {}, all[0]));
+    return node;
+  }
   let letters = Math.max(1, Math.min(text.length - 1, Math.floor(room / 5)));
   while (letters > 1 && widthOf(`${text.slice(0, letters)}…`, className) > room) letters -= 1;
   const node = label(x, y, `${text.slice(0, letters)}…`, className, anchor);
-  node.append(svg('title', {}, text));
+  node.append(svg('title', {}, all[0]));
   return node;
 }
+
+/** So much room the names and values of a box take, beside its notes. */
+const besideNotes = (word) => 68 + (word.digits === 4 ? 34 : 63) + 6;
 
 /**
  * Words of a stack as a box, the highest address first. A word has an `address`, a `name`, a `value`
@@ -68,7 +79,7 @@ function wordBox(x, y, width, words, options = {}) {
     group.append(fitted(x + 7, top + 16, word.name ?? '', names - 8, 'strong'));
     if (word.kind !== 'ghost') group.append(label(value, top + 16, hex(word.value ?? null, word.digits), 'mono'));
     const note = word.kind === 'ghost' ? x + 7 : value + (word.digits === 4 ? 34 : 63);
-    if (word.note) group.append(fitted(note, top + 16, word.note, x + width - note - 4, 'small'));
+    if (word.note) group.append(fitted(note, top + 16, [word.note, word.shorter], x + width - note - 4, 'small'));
   });
   return group;
 }

@@ -21,6 +21,8 @@ function frameWords(one) {
     word.digits = one.wordSize * 2;
     word.note = meaning(one, word.name, word.value);
     word.full = meaning(one, word.name, word.value, true);
+    // `f+12 (kernel.c:40)`: the line stands in the table.
+    if (word.name === 'EIP') word.shorter = word.note.replace(/ \([^()]*\)$/, '');
   });
   return words.reverse();
 }
@@ -189,13 +191,14 @@ function frameDrawing(one, width, options = {}) {
   const x = (narrow ? 62 : 88) + ADDRESS;
   const longest = Math.max(0, ...[...before.values()].map((text) => text.length));
   const column = before.size > 0 && width >= 440 ? Math.min(210, 20 + longest * 6.7) : 0;
-  const box = Math.max(140, Math.min(narrow ? width - x - 2 : 340, width - x - column - 2));
   const top = ROW / 2 + 4;
   const height = top + words.length * ROW + ROW;
   words.forEach((word) => {
     word.wrong = wrong(word);
     if (column === 0 && before.has(word.address)) word.note = before.get(word.address).replace(/ of #\d+$|the pushed /, '');
   });
+  const wanted = Math.max(340, ...words.filter((word) => word.note && !word.gap).map((word) => besideNotes(word) + widthOf(word.note, 'small')));
+  const box = Math.max(140, Math.min(narrow ? width - x - 2 : wanted, width - x - column - 2));
   const frame = words.filter((word) => word.kind !== 'ghost' && !word.gap);
   const first = words.indexOf(frame[0]);
   const from = top + first * ROW;
@@ -232,7 +235,7 @@ function stackDrawing(one, moment, width) {
   const parts = [];
   // The kernel stack, magnified.
   const bar = narrow ? Math.min(64, width * 0.16) : 50;
-  const barLabels = narrow ? 0 : 126;
+  const barLabels = narrow ? 0 : 140;
   const userWidth = narrow || !(one.changesStack || tss) ? 0 : ADDRESS + 92;
   const tssWidth = narrow || !tss ? 0 : 146;
   const x = narrow ? ADDRESS : userWidth + tssWidth + ADDRESS + 24;

@@ -306,7 +306,7 @@ function lanesOf() {
   return {
     order: own,
     index: (name) => index.get(name) ?? own.length - 1,
-    name: (name) => (name === -1 ? `${rest} more` : name === 0 ? 'no task' : `task ${name}`),
+    name: (name) => (name === -1 ? `${rest} more` : taskName(name)),
   };
 }
 

@@ -41,7 +41,8 @@ impl Data {
             entries.insert(name.into(), column.pack());
         }
         let returns = json!({
-            "pops": self.pops.pack(), "shape": self.return_shape.pack(), "place": return_place.pack()
+            "pops": self.pops.pack(), "shape": self.return_shape.pack(), "place": return_place.pack(),
+            "at": self.return_eip.pack()
         });
         let events: Vec<Value> =
             self.events.iter().map(|(vector, kind)| describe(*vector, kind)).collect();
@@ -70,7 +71,8 @@ impl Data {
             "ending": self.ending,
             "end": self.end_of_run(),
             "cut": self.cut,
-            "run": self.run,
+            "summary": self.summary(),
+            "last": self.last().map(|(title, text)| json!({ "title": title, "text": text })),
             "claims": self.claims,
             "names": self.names,
             "verdict": self.verdict(),

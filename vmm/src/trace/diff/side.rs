@@ -51,7 +51,7 @@ impl Side {
                     self.places.learn(place.clone());
                     continue;
                 }
-                Record::Returned(_) | Record::Header(_) => continue,
+                Record::Returned(_) | Record::Header(_) | Record::Cause(_) => continue,
                 Record::Console(_) if !aspects.values => continue,
                 Record::Entry(entry) if aspects.without_interrupts && is_external(entry) => {
                     self.interrupts.push(entry.frame.address);

@@ -137,7 +137,7 @@ fn rows(event: &Event) -> Vec<Row> {
                 },
             ),
         ],
-        Record::Header(_) | Record::Place(_) | Record::Returned(_) => Vec::new(),
+        Record::Header(_) | Record::Place(_) | Record::Returned(_) | Record::Cause(_) => Vec::new(),
     }
 }
 

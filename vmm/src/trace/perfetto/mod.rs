@@ -145,7 +145,7 @@ impl<W: Write> Timeline<W> {
                 let event = TrackEvent::instant(self.console, &end.ending);
                 self.event(event.text("verdict", end.verdict.name()))?;
             }
-            Record::Header(_) | Record::Stack(_) | Record::Returned(_) => {}
+            Record::Header(_) | Record::Stack(_) | Record::Returned(_) | Record::Cause(_) => {}
         }
         Ok(())
     }

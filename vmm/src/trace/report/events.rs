@@ -157,6 +157,7 @@ fn is_right(judgement: &Judgement) -> bool {
 impl<W: Write> Sink for Report<W> {
     #[inline]
     fn take(&mut self, machine: &Machine, judged: &Judged) {
+        self.remember_code(machine, judged);
         self.told_to_sinks(judged);
         if let Some(recorder) = &mut self.recorder {
             let lines = recorder.look(machine, judged);
@@ -166,6 +167,22 @@ impl<W: Write> Sink for Report<W> {
 }
 
 impl<W: Write> Report<W> {
+    /// Keeps the code that an entry has interrupted where a finding that has not been told before names none: a
+    /// program's may be gone when the run is over.
+    fn remember_code(&mut self, machine: &Machine, judged: &Judged) {
+        let Judged::Entry(entry, judgement) = judged else { return };
+        if is_right(judgement) {
+            return;
+        }
+        let Some(code) = &mut self.code else { return };
+        let at = entry.after.eip;
+        for finding in judgement.findings.iter().chain(&judgement.notes) {
+            if finding.places.is_empty() && self.told.is_news(finding, at) {
+                code.remember(machine, entry, &finding.sentence);
+            }
+        }
+    }
+
     #[inline]
     fn told_to_sinks(&mut self, judged: &Judged) {
         match judged {

@@ -12,23 +12,23 @@ use super::described::{self, Judgeable, Where};
 use super::line::{entry_line, heading};
 use super::names::{Names, interrupted};
 use super::places::Places;
-use super::schema::{EndRecord, EntryRecord, HeaderRecord, Record};
+use super::schema::{CauseRecord, EndRecord, EntryRecord, HeaderRecord, Record, ScreenRecord};
 use super::summary::{ending_in_words, summary, verdict_line};
 use super::terminal::Terminal;
-use super::{Colour, FrameNames, JsonLines, Style, Told};
+use super::{FrameNames, JsonLines, Style, Told, registers};
 use crate::check::diagnosis::Aftermath;
-use crate::check::{Degree, Judge, Judgement};
+use crate::check::{Degree, Judge, Judgement, Verdict};
 use crate::entry::Entry;
 use crate::machine::Machine;
 use crate::probe::{Census, Probes};
-use crate::report::Recorder;
+use crate::report::{CodeReader, Recorder};
 use crate::symbols::Symbols;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
 /// How many lines a failure shows.
-const KEPT: usize = 8;
+pub(super) const KEPT: usize = 8;
 
 /// One of the last entries.
 struct Recent {
@@ -46,6 +46,8 @@ pub struct Report<W: Write> {
     trace: Option<JsonLines>,
     /// What a page shows and the trace alone has not.
     recorder: Option<Recorder>,
+    /// Reads the code that findings are about, for the trace.
+    code: Option<CodeReader>,
     /// The names that the trace has.
     places: Places,
     /// Where the console goes byte for byte.
@@ -68,6 +70,7 @@ impl<W: Write> Report<W> {
             terminal: Terminal::new(out),
             trace: None,
             recorder: None,
+            code: None,
             places: Places::default(),
             console_file: None,
             names: Names::default(),
@@ -92,9 +95,16 @@ impl<W: Write> Report<W> {
         self
     }
 
-    /// What was kept for a page.
-    pub fn recorder(&self) -> Option<&Recorder> {
-        self.recorder.as_ref()
+    /// The trace gets the code that findings are about.
+    #[must_use]
+    pub fn with_code(mut self, code: Option<CodeReader>) -> Self {
+        self.code = code;
+        self
+    }
+
+    /// What reads the code that findings are about, if the trace is to have it.
+    pub fn code(&self) -> Option<&CodeReader> {
+        self.code.as_ref()
     }
 
     /// Writes what a page shows and is known only now that the run is over: before
@@ -152,8 +162,8 @@ impl<W: Write> Report<W> {
         &self.told
     }
 
-    /// Says what the run as a whole has to answer for, now that it is over, and ends the trace: before
-    /// [`finish`](Report::finish). What the judge knows of the console has to be told to it before.
+    /// Says what the run as a whole has to answer for, now that it is over. What the judge knows of the console has to
+    /// be told to it before; [`close`](Report::close) ends the trace with it.
     pub fn conclude(&mut self, judge: &mut Judge, aftermath: &Aftermath<'_>, census: &Census) {
         self.terminal.end();
         let conclusions = judge.conclude(aftermath);
@@ -174,8 +184,32 @@ impl<W: Write> Report<W> {
                 Degree::Note => end.notes.push(record),
             }
         }
-        self.record(&Record::End(Box::new(end.clone())));
+        if end.verdict == Verdict::GuestFailed {
+            end.last = Some(Box::new(registers::record(aftermath.end, self.names.symbols())));
+        }
         self.end = Some(end);
+        self.show();
+    }
+
+    /// What the machine shows when the run is over: the text screen, and a line for each place at which the guest found
+    /// nobody. After [`conclude`](Report::conclude).
+    pub fn shows(&mut self, screen: Option<ScreenRecord>, unanswered: Vec<String>) {
+        if let Some(end) = &mut self.end {
+            (end.screen, end.unanswered) = (screen, unanswered);
+        }
+    }
+
+    /// Ends the trace with what is known of `causes` by now, and how the run ended.
+    pub fn close(&mut self, causes: &[CauseRecord]) {
+        for cause in causes {
+            self.record(&Record::Cause(Box::new(cause.clone())));
+        }
+        if let Some(end) = &self.end {
+            let end = Record::End(Box::new(end.clone()));
+            self.record(&end);
+        }
+        let closed = self.trace.as_mut().map_or(Ok(()), JsonLines::finish);
+        self.keep(Output::Trace, closed);
     }
 
     /// What the run came to; none before [`conclude`](Report::conclude).
@@ -190,10 +224,11 @@ impl<W: Write> Report<W> {
         end.map_or(String::new(), |end| summary(&self.header, end, &self.told, colour))
     }
 
-    /// [`Report::summary`] without colours.
-    pub fn plain_summary(&self) -> String {
+    /// What happened to a guest that failed: its end, the last entries, the registers; nothing of another.
+    pub fn failure(&self) -> String {
+        let colour = self.terminal.style().colour;
         let end = self.end.as_ref();
-        end.map_or(String::new(), |end| summary(&self.header, end, &self.told, Colour::default()))
+        end.map_or(String::new(), |end| registers::failure(end, &self.recent(), colour))
     }
 
     /// The last line, as [`Report::summary`].
@@ -228,11 +263,16 @@ impl<W: Write> Report<W> {
         text
     }
 
-    /// Ends the console's last line and closes the trace. [`Report::lost`] tells whether all was written.
+    /// Ends the console's last line and closes a trace that has no end. [`Report::lost`] tells whether all was written.
     pub fn finish(&mut self) {
         self.terminal.end();
         let closed = self.trace.as_mut().map_or(Ok(()), JsonLines::finish);
         self.keep(Output::Trace, closed);
+        self.show();
+    }
+
+    /// The console is complete, and all that was printed can be seen.
+    fn show(&mut self) {
         let closed = self.console_file.as_mut().map_or(Ok(()), Write::flush);
         self.keep(Output::Console, closed);
         self.terminal.show();

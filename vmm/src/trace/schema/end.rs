@@ -1,6 +1,6 @@
 //! The last line of a trace.
 
-use super::{FindingRecord, hex, is_empty, names};
+use super::{FindingRecord, LastRecord, ScreenRecord, hex, is_empty, names};
 use crate::check::{Judge, Verdict};
 use crate::entry::Kind;
 use crate::probe::Census;
@@ -32,6 +32,15 @@ pub struct EndRecord {
     /// What the console was expected to say and never did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unmet: Option<String>,
+    /// The registers of a guest that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Box<LastRecord>>,
+    /// The text screen, if anything stands on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub screen: Option<ScreenRecord>,
+    /// Places at which the guest found nobody, a line each.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub unanswered: Vec<String>,
     /// What the run as a whole has to answer for.
     #[serde(default, skip_serializing_if = "is_empty")]
     pub findings: Vec<FindingRecord>,
@@ -207,6 +216,9 @@ impl EndRecord {
             },
             copies_frames: history.copies_frames(),
             unmet: judge.unmet().map(Into::into),
+            last: None,
+            screen: None,
+            unanswered: Vec::new(),
             findings: Vec::new(),
             notes: Vec::new(),
         }

@@ -1,7 +1,7 @@
 //! What the rules said of an event.
 
-use super::{hex, names};
-use crate::check::{ChangedWord, Difference, Finding, Judgement, Subject};
+use super::{hex, is_empty, names};
+use crate::check::{ChangedWord, CodePlace, Difference, Finding, Judgement, Subject};
 use ia32::Word;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -55,6 +55,13 @@ pub struct FindingRecord {
     /// The word of memory that somebody wrote who should not have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed: Option<ChangedRecord>,
+    /// The word of memory that holds what is wrong: whoever stored it has to store something else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored: Option<ChangedRecord>,
+    /// The code to look at, that which is likeliest to be wrong first. What stands there is told at the end, by
+    /// [`CauseRecord`](super::CauseRecord).
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub about: Vec<AboutRecord>,
     /// Names of addresses that stand in the texts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub names: BTreeMap<String, String>,
@@ -74,7 +81,40 @@ pub struct DifferenceRecord {
     pub got: u32,
 }
 
-/// A word of memory that was changed.
+/// Code that a finding is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AboutRecord {
+    /// Which.
+    pub kind: AboutKind,
+    /// Its linear address.
+    #[serde(with = "hex")]
+    pub address: u32,
+}
+
+/// What is meant by an address of code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AboutKind {
+    /// The instruction there.
+    Instruction,
+    /// The IRET of a switch, which is there.
+    Switch,
+    /// The handler that begins there.
+    Handler,
+}
+
+impl From<CodePlace> for AboutRecord {
+    fn from(place: CodePlace) -> Self {
+        let (kind, address) = match place {
+            CodePlace::Instruction(address) => (AboutKind::Instruction, address),
+            CodePlace::Switch(address) => (AboutKind::Switch, address),
+            CodePlace::Handler(address) => (AboutKind::Handler, address),
+        };
+        AboutRecord { kind, address }
+    }
+}
+
+/// A word of memory that was changed, or stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangedRecord {
     /// Its linear address.
@@ -83,6 +123,12 @@ pub struct ChangedRecord {
     /// What it holds now.
     #[serde(with = "hex")]
     pub value: u32,
+}
+
+impl From<ChangedWord> for ChangedRecord {
+    fn from(ChangedWord { address, value, .. }: ChangedWord) -> Self {
+        ChangedRecord { address, value }
+    }
 }
 
 impl FindingRecord {
@@ -102,9 +148,9 @@ impl FindingRecord {
             difference: finding
                 .difference
                 .map(|Difference { word, expected, got }| DifferenceRecord { word, expected, got }),
-            changed: finding
-                .changed()
-                .map(|ChangedWord { address, value, .. }| ChangedRecord { address, value }),
+            changed: finding.changed().map(Into::into),
+            stored: finding.stored().map(Into::into),
+            about: finding.places.iter().map(|place| (*place).into()).collect(),
             names,
         }
     }

@@ -3,7 +3,7 @@
 //! A trace is the one source of all that is shown of a run afterwards: text, page, pictures, comparison. It is
 //! JSON Lines, one [`Record`] a line, in the order in which things happened:
 //! ```text
-//!  header ─► (place | stack | entry | sysenter | return | returned | switch | console)… ─► end
+//!  header ─► (place | stack | entry | sysenter | return | returned | switch | console)… ─► cause… ─► end
 //! ```
 //! A run with `--report` writes [`PageRecord`]s between them, which only the page reads.
 //!
@@ -15,6 +15,7 @@
 //! records that it does not know; [`VERSION`] grows when a field changes its meaning or goes. `docs/trace.md` tells
 //! people the same, and `docs/trace.schema.json` programs; a test holds the three together.
 
+mod cause;
 mod detail;
 mod end;
 mod event;
@@ -23,24 +24,30 @@ mod finding;
 mod frame;
 mod header;
 mod hex;
+mod last;
 mod names;
 mod place;
 #[cfg(test)]
-pub(super) mod samples;
+pub(crate) mod samples;
 mod stack;
 mod state;
 mod switch;
 mod sysenter;
 
+pub use cause::CauseRecord;
 pub use detail::{CodeRecord, DetailRecord, PageRecord, SourceRecord, StackDetail, Words};
 pub use end::{Counts, DeviationCount, EndRecord, EventCount, ProbeCounts, RuleCount, StackRow};
 pub use event::{BeforeRecord, EntryRecord, OriginName, ReturnRecord, ReturnedRecord};
 pub use exact::ExactRecord;
-pub use finding::{ChangedRecord, DifferenceRecord, FindingRecord, RecordVerdict};
+pub use finding::{
+    AboutKind, AboutRecord, ChangedRecord, DifferenceRecord, FindingRecord, RecordVerdict,
+};
 pub use frame::FrameRecord;
 pub use header::HeaderRecord;
+pub use last::{LastMoment, LastRecord, ScreenRecord};
 pub use place::{PlaceRecord, PlaceUse};
 pub use stack::{LoadedStack, StackRecord};
+pub use state::StateRecord;
 pub use switch::{SwitchOrigin, SwitchRecord, TaskRecord};
 pub use sysenter::SysenterRecord;
 
@@ -74,6 +81,8 @@ pub enum Record {
     Switch(Box<SwitchRecord>),
     /// What the guest wrote to its console.
     Console(ConsoleRecord),
+    /// What was found out about a cause, when the run was over.
+    Cause(Box<CauseRecord>),
     /// How the run ended, and what it came to: the last line.
     End(Box<EndRecord>),
 }
@@ -130,6 +139,7 @@ impl Record {
             "returned" => Record::Returned(serde_json::from_slice(line)?),
             "switch" => Record::Switch(serde_json::from_slice(line)?),
             "console" => Record::Console(serde_json::from_slice(line)?),
+            "cause" => Record::Cause(serde_json::from_slice(line)?),
             "end" => Record::End(serde_json::from_slice(line)?),
             _ => return Ok(None),
         }))
@@ -154,6 +164,7 @@ impl Record {
             Record::Returned(_) => "returned",
             Record::Switch(_) => "switch",
             Record::Console(_) => "console",
+            Record::Cause(_) => "cause",
             Record::End(_) => "end",
         }
     }
@@ -184,8 +195,10 @@ mod tests {
     /// A line of each type, with its name.
     fn lines() -> Vec<(&'static str, Value)> {
         let of = |line: Vec<u8>| serde_json::from_slice(&line).unwrap();
-        let records =
-            samples::all().into_iter().map(|record| (record.kind(), of(record.to_line())));
+        let bare = EndRecord { last: None, screen: None, unanswered: Vec::new(), ..samples::end() };
+        let bare = Record::End(Box::new(bare));
+        let records = samples::all().into_iter().chain([bare]);
+        let records = records.map(|record| (record.kind(), of(record.to_line())));
         let pages =
             samples::for_the_page().into_iter().map(|(kind, page)| (kind, of(page.to_line())));
         records.chain(pages).collect()

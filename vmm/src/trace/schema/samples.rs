@@ -1,7 +1,9 @@
 //! Records for tests: one of each kind at least, and events made of any numbers.
 
 use super::*;
-use crate::check::{Degree, Finding, Judgement, Subject, TaskId, Verdict};
+use crate::check::{
+    ChangedWord, CodePlace, Degree, Finding, Judgement, LookBack, Subject, TaskId, Verdict,
+};
 use crate::entry::{CodeBytes, Entry, Frame, InnerStack, Kind, Origin, OriginSource, Return};
 use crate::host::DEVIATIONS;
 use crate::machine::{LinearMemory, Memory, Paging};
@@ -88,6 +90,7 @@ pub(crate) fn some_entry(words: [u32; 40], counts: [u64; 2], task: u32) -> (Entr
             linear: (flags & 0x4000 != 0).then_some(words[37]),
             ..CodeBytes::default()
         },
+        within_switch: false,
         expected: None,
         exact: None,
         ldt_stack: (flags & 0x8000 != 0).then_some(words[38]),
@@ -165,6 +168,7 @@ pub(crate) fn all() -> Vec<Record> {
         Record::Sysenter(Box::new(sysenter())),
         Record::Console(ConsoleRecord::new(b"hello\n".to_vec())),
         Record::Console(ConsoleRecord::new(vec![0xff, 0x00])),
+        Record::Cause(Box::new(cause())),
         Record::End(Box::new(end())),
     ]
 }
@@ -173,7 +177,12 @@ fn finding() -> FindingRecord {
     let mut finding = Finding::new("empty_stack", Subject::Kernel, "a sentence", "this", "that")
         .because("a reason")
         .advise("do this")
-        .of_word(Word::Esp, 0xf000_7fec, 0xf000_5fec);
+        .of_word(Word::Esp, 0xf000_7fec, 0xf000_5fec)
+        .about(CodePlace::Switch(0xf010_0100))
+        .about(CodePlace::Handler(0xf010_0000))
+        .about_instruction(0xf010_0200);
+    let word = ChangedWord { address: 0xf000_1004, physical: 0x1004, value: 0xf000_6000 };
+    finding.look_back = Some(LookBack::Stored(word));
     finding.degree = Degree::Fault;
     let names = BTreeMap::from([("f0007fec".to_owned(), "kstack+4076".to_owned())]);
     FindingRecord::new(&finding, "#3 int 0x80 in task 1", 0xf010_0000, names)
@@ -277,8 +286,48 @@ pub(crate) fn end() -> EndRecord {
         probes: ProbeCounts { patched_no_ops: 6, ..ProbeCounts::default() },
         copies_frames: false,
         unmet: Some("login: ".into()),
+        last: Some(Box::new(LastRecord {
+            when: LastMoment::Before,
+            vector: Some(0x20),
+            state: (&State { eip: 0x10_0250, ..State::default() }).into(),
+            names: BTreeMap::from([("eip".to_owned(), "timer+12 (kernel.c:40)".to_owned())]),
+        })),
+        screen: Some(ScreenRecord {
+            columns: 80,
+            rows: 25,
+            address: 0xb8000,
+            lines: vec!["panic".into()],
+        }),
+        unanswered: vec!["nobody there port 0x92: read once, first by 00100250".into()],
         findings: vec![finding()],
         notes: Vec::new(),
+    }
+}
+
+fn cause() -> CauseRecord {
+    CauseRecord {
+        rule: "empty_stack".into(),
+        at: 0xf010_0000,
+        sentence: "a sentence".into(),
+        writer: vec!["f0001004 was written by `mov`".into()],
+        way: vec!["`ret` led there".into()],
+        places: vec![code()],
+    }
+}
+
+fn code() -> CodeRecord {
+    let source = SourceRecord {
+        path: "/kernel.c".into(),
+        line: 40,
+        first: 39,
+        lines: vec!["{".into(), "    tick();".into()],
+        newer: false,
+    };
+    CodeRecord {
+        name: Some("timer+12 (kernel.c:40)".into()),
+        at: "00100250".into(),
+        code: vec![["00100250".into(), "cf".into(), "iretd".into()]],
+        source: Some(source),
     }
 }
 
@@ -309,19 +358,7 @@ pub(crate) fn for_the_page() -> Vec<(&'static str, PageRecord)> {
         changed: Some(vec![words()]),
         ..DetailRecord::default()
     };
-    let source = SourceRecord {
-        path: "/kernel.c".into(),
-        line: 40,
-        first: 39,
-        lines: vec!["{".into(), "    tick();".into()],
-        newer: false,
-    };
-    let code = CodeRecord {
-        name: Some("timer+12 (kernel.c:40)".into()),
-        at: "00100250".into(),
-        code: vec![["00100250".into(), "cf".into(), "iretd".into()]],
-        source: Some(source),
-    };
+    let code = code();
     let bare = CodeRecord { name: None, source: None, ..code.clone() };
     let names = [("00100250".to_owned(), "timer+12".to_owned())].into();
     vec![

@@ -4,6 +4,7 @@
 //! shown, and tells nothing new, is counted instead of printed; `own_lines` says which that is.
 
 use super::super::event_name;
+use super::super::line::numbered;
 use super::super::schema::{EntryRecord, FindingRecord, SwitchRecord};
 use crate::check::EventKind;
 use std::collections::{BTreeMap, BTreeSet};
@@ -113,12 +114,14 @@ impl Fold {
     }
 
     fn whose(&self) -> String {
-        let numbers: Vec<String> = self.tasks.iter().take(TASKS).map(u32::to_string).collect();
-        match (&*numbers, self.tasks.len() > TASKS) {
-            ([one], _) if one == "0" => String::new(),
+        let numbers: Vec<String> =
+            self.tasks.iter().filter(|task| **task > 0).take(TASKS).map(u32::to_string).collect();
+        let whose = match (&*numbers, self.tasks.len() > TASKS) {
+            ([], _) => return String::new(),
             ([one], _) => format!("; task {one}"),
             (many, false) => format!("; tasks {}", many.join(" ")),
             (many, true) => format!("; tasks {} and others", many.join(" ")),
-        }
+        };
+        if self.tasks.contains(&0) { format!("{whose}, {}", numbered(0)) } else { whose }
     }
 }

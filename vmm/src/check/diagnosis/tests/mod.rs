@@ -4,6 +4,7 @@
 //!  1000 GDT   2000 IDT   3000 TSS   5000 code   8000 ESP0   a000 directory   b000 page table
 //! ```
 
+mod handlers;
 mod waiting;
 
 use super::*;
@@ -116,6 +117,7 @@ impl World {
             probes: &self.probes,
             processor: Processor::INTEL,
             names: &|address| (address == 0x6000).then(|| "handler".to_owned()),
+            arrays: None,
         };
         diagnosis.conclude(&aftermath, &History::default())
     }

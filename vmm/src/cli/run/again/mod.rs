@@ -33,11 +33,11 @@ pub(super) struct Again<'a> {
 }
 
 /// A sentence for what a finding asks; a finding may get several.
-pub(in crate::cli) struct Answer {
-    pub(in crate::cli) asked: LookBack,
-    pub(in crate::cli) sentence: String,
+pub(in crate::cli::run) struct Answer {
+    pub(in crate::cli::run) asked: LookBack,
+    pub(in crate::cli::run) sentence: String,
     /// The code that it names.
-    pub(in crate::cli) places: Vec<CodeRecord>,
+    pub(in crate::cli::run) places: Vec<CodeRecord>,
 }
 
 /// What was found by looking back, to be told behind the summary.
@@ -70,11 +70,11 @@ impl<'a> Again<'a> {
         Ok(self.start.run_again(machine, self.clock))
     }
 
-    /// The code of an instruction that `run` has come to, for the page.
+    /// The code of an instruction that `run` has come to.
     fn shown(&self, report: &TextReport, run: &Run, before: &State) -> Vec<CodeRecord> {
         let guest = Standing { machine: run.machine(), probes: run.probes(), state: before };
         let place = CodePlace::Instruction(before.instruction_address());
-        report.recorder().map_or_else(Vec::new, |recorder| recorder.show(place, guest))
+        report.code().map_or_else(Vec::new, |code| code.show(place, guest))
     }
 
     /// An address and what stands there.

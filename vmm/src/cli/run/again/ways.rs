@@ -5,7 +5,7 @@ use super::{Again, Answer, Found, contexts};
 use esp0::check::{ChangedWord, LookBack, Retrace};
 use esp0::instruction;
 use esp0::machine::{Machine, MachineError};
-use esp0::retrace::{Doer, ReturnAddress, Way, retrace, written_since};
+use esp0::retrace::{Doer, Exchanged, ReturnAddress, Way, retrace, written_since};
 use esp0::run::Run;
 use esp0::trace::schema::CodeRecord;
 use esp0::writer::{Question, Writer, who_wrote};
@@ -45,7 +45,9 @@ impl Again<'_> {
             };
         };
         let doer = match &way {
-            Way::Left { by, .. }
+            Way::Left { exchanged: Some(Exchanged { by, .. }), .. }
+            | Way::Left { by, .. }
+            | Way::Moved { by, .. }
             | Way::Closed { by, .. }
             | Way::Entered { switched: Some((by, _)), .. } => Some(&*by.before),
             Way::Written { writer, .. } => instruction_of(writer),
@@ -55,7 +57,7 @@ impl Again<'_> {
         let linear = run.machine().linear();
         match (way, question) {
             (
-                Way::Left { by, to, popped: Some(popped), stack, ran_on_from },
+                Way::Left { by, to, popped: Some(popped), stack, ran_on_from, exchanged: None },
                 Retrace::Departure { after_entry },
             ) => {
                 let context =
@@ -112,7 +114,8 @@ impl Again<'_> {
     ) -> Result<(), MachineError> {
         let mut run = self.restart(run.into_machine())?;
         let ChangedWord { physical: address, value, .. } = word;
-        let Some(writer) = who_wrote(&mut run, Question { address, value, at_entry })? else {
+        let Some(writer) = who_wrote(&mut run, Question { address, value, bits: !0, at_entry })?
+        else {
             return Ok(());
         };
         let before = instruction_of(&writer);
@@ -156,7 +159,10 @@ impl Again<'_> {
         if writer.is_none() && after_entry > 0 {
             run = self.restart(run.into_machine())?;
             let ChangedWord { physical: address, value, .. } = word;
-            writer = who_wrote(&mut run, Question { address, value, at_entry: after_entry - 1 })?;
+            writer = who_wrote(
+                &mut run,
+                Question { address, value, bits: !0, at_entry: after_entry - 1 },
+            )?;
         }
         Ok((run, writer))
     }
@@ -164,6 +170,18 @@ impl Again<'_> {
     pub(super) fn doer(&self, doer: &Doer) -> String {
         let text = instruction::text(&doer.code, &doer.before);
         format!("`{text}` at {}", self.place(doer.before.instruction_address()))
+    }
+
+    fn exchanged(&self, one: &Exchanged) -> String {
+        format!(
+            "; {} had put other memory under the stack: the page of ESP, {:08x}, was at physical {:08x}, and is at {:08x} \
+             since, where nothing was pushed: what to do: load CR3 where nothing more is popped of the old stack, right \
+             before ESP is loaded with the next task's",
+            self.doer(&one.by),
+            one.by.before.general.esp & !0xfff,
+            one.was,
+            one.is
+        )
     }
 
     fn left(&self, by: &Doer, to: u32, popped: Option<ReturnAddress>) -> String {
@@ -209,7 +227,24 @@ impl Again<'_> {
 
     fn told(&self, way: &Way) -> String {
         match way {
-            Way::Left { by, to, popped, .. } => self.left(by, *to, *popped),
+            // What lies there now was never the stack's.
+            Way::Left { by, to, popped, exchanged, .. } => format!(
+                "{}{}",
+                self.left(by, *to, *popped),
+                exchanged.as_ref().map_or_else(String::new, |one| self.exchanged(one))
+            ),
+            Way::Moved { by, to } => format!(
+                "{} took ESP from {} to {}{}",
+                self.doer(by),
+                self.place(by.before.general.esp),
+                self.place(*to),
+                if loads_from_ebp(&by.code) {
+                    ": it loads ESP with EBP, which held an address of that stack: what to do: where a stack is copied, \
+                     add the distance to the copy to each saved EBP in it, or let the new task begin without them"
+                } else {
+                    ""
+                }
+            ),
             Way::Written { word, writer } => self.sentence(*word, writer),
             Way::Closed { by, .. } => self.closed_for_good(by),
             Way::Entered { sequence, switched: None } => format!(
@@ -224,6 +259,11 @@ impl Again<'_> {
             ),
         }
     }
+}
+
+/// LEAVE, MOV ESP, EBP, or LEA ESP, [EBP-n].
+fn loads_from_ebp(code: &[u8]) -> bool {
+    matches!(code, [0xc9, ..] | [0x89, 0xec, ..] | [0x8b, 0xe5, ..] | [0x8d, 0x65, ..])
 }
 
 /// The state in front of the instruction that wrote, if it was one.

@@ -26,8 +26,12 @@ impl Again<'_> {
                 break;
             }
             questions += 1;
-            let question =
-                Question { address: word.physical, value: word.value, at_entry: kind.first };
+            let bits = match asked {
+                LookBack::StoredPart { bits, .. } => bits,
+                _ => !0,
+            };
+            let ChangedWord { physical: address, value, .. } = word;
+            let question = Question { address, value, bits, at_entry: kind.first };
             let mut run = match self.restart(machine) {
                 Ok(run) => run,
                 Err(error) => {
@@ -45,7 +49,7 @@ impl Again<'_> {
                     self.sentence(word, &writer)
                 }
                 // It stands so in the kernel's file.
-                Ok(None) if matches!(asked, LookBack::Stored(_)) => {
+                Ok(None) if kind.finding.stored().is_some() => {
                     machine = run.into_machine();
                     continue;
                 }
@@ -62,25 +66,25 @@ impl Again<'_> {
     }
 
     pub(super) fn sentence(&self, word: ChangedWord, writer: &Writer) -> String {
-        let ChangedWord { address, value, .. } = word;
+        let address = word.address;
         match writer {
-            Writer::Instruction { before, code, after_entry, old, .. } => {
+            Writer::Instruction { before, code, after_entry, old, new, .. } => {
                 let at = before.instruction_address();
                 let instruction = instruction::text(code, before);
                 format!(
                     "{address:08x} was written by `{instruction}` at {}, in ring {}, after #{after_entry}: \
-                     {old:08x} before, {value:08x} after",
+                     {old:08x} before, {new:08x} after",
                     self.place(at),
                     before.cpl(),
                 )
             }
-            Writer::Push { entry, old } => format!(
+            Writer::Push { entry, old, new } => format!(
                 "{address:08x} was written by the processor, which pushed the frame of #{entry} there: \
-                 {old:08x} before, {value:08x} after"
+                 {old:08x} before, {new:08x} after"
             ),
-            Writer::Unseen { after_entry, old } => format!(
+            Writer::Unseen { after_entry, old, new } => format!(
                 "{address:08x} was written between two stops after #{after_entry}: {old:08x} before, \
-                 {value:08x} after"
+                 {new:08x} after"
             ),
         }
     }
