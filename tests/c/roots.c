@@ -51,7 +51,7 @@ void main(void)
 /* The directory stands behind a field of its struct, and CR3 gets its address, which begins no page. */
 static struct {
 #ifndef MENDED
-    uint32_t users[2];
+    uint32_t users[3];
 #endif
     uint32_t entries[1024];
 } space __attribute__((aligned(4096)));

@@ -131,7 +131,7 @@ const RELATIVES: [Relative; 143] = [
     fault("apic", "ANOTHER_PIN", 4, &["pin 0 of the I/O APIC is open, and the timer is at pin 2"]),
     fault("roots", "LARGE_PAGES_OFF", 4, &["has PS set, a page of 4 MiB, and CR4.PSE is 0", "set CR4.PSE (bit 4)"]),
     fault("roots", "WIDE_ENTRIES", 4, &["have entries of eight bytes, which are those of PAE", "set CR4.PAE (bit 5)"]),
-    fault("roots", "DIRECTORY_IN_A_STRUCT", 4, &["(space+8), which is no multiple of 4096", "align the page directory"]),
+    fault("roots", "DIRECTORY_IN_A_STRUCT", 4, &["(space+12), which is no multiple of 4096", "align the page directory"]),
     fault("tables", "SIXTEEN_BYTES", 1, &["its gates stand 16 bytes apart", "a gate of 64-bit mode", "rule gate_kind,"]),
     fault("tables", "STACK_SEGMENT_OF_RING_0", 1, &["stopped itself after #TS(0010)", "SS in the TSS of 0030, at ", "is 0010", "as SS in that TSS"]),
     fault("sysenter", "NO_SYSENTER_CS", 1, &["stopped itself after #GP(0000) at `sysenter`", "IA32_SYSENTER_CS (MSR 174) is 0"]),
@@ -211,8 +211,10 @@ fn each_relative_of_a_reported_fault_is_told_with_its_cause() {
             name(relative),
             output.stdout
         );
-        // Where two tasks are mixed, what the kernel comes to is a matter of timing.
-        let varies = relative.name == "PREEMPTED_SWITCH" && output.status == Some(1);
+        // Where two tasks are mixed, what the kernel comes to is a matter of timing; and where code is left for low memory, of
+        // what lies there.
+        let varies =
+            ["PREEMPTED_SWITCH", "NO_WAY_OUT"].contains(&relative.name) && output.status == Some(1);
         if !varies {
             output.assert_status(relative.status);
         }

@@ -23,8 +23,14 @@ pub(super) fn record(end: &End, symbols: &Symbols) -> LastRecord {
 
 /// The registers of a guest that stands.
 pub(crate) fn now(state: &State, symbols: &Symbols) -> LastRecord {
-    let names = names(state, symbols);
-    LastRecord { when: LastMoment::End, vector: None, state: state.into(), names }
+    // A TSS that TR holds is busy (SDM vol. 2A, LTR), though not all that puts a state back keeps the bit.
+    const BUSY: u16 = 2;
+    let mut state = *state;
+    if state.tr.present() {
+        state.tr.attributes |= BUSY;
+    }
+    let names = names(&state, symbols);
+    LastRecord { when: LastMoment::End, vector: None, state: (&state).into(), names }
 }
 
 fn names(state: &State, symbols: &Symbols) -> BTreeMap<String, String> {
