@@ -34,19 +34,7 @@ pub(super) fn leads_nowhere(
         Ending::TimedOut | Ending::Stopped | Ending::InternalError { .. }
             if is_blank(aftermath, at) =>
         {
-            // The entry itself may not have been seen: a gate that was written and used in one go.
-            let led = (0..=255).find_map(|vector| {
-                let gate = aftermath.gate(state, vector).filter(|gate| gate.present)?;
-                let near = at.wrapping_sub(gate.offset) < NEAR && gate.kind != GateKind::Task;
-                (near && is_blank(aftermath, gate.offset)).then_some((Vector(vector), gate.offset))
-            });
-            Some((
-                place,
-                match led {
-                    Some((vector, handler)) => blank_handler(aftermath, vector, handler),
-                    None => blank(aftermath, state),
-                },
-            ))
+            Some((place, led_by_gate(aftermath, state).unwrap_or_else(|| blank(aftermath, state))))
         }
         Ending::NoProgress => Some((place, unmapped(aftermath, state))),
         // The last bytes before it are no whole instruction.
@@ -66,15 +54,29 @@ pub(super) fn leads_nowhere(
         }
         Ending::InternalError { suberror: 1, .. } | Ending::TripleFault => {
             let lowest = kernel_above(objects, state.cpl(), at)?;
-            Some((place, below_the_kernel(aftermath, state, lowest)))
+            let led = led_by_gate(aftermath, state);
+            Some((place, led.unwrap_or_else(|| below_the_kernel(aftermath, state, lowest))))
         }
         // A kernel may have put code of its own there.
         Ending::TimedOut | Ending::Stopped if state.protected() && meets_nothing(aftermath, at) => {
             let lowest = kernel_above(objects, state.cpl(), at)?;
-            Some((place, below_the_kernel(aftermath, state, lowest)))
+            let led = led_by_gate(aftermath, state);
+            Some((place, led.unwrap_or_else(|| below_the_kernel(aftermath, state, lowest))))
         }
         _ => None,
     }
+}
+
+/// A gate leads to where no code is, a little below: the entry itself may not have been seen, where a gate was written and used
+/// in one go.
+fn led_by_gate(aftermath: &Aftermath<'_>, state: &State) -> Option<Finding> {
+    let at = state.instruction_address();
+    (0..=255).find_map(|vector| {
+        let gate = aftermath.gate(state, vector).filter(|gate| gate.present)?;
+        let near = at.wrapping_sub(gate.offset) < NEAR && gate.kind != GateKind::Task;
+        (near && is_blank(aftermath, gate.offset))
+            .then(|| blank_handler(aftermath, Vector(vector), gate.offset))
+    })
 }
 
 /// A gate that was used leads to where there is no code: what came of it is no fault of its own.
