@@ -89,7 +89,7 @@ enum Gone {
 }
 
 /// Serves one gdb after the other until one detaches, one kills the guest, or `stop` is requested. The run then is
-/// at the farthest place that was come to, and goes on from there by [`Run::run`].
+/// at the farthest place that was come to, and goes on from there by [`Run::next_event`].
 ///
 /// # Errors
 /// [`GdbError`] if KVM refuses something, or the socket fails.
