@@ -146,6 +146,12 @@ impl Judge {
         }
     }
 
+    /// One with the same rules that has seen nothing.
+    #[must_use]
+    pub(crate) fn afresh(&self) -> Self {
+        Judge::new(self.checker.afresh())
+    }
+
     /// Notes count as findings.
     #[must_use]
     pub fn with_strictness(mut self, strict: bool) -> Self {

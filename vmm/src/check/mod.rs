@@ -207,6 +207,13 @@ impl Checker {
         self
     }
 
+    /// One for the same machine and kernel that has seen nothing.
+    fn afresh(&self) -> Self {
+        let mut history = History::default();
+        history.set_objects(self.history.objects().clone());
+        Checker { known: self.known.clone(), history, findings: Findings::default() }
+    }
+
     /// Looks at memory before `entry` is judged, the guest standing in front of the handler's first
     /// instruction. Where nobody looks, less is known.
     #[inline]

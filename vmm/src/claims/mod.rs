@@ -42,6 +42,7 @@ mod words;
 pub use collector::Collector;
 pub use list::CLAIMS;
 pub use observation::{Happening, Moment, Observation, Sight};
+pub(crate) use scenario::STRANGER;
 pub use scenario::{Ends, PointerCall, SCENARIOS, Scenario, scenario};
 pub use session::{Failure, Host, Observations, judge, run};
 pub use table::{Row, Table};

@@ -39,6 +39,9 @@ pub enum Ends {
     InFailure,
 }
 
+/// Any guest, of which nothing is known.
+pub(crate) const STRANGER: Scenario = Scenario { name: "guest", guest: "guest", ..MICRO };
+
 const MICRO: Scenario = Scenario {
     name: "micro",
     guest: "micro",

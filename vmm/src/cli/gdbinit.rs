@@ -29,17 +29,19 @@ document goto
 Go to a place in the run: #N for entry N, @EVENT.STEP, start, end.
 end
 define who
-  eval "monitor who 0x%x", (unsigned int) ($arg0)
+  set $_esp0_address = $arg0
+  with language c -- eval "monitor who 0x%x", (unsigned int) $_esp0_address
 end
 document who
-Who wrote the word at this address last: who &tss.esp0
+Who changed the word at this address last: who &tss.esp0
 end
 define phys
-  if $argc == 1
-    eval "monitor phys 0x%x", (unsigned int) ($arg0)
-  else
-    eval "monitor phys 0x%x %u", (unsigned int) ($arg0), (unsigned int) ($arg1)
+  set $_esp0_address = $arg0
+  set $_esp0_count = 16
+  if $argc > 1
+    set $_esp0_count = $arg1
   end
+  with language c -- eval "monitor phys 0x%x %u", (unsigned int) $_esp0_address, (unsigned int) $_esp0_count
 end
 document phys
 Memory by physical address: phys ADDRESS [COUNT]

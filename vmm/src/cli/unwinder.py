@@ -14,6 +14,8 @@ class Handlers(Unwinder):
     REGISTERS = ("edi", "esi", "ebp", None, "ebx", "edx", "ecx", "eax")
     # What nobody has pushed is what it is: gdb takes a register that is not told for lost.
     ALL = ("eax", "ecx", "edx", "ebx", "ebp", "esi", "edi", "cs", "ss", "ds", "es", "fs", "gs", "eflags")
+    # They are the processor's: an entry changes none of them.
+    SYSTEM = ("cr0", "cr2", "cr3", "cr4", "gdtr_base", "gdtr_limit", "idtr_base", "idtr_limit", "tr", "tr_base", "ldtr")
 
     def __init__(self):
         super().__init__("esp0")
@@ -41,11 +43,12 @@ class Handlers(Unwinder):
         if outer:
             values["ss"] = words[at + 4] & 0xFFFF
         values.update(kept)
+        values["cpl"] = words[at + 1] & 3
         for name, value in values.items():
             kind = pending.read_register(name).type
-            unsigned = gdb.Value(value).cast(gdb.lookup_type("unsigned int"))
-            unwound.add_saved_register(name, unsigned.cast(kind))
-        for name in self.ALL:
+            # By bytes: what a language calls 32 bits without a sign is not to matter.
+            unwound.add_saved_register(name, gdb.Value((value & 0xFFFFFFFF).to_bytes(4, "little"), kind))
+        for name in self.ALL + self.SYSTEM:
             if name not in values:
                 try:
                     unwound.add_saved_register(name, pending.read_register(name))

@@ -16,6 +16,7 @@
 //! | `session` | goes on and back, to breakpoints, watched words and events; why it stopped |
 //! | `target` | what gdbstub asks of a target |
 //! | `monitor` | the commands behind `monitor` |
+//! | `claims` | what is claimed of kernel stacks, and what the guest has shown of it |
 //! | `tables` | TSS, GDT, IDT, stacks, as text |
 //!
 //! Breakpoints are addresses that the run is asked to stop at; nothing of them, and no probe, is to be seen in the
@@ -25,6 +26,7 @@
 //! A gdb that goes away, or talks nonsense, leaves the guest where it is: the next one goes on from there. `detach`
 //! lets the guest run on by itself, `kill` ends the run.
 
+mod claims;
 mod monitor;
 mod registers;
 mod session;
@@ -40,6 +42,7 @@ use crate::run::Run;
 use crate::symbols::Symbols;
 use crate::trace::Report;
 use gdbstub::common::Signal;
+use gdbstub::conn::Connection as _;
 use gdbstub::stub::state_machine::GdbStubStateMachine;
 use gdbstub::stub::{DisconnectReason, GdbStub, GdbStubError, SingleThreadStopReason};
 use session::Session;
@@ -50,7 +53,7 @@ use target::Target;
 use thiserror::Error;
 
 /// Bytes that checkpoints may hold beside one image of the guest's memory.
-const MEMORY: u64 = 128 << 20;
+const MEMORY: u64 = 96 << 20;
 /// The longest packet.
 const PACKET: usize = 16 << 10;
 /// How often the guest is looked up from.
@@ -156,7 +159,12 @@ fn talk<W: Write>(line: &Line<'_>, session: &mut Session<'_, W>) -> Result<Gone,
             GdbStubStateMachine::Disconnected(stub) => {
                 return Ok(match stub.get_reason() {
                     DisconnectReason::Disconnect => Gone::Detached,
-                    DisconnectReason::Kill => Gone::Killed,
+                    DisconnectReason::Kill => {
+                        // Who asks by vKill waits for an answer, which gdbstub leaves out; who asks by k reads none.
+                        let mut answer = line;
+                        let _ = answer.write_all(b"$OK#9a").and_then(|()| answer.flush());
+                        Gone::Killed
+                    }
                     DisconnectReason::TargetExited(_) | DisconnectReason::TargetTerminated(_) => {
                         Gone::Detached
                     }

@@ -1,14 +1,15 @@
 //! What stands behind `monitor`.
 
+use super::claims;
 use super::session::{Session, StopOn};
 use super::socket::Line;
 use super::tables;
-use super::target::{read_physical, words};
+use super::target::{read, read_physical, words};
 use crate::host::processor;
 use crate::instruction;
 use crate::machine::{MachineError, Memory};
 use crate::run::operation_of;
-use crate::symbols::Symbols;
+use crate::symbols::{Place as PlaceInCode, SeenCode, Symbols};
 use crate::timeline::{Company, Hit, Place, Sought};
 use crate::trace::{event_name, registers, registers_now};
 use ia32::Vector;
@@ -24,8 +25,11 @@ stop-on nothing               stop at none of these
 goto #N | @EVENT.STEP | start | end
                               go to entry N, to a place that `status` or `who` named, to the first
                               instruction, or as far as the guest was ever let go
-who ADDRESS                   who wrote the word there last
-why                           the last entry before this place, step by step, as the manuals have it
+who ADDRESS                   who changed the word there last
+why, explain [#N]             the last entry before this place, or entry N, step by step, as the
+                              manuals have it
+claims [ID...]                what is claimed of kernel stacks, and what this guest has shown of it up
+                              to here
 phys ADDRESS [COUNT]          memory by physical address
 entries                       the last entries, as far as the guest was ever let go
 stacks, tasks                 kernel stacks and frames that are not popped yet, likewise
@@ -35,6 +39,16 @@ Behind goto, gdb has to forget what it knows: `maintenance flush register-cache`
 ";
 
 const GIVEN_UP: &str = "given up, for gdb called\n";
+
+/// Why something did not come to its end.
+pub(super) fn given_up<W: Write>(session: &Session<'_, W>) -> String {
+    match session.timeline().parted() {
+        Some(how) => {
+            format!("this place was not come to again, for the run did not repeat: {how}\n")
+        }
+        None => GIVEN_UP.into(),
+    }
+}
 
 /// Most bytes that `phys` shows.
 const MOST: u32 = 4096;
@@ -55,7 +69,12 @@ pub(super) fn answer<W: Write>(
             Some(address) => who(session, line, address)?,
             None => format!("{address} is no address\n"),
         },
-        ["why"] => why(session, line)?,
+        ["why" | "explain"] => explain(session, line, None)?,
+        ["explain", entry] => match entry.trim_start_matches('#').parse() {
+            Ok(number) => explain(session, line, Some(number))?,
+            Err(_) => format!("{entry} is no entry\n"),
+        },
+        ["claims", ids @ ..] => claims::table(session, line, ids)?,
         ["phys", address, count @ ..] => physical(session, address, count),
         ["entries"] => session.report().recent(),
         ["stacks"] => tables::stacks(session.history(), session.symbols),
@@ -88,23 +107,34 @@ fn place_name(place: Place) -> String {
 
 /// `c0101234 (dispatch+12, kernel.c:17)`.
 pub(super) fn named(symbols: &Symbols, address: u32) -> String {
-    match symbols.describe(address) {
-        Some(place) => {
-            let line = place.line.as_ref();
-            let line =
-                line.map_or(String::new(), |line| format!(", {}:{}", line.file, line.number));
-            format!("{address:08x} ({}{line})", place.short())
-        }
-        None => format!("{address:08x}"),
-    }
+    with_name(address, symbols.describe(address))
+}
+
+fn with_name(address: u32, place: Option<PlaceInCode>) -> String {
+    let Some(place) = place else { return format!("{address:08x}") };
+    let line = place.line.as_ref();
+    let line = line.map_or(String::new(), |line| format!(", {}:{}", line.file, line.number));
+    format!("{address:08x} ({}{line})", place.short())
+}
+
+/// The instruction that the guest stands at. Of programs that lie at the same addresses its code tells which one it is.
+fn here<W: Write>(session: &mut Session<'_, W>) -> String {
+    let state = session.run().state();
+    let at = state.instruction_address();
+    let (mut code, mut behind) = ([0; 15], [0; 15]);
+    let count = read(session.run_now(), at, &mut code);
+    let before = read(session.run_now(), at.wrapping_sub(15), &mut behind);
+    let behind = if before == behind.len() { &behind[..] } else { &[] };
+    let seen = SeenCode { behind, at: &code[..count] };
+    let place = session.symbols.describe_code(state.eip, seen);
+    with_name(at, place.or_else(|| session.symbols.describe(at)))
 }
 
 /// The last entry before a place, by number.
 fn last_entry<W: Write>(session: &Session<'_, W>, event: u64) -> Option<u64> {
     let timeline = session.timeline();
     let count = event.saturating_sub(timeline.first_event()) as usize;
-    let log = &timeline.log()[..count.min(timeline.log().len())];
-    log.iter().rev().find_map(|noted| noted.entry).map(|(sequence, _)| sequence)
+    timeline.log().last_number(count)
 }
 
 fn status<W: Write>(session: &mut Session<'_, W>, line: &Line<'_>) -> Result<String, MachineError> {
@@ -123,7 +153,7 @@ fn status<W: Write>(session: &mut Session<'_, W>, line: &Line<'_>) -> Result<Str
     Ok(format!(
         "{place}, {after}{}: {} in ring {}\nstopped: {}\n{kept} checkpoints, {} KiB beside one image of memory\n",
         if past { ", in the past" } else { "" },
-        named(session.symbols, at.instruction_address()),
+        here(session),
         at.cpl(),
         session.why(),
         bytes >> 10,
@@ -172,14 +202,10 @@ fn place<W: Write>(session: &Session<'_, W>, text: &str) -> Result<Place, String
     }
     if let Some(number) = text.strip_prefix('#') {
         let number: u64 = number.parse().map_err(|_| format!("{text} is no entry\n"))?;
-        let found = timeline
+        let index = timeline
             .log()
-            .iter()
-            .position(|noted| noted.entry.is_some_and(|(sequence, _)| sequence == number));
-        let index = found.ok_or_else(|| match last_entry(session, u64::MAX) {
-            Some(last) => format!("there has been no entry #{number}: the last is #{last}\n"),
-            None => "there has been no entry\n".into(),
-        })?;
+            .find(number)
+            .ok_or_else(|| no_entry(number, timeline.log().last_number(usize::MAX)))?;
         return Ok(Place { event: first + index as u64 + 1, step: 0 });
     }
     let parts = text.strip_prefix('@').and_then(|rest| rest.split_once('.'));
@@ -193,6 +219,13 @@ fn place<W: Write>(session: &Session<'_, W>, text: &str) -> Result<Place, String
         Ok(place)
     } else {
         Err(format!("the guest was never there: events are {first} to {last}\n"))
+    }
+}
+
+fn no_entry(number: u64, last: Option<u64>) -> String {
+    match last {
+        Some(last) => format!("there has been no entry #{number}: the last is #{last}\n"),
+        None => "there has been no entry\n".into(),
     }
 }
 
@@ -210,50 +243,52 @@ fn go_to<W: Write>(
             Err(why) => return Ok(why),
         }
     };
+    session.was_put(format!("`goto {text}`"));
     let at = session.run().state();
-    let here = named(session.symbols, at.instruction_address());
+    let here = here(session);
     let given_up = if whole { "" } else { "given up on the way, " };
     Ok(format!("{given_up}at {here} in ring {}\n", at.cpl()))
 }
 
-/// Who wrote a word last; the guest stays where it is.
+/// Who changed a word last; the guest stays where it is.
 fn who<W: Write>(
     session: &mut Session<'_, W>,
     line: &Line<'_>,
     address: u32,
 ) -> Result<String, MachineError> {
     let watched = words(session.run_now(), address, 4);
-    let Some(origin) = origin(session, line)? else { return Ok(GIVEN_UP.into()) };
+    let Some(origin) = origin(session, line)? else { return Ok(given_up(session)) };
+    let end = session.timeline().event();
     let (run, timeline, mut along) = session.parts(Some(line));
     let sought = Sought { addresses: &[], watched: &watched, events: &|_| false };
     let hit = timeline.back_to(run, &mut along, &sought)?;
     let mut text = match hit {
         Hit::Watched(word) => {
             let place = session.timeline().place();
+            let place_in_code = here(session);
             let before = session.run().state();
             let old = word.value(session.run_now());
             let at = before.instruction_address();
             let mut code = [0; 15];
             let run = session.run_now();
-            let count = super::target::read(run, at, &mut code);
+            let count = read(run, at, &mut code);
             let event = session.timeline().event();
             let (run, timeline, mut along) = session.parts(None);
             let mut by_event = false;
-            while word.value(run) == old && !run.has_ended() {
+            while word.value(run) == old && !run.has_ended() && timeline.event() <= end {
                 timeline.step(run, &mut along)?;
                 by_event = timeline.event() != event;
             }
+            let passed_over = timeline.passed_over();
             let new = word.value(session.run_now());
             let what = if by_event {
                 let sequence = last_entry(session, session.timeline().event()).unwrap_or(0);
                 format!(
-                    "the processor, which pushed the frame of #{sequence}; before it {}",
-                    named(session.symbols, at)
+                    "the processor, which pushed the frame of #{sequence}; before it {place_in_code}"
                 )
             } else {
                 let instruction = instruction::text(&code[..count], &before);
-                let at = named(session.symbols, at);
-                format!("`{instruction}` at {at}, in ring {}", before.cpl())
+                format!("`{instruction}` at {place_in_code}, in ring {}", before.cpl())
             };
             let after = last_entry(session, event)
                 .map_or("before the first entry".into(), |entry| format!("after #{entry}"));
@@ -264,6 +299,13 @@ fn who<W: Write>(
             );
             if let Some(place) = place {
                 let _ = writeln!(text, "in front of it: goto {}", place_name(place));
+            }
+            if passed_over > 0 {
+                let _ = writeln!(
+                    text,
+                    "its page was written {passed_over} times more, each time with the word as it is now behind it: whether it \
+                     was changed there and back in between was not looked at"
+                );
             }
             text
         }
@@ -279,13 +321,13 @@ fn who<W: Write>(
 }
 
 /// Where the guest is while something else is looked for.
-enum Origin {
+pub(super) enum Origin {
     Place(Place),
     End,
 }
 
 impl Origin {
-    fn back<W: Write>(
+    pub(super) fn back<W: Write>(
         self,
         session: &mut Session<'_, W>,
         line: &Line<'_>,
@@ -297,7 +339,7 @@ impl Origin {
     }
 }
 
-fn origin<W: Write>(
+pub(super) fn origin<W: Write>(
     session: &mut Session<'_, W>,
     line: &Line<'_>,
 ) -> Result<Option<Origin>, MachineError> {
@@ -318,22 +360,30 @@ impl ia32::Memory for Physical<'_> {
     }
 }
 
-/// The last entry before this place, explained by the model from the state before it.
-fn why<W: Write>(session: &mut Session<'_, W>, line: &Line<'_>) -> Result<String, MachineError> {
-    let Some(origin) = origin(session, line)? else { return Ok(GIVEN_UP.into()) };
+/// An entry, or the last one before this place, explained by the model from the state before it.
+fn explain<W: Write>(
+    session: &mut Session<'_, W>,
+    line: &Line<'_>,
+    number: Option<u64>,
+) -> Result<String, MachineError> {
+    let Some(origin) = origin(session, line)? else { return Ok(given_up(session)) };
     let timeline = session.timeline();
     let first = timeline.first_event();
     let count = (timeline.event() - first) as usize;
-    let last = timeline.log()[..count].iter().rposition(|noted| noted.entry.is_some());
-    let Some(event) = last.map(|index| first + index as u64 + 1) else {
-        return Ok("there has been no entry\n".into());
+    let index = match number {
+        Some(number) => timeline.log().find(number),
+        None => timeline.log().last_entry(count),
+    };
+    let Some(event) = index.map(|index| first + index as u64 + 1) else {
+        let last = timeline.log().last_number(usize::MAX).filter(|_| number.is_some());
+        return Ok(no_entry(number.unwrap_or(0), last));
     };
     let (run, timeline, mut along) = session.parts(Some(line));
     let mut text = GIVEN_UP.to_owned();
     if timeline.go_before(run, &mut along, event)? {
         let mut before = run.state();
         let mut code = [0; 15];
-        let count = super::target::read(run, before.instruction_address(), &mut code);
+        let count = read(run, before.instruction_address(), &mut code);
         while timeline.event() < event && !along.gives_up() {
             timeline.step(run, &mut along)?;
         }

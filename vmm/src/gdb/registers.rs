@@ -28,13 +28,25 @@ pub(super) struct Set {
     pub(super) state: State,
     /// As FXSAVE has them.
     pub(super) fpu: [u8; 512],
+    /// What gdb wants the registers of esp0's own group to be.
+    system: Option<[u32; 12]>,
+}
+
+impl Set {
+    /// It has other values for registers that cannot be changed than `now`.
+    pub(super) fn changes_system(&self, now: &State) -> bool {
+        self.system.is_some_and(|wanted| wanted != system(now))
+    }
 }
 
 impl Default for Set {
     fn default() -> Self {
-        Set { state: State::default(), fpu: [0; 512] }
+        Set { state: State::default(), fpu: [0; 512], system: None }
     }
 }
+
+/// Bytes of all registers: those of gdb's features i386 core, SSE, and esp0's group.
+const SENT: usize = 4 * 16 + 10 * 8 + 4 * 8 + 16 * 8 + 4 + 4 * 12;
 
 /// CS, SS, DS, ES, FS, GS, as numbers in `State::segments`, whose order is that of the instruction set.
 const SEGMENTS: [usize; 6] = [1, 2, 3, 0, 4, 5];
@@ -120,6 +132,16 @@ impl Registers for Set {
         for (index, word) in SEGMENTS.into_iter().zip(&words[10..]) {
             self.state.segments[index].selector = *word as u16;
         }
+        // A gdb that writes all of them sends the system registers last.
+        let group = bytes.len().saturating_sub(4 * system(&self.state).len());
+        let last = bytes[group..].chunks_exact(4);
+        self.system = (bytes.len() == SENT).then(|| {
+            let mut words = [0; 12];
+            for (word, four) in words.iter_mut().zip(last) {
+                *word = u32::from_le_bytes([four[0], four[1], four[2], four[3]]);
+            }
+            words
+        });
         Ok(())
     }
 }
@@ -144,6 +166,7 @@ mod tests {
         let mut sent = 0;
         Set::default().gdb_serialize(|_| sent += 1);
         assert_eq!(sent * 8, bits);
+        assert_eq!(sent, SENT);
     }
 
     #[test]
@@ -158,6 +181,9 @@ mod tests {
         let mut back = Set::default();
         back.gdb_deserialize(&bytes).unwrap();
         assert_eq!(back.state, set.state);
+        assert!(!back.changes_system(&set.state));
+        set.state.cr0 ^= 1;
+        assert!(back.changes_system(&set.state));
         assert!(back.gdb_deserialize(&bytes[..40]).is_err());
     }
 }

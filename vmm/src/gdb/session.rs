@@ -150,12 +150,22 @@ impl<'a, W: Write> Session<'a, W> {
         self.judge.history()
     }
 
+    /// Somebody who judges as is done here, and has seen nothing.
+    pub(super) fn judge_afresh(&self) -> Judge {
+        self.judge.afresh()
+    }
+
     pub(super) fn timeline(&self) -> &Timeline<()> {
         &self.timeline
     }
 
     pub(super) fn why(&self) -> &str {
         &self.why
+    }
+
+    /// A command has put the guest elsewhere.
+    pub(super) fn was_put(&mut self, why: String) {
+        self.why = why;
     }
 
     /// The run and its places, and what goes along.
@@ -257,9 +267,11 @@ impl<'a, W: Write> Session<'a, W> {
         loop {
             let (run, timeline, mut along) = self.parts(None);
             let came = timeline.step(run, &mut along)?;
-            let stays = matches!(came, Came::Nothing) || self.run.boundary() == before;
-            if matches!(came, Came::Executed | Came::End) || !stays {
-                return Ok(Some(came));
+            match came {
+                Came::Executed | Came::End => return Ok(Some(came)),
+                Came::Nothing => {}
+                _ if !self.run.boundary().is_beside(&before) => return Ok(Some(came)),
+                _ => {}
             }
             if let Came::Event(noted) = &came
                 && self.stop_on.wants(noted)
@@ -357,11 +369,20 @@ impl<'a, W: Write> Session<'a, W> {
         let (run, timeline, mut along) = self.parts(Some(line));
         Ok(match timeline.back_to(run, &mut along, &sought)? {
             Hit::Address => self.at_breakpoint(),
-            Hit::Watched(word) => Some(self.watch(word)),
+            Hit::Watched(word) => {
+                let reason = self.watch(word);
+                let passed_over = self.timeline.passed_over();
+                if passed_over > 0 {
+                    self.why += &format!(
+                        "; its page was written {passed_over} times more, and a change there and back was not looked for"
+                    );
+                }
+                Some(reason)
+            }
             Hit::Event => {
                 let number = self.timeline.event() - self.timeline.first_event();
                 let noted = self.timeline.log().get((number as usize).wrapping_sub(1));
-                self.why = noted.map_or(String::new(), describe);
+                self.why = noted.map_or(String::new(), |noted| describe(&noted));
                 Some(SingleThreadStopReason::Signal(Signal::SIGTRAP))
             }
             Hit::Beginning => Some(self.at_beginning()),

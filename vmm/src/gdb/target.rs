@@ -81,12 +81,12 @@ impl<W: Write> SingleThreadBase for Target<'_, '_, W> {
         let run = self.session.run();
         let now = run.state();
         let (new, old) = (&registers.state, &now);
-        if (new.general, new.eip, new.eflags) == (old.general, old.eip, old.eflags)
-            && changes_only_general(old, new)
+        let only_general = changes_only_general(old, new) && !registers.changes_system(old);
+        if (new.general, new.eip, new.eflags) == (old.general, old.eip, old.eflags) && only_general
         {
             return Ok(());
         }
-        if self.session.timeline().is_in_the_past() || !changes_only_general(&now, new) {
+        if self.session.timeline().is_in_the_past() || !only_general {
             return Err(TargetError::Errno(UNCHANGEABLE));
         }
         let wanted = ia32::State { general: new.general, eip: new.eip, eflags: new.eflags, ..now };

@@ -7,7 +7,7 @@ use crate::timeline::{Came, Company, Hit, Place, Remark, Sought, Timeline, Watch
 use crate::writer::Writer;
 
 /// Bytes that checkpoints may hold beside one image of memory.
-const MEMORY: u64 = 128 << 20;
+const MEMORY: u64 = 96 << 20;
 
 const NOT_REVERSIBLE: GuestError =
     GuestError::Contradiction("a guest that is to be gone back with is set up by `reversible`");
@@ -104,7 +104,7 @@ impl Guest {
             match timeline.step(&mut self.run, &mut along)? {
                 Came::Executed => return Ok(true),
                 Came::End => return Ok(false),
-                _ if self.run.boundary() != before => return Ok(true),
+                _ if !self.run.boundary().is_beside(&before) => return Ok(true),
                 _ => {}
             }
         }
@@ -120,8 +120,11 @@ impl Guest {
         Ok(timeline.step_back(&mut self.run, &mut Along::new(&mut self.known))?)
     }
 
-    /// Who wrote the word at a linear address last, as the paging of the moment maps it; none if nobody did since
+    /// Who changed the word at a linear address last, as the paging of the moment maps it; none if nobody did since
     /// the first instruction, or since the guest was changed last. The guest stays where it is.
+    ///
+    /// Who stores what was there already is not seen. Nor is who changes a word there and back between two events, where
+    /// its page is written so often that 60,000 instructions were stepped without finding anybody.
     ///
     /// # Errors
     /// As [`Guest::step`], and [`GuestError::NoMemory`] if the word is not mapped.
@@ -131,20 +134,21 @@ impl Guest {
         let physical = physical.ok_or(GuestError::NoMemory(address.into()))?;
         let word = Watched { physical, length: 4, address };
         let here = self.checkpoint()?;
+        let end = self.timeline.as_ref().map_or(0, Timeline::event);
         let Some(timeline) = &mut self.timeline else { return Err(NOT_REVERSIBLE) };
         let mut along = Along::new(&mut self.known);
         let sought = Sought { addresses: &[], watched: &[word], events: &|_| false };
         let hit = timeline.back_to(&mut self.run, &mut along, &sought)?;
         let writer = match hit {
-            Hit::Watched(_) => Some(self.writer(word)?),
+            Hit::Watched(_) => self.writer(word, end)?,
             _ => None,
         };
         self.restore(&here)?;
         Ok(writer)
     }
 
-    /// What changes `word` next.
-    fn writer(&mut self, word: Watched) -> Result<Writer, GuestError> {
+    /// What changes `word` next; none if nothing does before the event behind number `end`.
+    fn writer(&mut self, word: Watched, end: u64) -> Result<Option<Writer>, GuestError> {
         let Some(timeline) = &mut self.timeline else { return Err(NOT_REVERSIBLE) };
         let old = word.value(&self.run) as u32;
         let before = self.run.state();
@@ -153,30 +157,28 @@ impl Guest {
         let count = self.run.probes().read_code(&linear, before.instruction_address(), &mut code);
         let Place { event, .. } = timeline.place().unwrap_or(Place { event: 0, step: 0 });
         let mut along = Along::new(&mut self.known);
-        while word.value(&self.run) as u32 == old && !self.run.has_ended() {
+        while word.value(&self.run) as u32 == old {
+            if self.run.has_ended() || timeline.event() > end {
+                return Ok(None);
+            }
             timeline.step(&mut self.run, &mut along)?;
         }
         let new = word.value(&self.run) as u32;
         let last = (event - timeline.first_event()) as usize;
-        let entries =
-            timeline.log().iter().enumerate().filter_map(|(n, noted)| Some((n, noted.entry?)));
-        let after_entry = entries
-            .filter(|(n, _)| *n < last)
-            .max_by_key(|(n, _)| *n)
-            .map_or(0, |(_, (sequence, _))| sequence);
         if timeline.event() > event
             && let Some((entry, _)) = timeline.log().get(last).and_then(|noted| noted.entry)
         {
-            return Ok(Writer::Push { entry, old, new });
+            return Ok(Some(Writer::Push { entry, old, new }));
         }
+        let after_entry = timeline.log().last_number(last).unwrap_or(0);
         let code = code[..count].to_vec();
-        Ok(Writer::Instruction {
+        Ok(Some(Writer::Instruction {
             before: Box::new(before),
             code,
             after_entry,
             old,
             new,
             stack_end: None,
-        })
+        }))
     }
 }

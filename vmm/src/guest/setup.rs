@@ -12,7 +12,7 @@ use crate::symbols::Symbols;
 use std::time::Duration;
 
 /// Bytes that a guest that can be gone back in keeps of where it was preempted.
-const MOST_RECORDED: u64 = 64 << 20;
+const MOST_RECORDED: u64 = 32 << 20;
 
 /// How a guest is to be booted.
 #[derive(Clone, Debug)]

@@ -57,6 +57,16 @@ impl Machine {
         Ok(MachineCheckpoint { vcpu, memory, watched: self.watched.clone() })
     }
 
+    /// Memory as it is, with probes, if checkpoints have been taken: it shares their pages.
+    pub(crate) fn image(&mut self) -> Result<Option<MemoryImage>, MachineError> {
+        self.collect_touched()?;
+        Ok(self.tracker.as_mut().map(|tracker| {
+            let pages = tracker.touched.take();
+            tracker.image.update(&self.memory, pages);
+            tracker.image.clone()
+        }))
+    }
+
     /// Puts the machine back to what it was. An access that the last exit was for has been finished.
     ///
     /// # Errors

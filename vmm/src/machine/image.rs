@@ -137,21 +137,44 @@ impl MemoryImage {
         })
     }
 
+    /// Holds those of these pages that are the same in `other` together with it.
+    pub(crate) fn share(&mut self, other: &MemoryImage, pages: impl IntoIterator<Item = usize>) {
+        for page in pages {
+            let (number, index) = (page / PAGES_IN_GROUP, page % PAGES_IN_GROUP);
+            let (Some(one), Some(two)) = (self.groups.get_mut(number), other.groups.get(number))
+            else {
+                continue;
+            };
+            if !is_shared(&one[index], &two[index]) && one[index] == two[index] {
+                Arc::make_mut(one)[index].clone_from(&two[index]);
+            }
+        }
+    }
+
     /// How many pages it holds that `other` does not share.
     pub fn pages_beside(&self, other: &MemoryImage) -> usize {
-        let groups = self.groups.iter().zip(&other.groups);
+        self.pages_in_neither(other, other)
+    }
+
+    /// How many pages it holds that neither of two others shares.
+    pub(crate) fn pages_in_neither(&self, one: &MemoryImage, two: &MemoryImage) -> usize {
+        let groups = self.groups.iter().zip(one.groups.iter().zip(&two.groups));
         groups
-            .filter(|(one, two)| !Arc::ptr_eq(one, two))
-            .flat_map(|(one, two)| one.iter().zip(two.iter()))
-            .filter(|(one, two)| match (one, two) {
-                (Some(one), Some(two)) => !Arc::ptr_eq(one, two),
-                (one, _) => one.is_some(),
+            .filter(|(own, (one, two))| !Arc::ptr_eq(own, one) && !Arc::ptr_eq(own, two))
+            .flat_map(|(own, (one, two))| own.iter().zip(one.iter().zip(two.iter())))
+            .filter(|(own, (one, two))| {
+                own.is_some() && !is_shared(own, one) && !is_shared(own, two)
             })
             .count()
     }
 }
 
 static ZERO: Page = [0; PAGE];
+
+/// It is one page that both hold.
+fn is_shared(one: &Option<Arc<Page>>, two: &Option<Arc<Page>>) -> bool {
+    matches!((one, two), (Some(one), Some(two)) if Arc::ptr_eq(one, two))
+}
 
 #[cfg(test)]
 mod tests {
@@ -202,6 +225,22 @@ mod tests {
         write(&mut memory, 5, 0);
         second.update(&memory, [5]);
         assert_eq!((second.pages(), second.pages_beside(&first)), (1, 0));
+    }
+
+    #[test]
+    fn equal_pages_are_held_together_where_that_is_asked_for() {
+        let mut memory = Memory::detached(4 << 20).unwrap();
+        write(&mut memory, 600, 1);
+        write(&mut memory, 5, 1);
+        let one = MemoryImage::of(&memory);
+        let mut two = MemoryImage::zero(4 << 20);
+        two.set_page(600, one.page(600));
+        two.set_page(5, &[7; PAGE]);
+        assert_eq!(two.pages_beside(&one), 2);
+        two.share(&one, [5, 600, 1 << 30]);
+        assert_eq!(two.pages_beside(&one), 1);
+        assert_eq!(two.page(5), &[7; PAGE]);
+        assert_eq!(two.pages_in_neither(&one, &two.clone()), 0);
     }
 
     #[test]

@@ -37,6 +37,13 @@ impl Checkpoint {
         &self.machine
     }
 
+    /// Pages that it holds and `other` does not.
+    pub(crate) fn pages_beside(&self, other: &Checkpoint) -> usize {
+        let memory = self.machine.memory();
+        let recorded = self.position.pages_beside(&other.position, memory);
+        memory.pages_beside(other.machine.memory()) + recorded
+    }
+
     /// The guest's memory is the same, whatever the probes in it.
     pub(crate) fn has_memory_of(&self, other: &Checkpoint) -> bool {
         let is_guests = |at| !self.probes.holds_patch(at) && !other.probes.holds_patch(at);

@@ -187,9 +187,10 @@ impl Run {
         if exit == Exit::Interrupted {
             let now = self.machine.vcpu.state();
             if self.seen.departure.as_ref().is_some_and(|departure| departure.stands_still(&now)) {
-                self.owed.disturbed = Some(Disturbed { owes_tick: counts });
+                self.owed.disturbed = Some(Disturbed { owes_tick: counts, has_run: false });
                 return Ok(exit);
             }
+            self.owed.disturbed = Some(Disturbed { owes_tick: false, has_run: true });
         }
         if counts {
             self.clock.tick();
@@ -209,7 +210,14 @@ impl Run {
             let exit = self.let_happen(before, disturbed.owes_tick);
             return Some(exit.and_then(|exit| self.exited(exit)));
         }
-        self.probes.is_site(state.instruction_address()).then(|| self.run_on(false))
+        if self.probes.is_site(state.instruction_address()) {
+            return Some(self.run_on(false));
+        }
+        // It has been executed, and what comes next does not come of it.
+        if self.seen.departure.as_ref().is_some_and(|departure| !departure.is_interrupt()) {
+            self.seen.departure = None;
+        }
+        None
     }
 
     /// The far jump or call at `at` leads to a TSS.

@@ -12,8 +12,12 @@ impl Run {
     /// The vCPU has left the guest.
     #[inline]
     pub(super) fn exited(&mut self, exit: Exit) -> Turn {
-        if !self.clock.counts_exits() || exit != Exit::Interrupted {
+        if exit == Exit::Interrupted {
+            self.counters.exits += u64::from(!self.clock.counts_exits());
+        } else {
             self.counters.exits += 1;
+            // Whatever a signal had cut short has led here.
+            self.owed.disturbed = None;
         }
         // At a shutdown KVM has reset the registers: what the switch led to is not seen.
         if exit == Exit::Shutdown {

@@ -209,6 +209,8 @@ enum Phase {
 struct Disturbed {
     /// The instruction that was to happen has not, and takes time.
     owes_tick: bool,
+    /// It has happened.
+    has_run: bool,
 }
 
 /// What a part of the loop came to: an event to be told, or none so far.

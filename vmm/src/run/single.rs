@@ -11,6 +11,7 @@
 use super::{Event, Follow, Pace, Phase, Run};
 use crate::machine::MachineError;
 use ia32::{Eflags, General};
+use std::cmp::Ordering;
 use std::time::Duration;
 
 /// What a guest came to that was to go on by a little. Nothing at all if a signal came, or something was prepared.
@@ -35,12 +36,23 @@ impl Run {
         Ok(match turn? {
             Some(Event::Step(_)) => Moment { moved: true, event: None },
             Some(Event::Reached(_)) => Moment { moved: false, event: None },
-            // What a signal has cut short is not done.
             event => {
-                let done = self.owed.disturbed.is_none() || event.is_some();
-                Moment { moved: done && self.boundary() != before, event }
+                let done = event.is_some() || self.is_done();
+                Moment { moved: done && !self.stays_at(&before), event }
             }
         })
+    }
+
+    /// What was to happen has. What a signal has cut short has not; nor has an event that was delivered, while its probe
+    /// is still to come.
+    fn is_done(&mut self) -> bool {
+        match self.owed.disturbed {
+            None => true,
+            Some(disturbed) => {
+                let at = self.state().instruction_address();
+                disturbed.has_run && !self.probes.is_site(at)
+            }
+        }
     }
 
     /// Goes on as [`Run::next_event`](super::Run::next_event) does, but comes back at the next exit, with or
@@ -83,6 +95,12 @@ impl Run {
         }
     }
 
+    /// No instruction lies between here and `there`. On the clock of exits an exit takes time wherever the vCPU stands.
+    pub(crate) fn stays_at(&mut self, there: &Boundary) -> bool {
+        let here = self.boundary();
+        here == *there || (self.clock.counts_exits() && here.is_beside(there))
+    }
+
     /// What tells one boundary from the next.
     pub(crate) fn boundary(&mut self) -> Boundary {
         let state = self.state();
@@ -107,4 +125,20 @@ pub(crate) struct Boundary {
     selectors: [u16; 6],
     control: [u32; 4],
     time: u64,
+}
+
+impl Boundary {
+    /// No instruction lies between them, if an event does: an event is told where the vCPU stands already, and on the
+    /// clock of exits the exit for it takes time.
+    pub(crate) fn is_beside(&self, other: &Boundary) -> bool {
+        Boundary { time: other.time, ..*self } == *other
+    }
+
+    /// What differs, where registers do not.
+    pub(crate) fn differs_from(&self, other: &Boundary) -> String {
+        match self.time.cmp(&other.time) {
+            Ordering::Equal => "its memory did not come again".into(),
+            _ => format!("it came at {} ns, not at {}", self.time, other.time),
+        }
+    }
 }

@@ -4,7 +4,7 @@
 //! next is gone forwards, and the last hit on it is the one. Addresses and events are met in running freely; a watched
 //! word is looked at after each instruction, from one event to the next where its page was written.
 
-use super::{Came, Company, NEAR, Noted, Place, Timeline};
+use super::{Came, Company, NEAR, Noted, Place, Search, Timeline};
 use crate::machine::MachineError;
 use crate::run::{Boundary, Checkpoint, Run};
 use std::collections::BTreeSet;
@@ -32,6 +32,10 @@ impl Watched {
 
 /// Events before a place that is gone to, from which on places are kept on the way.
 const FAR: u64 = 4096;
+
+/// Instructions that are stepped to find a word that was changed there and back between two events. Where more would have to
+/// be, only what lies between events at which the word differs is looked at.
+const PATIENCE: u64 = 60_000;
 
 /// What is looked for.
 pub struct Sought<'a> {
@@ -67,6 +71,29 @@ enum At {
 }
 
 type Found = Option<(At, Hit)>;
+
+/// Where a search backwards begins.
+#[derive(Clone, Copy, Debug)]
+struct Origin {
+    boundary: Boundary,
+    event: u64,
+}
+
+impl Origin {
+    /// The run is there, with an event between at most.
+    fn is_here(&self, run: &mut Run, event: u64) -> bool {
+        event + 1 >= self.event && run.stays_at(&self.boundary)
+    }
+}
+
+/// What lies between two events, and may hold something that is sought.
+#[derive(Clone, Copy, Debug)]
+struct Suspect {
+    /// The first of the two.
+    event: u64,
+    /// It does hold something. Else only the page of a watched word was written.
+    certain: bool,
+}
 
 impl<M: Clone> Timeline<M> {
     /// Before the run leaves the farthest place it is kept as it is there.
@@ -171,11 +198,21 @@ impl<M: Clone> Timeline<M> {
             return Ok(true);
         }
         let goal = run.checkpoint()?;
+        let memory = company.memory();
         let at = run.boundary();
         let end = self.here;
         self.go_to(run, company, Place { event: end.event, step: 0 })?;
         let arrived = self.step_until(run, company, &at, &goal)?;
-        if arrived && at_the_end {
+        if !arrived {
+            // It is where it was, and how far that is stays unknown.
+            run.restore(&goal)?;
+            company.put_back(&memory);
+            self.here = end;
+            if at_the_end {
+                self.farthest = end;
+                self.ahead = None;
+            }
+        } else if at_the_end {
             self.farthest.step = self.here.step;
             self.arrive();
         }
@@ -191,15 +228,25 @@ impl<M: Clone> Timeline<M> {
         goal: &Checkpoint,
     ) -> Result<bool, MachineError> {
         let event = self.here.event;
+        self.parted = None;
         loop {
-            if run.boundary() == *at && is_memory_of(run, goal)? {
+            let here = run.boundary();
+            if here == *at && is_memory_of(run, goal)? {
                 return Ok(true);
+            }
+            if here.is_beside(at) {
+                self.parted = Some(here.differs_from(at));
             }
             if self.here.step.is_some_and(|step| step.is_multiple_of(NEAR)) {
                 self.keep_near(run, company)?;
             }
             let came = self.step(run, company)?;
-            if self.here.event != event || matches!(came, Came::End) || company.gives_up() {
+            if company.gives_up() {
+                self.parted = None;
+                return Ok(false);
+            }
+            if self.here.event != event || matches!(came, Came::End) {
+                self.parted.get_or_insert_with(|| "its registers did not come again".into());
                 return Ok(false);
             }
         }
@@ -231,7 +278,7 @@ impl<M: Clone> Timeline<M> {
                 return Ok(false);
             }
             // An event may come where the vCPU stands already.
-            if run.boundary() != from {
+            if !run.boundary().is_beside(&from) {
                 return Ok(true);
             }
         }
@@ -303,7 +350,8 @@ impl<M: Clone> Timeline<M> {
             return Ok(Hit::GivenUp);
         }
         let Some(mut end) = self.here.place() else { return Ok(Hit::GivenUp) };
-        let origin = run.boundary();
+        let origin = Origin { boundary: run.boundary(), event: end.event };
+        self.search = Search::default();
         while end > self.base {
             let before = match end {
                 Place { event, step: 0 } => Place { event: event - 1, step: u64::MAX },
@@ -340,7 +388,7 @@ impl<M: Clone> Timeline<M> {
         company: &mut impl Company<Memory = M>,
         sought: &Sought<'_>,
         end: Place,
-        origin: &Boundary,
+        origin: &Origin,
     ) -> Result<Option<Found>, MachineError> {
         let mut found: Found = None;
         let freely = sought.watched.is_empty() && asked(run, sought.addresses, true)?;
@@ -351,7 +399,7 @@ impl<M: Clone> Timeline<M> {
                 match came {
                     Came::Reached => {
                         times += 1;
-                        if run.boundary() != *origin {
+                        if !origin.is_here(run, self.here.event) {
                             let event = self.here.event;
                             found = Some((At::Reached { event, times }, Hit::Address));
                         }
@@ -373,12 +421,13 @@ impl<M: Clone> Timeline<M> {
             asked(run, sought.addresses, false)?;
         }
         while let Some(here) = self.here.place().filter(|here| *here < end) {
-            let is_origin = run.boundary() == *origin;
+            let is_origin = origin.is_here(run, here.event);
             if !is_origin && sought.addresses.contains(&run.state().instruction_address()) {
                 found = Some((At::Place(here), Hit::Address));
             }
             let before: Vec<u64> = sought.watched.iter().map(|word| word.value(run)).collect();
             let came = self.step(run, company)?;
+            self.search.stepped += 1;
             let mut values = sought.watched.iter().zip(&before);
             if let Some((word, _)) = values.find(|(word, before)| word.value(run) != **before) {
                 found = Some((At::Place(here), Hit::Watched(*word)));
@@ -398,14 +447,15 @@ impl<M: Clone> Timeline<M> {
     }
 
     /// The same where words are watched. Who has not written to their pages between two events has not written them:
-    /// only where one has been, or something else that is sought is met, the guest is stepped.
+    /// only where one has been, or something else that is sought is met, the guest is stepped. That takes long where a page
+    /// is written often: see [`PATIENCE`].
     fn last_written(
         &mut self,
         run: &mut Run,
         company: &mut impl Company<Memory = M>,
         sought: &Sought<'_>,
         end: Place,
-        origin: &Boundary,
+        origin: &Origin,
     ) -> Result<Option<Found>, MachineError> {
         let Some(start) = self.here.place() else { return Ok(None) };
         if !asked(run, sought.addresses, true)? {
@@ -414,7 +464,11 @@ impl<M: Clone> Timeline<M> {
         let suspects = self.suspects(run, company, sought, end);
         asked(run, sought.addresses, false)?;
         let Some(suspects) = suspects? else { return Ok(None) };
-        for event in suspects.into_iter().rev() {
+        for Suspect { event, certain } in suspects.into_iter().rev() {
+            if !certain && self.search.stepped > PATIENCE {
+                self.search.passed_over += 1;
+                continue;
+            }
             let first = Place { event, step: 0 }.max(start);
             let last = Place { event: event + 1, step: 0 }.min(end);
             if !self.go_to(run, company, first)? {
@@ -439,30 +493,36 @@ impl<M: Clone> Timeline<M> {
         company: &mut impl Company<Memory = M>,
         sought: &Sought<'_>,
         end: Place,
-    ) -> Result<Option<Vec<u64>>, MachineError> {
+    ) -> Result<Option<Vec<Suspect>>, MachineError> {
         let pages: BTreeSet<u64> = sought
             .watched
             .iter()
             .flat_map(|word| [word.physical, word.physical + u64::from(word.length.max(1)) - 1])
             .map(|address| address / 4096)
             .collect();
+        let values =
+            |run: &Run| -> Vec<u64> { sought.watched.iter().map(|word| word.value(run)).collect() };
         let mut suspects = Vec::new();
         run.take_recent_pages()?;
         let mut met = false;
+        let mut before = values(run);
         while self.here.event < end.event {
             let event = self.here.event;
             match self.turn(run, company)? {
                 Came::Reached => met = true,
                 Came::Event(noted) => {
-                    met |= (sought.events)(&noted);
-                    let written = run.take_recent_pages()?;
-                    met |= written.into_iter().any(|page| pages.contains(&(page as u64)));
-                    if std::mem::take(&mut met) {
-                        suspects.push(event);
+                    let recent = run.take_recent_pages()?;
+                    let written = recent.into_iter().any(|page| pages.contains(&(page as u64)));
+                    let now = values(run);
+                    let certain =
+                        std::mem::take(&mut met) || (sought.events)(&noted) || now != before;
+                    before = now;
+                    if certain || written {
+                        suspects.push(Suspect { event, certain });
                     }
                 }
                 Came::End => {
-                    suspects.push(event);
+                    suspects.push(Suspect { event, certain: true });
                     break;
                 }
                 _ => {}
@@ -472,7 +532,7 @@ impl<M: Clone> Timeline<M> {
             }
         }
         if end.step > 0 {
-            suspects.push(end.event);
+            suspects.push(Suspect { event: end.event, certain: true });
         }
         Ok(Some(suspects))
     }
@@ -482,11 +542,11 @@ impl<M: Clone> Timeline<M> {
         run: &mut Run,
         sought: &Sought<'_>,
         noted: &Noted,
-        origin: &Boundary,
+        origin: &Origin,
         found: &mut Found,
     ) {
         let place = self.here.place().filter(|_| (sought.events)(noted));
-        if let Some(place) = place.filter(|_| run.boundary() != *origin) {
+        if let Some(place) = place.filter(|place| !origin.is_here(run, place.event)) {
             *found = Some((At::Place(place), Hit::Event));
         }
     }

@@ -9,9 +9,9 @@ use crate::run::Checkpoint;
 use std::collections::VecDeque;
 
 /// Events between two checkpoints, at first.
-const SPACING: u64 = 8;
+const SPACING: u64 = 16;
 /// Checkpoints at intervals, at most.
-const MOST: usize = 128;
+const MOST: usize = 512;
 /// Checkpoints where somebody looks around, at most.
 const MOST_NEAR: usize = 24;
 const PAGE: u64 = 4096;
@@ -116,6 +116,5 @@ fn bytes<'a, M: 'a>(kept: impl IntoIterator<Item = &'a Kept<M>>) -> u64 {
 }
 
 fn bytes_beside<M>(one: &Kept<M>, other: &Kept<M>) -> u64 {
-    let memory = |kept: &Kept<M>| kept.state.machine().memory().clone();
-    memory(one).pages_beside(&memory(other)) as u64 * PAGE + BESIDE
+    one.state.pages_beside(&other.state) as u64 * PAGE + BESIDE
 }

@@ -19,8 +19,10 @@
 
 mod back;
 mod kept;
+mod log;
 
 pub use back::{Hit, Sought, Watched};
+pub use log::Log;
 
 use crate::machine::MachineError;
 use crate::run::{Checkpoint, Event, Run};
@@ -40,7 +42,7 @@ pub struct Place {
 }
 
 /// An event that was told, as far as it is remembered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Noted {
     /// Its number and vector, if it was an entry.
     pub entry: Option<(u64, Vector)>,
@@ -119,6 +121,15 @@ impl Here {
     }
 }
 
+/// What a search backwards has cost.
+#[derive(Clone, Copy, Debug, Default)]
+struct Search {
+    /// Instructions that were stepped.
+    stepped: u64,
+    /// Ways between two events that were not, for it was enough.
+    passed_over: u64,
+}
+
 /// The places of a run, and what is kept to go back to them. It belongs to one run, which nobody else lets go on.
 #[derive(Debug)]
 pub struct Timeline<M> {
@@ -129,11 +140,15 @@ pub struct Timeline<M> {
     /// The run there, where it is not there now.
     ahead: Option<(Checkpoint, M)>,
     /// The counted events behind the base.
-    log: Vec<Noted>,
+    log: Log,
     /// Where the run can be gone back to.
     base: Place,
     /// How often the guest was changed.
     epoch: u64,
+    /// The last search backwards.
+    search: Search,
+    /// Why a place was not come to again.
+    parted: Option<String>,
 }
 
 impl<M: Clone> Timeline<M> {
@@ -153,9 +168,11 @@ impl<M: Clone> Timeline<M> {
             here,
             farthest: here,
             ahead: None,
-            log: Vec::new(),
+            log: Log::default(),
             base: Place { event: 0, step: 0 },
             epoch: 0,
+            search: Search::default(),
+            parted: None,
         };
         timeline.keep(run, company)?;
         Ok(timeline)
@@ -173,13 +190,24 @@ impl<M: Clone> Timeline<M> {
 
     /// The events that were told, up to the farthest place; the first of them is that with the number 1 more
     /// than [`Timeline::first_event`].
-    pub fn log(&self) -> &[Noted] {
+    pub fn log(&self) -> &Log {
         &self.log
     }
 
     /// The event at which going back ends.
     pub fn first_event(&self) -> u64 {
         self.base.event
+    }
+
+    /// Ways between two events on which the last search for a watched word did not look: its page was written there, but it was
+    /// the same at both ends, and enough had been stepped already. It may have been changed there and back.
+    pub fn passed_over(&self) -> u64 {
+        self.search.passed_over
+    }
+
+    /// Why the run did not repeat when it was to come to a place again; none if it did, or whoever went along gave up.
+    pub fn parted(&self) -> Option<&str> {
+        self.parted.as_deref()
     }
 
     /// What comes next has been before.
@@ -365,7 +393,7 @@ impl<M: Clone> Timeline<M> {
         self.arrive();
         Ok(match event {
             Event::End(_) => Came::End,
-            _ => Came::Event(self.log[number - 1]),
+            _ => Came::Event(self.log.get(number - 1).unwrap_or_default()),
         })
     }
 

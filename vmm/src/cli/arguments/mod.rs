@@ -113,7 +113,7 @@ pub(super) enum Command {
         #[arg(long = "symbols", value_name = "FILE")]
         symbols: Vec<PathBuf>,
         /// Which of the guests that esp0 carries
-        #[arg(long, value_name = "NAME", default_value = "micro", value_parser = guest_names())]
+        #[arg(long, value_name = "NAME", default_value = "micro", value_parser = guest_names(), requires = "into")]
         guest: String,
         /// Write that guest and its programs to this folder, for gdb to read
         #[arg(long, value_name = "FOLDER")]

@@ -10,7 +10,7 @@ use esp0::run::{Input, Run};
 use esp0::sandbox::Phase;
 
 /// Bytes that a run under gdb keeps of where the guest was preempted.
-const MOST_FOR_GDB: u64 = 64 << 20;
+const MOST_FOR_GDB: u64 = 32 << 20;
 
 /// The run, and the terminal if that is the guest's.
 pub(super) struct Session {

@@ -86,7 +86,10 @@ impl Run {
         let patched = self.probes.patched_pages();
         let memory = self.machine.memory();
         let read = |page: usize, bytes: &mut Page| *bytes = patched.read(memory, page);
-        let bytes = pack(&vcpu, &mut base, pages, read);
+        let bytes = pack(&vcpu, &mut base, pages.iter().copied(), read);
+        if let Some(image) = self.machine.image()? {
+            base.share(&image, pages);
+        }
         self.by_exits.position.base = Some(base);
         let Position { exits, digest, .. } = self.by_exits.position;
         Ok(RecordedState { exits, digest, time, bytes })

@@ -82,6 +82,14 @@ pub(super) struct Position {
     base: Option<MemoryImage>,
 }
 
+impl Position {
+    /// Pages of the last preemption that neither `other` has nor `memory`.
+    pub(super) fn pages_beside(&self, other: &Position, memory: &MemoryImage) -> usize {
+        let Some(base) = &self.base else { return 0 };
+        base.pages_in_neither(memory, other.base.as_ref().unwrap_or(memory))
+    }
+}
+
 impl Default for Position {
     fn default() -> Self {
         Position { exits: 0, digest: 0, at_exit: true, window: false, preemptions: 0, base: None }

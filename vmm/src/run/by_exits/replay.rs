@@ -81,7 +81,7 @@ impl Run {
         };
         // The first one is all of memory, zero where it says nothing.
         let changed = if first { (0..pages).collect() } else { changed };
-        for page in changed {
+        for page in changed.iter().copied() {
             let mut bytes = *base.page(page);
             self.probes.cover_page(&self.machine, page, &mut bytes);
             let start = page as u64 * 4096;
@@ -91,6 +91,9 @@ impl Run {
         }
         self.machine.take_written_pages()?;
         self.machine.vcpu.put_back_beside_breakpoints(&vcpu)?;
+        if let Some(image) = self.machine.image()? {
+            base.share(&image, changed);
+        }
         self.by_exits.position.base = Some(base);
         Ok(())
     }
