@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -16,6 +16,9 @@ const FLAGS: &str = "-m32 -march=i586 -O1 -std=gnu11 -ffreestanding -fno-pic -fn
     -fcf-protection=none -fno-asynchronous-unwind-tables -fno-optimize-sibling-calls -mgeneral-regs-only -w \
     -nostdlib -static -no-pie -Wl,--build-id=none,--no-warn-rwx-segments,-n";
 
+/// Those of `c/cases`, a file each, which are built as their authors would.
+const CASE: [&str; 4] = ["-g", "-O2", "-Wl,-T,c/cases/kernel.ld", "-Ic/cases"];
+
 fn main() {
     println!("cargo::rerun-if-changed=c");
     let sources = Path::new("c");
@@ -25,19 +28,21 @@ fn main() {
     fs::create_dir_all(&out).expect("the folder can be made");
     println!("cargo::rustc-env=ESP0_TEST_KERNELS={}", out.display());
     let mut kernels = Vec::new();
-    for entry in fs::read_dir(sources).expect("the kernels are there") {
-        let path = entry.expect("the folder can be read").path();
-        if path.extension().is_none_or(|extension| extension != "c") {
-            continue;
-        }
+    for path in files(sources) {
         let text = fs::read_to_string(&path).expect("the kernel is text");
         kernels.extend(names(&text).into_iter().map(|name| (path.clone(), name)));
+    }
+    for case in files(&sources.join("cases")) {
+        let name = case.file_stem().and_then(|name| name.to_str()).expect("it has a name");
+        build(&case, CASE, &out.join(format!("{name}.case")));
     }
     let next = AtomicUsize::new(0);
     let work = || {
         while let Some((source, name)) = kernels.get(next.fetch_add(1, Ordering::Relaxed)) {
             for (variant, more) in VARIANTS {
-                build(source, name, more, &out.join(format!("{name}.{variant}")));
+                let defined = format!("-D{name}");
+                let flags = more.iter().copied().chain(["-Wl,-T,c/small.ld", &defined]);
+                build(source, flags, &out.join(format!("{name}.{variant}")));
             }
         }
     };
@@ -47,6 +52,13 @@ fn main() {
             scope.spawn(work);
         }
     });
+}
+
+/// The files in C of a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let all = fs::read_dir(folder).expect("the kernels are there");
+    let paths = all.map(|entry| entry.expect("the folder can be read").path());
+    paths.filter(|path| path.extension().is_some_and(|extension| extension == "c")).collect()
 }
 
 /// The names of the kernels in a file: those that its conditions ask for, `MENDED` aside.
@@ -61,11 +73,10 @@ fn names(text: &str) -> BTreeSet<String> {
 }
 
 /// The kernel as `FILE.elf`; or what the compiler said, or why there was none, as `FILE.error`.
-fn build(source: &Path, name: &str, more: &[&str], file: &Path) {
+fn build<'a>(source: &Path, flags: impl IntoIterator<Item = &'a str>, file: &Path) {
     let output = Command::new("gcc")
         .args(FLAGS.split_whitespace())
-        .args(["-Wl,-T,c/small.ld", &format!("-D{name}")])
-        .args(more)
+        .args(flags)
         .arg("-o")
         .arg(file.with_extension(format!("{}.elf", extension(file))))
         .arg(source)

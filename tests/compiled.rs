@@ -37,6 +37,14 @@ pub fn compiled_to_debug(name: &str) -> Option<Vec<u8>> {
     variant(name, "debug")
 }
 
+/// The kernel of `tests/c/cases` with this name, as its author builds it: optimised, with line numbers.
+///
+/// # Panics
+/// As [`compiled`].
+pub fn case(name: &str) -> Option<Vec<u8>> {
+    variant(name, "case")
+}
+
 fn variant(name: &str, variant: &str) -> Option<Vec<u8>> {
     let file =
         |kind: &str| Path::new(env!("ESP0_TEST_KERNELS")).join(format!("{name}.{variant}.{kind}"));

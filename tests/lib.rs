@@ -20,7 +20,7 @@ mod staged;
 pub mod words;
 
 pub use binary::{Output, esp0};
-pub use compiled::{compiled, compiled_to_debug, mended, stripped};
+pub use compiled::{case, compiled, compiled_to_debug, mended, stripped};
 pub use experiment::Experiment;
 pub use host::host;
 pub use seen::{Event, Seen};

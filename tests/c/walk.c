@@ -1,4 +1,4 @@
-/* The kernel of docs/gdb.md: two tasks take turns, and one line is missing for one of them. */
+/* A kernel to be debugged: two tasks take turns, and one line is missing for one of them. */
 #include "small.h"
 
 #ifdef FORGETS

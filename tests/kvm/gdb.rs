@@ -2,11 +2,11 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tests::binary::started;
-use tests::{compiled_to_debug, esp0};
+use tests::{case, compiled_to_debug, esp0};
 
 /// A guest that waits for gdb.
 struct Debugged {
@@ -31,24 +31,7 @@ impl Debugged {
 
     /// What gdb says to these commands; none, with the reason printed, if there is no gdb.
     fn gdb(&self, kernel: &Path, commands: &str) -> Option<String> {
-        let folder = tempfile::tempdir().expect("a folder can be made");
-        let init = esp0(&["gdbinit", &kernel.display().to_string(), "--gdb", &self.address]);
-        init.assert_status(0);
-        let script = folder.path().join("script");
-        std::fs::write(&script, init.stdout + commands).expect("it can be written");
-        let mut gdb = Command::new("gdb");
-        gdb.args(["-nx", "-batch", "-ex", "set confirm off", "-ex", "set width 0"]);
-        gdb.args(["-ex", "set height 0", "-x"]).arg(&script);
-        match gdb.stdin(Stdio::null()).output() {
-            Ok(output) => {
-                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-                Some(text(&output.stdout) + &text(&output.stderr))
-            }
-            Err(error) => {
-                println!("skipped: gdb cannot be started ({error})");
-                None
-            }
-        }
+        gdb(&["gdbinit", &kernel.display().to_string(), "--gdb", &self.address], commands)
     }
 
     /// What esp0 printed, and its status; what it complained about.
@@ -67,6 +50,35 @@ impl Debugged {
     }
 }
 
+/// What gdb says to what `esp0` prints with these arguments, and then to these commands; none, with the reason printed, if
+/// there is no gdb.
+fn gdb(init: &[&str], commands: &str) -> Option<String> {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let output = started_gdb(init, commands, folder.path())?.wait_with_output();
+    let output = output.expect("gdb ends");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Some(text(&output.stdout) + &text(&output.stderr))
+}
+
+/// A gdb that does so; its script is in the folder.
+fn started_gdb(init: &[&str], commands: &str, folder: &Path) -> Option<Child> {
+    let init = esp0(init);
+    init.assert_status(0);
+    let script = folder.join("script");
+    std::fs::write(&script, init.stdout + commands).expect("it can be written");
+    let mut gdb = Command::new("gdb");
+    gdb.args(["-nx", "-batch", "-ex", "set confirm off", "-ex", "set width 0"]);
+    gdb.args(["-ex", "set height 0", "-x"]).arg(&script);
+    gdb.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    match gdb.spawn() {
+        Ok(gdb) => Some(gdb),
+        Err(error) => {
+            println!("skipped: gdb cannot be started ({error})");
+            None
+        }
+    }
+}
+
 /// Each of `parts` stands in `text`, one behind the other.
 #[track_caller]
 fn follow(text: &str, parts: &[&str]) {
@@ -79,13 +91,37 @@ fn follow(text: &str, parts: &[&str]) {
     }
 }
 
-/// The kernel of the walk, in a file.
-fn walk() -> Option<(tempfile::TempDir, std::path::PathBuf)> {
-    let bytes = compiled_to_debug("FORGETS")?;
-    let folder = tempfile::tempdir().expect("a folder can be made");
-    let path = folder.path().join("walk.elf");
-    std::fs::write(&path, bytes).expect("it can be written");
-    Some((folder, path))
+/// A kernel in a file.
+struct Kernel {
+    _folder: tempfile::TempDir,
+    path: PathBuf,
+}
+
+impl Kernel {
+    fn of(bytes: Option<Vec<u8>>) -> Option<Self> {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let path = folder.path().join("kernel.elf");
+        std::fs::write(&path, bytes?).expect("it can be written");
+        Some(Kernel { _folder: folder, path })
+    }
+
+    /// What gdb says of it to these commands, and what the program printed and ended with; none if there is no gdb.
+    fn debugged(&self, commands: &str) -> Option<(String, Option<i32>, String)> {
+        let debugged = Debugged::start(&[&self.path.display().to_string()]);
+        let Some(text) = debugged.gdb(&self.path, commands) else {
+            debugged.kill();
+            return None;
+        };
+        let (status, out, errors) = debugged.end();
+        assert!(!errors.contains("panicked"), "{errors}");
+        Some((text, status, out))
+    }
+}
+
+/// The kernel that most of these tests debug, in a file.
+fn walk() -> Option<(tempfile::TempDir, PathBuf)> {
+    let Kernel { _folder, path } = Kernel::of(compiled_to_debug("FORGETS"))?;
+    Some((_folder, path))
 }
 
 /// The commands in docs/gdb.md that lead from the finding to the line.
@@ -98,26 +134,24 @@ fn walk_in_the_manual() -> String {
 
 #[test]
 fn the_walk_of_the_manual_leads_from_the_finding_to_the_line() {
-    let Some((_folder, kernel)) = walk() else { return };
-    let debugged = Debugged::start(&[&kernel.display().to_string()]);
-    let Some(text) = debugged.gdb(&kernel, &walk_in_the_manual()) else {
-        return debugged.kill();
-    };
+    let Some(kernel) = Kernel::of(case("esp0_stale")) else { return };
+    let Some((text, status, out)) = kernel.debugged(&walk_in_the_manual()) else { return };
     // What gdb says itself, and what esp0 answers to `monitor`, come by two ways.
     follow(
         &text,
         &[
             "SIGTRAP",
-            "timer",
+            "irq0",
             "Old value",
-            "switch_task (esp=",
-            "task_state[1] = END(stacks[1])",
-            "$1 = 1",
-            "switch_task (esp=",
+            "current ^= 1;",
+            "$1 = 0",
+            "return saved[current];",
             "$2 = 1",
-            "if (now == 1)",
-            "$3 = 0",
-            "return kept[now]",
+            "$3 = 0x107000",
+            "0x107000 <kernel_stack+4096>",
+            "dispatch",
+            "common",
+            "first ()",
         ],
     );
     follow(
@@ -125,16 +159,97 @@ fn the_walk_of_the_manual_leads_from_the_finding_to_the_line() {
         &[
             "the guest stops at findings",
             "of which something was found",
-            "SS0:ESP0  0010:",
+            "SS0:ESP0  0010:00107000  kernel_stack+4096",
             "was written by",
-            "switch_task",
-            "walk.c",
-            "in ring 0, after #1",
+            "esp0_stale.c:40",
+            "before the first entry: 00000000 before, 00107000 after",
         ],
     );
-    let (status, out, _) = debugged.end();
     assert_eq!(status, Some(1), "{out}");
-    assert!(out.contains("entered on the stack of suspended task 2"), "{out}");
+    assert!(out.contains("entered on the stack of suspended task 1"), "{out}");
+}
+
+/// A page that is written at each system call, with the same values nearly always.
+#[test]
+fn the_writer_of_an_overflow_is_found_from_its_finding() {
+    let Some(kernel) = Kernel::of(case("stack_overflow")) else { return };
+    let commands = "monitor stop-on finding\ncontinue\nset $eip_word = kernel_stack[0] + 4096 - 20\nwho $eip_word\n\
+        watch *(unsigned *)$eip_word\nreverse-continue\nbacktrace 1\nmonitor status\nkill\n";
+    let Some((text, ..)) = kernel.debugged(commands) else { return };
+    follow(&text, &["00106fec was written by", "format+", "stack_overflow.c:17", "41414141 after"]);
+    follow(&text, &["Old value = 1094795585", "#0  format (", "stack_overflow.c:17"]);
+    assert!(text.contains("its page was written"), "that not all was looked at is said:\n{text}");
+    assert!(text.contains("stopped: a watched word, 00106fec; its page was written "), "{text}");
+}
+
+#[test]
+fn a_register_that_a_handler_lost_is_seen_on_both_sides_of_it() {
+    let Some(kernel) = Kernel::of(case("registers_lost")) else { return };
+    let commands = "monitor stop-on finding\ncontinue\nmonitor status\nx/i $eip\nset $at_return = $eax\n\
+        break stub\nreverse-continue\nx/i $eip\nprint $eax == $at_return\nmonitor explain\nmonitor explain #1\n\
+        monitor explain #999\nbacktrace\nup\nprint $cpl\nprint $cr0\nprint/x $tr\nkill\n";
+    let Some((text, status, out)) = kernel.debugged(commands) else { return };
+    follow(
+        &text,
+        &["iret", "call", "tick", "$1 = 0", "user () at", "$2 = 3", "$3 = 17", "$4 = 0x28"],
+    );
+    follow(
+        &text,
+        &[
+            "of which something was found",
+            " external 0x20\n",
+            "steps",
+            "#1 external 0x20",
+            "no entry #999",
+        ],
+    );
+    assert_eq!(status, Some(1), "{out}");
+    assert!(out.contains("EAX is not what #"), "{out}");
+}
+
+/// Kernels in Rust: what esp0 has gdb read does not rest on the language of the place.
+#[test]
+fn the_guests_that_esp0_carries_are_debugged() {
+    for (guest, handler, paged) in [("micro", "vector_32", true), ("classic", "vector_32", false)] {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let into = folder.path().display().to_string();
+        let debugged = Debugged::start(&["--guest", guest]);
+        let init = ["gdbinit", "--guest", guest, "--into", &into, "--gdb", &debugged.address];
+        let commands = "break vector_32\ncontinue\ncontinue\nbacktrace 1\nwho $tr_base+4\nphys 0x100000 4\n\
+            monitor explain #1\nmonitor claims\nmonitor claims H3\nmonitor claims K1\ndelete\n\
+            while $cpl == 0\nstepi\nend\nprintf \"ring %d at %x\\n\", $cpl, $eip\nset $there = $eip\n\
+            reverse-stepi\nprint $cpl\nstepi\nprint $eip == $there\nmonitor status\nset var $cr0 = 0\nkill\n";
+        let Some(text) = gdb(&init, commands) else { return debugged.kill() };
+        follow(
+            &text,
+            &[
+                handler,
+                "#0  ",
+                handler,
+                "was written by",
+                "ring 0, after #",
+                "00100000  ",
+                "#1 ",
+                "steps",
+                "H3   The new SS:ESP come from SS0:ESP0 of the current TSS",
+                "guest   proved",
+                "refuted=0",
+                "claims: proved=1 refuted=0 open=0",
+                "there is no such claim of the processor: K1",
+                "in ring 3",
+            ],
+        );
+        follow(&text, &["ring 3 at ", "$1 = 0", "$2 = true", "Could not write registers"]);
+        if paged {
+            // Its programs all lie at the same addresses.
+            let named = ["(compute: ", "(writer: ", "(sleeper: "];
+            assert!(named.iter().any(|name| text.contains(name)), "{text}");
+        }
+        assert!(!text.contains("No symbol") && !text.contains("Python Exception"), "{text}");
+        let said = if paged { "c010" } else { "0001" };
+        assert!(text.contains("was written by `mov [") && text.contains(said), "{text}");
+        debugged.end();
+    }
 }
 
 #[test]
@@ -207,6 +322,34 @@ fn a_gdb_that_goes_away_or_talks_nonsense_does_not_lose_the_run() {
     let (status, out, errors) = debugged.end();
     assert_eq!(status, Some(1), "{out}{errors}");
     assert!(out.contains("findings=1"), "the whole run is judged:\n{out}");
+}
+
+/// One gdb is killed while the guest runs for it, and one more comes meanwhile.
+#[test]
+fn a_gdb_that_is_killed_leaves_the_guest_to_the_next_one() {
+    let Some(kernel) = Kernel::of(compiled_to_debug("COMPUTES_LITTLE")) else { return };
+    let path = kernel.path.display().to_string();
+    let debugged = Debugged::start(&[&path, "--timeout", "120"]);
+    let init = ["gdbinit", &path, "--gdb", &debugged.address];
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let commands = "monitor stop-on entry\ncontinue\nprintf \"it goes on\\n\"\nmonitor stop-on nothing\nwhile 1\nstepi\nend\n";
+    let Some(mut first) = started_gdb(&init, commands, folder.path()) else {
+        return debugged.kill();
+    };
+    let mut said = BufReader::new(first.stdout.take().expect("it is a pipe")).lines();
+    let goes_on = said.by_ref().map_while(Result::ok).any(|line| line.contains("it goes on"));
+    assert!(goes_on, "it comes to the first entry");
+    // Another is sent away.
+    let second = gdb(&init, "monitor status\n").expect("there is a gdb");
+    assert!(!second.contains("checkpoints"), "{second}");
+    first.kill().expect("it runs");
+    first.wait().expect("it has ended");
+    drop(said);
+    let third = gdb(&init, "monitor status\nreverse-stepi\nmonitor goto #1\nkill\n")
+        .expect("there is a gdb");
+    assert!(third.contains("after entry #") && third.contains("checkpoints"), "{third}");
+    let (_, out, errors) = debugged.end();
+    assert!(errors.contains("gdb is gone") && out.contains("verdict: "), "{out}{errors}");
 }
 
 #[test]

@@ -3,9 +3,10 @@
 use esp0::guest::{Guest, GuestError, Judged, Verdict};
 use esp0::guests;
 use esp0::probe::Choice;
+use esp0::writer::Writer;
 use ia32::{Vector, Word};
 use std::time::Duration;
-use tests::compiled;
+use tests::{case, compiled};
 
 fn micro() -> esp0::guest::Setup {
     let guest = guests::guest("micro").expect("it is carried");
@@ -56,6 +57,67 @@ fn what_is_changed_after_a_checkpoint_is_gone_after_going_back() {
     let again = guest.run_until(|_| true).expect("another entry");
     assert_eq!(format!("{again:?}"), format!("{plain:?}"));
     guest.assert_clean();
+}
+
+/// Back by instructions from an entry to before it, and forwards again to the same; on both clocks that repeat.
+#[test]
+fn a_guest_goes_back_by_instructions_and_comes_to_the_same_again() {
+    let Some(kernel) = case("stack_overflow") else { return };
+    for by_exits in [false, true] {
+        let setup = Guest::from_bytes("stack_overflow", kernel.clone());
+        let setup = setup.timeout(Duration::from_secs(300));
+        let setup = if by_exits { setup.by_exits() } else { setup.deterministic() };
+        let mut guest = setup.reversible().boot().expect("it boots");
+        guest.run_until(|entry| entry.vector == Vector(0x80)).expect("a system call");
+        let found = guest.run_until(|entry| entry.vector == Vector(0x80)).expect("another");
+        let mut way = Vec::new();
+        while way.len() < 60 {
+            way.push(guest.registers());
+            assert!(guest.step_back().expect("KVM takes its state"), "{} steps back", way.len());
+        }
+        assert_eq!((way[0].cpl(), way[1].cpl()), (0, 3), "ring 3 calls, in front of the entry");
+        assert_eq!(way[0].general.esp, found.frame.address);
+        assert_eq!(way[59].cpl(), 0, "and before that it was come back to");
+        while let Some(state) = way.pop() {
+            assert!(guest.step().expect("KVM runs it"));
+            let now = guest.registers();
+            assert_eq!((now.eip, now.general), (state.eip, state.general), "{} to go", way.len());
+        }
+        let next = guest.run_until(|_| true).expect("the next entry");
+        assert_eq!(next.sequence, found.sequence + 1);
+    }
+}
+
+#[test]
+fn whoever_changed_a_word_is_named_and_the_guest_stays_where_it_is() {
+    let Some(kernel) = case("stack_overflow") else { return };
+    let setup = Guest::from_bytes("stack_overflow", kernel).timeout(Duration::from_secs(300));
+    let mut guest = setup.deterministic().reversible().boot().expect("it boots");
+    let tick = guest.run_until(|entry| entry.vector == Vector(0x20)).expect("a tick");
+    let call = guest.run_until(|entry| entry.vector == Vector(0x80)).expect("a system call");
+    guest.run_until(|_| true).expect("the next entry");
+    let before = guest.registers();
+    // The EIP that the tick pushed, and what is left of it.
+    let writer =
+        guest.who_wrote(tick.frame.address).expect("it is mapped").expect("it was written");
+    let Writer::Instruction { before: state, after_entry, new, .. } = writer else {
+        panic!("{writer:?}");
+    };
+    assert_eq!((new, after_entry), (0x4141_4141, call.sequence));
+    let format = guest.symbol("format").expect("it has symbols");
+    assert!((format..format + 32).contains(&state.eip), "at {:08x}", state.eip);
+    assert_eq!(guest.registers().general, before.general);
+    // What the processor has pushed, and what nobody has touched.
+    let pushed = guest.who_wrote(before.general.esp).expect("it is mapped");
+    assert!(matches!(pushed, Some(Writer::Push { .. })), "{pushed:?}");
+    let untouched = guest.symbol("user_stack").expect("it has symbols");
+    assert!(guest.who_wrote(untouched).expect("it is mapped").is_none());
+    let mut plain = Guest::from_bytes("micro", guests::GUESTS[0].kernel)
+        .deterministic()
+        .boot()
+        .expect("it boots");
+    assert!(matches!(plain.who_wrote(untouched), Err(GuestError::Contradiction(_))));
+    assert!(matches!(plain.step_back(), Err(GuestError::Contradiction(_))));
 }
 
 #[test]
