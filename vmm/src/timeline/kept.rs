@@ -74,13 +74,23 @@ impl<M> Shelf<M> {
             || (self.near.len() > 1 && bytes(&self.near) > self.limit / 4)
         {
             self.near.pop_front();
+            // What it shared with that one it now holds alone.
+            let Some(first) = self.near.front() else { break };
+            let last = self.spaced.iter().rfind(|kept| kept.place <= first.place);
+            let alone = last.map_or(first.bytes, |last| bytes_beside(first, last));
+            if let Some(first) = self.near.front_mut() {
+                first.bytes = alone;
+            }
         }
+        self.thin();
     }
 
     /// Every second one goes while there is too much; the first stays.
     fn thin(&mut self) {
-        while self.spaced.len() > 2
-            && (self.spaced.len() > MOST || bytes(&self.spaced) > self.limit / 4 * 3)
+        while self.spaced.len() > 1
+            && (self.spaced.len() > MOST
+                || bytes(&self.spaced) > self.limit / 4 * 3
+                || self.size().1 > self.limit)
         {
             let mut odd = false;
             self.spaced.retain(|_| {
