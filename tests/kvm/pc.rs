@@ -288,12 +288,43 @@ fn a_local_apic_that_is_read_again_and_again_is_read_without_exits_and_still_cou
     assert!(accesses.is_some_and(|count| count < 20_000), "{}", output.stdout);
 }
 
+/// The row `not judged` of the summary, each line of it.
+fn not_judged(output: &Output) -> Vec<&str> {
+    let rows = output.stdout.lines().skip_while(|line| !line.starts_with("not judged"));
+    rows.enumerate()
+        .take_while(|(row, line)| *row == 0 || line.starts_with(' '))
+        .map(|(_, line)| line.trim_start_matches("not judged").trim_start())
+        .collect()
+}
+
+#[test]
+fn entries_by_gates_that_nobody_watches_are_named_beside_a_good_verdict() {
+    for clock in ["real", "deterministic"] {
+        let Some(output) = run_compiled("CALL_GATE", &["--clock", clock]) else { return };
+        output.assert_status(0);
+        assert!(output.stdout.contains("│ 2"), "{}", output.stdout);
+        let verdict = "verdict: ok entries=1 ring3=1 same=0 unjudged=call_gate findings=0";
+        assert!(output.last_line().starts_with(verdict), "{}", output.stdout);
+        let [call_gate] = not_judged(&output)[..] else { panic!("{}", output.stdout) };
+        assert!(call_gate.contains("call gate 0030, from rings up to 3 to 0008:"), "{call_gate}");
+        assert!(call_gate.contains(" <called"), "{call_gate}");
+        let unused =
+            "; none at the task gate of vector 0x08, by which nothing came: TSS 0038 has no link\n";
+        assert!(output.stdout.contains(unused), "{}", output.stdout);
+    }
+}
+
 #[test]
 fn an_entry_behind_a_return_to_another_task_is_no_event_of_that_iret() {
     for clock in ["real", "deterministic"] {
         let Some(output) = run_compiled("TASK_RETURN", &["--clock", clock]) else { return };
         output.assert_status(0);
         assert!(output.last_line().contains("entries=3"), "{}", output.stdout);
+        assert!(output.last_line().contains("unjudged=task_gate"), "{}", output.stdout);
+        assert_eq!(
+            not_judged(&output),
+            ["entries by the task gate of vector 0x30: TSS 0030, to which it leads, was entered"]
+        );
     }
 }
 

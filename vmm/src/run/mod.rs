@@ -39,6 +39,7 @@ mod real_mode;
 mod seen;
 mod single;
 mod start;
+mod unjudged;
 mod wait;
 mod watched_screen;
 
@@ -55,6 +56,7 @@ pub use real_mode::StackLoad;
 pub(crate) use single::Boundary;
 pub use single::Moment;
 pub use start::{entry_state, flat_protected_mode, real_mode};
+pub use unjudged::{FirstIdt, Unjudged};
 
 use crate::devices::Devices;
 use crate::machine::{Exit, Machine, MachineError, StopRequest};
@@ -388,6 +390,7 @@ impl Run {
         self.machine.verify_memory()?;
         self.end_recording(&ending)?;
         let end = Box::new(self.last_words(ending)?);
+        self.probes.look_for_unwatched(&self.machine, &end.state);
         self.phase = Phase::Ended(end.clone());
         Ok(Some(Event::End(end)))
     }

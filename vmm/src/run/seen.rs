@@ -1,6 +1,7 @@
 //! What has been seen of the guest so far, as far as the next event needs it.
 
 use super::departure::Departure;
+use super::unjudged::FirstIdt;
 use crate::entry::{Frame, PendingSwitch, SysenterRegisters};
 use ia32::State;
 
@@ -19,6 +20,8 @@ pub(super) struct Seen {
     pub(super) last_state: State,
     /// What SYSENTER loads, as far as the guest was seen to set it.
     pub(super) sysenter: SysenterRegisters,
+    /// The first IDT behind a BIOS, once it has been found.
+    pub(super) first_idt: Option<FirstIdt>,
     /// KVM was seen to hold interrupts off for one instruction when asked to.
     pub(super) holds_interrupts: bool,
 }
