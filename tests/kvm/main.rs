@@ -9,6 +9,7 @@ mod checkpoint;
 mod claims;
 mod classic;
 mod conform;
+mod devices;
 mod drives;
 mod endings;
 mod exact;
