@@ -2,6 +2,7 @@
 
 extern crate alloc;
 
+mod bios;
 mod cases;
 mod catching;
 mod causes;

@@ -50,6 +50,7 @@ pub mod multiboot2;
 pub mod multiboot_info;
 pub mod place;
 pub mod sections;
+pub mod services;
 pub mod size;
 pub mod start_note;
 

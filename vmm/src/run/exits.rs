@@ -2,6 +2,7 @@
 
 use super::departure::{Cause, Departure};
 use super::{Ending, Event, FirstIdt, Pace, Phase, Run, Turn};
+use crate::boot::services;
 use crate::devices::transfer::{Moved, Transfer};
 use crate::devices::{AccessSize, Effect};
 use crate::machine::{Exit, MachineError};
@@ -136,8 +137,10 @@ impl Run {
         match *exit {
             Exit::PortWrite { port, size } => {
                 let (size, now) = self.device_access(size);
-                let data = self.machine.vcpu.port_data();
-                effect = self.devices.by(eip).port_write_string(port, size, data, now);
+                if port != services::PORT || !self.service_is_asked() {
+                    let data = self.machine.vcpu.port_data();
+                    effect = self.devices.by(eip).port_write_string(port, size, data, now);
+                }
             }
             Exit::PortRead { port, size } => {
                 let (size, now) = self.device_access(size);

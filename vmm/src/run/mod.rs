@@ -19,6 +19,7 @@
 
 mod apic_page;
 mod ask;
+mod bios_calls;
 mod by_exits;
 mod checkpoint;
 mod clock;
@@ -43,6 +44,7 @@ mod unjudged;
 mod wait;
 mod watched_screen;
 
+pub use bios_calls::BiosCall;
 pub use checkpoint::Checkpoint;
 pub use clock::{ClockChoice, Mode};
 pub use dialogue::{Dialogue, DialogueStep};

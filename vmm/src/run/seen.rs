@@ -1,5 +1,6 @@
 //! What has been seen of the guest so far, as far as the next event needs it.
 
+use super::bios_calls::BiosCall;
 use super::departure::Departure;
 use super::unjudged::FirstIdt;
 use crate::entry::{Frame, PendingSwitch, SysenterRegisters};
@@ -22,6 +23,8 @@ pub(super) struct Seen {
     pub(super) sysenter: SysenterRegisters,
     /// The first IDT behind a BIOS, once it has been found.
     pub(super) first_idt: Option<FirstIdt>,
+    /// What was asked of a BIOS that is not there.
+    pub(super) bios_calls: Vec<BiosCall>,
     /// KVM was seen to hold interrupts off for one instruction when asked to.
     pub(super) holds_interrupts: bool,
 }

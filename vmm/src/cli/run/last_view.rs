@@ -4,7 +4,7 @@ use super::loaded::Loaded;
 use super::screenshot;
 use esp0::boot::{Boot, Framebuffer};
 use esp0::devices::{Place, Tally, screen::lines, unanswered, vga};
-use esp0::run::Run;
+use esp0::run::{BiosCall, Run};
 use esp0::symbols::{SeenCode, Symbols};
 use esp0::trace::schema::ScreenRecord;
 use esp0::trace::screen;
@@ -26,7 +26,8 @@ impl LastView {
     /// Of the machine as it is when the run is over.
     pub(super) fn of(run: &Run, loaded: &Loaded) -> Self {
         let Loaded { boot, symbols, .. } = loaded;
-        let unanswered = unanswered(run.devices().unanswered(), symbols);
+        let mut unanswered = unanswered(run.devices().unanswered(), symbols);
+        unanswered.splice(..0, no_bios(run.bios_calls()));
         LastView { screen: text_screen(run), picture: picture(run, boot), unanswered }
     }
 
@@ -34,6 +35,26 @@ impl LastView {
     pub(super) fn text(&self) -> String {
         screen(self.screen.as_ref()) + &self.picture
     }
+}
+
+/// What was asked of a BIOS that is not there.
+fn no_bios(calls: &[BiosCall]) -> Option<String> {
+    const TOLD: usize = 4;
+    let asked = |call: &BiosCall| {
+        let BiosCall { vector, ax, by: (cs, ip), count } = call;
+        let times = if *count == 1 { "once".into() } else { format!("{count} times") };
+        format!("int {vector:#04x} with AX={ax:04x} at {cs:04x}:{ip:04x} {times}")
+    };
+    let mut told: Vec<String> = calls.iter().take(TOLD).map(asked).collect();
+    if calls.len() > TOLD {
+        told.push(format!("{} more", calls.len() - TOLD));
+    }
+    (!told.is_empty()).then(|| {
+        format!(
+            "no BIOS      for {}: behind a kernel that is loaded directly there is none; boot it from a CD or a disk image",
+            told.join(", ")
+        )
+    })
 }
 
 fn picture(run: &Run, boot: &Boot) -> String {
