@@ -113,6 +113,8 @@ pub struct Probes {
     sites: FxHashMap<u32, Site>,
     idt: Idt,
     unwatched: Unwatched,
+    /// Where an RDTSC stands that was met first.
+    time_stamp: Option<u32>,
     code: Code,
     address_spaces: FxHashSet<Paging>,
     last_paging: Option<Paging>,
@@ -144,6 +146,7 @@ impl Probes {
             sites: FxHashMap::default(),
             idt: Idt::default(),
             unwatched: Unwatched::default(),
+            time_stamp: None,
             code: Code::default(),
             address_spaces: FxHashSet::default(),
             last_paging: None,
@@ -167,6 +170,11 @@ impl Probes {
     /// The ways into the kernel that have no probe, as far as they were seen.
     pub fn unwatched(&self) -> &Unwatched {
         &self.unwatched
+    }
+
+    /// Where an RDTSC stands in the code that was explored, if there is one.
+    pub(crate) fn time_stamp(&self) -> Option<u32> {
+        self.time_stamp
     }
 
     /// Looks for ways into the kernel that have no probe, in the tables of `state`.
@@ -315,6 +323,7 @@ impl Probes {
 
     /// What was found is to be probed.
     fn take_found(&mut self, found: code::Found) {
+        self.time_stamp = self.time_stamp.or(found.time_stamp);
         for iret in found.irets {
             self.site(iret.probe_address).iret = Some(iret);
         }

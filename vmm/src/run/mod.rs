@@ -40,6 +40,7 @@ mod real_mode;
 mod seen;
 mod single;
 mod start;
+mod time_stamp;
 mod unjudged;
 mod wait;
 mod watched_screen;
@@ -58,6 +59,7 @@ pub use real_mode::StackLoad;
 pub(crate) use single::Boundary;
 pub use single::Moment;
 pub use start::{entry_state, flat_protected_mode, real_mode};
+pub use time_stamp::TimeStampRead;
 pub use unjudged::{FirstIdt, Unjudged};
 
 use crate::devices::Devices;

@@ -25,6 +25,8 @@ pub(super) struct Seen {
     pub(super) first_idt: Option<FirstIdt>,
     /// What was asked of a BIOS that is not there.
     pub(super) bios_calls: Vec<BiosCall>,
+    /// The first RDTSC that was stepped.
+    pub(super) time_stamp: Option<u32>,
     /// KVM was seen to hold interrupts off for one instruction when asked to.
     pub(super) holds_interrupts: bool,
 }
