@@ -218,6 +218,51 @@ fn a_status_of_qemus_debug_exit_can_be_declared_good() {
     assert!(bad.stdout.contains("failure 16 on the exit port"), "{}", bad.stdout);
 }
 
+#[test]
+fn a_flat_binary_begins_at_the_address_that_it_is_given() {
+    const AT: u32 = 0x7C00;
+    let bytes = kernels::assemble(AT, |a| {
+        // The machine is as for a Multiboot kernel, and the code finds itself where it was put.
+        let mut wrong = a.create_label();
+        a.cmp(eax, 0x2BAD_B002)?;
+        a.jne(wrong)?;
+        a.cmp(byte_ptr(AT), 0x3D)?;
+        a.set_label(&mut wrong)?;
+        a.setne(al)?;
+        a.out(0xF4, al)
+    });
+    let mut file = tempfile::NamedTempFile::new().expect("a file can be made");
+    file.write_all(&bytes).expect("and written");
+    let path = file.path().to_str().expect("its name is text");
+    let output = esp0(&["run", path, "--at", "0x7c00", "--timeout", "20"]);
+    assert!(output.stdout.contains("the guest powered off"), "{}{}", output.stdout, output.stderr);
+    // Without an address it is told what is missing.
+    let refused = esp0(&["run", path]);
+    refused.assert_status(2);
+    assert!(refused.stderr.contains("a flat binary takes --at ADDRESS"), "{}", refused.stderr);
+    let outside = esp0(&["run", path, "--at", "0x2000000"]);
+    outside.assert_status(2);
+    assert!(outside.stderr.contains("lies outside guest memory"), "{}", outside.stderr);
+    assert_eq!(outside.stderr.trim_end().lines().count(), 1, "{}", outside.stderr);
+}
+
+#[test]
+fn options_that_a_kernel_cannot_have_are_refused_in_a_sentence() {
+    let mut file = tempfile::NamedTempFile::new().expect("a file can be made");
+    file.write_all(&kernels::kernel(power_off)).expect("and written");
+    let path = file.path().to_str().expect("its name is text");
+    for (options, sentence) in [
+        (["--at", "0x100000"], "is a kernel with a Multiboot header, which says itself"),
+        (["--initrd", path], "is no Linux kernel, so it has no initial RAM disk: --module"),
+        (["--exit-codes", "32"], "an odd number up to 255"),
+        (["--exit-codes", "257"], "an odd number up to 255"),
+    ] {
+        let refused = esp0(&[&["run", path][..], &options].concat());
+        refused.assert_status(2);
+        assert!(refused.stderr.contains(sentence), "{options:?}: {}", refused.stderr);
+    }
+}
+
 /// The program's output for a kernel of these instructions.
 fn run(code: Code, options: &[&str]) -> Output {
     let mut file = tempfile::NamedTempFile::new().expect("a file can be made");
