@@ -263,6 +263,34 @@ fn options_that_a_kernel_cannot_have_are_refused_in_a_sentence() {
     }
 }
 
+#[test]
+fn a_loop_that_waits_for_several_places_in_turn_is_named() {
+    let output = run(
+        |a| {
+            let mut again = a.create_label();
+            a.mov(ecx, 600)?;
+            a.set_label(&mut again)?;
+            a.mov(dx, 0x2FD)?;
+            a.in_(al, dx)?;
+            a.mov(dx, 0x3ED)?;
+            a.in_(al, dx)?;
+            a.dec(ecx)?;
+            a.jne(again)?;
+            power_off(a)
+        },
+        &[],
+    );
+    let text = &output.stdout;
+    for port in ["port 0x2fd", "port 0x3ed"] {
+        let line = text.lines().find(|line| line.contains(port)).unwrap_or_default();
+        assert!(
+            line.contains("; read in turn with others, ")
+                && line.ends_with(": a loop waits for one of them"),
+            "{text}"
+        );
+    }
+}
+
 /// The program's output for a kernel of these instructions.
 fn run(code: Code, options: &[&str]) -> Output {
     let mut file = tempfile::NamedTempFile::new().expect("a file can be made");

@@ -126,6 +126,7 @@ impl Run {
         if looked && self.probes.idt().is_loaded() && self.seen.first_idt.is_none() {
             let (base, exits, eip) = (state.idtr.base, self.counters.exits, state.eip);
             self.seen.first_idt = Some(FirstIdt { base, exits, eip });
+            self.devices.kernel_begins();
         }
         Ok(())
     }

@@ -97,6 +97,11 @@ fn unanswered(unanswered: &unanswered::Unanswered, symbols: &Symbols) -> Vec<Str
         let asked = asked.map_or(String::new(), |place| format!(" {place}"));
         let polled = if tally.row >= unanswered::POLLING {
             format!("; {} reads in a row: a loop waits for it", tally.row)
+        } else if tally.turns >= unanswered::POLLING {
+            format!(
+                "; read in turn with others, {} reads in a row: a loop waits for one of them",
+                tally.turns
+            )
         } else {
             String::new()
         };
@@ -109,6 +114,12 @@ fn unanswered(unanswered: &unanswered::Unanswered, symbols: &Symbols) -> Vec<Str
     let more = places.len().saturating_sub(LISTED);
     if more > 0 {
         lines.push(format!("nobody there {more} more places"));
+    }
+    if unanswered.earlier() > 0 {
+        lines.push(format!(
+            "nobody there {} places, asked for by the BIOS and the boot loader",
+            unanswered.earlier()
+        ));
     }
     lines
 }
