@@ -125,6 +125,28 @@ void main(void)
 }
 #endif
 
+#ifdef MODE_13
+/* 320 x 200 dots of 256 colours: the registers in which that mode differs from text, a colour of its own, and a line. */
+static void set(uint16_t port, uint8_t index, uint8_t value)
+{
+    out(port, index);
+    out(port + 1, value);
+}
+void main(void)
+{
+    begin(END(kernel_stack));
+    set(0x3d4, 0x11, 0x0e);
+    set(0x3c4, 4, 0x0e);
+    set(0x3ce, 5, 0x40);
+    set(0x3ce, 6, 0x05);
+    set(0x3d4, 9, 0x41);
+    out(0x3c8, 200), out(0x3c9, 63), out(0x3c9, 32), out(0x3c9, 0);
+    for (int x = 0; x < 320; x++)
+        ((volatile uint8_t *)0xa0000)[100 * 320 + x] = 200;
+    end();
+}
+#endif
+
 #ifdef PARALLEL_PORT
 /* A line is printed on a printer that is not there: the driver looks for it, sends each byte with a strobe, and gives
  * up where no acknowledge comes. */

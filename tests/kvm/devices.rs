@@ -50,6 +50,25 @@ fn a_parallel_port_has_no_printer() {
 }
 
 #[test]
+fn mode_13_is_drawn_in_the_colours_that_the_guest_has_loaded() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let picture = folder.path().join("screen.png");
+    let options = ["--screenshot", picture.to_str().expect("its name is text")];
+    let Some(output) = run("MODE_13", &options) else { return };
+    let told = "VGA graphics (320 x 200, 256 colours): --screenshot FILE.png draws it";
+    assert!(output.stdout.contains(told), "{}", output.stdout);
+    let file = fs::File::open(&picture).expect("there is a picture");
+    let mut decoder = png::Decoder::new(std::io::BufReader::new(file));
+    decoder.set_transformations(png::Transformations::EXPAND);
+    let mut reader = decoder.read_info().expect("it is a PNG");
+    let mut dots = vec![0; reader.output_buffer_size().expect("it is small")];
+    let shown = reader.next_frame(&mut dots).expect("it is whole");
+    assert_eq!((shown.width, shown.height), (320, 200));
+    let orange = dots.chunks(3).enumerate().filter(|(_, dot)| *dot == [255, 130, 0]);
+    assert!(orange.map(|(at, _)| at).eq(100 * 320..101 * 320), "one line in the middle");
+}
+
+#[test]
 fn entries_are_judged_in_pages_of_2_mib_by_pae() {
     // Ten calls, the one that ends it, and a fault for a page that the kernel maps twice.
     prints("PAE_LARGE_PAGES", &[], "done", "entries=12 ring3=12 same=0 findings=0");

@@ -3,7 +3,7 @@
 use super::loaded::Loaded;
 use super::screenshot;
 use esp0::boot::{Boot, Framebuffer};
-use esp0::devices::{Place, Tally, screen::lines, unanswered, vga};
+use esp0::devices::{Place, Tally, screen::lines, unanswered, vga, vga::Shown};
 use esp0::run::{BiosCall, Run};
 use esp0::symbols::{SeenCode, Symbols};
 use esp0::trace::schema::ScreenRecord;
@@ -61,7 +61,15 @@ fn picture(run: &Run, boot: &Boot) -> String {
     let memory = run.machine().memory();
     let Some(shown) = boot.framebuffer.filter(|shown| screenshot::drawn(shown, memory).is_some())
     else {
-        return String::new();
+        return match run.devices().vga().shown() {
+            Shown::Text => String::new(),
+            Shown::Dots => {
+                "\nVGA graphics (320 x 200, 256 colours): --screenshot FILE.png draws it\n".into()
+            }
+            Shown::Other => {
+                "\nVGA graphics of a mode that is not drawn: the guest has left text mode\n".into()
+            }
+        };
     };
     let Framebuffer { address, width, height, depth, .. } = shown;
     format!(
@@ -70,6 +78,9 @@ fn picture(run: &Run, boot: &Boot) -> String {
 }
 
 fn text_screen(run: &Run) -> Option<ScreenRecord> {
+    if run.devices().vga().shown() != Shown::Text {
+        return None;
+    }
     let lines = lines(&run.screen()?);
     let address = run.devices().vga().text_address();
     let (columns, rows) = (vga::COLUMNS as u32, vga::ROWS as u32);
