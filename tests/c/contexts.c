@@ -37,6 +37,37 @@ void main(void)
 }
 #endif
 
+#ifdef SIGNAL_AT_HANDLER
+/* Signals by the timer, each with what was interrupted on the program's stack. One comes before the handler of the last one
+ * has executed anything: EIP is its first instruction already, and ESP alone is another. */
+extern uint8_t handler[];
+__asm__("handler: jmp handler\n");
+struct saved *handle(struct saved *s)
+{
+    if (s->vector != 0x20)
+        panic();
+    out(0x20, 0x20);
+    if (++count == 6)
+        end();
+    uint32_t *esp = (uint32_t *)s->esp;
+    *--esp = s->ss, *--esp = s->esp, *--esp = s->eflags, *--esp = s->cs, *--esp = s->eip;
+    s->esp = (uint32_t)esp;
+    s->eip = (uint32_t)handler;
+    return s;
+}
+static void works(void)
+{
+    for (;;)
+        ;
+}
+void main(void)
+{
+    start(END(kernel_stack));
+    tick();
+    leave(works, END(user_stack[0]), 0x202);
+}
+#endif
+
 #ifdef STEPS_CLOSED
 /* A debugger of the kernel's own: INT3 is put back and stepped, interrupts being kept away meanwhile. */
 extern uint8_t watched[];

@@ -112,6 +112,34 @@ void main(void)
 }
 #endif
 
+#ifdef CALL_GATE
+/* Ring 3 enters the kernel by a call gate, twice, and then by an INT n. A double fault would be a task of its own. */
+static uint64_t wider[8];
+static uint32_t last_resort[26] __attribute__((aligned(128)));
+static volatile uint32_t visits;
+__asm__("called: incl visits\n lret\n asked: mov visits, %al\n add $'0', %al\n out %al, $0xe9\n call finish\n");
+extern uint8_t called[], asked[];
+static void user(void)
+{
+    __asm__ volatile("lcall $0x33, $0\n lcall $0x33, $0\n int $0x80");
+}
+void main(void)
+{
+    uint32_t base = (uint32_t)last_resort, at = (uint32_t)called;
+    struct pointer gdt = {sizeof wider - 1, (uint32_t)wider};
+    gate(0x80, asked, FOR_USER);
+    gates[8] = 0x0000850000380000ull;
+    begin(END(kernel_stack));
+    for (int i = 0; i < 6; i++)
+        wider[i] = descriptors[i];
+    wider[6] = (uint64_t)(at >> 16 << 16 | 0xec00) << 32 | KERNEL_CODE << 16 | (at & 0xffff);
+    wider[7] = 0x0000890000000067ull | (uint64_t)(base & 0xffffff) << 16 | (uint64_t)(base >> 24) << 56;
+    last_resort[8] = (uint32_t)finish;
+    __asm__ volatile("lgdt %0" : : "m"(gdt) : "memory");
+    leave(user, END(user_stack[0]), 2);
+}
+#endif
+
 #ifdef TASK_RETURN
 /* Interrupt 0x30 is a task of its own, behind a task gate, which comes back by IRET with NT set to an INT n: the next
  * entry is not from where that IRET stood. */

@@ -83,5 +83,17 @@ fn a_boot_sector_is_booted_and_its_entries_are_judged_from_its_idt_on() {
     let text = &output.stdout;
     assert!(output.last_line().contains("verdict: ok entries=2"), "{text}");
     assert!(text.contains("int 0x80 from ring 0"), "{text}");
+    // What it had entered before would not have been seen.
+    assert!(output.last_line().contains("unjudged=before_idt"), "{text}");
+    let row =
+        "not judged   entries before the first IDT behind the BIOS was seen, at 00006000: at exit ";
+    assert!(text.contains(row), "{text}");
+    // What SeaBIOS says to its debug port is none of the kernel's affairs.
+    assert!(!text.contains("port 0x402"), "{text}");
+    let earlier = "places, asked for by the BIOS and the boot loader";
+    assert!(
+        text.lines().any(|line| line.starts_with("nobody there ") && line.ends_with(earlier)),
+        "{text}"
+    );
     assert!(text.contains("SeaBIOS"), "the screen shows who booted it\n{text}");
 }

@@ -2,6 +2,7 @@
 
 extern crate alloc;
 
+mod bios;
 mod cases;
 mod catching;
 mod causes;
@@ -9,6 +10,7 @@ mod checkpoint;
 mod claims;
 mod classic;
 mod conform;
+mod devices;
 mod drives;
 mod endings;
 mod exact;

@@ -218,6 +218,79 @@ fn a_status_of_qemus_debug_exit_can_be_declared_good() {
     assert!(bad.stdout.contains("failure 16 on the exit port"), "{}", bad.stdout);
 }
 
+#[test]
+fn a_flat_binary_begins_at_the_address_that_it_is_given() {
+    const AT: u32 = 0x7C00;
+    let bytes = kernels::assemble(AT, |a| {
+        // The machine is as for a Multiboot kernel, and the code finds itself where it was put.
+        let mut wrong = a.create_label();
+        a.cmp(eax, 0x2BAD_B002)?;
+        a.jne(wrong)?;
+        a.cmp(byte_ptr(AT), 0x3D)?;
+        a.set_label(&mut wrong)?;
+        a.setne(al)?;
+        a.out(0xF4, al)
+    });
+    let mut file = tempfile::NamedTempFile::new().expect("a file can be made");
+    file.write_all(&bytes).expect("and written");
+    let path = file.path().to_str().expect("its name is text");
+    let output = esp0(&["run", path, "--at", "0x7c00", "--timeout", "20"]);
+    assert!(output.stdout.contains("the guest powered off"), "{}{}", output.stdout, output.stderr);
+    // Without an address it is told what is missing.
+    let refused = esp0(&["run", path]);
+    refused.assert_status(2);
+    assert!(refused.stderr.contains("a flat binary takes --at ADDRESS"), "{}", refused.stderr);
+    let outside = esp0(&["run", path, "--at", "0x2000000"]);
+    outside.assert_status(2);
+    assert!(outside.stderr.contains("lies outside guest memory"), "{}", outside.stderr);
+    assert_eq!(outside.stderr.trim_end().lines().count(), 1, "{}", outside.stderr);
+}
+
+#[test]
+fn options_that_a_kernel_cannot_have_are_refused_in_a_sentence() {
+    let mut file = tempfile::NamedTempFile::new().expect("a file can be made");
+    file.write_all(&kernels::kernel(power_off)).expect("and written");
+    let path = file.path().to_str().expect("its name is text");
+    for (options, sentence) in [
+        (["--at", "0x100000"], "is a kernel with a Multiboot header, which says itself"),
+        (["--initrd", path], "is no Linux kernel, so it has no initial RAM disk: --module"),
+        (["--exit-codes", "32"], "an odd number up to 255"),
+        (["--exit-codes", "257"], "an odd number up to 255"),
+    ] {
+        let refused = esp0(&[&["run", path][..], &options].concat());
+        refused.assert_status(2);
+        assert!(refused.stderr.contains(sentence), "{options:?}: {}", refused.stderr);
+    }
+}
+
+#[test]
+fn a_loop_that_waits_for_several_places_in_turn_is_named() {
+    let output = run(
+        |a| {
+            let mut again = a.create_label();
+            a.mov(ecx, 600)?;
+            a.set_label(&mut again)?;
+            a.mov(dx, 0x2FD)?;
+            a.in_(al, dx)?;
+            a.mov(dx, 0x3ED)?;
+            a.in_(al, dx)?;
+            a.dec(ecx)?;
+            a.jne(again)?;
+            power_off(a)
+        },
+        &[],
+    );
+    let text = &output.stdout;
+    for port in ["port 0x2fd", "port 0x3ed"] {
+        let line = text.lines().find(|line| line.contains(port)).unwrap_or_default();
+        assert!(
+            line.contains("; read in turn with others, ")
+                && line.ends_with(": a loop waits for one of them"),
+            "{text}"
+        );
+    }
+}
+
 /// The program's output for a kernel of these instructions.
 fn run(code: Code, options: &[&str]) -> Output {
     let mut file = tempfile::NamedTempFile::new().expect("a file can be made");
@@ -288,12 +361,43 @@ fn a_local_apic_that_is_read_again_and_again_is_read_without_exits_and_still_cou
     assert!(accesses.is_some_and(|count| count < 20_000), "{}", output.stdout);
 }
 
+/// The row `not judged` of the summary, each line of it.
+fn not_judged(output: &Output) -> Vec<&str> {
+    let rows = output.stdout.lines().skip_while(|line| !line.starts_with("not judged"));
+    rows.enumerate()
+        .take_while(|(row, line)| *row == 0 || line.starts_with(' '))
+        .map(|(_, line)| line.trim_start_matches("not judged").trim_start())
+        .collect()
+}
+
+#[test]
+fn entries_by_gates_that_nobody_watches_are_named_beside_a_good_verdict() {
+    for clock in ["real", "deterministic"] {
+        let Some(output) = run_compiled("CALL_GATE", &["--clock", clock]) else { return };
+        output.assert_status(0);
+        assert!(output.stdout.contains("│ 2"), "{}", output.stdout);
+        let verdict = "verdict: ok entries=1 ring3=1 same=0 unjudged=call_gate findings=0";
+        assert!(output.last_line().starts_with(verdict), "{}", output.stdout);
+        let [call_gate] = not_judged(&output)[..] else { panic!("{}", output.stdout) };
+        assert!(call_gate.contains("call gate 0030, from rings up to 3 to 0008:"), "{call_gate}");
+        assert!(call_gate.contains(" <called"), "{call_gate}");
+        let unused =
+            "; none at the task gate of vector 0x08, by which nothing came: TSS 0038 has no link\n";
+        assert!(output.stdout.contains(unused), "{}", output.stdout);
+    }
+}
+
 #[test]
 fn an_entry_behind_a_return_to_another_task_is_no_event_of_that_iret() {
     for clock in ["real", "deterministic"] {
         let Some(output) = run_compiled("TASK_RETURN", &["--clock", clock]) else { return };
         output.assert_status(0);
         assert!(output.last_line().contains("entries=3"), "{}", output.stdout);
+        assert!(output.last_line().contains("unjudged=task_gate"), "{}", output.stdout);
+        assert_eq!(
+            not_judged(&output),
+            ["entries by the task gate of vector 0x30: TSS 0030, to which it leads, was entered"]
+        );
     }
 }
 

@@ -7,7 +7,7 @@ use esp0::trace::schema::Record;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
-use tests::esp0;
+use tests::{compiled, esp0};
 
 #[test]
 fn two_runs_on_the_deterministic_clock_write_the_same_bytes() {
@@ -107,4 +107,29 @@ fn json_schema() -> (Schemas, SchemaIndex) {
     let (mut schemas, mut compiler) = (Schemas::new(), Compiler::new());
     let schema = compiler.compile(path, &mut schemas).expect("the schema is one");
     (schemas, schema)
+}
+
+#[test]
+fn a_kernel_that_reads_the_time_stamp_counter_is_said_not_to_repeat() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let run = |name: &str, clock: &str| {
+        let kernel = folder.path().join(name);
+        fs::write(&kernel, compiled(name)?).expect("the kernel can be written");
+        let kernel = kernel.to_str().expect("its name is text");
+        Some(esp0(&["run", kernel, "--clock", clock, "--timeout", "60", "--frames", "none"]))
+    };
+    for (name, clock, whether) in [
+        ("TIME_STAMP_OPEN", "deterministic", "no: RDTSC was executed at 0010"),
+        ("TIME_STAMP_CLOSED", "deterministic", "perhaps not: RDTSC stands in the code at 0010"),
+        ("TIME_STAMP_CLOSED", "exits", "perhaps not: RDTSC stands in the code at 0010"),
+    ] {
+        let Some(output) = run(name, clock) else { return };
+        output.assert_status(0);
+        let row = output.stdout.lines().find(|line| line.starts_with("repeats "));
+        let row = row.and_then(|row| row.strip_prefix("repeats      ")).unwrap_or_default();
+        assert!(row.starts_with(whether) && row.contains(" <main+"), "{name}: {}", output.stdout);
+    }
+    // On the real clock nobody expects it to.
+    let Some(output) = run("TIME_STAMP_OPEN", "real") else { return };
+    assert!(!output.stdout.contains("\nrepeats "), "{}", output.stdout);
 }

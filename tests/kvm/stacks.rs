@@ -43,6 +43,7 @@ fn kernels_of_other_designs_are_right() {
         "FIRST_STACK",
         "FAULTS_INSIDE",
         "SWAPS_CONTEXTS",
+        "SIGNAL_AT_HANDLER",
         "STEPS_CLOSED",
         "INTERRUPT_TASK",
     ] {

@@ -29,7 +29,7 @@ use crate::doctor::Problem;
 use crate::entry::Entry;
 use crate::host::Backend;
 use crate::machine::MachineError;
-use crate::run::{Checkpoint as RunCheckpoint, Counters, End, Ending, Run};
+use crate::run::{Checkpoint as RunCheckpoint, Counters, End, Ending, Run, Unjudged};
 use crate::timeline::{Mark, Timeline};
 use crate::trace::{Colour, FindingText};
 use ia32::State;
@@ -379,6 +379,12 @@ impl Guest {
     /// The verdict on the run, as `esp0 run` prints it; none before the guest has ended.
     pub fn verdict(&self) -> Option<Verdict> {
         self.known.verdict()
+    }
+
+    /// What was not judged so far, whatever the verdict: call gates, task gates. A gate is known from the next look at
+    /// the tables on, of which the end is one.
+    pub fn unjudged(&self) -> Vec<Unjudged> {
+        self.run.unjudged()
     }
 
     /// Nothing has been found so far; and if the guest has ended, the verdict is that all was right. How a guest

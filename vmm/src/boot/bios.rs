@@ -10,14 +10,17 @@
 //!  0xF_6000  MP tables           floating pointer, then the configuration
 //!  0xF_6800  ACPI tables         RSDP, RSDT, FADT, MADT, DSDT, FACS
 //!  0xF_6B00  handlers            count the ticks, end the interrupt, return
+//!  0xF_6B40  services            vectors 10 to 1A: fail, and tell that they were asked for (`services`)
 //! ```
 //! Sources: IBM PS/2 and PC BIOS Interface Technical Reference, "BIOS Data Area"; MultiProcessor
-//! Specification 1.4, section 4; ACPI Specification 1.0b, section 5. There is no BIOS to be called: the
-//! rest of the interrupt table stays empty. But the timer that a BIOS leaves ticking finds its handler, for a kernel
-//! that goes to real mode and opens interrupts there.
+//! Specification 1.4, section 4; ACPI Specification 1.0b, section 5. There is no BIOS to be called: its
+//! services fail, and the rest of the interrupt table stays empty. But the timer that a BIOS leaves ticking finds its
+//! handler, for a kernel that goes to real mode and opens interrupts there.
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
+use super::image::KernelImage;
+use super::services;
 use crate::devices::screen::BLANK;
 use crate::devices::{io_apic, local_apic, power, vga};
 
@@ -27,6 +30,8 @@ pub const EXTENDED_DATA: u32 = 0x9_FC00;
 pub const ACPI_ROOT: u32 = 0xF_6800;
 
 const DATA: u64 = 0x400;
+/// Equipment: coprocessor, mouse, 80 × 25 in colour, one serial and one parallel port, no floppy drive.
+const EQUIPMENT: u16 = 0x4226;
 const MP_POINTER: u32 = 0xF_6000;
 const MP_TABLE: u32 = 0xF_6010;
 const RSDT: u32 = 0xF_6840;
@@ -50,6 +55,7 @@ pub type Piece = (u32, Vec<u8>);
 pub fn pieces() -> Vec<Piece> {
     let mut pieces = data_area();
     pieces.extend(interrupt_table());
+    pieces.extend(services::pieces());
     pieces.push((EXTENDED_DATA, vec![1]));
     let cells = (vga::TEXT.end - vga::TEXT.start) as usize / BLANK.len();
     pieces.push((vga::TEXT.start as u32, BLANK.repeat(cells)));
@@ -73,6 +79,33 @@ pub fn write<M: GuestMemoryBackend>(memory: &M) -> Result<(), vm_memory::GuestMe
     pieces()
         .iter()
         .try_for_each(|(address, bytes)| memory.write_slice(bytes, GuestAddress((*address).into())))
+}
+
+/// Says in the BIOS data area which drives there are, where `image` has not put something of its own.
+///
+/// # Errors
+/// What guest memory said.
+pub fn tell_drives<M: GuestMemoryBackend>(
+    memory: &M,
+    image: &KernelImage,
+    disks: u8,
+    floppies: u8,
+) -> Result<(), vm_memory::GuestMemoryError> {
+    let drives = match floppies {
+        0 => 0,
+        count => 1 | (count - 1) << 6,
+    };
+    // The lower byte of the equipment word, and the number of hard disks.
+    for (address, value) in
+        [(DATA + 0x10, EQUIPMENT.to_le_bytes()[0] | drives), (DATA + 0x75, disks)]
+    {
+        let taken =
+            image.segments.iter().any(|segment| segment.physical_range().contains(&address));
+        if !taken {
+            memory.write_obj(value, GuestAddress(address))?;
+        }
+    }
+    Ok(())
 }
 
 /// The vectors of the 8259s, and 16-bit code that ends an interrupt.
@@ -103,8 +136,7 @@ fn data_area() -> Vec<Piece> {
         word(0x00, 0x3F8), // COM1.
         word(0x08, 0x378), // LPT1.
         word(0x0E, (EXTENDED_DATA >> 4) as u16),
-        // Equipment: coprocessor, mouse, 80 × 25 in colour, one serial and one parallel port.
-        word(0x10, 0x4226),
+        word(0x10, EQUIPMENT),
         word(0x13, (EXTENDED_DATA / 1024) as u16), // KiB of base memory.
         word(0x1A, 0x1E),                          // The keyboard buffer is empty:
         word(0x1C, 0x1E),                          // head and tail are the same.
@@ -263,10 +295,12 @@ mod tests {
         let pieces = pieces();
         let starts: Vec<u32> = pieces.iter().map(|(at, _)| *at).collect();
         for (at, bytes) in pieces.iter().filter(|(at, _)| *at < 0x400) {
-            assert!(at % 4 == 0 && bytes.len() == 8 * 4, "{at:#x}");
+            let lines = if *at == 0x40 { 11 } else { 8 };
+            assert!(at % 4 == 0 && bytes.len() == lines * 4, "{at:#x}");
             for vector in bytes.chunks(4) {
-                let [low, high, 0x00, 0xF0] = *vector else { panic!("{vector:x?}") };
-                assert!(starts.contains(&(0xF_0000 | u32::from(low) | u32::from(high) << 8)));
+                let [ip, cs] = [0, 2].map(|at| u16::from_le_bytes([vector[at], vector[at + 1]]));
+                let handler = u32::from(cs) * 16 + u32::from(ip);
+                assert!(starts.contains(&handler) || services::asked(handler).is_some());
             }
         }
         for (at, code) in pieces.iter().filter(|(at, _)| HANDLERS.contains(at)) {

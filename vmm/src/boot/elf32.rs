@@ -25,7 +25,9 @@ pub enum Elf32Error {
     #[error("is empty")]
     Empty,
     /// No ELF magic.
-    #[error("is not an ELF file")]
+    #[error(
+        "is not an ELF file, nor anything else that esp0 boots; a flat binary takes --at ADDRESS, where it lies and begins"
+    )]
     NotElf,
     /// Class 64.
     #[error("is an ELF64 file; esp0 boots 32-bit kernels")]

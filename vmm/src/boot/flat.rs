@@ -1,4 +1,5 @@
-//! Flat images: a file of any format whose Multiboot header says where its bytes go.
+//! Flat images: a file of any format whose Multiboot header says where its bytes go, or one without a header whose user
+//! says so.
 //!
 //! Source: Multiboot Specification 0.6.96, section 3.1.3 (known as the a.out kludge).
 //! ```text
@@ -10,6 +11,35 @@
 
 use super::image::{Format, KernelImage, Segment, Start};
 use super::multiboot::{HeaderError, LoadAddresses};
+
+/// Describes a file without a header as one segment at `address`, where its first instruction is too.
+///
+/// # Errors
+/// What is wrong with the file, as a predicate.
+pub fn at(bytes: &[u8], address: u32) -> Result<KernelImage, &'static str> {
+    if bytes.is_empty() {
+        return Err("is empty");
+    }
+    let size = u32::try_from(bytes.len()).ok().filter(|size| address.checked_add(*size).is_some());
+    let size = size.ok_or("reaches beyond 4 GiB from the address that --at gives")?;
+    let segment = Segment {
+        index: 0,
+        file_offset: 0,
+        file_size: size,
+        physical: address,
+        virtual_address: address,
+        memory_size: size,
+        flags: 7,
+    };
+    Ok(KernelImage {
+        format: Format::Flat,
+        entry: address,
+        linked_entry: address,
+        start: Start::ProtectedMode,
+        segments: vec![segment],
+        video: None,
+    })
+}
 
 /// Describes a flat image as one segment, all of it executable and writable.
 ///
@@ -102,6 +132,14 @@ mod tests {
         let segment = describe(&[0; 0x200], 0x50, open).unwrap().segments[0];
         assert_eq!(segment.file_size, 0x1C0);
         assert_eq!(segment.memory_size, 0x1C0);
+    }
+
+    #[test]
+    fn a_file_without_a_header_lies_and_begins_where_it_is_told_to() {
+        let image = at(&[0x90; 0x20], 0x7C00).unwrap();
+        assert_eq!((image.entry, image.start(), image.end()), (0x7C00, 0x7C00, 0x7C20));
+        assert!(at(&[], 0x7C00).is_err());
+        assert!(at(&[0; 0x20], 0xFFFF_FFF0).is_err());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::framebuffer::VideoMode;
 pub enum Format {
     /// ELF32 with a Multiboot header.
     Elf32,
-    /// Any file whose Multiboot header carries its load addresses.
+    /// Any file whose Multiboot header carries its load addresses, or for which an address was given.
     Flat,
     /// Linux's bzImage.
     Linux,

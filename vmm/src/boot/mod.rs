@@ -48,8 +48,10 @@ pub mod linux;
 pub mod multiboot;
 pub mod multiboot2;
 pub mod multiboot_info;
+pub mod packed;
 pub mod place;
 pub mod sections;
+pub mod services;
 pub mod size;
 pub mod start_note;
 
@@ -173,6 +175,30 @@ pub enum BootError {
         /// What it is.
         what: &'static str,
     },
+    /// The file was compressed.
+    #[error("{name} is compressed: unpack it first, with {program}")]
+    Packed {
+        /// The file.
+        name: String,
+        /// What unpacks it.
+        program: &'static str,
+    },
+    /// An address was given for a file that says itself where it goes.
+    #[error("{name} is {what}, which says itself where it goes: --at is for a flat binary")]
+    NotFlat {
+        /// The file.
+        name: String,
+        /// What it is.
+        what: &'static str,
+    },
+    /// The file has no byte, or too many for where it is to go.
+    #[error("{name} {problem}")]
+    Flat {
+        /// The file.
+        name: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// The image cannot go where it wants to be.
     #[error("{name}: {problem}")]
     Placement {
@@ -203,6 +229,55 @@ pub fn load<M: GuestMemoryBackend>(
     command_line: &str,
 ) -> Result<Boot, BootError> {
     let (image, protocol) = recognise(kernel)?;
+    load_image(memory, kernel, image, protocol, modules, command_line)
+}
+
+/// Loads a flat binary, 32-bit code that lies and begins at `address`, with modules and boot information as a Multiboot
+/// kernel has them.
+///
+/// # Errors
+/// A [`BootError`], also where the file is a kernel that says itself where it goes.
+pub fn load_at<M: GuestMemoryBackend>(
+    memory: &M,
+    kernel: KernelFile<'_>,
+    address: u32,
+    modules: &[ModuleFile<'_>],
+    command_line: &str,
+) -> Result<Boot, BootError> {
+    let name = || kernel.name.to_owned();
+    if let Some(what) = kind_of_kernel(kernel.bytes) {
+        return Err(BootError::NotFlat { name: name(), what });
+    }
+    if let Some(program) = packed::unpacker(kernel.bytes) {
+        return Err(BootError::Packed { name: name(), program });
+    }
+    let image = flat::at(kernel.bytes, address)
+        .map_err(|problem| BootError::Flat { name: name(), problem })?;
+    load_image(memory, kernel, image, Protocol::Multiboot1, modules, command_line)
+}
+
+/// What a file is that says itself where it goes; none if it does not.
+fn kind_of_kernel(bytes: &[u8]) -> Option<&'static str> {
+    if bytes.starts_with(b"\x7fELF") {
+        Some("an ELF file")
+    } else if multiboot::find(bytes).is_ok() || multiboot2::find(bytes).is_ok() {
+        Some("a kernel with a Multiboot header")
+    } else if linux::is_bzimage(bytes) {
+        Some("a Linux bzImage")
+    } else {
+        None
+    }
+}
+
+/// Loads an image that has been described.
+fn load_image<M: GuestMemoryBackend>(
+    memory: &M,
+    kernel: KernelFile<'_>,
+    image: KernelImage,
+    protocol: Protocol,
+    modules: &[ModuleFile<'_>],
+    command_line: &str,
+) -> Result<Boot, BootError> {
     let placement = |problem| BootError::Placement { name: kernel.name.to_owned(), problem };
     let of_linux = |problem| BootError::Linux { name: kernel.name.to_owned(), problem };
     place::check(memory, &image).map_err(placement)?;
@@ -350,6 +425,9 @@ pub fn recognise(kernel: KernelFile<'_>) -> Result<(KernelImage, Protocol), Boot
         return linux::describe(kernel.bytes)
             .map(|image| (image, Protocol::Linux))
             .map_err(|problem| BootError::Linux { name: name(), problem });
+    }
+    if let Some(program) = packed::unpacker(kernel.bytes) {
+        return Err(BootError::Packed { name: name(), program });
     }
     if let Some(what) = foreign::name(kernel.bytes) {
         return Err(BootError::DiskImage { name: name(), what });

@@ -295,6 +295,12 @@ impl Drives {
         Ok(Medium::of_file(file, size))
     }
 
+    /// How many hard disks and how many floppy drives there are.
+    pub(super) fn counts(&self) -> (u8, u8) {
+        let disks = self.placed.iter().filter(|placed| matches!(placed.unit, Unit::Disk(_)));
+        (disks.count() as u8, self.floppies.len() as u8)
+    }
+
     /// Puts the drives into a machine, and with them what its BIOS wants.
     pub(super) fn attach(&self, devices: Devices) -> Devices {
         let mut units = [const { None }; DRIVES];

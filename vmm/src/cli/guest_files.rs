@@ -4,7 +4,7 @@ use super::arguments::RunOptions;
 use super::drives::Drives;
 use super::failure::Failure;
 use super::files::{FileId, read};
-use esp0::boot::{self, Boot, KernelFile, ModuleFile};
+use esp0::boot::{self, Boot, Format, KernelFile, ModuleFile};
 use esp0::check::Objects;
 use esp0::guests;
 use esp0::machine::{LoaderMemory, Memory};
@@ -20,7 +20,11 @@ pub(super) struct GuestFiles {
     /// What to call the kernel.
     pub(super) kernel: String,
     bytes: Cow<'static, [u8]>,
+    /// Where a flat binary lies and begins.
+    at: Option<u32>,
     modules: Vec<Module>,
+    /// The last module was given as a RAM disk, which Linux alone has.
+    initrd: bool,
     command_line: String,
     symbols: Vec<(String, Vec<u8>)>,
     /// The BIOS, with its name, if the kernel is an image that one boots.
@@ -59,6 +63,20 @@ impl GuestFiles {
                  are for kernels"
                     .into(),
             ));
+        }
+        match (options.at, kernel) {
+            (Some(_), None) => {
+                return Err(Failure::Input(
+                    "--at says where a KERNEL lies, and none is named".into(),
+                ));
+            }
+            (Some(_), Some(kernel)) if firmware.is_some() => {
+                return Err(Failure::Input(format!(
+                    "{} is an image that a BIOS boots, and --at is for a flat binary of 32-bit code",
+                    kernel.display()
+                )));
+            }
+            _ => {}
         }
         let mut modules = Vec::new();
         for command in &options.modules {
@@ -113,7 +131,9 @@ impl GuestFiles {
         Ok(GuestFiles {
             kernel,
             bytes,
+            at: options.at,
             modules,
+            initrd: options.initrd.is_some(),
             command_line,
             symbols,
             firmware,
@@ -166,7 +186,17 @@ impl GuestFiles {
                 bytes: &module.bytes,
             })
             .collect();
-        Ok(boot::load(memory, kernel, &modules, &self.command_line)?)
+        let boot = match self.at {
+            Some(address) => boot::load_at(memory, kernel, address, &modules, &self.command_line)?,
+            None => boot::load(memory, kernel, &modules, &self.command_line)?,
+        };
+        if self.initrd && boot.image.format != Format::Linux {
+            return Err(Failure::Input(format!(
+                "{} is no Linux kernel, so it has no initial RAM disk: --module gives it a file instead of --initrd",
+                self.kernel
+            )));
+        }
+        Ok(boot)
     }
 
     /// What names the guest's addresses: the kernel's file, what the user gave beside it, and the modules.

@@ -325,6 +325,11 @@ impl Devices {
         &self.unanswered
     }
 
+    /// A boot loader has handed the machine to a kernel: what nobody answered before is none of the kernel's affairs.
+    pub fn kernel_begins(&mut self) {
+        self.unanswered.begin_anew();
+    }
+
     /// The interrupt controllers, for whoever reports on them.
     pub fn pic(&self) -> &Pic {
         &self.pic

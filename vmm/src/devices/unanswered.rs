@@ -2,7 +2,10 @@
 //!
 //! A kernel that waits for hardware which this machine lacks looks just like one that hangs. So each place
 //! is remembered, with how often it was accessed and by which instruction first, and how often in a row it
-//! was read: a long row is a loop that polls.
+//! was read: a long row is a loop that polls. A loop may ask a few places in turn, so a row of those is kept as well.
+//!
+//! What a BIOS and a boot loader ask is none of the kernel's affairs: it is forgotten when the kernel is seen to have begun
+//! ([`Unanswered::begin_anew`]), but for how many places that were.
 
 use std::collections::BTreeMap;
 
@@ -38,6 +41,8 @@ pub struct Tally {
     pub first: u32,
     /// The longest row of reads with no other unanswered access in between.
     pub row: u64,
+    /// The longest row of reads that were of this place and a few others, in turn.
+    pub turns: u64,
 }
 
 /// So many places are told apart; a guest that probes all of memory is not to fill the host's.
@@ -46,14 +51,21 @@ const PLACES: usize = 1024;
 /// A row of so many reads is a loop that waits.
 pub const POLLING: u64 = 1000;
 
+/// A loop asks so many places in turn, at most.
+const IN_TURN: usize = 4;
+
 /// All places that nobody answered at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unanswered {
     places: BTreeMap<Place, Tally>,
     /// The place that was read last, and how often in a row.
     row: Option<(Place, u64)>,
+    /// The places that were accessed last, with nothing else in between, and how often they were read.
+    turns: (Vec<Place>, u64),
     /// Accesses to places beyond [`PLACES`].
     untold: u64,
+    /// Places that were asked for before the kernel began.
+    earlier: usize,
 }
 
 impl Unanswered {
@@ -64,18 +76,49 @@ impl Unanswered {
             _ => 1,
         };
         self.row = Some((place, row));
+        self.takes_turn(place);
+        self.turns.1 += 1;
+        let (among, turns) = (self.turns.0.len(), self.turns.1);
         if let Some(tally) = self.at(place, eip) {
             tally.reads += 1;
             tally.row = tally.row.max(row);
+            if among > 1 {
+                tally.turns = tally.turns.max(turns);
+            }
         }
     }
 
     /// The instruction at `eip` has written at `place`.
     pub fn written(&mut self, place: Place, eip: u32) {
         self.row = None;
+        self.takes_turn(place);
         if let Some(tally) = self.at(place, eip) {
             tally.writes += 1;
         }
+    }
+
+    /// The place is one of those that are accessed in turn; or a new row begins with it.
+    fn takes_turn(&mut self, place: Place) {
+        let (places, reads) = &mut self.turns;
+        if places.contains(&place) {
+            return;
+        }
+        if places.len() == IN_TURN {
+            places.clear();
+        }
+        places.push(place);
+        *reads = 0;
+    }
+
+    /// A kernel begins: what was asked before is counted by places alone.
+    pub fn begin_anew(&mut self) {
+        let earlier = self.earlier + self.places.len();
+        *self = Unanswered { earlier, ..Unanswered::default() };
+    }
+
+    /// Places that were asked for before the kernel began.
+    pub fn earlier(&self) -> usize {
+        self.earlier
     }
 
     fn at(&mut self, place: Place, eip: u32) -> Option<&mut Tally> {
@@ -122,8 +165,34 @@ mod tests {
         unanswered.read(port, 0x10_0030);
         unanswered.read(memory, 0x10_0040);
         let tally = unanswered.tally(port);
-        assert_eq!(tally, Tally { reads: 6, writes: 1, first: 0x10_0010, row: 5 });
+        assert_eq!(tally, Tally { reads: 6, writes: 1, first: 0x10_0010, row: 5, turns: 0 });
         assert_eq!(unanswered.tally(memory).first, 0x10_0040);
+    }
+
+    #[test]
+    fn a_loop_that_asks_two_places_in_turn_makes_a_row() {
+        let mut unanswered = Unanswered::default();
+        let (first, second) = (Place::Port(0x3FD), Place::Port(0x2FD));
+        for _ in 0..100 {
+            unanswered.read(first, 0);
+            unanswered.written(Place::Port(0x80), 0);
+            unanswered.read(second, 0);
+        }
+        assert_eq!(unanswered.tally(first).row, 1);
+        assert!(unanswered.tally(first).turns > 190 && unanswered.tally(second).turns > 190);
+        // Whoever looks through all ports waits for none.
+        for port in 0x1000..0x1100 {
+            unanswered.read(Place::Port(port), 0);
+        }
+        assert!(unanswered.tally(Place::Port(0x1010)).turns <= 4);
+    }
+
+    #[test]
+    fn what_was_asked_before_the_kernel_began_is_no_place_of_its_own() {
+        let mut unanswered = Unanswered::default();
+        unanswered.written(Place::Port(0x402), 0);
+        unanswered.begin_anew();
+        assert_eq!((unanswered.places().count(), unanswered.earlier()), (0, 1));
     }
 
     #[test]

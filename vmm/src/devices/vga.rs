@@ -1,4 +1,4 @@
-//! The VGA's registers, as far as text mode 3 reads and writes them.
+//! The VGA's registers, as far as text mode 3 and mode 13 (320 × 200 dots of 256 colours) read and write them.
 //!
 //! Source: IBM PS/2 Hardware Interface Technical Reference, "Video Graphics Array". Text memory at 0xB8000
 //! is RAM, so writing to the screen costs no exit; what is here answers a kernel that asks where the cursor
@@ -7,7 +7,9 @@
 //!  0x3C0 attribute index and data, in turn · 0x3C1 its data · 0x3C2 miscellaneous · 0x3C4/5 sequencer
 //!  0x3C6–9 palette · 0x3CC miscellaneous · 0x3CE/F graphics · 0x3D4/5 CRTC · 0x3DA status, resets 0x3C0
 //! ```
-//! What is set is kept and read back; it changes no picture but by the start address and the cursor.
+//! What is set is kept and read back; it changes no picture but by the start address and the cursor, and by the mode. The
+//! memory of a picture is RAM too: in mode 13 a dot is a byte, line after line, as on a VGA, whose planes that mode hides.
+//! Planes of their own (modes 12 and X) there are none.
 
 use std::ops::Range;
 
@@ -19,6 +21,12 @@ pub const COLUMNS: usize = 80;
 pub const ROWS: usize = 25;
 /// Where text memory lies.
 pub const TEXT: Range<u64> = 0xB_8000..0xC_0000;
+/// Where the dots of mode 13 lie.
+pub const DOTS: Range<u64> = 0xA_0000..0xA_0000 + (DOTS_WIDTH * DOTS_HEIGHT) as u64;
+/// Dots of a line in mode 13.
+pub const DOTS_WIDTH: usize = 320;
+/// Lines in mode 13.
+pub const DOTS_HEIGHT: usize = 200;
 
 const START_HIGH: usize = 0x0C;
 const CURSOR_HIGH: usize = 0x0E;
@@ -34,6 +42,17 @@ const MODE_3: [u8; 25] = [
     0x5F, 0x4F, 0x50, 0x82, 0x55, 0x81, 0xBF, 0x1F, 0x00, 0x4F, 0x0D, 0x0E, 0x00, 0x00, 0x00, 0x00,
     0x9C, 0x8E, 0x8F, 0x28, 0x1F, 0x96, 0xB9, 0xA3, 0xFF,
 ];
+
+/// What the screen shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// Characters.
+    Text,
+    /// Mode 13: [`DOTS`].
+    Dots,
+    /// Graphics of another mode.
+    Other,
+}
 
 /// A block of registers behind an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +107,7 @@ impl Default for Vga {
             attribute: Block::new(&attributes),
             attribute_data_next: false,
             miscellaneous: 0x67,
-            palette: vec![0; 768],
+            palette: palette_of_mode_3(),
             palette_mask: 0xFF,
             palette_at: (0, 0),
             now: 0,
@@ -163,6 +182,37 @@ impl Vga {
         Some(())
     }
 
+    /// What the screen shows, by its mode.
+    pub fn shown(&self) -> Shown {
+        let (graphics, crtc) = (&self.graphics.registers, &self.crtc.registers);
+        // Bit 0 of "miscellaneous": graphics. Bit 6 of "mode": 256 colours. Bit 3 of "memory mode": a byte a dot.
+        if graphics[6] & 1 == 0 {
+            return Shown::Text;
+        }
+        let linear = graphics[5] & 0x40 != 0 && self.sequencer.registers[4] & 8 != 0;
+        // 80 characters of 8 half dots; 400 lines, each twice.
+        let width = (usize::from(crtc[1]) + 1) * 4;
+        let last = usize::from(crtc[0x12])
+            | usize::from(crtc[7] & 2) << 7
+            | usize::from(crtc[7] & 0x40) << 3;
+        let height = (last + 1) / (usize::from(crtc[9] & 0x1F) + 1);
+        match (width, height) {
+            (DOTS_WIDTH, DOTS_HEIGHT) if linear => Shown::Dots,
+            _ => Shown::Other,
+        }
+    }
+
+    /// Red, green and blue of each of the 256 colours, as the palette has them.
+    pub fn colours(&self) -> Vec<[u8; 3]> {
+        let eight_bits = |value: u8| value << 2 | value >> 4;
+        (0..=255)
+            .map(|index: u8| {
+                let at = usize::from(index & self.palette_mask) * 3;
+                [0, 1, 2].map(|part| eight_bits(self.palette[at + part]))
+            })
+            .collect()
+    }
+
     /// Where in text memory the screen starts, in characters.
     pub fn start(&self) -> usize {
         self.pair(START_HIGH)
@@ -182,6 +232,15 @@ impl Vga {
     fn pair(&self, high: usize) -> usize {
         usize::from(self.crtc.registers[high]) << 8 | usize::from(self.crtc.registers[high + 1])
     }
+}
+
+/// What a BIOS loads for mode 3: 64 colours, whose numbers have two bits for each of red, green and blue. A part has 6 bits.
+fn palette_of_mode_3() -> Vec<u8> {
+    let part = |number: u8, bit: u8| (number >> bit & 1) * 0x2A + (number >> (bit + 3) & 1) * 0x15;
+    let mut palette: Vec<u8> =
+        (0..64).flat_map(|number| [2, 1, 0].map(|bit| part(number, bit))).collect();
+    palette.resize(768, 0);
+    palette
 }
 
 impl Device for Vga {
@@ -239,6 +298,38 @@ mod tests {
         crtc(&mut vga, 0, 1);
         vga.write(0x3D4, 0);
         assert_eq!(vga.read(0x3D5), Some(0x5F));
+    }
+
+    #[test]
+    fn mode_13_is_told_from_text_and_from_other_graphics() {
+        let mut vga = Vga::default();
+        assert_eq!(vga.shown(), Shown::Text);
+        let mut set = |index: u16, number: u8, value: u8| {
+            vga.write(index, number);
+            vga.write(index + 1, value);
+        };
+        // Unprotected; the registers in which it differs from mode 3.
+        set(0x3D4, 0x11, 0x0E);
+        set(0x3C4, 4, 0x0E);
+        set(0x3CE, 5, 0x40);
+        set(0x3CE, 6, 5);
+        set(0x3D4, 9, 0x41);
+        assert_eq!(vga.shown(), Shown::Dots);
+        vga.write(0x3C4, 4);
+        vga.write(0x3C5, 6);
+        assert_eq!(vga.shown(), Shown::Other, "planes");
+    }
+
+    #[test]
+    fn the_palette_is_that_of_mode_3_until_the_guest_loads_another() {
+        let mut vga = Vga::default();
+        assert_eq!(vga.colours()[0x07], [0xAA; 3], "grey");
+        assert_eq!(vga.colours()[0x14], [0xAA, 0x55, 0x00], "brown");
+        vga.write(0x3C8, 7);
+        for part in [0x3F, 0, 0x20] {
+            vga.write(0x3C9, part);
+        }
+        assert_eq!(vga.colours()[0x07], [0xFF, 0, 0x82]);
     }
 
     #[test]

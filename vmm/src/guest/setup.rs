@@ -19,6 +19,7 @@ const MOST_RECORDED: u64 = 32 << 20;
 pub struct Setup {
     name: String,
     kernel: Vec<u8>,
+    at: Option<u32>,
     modules: Vec<(String, Vec<u8>)>,
     command_line: String,
     memory: u64,
@@ -35,6 +36,7 @@ impl Setup {
         Setup {
             name,
             kernel,
+            at: None,
             modules: Vec::new(),
             command_line: String::new(),
             memory: 16 << 20,
@@ -44,6 +46,13 @@ impl Setup {
             reversible: false,
             timeout: Some(Duration::from_secs(60)),
         }
+    }
+
+    /// The kernel is a flat binary: 32-bit code that lies and begins at this physical address.
+    #[must_use]
+    pub fn at(mut self, address: u32) -> Self {
+        self.at = Some(address);
+        self
     }
 
     /// RAM, in MiB; 16 unless it is said.
@@ -154,7 +163,11 @@ impl Setup {
             .iter()
             .map(|(command, bytes)| ModuleFile { name: command, command, bytes })
             .collect();
-        let boot = boot::load(&machine.all_memory(), kernel, &modules, &self.command_line)?;
+        let (memory, command_line) = (&machine.all_memory(), &self.command_line);
+        let boot = match self.at {
+            Some(address) => boot::load_at(memory, kernel, address, &modules, command_line)?,
+            None => boot::load(memory, kernel, &modules, command_line)?,
+        };
         machine.vcpu.set_state(&entry_state(&boot.entry));
         let objects = Objects::of_elf32(&self.kernel);
         let options = Options { mode, probes: self.probes, breakpoints, timeout: self.timeout };

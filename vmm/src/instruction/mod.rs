@@ -100,6 +100,11 @@ pub(crate) fn is_call_before(code: &[u8; 7]) -> bool {
     })
 }
 
+/// Whether `code` begins with RDTSC or RDTSCP.
+pub(crate) fn reads_time_stamp(code: &[u8]) -> bool {
+    code.starts_with(&[0x0f, 0x31]) || code.starts_with(&[0x0f, 0x01, 0xf9])
+}
+
 /// Whether `code` begins with SYSENTER.
 pub(crate) fn is_sysenter(code: &[u8]) -> bool {
     code.starts_with(&[0x0f, 0x34])

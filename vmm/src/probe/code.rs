@@ -40,6 +40,8 @@ pub(super) struct Found {
     pub(super) irets: Vec<Iret>,
     pub(super) lidts: Vec<u32>,
     pub(super) far_jumps: Vec<FarJump>,
+    /// Where an RDTSC stands.
+    pub(super) time_stamp: Option<u32>,
 }
 
 /// A far jump that may lead to a TSS, and where to stop before it.
@@ -114,6 +116,7 @@ impl Code {
             found.irets.extend(run.irets);
             found.lidts.extend(run.lidts);
             found.far_jumps.extend(run.far_jumps);
+            found.time_stamp = found.time_stamp.or(run.time_stamp);
         }
     }
 
@@ -168,6 +171,7 @@ impl Code {
                     run.far_jumps.push(FarJump::new(at, no_op));
                 }
                 Opcode::Lidt_m1632 | Opcode::Lidt_m1632_16 => run.lidts.push(at),
+                Opcode::Rdtsc | Opcode::Rdtscp => run.time_stamp = run.time_stamp.or(Some(at)),
                 _ => {}
             }
             no_op = bytes.starts_with(&super::patch::NO_OP).then_some(at);
@@ -222,6 +226,7 @@ struct Run {
     irets: Vec<Iret>,
     lidts: Vec<u32>,
     far_jumps: Vec<FarJump>,
+    time_stamp: Option<u32>,
     targets: Vec<u32>,
     mentioned: Vec<u32>,
     seen: Vec<u32>,
@@ -345,6 +350,12 @@ mod tests {
             found.far_jumps.iter().map(|jump| (jump.probe_address, jump.address)).collect();
         jumps.sort_unstable();
         assert_eq!(jumps, [(0x10_0000, 0x10_0002), (0x10_000a, 0x10_000a)]);
+    }
+
+    #[test]
+    fn an_rdtsc_is_found() {
+        assert_eq!(explore(&[0x90, 0x0f, 0x31, 0xc3], &[0]).time_stamp, Some(0x10_0001));
+        assert_eq!(explore(&[0xb8, 0x0f, 0x31, 0, 0, 0xc3], &[0]).time_stamp, None);
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod patch;
 mod rewritten;
 mod site;
 mod step;
+mod unwatched;
 
 pub use breakpoint::DebugRegisters;
 pub use code::{Code, Iret};
@@ -31,6 +32,7 @@ pub use idt::Idt;
 pub(crate) use patch::{NO_OP, NO_OP_LENGTH};
 pub use rewritten::Missed;
 pub use site::Site;
+pub use unwatched::{CallGate, TaskGate, Unwatched};
 
 use crate::instruction::is_sysenter;
 use crate::machine::{Exit, LinearMemory, Machine, MachineError, Paging};
@@ -110,6 +112,9 @@ pub struct Probes {
     patches: Patches,
     sites: FxHashMap<u32, Site>,
     idt: Idt,
+    unwatched: Unwatched,
+    /// Where an RDTSC stands that was met first.
+    time_stamp: Option<u32>,
     code: Code,
     address_spaces: FxHashSet<Paging>,
     last_paging: Option<Paging>,
@@ -140,6 +145,8 @@ impl Probes {
             patches: Patches::default(),
             sites: FxHashMap::default(),
             idt: Idt::default(),
+            unwatched: Unwatched::default(),
+            time_stamp: None,
             code: Code::default(),
             address_spaces: FxHashSet::default(),
             last_paging: None,
@@ -158,6 +165,21 @@ impl Probes {
     /// The IDT as last seen.
     pub fn idt(&self) -> &Idt {
         &self.idt
+    }
+
+    /// The ways into the kernel that have no probe, as far as they were seen.
+    pub fn unwatched(&self) -> &Unwatched {
+        &self.unwatched
+    }
+
+    /// Where an RDTSC stands in the code that was explored, if there is one.
+    pub(crate) fn time_stamp(&self) -> Option<u32> {
+        self.time_stamp
+    }
+
+    /// Looks for ways into the kernel that have no probe, in the tables of `state`.
+    pub(crate) fn look_for_unwatched(&mut self, machine: &Machine, state: &State) {
+        self.unwatched.look(machine, &self.idt, state);
     }
 
     /// A patch lies over the byte at this physical address.
@@ -207,6 +229,9 @@ impl Probes {
         if changed {
             self.follow_gates(machine)?;
         }
+        if changed || self.unwatched.is_another_ldt(state) {
+            self.look_for_unwatched(machine, state);
+        }
         self.looks += 1;
         if self.looks == LOOKS {
             self.renew(machine)?;
@@ -215,6 +240,7 @@ impl Probes {
         if self.last_paging != Some(paging) {
             self.last_paging = Some(paging);
             if self.address_spaces.insert(paging) {
+                self.look_for_unwatched(machine, state);
                 self.place_all(machine)?;
             }
         }
@@ -297,6 +323,7 @@ impl Probes {
 
     /// What was found is to be probed.
     fn take_found(&mut self, found: code::Found) {
+        self.time_stamp = self.time_stamp.or(found.time_stamp);
         for iret in found.irets {
             self.site(iret.probe_address).iret = Some(iret);
         }

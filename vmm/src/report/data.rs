@@ -367,7 +367,7 @@ impl Data {
     fn end_of_run(&self) -> Value {
         let mut end = self.end.clone();
         if let Some(end) = end.as_object_mut() {
-            for name in ["type", "findings", "notes", "last", "unanswered"] {
+            for name in ["type", "findings", "notes", "last", "unjudged", "unanswered"] {
                 end.remove(name);
             }
         }

@@ -190,7 +190,7 @@ fn end(findings: &[Value], last: bool) -> String {
     let mut end = serde_json::to_value(Record::End(Box::new(samples::end()))).unwrap();
     end["findings"] = findings.into();
     if !last {
-        for name in ["last", "screen", "unanswered"] {
+        for name in ["last", "screen", "unjudged", "unanswered"] {
             end.as_object_mut().unwrap().remove(name);
         }
     }

@@ -6,6 +6,7 @@ use super::probed::AtProbe;
 use super::{Disturbed, Event, Follow, Pace, Phase, Run, Step, Turn};
 use crate::entry::capture_switch;
 use crate::instruction::effect::raised_event;
+use crate::instruction::reads_time_stamp;
 use crate::instruction::stepping::{
     Stepping, classify, hide_trap_flag, loads_trap_flag, may_be_emulated, returns_by_task_link,
 };
@@ -78,6 +79,9 @@ impl Run {
         if self.probes.site_at(at).is_some_and(Site::is_only_asked) && self.probes.is_site(at) {
             self.phase = Phase::AtProbe(AtProbe::reached(at, state));
             return Ok(None);
+        }
+        if reads_time_stamp(&code[..count]) {
+            self.seen.time_stamp.get_or_insert(at);
         }
         let mut class = classify(&code[..count]);
         let own_step = state.eflags.contains(Eflags::TF);

@@ -32,7 +32,7 @@ use crate::instruction::stepping::{
     Stepping, classify, does_nothing, hide_trap_flag, is_far_jump, is_quiet, loads_trap_flag,
     may_be_emulated, returns_by_task_link,
 };
-use crate::instruction::{self, LONGEST};
+use crate::instruction::{self, LONGEST, reads_time_stamp};
 use crate::machine::{ChangedByte, Exit, MachineError};
 use crate::probe::Iret;
 use ia32::{Eflags, OperandSize, State};
@@ -138,6 +138,9 @@ impl Run {
             self.seen.departure = Some(Departure::by_instruction(state));
             self.owed.step_again = true;
             return self.run_to_exit();
+        }
+        if reads_time_stamp(code) {
+            self.seen.time_stamp.get_or_insert(at);
         }
         let class = classify(code);
         let own_step = state.eflags.contains(Eflags::TF);

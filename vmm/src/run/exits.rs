@@ -1,12 +1,13 @@
 //! What is done at an exit.
 
 use super::departure::{Cause, Departure};
-use super::{Ending, Event, Pace, Phase, Run, Turn};
+use super::{Ending, Event, FirstIdt, Pace, Phase, Run, Turn};
+use crate::boot::services;
 use crate::devices::transfer::{Moved, Transfer};
 use crate::devices::{AccessSize, Effect};
 use crate::machine::{Exit, MachineError};
 use crate::probe::{Choice, Missed, Site};
-use ia32::Vector;
+use ia32::{State, Vector};
 
 impl Run {
     /// The vCPU has left the guest.
@@ -52,7 +53,7 @@ impl Run {
             // The next turn finds out what it was.
             if self.looks_for_idt() {
                 let state = self.machine.vcpu.state();
-                self.probes.follow(&mut self.machine, &state)?;
+                self.follow_tables(&state)?;
             }
             self.owed.disturbed.get_or_insert_default();
             return Ok(None);
@@ -77,7 +78,7 @@ impl Run {
         if exit != Exit::Shutdown {
             self.seen.last_state = self.machine.vcpu.state();
             let state = self.seen.last_state;
-            self.probes.follow(&mut self.machine, &state)?;
+            self.follow_tables(&state)?;
         }
         if let Exit::MsrWrite { index, value } = exit
             && self.seen.sysenter.take(index, value)
@@ -121,6 +122,19 @@ impl Run {
         Ok(None)
     }
 
+    /// Lets the probes follow; behind a BIOS, keeps where the first IDT was found.
+    #[inline]
+    fn follow_tables(&mut self, state: &State) -> Result<(), MachineError> {
+        let looked = self.looks_for_idt();
+        self.probes.follow(&mut self.machine, state)?;
+        if looked && self.probes.idt().is_loaded() && self.seen.first_idt.is_none() {
+            let (base, exits, eip) = (state.idtr.base, self.counters.exits, state.eip);
+            self.seen.first_idt = Some(FirstIdt { base, exits, eip });
+            self.devices.kernel_begins();
+        }
+        Ok(())
+    }
+
     /// Answers an access to a device, if that is what the exit is for; what it means beyond the devices.
     pub(super) fn serve(&mut self, exit: &Exit) -> Option<Effect> {
         let eip = self.machine.vcpu.eip();
@@ -128,8 +142,10 @@ impl Run {
         match *exit {
             Exit::PortWrite { port, size } => {
                 let (size, now) = self.device_access(size);
-                let data = self.machine.vcpu.port_data();
-                effect = self.devices.by(eip).port_write_string(port, size, data, now);
+                if port != services::PORT || !self.service_is_asked() {
+                    let data = self.machine.vcpu.port_data();
+                    effect = self.devices.by(eip).port_write_string(port, size, data, now);
+                }
             }
             Exit::PortRead { port, size } => {
                 let (size, now) = self.device_access(size);

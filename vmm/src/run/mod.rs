@@ -19,6 +19,7 @@
 
 mod apic_page;
 mod ask;
+mod bios_calls;
 mod by_exits;
 mod checkpoint;
 mod clock;
@@ -39,9 +40,12 @@ mod real_mode;
 mod seen;
 mod single;
 mod start;
+mod time_stamp;
+mod unjudged;
 mod wait;
 mod watched_screen;
 
+pub use bios_calls::BiosCall;
 pub use checkpoint::Checkpoint;
 pub use clock::{ClockChoice, Mode};
 pub use dialogue::{Dialogue, DialogueStep};
@@ -55,6 +59,8 @@ pub use real_mode::StackLoad;
 pub(crate) use single::Boundary;
 pub use single::Moment;
 pub use start::{entry_state, flat_protected_mode, real_mode};
+pub use time_stamp::TimeStampRead;
+pub use unjudged::{FirstIdt, Unjudged};
 
 use crate::devices::Devices;
 use crate::machine::{Exit, Machine, MachineError, StopRequest};
@@ -390,6 +396,7 @@ impl Run {
         self.machine.verify_memory()?;
         self.end_recording(&ending)?;
         let end = Box::new(self.last_words(ending)?);
+        self.probes.look_for_unwatched(&self.machine, &end.state);
         self.phase = Phase::Ended(end.clone());
         Ok(Some(Event::End(end)))
     }

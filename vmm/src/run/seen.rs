@@ -1,6 +1,8 @@
 //! What has been seen of the guest so far, as far as the next event needs it.
 
+use super::bios_calls::BiosCall;
 use super::departure::Departure;
+use super::unjudged::FirstIdt;
 use crate::entry::{Frame, PendingSwitch, SysenterRegisters};
 use ia32::State;
 
@@ -19,6 +21,12 @@ pub(super) struct Seen {
     pub(super) last_state: State,
     /// What SYSENTER loads, as far as the guest was seen to set it.
     pub(super) sysenter: SysenterRegisters,
+    /// The first IDT behind a BIOS, once it has been found.
+    pub(super) first_idt: Option<FirstIdt>,
+    /// What was asked of a BIOS that is not there.
+    pub(super) bios_calls: Vec<BiosCall>,
+    /// The first RDTSC that was stepped.
+    pub(super) time_stamp: Option<u32>,
     /// KVM was seen to hold interrupts off for one instruction when asked to.
     pub(super) holds_interrupts: bool,
 }

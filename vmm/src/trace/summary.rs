@@ -2,7 +2,9 @@
 //!
 //! It is made of the first and the last record of a trace, and of what was told on the way.
 
-use super::schema::{EndRecord, EventCount, HeaderRecord, ProbeCounts, RuleCount, StackRow};
+use super::schema::{
+    EndRecord, EventCount, HeaderRecord, ProbeCounts, RuleCount, StackRow, UnjudgedRecord,
+};
 use super::told::grouped;
 use super::{Colour, FindingKind, Told, event_name};
 use crate::check::Degree;
@@ -13,15 +15,20 @@ use std::fmt::Write;
 const REPEATED: usize = 8;
 
 /// The last line: `verdict: ok entries=N ring3=N same=N findings=0 authority=tcg`. Where entries are known to
-/// have been missed it says so too: `unseen=N`.
+/// have been missed it says so too: `unseen=N`. Where something was not judged that may have been entered, it names what:
+/// `unjudged=call_gate,task_gate`.
 pub fn verdict_line(end: &EndRecord, header: &HeaderRecord) -> String {
     let counts = &end.counts;
     let unseen = match counts.unseen {
         0 => String::new(),
         count => format!(" unseen={count}"),
     };
+    let unjudged = match end.unjudged_ways() {
+        ways if ways.is_empty() => String::new(),
+        ways => format!(" unjudged={}", ways.join(",")),
+    };
     format!(
-        "verdict: {} entries={} ring3={} same={}{unseen} findings={} authority={}",
+        "verdict: {} entries={} ring3={} same={}{unseen}{unjudged} findings={} authority={}",
         end.verdict, counts.entries, counts.outer, counts.same, counts.findings, header.authority
     )
 }
@@ -44,6 +51,7 @@ pub(crate) fn summary<F>(
     let mut rows = Rows { text: String::new(), colour };
     entries(&mut rows, end);
     returns(&mut rows, end, &header.authority);
+    unjudged(&mut rows, &end.unjudged);
     stacks(&mut rows, &end.stacks);
     if header.exact {
         rows.add("exact", &held_against_the_model(end));
@@ -55,7 +63,7 @@ pub(crate) fn summary<F>(
         heading = "";
     }
     findings(&mut rows, end, told);
-    rows.add("probes", &probes(&end.probes));
+    rows.add("probes", &(probes(&end.probes) + &without_probe(&end.unjudged)));
     rows.add("authority", &format!("{}: {}", header.authority, header.backend));
     rows.add("end", &ending_in_words(end));
     rows.text
@@ -158,6 +166,19 @@ fn returns(rows: &mut Rows, end: &EndRecord, authority: &str) {
     }
 }
 
+fn unjudged(rows: &mut Rows, unjudged: &[UnjudgedRecord]) {
+    let mut heading = "not judged";
+    let may_be_used = || unjudged.iter().filter(|record| !record.unused);
+    for record in may_be_used().take(REPEATED) {
+        rows.add(heading, &record.sentence);
+        heading = "";
+    }
+    let more = may_be_used().count().saturating_sub(REPEATED);
+    if more > 0 {
+        rows.add(heading, &format!("and {more} more, which a trace names"));
+    }
+}
+
 /// Who carries out task switches. KVM asks processors to stop at them and emulates them; QEMU's model
 /// does not stop.
 fn switcher(authority: &str) -> &'static str {
@@ -255,6 +276,17 @@ fn kinds<F>(told: &Told<F>, degree: Degree) -> Vec<String> {
 fn line_of<F>(kind: &FindingKind<F>) -> String {
     let times = kind.times().map_or(String::new(), |times| format!(" ({times})"));
     format!("{}: {}{times}", kind.place, kind.sentence)
+}
+
+/// The ways into the kernel that have no probe and were not used.
+fn without_probe(unjudged: &[UnjudgedRecord]) -> String {
+    let unused: Vec<&str> =
+        unjudged.iter().filter(|record| record.unused).map(|record| &*record.sentence).collect();
+    match unused[..] {
+        [] => String::new(),
+        [one] => format!("; none at {one}"),
+        [first, ..] => format!("; none at {first}, and at {} more", unused.len() - 1),
+    }
 }
 
 fn probes(probes: &ProbeCounts) -> String {

@@ -21,6 +21,10 @@ pub(super) fn leads_nowhere(
 ) -> Option<Placed> {
     let objects = history.objects();
     let state = &aftermath.end.state;
+    // In real mode there is no telling: a handler of interrupt 0x21, say, is whoever put it there.
+    if !state.protected() || state.virtual_8086() {
+        return None;
+    }
     let at = state.instruction_address();
     let place = format!("the end, in ring {}, at {}", state.cpl(), aftermath.place(at));
     if by_gate(used, aftermath, history)

@@ -3,6 +3,7 @@
 use super::kept_words::keeps_words;
 use super::loads_stack::loads_stack_pointer;
 use super::overwritten::overwritten;
+use super::signal::keeps_what_was_interrupted;
 use super::string_instruction::string_instruction;
 use super::{
     Damage, Edge, Foreign, FreshStack, Glance, Narrow, Overrun, Refusal, Reset, other_tss,
@@ -99,6 +100,7 @@ impl Glance {
         }
         glance.overrun = overrun(linear, history);
         glance.reset = reset(linear, returning, pair, history);
+        glance.signal = keeps_what_was_interrupted(linear, returning, pair);
         if returning.frame.shape.from_virtual_8086 {
             glance.shifted = shifted::near(linear, &returning.state).map(Box::new);
         }

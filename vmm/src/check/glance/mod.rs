@@ -19,6 +19,7 @@
 //!                 where the popped EIP lies in its segment    code_limit
 //!                 what the next entry will miss               way_back
 //!                 ESP was loaded above the frame popped       loads_stack
+//!                 what was interrupted is on the user's stack signal
 //!  at both        the neighbour's frame has changed           damage
 //!                 a stack's low end, where symbols tell it    edge
 //! ```
@@ -36,6 +37,7 @@ mod narrow;
 mod other_tss;
 mod overwritten;
 mod refusal;
+mod signal;
 mod string_instruction;
 
 pub(super) use damage::Damage;
@@ -62,6 +64,8 @@ pub(super) struct Glance {
     pub(super) narrow: Option<Narrow>,
     /// Where the handler has loaded ESP with a place above the frame that is popped, on one stack with it.
     pub(super) reset: Option<Reset>,
+    /// What was interrupted has been put on the program's stack, and ESP leads below it: a signal.
+    pub(super) signal: bool,
     /// EIP and ESP of the frame that this entry overwrites stand near each other elsewhere too: the
     /// kernel has copied them. None if it overwrites none.
     pub(super) words_are_kept: Option<bool>,

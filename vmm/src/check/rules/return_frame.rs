@@ -12,7 +12,7 @@ const PRIVILEGED: Eflags = Eflags(Eflags::IF.0 | Eflags::IOPL.0 | Eflags::NT.0 |
 /// A kernel may send a task elsewhere: EIP and ESP both change when it starts a program or delivers a
 /// signal, and CS, SS and the privileged flags do not; EIP alone when it restarts or skips the instruction of a system call or a fault; the
 /// status flags when a system call answers in them; ESP alone when another context goes on that calls or waits at the same
-/// place; TF and IF for the one instruction that a debugger of the kernel's own steps. All else is corruption, and after an external
+/// place, or where a signal comes before the handler of the last one has begun; TF and IF for the one instruction that a debugger of the kernel's own steps. All else is corruption, and after an external
 /// interrupt everything is. A frame that is copied or made anew elsewhere has the same words: where its
 /// CS:EIP and SS:ESP are those of an interrupt or a page fault, EFLAGS are too. A frame of ring 0 by INT n
 /// may become one for ring 3: so a kernel starts its first program by a system call of its own. One of an outer ring
@@ -51,7 +51,8 @@ pub(crate) fn return_pops_what_was_pushed(
         let mask = if matches!(word, Word::Cs | Word::Ss) { 0xffff } else { u32::MAX };
         ((before ^ now) & mask != 0).then_some((before, now))
     };
-    let redirected = changed(Word::Eip).is_some() && changed(Word::Esp).is_some();
+    let redirected =
+        changed(Word::Eip).is_some() && changed(Word::Esp).is_some() || history.glance().signal;
     let lost =
         [Word::Eip, Word::Cs, Word::Eflags, Word::Esp, Word::Ss].into_iter().filter_map(|word| {
             let (before, now) = changed(word)?;

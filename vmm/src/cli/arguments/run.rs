@@ -2,7 +2,7 @@
 
 use super::super::drives::DriveOptions;
 use super::choices::{Color, FramesArgument, LoaderArgument, ProbeArgument};
-use super::values::{clock, guest_names, time};
+use super::values::{address, clock, exit_status, guest_names, time};
 use clap::Args;
 use esp0::machine::Model;
 use esp0::run::{ClockChoice, DialogueStep};
@@ -34,13 +34,17 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "FILE", conflicts_with = "modules")]
     pub(crate) initrd: Option<PathBuf>,
 
+    /// The kernel is a flat binary, 32-bit code that lies and begins at this physical address (`0x7c00`)
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    pub(crate) at: Option<u32>,
+
     /// Whose selectors the kernel starts with; it matters to one that never reloads CS
     #[arg(long, value_name = "WHOSE", default_value = "grub")]
     pub(crate) loader: LoaderArgument,
 
     /// A good end is one at which QEMU's isa-debug-exit (port 0xf4) would have one of these exit
     /// statuses, (value << 1) | 1, instead of the value 0
-    #[arg(long, value_name = "STATUSES", value_delimiter = ',')]
+    #[arg(long, value_name = "STATUSES", value_delimiter = ',', value_parser = exit_status)]
     pub(crate) exit_codes: Vec<u32>,
 
     /// RAM of the guest, in MiB

@@ -9,6 +9,21 @@ pub(super) fn processors() -> u64 {
     std::thread::available_parallelism().map_or(1, |count| count.get() as u64)
 }
 
+/// An address: hexadecimal after `0x`, or decimal.
+pub(super) fn address(text: &str) -> Result<u32, String> {
+    let number = match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    number.map_err(|_| "it is an address below 4 GiB, such as 0x100000".into())
+}
+
+/// An exit status that QEMU's isa-debug-exit can give: `(value << 1) | 1`, of which a process has 8 bits.
+pub(super) fn exit_status(text: &str) -> Result<u32, String> {
+    let status = text.parse().ok().filter(|status: &u32| *status <= 255 && status % 2 == 1);
+    status.ok_or_else(|| "it is (value << 1) | 1, so an odd number up to 255".into())
+}
+
 pub(super) fn seed(text: &str) -> Result<u64, String> {
     let number = match text.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16),
@@ -77,6 +92,17 @@ fn within(text: &str, what: &str, most: u32) -> Result<u32, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_and_exit_statuses_are_read() {
+        assert_eq!(address("0x7c00"), Ok(0x7C00));
+        assert_eq!(address("1048576"), Ok(0x10_0000));
+        assert!(address("7c00h").is_err() && address("0x100000000").is_err());
+        assert_eq!(exit_status("33"), Ok(33));
+        for text in ["32", "0", "257", "-1", "x"] {
+            assert!(exit_status(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn clocks_and_times_are_read() {

@@ -36,7 +36,7 @@ impl<'a> Concluded<'a> {
         let name = |address| loaded.name(address);
         let arrays = || loaded.symbols.arrays();
         let aftermath = Aftermath::of(run, end, &name).with_arrays(&arrays);
-        report.conclude(judge, &aftermath, &run.probes().census());
+        report.conclude(judge, &aftermath, &run.probes().census(), &run.unjudged());
         let view = LastView::of(run, loaded);
         report.shows(view.screen.clone(), view.unanswered.clone());
         let standing = Standing { machine: run.machine(), probes: run.probes(), state: &end.state };

@@ -4,7 +4,7 @@ use super::super::arguments::RunOptions;
 use super::super::drives::Drives;
 use super::super::failure::Failure;
 use super::super::guest_files::GuestFiles;
-use esp0::boot::Boot;
+use esp0::boot::{Boot, bios::tell_drives};
 use esp0::devices::Devices;
 use esp0::host::Backend;
 use esp0::machine::LoaderMemory;
@@ -51,6 +51,11 @@ impl<'a> Guest<'a> {
     /// Loads it into memory that is zero.
     pub(super) fn load(&self, memory: &LoaderMemory<'_>) -> Result<Boot, Failure> {
         let mut boot = self.input.load(memory)?;
+        if !self.has_bios() {
+            let (disks, floppies) = self.drives.counts();
+            tell_drives(memory, &boot.image, disks, floppies)
+                .map_err(|error| Failure::Input(format!("the drives cannot be told: {error}")))?;
+        }
         boot.entry.loader = self.options.loader.into();
         Ok(boot)
     }

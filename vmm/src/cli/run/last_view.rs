@@ -3,8 +3,8 @@
 use super::loaded::Loaded;
 use super::screenshot;
 use esp0::boot::{Boot, Framebuffer};
-use esp0::devices::{Place, Tally, screen::lines, unanswered, vga};
-use esp0::run::Run;
+use esp0::devices::{Place, Tally, screen::lines, unanswered, vga, vga::Shown};
+use esp0::run::{BiosCall, Run};
 use esp0::symbols::{SeenCode, Symbols};
 use esp0::trace::schema::ScreenRecord;
 use esp0::trace::screen;
@@ -26,7 +26,8 @@ impl LastView {
     /// Of the machine as it is when the run is over.
     pub(super) fn of(run: &Run, loaded: &Loaded) -> Self {
         let Loaded { boot, symbols, .. } = loaded;
-        let unanswered = unanswered(run.devices().unanswered(), symbols);
+        let mut unanswered = unanswered(run.devices().unanswered(), symbols);
+        unanswered.splice(..0, no_bios(run.bios_calls()));
         LastView { screen: text_screen(run), picture: picture(run, boot), unanswered }
     }
 
@@ -36,11 +37,39 @@ impl LastView {
     }
 }
 
+/// What was asked of a BIOS that is not there.
+fn no_bios(calls: &[BiosCall]) -> Option<String> {
+    const TOLD: usize = 4;
+    let asked = |call: &BiosCall| {
+        let BiosCall { vector, ax, by: (cs, ip), count } = call;
+        let times = if *count == 1 { "once".into() } else { format!("{count} times") };
+        format!("int {vector:#04x} with AX={ax:04x} at {cs:04x}:{ip:04x} {times}")
+    };
+    let mut told: Vec<String> = calls.iter().take(TOLD).map(asked).collect();
+    if calls.len() > TOLD {
+        told.push(format!("{} more", calls.len() - TOLD));
+    }
+    (!told.is_empty()).then(|| {
+        format!(
+            "no BIOS      for {}: behind a kernel that is loaded directly there is none; boot it from a CD or a disk image",
+            told.join(", ")
+        )
+    })
+}
+
 fn picture(run: &Run, boot: &Boot) -> String {
     let memory = run.machine().memory();
     let Some(shown) = boot.framebuffer.filter(|shown| screenshot::drawn(shown, memory).is_some())
     else {
-        return String::new();
+        return match run.devices().vga().shown() {
+            Shown::Text => String::new(),
+            Shown::Dots => {
+                "\nVGA graphics (320 x 200, 256 colours): --screenshot FILE.png draws it\n".into()
+            }
+            Shown::Other => {
+                "\nVGA graphics of a mode that is not drawn: the guest has left text mode\n".into()
+            }
+        };
     };
     let Framebuffer { address, width, height, depth, .. } = shown;
     format!(
@@ -49,6 +78,9 @@ fn picture(run: &Run, boot: &Boot) -> String {
 }
 
 fn text_screen(run: &Run) -> Option<ScreenRecord> {
+    if run.devices().vga().shown() != Shown::Text {
+        return None;
+    }
     let lines = lines(&run.screen()?);
     let address = run.devices().vga().text_address();
     let (columns, rows) = (vga::COLUMNS as u32, vga::ROWS as u32);
@@ -76,6 +108,11 @@ fn unanswered(unanswered: &unanswered::Unanswered, symbols: &Symbols) -> Vec<Str
         let asked = asked.map_or(String::new(), |place| format!(" {place}"));
         let polled = if tally.row >= unanswered::POLLING {
             format!("; {} reads in a row: a loop waits for it", tally.row)
+        } else if tally.turns >= unanswered::POLLING {
+            format!(
+                "; read in turn with others, {} reads in a row: a loop waits for one of them",
+                tally.turns
+            )
         } else {
             String::new()
         };
@@ -88,6 +125,12 @@ fn unanswered(unanswered: &unanswered::Unanswered, symbols: &Symbols) -> Vec<Str
     let more = places.len().saturating_sub(LISTED);
     if more > 0 {
         lines.push(format!("nobody there {more} more places"));
+    }
+    if unanswered.earlier() > 0 {
+        lines.push(format!(
+            "nobody there {} places, asked for by the BIOS and the boot loader",
+            unanswered.earlier()
+        ));
     }
     lines
 }

@@ -2,7 +2,7 @@
 
 use super::recording::Recorded;
 use super::start::Start;
-use esp0::run::{Counters, End, Run};
+use esp0::run::{Counters, End, Run, TimeStampRead};
 
 /// A run that has come to its end.
 pub(super) struct Outcome {
@@ -11,6 +11,8 @@ pub(super) struct Outcome {
     /// What the run that was asked for has counted, whatever is run again.
     pub(super) counters: Counters,
     pub(super) repeats: Repeats,
+    /// On a clock that counts: what keeps the guest from doing the same when it is run again.
+    pub(super) time_stamp: Option<TimeStampRead>,
 }
 
 /// Whether the guest does the same when it is run again.
@@ -34,7 +36,9 @@ impl Outcome {
     pub(super) fn of(run: Run, end: End, start: &Start<'_>, recorded: &Recorded) -> Self {
         let counters = run.counters();
         let repeats = Repeats::of(&run, start, recorded);
-        Outcome { run, end, counters, repeats }
+        let counts = !start.clock().is_real() && !start.guest.has_bios();
+        let time_stamp = run.time_stamp_read().filter(|_| counts);
+        Outcome { run, end, counters, repeats, time_stamp }
     }
 }
 

@@ -1,14 +1,14 @@
-//! The screen as a picture: the framebuffer if the guest has drawn on one, else the text screen.
+//! The screen as a picture: the framebuffer if the guest has drawn on one, the dots of VGA mode 13, or else the text screen.
 //!
 //! ```text
 //!  a cell: character, attribute (7 blinks, 6–4 background, 3–0 foreground)  ─►  8 x 16 dots of two colours
 //! ```
 //! The font is the public domain's 8 x 8 (font8x8), each line of it drawn twice; the colours are those that a
-//! PC's BIOS loads. A font or a palette that the guest loaded is not looked at.
+//! PC's BIOS loads. A font or a palette that the guest loaded is not looked at in text mode.
 
 use esp0::boot::Framebuffer;
 use esp0::devices::screen;
-use esp0::devices::vga::{COLUMNS, ROWS};
+use esp0::devices::vga::{COLUMNS, DOTS, DOTS_HEIGHT, DOTS_WIDTH, ROWS, Shown, Vga};
 use esp0::machine::Memory;
 use esp0::run::Run;
 use font8x8::{
@@ -53,7 +53,11 @@ pub(super) fn write(
     {
         return write_picture(out, shown, &bytes);
     }
-    write_text(out, &run.screen().unwrap_or_default(), run.devices().vga().cursor())
+    let vga = run.devices().vga();
+    if vga.shown() == Shown::Dots {
+        return write_dots(out, vga, memory);
+    }
+    write_text(out, &run.screen().unwrap_or_default(), vga.cursor())
 }
 
 /// The framebuffer's bytes, if the guest has drawn anything.
@@ -69,6 +73,21 @@ fn write_picture(out: impl Write, framebuffer: &Framebuffer, bytes: &[u8]) -> io
     encoder.set_depth(png::BitDepth::Eight);
     let mut writer = encoder.write_header()?;
     writer.write_image_data(&framebuffer.picture(bytes))?;
+    writer.finish()?;
+    Ok(())
+}
+
+/// Writes the dots of mode 13, in the colours that the guest has loaded.
+fn write_dots(out: impl Write, vga: &Vga, memory: &Memory) -> io::Result<()> {
+    let mut dots = vec![0; DOTS_WIDTH * DOTS_HEIGHT];
+    // There is RAM below 1 MiB.
+    let _ = memory.read(DOTS.start, &mut dots);
+    let mut encoder = png::Encoder::new(out, DOTS_WIDTH as u32, DOTS_HEIGHT as u32);
+    encoder.set_color(png::ColorType::Indexed);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_palette(vga.colours().concat());
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(&dots)?;
     writer.finish()?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use super::super::boxed::Boxed;
 use super::concluded::Concluded;
 use super::outcome::{Outcome, Repeats};
 use super::watch::Watch;
-use esp0::run::Counters;
+use esp0::run::{Counters, TimeStampRead};
 use std::fmt::Write as _;
 
 /// Prints it.
@@ -31,11 +31,27 @@ pub(super) fn print(
                 "repeats      no: preempted {times} times while it computed (--record FILE keeps where)"
             );
         }
+        if let Some(read) = outcome.time_stamp {
+            let _ = writeln!(text, "{}", does_not_repeat(read, concluded));
+        }
         for line in &concluded.view.unanswered {
             let _ = writeln!(text, "{line}");
         }
         watch.report.print(&text);
     }
+}
+
+/// That the guest reads a counter which is not the guest's.
+fn does_not_repeat(read: TimeStampRead, concluded: &Concluded<'_>) -> String {
+    let name = concluded.loaded.name(read.at).map_or_else(String::new, |name| format!(" <{name}>"));
+    let (whether, stands) = match read.executed {
+        true => ("no", "was executed"),
+        false => ("perhaps not", "stands in the code"),
+    };
+    format!(
+        "repeats      {whether}: RDTSC {stands} at {:08x}{name}, and what it reads goes by this machine's time",
+        read.at
+    )
 }
 
 /// What was counted, for `-v`.

@@ -12,7 +12,9 @@ use super::described::{self, Judgeable, Where};
 use super::line::{entry_line, heading};
 use super::names::{Names, interrupted};
 use super::places::Places;
-use super::schema::{CauseRecord, EndRecord, EntryRecord, HeaderRecord, Record, ScreenRecord};
+use super::schema::{
+    CauseRecord, EndRecord, EntryRecord, HeaderRecord, Record, ScreenRecord, UnjudgedRecord,
+};
 use super::summary::{ending_in_words, summary, verdict_line};
 use super::terminal::Terminal;
 use super::{FrameNames, JsonLines, Style, Told, registers};
@@ -22,6 +24,7 @@ use crate::entry::Entry;
 use crate::machine::Machine;
 use crate::probe::{Census, Probes};
 use crate::report::{CodeReader, Recorder};
+use crate::run::Unjudged;
 use crate::symbols::Symbols;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -164,13 +167,21 @@ impl<W: Write> Report<W> {
 
     /// Says what the run as a whole has to answer for, now that it is over. What the judge knows of the console has to
     /// be told to it before; [`close`](Report::close) ends the trace with it.
-    pub fn conclude(&mut self, judge: &mut Judge, aftermath: &Aftermath<'_>, census: &Census) {
+    pub fn conclude(
+        &mut self,
+        judge: &mut Judge,
+        aftermath: &Aftermath<'_>,
+        census: &Census,
+        unjudged: &[Unjudged],
+    ) {
         self.terminal.end();
         let conclusions = judge.conclude(aftermath);
         let mut end = EndRecord::new(&aftermath.end.ending, judge, census);
         for stack in &mut end.stacks {
             stack.name = self.names.of_top(stack.esp0);
         }
+        let record = |unjudged| UnjudgedRecord::new(unjudged, aftermath.names);
+        end.unjudged = unjudged.iter().map(record).collect();
         let (at, sequence) = (aftermath.end.state.eip, end.counts.entries);
         for conclusion in conclusions {
             let place = Where { place: conclusion.place, at, sequence };

@@ -4,7 +4,7 @@ use super::{FindingRecord, LastRecord, ScreenRecord, hex, is_empty, names};
 use crate::check::{Judge, Verdict};
 use crate::entry::Kind;
 use crate::probe::Census;
-use crate::run::Ending;
+use crate::run::{Ending, Unjudged};
 use serde::{Deserialize, Serialize};
 
 /// How a run ended, and what it came to.
@@ -38,6 +38,9 @@ pub struct EndRecord {
     /// The text screen, if anything stands on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub screen: Option<ScreenRecord>,
+    /// What was not judged, though the verdict may be good.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub unjudged: Vec<UnjudgedRecord>,
     /// Places at which the guest found nobody, a line each.
     #[serde(default, skip_serializing_if = "is_empty")]
     pub unanswered: Vec<String>,
@@ -84,6 +87,34 @@ pub struct Counts {
     pub exact_entries: u64,
     /// The same of returns.
     pub exact_returns: u64,
+}
+
+/// A way into the kernel that nobody watched, or a time in which nobody did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnjudgedRecord {
+    /// Its name: `call_gate`, `task_gate`, `before_idt`.
+    pub what: String,
+    /// What is not judged, and where.
+    pub sentence: String,
+    /// It is known that nothing came by it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unused: bool,
+}
+
+impl UnjudgedRecord {
+    /// Of what a run says of itself; the code that a gate leads to gets the name that `names` gives.
+    pub fn new(unjudged: &Unjudged, names: impl Fn(u32) -> Option<String>) -> Self {
+        let name = match unjudged {
+            Unjudged::CallGate(gate) => names(gate.offset),
+            _ => None,
+        };
+        let name = name.map_or_else(String::new, |name| format!(" <{name}>"));
+        UnjudgedRecord {
+            what: unjudged.name().into(),
+            sentence: format!("{unjudged}{name}"),
+            unused: unjudged.is_unused(),
+        }
+    }
 }
 
 /// What one rule found.
@@ -157,6 +188,14 @@ pub struct ProbeCounts {
 }
 
 impl EndRecord {
+    /// The names of what was not judged and may have been entered, each once.
+    pub fn unjudged_ways(&self) -> Vec<&str> {
+        let may_be_used = self.unjudged.iter().filter(|unjudged| !unjudged.unused);
+        let mut ways: Vec<&str> = may_be_used.map(|unjudged| unjudged.what.as_str()).collect();
+        ways.dedup();
+        ways
+    }
+
     /// What a run came to that ended so; conclusions and names of stacks come to it later.
     pub fn new(ending: &Ending, judge: &Judge, census: &Census) -> Self {
         let (tally, history) = (judge.tally(), judge.history());
@@ -218,6 +257,7 @@ impl EndRecord {
             unmet: judge.unmet().map(Into::into),
             last: None,
             screen: None,
+            unjudged: Vec::new(),
             unanswered: Vec::new(),
             findings: Vec::new(),
             notes: Vec::new(),

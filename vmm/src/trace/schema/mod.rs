@@ -36,7 +36,9 @@ mod sysenter;
 
 pub use cause::CauseRecord;
 pub use detail::{CodeRecord, DetailRecord, PageRecord, SourceRecord, StackDetail, Words};
-pub use end::{Counts, DeviationCount, EndRecord, EventCount, ProbeCounts, RuleCount, StackRow};
+pub use end::{
+    Counts, DeviationCount, EndRecord, EventCount, ProbeCounts, RuleCount, StackRow, UnjudgedRecord,
+};
 pub use event::{BeforeRecord, EntryRecord, OriginName, ReturnRecord, ReturnedRecord};
 pub use exact::ExactRecord;
 pub use finding::{
@@ -195,7 +197,13 @@ mod tests {
     /// A line of each type, with its name.
     fn lines() -> Vec<(&'static str, Value)> {
         let of = |line: Vec<u8>| serde_json::from_slice(&line).unwrap();
-        let bare = EndRecord { last: None, screen: None, unanswered: Vec::new(), ..samples::end() };
+        let bare = EndRecord {
+            last: None,
+            screen: None,
+            unjudged: Vec::new(),
+            unanswered: Vec::new(),
+            ..samples::end()
+        };
         let bare = Record::End(Box::new(bare));
         let records = samples::all().into_iter().chain([bare]);
         let records = records.map(|record| (record.kind(), of(record.to_line())));

@@ -102,7 +102,7 @@ impl<'a> Again<'a> {
         if last.is_some_and(|last| last.interrupt.is_some()) {
             return Ok(outcome);
         }
-        let Outcome { run, end, counters, repeats } = outcome;
+        let Outcome { run, end, counters, repeats, time_stamp } = outcome;
         let mut run = self.restart(run.into_machine())?.watched_after(counters);
         let again = loop {
             match run.next_event() {
@@ -112,7 +112,7 @@ impl<'a> Again<'a> {
             }
         };
         let found = again.filter(|again| again.ending == end.ending && again.last_event.is_some());
-        Ok(Outcome { run, end: found.unwrap_or(end), counters, repeats })
+        Ok(Outcome { run, end: found.unwrap_or(end), counters, repeats, time_stamp })
     }
 
     /// Looks for what the findings leave open, if the guest would come there again.

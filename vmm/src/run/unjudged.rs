@@ -1,0 +1,92 @@
+//! What a run has not judged: ways into the kernel that nobody watched, and the time in which nobody did.
+//!
+//! What is known to have been missed is counted elsewhere ([`Census::missed_entries`]). Here is what nobody can count:
+//! a verdict on the rest is no verdict on it.
+//!
+//! [`Census::missed_entries`]: crate::probe::Census::missed_entries
+
+use super::Run;
+use crate::probe::{CallGate, Choice, TaskGate};
+use std::fmt;
+
+/// The first IDT of whoever a BIOS has booted, as it was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FirstIdt {
+    /// Its linear address.
+    pub base: u32,
+    /// Exits up to then.
+    pub exits: u64,
+    /// EIP where it was found.
+    pub eip: u32,
+}
+
+/// What is not judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unjudged {
+    /// Entries by a call gate.
+    CallGate(CallGate),
+    /// Entries by a task gate of the IDT.
+    TaskGate {
+        /// Which.
+        gate: TaskGate,
+        /// Something has come by it, as far as its TSS tells.
+        entered: bool,
+    },
+    /// Entries before the first IDT behind a BIOS was found.
+    BeforeIdt(FirstIdt),
+}
+
+impl Unjudged {
+    /// Its name in the verdict line and in a trace.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Unjudged::CallGate(_) => "call_gate",
+            Unjudged::TaskGate { .. } => "task_gate",
+            Unjudged::BeforeIdt(_) => "before_idt",
+        }
+    }
+
+    /// Nothing has come by it: it is there, and nothing was left unjudged.
+    pub const fn is_unused(&self) -> bool {
+        matches!(self, Unjudged::TaskGate { entered: false, .. })
+    }
+}
+
+impl fmt::Display for Unjudged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unjudged::CallGate(CallGate { selector, dpl, cs, offset }) => write!(
+                f,
+                "entries by the call gate {selector:04x}, from rings up to {dpl} to {cs:04x}:{offset:08x}"
+            ),
+            Unjudged::TaskGate { gate: TaskGate { vector, tss }, entered: true } => write!(
+                f,
+                "entries by the task gate of vector {vector:#04x}: TSS {tss:04x}, to which it leads, was entered"
+            ),
+            Unjudged::TaskGate { gate: TaskGate { vector, tss }, entered: false } => write!(
+                f,
+                "the task gate of vector {vector:#04x}, by which nothing came: TSS {tss:04x} has no link"
+            ),
+            Unjudged::BeforeIdt(FirstIdt { base, exits, eip }) => write!(
+                f,
+                "entries before the first IDT behind the BIOS was seen, at {base:08x}: at exit {exits}, EIP {eip:08x}"
+            ),
+        }
+    }
+}
+
+impl Run {
+    /// What was not judged so far; nothing where nothing was to be.
+    pub fn unjudged(&self) -> Vec<Unjudged> {
+        if self.probes.choice() == Choice::None {
+            return Vec::new();
+        }
+        let unwatched = self.probes.unwatched();
+        let task_gates =
+            unwatched.task_gates().map(|(gate, entered)| Unjudged::TaskGate { gate, entered });
+        (self.seen.first_idt.map(Unjudged::BeforeIdt).into_iter())
+            .chain(unwatched.call_gates().map(Unjudged::CallGate))
+            .chain(task_gates)
+            .collect()
+    }
+}
