@@ -8,6 +8,10 @@ use super::{Counters, Dialogue, Disturbed, Owed, Pace, Phase, Run};
 use crate::devices::Devices;
 use crate::machine::{MachineCheckpoint, MachineError};
 use crate::probe::Probes;
+use std::collections::BTreeSet;
+
+/// Of the lowest byte of a page-table entry.
+const ACCESSED_AND_DIRTY: u8 = 0x60;
 
 /// A run as it was between two events: the machine, its devices, the probes, the clock, and what the run
 /// knew. Going on from it gives the same events as going on did the first time; on the real clock, as far as
@@ -44,10 +48,18 @@ impl Checkpoint {
         memory.pages_beside(other.machine.memory()) + recorded
     }
 
-    /// The guest's memory is the same, whatever the probes in it.
-    pub(crate) fn has_memory_of(&self, other: &Checkpoint) -> bool {
-        let is_guests = |at| !self.probes.holds_patch(at) && !other.probes.holds_patch(at);
-        self.machine.memory().equals(other.machine.memory(), is_guests)
+    /// The guest's memory is the same, whatever the probes in it, and whatever the processor has noted in its page `tables`.
+    pub(crate) fn has_memory_of(&self, other: &Checkpoint, tables: &BTreeSet<usize>) -> bool {
+        let counts = |at: u64| {
+            if self.probes.holds_patch(at) || other.probes.holds_patch(at) {
+                0
+            } else if at.is_multiple_of(4) && tables.contains(&((at >> 12) as usize)) {
+                !ACCESSED_AND_DIRTY
+            } else {
+                0xFF
+            }
+        };
+        self.machine.memory().equals(other.machine.memory(), counts)
     }
 }
 

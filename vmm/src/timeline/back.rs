@@ -5,7 +5,7 @@
 //! word is looked at after each instruction, from one event to the next where its page was written.
 
 use super::{Came, Company, NEAR, Noted, Place, Search, Timeline};
-use crate::machine::MachineError;
+use crate::machine::{MachineError, Paging};
 use crate::run::{Boundary, Checkpoint, Run};
 use std::collections::BTreeSet;
 
@@ -606,5 +606,6 @@ fn asked(run: &mut Run, addresses: &[u32], on: bool) -> Result<bool, MachineErro
 
 /// Memory is that of the checkpoint.
 fn is_memory_of(run: &mut Run, goal: &Checkpoint) -> Result<bool, MachineError> {
-    Ok(run.checkpoint()?.has_memory_of(goal))
+    let tables = Paging::from(&run.state()).table_pages(run.machine().memory());
+    Ok(run.checkpoint()?.has_memory_of(goal, &tables))
 }
