@@ -271,6 +271,38 @@ fn addresses_are_come_back_to_as_often_as_they_were_passed() {
     assert_eq!(timeline.place(), Some(Place { event: 0, step: 0 }));
 }
 
+/// Checkpoints are taken while somebody wants to stop at an address, and gone back to when nobody does.
+#[test]
+fn whoever_goes_back_stops_only_where_that_is_asked_for_now() {
+    let mut run = Experiment::with_guest("broken-plain").timeout(PATIENCE).start();
+    let mut timeline = Timeline::new(&mut run, &Alone, 64 << 20).expect("KVM gives its state");
+    let mut handler = None;
+    let mut reached = 0;
+    while timeline.event() < 40 {
+        match timeline.turn(&mut run, &mut Alone).expect("KVM runs the guest") {
+            Came::Event(noted) if handler.is_none() && noted.entry.is_some() => {
+                let address = run.state().instruction_address();
+                run.stop_at(address, true).expect("it can be stopped at");
+                handler = Some(address);
+            }
+            Came::Reached => reached += 1,
+            Came::End => break,
+            _ => {}
+        }
+    }
+    assert!(reached > 2, "it was stopped at {reached} times");
+    run.stop_at(handler.expect("it is entered"), false).expect("no more");
+    let last = timeline.event();
+    for event in [20, 5, 33] {
+        let place = Place { event, step: 0 };
+        assert!(timeline.go_to(&mut run, &mut Alone, place).expect("KVM takes its state"));
+        while timeline.event() < last.min(event + 8) {
+            let came = timeline.turn(&mut run, &mut Alone).expect("KVM runs the guest");
+            assert!(!matches!(came, Came::Reached), "nobody asked, behind event {event}");
+        }
+    }
+}
+
 #[test]
 fn the_writer_of_a_word_is_come_back_to() {
     let mut run = Experiment::with_guest("broken").timeout(PATIENCE).start();

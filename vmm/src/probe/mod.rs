@@ -531,6 +531,11 @@ impl Probes {
         self.sites.values().any(|site| site.asked)
     }
 
+    /// Where somebody asked to stop.
+    pub(crate) fn asked(&self) -> Vec<u32> {
+        self.sites.values().filter(|site| site.asked).map(|site| site.address).collect()
+    }
+
     /// Somebody asked to stop at a place that ring 3 may execute.
     pub(crate) fn asks_ring_3(&self, machine: &Machine) -> bool {
         self.sites.values().any(|site| site.asked && !is_supervisors(machine, site.address))

@@ -82,6 +82,14 @@ impl Run {
         self.probes.ask(&mut self.machine, address, on)
     }
 
+    /// Stops nowhere that somebody asked for: a checkpoint has what was asked for when it was taken.
+    pub(crate) fn stop_nowhere(&mut self) -> Result<(), MachineError> {
+        for address in self.probes.asked() {
+            self.stop_at(address, false)?;
+        }
+        Ok(())
+    }
+
     /// The vCPU stands at its probe as if nothing were there: the instruction is taken up again when it goes
     /// on, and the stop is not told a second time.
     fn leave_stop(&mut self) -> Result<(), MachineError> {

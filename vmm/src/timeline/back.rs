@@ -119,6 +119,7 @@ impl<M: Clone> Timeline<M> {
         self.leave(run, company)?;
         if let Some(kept) = self.shelf.before(place) {
             run.restore(&kept.state)?;
+            run.stop_nowhere()?;
             company.put_back(&kept.memory);
             self.here = kept.here;
         }
@@ -173,6 +174,7 @@ impl<M: Clone> Timeline<M> {
     ) -> Result<(), MachineError> {
         if let Some((state, memory)) = self.ahead.take() {
             run.restore(&state)?;
+            run.stop_nowhere()?;
             company.put_back(&memory);
             self.here = self.farthest;
         }
