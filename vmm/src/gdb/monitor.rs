@@ -293,10 +293,14 @@ fn who<W: Write>(
             let after = last_entry(session, event)
                 .map_or("before the first entry".into(), |entry| format!("after #{entry}"));
             let digits = usize::from(word.length) * 2;
-            let mut text = format!(
-                "{:08x} was written by {what}, {after}: {old:0digits$x} before, {new:0digits$x} after\n",
-                word.address
-            );
+            let mut text = if new == old {
+                format!("{:08x} changes {after}, but the run did not repeat\n", word.address)
+            } else {
+                format!(
+                    "{:08x} was written by {what}, {after}: {old:0digits$x} before, {new:0digits$x} after\n",
+                    word.address
+                )
+            };
             if let Some(place) = place {
                 let _ = writeln!(text, "in front of it: goto {}", place_name(place));
             }

@@ -38,7 +38,7 @@ impl Run {
             Some(Event::Reached(_)) => Moment { moved: false, event: None },
             event => {
                 let done = event.is_some() || self.is_done();
-                Moment { moved: done && !self.stays_at(&before), event }
+                Moment { moved: done && !self.is_at(&before), event }
             }
         })
     }
@@ -96,7 +96,7 @@ impl Run {
     }
 
     /// No instruction lies between here and `there`. On the clock of exits an exit takes time wherever the vCPU stands.
-    pub(crate) fn stays_at(&mut self, there: &Boundary) -> bool {
+    pub(crate) fn is_at(&mut self, there: &Boundary) -> bool {
         let here = self.boundary();
         here == *there || (self.clock.counts_exits() && here.is_beside(there))
     }

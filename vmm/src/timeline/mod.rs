@@ -20,9 +20,10 @@
 mod back;
 mod kept;
 mod log;
+mod search;
 
-pub use back::{Hit, Sought, Watched};
 pub use log::Log;
+pub use search::{Hit, Sought, Watched};
 
 use crate::machine::MachineError;
 use crate::run::{Checkpoint, Event, Run};
@@ -241,7 +242,7 @@ impl<M: Clone> Timeline<M> {
             return Ok(false);
         }
         self.leave(run, company)?;
-        run.restore(checkpoint)?;
+        back::put(run, checkpoint)?;
         self.here = mark.here;
         self.arrive();
         Ok(true)
