@@ -21,7 +21,7 @@ const CASES: [Case; 25] = [
     ("fork_same_frame", &["popped its frame in the stack of task 1", "from its parent's"]),
     ("gate_dpl", &["error code 0402 is IDT entry 0x80: its gate has DPL 0", "ring 3 may not use `int 0x80`"]),
     ("guard_page", &["the kernel stack of task 1 is full down to", "is not mapped", "#DF"]),
-    ("if_clear", &["ring 3 runs with IF=0", "from the frame that the first IRET popped", "IRQ 0 waits"]),
+    ("if_clear", &["ring 3 runs with IF=0", "from the frame that the first IRET popped", "IRQ 0, the timer's, waits"]),
     ("iret_16", &["16 bits wide (66 CF)", "pushed 32-bit words"]),
     ("iret_rpl", &["IRET to CS 0018 with RPL 0 while the descriptor has DPL 3; the same for SS"]),
     ("kernel_flags", &["the EFLAGS that go back to ring 3 are not those that #1 pushed", "was made anew"]),
