@@ -201,7 +201,6 @@ fn guests_that_are_looked_up_from_are_the_same_backwards() {
 }
 
 #[test]
-#[ignore = "on the clock of exits a step is still counted twice now and then, one run in six"]
 fn guests_by_exits_that_are_looked_up_from_are_the_same_backwards() {
     looked_up_from(ClockChoice::EXITS);
 }

@@ -29,6 +29,7 @@ use checkpoint::Tracker;
 pub use image::MemoryImage;
 pub use memory::{LoaderMemory, Memory};
 pub use model::{Model, ModelError};
+pub(crate) use paging::ACCESSED_AND_DIRTY;
 pub use paging::{Access, LinearMemory, LinearMemoryMut, Paging};
 pub use patience::Patience;
 pub use shadow::ChangedByte;

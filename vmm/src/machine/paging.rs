@@ -17,6 +17,8 @@ const PRESENT: u64 = 1;
 const WRITABLE: u64 = 1 << 1;
 const USER: u64 = 1 << 2;
 const LARGE: u64 = 1 << 7;
+/// Of the lowest byte of an entry: what the processor notes there by itself, and when depends on what it has cached.
+pub(crate) const ACCESSED_AND_DIRTY: u8 = 0x60;
 /// Bits 51 to 12: where the next table or the page lies.
 const FRAME: u64 = 0x000f_ffff_ffff_f000;
 

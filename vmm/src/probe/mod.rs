@@ -38,7 +38,8 @@ use crate::instruction::is_sysenter;
 use crate::machine::{Exit, LinearMemory, Machine, MachineError, Paging};
 use breakpoint::Breakpoints;
 use ia32::State;
-use patch::{PatchedPages, Patches};
+pub(crate) use patch::PatchedPages;
+use patch::Patches;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// How sites are to be probed.

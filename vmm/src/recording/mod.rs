@@ -118,19 +118,44 @@ pub(crate) fn unpack(
     base: &mut MemoryImage,
     pages: usize,
 ) -> Option<(VcpuImage, Vec<usize>)> {
-    let (vcpu, mut rest) = VcpuImage::from_bytes(bytes)?;
+    let (vcpu, mut packed) = PackedPages::of(bytes, pages)?;
     let mut changed = Vec::new();
-    while !rest.is_empty() {
-        let (number, behind) = rest.split_first_chunk::<4>()?;
-        let page = u32::from_le_bytes(*number) as usize;
-        rest = behind;
-        if page >= pages {
-            return None;
-        }
-        let mut now = *base.page(page);
-        delta::decode(&mut now, &mut rest)?;
+    while !packed.is_empty() {
+        let (page, now) = packed.take(base)?;
         base.set_page(page, &now);
         changed.push(page);
     }
     Some((vcpu, changed))
+}
+
+/// The pages of a packed state, one after the other.
+pub(crate) struct PackedPages<'a> {
+    rest: &'a [u8],
+    /// How many the memory has.
+    pages: usize,
+}
+
+impl<'a> PackedPages<'a> {
+    /// The vCPU of a packed state, and its pages; none if the bytes begin with no vCPU.
+    pub(crate) fn of(bytes: &'a [u8], pages: usize) -> Option<(VcpuImage, Self)> {
+        let (vcpu, rest) = VcpuImage::from_bytes(bytes)?;
+        Some((vcpu, PackedPages { rest, pages }))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// The next page's number and its bytes, which are kept as what differs from `base`; none if it is damaged.
+    pub(crate) fn take(&mut self, base: &MemoryImage) -> Option<(usize, Page)> {
+        let (number, rest) = self.rest.split_first_chunk::<4>()?;
+        let page = u32::from_le_bytes(*number) as usize;
+        self.rest = rest;
+        if page >= self.pages {
+            return None;
+        }
+        let mut now = *base.page(page);
+        delta::decode(&mut now, &mut self.rest)?;
+        Some((page, now))
+    }
 }

@@ -6,12 +6,9 @@ use super::progress::Progress;
 use super::seen::Seen;
 use super::{Counters, Dialogue, Disturbed, Owed, Pace, Phase, Run};
 use crate::devices::Devices;
-use crate::machine::{MachineCheckpoint, MachineError};
+use crate::machine::{ACCESSED_AND_DIRTY, MachineCheckpoint, MachineError};
 use crate::probe::Probes;
 use std::collections::BTreeSet;
-
-/// Of the lowest byte of a page-table entry.
-const ACCESSED_AND_DIRTY: u8 = 0x60;
 
 /// A run as it was between two events: the machine, its devices, the probes, the clock, and what the run
 /// knew. Going on from it gives the same events as going on did the first time; on the real clock, as far as

@@ -15,6 +15,7 @@
 //! A preemption that would deliver nothing does not happen, so a guest without a timer is never preempted; and none
 //! happens before the guest has computed for as long as its timer has to go.
 
+mod awaited;
 mod inside;
 mod log;
 mod replay;
@@ -22,7 +23,7 @@ mod replay;
 use super::departure::Departure;
 use super::{Event, Follow, Pace, Phase, Run, Turn};
 use crate::machine::{Exit, MachineError, MemoryImage, time_on_processor};
-use inside::Awaited;
+use awaited::Awaited;
 use log::Log;
 use replay::exit_code;
 use std::time::Duration;
@@ -284,6 +285,8 @@ impl Run {
         if self.probes.is_site(at)
             || self.probes.is_exposed(at)
             || !self.machine.vcpu.is_between_events()
+            // It has got nowhere since the last one.
+            || self.seen.last_state == self.machine.vcpu.state()
         {
             return Ok(false);
         }
