@@ -46,12 +46,9 @@ fn seen(run: &mut Run, at_event: bool) -> (State, u64, u64) {
     if at_event {
         let linear = LinearMemory { memory: run.machine().memory(), paging: Paging::default() };
         run.probes().read_code(&linear, LOOKED_AT, &mut bytes);
-        // What the processor notes in the page tables depends on what it has cached.
-        let first = (LOOKED_AT >> 12) as usize;
-        for page in Paging::from(&state).table_pages(run.machine().memory()) {
-            let start = page.checked_sub(first).map(|page| page * 4096);
-            let entries = start.and_then(|start| bytes.get_mut(start..start + 4096));
-            entries.into_iter().flatten().step_by(4).for_each(|byte| *byte &= !0x60);
+        // Accessed and dirty, in page tables: they depend on what the processor has cached.
+        for entry in bytes.chunks_exact_mut(4).filter(|entry| entry[0] & 1 != 0) {
+            entry[0] &= !0x60;
         }
     } else {
         run.machine().linear().read_some(state.general.esp, &mut bytes);

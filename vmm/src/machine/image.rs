@@ -9,6 +9,7 @@
 //! ```
 
 use super::Memory;
+use super::noted::differs;
 use std::fmt;
 use std::sync::Arc;
 
@@ -119,8 +120,9 @@ impl MemoryImage {
         self.groups.iter().map(|group| group.iter().flatten().count()).sum()
     }
 
-    /// The same bytes, shared or not, as far as `counts` has bits for their physical address.
-    pub fn equals(&self, other: &MemoryImage, counts: impl Fn(u64) -> u8) -> bool {
+    /// The same bytes, shared or not, but for what a processor notes in page tables, and where `counts` says no of a
+    /// physical address.
+    pub fn is_that_of(&self, other: &MemoryImage, counts: impl Fn(u64) -> bool) -> bool {
         let groups = self.groups.iter().zip(&other.groups).enumerate();
         groups.filter(|(_, (one, two))| !Arc::ptr_eq(one, two)).all(|(group, (one, two))| {
             one.iter().zip(two.iter()).enumerate().all(|(index, pair)| {
@@ -132,8 +134,11 @@ impl MemoryImage {
                 let bytes = |page: &Option<Arc<Page>>| page.as_deref().map_or(ZERO, |page| *page);
                 let start = ((group * PAGES_IN_GROUP + index) * PAGE) as u64;
                 let (one, two) = (bytes(pair.0), bytes(pair.1));
-                let same = |at: usize| (one[at] ^ two[at]) & counts(start + at as u64) == 0;
-                one == two || (0..PAGE).all(|at| one[at] == two[at] || same(at))
+                one == two
+                    || (0..PAGE).all(|at| {
+                        let address = start + at as u64;
+                        differs(address, one[at], two[at]) == 0 || !counts(address)
+                    })
             })
         })
     }

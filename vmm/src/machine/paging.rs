@@ -11,14 +11,11 @@
 
 use super::Memory;
 use ia32::{Descriptor, Selector, State, Table};
-use std::collections::BTreeSet;
 
 const PRESENT: u64 = 1;
 const WRITABLE: u64 = 1 << 1;
 const USER: u64 = 1 << 2;
 const LARGE: u64 = 1 << 7;
-/// Of the lowest byte of an entry: what the processor notes there by itself, and when depends on what it has cached.
-pub(crate) const ACCESSED_AND_DIRTY: u8 = 0x60;
 /// Bits 51 to 12: where the next table or the page lies.
 const FRAME: u64 = 0x000f_ffff_ffff_f000;
 
@@ -76,44 +73,6 @@ impl Paging {
             return Some(Access { physical: u64::from(linear), writable: true, user: true });
         }
         if self.extended { self.walk_pae(memory, linear) } else { self.walk(memory, linear) }
-    }
-
-    /// The pages, by number, that hold the tables of all levels; none without paging. The accessed and dirty bits in them are
-    /// the processor's: it sets them when it walks the tables, and not where it has a translation cached. Two runs that
-    /// execute the same may differ in them (SDM vol. 3A, "Accessed and dirty flags").
-    pub fn table_pages(&self, memory: &Memory) -> BTreeSet<usize> {
-        let mut pages = BTreeSet::new();
-        if !self.enabled {
-            return pages;
-        }
-        let mut directories = Vec::new();
-        if self.extended {
-            let pointers = u64::from(self.root & 0xffff_ffe0);
-            let present = (0..4).filter_map(|index| memory.read_u64(pointers + index * 8));
-            directories
-                .extend(present.filter(|entry| entry & PRESENT != 0).map(|entry| entry & FRAME));
-        } else {
-            directories.push(u64::from(self.root & 0xffff_f000));
-        }
-        let size = if self.extended { 8 } else { 4 };
-        for directory in directories {
-            pages.insert((directory >> 12) as usize);
-            for at in (directory..directory + 4096).step_by(size) {
-                let entry = if self.extended {
-                    memory.read_u64(at)
-                } else {
-                    memory.read_u32(at).map(u64::from)
-                };
-                let large = LARGE * u64::from(self.extended || self.large_pages);
-                match entry {
-                    Some(entry) if entry & PRESENT != 0 && entry & large == 0 => {
-                        pages.insert(((entry & FRAME) >> 12) as usize);
-                    }
-                    _ => {}
-                }
-            }
-        }
-        pages
     }
 
     fn walk(&self, memory: &Memory, linear: u32) -> Option<Access> {
@@ -312,21 +271,6 @@ mod tests {
             memory.write(*address, &value.to_le_bytes()).unwrap();
         }
         memory
-    }
-
-    #[test]
-    fn the_pages_of_all_tables_are_told() {
-        // A table, a page of 4 MiB, and one that is not present.
-        let words = [(0x3000, 0x5067), (0x3004, 0x0040_0083), (0x3008, 0x7006)];
-        let memory = memory_with(&words);
-        let tables = |cr4| Paging::from_registers(1 << 31, 0x3000, cr4).table_pages(&memory);
-        assert_eq!(tables(1 << 4), BTreeSet::from([3, 5]));
-        // Without CR4.PSE the bit of a large page says nothing.
-        assert_eq!(tables(0), BTreeSet::from([3, 5, 0x400]));
-        assert!(Paging::from_registers(0, 0x3000, 0).table_pages(&memory).is_empty());
-        let memory = memory_with(&[(0x3008, 0x6001), (0x6000, 0x8003), (0x6010, 0x0020_0083)]);
-        let extended = Paging::from_registers(1 << 31, 0x3000, 1 << 5);
-        assert_eq!(extended.table_pages(&memory), BTreeSet::from([6, 8]));
     }
 
     #[test]

@@ -6,9 +6,8 @@ use super::progress::Progress;
 use super::seen::Seen;
 use super::{Counters, Dialogue, Disturbed, Owed, Pace, Phase, Run};
 use crate::devices::Devices;
-use crate::machine::{ACCESSED_AND_DIRTY, MachineCheckpoint, MachineError};
+use crate::machine::{MachineCheckpoint, MachineError};
 use crate::probe::Probes;
-use std::collections::BTreeSet;
 
 /// A run as it was between two events: the machine, its devices, the probes, the clock, and what the run
 /// knew. Going on from it gives the same events as going on did the first time; on the real clock, as far as
@@ -45,18 +44,10 @@ impl Checkpoint {
         memory.pages_beside(other.machine.memory()) + recorded
     }
 
-    /// The guest's memory is the same, whatever the probes in it, and whatever the processor has noted in its page `tables`.
-    pub(crate) fn has_memory_of(&self, other: &Checkpoint, tables: &BTreeSet<usize>) -> bool {
-        let counts = |at: u64| {
-            if self.probes.holds_patch(at) || other.probes.holds_patch(at) {
-                0
-            } else if at.is_multiple_of(4) && tables.contains(&((at >> 12) as usize)) {
-                !ACCESSED_AND_DIRTY
-            } else {
-                0xFF
-            }
-        };
-        self.machine.memory().equals(other.machine.memory(), counts)
+    /// The guest's memory is the same, whatever the probes in it, and whatever the processor has noted in page tables.
+    pub(crate) fn has_memory_of(&self, other: &Checkpoint) -> bool {
+        let holds_patch = |at| self.probes.holds_patch(at) || other.probes.holds_patch(at);
+        self.machine.memory().is_that_of(other.machine.memory(), |at| !holds_patch(at))
     }
 }
 

@@ -3,7 +3,7 @@
 //! A checkpoint that lies before is put back, and the way from there is gone forwards.
 
 use super::{Came, Company, NEAR, Place, Timeline};
-use crate::machine::{MachineError, Paging};
+use crate::machine::MachineError;
 use crate::run::{Boundary, Checkpoint, Run};
 
 /// Events before a place that is gone to, from which on places are kept on the way.
@@ -145,7 +145,7 @@ impl<M: Clone> Timeline<M> {
         let event = self.here.event;
         loop {
             let here = run.boundary();
-            if here == *at && is_memory_of(run, goal)? {
+            if here == *at && run.checkpoint()?.has_memory_of(goal) {
                 return Ok(true);
             }
             if here.is_beside(at) {
@@ -249,12 +249,6 @@ impl<M: Clone> Timeline<M> {
         }
         Ok(Some(last))
     }
-}
-
-/// Memory is that of the checkpoint.
-fn is_memory_of(run: &mut Run, goal: &Checkpoint) -> Result<bool, MachineError> {
-    let tables = Paging::from(&run.state()).table_pages(run.machine().memory());
-    Ok(run.checkpoint()?.has_memory_of(goal, &tables))
 }
 
 /// The run is as it was at a checkpoint, and stops only where somebody asks for it from now on.

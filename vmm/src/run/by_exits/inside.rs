@@ -66,6 +66,6 @@ impl Run {
         let written = self.machine.written_pages()?;
         let Some(awaited) = &mut self.by_exits.slice.awaited else { return Ok(true) };
         let (memory, patched) = (self.machine.memory(), self.probes.patched_pages());
-        Ok(awaited.has_memory_of(&now, memory, &patched, written))
+        Ok(awaited.has_memory_of(memory, &patched, written))
     }
 }
