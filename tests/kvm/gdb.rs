@@ -207,6 +207,37 @@ fn a_register_that_a_handler_lost_is_seen_on_both_sides_of_it() {
     assert!(out.contains("EAX is not what #"), "{out}");
 }
 
+/// What had been seen up to a place is told there as it was told when the guest came to it first.
+#[test]
+fn what_was_seen_is_told_in_the_past_as_it_was_then() {
+    let Some(kernel) = Kernel::of(case("stack_overflow")) else { return };
+    // What a command prints comes on another stream than what gdb echoes.
+    let mut commands = "python\ndef told(mark):\n  said = [gdb.execute('monitor ' + what, to_string=True) \
+                        for what in ('entries', 'stacks', 'tasks')]\n  print('[' + mark + '\\n' + ''.join(said) \
+                        + ']')\nend\nmonitor stop-on entry\n"
+        .to_owned();
+    for (times, mark) in [(3, "third"), (20, "twenty-third"), (30, "last")] {
+        commands += &"continue\n".repeat(times);
+        commands += &format!("python told('{mark}')\n");
+    }
+    for (place, mark) in [("#23", "twenty-third"), ("#3", "third"), ("end", "last")] {
+        commands += &format!("goto {place}\npython told('{mark} again')\n");
+    }
+    commands += "goto start\npython told('start')\nkill\n";
+    let Some((text, ..)) = kernel.debugged(&commands) else { return };
+    let part = |mark: &str| {
+        let (_, rest) = text.split_once(&format!("[{mark}\n")).expect("it is there");
+        rest.split_once("\n]").map(|(part, _)| part.to_owned()).expect("it ends")
+    };
+    for mark in ["third", "twenty-third", "last"] {
+        let first = part(mark);
+        assert!(first.lines().filter(|line| line.contains("int 0x80")).count() > 1, "{first}");
+        assert_eq!(part(&format!("{mark} again")), first, "{mark}");
+    }
+    assert_ne!(part("third"), part("last"));
+    follow(&text, &["last again", "none was seen", "no kernel stack was seen yet", "no task was"]);
+}
+
 /// Kernels in Rust: what esp0 has gdb read does not rest on the language of the place.
 #[test]
 fn the_guests_that_esp0_carries_are_debugged() {

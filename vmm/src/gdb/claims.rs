@@ -1,5 +1,6 @@
 //! What is claimed of the processor at kernel stacks, and what the debugged guest has shown of it.
 
+use super::known::Memory;
 use super::monitor::{given_up, origin};
 use super::session::Session;
 use super::socket::Line;
@@ -23,11 +24,13 @@ struct Observer<'s> {
 }
 
 impl Company for Observer<'_> {
-    type Memory = ();
+    type Memory = Memory;
 
-    fn memory(&self) {}
+    fn memory(&self) -> Memory {
+        None
+    }
 
-    fn put_back(&mut self, (): &()) {}
+    fn put_back(&mut self, _: &Memory) {}
 
     fn told(&mut self, run: &mut Run, event: &Event, _: bool) -> Remark {
         if !matches!(event, Event::End(_)) {

@@ -17,6 +17,7 @@
 //! | `target` | what gdbstub asks of a target |
 //! | `monitor` | the commands behind `monitor` |
 //! | `claims` | what is claimed of kernel stacks, and what the guest has shown of it |
+//! | `known` | what had been seen up to a place in the past |
 //! | `tables` | TSS, GDT, IDT, stacks, as text |
 //!
 //! Breakpoints are addresses that the run is asked to stop at; nothing of them, and no probe, is to be seen in the
@@ -27,6 +28,7 @@
 //! lets the guest run on by itself, `kill` ends the run.
 
 mod claims;
+mod known;
 mod monitor;
 mod registers;
 mod session;

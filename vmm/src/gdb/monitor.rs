@@ -1,6 +1,7 @@
 //! What stands behind `monitor`.
 
 use super::claims;
+use super::known;
 use super::session::{Session, StopOn};
 use super::socket::Line;
 use super::tables;
@@ -11,7 +12,7 @@ use crate::machine::{MachineError, Memory};
 use crate::run::operation_of;
 use crate::symbols::{Place as PlaceInCode, SeenCode, Symbols};
 use crate::timeline::{Company, Hit, Place, Sought};
-use crate::trace::{event_name, registers, registers_now};
+use crate::trace::{Colour, event_name, registers, registers_now};
 use ia32::Vector;
 use std::fmt::Write as _;
 use std::io::Write;
@@ -31,8 +32,9 @@ why, explain [#N]             the last entry before this place, or entry N, step
 claims [ID...]                what is claimed of kernel stacks, and what this guest has shown of it up
                               to here
 phys ADDRESS [COUNT]          memory by physical address
-entries                       the last entries, as far as the guest was ever let go
-stacks, tasks                 kernel stacks and frames that are not popped yet, likewise
+entries                       the last entries before this place
+stacks, tasks                 kernel stacks, and frames that are not popped yet, as far as they were
+                              seen up to here
 tss, gdt, idt, registers      as the guest has them here
 Behind goto, gdb has to forget what it knows: `maintenance flush register-cache`, or the command
 `goto` of the file that `esp0 gdbinit` prints.
@@ -76,9 +78,15 @@ pub(super) fn answer<W: Write>(
         },
         ["claims", ids @ ..] => claims::table(session, line, ids)?,
         ["phys", address, count @ ..] => physical(session, address, count),
-        ["entries"] => session.report().recent(),
-        ["stacks"] => tables::stacks(session.history(), session.symbols),
-        ["tasks"] => tables::tasks(session.history(), session.symbols),
+        ["entries"] => known::tell(session, line, |known, session| {
+            known.entries.text(session.symbols, Colour::new(false))
+        })?,
+        ["stacks"] => known::tell(session, line, |known, session| {
+            tables::stacks(known.judge.history(), session.symbols)
+        })?,
+        ["tasks"] => known::tell(session, line, |known, session| {
+            tables::tasks(known.judge.history(), session.symbols)
+        })?,
         [what @ ("tss" | "gdt" | "idt" | "registers")] => {
             let state = session.run().state();
             let linear = session.run_now().machine().linear();

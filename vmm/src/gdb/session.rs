@@ -1,8 +1,9 @@
 //! Going on and going back, and why the guest stopped.
 
 use super::Beside;
+use super::known::{Known, Memory};
 use super::socket::Line;
-use crate::check::{History, Judge, Sink};
+use crate::check::{Judge, Sink};
 use crate::entry::Entry;
 use crate::machine::MachineError;
 use crate::run::{Event, Run};
@@ -53,7 +54,7 @@ pub(super) struct Session<'a, W: Write> {
     run: &'a mut Run,
     judge: &'a mut Judge,
     report: &'a mut Report<W>,
-    timeline: Timeline<()>,
+    timeline: Timeline<Memory>,
     pub(super) symbols: &'a Symbols,
     pub(super) breakpoints: BTreeSet<u32>,
     pub(super) watched: BTreeSet<Watched>,
@@ -70,16 +71,22 @@ pub(super) struct Along<'s, W: Write> {
     judge: &'s mut Judge,
     report: &'s mut Report<W>,
     line: Option<&'s Line<'s>>,
+    /// The run is at the farthest place that it ever came to: what has been judged is what has been.
+    at_farthest: bool,
     /// The entry that was told last.
     pub(super) entry: Option<Arc<Entry>>,
 }
 
 impl<W: Write> Company for Along<'_, W> {
-    type Memory = ();
+    type Memory = Memory;
 
-    fn memory(&self) {}
+    fn memory(&self) -> Memory {
+        self.at_farthest.then(|| Arc::new(known(self.judge, self.report)))
+    }
 
-    fn put_back(&mut self, (): &()) {}
+    fn put_back(&mut self, _: &Memory) {
+        self.at_farthest = false;
+    }
 
     fn told(&mut self, run: &mut Run, event: &Event, new: bool) -> Remark {
         if let Event::Entry(entry) = event {
@@ -88,6 +95,7 @@ impl<W: Write> Company for Along<'_, W> {
         if !new {
             return Remark::default();
         }
+        self.at_farthest = true;
         // The end is told when the run is over.
         if matches!(event, Event::End(_)) {
             return Remark::default();
@@ -110,7 +118,13 @@ impl<W: Write> Company for Along<'_, W> {
 impl<'a, W: Write> Session<'a, W> {
     pub(super) fn new(run: &'a mut Run, beside: Beside<'a, W>) -> Result<Self, MachineError> {
         let Beside { judge, report, symbols } = beside;
-        let along = Along { judge: &mut *judge, report: &mut *report, line: None, entry: None };
+        let along = Along {
+            judge: &mut *judge,
+            report: &mut *report,
+            line: None,
+            at_farthest: true,
+            entry: None,
+        };
         let timeline = Timeline::new(run, &along, super::MEMORY)?;
         Ok(Session {
             run,
@@ -142,12 +156,9 @@ impl<'a, W: Write> Session<'a, W> {
         self.run
     }
 
-    pub(super) fn report(&self) -> &Report<W> {
-        self.report
-    }
-
-    pub(super) fn history(&self) -> &History {
-        self.judge.history()
+    /// What has been seen up to the farthest place.
+    pub(super) fn known(&self) -> Known {
+        known(self.judge, self.report)
     }
 
     /// Somebody who judges as is done here, and has seen nothing.
@@ -155,7 +166,7 @@ impl<'a, W: Write> Session<'a, W> {
         self.judge.afresh()
     }
 
-    pub(super) fn timeline(&self) -> &Timeline<()> {
+    pub(super) fn timeline(&self) -> &Timeline<Memory> {
         &self.timeline
     }
 
@@ -172,8 +183,10 @@ impl<'a, W: Write> Session<'a, W> {
     pub(super) fn parts<'s>(
         &'s mut self,
         line: Option<&'s Line<'s>>,
-    ) -> (&'s mut Run, &'s mut Timeline<()>, Along<'s, W>) {
-        let along = Along { judge: self.judge, report: self.report, line, entry: None };
+    ) -> (&'s mut Run, &'s mut Timeline<Memory>, Along<'s, W>) {
+        let at_farthest = !self.timeline.is_in_the_past();
+        let along =
+            Along { judge: self.judge, report: self.report, line, at_farthest, entry: None };
         (self.run, &mut self.timeline, along)
     }
 
@@ -395,6 +408,10 @@ impl<'a, W: Write> Session<'a, W> {
         let (run, timeline, mut along) = self.parts(Some(line));
         timeline.go_to(run, &mut along, place)
     }
+}
+
+fn known<W: Write>(judge: &Judge, report: &Report<W>) -> Known {
+    Known { judge: judge.clone(), entries: report.last_entries().clone() }
 }
 
 /// An event, in words.

@@ -150,9 +150,12 @@ impl Run {
                 self.owed.step_again = true;
                 self.exited(exit)
             }
-            // Nothing was executed.
+            // Nothing was executed; or a MOV SS, with which the next instruction counts as one.
             Exit::Interrupted => {
                 self.owed.step_again = true;
+                if class == Stepping::TakesNextAlong {
+                    self.owed.disturbed = Some(Disturbed::default());
+                }
                 Ok(None)
             }
             Exit::Shutdown | Exit::InternalError { .. } => {

@@ -115,6 +115,20 @@ impl<M> Shelf<M> {
         self.all().filter(|kept| kept.place <= place).max_by_key(|kept| kept.place)
     }
 
+    /// The last of those at intervals that lies at `place` or before it, and has something `wanted` with it.
+    pub(super) fn at_intervals_before(
+        &self,
+        place: Place,
+        wanted: impl Fn(&M) -> bool,
+    ) -> Option<(Place, M)>
+    where
+        M: Clone,
+    {
+        let mut kept = self.spaced.iter().rev().filter(|kept| kept.place <= place);
+        let last = kept.find(|kept| wanted(&kept.memory))?;
+        Some((last.place, last.memory.clone()))
+    }
+
     /// How many there are, and the bytes that they hold.
     pub(super) fn size(&self) -> (usize, u64) {
         (self.spaced.len() + self.near.len(), bytes(&self.spaced) + bytes(&self.near))

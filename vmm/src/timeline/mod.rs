@@ -221,6 +221,11 @@ impl<M: Clone> Timeline<M> {
         self.shelf.size()
     }
 
+    /// The last checkpoint at intervals that lies at `place` or before it, and has something `wanted` with it.
+    pub fn kept_before(&self, place: Place, wanted: impl Fn(&M) -> bool) -> Option<(Place, M)> {
+        self.shelf.at_intervals_before(place, wanted)
+    }
+
     /// Where the run is, for a checkpoint that is taken now.
     pub fn mark(&self) -> Mark {
         Mark { here: self.here, epoch: self.epoch }

@@ -52,6 +52,7 @@ pub use picture::picture;
 pub use places::KnownPlaces;
 pub use reader::{ReadError, TraceReader};
 pub(crate) use registers::{now as registers_now, registers};
+pub(crate) use report::LastEntries;
 pub use report::{Lost, Output, Report};
 pub use screen::screen;
 pub use show::{Shown, show};

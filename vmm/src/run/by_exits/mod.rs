@@ -247,8 +247,9 @@ impl Run {
         self.finish()?;
         let state = self.machine.vcpu.state();
         let at = state.instruction_address();
-        if self.probes.is_site(at) || self.probes.is_exposed(at) {
-            // It comes to an exit by itself, and a window that opens right here would be all that happens.
+        if self.probes.is_site(at) || self.probes.is_exposed(at) || state.interrupt_shadow != 0 {
+            // It comes to an exit by itself, and a window that opens right here would be all that happens. Behind MOV SS
+            // it is at no place that a step comes to.
             self.by_exits.slice.awaits_window = false;
             return Ok(false);
         }
@@ -285,9 +286,12 @@ impl Run {
         if self.probes.is_site(at)
             || self.probes.is_exposed(at)
             || !self.machine.vcpu.is_between_events()
-            // It has got nowhere since the last one.
-            || self.seen.last_state == self.machine.vcpu.state()
         {
+            return Ok(false);
+        }
+        let now = self.machine.vcpu.state();
+        // A step does not come to the place behind MOV SS; and it has to have got somewhere since the last one.
+        if now.interrupt_shadow != 0 || now == self.seen.last_state {
             return Ok(false);
         }
         let then = self.state_here(PLACE)?;

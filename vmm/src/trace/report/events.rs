@@ -6,7 +6,7 @@ use super::super::described::{self, Judgeable, Where};
 use super::super::schema::{
     EntryRecord, Record, ReturnRecord, ReturnedRecord, StackRecord, SwitchRecord, SysenterRecord,
 };
-use super::{FrameNames, KEPT, Output, Recent, Report, task};
+use super::{FrameNames, Output, Report, task};
 use crate::check::{Judged, Judgement, Sink};
 use crate::entry::{Entry, Return, Returned, Sysenter, TaskSwitch};
 use crate::machine::Machine;
@@ -49,9 +49,7 @@ impl<W: Write> Report<W> {
         if !written || self.terminal.tells_events() || !is_right(judgement) {
             self.tell_entry(entry, judgement, written);
         }
-        let said = (!judgement.is_unremarkable()).then(|| Box::new(judgement.clone()));
-        let recent = Recent { entry: Arc::clone(entry), task: task(judgement), said };
-        self.recent[entry.sequence as usize % KEPT] = Some(recent);
+        self.recent.note(entry, judgement);
     }
 
     /// Tells of an entry wherever that is more than a hot line of the trace.

@@ -4,23 +4,22 @@
 //! on, and the end tells what is not whole.
 
 mod events;
+mod last_entries;
 mod lost;
 
+pub(super) use last_entries::KEPT;
+pub(crate) use last_entries::LastEntries;
 pub use lost::{Lost, Output};
 
-use super::described::{self, Judgeable, Where};
-use super::line::{entry_line, heading};
-use super::names::{Names, interrupted};
+use super::described::{self, Where};
+use super::names::Names;
 use super::places::Places;
-use super::schema::{
-    CauseRecord, EndRecord, EntryRecord, HeaderRecord, Record, ScreenRecord, UnjudgedRecord,
-};
+use super::schema::{CauseRecord, EndRecord, HeaderRecord, Record, ScreenRecord, UnjudgedRecord};
 use super::summary::{ending_in_words, summary, verdict_line};
 use super::terminal::Terminal;
 use super::{FrameNames, JsonLines, Style, Told, registers};
 use crate::check::diagnosis::Aftermath;
 use crate::check::{Degree, Judge, Judgement, Verdict};
-use crate::entry::Entry;
 use crate::machine::Machine;
 use crate::probe::{Census, Probes};
 use crate::report::{CodeReader, Recorder};
@@ -28,19 +27,6 @@ use crate::run::Unjudged;
 use crate::symbols::Symbols;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::sync::Arc;
-
-/// How many lines a failure shows.
-pub(super) const KEPT: usize = 8;
-
-/// One of the last entries.
-struct Recent {
-    entry: Arc<Entry>,
-    /// The number of its task; 0 if that is not known.
-    task: u32,
-    /// What the rules said, if they said anything.
-    said: Option<Box<Judgement>>,
-}
 
 /// Prints judged events, and writes the trace.
 pub struct Report<W: Write> {
@@ -58,8 +44,7 @@ pub struct Report<W: Write> {
     names: Names,
     /// What has been told already.
     told: Told,
-    /// The last entries; the slot of an entry is its number modulo their count.
-    recent: [Option<Recent>; KEPT],
+    recent: LastEntries,
     end: Option<EndRecord>,
     /// Files that failed.
     lost: Vec<Lost>,
@@ -78,7 +63,7 @@ impl<W: Write> Report<W> {
             console_file: None,
             names: Names::default(),
             told: Told::default(),
-            recent: [const { None }; KEPT],
+            recent: LastEntries::default(),
             end: None,
             lost: Vec::new(),
         }
@@ -254,24 +239,12 @@ impl<W: Write> Report<W> {
 
     /// The last entries, oldest first, as lines.
     pub fn recent(&self) -> String {
-        let colour = self.terminal.style().colour;
-        let mut text = format!("{}\n", colour.dim(heading()));
-        let mut kept: Vec<&Recent> = self.recent.iter().flatten().collect();
-        kept.sort_by_key(|recent| recent.entry.sequence);
-        if kept.is_empty() {
-            return "none was seen\n".into();
-        }
-        let nothing = Judgement::default();
-        for Recent { entry, task, said } in kept {
-            let name = interrupted(self.names.symbols(), entry).map(|place| place.to_string());
-            let place = Where { place: String::new(), at: 0, sequence: entry.sequence };
-            let said = said.as_deref().unwrap_or(&nothing);
-            let record = EntryRecord::new(entry, *task);
-            let record = record.judged(said, &place, &Symbols::none());
-            text.push_str(&entry_line(&record, name.as_deref(), colour));
-            text.push('\n');
-        }
-        text
+        self.recent.text(self.names.symbols(), self.terminal.style().colour)
+    }
+
+    /// The last entries.
+    pub(crate) fn last_entries(&self) -> &LastEntries {
+        &self.recent
     }
 
     /// Ends the console's last line and closes a trace that has no end. [`Report::lost`] tells whether all was written.
