@@ -153,8 +153,9 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["interactive", "exact", "gdb", "disks", "cdrom", "floppies"])]
     pub(crate) record: Option<PathBuf>,
 
-    /// The run is the one of this recording, to the byte; kernel and options have to be the same
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["record", "interactive", "exact", "gdb", "disks", "cdrom", "floppies"])]
+    /// The run is the one of this recording, to the byte; kernel and options have to be the same. With --gdb it is debugged,
+    /// forwards and backwards
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["record", "interactive", "exact", "disks", "cdrom", "floppies"])]
     pub(crate) replay: Option<PathBuf>,
 
     /// Step the whole guest, so that the state before each event is known, and hold registers and all

@@ -34,6 +34,11 @@ impl Recorded {
         file.map_or(self, Recorded::Kept)
     }
 
+    /// The run has been before.
+    pub(super) fn is_replayed(&self) -> bool {
+        matches!(self, Recorded::Replayed(..))
+    }
+
     /// Refuses to repeat a run of something else.
     pub(super) fn is_of(&self, now: &Identity) -> Result<(), Failure> {
         let Recorded::Replayed(path, then, _) = self else { return Ok(()) };

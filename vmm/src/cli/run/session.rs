@@ -34,7 +34,8 @@ impl Session {
             sandbox.filter(if by_gdb { Phase::Debug } else { Phase::Run })?;
         }
         let mut run = recorded.apply(start.run(machine));
-        if by_gdb {
+        // What has been recorded can be gone back in as it is.
+        if by_gdb && !recorded.is_replayed() {
             run = run.reversible(MOST_FOR_GDB);
         }
         let terminal = interactive.then(RawTerminal::new);
