@@ -222,6 +222,18 @@ class Tests:
         shown = self.browser.value("[...document.querySelectorAll('#stacks tbody tr')].map((row) => [row.cells[1].textContent, Number(row.cells[6].textContent)])")
         check(told == shown, f"told {told}, shown {shown}")
 
+    def test_of_ten_thousand_stacks_the_first_are_shown_and_the_others_counted(self):
+        traces.many_stacks(self.folder / "micro.jsonl", self.folder / "many.jsonl", 10_000)
+        self.made("many.jsonl", "many.html")
+        self.open("many.html")
+        value = self.browser.value
+        check(value("document.querySelectorAll('#stacks tbody tr').length") == 200, "the table is not what it should be")
+        said = value("document.querySelector('#stacks').textContent")
+        check("9,800 more are in the trace" in said, "nobody says that there are more")
+        check("mov ss → 9000:0000ff00 at linear 0009ff00, real mode" in said, "the stack that the kernel loaded is not there")
+        check(value("document.querySelector('#summary pre').textContent").count("\n") < 80, "the summary has a line for each")
+        self.quiet()
+
     def test_only_what_the_kernel_pushed_is_its_stack(self):
         pushed = "/[\\d,]+ bytes pushed/.exec(document.querySelector('#entry .drawing').textContent)?.[0]"
         texts = []

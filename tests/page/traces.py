@@ -155,6 +155,18 @@ def sixteen_bits(source, path):
     write(path, records)
 
 
+def many_stacks(source, path, count):
+    """The same run, whose end tells of so many stacks, and which loaded one by itself before."""
+    records = lines(source)
+    first = records[-1]["stacks"][0]
+    esp0 = lambda task: 0xd0000000 + task * 0x2000
+    records[-1]["stacks"] = [{**first, "task": task, "esp0": f"{esp0(task):08x}", "lowest": f"{esp0(task) - 20:08x}"} for task in range(1, count + 1)]
+    state = {"mode": "real", "cs": "9000", "eip": "0000001b", "ss": "0000", "esp": "00000000", "linear": "00000000"}
+    after = {**state, "eip": "00000020", "ss": "9000", "esp": "0000ff00", "linear": "0009ff00"}
+    records.insert(1, {"type": "stack", "instruction": "mov ss", "before": state, "after": after})
+    write(path, records)
+
+
 def by_sysenter(source, path):
     """A run that has a finding about SYSENTER alone."""
     records = lines(source)
