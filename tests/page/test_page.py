@@ -273,6 +273,15 @@ class Tests:
         check("upper half of the pushed EIP" in said, f"it says {said}")
         self.quiet()
 
+    def test_a_finding_says_first_whose_fault_it_is_if_it_is_not_the_kernels(self):
+        traces.of_the_processor(self.folder / "broken.jsonl", self.folder / "processor.jsonl")
+        self.made("processor.jsonl", "processor.html")
+        tags = []
+        for name in ("broken.html", "processor.html"):
+            self.open(name)
+            tags.append(self.browser.value("document.querySelector('.cause .tag').textContent"))
+        check(tags == ["finding", "finding about the processor"], f"the tags are {tags}")
+
     def test_a_finding_about_sysenter_is_shown_without_another_entrys_frame(self):
         traces.by_sysenter(self.folder / "broken.jsonl", self.folder / "sysenter.jsonl")
         self.made("sysenter.jsonl", "sysenter.html")

@@ -167,6 +167,15 @@ def many_stacks(source, path, count):
     write(path, records)
 
 
+def of_the_processor(source, path):
+    """The same run, whose findings are the processor's."""
+    records = lines(source)
+    for record in records:
+        for one in record.get("findings") or []:
+            one["subject"] = "processor"
+    write(path, records)
+
+
 def by_sysenter(source, path):
     """A run that has a finding about SYSENTER alone."""
     records = lines(source)

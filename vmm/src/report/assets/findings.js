@@ -24,7 +24,7 @@ function causeCard(cause, index) {
   const item = (name, text, className = '') => text && [el('dt', {}, name), el('dd', { class: className }, prose(text))];
   const card = el('article', { class: `cause ${cause.note ? 'noted' : 'wrong'}`, id: `cause-${index}`, 'aria-labelledby': `cause-title-${index}`, tabindex: -1 },
     el('div', { class: 'cause-text' },
-      el('p', { class: 'where' }, el('span', { class: 'tag' }, cause.note ? 'note' : 'finding'), ` ${where}`),
+      el('p', { class: 'where' }, el('span', { class: 'tag' }, `${cause.note ? 'note' : 'finding'}${cause.subject === 'kernel' ? '' : ` about the ${cause.subject}`}`), ` ${where}`),
       el('h3', { id: `cause-title-${index}` }, prose(capital(cause.sentence))),
       el('div', { class: 'versus' },
         el('div', { class: 'expected' }, el('h4', {}, 'Expected'), el('p', {}, prose(cause.expected))),
