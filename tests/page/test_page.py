@@ -4,7 +4,7 @@
 usage: test_page.py ESP0 FOLDER [AXE]
 
 FOLDER has broken.html and broken.jsonl, a run of a broken kernel, micro.html and micro.jsonl, of a right one, and
-overflow.html and died.html, of kernels in C, if there is a compiler; pictures are left there. AXE is axe-core's script.
+overflow.html, died.html and vectors.html, of kernels in C, if there is a compiler; pictures are left there. AXE is axe-core's script.
 """
 
 import os
@@ -222,6 +222,18 @@ class Tests:
         shown = self.browser.value("[...document.querySelectorAll('#stacks tbody tr')].map((row) => [row.cells[1].textContent, Number(row.cells[6].textContent)])")
         check(told == shown, f"told {told}, shown {shown}")
 
+    def test_of_ten_thousand_stacks_the_first_are_shown_and_the_others_counted(self):
+        traces.many_stacks(self.folder / "micro.jsonl", self.folder / "many.jsonl", 10_000)
+        self.made("many.jsonl", "many.html")
+        self.open("many.html")
+        value = self.browser.value
+        check(value("document.querySelectorAll('#stacks tbody tr').length") == 200, "the table is not what it should be")
+        said = value("document.querySelector('#stacks').textContent")
+        check("9,800 more are in the trace" in said, "nobody says that there are more")
+        check("mov ss → 9000:0000ff00 at linear 0009ff00, real mode" in said, "the stack that the kernel loaded is not there")
+        check(value("document.querySelector('#summary pre').textContent").count("\n") < 80, "the summary has a line for each")
+        self.quiet()
+
     def test_only_what_the_kernel_pushed_is_its_stack(self):
         pushed = "/[\\d,]+ bytes pushed/.exec(document.querySelector('#entry .drawing').textContent)?.[0]"
         texts = []
@@ -259,6 +271,81 @@ class Tests:
         check(at[-1] - at[0] == 6 and len(at) == 4, f"the words are at {at}")
         said = self.browser.value("document.querySelector('.cause svg').textContent")
         check("upper half of the pushed EIP" in said, f"it says {said}")
+        self.quiet()
+
+    def test_a_finding_says_first_whose_fault_it_is_if_it_is_not_the_kernels(self):
+        traces.of_the_processor(self.folder / "broken.jsonl", self.folder / "processor.jsonl")
+        self.made("processor.jsonl", "processor.html")
+        tags = []
+        for name in ("broken.html", "processor.html"):
+            self.open(name)
+            tags.append(self.browser.value("document.querySelector('.cause .tag').textContent"))
+        check(tags == ["finding", "finding about the processor"], f"the tags are {tags}")
+
+    def test_a_finding_about_sysenter_is_shown_without_another_entrys_frame(self):
+        traces.by_sysenter(self.folder / "broken.jsonl", self.folder / "sysenter.jsonl")
+        self.made("sysenter.jsonl", "sysenter.html")
+        self.open("sysenter.html")
+        value = self.browser.value
+        check(value("document.querySelector('.cause.wrong h3').textContent") == "SYSENTER has loaded ESP with 0", "it is not the finding")
+        check(value("document.querySelector('.cause svg') === null"), "there is a picture of something else")
+        check("1 SYSENTER came too" in value("document.querySelector('#sysenters').textContent"), "nobody says where it is")
+        check("SYSENTERs" in value("document.querySelector('#timeline .hint').textContent"), "the timeline does not name it")
+        check(value("document.querySelectorAll('#grid [aria-selected=true]').length") == 1, "no entry is open")
+        self.quiet()
+
+    def test_a_frame_of_virtual_8086_mode_has_nine_words(self):
+        number = traces.virtual_8086(self.folder / "micro.jsonl", self.folder / "vm86.jsonl")
+        self.made("vm86.jsonl", "vm86.html")
+        self.open(f"vm86.html#e{number}")
+        for moment in ("entry", "return"):
+            said = self.drawn(moment)
+            check("GS00002004" in said and "ES00002001" in said, f"{moment}: {said}")
+        rows = self.browser.value("[...document.querySelectorAll('#entry tbody tr')].map((row) => [row.cells[1].textContent, row.cells[3].textContent])")
+        check(rows[0] == ["GS", "00002004"] and len(rows) == 9, f"the words are {rows}")
+        self.quiet()
+
+    def test_on_a_telephone_every_word_is_told_in_full(self):
+        for name in ("broken.html", "micro.html", "overflow.html"):
+            if not (self.folder / name).exists():
+                continue
+            self.open(name, width=420)
+            for moment in ("entry", "deepest"):
+                self.drawn(moment)
+                lost = self.browser.value(
+                    "[...document.querySelectorAll('figure')].flatMap((figure) => { const told = [...figure.querySelectorAll('.whole dd')].map((one) => one.textContent);"
+                    " return [...figure.querySelectorAll('.label')].filter((one) => one.firstChild?.textContent.endsWith('…'))"
+                    " .filter((one) => !told.includes(one.querySelector('title')?.textContent)).map((one) => one.textContent); })")
+                check(not lost, f"{name}, {moment}: cut and not told are {lost}")
+            cut = self.browser.value("[...document.querySelectorAll('#grid .c2, #grid .head > *')].filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.textContent)")
+            check(not cut, f"{name}: of the list are cut {cut}")
+            wide = self.browser.value("document.querySelector('#entry table').scrollWidth - document.querySelector('#entry .scroll-x').clientWidth")
+            check(wide <= 0, f"{name}: the table of words is {wide} too wide")
+            over = self.browser.value(
+                "(() => { const names = [...document.querySelectorAll('.timeline .label.strong')].map((one) => one.getBoundingClientRect());"
+                " const rings = [...document.querySelectorAll('.timeline .label.tiny')].map((one) => one.getBoundingClientRect());"
+                " return names.some((name) => rings.some((ring) => name.right > ring.left && name.top < ring.bottom && ring.top < name.bottom)); })()")
+            check(not over, f"{name}: a task's name stands over its rings")
+            self.quiet()
+
+    def test_the_marked_line_is_the_one_that_is_named(self):
+        for name in ("overflow.html", "died.html", "vectors.html"):
+            if not (self.folder / name).exists():
+                continue
+            self.open(name)
+            places = self.browser.value(
+                "[...document.querySelectorAll('.cause .place')].filter((one) => one.querySelector('.source .here')).map((one) =>"
+                " [/:(\\d+)\\)/.exec(one.querySelector('h4').textContent)?.[1], /(\\d+)/.exec(one.querySelector('.source .here').textContent)[1]])")
+            check(places and all(named == marked for named, marked in places), f"{name}: named and marked are {places}")
+            self.quiet()
+
+    def test_vectors_of_exceptions_lead_to_who_has_set_them(self):
+        if not (self.folder / "vectors.html").exists():
+            print("    skipped: no kernel in C was built, gcc -m32 is missing")
+            return
+        self.open("vectors.html")
+        here = self.browser.value("document.querySelector('.cause .source .here').textContent")
+        check("tick_at" in here, f"the mark is at {here!r}")
         self.quiet()
 
     def test_a_page_without_entries_has_no_empty_parts(self):

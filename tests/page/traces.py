@@ -155,6 +155,53 @@ def sixteen_bits(source, path):
     write(path, records)
 
 
+def many_stacks(source, path, count):
+    """The same run, whose end tells of so many stacks, and which loaded one by itself before."""
+    records = lines(source)
+    first = records[-1]["stacks"][0]
+    esp0 = lambda task: 0xd0000000 + task * 0x2000
+    records[-1]["stacks"] = [{**first, "task": task, "esp0": f"{esp0(task):08x}", "lowest": f"{esp0(task) - 20:08x}"} for task in range(1, count + 1)]
+    state = {"mode": "real", "cs": "9000", "eip": "0000001b", "ss": "0000", "esp": "00000000", "linear": "00000000"}
+    after = {**state, "eip": "00000020", "ss": "9000", "esp": "0000ff00", "linear": "0009ff00"}
+    records.insert(1, {"type": "stack", "instruction": "mov ss", "before": state, "after": after})
+    write(path, records)
+
+
+def of_the_processor(source, path):
+    """The same run, whose findings are the processor's."""
+    records = lines(source)
+    for record in records:
+        for one in record.get("findings") or []:
+            one["subject"] = "processor"
+    write(path, records)
+
+
+def by_sysenter(source, path):
+    """A run that has a finding about SYSENTER alone."""
+    records = lines(source)
+    found = {"type": "sysenter", "after": 0, "time": 0, "task": 1, "cs": "0008", "eip": "00100344", "ss": "0010", "esp": "00000000",
+             "eflags": "00000002", "verdict": "finding", "findings": [finding("sysenter", place="SYSENTER after #0", sentence="SYSENTER has loaded ESP with 0")]}
+    for record in records:
+        if record["type"] in ("entry", "return"):
+            record["findings"], record["verdict"] = [], "ok"
+    records.insert(1, found)
+    write(path, [record for record in records if record["type"] != "cause"])
+
+
+def virtual_8086(source, path):
+    """The same run, whose first entry and its return are of a program in virtual-8086 mode; the entry's number."""
+    records = lines(source)
+    entry = next(one for one in records if one["type"] == "entry" and one["from_ring"] == 3)
+    above = {"es": "00002001", "ds": "00002002", "fs": "00002003", "gs": "00002004"}
+    start = f"{int(entry['frame']['address'], 16) - 16:08x}"
+    back = next(one for one in records if one["type"] == "return" and one["frame"]["address"] == entry["frame"]["address"] and one["after"] >= entry["sequence"])
+    for one in (entry, back):
+        one["frame"].update(above, address=start, eflags="00030202")
+    entry.update(origin="virtual-8086", esp=start)
+    write(path, records)
+    return entry["sequence"]
+
+
 def claims(path):
     """A table as `esp0 claims --json` writes it, one of its claims out to do harm."""
     row = {"id": "H1", "subject": "The hardware", "claim": "It pushes five words", "kernel": "micro", "status": "proved", "evidence": "#1"}

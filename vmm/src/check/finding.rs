@@ -244,6 +244,15 @@ impl Finding {
         self.about(CodePlace::Instruction(address))
     }
 
+    /// The same, where it is known.
+    #[must_use]
+    pub(super) fn about_some(mut self, address: Option<u32>) -> Self {
+        if let Some(address) = address {
+            self = self.about_instruction(address);
+        }
+        self
+    }
+
     /// Names the word that holds what is wrong: whoever stored it has to store something else.
     #[must_use]
     pub(super) fn stored_at(mut self, word: Option<ChangedWord>) -> Self {

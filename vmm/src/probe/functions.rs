@@ -7,7 +7,7 @@
 //! no number is taken for an address of code on the way. A label says nothing of what stands there: it may be data.
 
 use super::Probes;
-use crate::machine::{Machine, MachineError};
+use crate::machine::{LinearMemory, Machine, MachineError};
 use crate::symbols::{FunctionStart, Symbols};
 
 /// Returns that have to be missed until the functions are explored: one or two are of a kernel that starts its first
@@ -27,6 +27,17 @@ impl Probes {
         self.functions = Functions { symbols, missed: 0 };
     }
 
+    /// Where the functions begin that symbols name, in the order of addresses: those that memory holds.
+    pub(crate) fn functions(&self, linear: &LinearMemory<'_>) -> Vec<u32> {
+        let is_there = |start: &FunctionStart| {
+            let mut bytes = [0; 8];
+            let count = self.patches.read(linear, start.address, &mut bytes);
+            count == bytes.len() && bytes == start.bytes
+        };
+        let all = self.functions.symbols.functions().into_iter().filter(is_there);
+        all.map(|start| start.address).collect()
+    }
+
     /// Something has returned to an outer ring, and nobody has seen how.
     ///
     /// # Errors
@@ -38,14 +49,8 @@ impl Probes {
         if functions.missed != ENOUGH {
             return Ok(());
         }
-        let all = functions.symbols.functions();
         let linear = machine.linear();
-        let is_there = |start: &&FunctionStart| {
-            let mut bytes = [0; 8];
-            let count = self.patches.read(&linear, start.address, &mut bytes);
-            count == bytes.len() && bytes == start.bytes
-        };
-        let roots: Vec<u32> = all.iter().filter(is_there).map(|start| start.address).collect();
+        let roots = self.functions(&linear);
         let read = |address: u32, bytes: &mut [u8]| self.patches.read(&linear, address, bytes);
         let found = self.code.explore_with(&roots, false, read);
         self.take_found(found);

@@ -1,6 +1,6 @@
 //! A trace as the page's data: stops in columns, findings by cause, and what was kept of some entries.
 //!
-//! A *stop* is an entry, a return or a task switch, in the order of the trace. What only entries have, and what
+//! A *stop* is an entry through a gate, a return, a task switch or a SYSENTER, in the order of the trace. What only entries have, and what
 //! only returns have, stands in columns of its own, whose rows are counted among those.
 
 mod pack;
@@ -25,6 +25,8 @@ const ACCOUNTS: usize = 4 << 20;
 
 /// What stops have in common.
 const COMMON: [&str; 7] = ["time", "address", "ss", "esp", "eflags", "cs", "eip"];
+/// What a frame of virtual-8086 mode has above SS, and no other has.
+const OF_VIRTUAL_8086: [&str; 4] = ["es", "ds", "fs", "gs"];
 /// What entries have in hexadecimal digits.
 const OF_ENTRY: [(&str, &str); 19] = [
     ("eflags", "after"),
@@ -54,6 +56,7 @@ enum Stop {
     Entry = 0,
     Return = 1,
     Switch = 2,
+    Sysenter = 3,
 }
 
 /// How a stop was judged.
@@ -77,6 +80,7 @@ pub(super) struct Data {
     to_ring: Column,
     judged: Column,
     common: [Column; COMMON.len()],
+    above_ss: [Column; OF_VIRTUAL_8086.len()],
     /// Kinds of events, and which each entry is of.
     events: Vec<(u64, String)>,
     known_events: FxHashMap<(u64, String), u64>,
@@ -91,7 +95,7 @@ pub(super) struct Data {
     handler: Column,
     /// The entry whose frame a return pops, by its stop from 1; 0 if none was seen.
     pops: Column,
-    /// Words of two bytes (4), as in `shape`.
+    /// Words of two bytes (4), to virtual-8086 mode (8), as in `shape`.
     return_shape: Column,
     return_place: Column,
     /// EIP of the IRET, or of the no-op in front of it that it was stopped at.
@@ -103,6 +107,7 @@ pub(super) struct Data {
     entry_at: FxHashMap<u64, usize>,
     return_at: FxHashMap<u64, usize>,
     switches: Map<String, Value>,
+    sysenters: Map<String, Value>,
     stacks: Vec<Value>,
     causes: Causes,
     /// The same as the summary counts them.
@@ -163,6 +168,7 @@ impl Data {
             "entry" => self.entry(&record)?,
             "return" => self.leave(&record)?,
             "switch" => self.switch(&record)?,
+            "sysenter" => self.sysenter(&record)?,
             "returned" => {
                 let after = record.count("after");
                 let stop = self.return_at.get(&after).copied();
@@ -206,6 +212,9 @@ impl Data {
             let value =
                 if name == "time" { record.count(name) } else { hex(&frame[name]).unwrap_or(0) };
             column.push(value);
+        }
+        for (column, name) in self.above_ss.iter_mut().zip(OF_VIRTUAL_8086) {
+            column.push(hex(&frame[name]).unwrap_or(0));
         }
         let unread: Vec<&str> =
             COMMON.into_iter().filter(|name| frame.get(name).is_some_and(Value::is_null)).collect();
@@ -265,7 +274,8 @@ impl Data {
         let address = hex(&record.get("frame")["address"]).unwrap_or(0);
         let pops = self.live.remove(&(record.count("task"), address)).unwrap_or(0);
         self.pops.push(pops as u64);
-        self.return_shape.push(shape_of_words(record));
+        let virtual_8086 = record.get("frame").get("gs").is_some();
+        self.return_shape.push(shape_of_words(record) | u64::from(virtual_8086) << 3);
         self.return_place.push(0u64);
         self.return_eip.push(record.hex("at"));
         self.return_named.push(self.names_of.code(record.hex("at")));
@@ -283,6 +293,16 @@ impl Data {
         }
         self.switches.insert(row.to_string(), Value::Object(kept));
         self.judge(record, Some(row), "switch");
+        Ok(())
+    }
+
+    /// Nothing is pushed there, so all that it has is ESP.
+    fn sysenter(&mut self, record: &Record) -> Result<(), ReportError> {
+        let row = self.stop(Stop::Sysenter, record, "after")?;
+        self.from_ring.set(row, 3u64);
+        let kept = json!({ "esp": record.get("esp"), "eip": record.get("eip") });
+        self.sysenters.insert(row.to_string(), kept);
+        self.judge(record, Some(row), "sysenter");
         Ok(())
     }
 

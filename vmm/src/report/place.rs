@@ -101,8 +101,15 @@ impl CodeReader {
         // A place that is no start of a handler may be an IRET.
         let seen = if whole { Seen::kernel(at, 0, state) } else { Seen::iret(at, 0, state) };
         let mut record = code::record(&seen, &from, &self.sources);
-        if whole && let Some(line) = self.symbols.describe(at).and_then(|place| place.line) {
-            record.source = self.sources.function(&line);
+        if whole
+            && let Some(mut place) = self.symbols.describe(at)
+            && let Some(line) = &mut place.line
+            && let Some(source) = self.sources.function(line)
+        {
+            // The name has the line that is marked.
+            line.number = source.line;
+            record.name = Some(place.to_string());
+            record.source = Some(source);
         }
         record
     }

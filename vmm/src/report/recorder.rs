@@ -64,6 +64,16 @@ struct Captured {
     handler: Option<usize>,
 }
 
+/// Linear address of the stack that was interrupted.
+fn interrupted_stack(entry: &Entry) -> Option<u32> {
+    let esp = entry.frame.get(Word::Esp)?;
+    if entry.origin.virtual_8086 {
+        // SDM vol. 3B, address translation in virtual-8086 mode: a segment begins at 16 times its selector.
+        return Some((entry.frame.get(Word::Ss)? & 0xffff) * 16 + (esp & 0xffff));
+    }
+    Some(entry.ldt_stack.unwrap_or(esp))
+}
+
 /// What is told of an entry at the end of the run, and of its return.
 #[derive(Debug)]
 struct Late {
@@ -142,8 +152,8 @@ impl Recorder {
             _ => entry.frame.end(),
         };
         let stack = Copied::of(&linear, entry.frame.address, top);
-        let user = entry.from_outer_ring().then(|| entry.ldt_stack.or(entry.frame.get(Word::Esp)));
-        let user = user.flatten().and_then(|esp| user_words(&linear, esp));
+        let user = entry.from_outer_ring().then(|| interrupted_stack(entry)).flatten();
+        let user = user.and_then(|esp| user_words(&linear, esp));
         let place = self.interrupted(&linear, entry);
         let handler = self.place(Seen::kernel(state.eip, state.cs().base, state));
         self.captured = Some(Captured { sequence: entry.sequence, stack, user, place, handler });
@@ -305,4 +315,27 @@ impl Recorder {
 
 fn written(detail: DetailRecord) -> Vec<u8> {
     PageRecord::Detail(detail).to_line()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::schema::samples;
+
+    #[test]
+    fn the_stack_of_virtual_8086_mode_lies_where_its_segment_begins() {
+        let mut words = [0x1000; 40];
+        words[20] = 0x50;
+        let (mut entry, _) = samples::some_entry(words, [1, 1], 1);
+        entry.frame.shape.changes_stack = true;
+        entry.origin.virtual_8086 = false;
+        let esp = entry.frame.get(Word::Esp).expect("the stack changed");
+        let ss = entry.frame.get(Word::Ss).expect("the stack changed");
+        entry.ldt_stack = None;
+        assert_eq!(interrupted_stack(&entry), Some(esp));
+        entry.ldt_stack = Some(7);
+        assert_eq!(interrupted_stack(&entry), Some(7));
+        entry.origin.virtual_8086 = true;
+        assert_eq!(interrupted_stack(&entry), Some((ss & 0xffff) * 16 + (esp & 0xffff)));
+    }
 }

@@ -104,6 +104,46 @@ fn one_cause_is_one_finding_and_keeps_its_stops() {
 }
 
 #[test]
+fn what_was_found_at_a_sysenter_is_a_finding_of_the_page_and_a_stop() {
+    let sysenter = json!({
+        "type": "sysenter", "after": 0, "time": 0, "task": 1, "cs": "0008", "eip": "00100344", "ss": "0010",
+        "esp": "00000000", "eflags": "00000002", "verdict": "finding",
+        "findings": [finding("SYSENTER has loaded ESP with 0")],
+    });
+    let data = data(&page(&[&header("k"), &sysenter.to_string(), &end(&[], false)]));
+    let cause = &data["causes"]["list"][0];
+    assert_eq!(cause["sentence"], "SYSENTER has loaded ESP with 0");
+    assert_eq!((&cause["stops"], &cause["at"]), (&json!([0]), &json!("sysenter")));
+    assert_eq!(data["rows"], json!({ "stops": 1, "entries": 0, "returns": 0 }));
+    assert_eq!(
+        (&data["stops"]["kind"], &data["stops"]["from"]),
+        (&json!({ "c": 3 }), &json!({ "c": 3 }))
+    );
+    assert_eq!(data["sysenters"]["0"]["esp"], "00000000");
+    assert_eq!(data["unread"], json!({}));
+}
+
+#[test]
+fn a_frame_of_virtual_8086_mode_keeps_the_segments_above_ss() {
+    let with_segments = |line: &str| {
+        let mut record: Value = serde_json::from_str(line).unwrap();
+        for (name, value) in
+            [("es", "00002000"), ("ds", "00002001"), ("fs", "00000000"), ("gs", "00002003")]
+        {
+            record["frame"][name] = value.into();
+        }
+        record["origin"] = "virtual-8086".into();
+        record.to_string()
+    };
+    let first = with_segments(&entry(1, 0x10_6fdc, json!([])));
+    let data = data(&page(&[&header("k"), &first, &with_segments(&leave(1, 0x10_6fdc))]));
+    assert_eq!(data["stops"]["ds"], json!({ "c": 0x2001 }));
+    assert_eq!(data["stops"]["gs"], json!({ "c": 0x2003 }));
+    assert_eq!(data["returns"]["shape"], json!({ "c": 8 }));
+    assert_eq!(data["entries"]["shape"], json!({ "c": 8 | 2 }));
+}
+
+#[test]
 fn nothing_of_a_trace_closes_its_element_or_opens_another() {
     let taken = "</script><script>alert(1)</script><!--";
     let header = header(taken);

@@ -66,6 +66,8 @@ pub(super) fn layout(entry: &EntryRecord, names: &FrameNames) -> Layout {
 /// What the page's pictures are made of.
 pub(crate) fn vocabulary() -> Value {
     let words = [Word::ErrorCode, Word::Eip, Word::Cs, Word::Eflags, Word::Esp, Word::Ss];
+    // What virtual-8086 mode has above them.
+    let above = [Word::Es, Word::Ds, Word::Fs, Word::Gs];
     let of_eip = Kind::ALL.map(|kind| (kind.name().to_owned(), Value::from(at_eip(kind))));
     let flags = (0..32).rev().filter_map(|bit| {
         let name = Eflags(1 << bit).to_string();
@@ -73,6 +75,7 @@ pub(crate) fn vocabulary() -> Value {
     });
     json!({
         "words": words.map(short_name),
+        "above": above.map(short_name),
         "top": TOP,
         "bottom": BOTTOM,
         "interrupted": INTERRUPTED,
@@ -165,6 +168,7 @@ mod tests {
     fn the_page_gets_the_words_that_the_terminal_uses() {
         let vocabulary = vocabulary();
         assert_eq!(vocabulary["words"], json!(["error", "EIP", "CS", "EFLAGS", "ESP", "SS"]));
+        assert_eq!(vocabulary["above"], json!(["ES", "DS", "FS", "GS"]));
         assert_eq!(vocabulary["eip"]["fault"], "the instruction that faulted");
         let flags = vocabulary["flags"].as_array().unwrap();
         assert!(flags.contains(&json!([9, "IF"])) && flags.contains(&json!([16, "RF"])));

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 /// Longer than any line of a trace.
 const LONGEST: usize = 16 << 20;
+const CUT: &str = "it was cut off before that was whole";
 
 /// Why a trace cannot be read on.
 #[derive(Debug, Error)]
@@ -35,6 +36,8 @@ pub struct TraceReader<R> {
     number: usize,
     ended: bool,
     broken: bool,
+    /// What it was compressed by has no end.
+    cut: bool,
 }
 
 impl TraceReader<Box<dyn BufRead>> {
@@ -86,9 +89,13 @@ impl<R: BufRead> TraceReader<R> {
             number: 0,
             ended: false,
             broken: false,
+            cut: false,
         };
         if !reader.read_line()? {
-            return Err(ReadError::Malformed { line: 1, reason: "the file is empty".into() });
+            return Err(reader.malformed(&if reader.cut { CUT } else { "the file is empty" }));
+        }
+        if reader.cut && !reader.line.ends_with(b"\n") {
+            return Err(reader.malformed(&CUT));
         }
         reader.header = reader.read_header()?;
         reader.header_line.clone_from(&reader.line);
@@ -110,7 +117,8 @@ impl<R: BufRead> TraceReader<R> {
         }
         if version.as_u64() != Some(VERSION.into()) {
             return Err(self.malformed(&format_args!(
-                "its version is {version}, and this esp0 reads version {VERSION}"
+                "its version is {version}, and this esp0 reads version {VERSION}: run the kernel again, or read it with the esp0 \
+                 that wrote it"
             )));
         }
         match Record::from_line(&self.line).map_err(|error| self.malformed(&error))? {
@@ -143,7 +151,15 @@ impl<R: BufRead> TraceReader<R> {
     fn read_line(&mut self) -> Result<bool, ReadError> {
         self.line.clear();
         self.number += 1;
-        let read = (&mut self.input).take(LONGEST as u64 + 1).read_until(b'\n', &mut self.line)?;
+        let read = (&mut self.input).take(LONGEST as u64 + 1).read_until(b'\n', &mut self.line);
+        let read = match read {
+            // Zstandard's own end is missing: the trace was cut off, and what comes before that is as good as any.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                self.cut = true;
+                self.line.len()
+            }
+            read => read?,
+        };
         if self.line.len() > LONGEST {
             let reason = format_args!("it is longer than {} MiB", LONGEST >> 20);
             return Err(self.malformed(&reason));
@@ -262,6 +278,34 @@ mod tests {
         for cut in [end, end + 1, bytes.len() - 2] {
             assert_eq!(read(&bytes[..cut]), Ok((expected.clone(), false)), "{cut}");
         }
+    }
+
+    #[cfg(feature = "program")]
+    #[test]
+    fn a_compressed_trace_that_was_cut_off_is_read_as_far_as_it_goes() {
+        let mut all = samples::all();
+        let end = all.pop().unwrap();
+        let middle = all.split_off(1);
+        // More than a block of Zstandard has, which is 128 KiB, and no two lines alike to it.
+        let repeated = || middle.iter().flat_map(Record::to_line);
+        let mut bytes = all[0].to_line();
+        while bytes.len() < 1 << 20 {
+            bytes.extend(repeated());
+        }
+        bytes.extend(end.to_line());
+        let packed = zstd::encode_all(&*bytes, 1).unwrap();
+        let open = |length: usize| {
+            let file = io::Cursor::new(packed[..length].to_vec());
+            TraceReader::of_file(file, false)
+        };
+        let mut cut = open(packed.len() - 10).unwrap();
+        let mut read = 0;
+        while cut.next_record().unwrap().is_some() {
+            read += 1;
+        }
+        assert!(read > middle.len() && !cut.is_whole(), "{read}");
+        let error = open(40).err().unwrap().to_string();
+        assert!(error.contains("it was cut off before that was whole"), "{error}");
     }
 
     #[test]

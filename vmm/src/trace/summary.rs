@@ -13,6 +13,8 @@ use std::fmt::Write;
 
 /// How many kinds of findings the summary repeats.
 const REPEATED: usize = 8;
+/// So many stacks have a line.
+const MOST_STACKS: usize = 40;
 
 /// The last line: `verdict: ok entries=N ring3=N same=N findings=0 authority=tcg`. Where entries are known to
 /// have been missed it says so too: `unseen=N`. Where something was not judged that may have been entered, it names what:
@@ -192,7 +194,7 @@ fn switcher(authority: &str) -> &'static str {
 
 fn stacks(rows: &mut Rows, stacks: &[StackRow]) {
     let mut heading = "stacks";
-    for stack in stacks {
+    for stack in stacks.iter().take(MOST_STACKS) {
         let name = stack.name.as_ref().map_or(String::new(), |name| format!(" = {name}"));
         rows.add(
             heading,
@@ -207,6 +209,9 @@ fn stacks(rows: &mut Rows, stacks: &[StackRow]) {
             ),
         );
         heading = "";
+    }
+    if let Some(more @ 1..) = stacks.len().checked_sub(MOST_STACKS) {
+        rows.add("", &format!("and {more} more, which a trace has (esp0 trace stats)"));
     }
 }
 
@@ -301,4 +306,29 @@ fn probes(probes: &ProbeCounts) -> String {
     .map(|(count, name)| format!("{count} {name}{}", if count == 1 { "" } else { "s" }))
     .collect();
     if parts.is_empty() { "none".into() } else { parts.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_stacks_some_have_a_line_and_the_others_are_counted() {
+        let row = |task: u32| StackRow {
+            task,
+            esp0: 0x2000 * task,
+            name: None,
+            lowest: 0x2000 * task - 20,
+            entries: 1,
+            deepest: 1,
+        };
+        let lines = |count: u32| {
+            let mut rows = Rows { text: String::new(), colour: Colour::default() };
+            stacks(&mut rows, &(1..=count).map(row).collect::<Vec<_>>());
+            (rows.text.lines().count(), rows.text.contains("more, which a trace has"))
+        };
+        assert_eq!(lines(3), (3, false));
+        assert_eq!(lines(MOST_STACKS as u32), (MOST_STACKS, false));
+        assert_eq!(lines(10_000), (MOST_STACKS + 1, true));
+    }
 }

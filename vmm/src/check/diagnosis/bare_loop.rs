@@ -45,7 +45,8 @@ pub(super) fn never_ends(
             fault_text::text(&compare),
             aftermath.place(compare.ip32())
         ),
-    );
+    )
+    .about_instruction(compare.ip32());
     let finding = match loaded(aftermath, &compare, history.objects()) {
         Some((register, variable)) => {
             let now = aftermath.linear(&state).read_u32(variable);

@@ -7,7 +7,7 @@
 //! (8259A data sheet, "Cascade Mode" and "Initialization Command Words".)
 
 use super::waiting::{RULE, is_wanted};
-use super::{Aftermath, Diagnosis, Placed};
+use super::{Aftermath, Diagnosis, Placed, programmed};
 use crate::check::{Finding, Subject};
 use crate::devices::{CASCADE, cmos};
 use crate::run::Ending;
@@ -53,7 +53,12 @@ pub(super) fn is_set_up_wrongly(
     .because(
         "the slave is on input 2 of the master: the master's ICW3 has that input's bit, the slave's its number",
     )
-    .advise("write 0x04 to port 0x21 and 0x02 to port 0xa1, behind ICW2");
+    .advise("write 0x04 to port 0x21 and 0x02 to port 0xa1, behind ICW2")
+    .about_some(match master {
+        // Without ICW3 it is ICW1 that says so, right before the base.
+        0 => programmed::sets_base(aftermath),
+        _ => programmed::sets_cascade(aftermath, master == 1 << CASCADE),
+    });
     let is_minded = !aftermath.end.ending.is_good()
         || aftermath.end.ending == Ending::Halted && !diagnosis.returned;
     Some((place, if is_minded { finding } else { finding.as_note() }))
@@ -87,10 +92,8 @@ pub(super) fn is_masked(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Opt
         format!("masks {mask:02x} and {slave_mask:02x}, requested {:04x}", pic.requests()),
     )
     .because("none of IRQ 8 to 15 reaches the processor, whatever the mask at port 0xa1 is")
-    .advise(format!(
-        "write the mask with bit 2 clear to port 0x21: {:02x}",
-        mask & !(1 << CASCADE)
-    ));
+    .advise(format!("write the mask with bit 2 clear to port 0x21: {:02x}", mask & !(1 << CASCADE)))
+    .about_some(programmed::writes(aftermath, 0x21, mask));
     let halted = aftermath.end.ending == Ending::Halted;
     Some(if halted { finding.as_note() } else { finding })
 }

@@ -1,6 +1,6 @@
 //! What an explanation adds to a finding.
 
-use crate::check::{ChangedWord, Finding, LookBack};
+use crate::check::{ChangedWord, CodePlace, Finding, LookBack};
 
 /// Why, and what to do.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -9,6 +9,8 @@ pub(super) struct Explained {
     pub(super) advice: Option<String>,
     /// Who stored what is wrong.
     pub(super) asks: Option<LookBack>,
+    /// The code to look at first.
+    pub(super) at: Option<CodePlace>,
 }
 
 impl Explained {
@@ -27,11 +29,21 @@ impl Explained {
         self
     }
 
+    /// The instruction to look at first, where it is known.
+    pub(super) fn at(mut self, address: Option<u32>) -> Self {
+        self.at = address.map(CodePlace::Instruction);
+        self
+    }
+
     /// The finding with reason and advice.
     pub(super) fn add_to(self, mut finding: Finding) -> Finding {
         finding.look_back = self.asks.or(finding.look_back);
         finding.reason = self.reason.or(finding.reason);
         finding.advice = self.advice.or(finding.advice);
+        if let Some(place) = self.at {
+            finding.places.retain(|one| *one != place);
+            finding.places.insert(0, place);
+        }
         finding
     }
 }

@@ -1,7 +1,7 @@
 //! One exception, explained: what its error code names, which check failed, what to do about it.
 
 use super::explained::Explained;
-use super::{Aftermath, ChangedWord, protection};
+use super::{Aftermath, ChangedWord, programmed, protection};
 use crate::entry::{Fault, Kind, Reach};
 use crate::instruction::{CR0_EM, CR4_OSFXSR, uses_sse};
 use ia32::{Eflags, Vector, Word};
@@ -10,7 +10,7 @@ use iced_x86::{Mnemonic, OpKind};
 /// What an exception was about.
 pub(super) fn explain(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {
     if fault.kind == Kind::External {
-        return exceptions_vector(fault);
+        return exceptions_vector(fault).at(programmed::sets_base(aftermath));
     }
     if fault.kind == Kind::Software {
         return by_int(fault);

@@ -32,6 +32,7 @@
 //!                                   │   ├─ no_table     an interrupt that was delivered to nobody
 //!                                   │   ├─ apic_source  the local APIC has an interrupt in service, or is off
 //!                                   │   └─ source       a device that was told to interrupt, and stands still
+//!                                   ├─ programmed   who has given the 8259 its vectors
 //!                                   ├─ programs     where ring 3 was sent to
 //!                                   └─ io_map       ring 3 has ports that nobody gave it
 //! ```
@@ -62,6 +63,7 @@ mod nesting;
 mod new_task;
 mod no_table;
 mod overwritten_code;
+mod programmed;
 mod programs;
 mod protection;
 mod recursion;

@@ -2,8 +2,8 @@
 //! nobody reads.
 
 use super::waiting::{LATER, RULE, is_wanted};
-use super::{Aftermath, Diagnosis};
-use crate::check::{Finding, Subject};
+use super::{Aftermath, Diagnosis, programmed};
+use crate::check::{CodePlace, Finding, Subject};
 use crate::devices::{TIMER_IRQ, cmos};
 use crate::run::Ending;
 use ia32::Vector;
@@ -42,7 +42,8 @@ fn half_a_count(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Find
         format!("{control:#04x} at port 0x43, {low:#04x} at port 0x40, and nothing more"),
     )
     .because("counter 0 begins to count when its count is whole: IRQ 0 does not come before")
-    .advise("write bits 15:8 of the count to port 0x40 as well");
+    .advise("write bits 15:8 of the count to port 0x40 as well")
+    .about_some(programmed::writes(aftermath, 0x43, control));
     Some(if has_come { finding.as_note() } else { finding })
 }
 
@@ -68,6 +69,7 @@ pub(super) fn counted_once(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> 
         )
         .because(format!("in mode {mode} a counter raises its line once for each count that is written"))
         .advise("write 0x34 or 0x36 to port 0x43 before the count, or a new count in the timer's handler")
+        .about_some(programmed::writes(aftermath, 0x43, control))
         .as_note(),
     )
 }
@@ -98,7 +100,8 @@ fn unread(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Finding> {
         "write 0x0c to port 0x70 and read port 0x71 in the handler of vector {:#04x}, at {}",
         vector.0,
         aftermath.place(handler)
-    ));
+    ))
+    .about(CodePlace::Handler(handler));
     // A clock that is set for one interrupt at a time may be read when it is set.
     let once = !aftermath.devices.cmos().is_periodic();
     let halted = aftermath.end.ending == Ending::Halted;

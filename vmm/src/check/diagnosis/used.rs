@@ -1,7 +1,7 @@
 //! The vectors that were entered: whether interrupts came by those of exceptions, and whether their
 //! handlers can return at all.
 
-use super::{Aftermath, Placed};
+use super::{Aftermath, Placed, programmed};
 use crate::check::{CodePlace, Finding, History, Subject};
 use crate::entry::{Entry, Kind};
 use crate::instruction::decode_32;
@@ -125,6 +125,7 @@ impl Used {
         )
         .because("the handler cannot tell the interrupt from the exception, and gets no error code")
         .advise("write 0x20 as ICW2 to port 0x21, and 0x28 to port 0xa1")
+        .about_some(programmed::sets_base(aftermath))
         .about(CodePlace::Handler(used.handler))
         .as_note();
         Some((format!("#{} at {}", used.first, aftermath.place(used.handler)), finding))

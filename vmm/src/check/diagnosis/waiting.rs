@@ -6,7 +6,9 @@
 //! ```
 //! (8259A data sheet, "Interrupt Sequence" and "End of Interrupt".)
 
-use super::{Aftermath, Closed, Diagnosis, Placed, apic_source, cascade, no_table, source};
+use super::{
+    Aftermath, Closed, Diagnosis, Placed, apic_source, cascade, no_table, programmed, source,
+};
 use crate::check::{CodePlace, Finding, History, Retrace, Subject};
 use crate::devices::{CASCADE, Pic, TIMER_IRQ};
 use crate::instruction::valid_32;
@@ -343,6 +345,7 @@ fn masked(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Finding> {
         )
         .because(format!("nothing can wake the guest: vector {vector:#04x} is never entered"))
         .advise(format!("clear the bit of IRQ {irq} in the mask: write to port {port:#x}{clear}"))
+        .about_some(programmed::writes(aftermath, port, mask))
         .as_note(),
     )
 }
@@ -383,6 +386,7 @@ fn masked_since(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Find
             irq & 7,
             mask & !(1 << (irq & 7))
         ))
+        .about_some(programmed::writes(aftermath, port, mask))
         .as_note(),
     )
 }

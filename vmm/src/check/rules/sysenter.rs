@@ -1,4 +1,4 @@
-use crate::check::{Finding, Findings, History, Subject};
+use crate::check::{CodePlace, Finding, Findings, History, Subject};
 use crate::entry::{Kind, Sysenter};
 use ia32::Eflags;
 
@@ -48,7 +48,8 @@ pub(crate) fn sysenter_has_a_stack(entry: &Sysenter, _: &History, findings: &mut
             "IA32_SYSENTER_ESP with the end of a kernel stack",
             "ESP 00000000, and the handler pushes from there, to ffffffff and below",
         )
-        .advise("write the end of the task's kernel stack to MSR 175 before SYSENTER is used, and at each switch"),
+        .advise("write the end of the task's kernel stack to MSR 175 before SYSENTER is used, and at each switch")
+        .about(CodePlace::Handler(entry.after.instruction_address())),
     );
 }
 
@@ -92,7 +93,8 @@ pub(crate) fn sysenter_is_on_nobody_elses_stack(
             format!("IA32_SYSENTER_ESP {:08x}  (the stack that the last return left)", from.stack_end),
             format!("IA32_SYSENTER_ESP {esp:08x}  what is pushed overwrites the frame of #{}", victim.sequence),
         )
-        .advise("write the end of the next task's kernel stack to IA32_SYSENTER_ESP where TSS.ESP0 is set"),
+        .advise("write the end of the next task's kernel stack to IA32_SYSENTER_ESP where TSS.ESP0 is set")
+        .about(CodePlace::Handler(entry.after.instruction_address())),
     );
 }
 

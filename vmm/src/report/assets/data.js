@@ -4,6 +4,7 @@ const run = JSON.parse(byId('data').textContent);
 const ENTRY = 0;
 const RETURN = 1;
 const SWITCH = 2;
+const SYSENTER = 3;
 const [RIGHT, DEVIATES, NOTED, WRONG] = [0, 1, 2, 3];
 
 function unbase64(text) {
@@ -63,7 +64,7 @@ const stopOf = new Int32Array(run.rows.entries);
 const stopOfReturn = new Int32Array(run.rows.returns);
 {
   const kind = stops('kind');
-  const count = [0, 0, 0];
+  const count = [0, 0, 0, 0];
   for (let stop = 0; stop < kind.length; stop += 1) {
     const what = kind[stop];
     if (what === ENTRY) stopOf[count[ENTRY]] = stop;
@@ -128,6 +129,7 @@ function entryAt(row) {
   for (const name of ['time', 'address', 'ss', 'esp', 'eflags', 'cs', 'eip']) one[name] = stops(name)[stop];
   for (const name of ['after', 'ssAfter', 'espAfter', 'ss0', 'esp0', 'eax', 'ecx', 'edx', 'ebx', 'ebp', 'esi', 'edi',
     'ds', 'es', 'fs', 'gs', 'tr', 'cr2', 'cr3']) one[name] = entries(name)[row];
+  one.above = one.virtual8086 ? aboveSs(stop) : null;
   for (const name of run.unreadWords[stop] ?? []) one[name] = null;
   const returning = returnOf(stop);
   one.returning = returning < 0 ? null : returnAt(returning);
@@ -152,9 +154,13 @@ function returnAt(row) {
     wordSize: returns('shape')[row] & 4 ? 2 : 4,
   };
   for (const name of ['address', 'ss', 'esp', 'eflags', 'cs', 'eip']) one[name] = stops(name)[stop];
+  one.above = returns('shape')[row] & 8 ? aboveSs(stop) : null;
   for (const name of run.unreadWords[stop] ?? []) one[name] = null;
   return one;
 }
+
+/** The words above SS, which only a frame of virtual-8086 mode has. */
+const aboveSs = (stop) => Object.fromEntries(run.layout.above.map((name) => [name, stops(name.toLowerCase())[stop]]));
 
 const taskName = (task) => (task === 0 ? 'no task' : `task ${task}`);
 
@@ -164,6 +170,7 @@ function stopName(stop) {
   switch (stops('kind')[stop]) {
     case ENTRY: return `#${number} ${run.events[entries('event')[rowOf[stop]]].name}`;
     case RETURN: return `IRET after #${number}`;
+    case SYSENTER: return `SYSENTER after #${number}`;
     default: return `task switch after #${number}`;
   }
 }

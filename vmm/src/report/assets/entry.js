@@ -68,7 +68,7 @@ function pictureOf(one) {
   const draw = () => {
     const width = Math.max(300, Math.floor(holder.clientWidth || byId('entry').clientWidth - 36));
     const drawn = stackDrawing(one, moment, width);
-    holder.replaceChildren(drawn ?? el('p', { class: 'empty' }, unknown(one)));
+    refill(holder, drawn ?? el('p', { class: 'empty' }, unknown(one)), drawn && cutIn(drawn));
     note.textContent = drawn ? remarkOn(one) : '';
   };
   const choice = el('div', { class: 'segments', role: 'radiogroup', 'aria-label': 'Moment' }, MOMENTS.map(([name, text]) => el('label', {},
@@ -116,9 +116,9 @@ function remarkOn(one) {
 function wordTable(one) {
   const words = frameWords(one);
   const back = one.returning;
-  const popped = back && { EIP: back.eip, CS: back.cs, EFLAGS: back.eflags, ESP: back.esp, SS: back.ss };
+  const popped = back && { EIP: back.eip, CS: back.cs, EFLAGS: back.eflags, ESP: back.esp, SS: back.ss, ...back.above };
   const cell = (word) => {
-    if (!popped || word.name === ERROR || (back.to === back.from && (word.name === 'SS' || word.name === 'ESP'))) return '–';
+    if (!popped || !(word.name in popped) || (back.to === back.from && (word.name === 'SS' || word.name === 'ESP'))) return '–';
     return hex(popped[word.name], back.wordSize * 2);
   };
   return el('details', { open: true }, el('summary', {}, 'Word by word'),

@@ -16,7 +16,7 @@ const good = () => run.causes.findings === 0 && (['ok', 'unchecked'].includes(ru
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 function causeCard(cause, index) {
-  const row = cause.stops.length > 0 ? entryOfStop(cause.stops[0]) : run.rows.entries - 1;
+  const row = aboutRow(cause);
   const one = row >= 0 ? entryAt(row) : null;
   const number = stops('number');
   const times = cause.count > 1 ? `Seen ${grouped(cause.count)} times, #${grouped(cause.first)} to #${grouped(cause.last)}.` : '';
@@ -24,7 +24,7 @@ function causeCard(cause, index) {
   const item = (name, text, className = '') => text && [el('dt', {}, name), el('dd', { class: className }, prose(text))];
   const card = el('article', { class: `cause ${cause.note ? 'noted' : 'wrong'}`, id: `cause-${index}`, 'aria-labelledby': `cause-title-${index}`, tabindex: -1 },
     el('div', { class: 'cause-text' },
-      el('p', { class: 'where' }, el('span', { class: 'tag' }, cause.note ? 'note' : 'finding'), ` ${where}`),
+      el('p', { class: 'where' }, el('span', { class: 'tag' }, `${cause.note ? 'note' : 'finding'}${cause.subject === 'kernel' ? '' : ` about the ${cause.subject}`}`), ` ${where}`),
       el('h3', { id: `cause-title-${index}` }, prose(capital(cause.sentence))),
       el('div', { class: 'versus' },
         el('div', { class: 'expected' }, el('h4', {}, 'Expected'), el('p', {}, prose(cause.expected))),
@@ -39,7 +39,7 @@ function causeCard(cause, index) {
     const figure = card.querySelector('figure');
     const draw = () => {
       const [drawn, caption] = causePicture(cause, one, Math.max(280, Math.floor(figure.clientWidth || 480)));
-      refill(figure, drawn, el('figcaption', { class: 'hint' }, caption));
+      refill(figure, drawn, cutIn(drawn), el('figcaption', { class: 'hint' }, caption));
     };
     let last = 0;
     new ResizeObserver(([change]) => {
@@ -57,9 +57,15 @@ const between = (sign, parts) => parts.filter(Boolean).flatMap((part, index) => 
 
 /** The other findings about the same entry: numbers and sentences. */
 function others(cause, row) {
-  const about = (one) => (one.stops.length > 0 ? entryOfStop(one.stops[0]) : run.rows.entries - 1);
-  return [...run.causes.list.entries()].filter(([, other]) => row >= 0 && other !== cause && other.note === cause.note && about(other) === row)
+  return [...run.causes.list.entries()].filter(([, other]) => row >= 0 && other !== cause && other.note === cause.note && aboutRow(other) === row)
     .slice(0, 3).map(([index, other]) => [index, other.sentence]);
+}
+
+/** The entry that a cause is about, as a row; -1 if none is, as with a SYSENTER, which pushes no frame. */
+function aboutRow(cause) {
+  const stop = cause.stops[0];
+  if (stop === undefined) return run.rows.entries - 1;
+  return stops('kind')[stop] === SYSENTER ? -1 : entryOfStop(stop);
 }
 
 /** The entry that a stop is about: itself, the one whose frame a return pops, or the last before it. */

@@ -67,6 +67,16 @@ function buildClaims(into) {
   }
 }
 
+/** The stacks that the kernel took before its first IDT, each by the instruction that loaded SS. */
+function stacksLoaded() {
+  const told = run.stacks.map(({ instruction, after }) => el('li', {}, el('code', {}, `${instruction} → ${after.ss}:${after.esp}`),
+    ` at linear ${after.linear}, ${after.mode} mode`));
+  return told.length === 0 ? [] : [el('h3', {}, 'Loaded by the kernel itself'), el('ol', { class: 'steps' }, told)];
+}
+
+/** So many rows has the table of stacks. */
+const MOST_STACKS = 200;
+
 /** A row for each kernel stack: where it is empty, how deep it was used, and its entries. */
 function buildStacks(into) {
   const rows = run.end?.stacks?.length > 0 ? stacksTold() : stacksSeen();
@@ -77,12 +87,13 @@ function buildStacks(into) {
   const heading = (name, className) => el('th', { scope: 'col', class: className }, name);
   into.append(el('div', { class: 'scroll-x', tabindex: 0, role: 'region', 'aria-label': 'Kernel stacks by task' }, el('table', {},
     el('thead', {}, el('tr', {}, ['task', 'ESP0', 'which is', 'lowest ESP'].map((name) => heading(name)), ['below ESP0', 'high-water mark', 'entries', 'frames at once'].map((name) => heading(name, 'number')))),
-    el('tbody', {}, rows.slice(0, 200).map((one) => el('tr', {},
+    el('tbody', {}, rows.slice(0, MOST_STACKS).map((one) => el('tr', {},
       el('th', { scope: 'row' }, el('button', { type: 'button', class: 'link', onclick: () => search.set(`task ${one.task}`) }, taskName(one.task))),
       el('td', { class: 'mono' }, hex(one.esp0)), el('td', {}, one.name ?? ''), el('td', { class: 'mono' }, hex(one.lowest)),
       el('td', { class: 'number' }, bytes(one.esp0 - one.lowest)), el('td', { class: 'number' }, bytes(one.esp0 - (deepestBelow(one.esp0) ?? one.lowest))),
       el('td', { class: 'number' }, grouped(one.entries)), el('td', { class: 'number' }, one.deepest === undefined ? '–' : grouped(one.deepest))))))),
-  el('p', { class: 'hint' }, 'The lowest ESP is that of an entry or a return. The high-water mark has what the kernel pushed between them too, as far as stacks were kept.'));
+  rows.length > MOST_STACKS && el('p', { class: 'hint' }, `${grouped(rows.length - MOST_STACKS)} more are in the trace: esp0 trace stats FILE.`) || '',
+  el('p', { class: 'hint' }, 'The lowest ESP is that of an entry or a return. The high-water mark has what the kernel pushed between them too, as far as stacks were kept.'), ...stacksLoaded());
 }
 
 /** As the run counted them. */
@@ -194,6 +205,13 @@ function buildTheme() {
   apply();
 }
 
+/** They push nothing, so they are none of the list's entries. */
+function sysentersInWords() {
+  const all = Object.values(run.sysenters);
+  return all.length === 0 ? [] : [el('p', { class: 'hint', id: 'sysenters' },
+    `${plural(all.length, 'SYSENTER')} came too, and stand on the timeline: they push nothing, and load ESP from IA32_SYSENTER_ESP, first with ${all[0].esp}.`)];
+}
+
 /** The part of the address behind `#e` opens an entry. */
 function openFromAddress() {
   const [, number] = /^#e(\d+)$/.exec(location.hash) ?? [];
@@ -219,10 +237,11 @@ requestAnimationFrame(() => setTimeout(() => {
       byId('search-help').after(el('p', { class: 'hint', id: 'kept' }, `Whole stacks, and the code of each entry, are not in this trace. ${HOW_TO_KEEP}`));
     }
     list.build(byId('list'));
+    byId('search-help').after(...sysentersInWords());
     if (!openFromAddress()) {
-      const first = run.causes.list.find((cause) => cause.stops.length > 0);
+      const first = run.causes.list.find((cause) => cause.stops.length > 0 && aboutRow(cause) >= 0);
       const at = location.hash;
-      openEntry(first ? entryOfStop(first.stops[0]) : 0);
+      openEntry(first ? aboutRow(first) : 0);
       history.replaceState(null, '', at || location.pathname + location.search);
     }
   } else {

@@ -36,7 +36,7 @@ function widthOf(text, className) {
   return pen.on.measureText(text).width;
 }
 
-/** As much of a text as there is room for; the whole as a tooltip. Of several that say the same the first that fits. */
+/** As much of a text as there is room for; the whole as a tooltip, and for `cutIn`. Of several that say the same the first that fits. */
 function fitted(x, y, texts, room, className = '', anchor = 'start') {
   const all = [texts].flat().filter(Boolean);
   const fits = all.find((text) => widthOf(text, className) <= room);
@@ -51,7 +51,21 @@ function fitted(x, y, texts, room, className = '', anchor = 'start') {
   while (letters > 1 && widthOf(`${text.slice(0, letters)}…`, className) > room) letters -= 1;
   const node = label(x, y, `${text.slice(0, letters)}…`, className, anchor);
   node.append(svg('title', {}, all[0]));
+  node.setAttribute('data-whole', all[0]);
   return node;
+}
+
+/** Says of which word a text is. */
+function of(word, node) {
+  node.setAttribute('data-of', word.name || hex(word.address));
+  return node;
+}
+
+/** The texts of a picture that there was no room for, in full, to stand below it; nothing if there was room for all. */
+function cutIn(drawn) {
+  const cut = [...drawn.querySelectorAll('[data-whole]')];
+  return cut.length > 0 && el('dl', { class: 'whole' }, cut.map((node) => el('div', {},
+    el('dt', {}, node.dataset.of ?? ''), el('dd', {}, node.dataset.whole))));
 }
 
 /** So much room the names and values of a box take, beside its notes. */
@@ -79,7 +93,7 @@ function wordBox(x, y, width, words, options = {}) {
     group.append(fitted(x + 7, top + 16, word.name ?? '', names - 8, 'strong'));
     if (word.kind !== 'ghost') group.append(label(value, top + 16, hex(word.value ?? null, word.digits), 'mono'));
     const note = word.kind === 'ghost' ? x + 7 : value + (word.digits === 4 ? 34 : 63);
-    if (word.note) group.append(fitted(note, top + 16, [word.note, word.shorter], x + width - note - 4, 'small'));
+    if (word.note) group.append(of(word, fitted(note, top + 16, [word.note, word.shorter], x + width - note - 4, 'small')));
   });
   return group;
 }

@@ -11,8 +11,8 @@ const MOMENTS = [
 
 /** The words of a frame, the highest address first, as the processor pushed them. */
 function frameWords(one) {
-  const values = { EIP: one.eip, CS: one.cs, EFLAGS: one.eflags, ESP: one.esp, SS: one.ss };
-  const names = FRAME_WORDS.slice(0, one.changesStack ? 5 : 3);
+  const values = { EIP: one.eip, CS: one.cs, EFLAGS: one.eflags, ESP: one.esp, SS: one.ss, ...one.above };
+  const names = [...FRAME_WORDS.slice(0, one.changesStack ? 5 : 3), ...(one.above ? run.layout.above : [])];
   const words = one.errorCode === null || one.errorCode === undefined ? [] : [{ name: ERROR, value: one.errorCode }];
   names.forEach((name) => words.push({ name, value: values[name] }));
   words.forEach((word, index) => {
@@ -23,6 +23,7 @@ function frameWords(one) {
     word.full = meaning(one, word.name, word.value, true);
     // `f+12 (kernel.c:40)`: the line stands in the table.
     if (word.name === 'EIP') word.shorter = word.note.replace(/ \([^()]*\)$/, '');
+    if (word.name === 'ESP') word.shorter = word.note.replace(/ stack$/, '');
   });
   return words.reverse();
 }
@@ -34,6 +35,7 @@ const frameEnd = (one) => frameWords(one)[0].address + one.wordSize >>> 0;
 function meaning(one, name, value, full = false) {
   if (value === null) return run.layout.unmapped;
   switch (name) {
+    case 'ES': case 'DS': case 'FS': case 'GS': return 'virtual-8086';
     case 'CS': case 'SS': return one.virtual8086 ? 'virtual-8086' : `ring ${value & 3}`;
     case 'EFLAGS': return flags(value);
     case 'ESP': return full ? run.layout.interrupted : run.layout.interrupted.replace('the ', '');
@@ -137,7 +139,7 @@ function ownWordsAt(one, moment, most) {
   if (!returning) return null;
   if (moment === 'after') return frame.map((word) => ({ ...word, kind: 'stale', note: 'left behind' }));
   if (returning.wordSize !== one.wordSize && moment === 'return') return poppedWords(returning, one);
-  const poppedWords = { EIP: returning.eip, CS: returning.cs, EFLAGS: returning.eflags, ESP: returning.esp, SS: returning.ss };
+  const poppedWords = { EIP: returning.eip, CS: returning.cs, EFLAGS: returning.eflags, ESP: returning.esp, SS: returning.ss, ...returning.above };
   const now = frame.filter((word) => word.name in poppedWords && !((word.name === 'SS' || word.name === 'ESP') && returning.to === returning.from))
     .map((word) => {
       const value = poppedWords[word.name];
@@ -163,7 +165,7 @@ function ownWordsAt(one, moment, most) {
 
 /** The entry as it would be if an IRET's words were its frame. */
 function asFrame(back, one) {
-  return { ...one, ...pick(back, ['address', 'eip', 'cs', 'eflags', 'esp', 'ss', 'wordSize']), errorCode: null, changesStack: back.to !== back.from, place: null };
+  return { ...one, ...pick(back, ['address', 'eip', 'cs', 'eflags', 'esp', 'ss', 'wordSize', 'above']), virtual8086: back.above !== null, errorCode: null, changesStack: back.to !== back.from, place: null };
 }
 
 /** The words that an IRET pops, each with what had been pushed there, if that was something else. */
@@ -212,7 +214,7 @@ function frameDrawing(one, width, options = {}) {
   ];
   words.forEach((word, index) => {
     const old = before.get(word.address);
-    if (old && column > 0) parts.push(fitted(x + box + 10, top + index * ROW + 16, old, column - 12, 'bad small'));
+    if (old && column > 0) parts.push(of(word, fitted(x + box + 10, top + index * ROW + 16, old, column - 12, 'bad small')));
   });
   return picture(Math.min(width, x + box + column + 2), height, `The frame of entry ${one.number} on its kernel stack: ${
     frame.map((word) => `${word.name} ${hex(word.value, word.digits)}`).join(', ')}`, parts);

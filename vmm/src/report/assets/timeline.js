@@ -22,7 +22,7 @@ const timeline = {
       return;
     }
     this.lanes = lanesOf();
-    this.labels = window.innerWidth < 640 ? 66 : 108;
+    this.labels = window.innerWidth < 640 ? 84 : 108;
     const button = (text, name, action) => el('button', { type: 'button', class: 'quiet', 'aria-label': name, title: name, onclick: action }, text);
     this.range = el('p', { class: 'hint', role: 'status' });
     into.append(el('div', { class: 'bar' },
@@ -178,7 +178,7 @@ const timeline = {
       ...this.marks(x, room), ...this.selection(x));
     const all = run.rows.stops;
     this.range.textContent = span === all
-      ? `${plural(all, 'stop')}: entries, IRETs and task switches in their order`
+      ? `${plural(all, 'stop')}: entries, ${Object.keys(run.sysenters).length > 0 ? 'SYSENTERs, ' : ''}IRETs and task switches in their order`
       : `stops ${grouped(this.from + 1)} to ${grouped(this.to)} of ${grouped(all)}`;
     this.drawOverview(width, room);
   },

@@ -2,7 +2,7 @@
 
 use super::super::events::describe;
 use super::super::readable::readable;
-use super::{COMMON, Data, OF_ENTRY};
+use super::{COMMON, Data, OF_ENTRY, OF_VIRTUAL_8086};
 use crate::trace::vocabulary;
 use serde_json::{Map, Value, json};
 
@@ -21,6 +21,9 @@ impl Data {
             stops.insert(name.into(), column.pack());
         }
         for (name, column) in COMMON.into_iter().zip(&self.common) {
+            stops.insert(name.into(), column.pack());
+        }
+        for (name, column) in OF_VIRTUAL_8086.into_iter().zip(&self.above_ss) {
             stops.insert(name.into(), column.pack());
         }
         let mut entries = Map::new();
@@ -57,6 +60,7 @@ impl Data {
             "returns": returns,
             "events": events,
             "switches": self.switches,
+            "sysenters": self.sysenters,
             "stacks": self.stacks,
             "causes": self.causes.pack(),
             "deviations": self.deviations,

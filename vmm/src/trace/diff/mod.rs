@@ -11,9 +11,12 @@
 //!  other  … int 80   iret   #PF      iret   ext 20   iret   int 80 …
 //!                           ▲ the first divergence       ▲ where they go on alike
 //! ```
+//! What a divergence led to is often said only later, by a finding at the run's end: those that one has and the other has not
+//! are told as well.
 
 mod drawn;
 mod explain;
+mod found;
 mod kept;
 mod same;
 mod side;
@@ -21,6 +24,7 @@ mod table;
 
 use super::{ReadError, TraceReader};
 use explain::explain;
+use found::Found;
 use side::Side;
 use std::fmt::Write as _;
 use std::io::BufRead;
@@ -92,6 +96,8 @@ pub fn diff<A: BufRead, B: BufRead>(
             );
         }
         text.push_str(&explain(names, [&one, &other], &differs, same, aspects));
+        let found = [Found::of(&one, &mut traces.0), Found::of(&other, &mut traces.1)];
+        text.push_str(&found::of_one_alone(names, &found));
         return Ok(Difference { same, divergence: Some(text), authorities });
     }
 }
@@ -101,7 +107,7 @@ mod tests {
     use super::*;
     use crate::entry::Kind;
     use crate::trace::schema::{
-        EndRecord, EntryRecord, HeaderRecord, Record, ReturnRecord, samples,
+        EndRecord, EntryRecord, FindingRecord, HeaderRecord, Record, ReturnRecord, samples,
     };
     use ia32::Word;
 
@@ -247,6 +253,31 @@ mod tests {
         }
         let without = Aspects { without_interrupts: true, ..STRUCTURE };
         assert_eq!(compared(&one, &other, without).divergence, None);
+    }
+
+    #[test]
+    fn what_was_found_later_and_in_one_alone_is_told() {
+        let ending = |bytes: &[u8], sentence: &str| {
+            let mut out = Record::Header(HeaderRecord::new()).to_line();
+            for mut record in records(bytes) {
+                if let Record::End(end) = &mut record {
+                    let finding = samples::end().findings.into_iter().next().unwrap();
+                    let finding = FindingRecord { sentence: sentence.into(), ..finding };
+                    end.findings = vec![finding];
+                }
+                out.extend(record.to_line());
+            }
+            out
+        };
+        let one = ending(&trace(&[0x80, 0x80], 1), "the kernel stopped itself after #3");
+        let other = ending(&trace(&[0x80, 0x0d], 1), "the kernel stopped itself after #4");
+        let text = compared(&one, &other, STRUCTURE).divergence.unwrap();
+        assert!(!text.contains("found in"), "but for a number it is in both: {text}");
+        let other = ending(&trace(&[0x80, 0x0d], 1), "the gate has DPL 0");
+        let text = compared(&one, &other, STRUCTURE).divergence.unwrap();
+        for part in ["found in one only:", "found in other only:", "the gate has DPL 0", "rule "] {
+            assert!(text.contains(part), "no {part} in {text}");
+        }
     }
 
     #[test]
