@@ -246,7 +246,12 @@ impl Run {
             && self.probes.idt().is_loaded()
             && !self.looks_for_idt();
         match &self.seen.departure {
-            Some(Departure { cause: Cause::Interrupt(vector), .. }) if probed => Some(*vector),
+            // In real mode it has come by the vectors of that.
+            Some(Departure { before, cause: Cause::Interrupt(vector), .. })
+                if probed && before.protected() =>
+            {
+                Some(*vector)
+            }
             _ => None,
         }
     }
