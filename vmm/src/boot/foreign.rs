@@ -107,7 +107,7 @@ mod tests {
             [0x1BAD_B002, flags, sum].map(u32::to_le_bytes).concat()
         };
         disk.extend(header(0));
-        assert_eq!(drive(&disk, disk.len() as u64), Some(Drive::Disk));
+        assert_eq!(drive(&disk, 1024), Some(Drive::Disk));
         disk.truncate(512);
         disk.extend(header(1 << 16));
         disk.extend([0x10_0000u32, 0x10_0000, 0, 0, 0x10_0000].map(u32::to_le_bytes).concat());
