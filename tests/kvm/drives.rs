@@ -93,6 +93,15 @@ fn a_file_gets_what_was_written_at_the_end_and_only_if_that_was_said() {
 }
 
 #[test]
+fn a_disk_that_ends_within_a_sector_is_refused() {
+    let Some(bench) = Bench::new("BY_POLLING") else { return };
+    let disk = bench.image("disk.img", 1, 700, 0, "cut");
+    let output = bench.run(&["--disk", text(&disk)]);
+    output.assert_status(2);
+    assert!(output.stderr.contains("no whole number of sectors"), "{}", output.stderr);
+}
+
+#[test]
 fn a_disc_in_the_drive_is_read_by_packets() {
     let Some(bench) = Bench::new("CDROM") else { return };
     let disc = bench.image("disc.iso", 20, 2048, 16, "\u{1}CD001");

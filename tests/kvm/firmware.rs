@@ -7,6 +7,8 @@ use std::path::Path;
 use tests::kernels::assemble;
 use tests::{Output, esp0};
 
+type Code = fn(&mut CodeAssembler) -> Result<(), IcedError>;
+
 /// Where a BIOS loads a boot sector.
 const SECTOR: u32 = 0x7C00;
 /// Where its 32-bit code begins, behind [`TO_PROTECTED_MODE`].
@@ -16,7 +18,7 @@ const HANDLER: u32 = 0x7D40;
 const TABLES: u32 = 0x7D00;
 const IDT: u32 = 0x6000;
 
-/// CLI; DS=0; LGDT; CR0.PE; a far jump to 32-bit code.
+/// CLI; DS=0; LGDT; CR0.PE; a far jump to 32-bit code, which is right behind where it begins at [`SECTOR`].
 const TO_PROTECTED_MODE: [u8; 23] = [
     0xFA, 0x31, 0xC0, 0x8E, 0xD8, 0x0F, 0x01, 0x16, 0x00, 0x7D, 0x0F, 0x20, 0xC0, 0x0C, 0x01, 0x0F,
     0x22, 0xC0, 0xEA, 0x17, 0x7C, 0x08, 0x00,
@@ -36,6 +38,8 @@ fn kernel(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.rep().stosd()?;
     a.mov(dword_ptr(IDT + 0x400), 0x8 << 16 | HANDLER)?;
     a.mov(dword_ptr(IDT + 0x404), 0x8E00)?;
+    // IDTR is still that of real mode.
+    a.out(0x80, al)?;
     a.lidt(dword_ptr(TABLES + 8))?;
     a.out(0x80, al)?;
     a.int(0x80)?;
@@ -46,12 +50,20 @@ fn kernel(a: &mut CodeAssembler) -> Result<(), IcedError> {
 
 /// A disk of one sector.
 fn boot_sector() -> Vec<u8> {
+    sector(&[], kernel)
+}
+
+/// One whose kernel has asked the BIOS for something before.
+fn sector(asks: &[u8], kernel: Code) -> Vec<u8> {
     let mut sector = vec![0; 512];
     let mut put = |address: u32, bytes: &[u8]| {
         sector[(address - SECTOR) as usize..][..bytes.len()].copy_from_slice(bytes);
     };
-    put(SECTOR, &TO_PROTECTED_MODE);
-    put(PROTECTED, &assemble(PROTECTED, kernel));
+    let protected = PROTECTED + asks.len() as u32;
+    let mut switch = TO_PROTECTED_MODE;
+    switch[19..21].copy_from_slice(&(protected as u16).to_le_bytes());
+    put(SECTOR, &[asks, &switch].concat());
+    put(protected, &assemble(protected, kernel));
     put(HANDLER, &assemble(HANDLER, |a| a.iretd()));
     let register = |limit: u16, base: u32| [&limit.to_le_bytes()[..], &base.to_le_bytes()].concat();
     put(TABLES, &register(23, TABLES + 0x10));
@@ -96,4 +108,43 @@ fn a_boot_sector_is_booted_and_its_entries_are_judged_from_its_idt_on() {
         "{text}"
     );
     assert!(text.contains("SeaBIOS"), "the screen shows who booted it\n{text}");
+}
+
+#[test]
+fn a_kernel_behind_its_boot_sector_needs_no_padding() {
+    let image = [boot_sector(), vec![0x90; 100]].concat();
+    let Some(output) = boot(&image, &[]) else { return };
+    output.assert_status(0);
+    assert!(output.last_line().contains("verdict: ok entries=2"), "{}", output.stdout);
+    assert!(output.stdout.contains("Booting from Floppy"), "{}", output.stdout);
+}
+
+/// Function 4F02 of int 10h: mode 115, 800 x 600 dots of 24 bits, with its memory in one piece.
+const GRAPHICS: [u8; 8] = [0xB8, 0x02, 0x4F, 0xBB, 0x15, 0x41, 0xCD, 0x10];
+
+#[test]
+fn a_picture_of_a_mode_that_was_set_by_the_bios_is_drawn() {
+    let image = sector(&GRAPHICS, |a| {
+        a.mov(ax, 0x10)?;
+        a.mov(ds, ax)?;
+        a.mov(dword_ptr(0xE000_0000u32), 0x0011_2233)?;
+        a.mov(dword_ptr(0xE000_0000u32 + 599 * 2400 + 799 * 3 - 1), 0x4455_6600)?;
+        a.xor(eax, eax)?;
+        a.out(0xF4, al)
+    });
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let file = folder.path().join("screen.png");
+    let options = ["--screenshot", file.to_str().expect("its name is text")];
+    let Some(output) = boot(&image, &options) else { return };
+    let row = "framebuffer (800 x 600, 24 bits, at 0xe0000000): --screenshot FILE.png draws it";
+    assert!(output.stdout.contains(row), "{}", output.stdout);
+    let file = std::io::BufReader::new(fs::File::open(file).expect("it was written"));
+    let mut reader = png::Decoder::new(file).read_info().expect("it is a PNG");
+    let mut dots = vec![0; reader.output_buffer_size().expect("it is not too large")];
+    reader.next_frame(&mut dots).expect("it is whole");
+    assert_eq!(dots.len(), 800 * 600 * 3);
+    assert_eq!(
+        (&dots[..3], &dots[dots.len() - 3..]),
+        (&[0x11, 0x22, 0x33][..], &[0x44, 0x55, 0x66][..])
+    );
 }

@@ -170,7 +170,7 @@ fn what_nobody_answers_is_listed_and_a_loop_that_waits_for_it_is_named() {
         |a| {
             let mut again = a.create_label();
             a.mov(eax, dword_ptr(0xD000_0000u32))?;
-            a.mov(dx, 0x1F7)?;
+            a.mov(dx, 0x5FD)?;
             a.mov(ecx, 1000)?;
             a.set_label(&mut again)?;
             a.in_(al, dx)?;
@@ -185,7 +185,7 @@ fn what_nobody_answers_is_listed_and_a_loop_that_waits_for_it_is_named() {
         text.contains("nobody there address 0xd0000000: read once, first by 00100020"),
         "{text}"
     );
-    let polled = text.lines().find(|line| line.contains("port 0x1f7"));
+    let polled = text.lines().find(|line| line.contains("port 0x5fd"));
     assert!(
         polled.is_some_and(|line| line.ends_with("reads in a row: a loop waits for it")),
         "{text}"
@@ -270,7 +270,7 @@ fn a_loop_that_waits_for_several_places_in_turn_is_named() {
             let mut again = a.create_label();
             a.mov(ecx, 600)?;
             a.set_label(&mut again)?;
-            a.mov(dx, 0x2FD)?;
+            a.mov(dx, 0x5FD)?;
             a.in_(al, dx)?;
             a.mov(dx, 0x3ED)?;
             a.in_(al, dx)?;
@@ -281,7 +281,7 @@ fn a_loop_that_waits_for_several_places_in_turn_is_named() {
         &[],
     );
     let text = &output.stdout;
-    for port in ["port 0x2fd", "port 0x3ed"] {
+    for port in ["port 0x5fd", "port 0x3ed"] {
         let line = text.lines().find(|line| line.contains(port)).unwrap_or_default();
         assert!(
             line.contains("; read in turn with others, ")

@@ -8,14 +8,14 @@
 use esp0::devices::floppy::FloppyDisk;
 use esp0::devices::ide::{Cdrom, Disk, Medium, Unit};
 use esp0::devices::transfer::{Moved, Transfer};
-use esp0::devices::{AccessSize, Devices};
+use esp0::devices::{AccessSize, BootFrom, Devices};
 
 const RAM: u64 = 16 << 20;
 /// Bytes of an access.
 const ACCESS: usize = 7;
 
 /// The first port of each device, and how many it has.
-const PORTS: [(u16, u16); 24] = [
+const PORTS: [(u16, u16); 25] = [
     (0x00, 0x10),   // DMA 1
     (0x20, 2),      // 8259s
     (0x40, 4),      // 8254
@@ -40,6 +40,7 @@ const PORTS: [(u16, u16); 24] = [
     (0xCF8, 8),     // PCI
     (0xC000, 0x10), // IDE bus master
     (0x604, 2),     // power
+    (0x1CE, 2),     // VBE
 ];
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
@@ -95,6 +96,7 @@ fn machine() -> Devices {
             Some(Unit::Cdrom(Cdrom::new(medium(64)))),
         ])
         .with_floppies([floppy, None])
+        .with_firmware(&[], BootFrom::Disk)
 }
 
 /// Does what the devices want of memory, of which there is some and some not.

@@ -29,13 +29,20 @@ pub fn drive(head: &[u8], size: u64) -> Option<Drive> {
         return None;
     }
     let what = name(head)?;
+    let is_floppys = Geometry::of(size).is_some() || is_joined(size);
     Some(if what.contains("CD") {
         Drive::Cdrom
-    } else if Geometry::of(size).is_some() && (is_fat(head) || !has_active_partition(head)) {
+    } else if is_floppys && (is_fat(head) || !has_active_partition(head)) {
         Drive::Floppy
     } else {
         Drive::Disk
     })
+}
+
+/// A boot sector and a kernel, one behind the other and nothing behind both: it ends within a sector, and is booted as the
+/// beginning of a floppy disk.
+fn is_joined(size: u64) -> bool {
+    !size.is_multiple_of(512) && size < Geometry::USUAL
 }
 
 /// FAT's boot sector: a jump, and 512 bytes to a sector.
@@ -88,13 +95,19 @@ mod tests {
         assert_eq!(drive(&floppy[..HEAD], 1_474_560), Some(Drive::Floppy));
         floppy[0x1BE..0x1C3].copy_from_slice(&[0x80, 0, 2, 0, 0x83]);
         assert_eq!(drive(&floppy[..HEAD], 1_474_560), Some(Drive::Disk));
+        // A kernel behind a boot sector that ends within a sector.
+        assert_eq!(drive(&floppy[..HEAD], 13_188), Some(Drive::Disk));
+        floppy[0x1BE..0x1C3].fill(0);
+        assert_eq!(drive(&floppy[..HEAD], 13_188), Some(Drive::Floppy));
+        assert_eq!(drive(&floppy[..HEAD], 13_312), Some(Drive::Disk));
+        assert_eq!(drive(&floppy[..HEAD], 1_500_001), Some(Drive::Disk));
         // A disk with a kernel behind its boot sector, and a kernel that says where it goes.
         let header = |flags: u32| {
             let sum = 0u32.wrapping_sub(0x1BAD_B002 + flags);
             [0x1BAD_B002, flags, sum].map(u32::to_le_bytes).concat()
         };
         disk.extend(header(0));
-        assert_eq!(drive(&disk, disk.len() as u64), Some(Drive::Disk));
+        assert_eq!(drive(&disk, 1024), Some(Drive::Disk));
         disk.truncate(512);
         disk.extend(header(1 << 16));
         disk.extend([0x10_0000u32, 0x10_0000, 0, 0, 0x10_0000].map(u32::to_le_bytes).concat());

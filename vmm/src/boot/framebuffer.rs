@@ -48,7 +48,7 @@ pub struct Framebuffer {
     pub width: u32,
     /// Lines.
     pub height: u32,
-    /// Bits of a dot: 16, 24 or 32.
+    /// Bits of a dot: 16, 24 or 32; behind a BIOS 15 as well, and 8, which number a colour of a palette.
     pub depth: u8,
 }
 
@@ -81,19 +81,24 @@ impl Framebuffer {
     /// Where red, green and blue are in a dot.
     pub fn colours(&self) -> [Field; 3] {
         match self.depth {
+            15 => [(10, 5), (5, 5), (0, 5)],
             16 => [(11, 5), (5, 6), (0, 5)],
             _ => [(16, 8), (8, 8), (0, 8)],
         }
     }
 
     /// The picture, red, green and blue for each dot, line by line; `bytes` are those from [`address`](Self::address) on.
-    pub fn picture(&self, bytes: &[u8]) -> Vec<u8> {
-        let dot = usize::from(self.depth) / 8;
+    /// Of a depth of 8 a dot is one of the colours of `palette`.
+    pub fn picture(&self, bytes: &[u8], palette: &[[u8; 3]]) -> Vec<u8> {
+        let dot = usize::from(self.depth).div_ceil(8);
         let line = self.width as usize * dot;
         let lines = bytes.chunks(self.pitch as usize).take(self.height as usize);
         lines
             .flat_map(|bytes| bytes.get(..line).unwrap_or_default().chunks_exact(dot))
             .flat_map(|bytes| {
+                if let &[number] = bytes {
+                    return palette.get(usize::from(number)).copied().unwrap_or_default();
+                }
                 let mut word = [0; 4];
                 word[..dot].copy_from_slice(bytes);
                 let word = u32::from_le_bytes(word);
@@ -180,10 +185,13 @@ mod tests {
     #[test]
     fn dots_are_read_by_their_depth() {
         let of = |depth| Framebuffer { address: 0, pitch: 8, width: 2, height: 1, depth };
-        assert_eq!(of(32).picture(&[3, 2, 1, 0, 6, 5, 4, 9]), [1, 2, 3, 4, 5, 6]);
-        assert_eq!(of(24).picture(&[3, 2, 1, 6, 5, 4, 9, 9]), [1, 2, 3, 4, 5, 6]);
-        assert_eq!(of(16).picture(&[0, 0xF8, 0xFF, 0xFF, 9, 9, 9, 9]), [255, 0, 0, 255, 255, 255]);
-        assert!(of(32).picture(&[1, 2, 3]).is_empty(), "a line that is cut off");
+        let picture = |depth, bytes: &[u8]| of(depth).picture(bytes, &[[7; 3], [1, 2, 3]]);
+        assert_eq!(picture(32, &[3, 2, 1, 0, 6, 5, 4, 9]), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(picture(24, &[3, 2, 1, 6, 5, 4, 9, 9]), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(picture(16, &[0, 0xF8, 0xFF, 0xFF, 9, 9, 9, 9]), [255, 0, 0, 255, 255, 255]);
+        assert_eq!(picture(15, &[0, 0x7C, 0xFF, 0x7F, 9, 9, 9, 9]), [255, 0, 0, 255, 255, 255]);
+        assert_eq!(picture(8, &[1, 0, 9, 9, 9, 9, 9, 9]), [1, 2, 3, 7, 7, 7]);
+        assert!(picture(32, &[1, 2, 3]).is_empty(), "a line that is cut off");
     }
 
     #[test]

@@ -170,8 +170,14 @@ impl Drives {
     fn floppy(&mut self, path: &Path, access: Access) -> Result<(), Failure> {
         let written = access == Access::Written;
         let name = path.display().to_string();
-        let medium = self.medium(path, written, 512, "floppy disk")?;
-        let size = medium.size();
+        let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        // A boot sector with a kernel behind it is the beginning of a disk.
+        let is_beginning = floppy::Geometry::of(size).is_none() && size < floppy::Geometry::USUAL;
+        let medium = if is_beginning && drive_of(path)?.is_some() {
+            self.medium(path, written, 1, "floppy disk")?.padded(floppy::Geometry::USUAL)
+        } else {
+            self.medium(path, written, 512, "floppy disk")?
+        };
         let disk = FloppyDisk::new(medium).ok_or_else(|| {
             Failure::Input(format!(
                 "the floppy disk {name} has {size} bytes, and no floppy disk has: 1474560 are one of 1.44 MB"

@@ -21,13 +21,11 @@ impl Devices {
     pub fn port_read_string(&mut self, port: u16, size: AccessSize, data: &mut [u8], now: u64) {
         self.advance_to(now);
         for access in data.chunks_mut(size.bytes()) {
-            if let Some(Wide::IdeData(channel)) = Wide::at(port, size) {
-                if self.ide.read_data(channel, access).is_none() {
-                    self.unanswered.read(Place::Port(port), self.instruction);
-                }
+            if let Some(Wide::IdeData(channel)) = self.wide(port, size) {
+                self.ide.read_data(channel, access);
                 continue;
             }
-            if let Some(register) = Wide::at(port, size) {
+            if let Some(register) = self.wide(port, size) {
                 let value = self.read_wide(register, size).to_le_bytes();
                 access.copy_from_slice(&value[..access.len()]);
                 continue;
@@ -44,6 +42,11 @@ impl Devices {
             }
         }
         self.drive_lines();
+    }
+
+    /// What is written to this port in pieces of `size` is data and nothing else: a `rep outs` may come as a whole.
+    pub fn takes_strings(&self, port: u16, size: AccessSize) -> bool {
+        matches!(Wide::at(port, size), Some(Wide::IdeData(_)))
     }
 
     /// A `rep outs` in one exit: accesses of `size` at the same port with the bytes of `data`.
@@ -136,6 +139,14 @@ impl Devices {
         self.unanswered.written(Place::Msr(index), self.instruction);
     }
 
+    /// The register that decodes an access as a whole, if it is there.
+    fn wide(&self, port: u16, size: AccessSize) -> Option<Wide> {
+        let there = |register: &Wide| {
+            !matches!(register, Wide::VbeIndex | Wide::VbeData) || self.vbe.is_some()
+        };
+        Wide::at(port, size).filter(there)
+    }
+
     fn read_wide(&mut self, register: Wide, size: AccessSize) -> u32 {
         match register {
             // Write-only.
@@ -144,25 +155,30 @@ impl Devices {
             Wide::IdeData(_) => size.mask(),
             Wide::PciAddress => self.pci.address(),
             Wide::PciData(offset) => self.pci.read(offset, size),
+            Wide::VbeIndex => self.vbe.as_ref().map_or(size.mask(), |vbe| vbe.index().into()),
+            Wide::VbeData => self.vbe.as_ref().map_or(size.mask(), |vbe| vbe.read().into()),
             Wide::Power(port) => self.power.read(port) & size.mask(),
         }
     }
 
     fn write_access(&mut self, port: u16, size: AccessSize, bytes: &[u8]) -> Effect {
-        if let Some(register) = Wide::at(port, size) {
+        if let Some(register) = self.wide(port, size) {
             let mut value = [0; 4];
             value[..bytes.len()].copy_from_slice(bytes);
             let value = u32::from_le_bytes(value);
             match register {
-                Wide::IdeData(channel) => {
-                    if self.ide.write_data(channel, bytes).is_none() {
-                        self.unanswered.written(Place::Port(port), self.instruction);
-                    }
-                }
+                Wide::IdeData(channel) => self.ide.write_data(channel, bytes),
                 Wide::Exit => return self.exit_port.write(value),
                 Wide::FirmwareSelector => self.firmware.select(value as u16),
                 Wide::PciAddress => self.pci.select(value),
                 Wide::PciData(offset) => self.pci.write(offset, size, value),
+                Wide::VbeIndex | Wide::VbeData => {
+                    let vbe = self.vbe.get_or_insert_default();
+                    match register {
+                        Wide::VbeIndex => vbe.select(value as u16),
+                        _ => vbe.write(value as u16),
+                    }
+                }
                 Wide::Power(port) => return self.power.write(port, value as u16),
             }
             return Effect::None;
@@ -218,7 +234,7 @@ impl Devices {
             Register::FastA20 => self.system.read_fast_a20(),
             Register::DebugConsole => debug_console::PRESENT,
             Register::Vga(port) => return self.vga.read(port),
-            Register::Ide(channel, register) => return self.ide.read(channel, register),
+            Register::Ide(channel, register) => self.ide.read(channel, register),
             Register::BusMaster(channel, register) => self.ide.read_bus_master(channel, register),
             Register::Floppy(register) => return self.floppy.read(register),
             Register::Dma(controller, register) => self.dma.read(controller, register),
@@ -253,7 +269,7 @@ impl Devices {
             Register::FastA20 => return Some(self.system.write_fast_a20(value)),
             Register::DebugConsole => self.console.push(value),
             Register::Vga(port) => self.vga.write(port, value)?,
-            Register::Ide(channel, register) => self.ide.write(channel, register, value)?,
+            Register::Ide(channel, register) => self.ide.write(channel, register, value),
             Register::BusMaster(channel, register) => {
                 self.ide.write_bus_master(channel, register, value);
             }

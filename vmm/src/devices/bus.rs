@@ -142,6 +142,10 @@ pub enum Wide {
     IdeData(usize),
     /// The selector of the firmware configuration: a word.
     FirmwareSelector,
+    /// The index of Bochs' VBE registers: a word.
+    VbeIndex,
+    /// The VBE register of that index: a word.
+    VbeData,
     /// A register of ACPI's fixed hardware: a word or a double word.
     Power(u16),
 }
@@ -153,6 +157,8 @@ impl Wide {
             0xF4 => Some(Self::Exit),
             0x170 => Some(Self::IdeData(1)),
             0x1F0 => Some(Self::IdeData(0)),
+            0x1CE if size == AccessSize::Word => Some(Self::VbeIndex),
+            0x1CF if size == AccessSize::Word => Some(Self::VbeData),
             0x510 if size == AccessSize::Word => Some(Self::FirmwareSelector),
             0xCF8 if size == AccessSize::Doubleword => Some(Self::PciAddress),
             0xCFC..=0xCFF => Some(Self::PciData(port - 0xCFC)),

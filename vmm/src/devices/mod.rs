@@ -24,6 +24,7 @@
 //! the accesses of a guest that polls the timer, or it will poll for ever.
 
 mod access;
+pub mod bochs_vbe;
 pub mod bus;
 pub mod cmos;
 pub mod debug_console;
@@ -57,6 +58,7 @@ pub use device::Device;
 pub use effect::{Effect, ResetLine};
 pub use unanswered::{Place, Tally, Unanswered};
 
+use bochs_vbe::BochsVbe;
 use cmos::Cmos;
 use dma::Dma;
 use exit_port::ExitPort;
@@ -93,6 +95,8 @@ pub struct Devices {
     cmos: Cmos,
     system: SystemControl,
     vga: Vga,
+    /// The graphics modes of a BIOS, where there is one.
+    vbe: Option<BochsVbe>,
     pci: Pci,
     ide: Ide,
     dma: Dma,
@@ -130,6 +134,7 @@ impl Devices {
             cmos: Cmos::new(memory_size),
             system: SystemControl::default(),
             vga: Vga::default(),
+            vbe: None,
             pci: Pci::default(),
             ide: Ide::default(),
             dma: Dma::default(),
@@ -210,6 +215,7 @@ impl Devices {
     pub fn with_firmware(mut self, files: &[(&str, Arc<[u8]>)], from: BootFrom) -> Self {
         self.pci.expect_firmware();
         self.pci.attach_ide();
+        self.vbe = Some(BochsVbe::default());
         for (name, bytes) in files {
             self.firmware.add_file(name, Arc::clone(bytes));
         }
@@ -353,6 +359,11 @@ impl Devices {
     /// The local APIC, for whoever shows its page.
     pub fn local_apic(&self) -> &LocalApic {
         &self.local_apic
+    }
+
+    /// The graphics modes of a BIOS, for whoever shows the screen.
+    pub fn vbe(&self) -> Option<&BochsVbe> {
+        self.vbe.as_ref()
     }
 
     /// The VGA, for whoever shows the screen.

@@ -169,16 +169,16 @@ fn a_wide_access_is_several_narrow_ones_at_ascending_ports() {
 #[test]
 fn an_access_to_nothing_reads_all_ones_and_is_remembered() {
     let mut devices = Devices::new(16 << 20);
-    assert_eq!(devices.by(0x10_0000).port_read(0x1F0, AccessSize::Byte, 0), 0xFF);
-    assert_eq!(devices.by(0x10_0005).port_read(0x1F0, AccessSize::Word, 0), 0xFFFF);
+    assert_eq!(devices.by(0x10_0000).port_read(0x2F0, AccessSize::Byte, 0), 0xFF);
+    assert_eq!(devices.by(0x10_0005).port_read(0x2F0, AccessSize::Word, 0), 0xFFFF);
     assert_eq!(devices.port_read(0xFFF8, AccessSize::Doubleword, 0), 0xFFFF_FFFF);
     out(&mut devices, 0x300, 0x0F, 0);
     let mut data = [0; 8];
     devices.by(0x10_0010).memory_read(0xFED0_0002, &mut data, 0);
     assert_eq!(data, [0xFF; 8]);
     let unanswered = devices.unanswered();
-    let disk = unanswered.tally(Place::Port(0x1F0));
-    assert_eq!((disk.reads, disk.writes, disk.first), (2, 0, 0x10_0000));
+    let port = unanswered.tally(Place::Port(0x2F0));
+    assert_eq!((port.reads, port.writes, port.first), (2, 0, 0x10_0000));
     assert_eq!(unanswered.tally(Place::Port(0x300)).writes, 1);
     assert_eq!(unanswered.tally(Place::Memory(0xFED0_0000)).first, 0x10_0010);
 }

@@ -107,6 +107,11 @@ impl Memory {
         self.map_at(vm, 1, address, KVM_MEM_READONLY)
     }
 
+    /// Memory of a device's own that the guest reads and writes at `address`, as slot 2.
+    pub(super) fn show(&self, vm: &VmFd, address: u64) -> Result<(), MachineError> {
+        self.map_at(vm, 2, address, 0)
+    }
+
     /// Gives the memory to the VM as slot 0, or changes the slot's flags.
     fn map(&self, vm: &VmFd, flags: u32) -> Result<(), MachineError> {
         self.map_at(vm, 0, 0, flags)
@@ -121,8 +126,8 @@ impl Memory {
             userspace_addr: self.ram.as_ptr() as u64,
         };
         // SAFETY: the vCPU, without which nobody uses the slot, keeps this mapping (`Vcpu::new`), and the
-        // machine's memory is never exchanged for another; no other slot overlaps it: slot 1 is for a page
-        // beyond any RAM.
+        // machine's memory is never exchanged for another; no other slot overlaps it: slots 1 and 2 are for
+        // addresses beyond any RAM.
         unsafe { vm.set_user_memory_region(region) }.map_err(ioctl("map guest memory"))
     }
 

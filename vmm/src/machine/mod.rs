@@ -167,6 +167,8 @@ pub struct Machine {
     processor: Processor,
     /// A device's page that the guest reads as memory, and whether it does.
     answered: (Memory, bool),
+    /// The memory of a graphics card, if there is one.
+    video: Option<Memory>,
 }
 
 impl Machine {
@@ -202,7 +204,7 @@ impl Machine {
         }
         let memory = Memory::new(&vm, memory_size)?;
         let answered = Memory::detached(PAGE)?;
-        let vcpu = Vcpu::new(kvm, &vm, model, [memory.mapping(), answered.mapping()])?;
+        let vcpu = Vcpu::new(kvm, &vm, model, vec![memory.mapping(), answered.mapping()])?;
         Ok(Machine {
             vcpu,
             memory,
@@ -213,6 +215,7 @@ impl Machine {
             recent: None,
             processor: host::processor(),
             answered: (answered, false),
+            video: None,
         })
     }
 
@@ -227,6 +230,26 @@ impl Machine {
             self.answered.1 = true;
         }
         Ok(())
+    }
+
+    /// From now on a graphics card has so many bytes of memory at `address`, beyond RAM. They belong to no checkpoint.
+    ///
+    /// # Errors
+    /// [`MachineError`] if there is no such memory to be had, or KVM refuses.
+    pub fn attach_video(&mut self, address: u64, size: u64) -> Result<(), MachineError> {
+        if self.video.is_none() {
+            let video = Memory::detached(size)?;
+            // Kept first: the guest may write there as soon as it runs.
+            self.vcpu.keep(video.mapping());
+            video.show(&self.vm, address)?;
+            self.video = Some(video);
+        }
+        Ok(())
+    }
+
+    /// The memory of a graphics card, by offset, if there is one.
+    pub fn video_memory(&self) -> Option<&Memory> {
+        self.video.as_ref()
     }
 
     /// Whether there is such a page.

@@ -82,15 +82,25 @@ impl Idt {
         let state = machine.vcpu.state();
         let linear = machine.linear();
         (0..=255)
-            .filter_map(|vector| {
-                let gate = self.gate(vector)?;
-                if !gate.present || gate.kind == GateKind::Task {
-                    return None;
-                }
-                let descriptor = linear.descriptor(&state, gate.selector)?;
-                let code = matches!(descriptor.kind(), DescriptorKind::Code { .. });
-                code.then(|| (vector, descriptor.base().wrapping_add(gate.offset)))
-            })
+            .filter_map(|vector| Some((vector, self.target(&linear, &state, vector)?)))
             .collect()
+    }
+
+    /// A gate leads to code. Vectors of real mode, which boot loaders leave in IDTR when they go to protected mode, do
+    /// not, whatever their bits say.
+    pub(crate) fn leads_to_code(&self, machine: &Machine, state: &State) -> bool {
+        let linear = LinearMemory { memory: machine.memory(), paging: state.into() };
+        self.is_loaded() && (0..=255).any(|vector| self.target(&linear, state, vector).is_some())
+    }
+
+    /// Where the present interrupt or trap gate of `vector` leads to, if that is code.
+    fn target(&self, linear: &LinearMemory<'_>, state: &State, vector: u8) -> Option<u32> {
+        let gate = self.gate(vector)?;
+        if !gate.present || gate.kind == GateKind::Task {
+            return None;
+        }
+        let descriptor = linear.descriptor(state, gate.selector)?;
+        let code = matches!(descriptor.kind(), DescriptorKind::Code { .. });
+        code.then(|| descriptor.base().wrapping_add(gate.offset))
     }
 }

@@ -127,7 +127,7 @@ impl Run {
     fn follow_tables(&mut self, state: &State) -> Result<(), MachineError> {
         let looked = self.looks_for_idt();
         self.probes.follow(&mut self.machine, state)?;
-        if looked && self.probes.idt().is_loaded() && self.seen.first_idt.is_none() {
+        if looked && self.probes.idt().leads_to_code(&self.machine, state) {
             let (base, exits, eip) = (state.idtr.base, self.counters.exits, state.eip);
             self.seen.first_idt = Some(FirstIdt { base, exits, eip });
             self.devices.kernel_begins();
@@ -145,6 +145,7 @@ impl Run {
                 if port != services::PORT || !self.service_is_asked() {
                     let data = self.machine.vcpu.port_data();
                     effect = self.devices.by(eip).port_write_string(port, size, data, now);
+                    self.output_rest(port, size, now);
                 }
             }
             Exit::PortRead { port, size } => {
@@ -241,9 +242,16 @@ impl Run {
 
     /// The interrupt that was injected has been delivered, and did not stop at a probe of its gate.
     fn delivered_unseen(&self) -> Option<Vector> {
-        let probed = self.probes.choice() != Choice::None && self.probes.idt().is_loaded();
+        let probed = self.probes.choice() != Choice::None
+            && self.probes.idt().is_loaded()
+            && !self.looks_for_idt();
         match &self.seen.departure {
-            Some(Departure { cause: Cause::Interrupt(vector), .. }) if probed => Some(*vector),
+            // In real mode it has come by the vectors of that.
+            Some(Departure { before, cause: Cause::Interrupt(vector), .. })
+                if probed && before.protected() =>
+            {
+                Some(*vector)
+            }
             _ => None,
         }
     }

@@ -40,6 +40,7 @@ mod real_mode;
 mod seen;
 mod single;
 mod start;
+mod string_output;
 mod time_stamp;
 mod unjudged;
 mod wait;

@@ -67,7 +67,7 @@ impl Run {
     /// Nobody behind the BIOS has loaded an IDT so far.
     #[inline]
     pub(super) fn looks_for_idt(&self) -> bool {
-        self.firmware && !self.probes.idt().is_loaded()
+        self.firmware && self.seen.first_idt.is_none()
     }
 
     /// The alarm goes off when the timer is due, or when the time allowed is up. The guest's time stands

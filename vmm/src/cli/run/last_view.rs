@@ -58,9 +58,7 @@ fn no_bios(calls: &[BiosCall]) -> Option<String> {
 }
 
 fn picture(run: &Run, boot: &Boot) -> String {
-    let memory = run.machine().memory();
-    let Some(shown) = boot.framebuffer.filter(|shown| screenshot::drawn(shown, memory).is_some())
-    else {
+    let Some((shown, _)) = screenshot::picture(run, boot.framebuffer.as_ref()) else {
         return match run.devices().vga().shown() {
             Shown::Text => String::new(),
             Shown::Dots => {
@@ -78,7 +76,9 @@ fn picture(run: &Run, boot: &Boot) -> String {
 }
 
 fn text_screen(run: &Run) -> Option<ScreenRecord> {
-    if run.devices().vga().shown() != Shown::Text {
+    let devices = run.devices();
+    let is_picture = devices.vbe().is_some_and(|vbe| vbe.shown().is_some());
+    if is_picture || devices.vga().shown() != Shown::Text {
         return None;
     }
     let lines = lines(&run.screen()?);

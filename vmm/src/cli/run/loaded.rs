@@ -3,6 +3,7 @@
 use super::super::failure::Failure;
 use super::guest::Guest;
 use esp0::boot::{Boot, Start};
+use esp0::devices::bochs_vbe;
 use esp0::machine::{Machine, MachineError, VcpuImage};
 use esp0::run::entry_state;
 use esp0::symbols::Symbols;
@@ -21,6 +22,9 @@ impl Loaded {
     /// Loads `guest` into a machine whose memory is zero; the vCPU then stands at its first instruction.
     pub(super) fn into(machine: &mut Machine, guest: &Guest<'_>) -> Result<Self, Failure> {
         let boot = guest.load(&machine.all_memory())?;
+        if guest.has_bios() {
+            machine.attach_video(bochs_vbe::ADDRESS, bochs_vbe::MEMORY)?;
+        }
         let vcpu = machine.vcpu.image()?;
         machine.vcpu.set_state(&entry_state(&boot.entry));
         let symbols = guest.input.symbols(&boot);

@@ -1,4 +1,4 @@
-//! The screen as a picture: the framebuffer if the guest has drawn on one, the dots of VGA mode 13, or else the text screen.
+//! The screen as a picture: the framebuffer if the guest has drawn on one or set such a mode by its BIOS, the dots of VGA mode 13, or else the text screen.
 //!
 //! ```text
 //!  a cell: character, attribute (7 blinks, 6–4 background, 3–0 foreground)  ─►  8 x 16 dots of two colours
@@ -7,6 +7,7 @@
 //! PC's BIOS loads. A font or a palette that the guest loaded is not looked at in text mode.
 
 use esp0::boot::Framebuffer;
+use esp0::devices::bochs_vbe::{self, BochsVbe};
 use esp0::devices::screen;
 use esp0::devices::vga::{COLUMNS, DOTS, DOTS_HEIGHT, DOTS_WIDTH, ROWS, Shown, Vga};
 use esp0::machine::Memory;
@@ -49,30 +50,50 @@ pub(super) fn write(
     framebuffer: Option<&Framebuffer>,
 ) -> io::Result<()> {
     let memory = run.machine().memory();
-    if let Some((shown, bytes)) = framebuffer.and_then(|shown| Some((shown, drawn(shown, memory)?)))
-    {
-        return write_picture(out, shown, &bytes);
-    }
     let vga = run.devices().vga();
+    if let Some((shown, bytes)) = picture(run, framebuffer) {
+        return write_picture(out, &shown, &bytes, &vga.colours());
+    }
     if vga.shown() == Shown::Dots {
         return write_dots(out, vga, memory);
     }
     write_text(out, &run.screen().unwrap_or_default(), vga.cursor())
 }
 
+/// The framebuffer, and the bytes of its picture: of the mode that the guest has set by its BIOS, or of the one that it was
+/// given, if it has drawn anything there.
+pub(super) fn picture(
+    run: &Run,
+    framebuffer: Option<&Framebuffer>,
+) -> Option<(Framebuffer, Vec<u8>)> {
+    let set = run.devices().vbe().and_then(BochsVbe::shown);
+    if let (Some(shown), Some(memory)) = (set, run.machine().video_memory()) {
+        let mut bytes = vec![0; shown.size() as usize];
+        memory.read(u64::from(shown.address) - bochs_vbe::ADDRESS, &mut bytes)?;
+        return Some((shown, bytes));
+    }
+    let given = *framebuffer?;
+    Some((given, drawn(&given, run.machine().memory())?))
+}
+
 /// The framebuffer's bytes, if the guest has drawn anything.
-pub(super) fn drawn(framebuffer: &Framebuffer, memory: &Memory) -> Option<Vec<u8>> {
+fn drawn(framebuffer: &Framebuffer, memory: &Memory) -> Option<Vec<u8>> {
     let mut bytes = vec![0; framebuffer.size() as usize];
     memory.read(framebuffer.address.into(), &mut bytes)?;
     bytes.iter().any(|byte| *byte != 0).then_some(bytes)
 }
 
-fn write_picture(out: impl Write, framebuffer: &Framebuffer, bytes: &[u8]) -> io::Result<()> {
+fn write_picture(
+    out: impl Write,
+    framebuffer: &Framebuffer,
+    bytes: &[u8],
+    palette: &[[u8; 3]],
+) -> io::Result<()> {
     let mut encoder = png::Encoder::new(out, framebuffer.width, framebuffer.height);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
     let mut writer = encoder.write_header()?;
-    writer.write_image_data(&framebuffer.picture(bytes))?;
+    writer.write_image_data(&framebuffer.picture(bytes, palette))?;
     writer.finish()?;
     Ok(())
 }
@@ -174,7 +195,7 @@ mod tests {
         assert_eq!(drawn(&shown, &memory), None, "nothing was drawn");
         memory.write(0x1000, &[1]).unwrap();
         let mut file = Vec::new();
-        write_picture(&mut file, &shown, &drawn(&shown, &memory).unwrap()).unwrap();
+        write_picture(&mut file, &shown, &drawn(&shown, &memory).unwrap(), &[]).unwrap();
         assert_eq!(file[16..24], [0, 0, 0, 2, 0, 0, 0, 3]);
     }
 }

@@ -20,6 +20,9 @@ pub struct Geometry {
 }
 
 impl Geometry {
+    /// Bytes of the usual disk, one of 1.44 MB.
+    pub const USUAL: u64 = 1440 * 1024;
+
     /// That of an image of so many bytes; none if no PC's floppy disk is that large.
     pub fn of(size: u64) -> Option<Self> {
         let (cylinders, heads, sectors, kind) = match size / 1024 {

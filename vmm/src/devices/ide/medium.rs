@@ -25,6 +25,8 @@ enum Source {
 #[derive(Debug, Clone)]
 pub struct Medium {
     source: Source,
+    /// Bytes of the image.
+    held: u64,
     size: u64,
     written: Arc<BTreeMap<u64, Arc<[u8; BLOCK]>>>,
 }
@@ -32,13 +34,21 @@ pub struct Medium {
 impl Medium {
     /// The first `size` bytes of an open file, which nobody changes meanwhile.
     pub fn of_file(file: File, size: u64) -> Self {
-        Self { source: Source::File(Arc::new(file)), size, written: Arc::default() }
+        Self { source: Source::File(Arc::new(file)), held: size, size, written: Arc::default() }
     }
 
     /// These bytes.
     pub fn of_bytes(bytes: impl Into<Arc<[u8]>>) -> Self {
         let bytes = bytes.into();
-        Self { size: bytes.len() as u64, source: Source::Bytes(bytes), written: Arc::default() }
+        let size = bytes.len() as u64;
+        Self { held: size, size, source: Source::Bytes(bytes), written: Arc::default() }
+    }
+
+    /// With zeros behind the image, as many as make it that large.
+    #[must_use]
+    pub fn padded(mut self, size: u64) -> Self {
+        self.size = self.size.max(size);
+        self
     }
 
     /// Bytes that it holds.
@@ -88,7 +98,8 @@ impl Medium {
         self.written.len() as u64 * BLOCK as u64
     }
 
-    /// Writes to the file what was kept apart from it; nothing if there is no file.
+    /// Writes to the file what was kept apart from it; nothing if there is no file. Zeros behind the image stay out of it as
+    /// long as nobody writes near them.
     ///
     /// # Errors
     /// What the operating system says of the file.
@@ -103,13 +114,13 @@ impl Medium {
     }
 
     fn read_source(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-        let held = self.size.saturating_sub(offset).min(bytes.len() as u64) as usize;
+        let held = self.held.saturating_sub(offset).min(bytes.len() as u64) as usize;
         let (from_image, behind) = bytes.split_at_mut(held);
         behind.fill(0);
         match &self.source {
             Source::File(file) => file.read_exact_at(from_image, offset),
             Source::Bytes(image) => {
-                let start = offset.min(self.size) as usize;
+                let start = offset.min(self.held) as usize;
                 from_image.copy_from_slice(&image[start..start + held]);
                 Ok(())
             }
@@ -140,6 +151,19 @@ mod tests {
         medium.read(9_999, &mut bytes).unwrap();
         assert_eq!((bytes[0], bytes[1]), (7, 0), "behind the end");
         assert_eq!(medium.kept_apart(), 2 * 4096);
+    }
+
+    #[test]
+    fn an_image_that_is_padded_has_zeros_behind_it() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&[5; 700]).unwrap();
+        let mut medium = Medium::of_file(file.try_clone().unwrap(), 700).padded(9000);
+        let mut bytes = [1; 600];
+        medium.read(512, &mut bytes).unwrap();
+        assert_eq!((medium.size(), bytes[187], bytes[188], bytes[599]), (9000, 5, 0, 0));
+        medium.write(8192, &[6; 512]).unwrap();
+        medium.read(8192, &mut bytes).unwrap();
+        assert_eq!((bytes[511], bytes[512]), (6, 0));
     }
 
     #[test]

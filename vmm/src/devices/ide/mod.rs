@@ -7,7 +7,8 @@
 //! Both drives of a channel hear each write to the command block, and the one that bit 4 of 1F6 selects
 //! answers. 3F6 reads as the status without a look at the interrupt; written, it resets both (bit 2), holds
 //! the interrupt back (bit 1), or lets the earlier byte of a register be read (bit 7). The
-//! controller has both channels: one without a drive reads as 0. Without any drive there is no controller.
+//! controller has both channels, whether there are drives or not: one without a drive reads as 0, so that nobody waits
+//! for it, as all ones would have who waits until a drive is busy no more.
 //!
 //! Source: ATA/ATAPI-6 (T13/1410D), sections 7 and 9; "Device 0 responses for device 1" for one that is alone.
 
@@ -214,21 +215,17 @@ impl Ide {
         Some((Geometry::DEFAULT.cylinders(disk.sectors()), heads as u8, sectors as u8))
     }
 
-    /// Reads a register of a channel; none if there is no controller.
-    pub fn read(&mut self, channel: usize, register: u8) -> Option<u8> {
-        self.is_there().then(|| {
-            let value = self.channels[channel].read(register);
-            self.channels[channel].settle();
-            value
-        })
+    /// Reads a register of a channel.
+    pub fn read(&mut self, channel: usize, register: u8) -> u8 {
+        let value = self.channels[channel].read(register);
+        self.channels[channel].settle();
+        value
     }
 
-    /// Writes a register of a channel; none if there is no controller.
-    pub fn write(&mut self, channel: usize, register: u8, value: u8) -> Option<()> {
-        self.is_there().then(|| {
-            self.channels[channel].write(register, value);
-            self.channels[channel].settle();
-        })
+    /// Writes a register of a channel.
+    pub fn write(&mut self, channel: usize, register: u8, value: u8) {
+        self.channels[channel].write(register, value);
+        self.channels[channel].settle();
     }
 
     /// Reads register 0 to 7 of a channel's bus master.
@@ -252,21 +249,19 @@ impl Ide {
         self.channels[channel].moved(moved);
     }
 
-    /// Reads data; none if there is no controller.
-    pub fn read_data(&mut self, channel: usize, bytes: &mut [u8]) -> Option<()> {
+    /// Reads data.
+    pub fn read_data(&mut self, channel: usize, bytes: &mut [u8]) {
         bytes.fill(0xFF);
         if let Some(drive) = self.channels[channel].selected() {
             drive.read_data(bytes);
         }
-        self.is_there().then_some(())
     }
 
-    /// Writes data; none if there is no controller.
-    pub fn write_data(&mut self, channel: usize, bytes: &[u8]) -> Option<()> {
+    /// Writes data.
+    pub fn write_data(&mut self, channel: usize, bytes: &[u8]) {
         if let Some(drive) = self.channels[channel].selected() {
             drive.write_data(bytes);
         }
-        self.is_there().then_some(())
     }
 }
 

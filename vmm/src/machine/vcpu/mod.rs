@@ -67,7 +67,7 @@ pub struct Vcpu {
     listed: Vec<u32>,
     /// What the VM's slots name, kept whatever becomes of the rest of the machine. Declared, and so dropped, after
     /// `fd`.
-    _mapped: [Mapping; 2],
+    mapped: Vec<Mapping>,
 }
 
 impl Drop for Vcpu {
@@ -82,7 +82,7 @@ impl Vcpu {
         kvm: &Kvm,
         vm: &VmFd,
         model: &Model,
-        mapped: [Mapping; 2],
+        mapped: Vec<Mapping>,
     ) -> Result<Self, MachineError> {
         let fd = vm.create_vcpu(0).map_err(ioctl("create a vCPU"))?;
         let cpuid = kvm
@@ -101,7 +101,7 @@ impl Vcpu {
             packing: Packing::default(),
             model_specific: None,
             listed: Vec::new(),
-            _mapped: mapped,
+            mapped,
         };
         if let Ok(list) = kvm.get_msr_index_list() {
             vcpu.listed = list.as_slice().to_vec();
@@ -271,6 +271,11 @@ impl Vcpu {
     pub fn instruction_address(&mut self) -> u32 {
         let sync = self.fd.sync_regs_mut();
         (sync.sregs.cs.base as u32).wrapping_add(sync.regs.rip as u32)
+    }
+
+    /// A slot of the VM names this mapping from now on.
+    pub(super) fn keep(&mut self, mapping: Mapping) {
+        self.mapped.push(mapping);
     }
 
     /// The control bits that decide how linear addresses are translated now.

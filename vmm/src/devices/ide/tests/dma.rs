@@ -268,7 +268,7 @@ fn a_packets_answer_goes_to_memory_if_the_host_wants_it_so() {
         driver.write(DEVICE, 0xA0);
         driver.write(FEATURES, 1);
         driver.write(COMMAND, 0xA0);
-        packet.chunks(2).for_each(|word| driver.ide.write_data(0, word).unwrap());
+        packet.chunks(2).for_each(|word| driver.ide.write_data(0, word));
         driver.start(TO_MEMORY);
         memory.serve(&mut driver.ide);
         (driver.end(), [memory.0[0x2000], memory.0[0x3000]])
