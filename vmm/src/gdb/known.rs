@@ -12,7 +12,7 @@ use crate::run::{Event, Run};
 use crate::timeline::{Company, Place, Remark};
 use crate::trace::LastEntries;
 use std::io::Write;
-use std::sync::Arc;
+use std::rc::Rc;
 
 /// What has been seen up to some place.
 #[derive(Clone)]
@@ -31,7 +31,7 @@ impl Known {
 }
 
 /// What goes with a checkpoint: nothing where it was taken in the past.
-pub(super) type Memory = Option<Arc<Known>>;
+pub(super) type Memory = Option<Rc<Known>>;
 
 /// Who looks on while the guest goes to a place once more.
 struct Observer<'s> {

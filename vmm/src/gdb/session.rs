@@ -17,6 +17,7 @@ use gdbstub::target::ext::breakpoints::WatchKind;
 use ia32::Vector;
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::rc::Rc;
 use std::sync::Arc;
 
 pub(super) type Reason = SingleThreadStopReason<u32>;
@@ -81,7 +82,7 @@ impl<W: Write> Company for Along<'_, W> {
     type Memory = Memory;
 
     fn memory(&self) -> Memory {
-        self.at_farthest.then(|| Arc::new(known(self.judge, self.report)))
+        self.at_farthest.then(|| Rc::new(known(self.judge, self.report)))
     }
 
     fn put_back(&mut self, _: &Memory) {
