@@ -238,6 +238,29 @@ fn what_was_seen_is_told_in_the_past_as_it_was_then() {
     follow(&text, &["last again", "none was seen", "no kernel stack was seen yet", "no task was"]);
 }
 
+/// A run that was recorded is gone through both ways, and ends as it did.
+#[test]
+fn a_recorded_run_is_debugged() {
+    let Some(kernel) = Kernel::of(case("stack_overflow")) else { return };
+    let path = kernel.path.display().to_string();
+    let recording = kernel.path.with_extension("recording").display().to_string();
+    let recorded = esp0(&["run", &path, "--record", &recording]);
+    let verdict = |out: &str| out.lines().last().unwrap_or_default().to_owned();
+    let ended = verdict(&recorded.stdout);
+    assert!(ended.starts_with("verdict: findings"), "{ended}");
+    let debugged = Debugged::start(&[&path, "--replay", &recording]);
+    let commands = "monitor stop-on finding\ncontinue\nset $found = $eip\nreverse-stepi\nmonitor status\n\
+        stepi\nprint $eip == $found\ngoto #1\nmonitor status\ngoto start\ndetach\n";
+    let Some(text) = debugged.gdb(&kernel.path, commands) else { return debugged.kill() };
+    follow(&text, &["$1 = 1"]);
+    follow(
+        &text,
+        &["in the past", "one instruction was taken back", "after entry #1, in the past"],
+    );
+    let (status, out, errors) = debugged.end();
+    assert_eq!((status, verdict(&out)), (Some(1), ended), "{out}{errors}");
+}
+
 /// Kernels in Rust: what esp0 has gdb read does not rest on the language of the place.
 #[test]
 fn the_guests_that_esp0_carries_are_debugged() {

@@ -78,7 +78,7 @@ impl BochsVbe {
         let on = self.registers[ENABLE] & ENABLED != 0;
         match usize::from(self.index) {
             ID if IDS.contains(&value) => self.registers[ID] = value,
-            // "Only when the extension is disabled."
+            // They are fixed while the mode is on.
             index @ WIDTH..=DEPTH if !on && value <= MOST[index - WIDTH] => {
                 self.registers[index] = value;
             }

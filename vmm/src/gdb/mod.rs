@@ -18,6 +18,7 @@
 //! | `monitor` | the commands behind `monitor` |
 //! | `claims` | what is claimed of kernel stacks, and what the guest has shown of it |
 //! | `known` | what had been seen up to a place in the past |
+//! | `once_more` | the way to where the guest stands, gone again for somebody who looks on |
 //! | `tables` | TSS, GDT, IDT, stacks, as text |
 //!
 //! Breakpoints are addresses that the run is asked to stop at; nothing of them, and no probe, is to be seen in the
@@ -30,6 +31,7 @@
 mod claims;
 mod known;
 mod monitor;
+mod once_more;
 mod registers;
 mod session;
 mod socket;

@@ -1,7 +1,7 @@
 //! Going on and going back, and why the guest stopped.
 
 use super::Beside;
-use super::known::{Known, Memory};
+use super::known::{Known, Remembered};
 use super::socket::Line;
 use crate::check::{Judge, Sink};
 use crate::entry::Entry;
@@ -55,7 +55,7 @@ pub(super) struct Session<'a, W: Write> {
     run: &'a mut Run,
     judge: &'a mut Judge,
     report: &'a mut Report<W>,
-    timeline: Timeline<Memory>,
+    timeline: Timeline<Remembered>,
     pub(super) symbols: &'a Symbols,
     pub(super) breakpoints: BTreeSet<u32>,
     pub(super) watched: BTreeSet<Watched>,
@@ -79,13 +79,13 @@ pub(super) struct Along<'s, W: Write> {
 }
 
 impl<W: Write> Company for Along<'_, W> {
-    type Memory = Memory;
+    type Memory = Remembered;
 
-    fn memory(&self) -> Memory {
+    fn memory(&self) -> Remembered {
         self.at_farthest.then(|| Rc::new(known(self.judge, self.report)))
     }
 
-    fn put_back(&mut self, _: &Memory) {
+    fn put_back(&mut self, _: &Remembered) {
         self.at_farthest = false;
     }
 
@@ -167,7 +167,7 @@ impl<'a, W: Write> Session<'a, W> {
         self.judge.afresh()
     }
 
-    pub(super) fn timeline(&self) -> &Timeline<Memory> {
+    pub(super) fn timeline(&self) -> &Timeline<Remembered> {
         &self.timeline
     }
 
@@ -184,7 +184,7 @@ impl<'a, W: Write> Session<'a, W> {
     pub(super) fn parts<'s>(
         &'s mut self,
         line: Option<&'s Line<'s>>,
-    ) -> (&'s mut Run, &'s mut Timeline<Memory>, Along<'s, W>) {
+    ) -> (&'s mut Run, &'s mut Timeline<Remembered>, Along<'s, W>) {
         let at_farthest = !self.timeline.is_in_the_past();
         let along =
             Along { judge: self.judge, report: self.report, line, at_farthest, entry: None };

@@ -1,4 +1,5 @@
-//! The screen as a picture: the framebuffer if the guest has drawn on one or set such a mode by its BIOS, the dots of VGA mode 13, or else the text screen.
+//! The screen as a picture: the framebuffer if the guest has drawn on one or set such a mode by its BIOS, the dots of VGA
+//! mode 13, or else the text screen.
 //!
 //! ```text
 //!  a cell: character, attribute (7 blinks, 6–4 background, 3–0 foreground)  ─►  8 x 16 dots of two colours

@@ -73,8 +73,8 @@ impl Awaited {
         // What was written meanwhile has to be as it was before, too.
         let Some(base) = &self.base else { return true };
         let changed: BTreeSet<usize> = self.changed.iter().map(|(page, _)| *page).collect();
-        let others = written.into_iter().filter(|page| !changed.contains(page));
-        others.into_iter().all(|page| now(page) == digest(base.page(page)))
+        let mut others = written.into_iter().filter(|page| !changed.contains(page));
+        others.all(|page| now(page) == digest(base.page(page)))
     }
 }
 
