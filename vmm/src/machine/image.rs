@@ -157,6 +157,20 @@ impl MemoryImage {
         }
     }
 
+    /// The numbers of the pages that are not shared with `other`: all others are the same.
+    pub(crate) fn pages_apart<'a>(
+        &'a self,
+        other: &'a MemoryImage,
+    ) -> impl Iterator<Item = usize> + 'a {
+        let groups = self.groups.iter().zip(&other.groups).enumerate();
+        groups.filter(|(_, (one, two))| !Arc::ptr_eq(one, two)).flat_map(|(number, (one, two))| {
+            let pages = one.iter().zip(two.iter()).enumerate();
+            let apart = pages
+                .filter(|(_, (one, two))| !is_shared(one, two) && (one.is_some() || two.is_some()));
+            apart.map(move |(index, _)| number * PAGES_IN_GROUP + index)
+        })
+    }
+
     /// How many pages it holds that `other` does not share.
     pub fn pages_beside(&self, other: &MemoryImage) -> usize {
         self.pages_in_neither(other, other)

@@ -10,6 +10,8 @@ pub(crate) type Page = [u8; PAGE];
 
 /// A run of zeros that is shorter is not worth the four bytes that it costs.
 const SHORTEST: usize = 8;
+/// Bytes that are compared at once.
+const WORD: usize = 8;
 
 /// Appends what makes `new` of `old`.
 pub(super) fn encode(old: &Page, new: &Page, into: &mut Vec<u8>) {
@@ -17,6 +19,9 @@ pub(super) fn encode(old: &Page, new: &Page, into: &mut Vec<u8>) {
     let mut at = 0;
     while at < PAGE {
         let start = at;
+        while at + WORD <= PAGE && old[at..at + WORD] == new[at..at + WORD] {
+            at += WORD;
+        }
         while at < PAGE && difference(at) == 0 {
             at += 1;
         }

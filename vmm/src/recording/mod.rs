@@ -22,6 +22,7 @@ pub(crate) use delta::Page;
 pub use file::{Identity, LARGEST, RecordingError, digest, read, write};
 
 use crate::machine::{MemoryImage, VcpuImage};
+use std::fmt;
 use std::sync::Arc;
 
 /// Exits between two digests.
@@ -100,15 +101,65 @@ pub(crate) fn pack(
     let mut now = [0; delta::PAGE];
     for page in pages {
         read(page, &mut now);
-        let old = base.page(page);
-        if *old == now {
-            continue;
+        if append(page, base.page(page), &now, &mut bytes) {
+            base.set_page(page, &now);
         }
-        bytes.extend_from_slice(&(page as u32).to_le_bytes());
-        delta::encode(old, &now, &mut bytes);
-        base.set_page(page, &now);
     }
     bytes.into()
+}
+
+/// Appends a page as what differs from `old`; nothing, and false, if that is the same.
+fn append(page: usize, old: &Page, now: &Page, bytes: &mut Vec<u8>) -> bool {
+    let differs = old != now;
+    if differs {
+        bytes.extend_from_slice(&(page as u32).to_le_bytes());
+        delta::encode(old, now, bytes);
+    }
+    differs
+}
+
+/// An image as what differs from another one of the same size.
+#[derive(Clone)]
+pub(crate) struct PackedImage {
+    beside: MemoryImage,
+    bytes: Arc<[u8]>,
+}
+
+impl PackedImage {
+    /// `image` as what differs from `beside`.
+    pub(crate) fn of(image: &MemoryImage, beside: &MemoryImage) -> Self {
+        let mut bytes = Vec::new();
+        for page in image.pages_apart(beside) {
+            append(page, beside.page(page), image.page(page), &mut bytes);
+        }
+        PackedImage { beside: beside.clone(), bytes: bytes.into() }
+    }
+
+    /// The image.
+    pub(crate) fn unpack(&self) -> MemoryImage {
+        let mut image = self.beside.clone();
+        let mut packed = PackedPages { rest: &self.bytes, pages: usize::MAX };
+        while let Some((page, now)) = packed.take(&self.beside) {
+            image.set_page(page, &now);
+        }
+        image
+    }
+
+    /// What it is packed beside.
+    pub(crate) fn beside(&self) -> &MemoryImage {
+        &self.beside
+    }
+
+    /// Bytes that it takes beside that.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+impl fmt::Debug for PackedImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PackedImage").field("bytes", &self.bytes.len()).finish_non_exhaustive()
+    }
 }
 
 /// The vCPU of a packed state, and the pages that it has changed in `base`; none if the bytes are no such state of a
@@ -157,5 +208,30 @@ impl<'a> PackedPages<'a> {
         let mut now = *base.page(page);
         delta::decode(&mut now, &mut self.rest)?;
         Some((page, now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_comes_back_from_what_differs_from_another() {
+        let page = |byte: u8| std::array::from_fn::<u8, { delta::PAGE }, _>(|at| at as u8 ^ byte);
+        let mut beside = MemoryImage::zero(4 << 20);
+        (0..1000).for_each(|number| beside.set_page(number, &page(number as u8)));
+        let mut image = beside.clone();
+        for number in 100..1024 {
+            let mut bytes = *image.page(number);
+            bytes[number] ^= 1;
+            image.set_page(number, &bytes);
+        }
+        image.set_page(7, &[0; delta::PAGE]);
+        let packed = PackedImage::of(&image, &beside);
+        assert!(packed.size() < 20 * 924 + 2 * delta::PAGE, "{}", packed.size());
+        let back = packed.unpack();
+        assert!((0..1024).all(|number| back.page(number) == image.page(number)));
+        assert_eq!(back.pages_in_neither(&beside, &beside), 924);
+        assert_eq!(PackedImage::of(&image, &image.clone()).size(), 0);
     }
 }

@@ -62,8 +62,10 @@ impl Run {
         if !matches!(self.phase, Phase::AtProbe(_)) {
             self.finish()?;
         }
+        let machine = self.machine.checkpoint()?;
+        let position = self.by_exits.position(machine.memory());
         Ok(Checkpoint {
-            machine: self.machine.checkpoint()?,
+            machine,
             devices: self.devices.clone(),
             probes: self.probes.clone(),
             clock: self.clock.clone(),
@@ -75,7 +77,7 @@ impl Run {
             due: self.due,
             counters: self.counters,
             progress: self.progress.clone(),
-            position: self.by_exits.position().clone(),
+            position,
         })
     }
 

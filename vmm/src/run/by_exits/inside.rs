@@ -55,7 +55,7 @@ impl Run {
     /// The vCPU and memory are as they were then.
     pub(super) fn stands_at(&mut self, then: &RecordedState) -> Result<bool, MachineError> {
         if self.by_exits.slice.awaited.as_ref().is_none_or(|awaited| !awaited.is(then)) {
-            let base = self.by_exits.position.base.clone();
+            let base = self.by_exits.position.base.image();
             self.by_exits.slice.awaited = Awaited::new(then, base, self.machine.memory());
         }
         let now = self.machine.vcpu.state();

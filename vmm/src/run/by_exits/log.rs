@@ -1,6 +1,7 @@
 //! What is kept of a run on the clock of exits.
 
-use super::{ByExits, PLACES, Position};
+use super::position::{Base, Position};
+use super::{ByExits, PLACES};
 use crate::machine::{MachineError, MemoryImage};
 use crate::recording::{Cut, CutOff, Page, RecordedEnd, RecordedState, Recording, pack};
 use crate::run::{Ending, Run};
@@ -90,7 +91,7 @@ impl Run {
         if let Some(image) = self.machine.image()? {
             base.share(&image, pages);
         }
-        self.by_exits.position.base = Some(base);
+        self.by_exits.position.base = Base::Whole(base);
         let Position { exits, digest, .. } = self.by_exits.position;
         Ok(RecordedState { exits, digest, time, bytes })
     }

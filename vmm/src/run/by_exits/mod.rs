@@ -18,6 +18,7 @@
 mod awaited;
 mod inside;
 mod log;
+mod position;
 mod replay;
 
 use super::departure::Departure;
@@ -25,6 +26,7 @@ use super::{Event, Follow, Pace, Phase, Run, Turn};
 use crate::machine::{Exit, MachineError, MemoryImage, time_on_processor};
 use awaited::Awaited;
 use log::Log;
+pub(super) use position::Position;
 use replay::exit_code;
 use std::time::Duration;
 
@@ -55,45 +57,16 @@ pub(super) struct ByExits {
 }
 
 impl ByExits {
-    /// Where the run is among its exits.
-    pub(super) fn position(&self) -> &Position {
-        &self.position
+    /// Where the run is among its exits, to be kept beside an image of its memory here.
+    pub(super) fn position(&mut self, memory: &MemoryImage) -> Position {
+        self.position.base.pack(memory);
+        self.position.clone()
     }
 
     /// The run has been put back to where it was.
     pub(super) fn go_back_to(&mut self, position: Position) {
         self.position = position;
         self.slice = Slice::default();
-    }
-}
-
-/// Where a run is among its exits.
-#[derive(Clone, Debug)]
-pub(super) struct Position {
-    /// Exits that counted, preemptions among them.
-    exits: u64,
-    /// A digest of them.
-    digest: u64,
-    /// The vCPU stands where the last of them left it.
-    at_exit: bool,
-    /// The exit at an open window is asked for, since an interrupt waits.
-    window: bool,
-    preemptions: usize,
-    /// Memory at the last preemption, without probes.
-    base: Option<MemoryImage>,
-}
-
-impl Position {
-    /// Pages of the last preemption that neither `other` has nor `memory`.
-    pub(super) fn pages_beside(&self, other: &Position, memory: &MemoryImage) -> usize {
-        let Some(base) = &self.base else { return 0 };
-        base.pages_in_neither(memory, other.base.as_ref().unwrap_or(memory))
-    }
-}
-
-impl Default for Position {
-    fn default() -> Self {
-        Position { exits: 0, digest: 0, at_exit: true, window: false, preemptions: 0, base: None }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is recorded happens again, and a run that leaves its recording is caught.
 
+use super::position::Base;
 use super::{ByExits, Log};
 use crate::machine::{Exit, MachineError, MemoryImage};
 use crate::recording::{Cut, CutOff, RecordedState, Recording, SPACING, unpack};
@@ -94,7 +95,7 @@ impl Run {
         if let Some(image) = self.machine.image()? {
             base.share(&image, changed);
         }
-        self.by_exits.position.base = Some(base);
+        self.by_exits.position.base = Base::Whole(base);
         Ok(())
     }
 
