@@ -79,7 +79,7 @@ impl Machine {
             tracker.image = checkpoint.memory.clone();
         }
         // What is written just now is told beside: it may be more than has changed.
-        self.watched = self.watched.take().and(checkpoint.watched.clone());
+        self.watched.clone_from(&checkpoint.watched);
         self.vcpu.put_back(&checkpoint.vcpu)
     }
 

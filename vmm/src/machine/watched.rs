@@ -56,13 +56,14 @@ impl Pages {
 }
 
 impl Machine {
-    /// The pages that [`take_written_pages`](Machine::take_written_pages) would tell; none before that was asked.
+    /// The pages that [`take_written_pages`](Machine::take_written_pages) would tell.
     ///
     /// # Errors
     /// [`MachineError::Ioctl`] if KVM refuses its dirty log.
     pub(crate) fn written_pages(&mut self) -> Result<Vec<usize>, MachineError> {
         self.collect_touched()?;
-        Ok(self.watched.as_ref().map(Pages::list).unwrap_or_default())
+        let pages = (self.memory.size() as usize).div_ceil(PAGE);
+        Ok(self.watched.as_ref().map_or_else(|| (0..pages).collect(), Pages::list))
     }
 
     /// The pages (address / 4096) that were written since this was last asked; the first time all.

@@ -5,6 +5,7 @@ use super::{ByExits, Log};
 use crate::machine::{Exit, MachineError, MemoryImage};
 use crate::recording::{Cut, CutOff, RecordedState, Recording, SPACING, unpack};
 use crate::run::{Ending, Phase, Run};
+use std::collections::BTreeSet;
 
 impl Run {
     /// What the recording has at this exit happens again.
@@ -52,6 +53,11 @@ impl Run {
         }
     }
 
+    /// What lies ahead ends in a recorded state, which a guest that runs freely is put in at once.
+    pub(crate) fn happens_again_to_a_state(&self) -> bool {
+        self.by_exits.next_state().is_some()
+    }
+
     fn cut_off(&mut self, cut: &CutOff) -> Result<bool, MachineError> {
         self.put_in_place(&cut.state)?;
         self.phase = Phase::Ending(match cut.why {
@@ -75,13 +81,16 @@ impl Run {
         let mut base =
             self.by_exits.position.base.take().unwrap_or_else(|| MemoryImage::zero(size));
         let pages = (size / 4096) as usize;
+        // What was written since the state before may be there again as it was then, and is none of what has changed.
+        let written = self.machine.written_pages()?;
         let Some((vcpu, changed)) = unpack(&then.bytes, &mut base, pages) else {
             return Err(MachineError::Diverged(
                 "the recording is damaged: a state in it is none".into(),
             ));
         };
         // The first one is all of memory, zero where it says nothing.
-        let changed = if first { (0..pages).collect() } else { changed };
+        let changed: BTreeSet<usize> =
+            if first { (0..pages).collect() } else { changed.into_iter().chain(written).collect() };
         for page in changed.iter().copied() {
             let mut bytes = *base.page(page);
             self.probes.cover_page(&self.machine, page, &mut bytes);
