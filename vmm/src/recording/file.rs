@@ -1,7 +1,7 @@
 //! A recording as a file: what it is of, and what has been kept, in one zstd frame behind a mark.
 //!
 //! ```text
-//!   "esp0 recording 1\n"  zstd( of what: JSON │ digests │ preemptions │ how it ended )
+//!   "esp0 recording 2\n"  zstd( of what: JSON │ digests │ preemptions │ how it ended )
 //! ```
 //! The frame has a checksum and an end, so a file that was cut off is told from a whole one. What it is of is compared
 //! before anything runs: kernel, modules, options, the processor below, esp0 itself.
@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use std::io::{self, Read, Write};
 use thiserror::Error;
 
-const MARK: &[u8] = b"esp0 recording 1\n";
+const MARK: &[u8] = b"esp0 recording 2\n";
 /// What any version's mark begins with.
 const MARK_OF_ANY: &[u8] = b"esp0 recording ";
 /// Bytes that a recording may have, unpacked; no run keeps more.
