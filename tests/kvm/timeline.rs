@@ -2,7 +2,7 @@
 
 use esp0::machine::{LinearMemory, Paging};
 use esp0::run::{ClockChoice, Ending, Event, Run};
-use esp0::timeline::{Came, Company, Hit, Place, Remark, Sought, Timeline, Watched};
+use esp0::timeline::{Came, Company, Hit, Past, Place, Remark, Sought, Timeline, Watched};
 use ia32::{Eflags, State};
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -73,7 +73,37 @@ impl Numbers {
 /// instructions forwards and back.
 #[track_caller]
 fn is_the_same_run(experiment: &Experiment, events: u64, turns: u64) {
-    is_the_same_run_looked_up_from(experiment, None, events, turns);
+    is_the_same_run_looked_up_from(experiment, None, Forwards::Freely, events, turns);
+}
+
+/// How the guest goes on the first time.
+#[derive(Clone, Copy)]
+enum Forwards {
+    Freely,
+    /// As if somebody watched words: at every second exit on average it is put back to the last one, and stepped a little.
+    Past,
+}
+
+impl Forwards {
+    fn turn(self, timeline: &mut Timeline<()>, run: &mut Run, numbers: &mut Numbers) -> Came {
+        let event = timeline.event();
+        if matches!(self, Forwards::Freely) {
+            return timeline.turn(run, &mut Alone).expect("KVM runs the guest");
+        }
+        let past = timeline.turn_past(run, &mut Alone, |_, _| numbers.below(2) == 0);
+        let to_its_end = match past.expect("KVM runs the guest") {
+            Past::Came(came) => return came,
+            Past::Not { to_its_end } => to_its_end,
+        };
+        let mut left = 1 + numbers.below(100);
+        loop {
+            let came = timeline.step(run, &mut Alone).expect("KVM steps the guest");
+            left = left.saturating_sub(1);
+            if timeline.event() != event || matches!(came, Came::End) || left == 0 && !to_its_end {
+                return came;
+            }
+        }
+    }
 }
 
 /// The same, with a signal again and again that ends KVM_RUN, wherever the guest is then.
@@ -81,6 +111,7 @@ fn is_the_same_run(experiment: &Experiment, events: u64, turns: u64) {
 fn is_the_same_run_looked_up_from(
     experiment: &Experiment,
     every: Option<Duration>,
+    forwards: Forwards,
     events: u64,
     turns: u64,
 ) {
@@ -89,9 +120,10 @@ fn is_the_same_run_looked_up_from(
     let mut timeline = Timeline::new(&mut run, &Alone, 64 << 20).expect("KVM gives its state");
     let mut noted = vec![seen(&mut run, true)];
     let mut preempted = BTreeSet::new();
+    let mut numbers = Numbers(events);
     while timeline.event() < events {
         let before = run.preemptions();
-        match timeline.turn(&mut run, &mut Alone).expect("KVM runs the guest") {
+        match forwards.turn(&mut timeline, &mut run, &mut numbers) {
             Came::Event(_) => {
                 noted.push(seen(&mut run, true));
                 if run.preemptions() > before {
@@ -104,7 +136,6 @@ fn is_the_same_run_looked_up_from(
     }
     let last = noted.len() as u64 - 1;
     assert!(last > 10, "only {last} events");
-    let mut numbers = Numbers(events);
     for turn in 0..turns {
         let event = numbers.below(last);
         let place = Place { event, step: 0 };
@@ -206,7 +237,26 @@ fn looked_up_from(clock: ClockChoice) {
     let often = Some(Duration::from_micros(200));
     for (guest, events, turns) in [("micro", 60, 4), ("broken", 30, 3)] {
         let experiment = Experiment::with_guest(guest).clock(clock).timeout(PATIENCE);
-        is_the_same_run_looked_up_from(&experiment, often, events, turns);
+        is_the_same_run_looked_up_from(&experiment, often, Forwards::Freely, events, turns);
+    }
+}
+
+/// Who is put back to the last exit and goes on otherwise comes to the same events.
+#[test]
+fn guests_that_are_gone_past_are_the_same_backwards() {
+    for clock in [ClockChoice::DETERMINISTIC, ClockChoice::EXITS] {
+        for (guest, events, turns) in [("micro", 120, 3), ("broken", 30, 3)] {
+            let experiment = Experiment::with_guest(guest).clock(clock).timeout(PATIENCE);
+            for every in [None, Some(Duration::from_millis(1))] {
+                is_the_same_run_looked_up_from(&experiment, every, Forwards::Past, events, turns);
+            }
+        }
+    }
+    for name in ["TASKS_COMPUTE", "COMPUTES_LITTLE"] {
+        let Some(kernel) = compiled(name) else { return };
+        let experiment =
+            Experiment::with_kernel(kernel).clock(ClockChoice::EXITS).timeout(PATIENCE);
+        is_the_same_run_looked_up_from(&experiment, None, Forwards::Past, 30, 3);
     }
 }
 

@@ -19,6 +19,7 @@
 //! | `claims` | what is claimed of kernel stacks, and what the guest has shown of it |
 //! | `known` | what had been seen up to a place in the past |
 //! | `once_more` | the way to where the guest stands, gone again for somebody who looks on |
+//! | `watching` | the words that are watched, mapped or not yet |
 //! | `tables` | TSS, GDT, IDT, stacks, as text |
 //!
 //! Breakpoints are addresses that the run is asked to stop at; nothing of them, and no probe, is to be seen in the
@@ -37,6 +38,7 @@ mod session;
 mod socket;
 mod tables;
 mod target;
+mod watching;
 
 pub use socket::Listener;
 

@@ -5,7 +5,8 @@ use super::known;
 use super::session::{Session, StopOn};
 use super::socket::Line;
 use super::tables;
-use super::target::{read, read_physical, words};
+use super::target::{read, read_physical};
+use super::watching::words;
 use crate::host::processor;
 use crate::instruction;
 use crate::machine::{MachineError, Memory};
@@ -264,7 +265,10 @@ fn who<W: Write>(
     line: &Line<'_>,
     address: u32,
 ) -> Result<String, MachineError> {
-    let watched = words(session.run_now(), address, 4);
+    let watched = words(address, 4).map(|word| word.watched(session.run_now()));
+    let Some(watched) = watched.collect::<Option<Vec<_>>>() else {
+        return Ok(format!("{address:08x} is not mapped here, or is no RAM\n"));
+    };
     let Some(origin) = origin(session, line)? else { return Ok(given_up(session)) };
     let end = session.timeline().event();
     let (run, timeline, mut along) = session.parts(Some(line));

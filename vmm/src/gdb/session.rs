@@ -3,12 +3,13 @@
 use super::Beside;
 use super::known::{Known, Remembered};
 use super::socket::Line;
+use super::watching::{Watching, Word};
 use crate::check::{Judge, Sink};
 use crate::entry::Entry;
 use crate::machine::MachineError;
 use crate::run::{Event, Run};
 use crate::symbols::Symbols;
-use crate::timeline::{Came, Company, Hit, Noted, Place, Remark, Sought, Timeline, Watched};
+use crate::timeline::{Came, Company, Hit, Noted, Past, Place, Remark, Sought, Timeline, Watched};
 use crate::trace::Report;
 use gdbstub::common::Signal;
 use gdbstub::stub::SingleThreadStopReason;
@@ -21,6 +22,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 pub(super) type Reason = SingleThreadStopReason<u32>;
+
+/// Instructions that are stepped where a watched word's page is written, before the guest is let go freely again: so many at
+/// first, then twice as many each time.
+const FEWEST: u64 = 64;
+const MOST: u64 = 1 << 20;
 
 /// What gdb asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +64,7 @@ pub(super) struct Session<'a, W: Write> {
     timeline: Timeline<Remembered>,
     pub(super) symbols: &'a Symbols,
     pub(super) breakpoints: BTreeSet<u32>,
-    pub(super) watched: BTreeSet<Watched>,
+    watching: Watching,
     pub(super) stop_on: StopOn,
     wish: Wish,
     /// The wish has not been begun.
@@ -134,7 +140,7 @@ impl<'a, W: Write> Session<'a, W> {
             timeline,
             symbols,
             breakpoints: BTreeSet::new(),
-            watched: BTreeSet::new(),
+            watching: Watching::default(),
             stop_on: StopOn::default(),
             wish: Wish::Continue,
             fresh: false,
@@ -145,7 +151,7 @@ impl<'a, W: Write> Session<'a, W> {
     /// Another gdb has come: what the last one had set is gone.
     pub(super) fn begin(&mut self) {
         self.breakpoints.clear();
-        self.watched.clear();
+        self.watching = Watching::default();
         self.stop_on = StopOn::default();
     }
 
@@ -258,19 +264,30 @@ impl<'a, W: Write> Session<'a, W> {
         })
     }
 
-    fn values(&self) -> Vec<u64> {
-        self.watched.iter().map(|word| word.value(self.run)).collect()
+    /// This word is watched from now on.
+    pub(super) fn watch(&mut self, word: Word) {
+        self.watching.add(word, self.run);
+    }
+
+    pub(super) fn watch_no_more(&mut self, word: Word) {
+        self.watching.remove(word);
+    }
+
+    /// What is watched now.
+    fn values(&mut self) -> Vec<u64> {
+        self.watching.look(self.run);
+        self.watching.words().iter().map(|word| word.value(self.run)).collect()
     }
 
     /// What has changed since its values were these.
     fn changed_since(&mut self, before: &[u64]) -> Option<Reason> {
-        let now = self.values();
-        let word = self.watched.iter().zip(before.iter().zip(&now)).find(|(_, (b, n))| b != n);
+        let words = self.watching.words().iter().zip(before);
+        let word = words.filter(|(word, before)| word.value(self.run) != **before).next();
         let word = *word?.0;
-        Some(self.watch(word))
+        Some(self.watched(word))
     }
 
-    fn watch(&mut self, word: Watched) -> Reason {
+    fn watched(&mut self, word: Watched) -> Reason {
         self.why = format!("a watched word, {:08x}", word.address);
         SingleThreadStopReason::Watch { tid: (), kind: WatchKind::Write, addr: word.address }
     }
@@ -311,43 +328,66 @@ impl<'a, W: Write> Session<'a, W> {
         })))
     }
 
-    /// Goes on: by one instruction first, so that a breakpoint here is left, then freely, or by single instructions
-    /// where something is watched.
+    /// Goes on: by one instruction first, so that a breakpoint here is left, then freely; by single instructions where the
+    /// page of a watched word is written, and where the run cannot stop at all breakpoints.
     fn go(&mut self, line: &Line<'_>, fresh: bool) -> Result<Option<Reason>, MachineError> {
-        let freely = self.watched.is_empty();
-        let mut stepping = fresh || !freely;
-        if !stepping && !self.ask(true)? {
-            stepping = true;
-        }
-        let mut first = fresh;
-        loop {
-            let reason = if stepping {
+        let mut steps = u64::from(fresh);
+        let mut next = FEWEST;
+        let mut to_its_end = false;
+        let mut asked = false;
+        let reason = loop {
+            to_its_end &= self.run.happens_again_to_a_state();
+            if steps == 0 && !to_its_end && !asked {
+                asked = self.ask(true)?;
+                steps = if asked { 0 } else { MOST };
+            }
+            let reason = if steps > 0 || to_its_end {
+                if std::mem::take(&mut asked) {
+                    self.ask(false)?;
+                }
+                steps = steps.saturating_sub(1);
                 let before = self.values();
-                let Some(came) = self.one(line)? else { break };
+                let Some(came) = self.one(line)? else { break None };
                 let event = self.stops_for(&came);
                 let watched = event.or_else(|| self.changed_since(&before));
                 watched.or_else(|| self.at_breakpoint())
             } else {
-                let (run, timeline, mut along) = self.parts(None);
-                let came = timeline.turn(run, &mut along)?;
-                match came {
-                    Came::Reached => self.at_breakpoint(),
-                    came => self.stops_for(&came),
+                match self.turn()? {
+                    Past::Came(came) => {
+                        next = FEWEST;
+                        match came {
+                            Came::Reached => self.at_breakpoint(),
+                            came => self.stops_for(&came),
+                        }
+                    }
+                    Past::Not { to_its_end: all } => {
+                        to_its_end = all;
+                        steps = next;
+                        next = (next * 2).min(MOST);
+                        None
+                    }
                 }
             };
-            if reason.is_some() {
-                self.ask(false)?;
-                return Ok(reason);
+            if reason.is_some() || line.calls() {
+                break reason;
             }
-            if std::mem::take(&mut first) && freely {
-                stepping = !self.ask(true)?;
-            }
-            if line.calls() {
-                break;
-            }
-        }
+        };
         self.ask(false)?;
-        Ok(None)
+        Ok(reason)
+    }
+
+    /// Goes on freely to the next exit; not where that writes to a watched word's page.
+    fn turn(&mut self) -> Result<Past, MachineError> {
+        self.watching.look(self.run);
+        let watching = std::mem::take(&mut self.watching);
+        let (run, timeline, mut along) = self.parts(None);
+        let past = if watching.is_empty() {
+            timeline.turn(run, &mut along).map(Past::Came)
+        } else {
+            timeline.turn_past(run, &mut along, |run, pages| watching.concerns(run, pages))
+        };
+        self.watching = watching;
+        past
     }
 
     /// Has the run stop at the breakpoints, or no more. False if it cannot stop at all of them.
@@ -376,7 +416,8 @@ impl<'a, W: Write> Session<'a, W> {
 
     fn go_back(&mut self, line: &Line<'_>) -> Result<Option<Reason>, MachineError> {
         let addresses: Vec<u32> = self.breakpoints.iter().copied().collect();
-        let watched: Vec<Watched> = self.watched.iter().copied().collect();
+        self.watching.look(self.run);
+        let watched: Vec<Watched> = self.watching.words().iter().copied().collect();
         let stop_on = self.stop_on;
         let events = move |noted: &Noted| stop_on.wants(noted);
         let sought = Sought { addresses: &addresses, watched: &watched, events: &events };
@@ -384,7 +425,7 @@ impl<'a, W: Write> Session<'a, W> {
         Ok(match timeline.back_to(run, &mut along, &sought)? {
             Hit::Address => self.at_breakpoint(),
             Hit::Watched(word) => {
-                let reason = self.watch(word);
+                let reason = self.watched(word);
                 let passed_over = self.timeline.passed_over();
                 if passed_over > 0 {
                     self.why += &format!(

@@ -4,9 +4,9 @@ use super::monitor;
 use super::registers::{Ia32, Set, changes_only_general};
 use super::session::{Session, Wish};
 use super::socket::Line;
+use super::watching::words;
 use crate::machine::{LinearMemory, MachineError, Paging};
 use crate::run::Run;
-use crate::timeline::Watched;
 use gdbstub::common::Signal;
 use gdbstub::target::ext::base::reverse_exec::{
     ReverseCont, ReverseContOps, ReverseStep, ReverseStepOps,
@@ -27,8 +27,6 @@ use std::io::Write;
 const NO_MEMORY: u8 = 14;
 /// EROFS: it cannot be changed here.
 const UNCHANGEABLE: u8 = 30;
-/// A watched range is cut into words of so many bytes.
-const WORD: u32 = 8;
 
 /// A session and the line to the gdb that it is for.
 pub(super) struct Target<'s, 'a, W: Write> {
@@ -213,8 +211,7 @@ impl<W: Write> HwWatchpoint for Target<'_, '_, W> {
         if kind != WatchKind::Write || !(1..=256).contains(&length) {
             return Ok(false);
         }
-        let words = words(self.session.run_now(), address, length);
-        self.session.watched.extend(words);
+        words(address, length).for_each(|word| self.session.watch(word));
         Ok(true)
     }
 
@@ -224,30 +221,9 @@ impl<W: Write> HwWatchpoint for Target<'_, '_, W> {
         length: u32,
         _: WatchKind,
     ) -> TargetResult<bool, Self> {
-        let end = u64::from(address) + u64::from(length);
-        self.session
-            .watched
-            .retain(|word| !(u64::from(address)..end).contains(&u64::from(word.address)));
+        words(address, length).for_each(|word| self.session.watch_no_more(word));
         Ok(true)
     }
-}
-
-/// A range that is watched, in words that do not cross pages. What is not mapped is taken as it will be without
-/// paging.
-pub(super) fn words(run: &Run, address: u32, length: u32) -> Vec<Watched> {
-    let linear = run.machine().linear();
-    let end = u64::from(address) + u64::from(length);
-    let mut words = Vec::new();
-    let mut at = address;
-    while u64::from(at) < end {
-        let next = (u64::from(at) / u64::from(WORD) + 1) * u64::from(WORD);
-        let length = (next.min(end) - u64::from(at)) as u8;
-        let physical = linear.paging.translate(linear.memory, at).unwrap_or(at.into());
-        words.push(Watched { physical, length, address: at });
-        let Some(next) = at.checked_add(length.into()) else { break };
-        at = next;
-    }
-    words
 }
 
 impl<W: Write> MonitorCmd for Target<'_, '_, W> {

@@ -18,10 +18,12 @@
 //! are those of the place.
 
 mod back;
+mod forward;
 mod kept;
 mod log;
 mod search;
 
+pub use forward::Past;
 pub use log::Log;
 pub use search::{Hit, Sought, Watched};
 
@@ -336,7 +338,18 @@ impl<M: Clone> Timeline<M> {
         if run.has_ended() {
             return Ok(Came::End);
         }
-        match run.turn()? {
+        let event = run.turn()?;
+        self.turned(run, company, event)
+    }
+
+    /// The guest has run freely to its next exit.
+    fn turned(
+        &mut self,
+        run: &mut Run,
+        company: &mut impl Company<Memory = M>,
+        event: Option<Event>,
+    ) -> Result<Came, MachineError> {
+        match event {
             Some(event) => self.told(run, company, event, false),
             None => {
                 self.here.step = None;

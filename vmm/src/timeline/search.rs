@@ -7,7 +7,6 @@
 use super::{Came, Company, Noted, Place, Search, Timeline};
 use crate::machine::MachineError;
 use crate::run::{Boundary, Run};
-use std::collections::BTreeSet;
 
 /// Bytes that are watched, by physical address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +26,13 @@ impl Watched {
         let length = usize::from(self.length.min(8));
         let _ = run.machine().memory().read(self.physical, &mut bytes[..length]);
         u64::from_le_bytes(bytes)
+    }
+
+    /// It lies in one of these pages (address / 4096).
+    pub fn is_in(&self, pages: &[usize]) -> bool {
+        let last = self.physical + u64::from(self.length.max(1)) - 1;
+        let own = (self.physical / 4096) as usize..=(last / 4096) as usize;
+        pages.iter().any(|page| own.contains(page))
     }
 }
 
@@ -251,12 +257,6 @@ impl<M: Clone> Timeline<M> {
         sought: &Sought<'_>,
         end: Place,
     ) -> Result<Option<Vec<Suspect>>, MachineError> {
-        let pages: BTreeSet<u64> = sought
-            .watched
-            .iter()
-            .flat_map(|word| [word.physical, word.physical + u64::from(word.length.max(1)) - 1])
-            .map(|address| address / 4096)
-            .collect();
         let values =
             |run: &Run| -> Vec<u64> { sought.watched.iter().map(|word| word.value(run)).collect() };
         let mut suspects = Vec::new();
@@ -269,7 +269,7 @@ impl<M: Clone> Timeline<M> {
                 Came::Reached => met = true,
                 Came::Event(noted) => {
                     let recent = run.take_recent_pages()?;
-                    let written = recent.into_iter().any(|page| pages.contains(&(page as u64)));
+                    let written = sought.watched.iter().any(|word| word.is_in(&recent));
                     let now = values(run);
                     let certain =
                         std::mem::take(&mut met) || (sought.events)(&noted) || now != before;
