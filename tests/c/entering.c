@@ -70,6 +70,18 @@ void main(void)
 }
 #endif
 
+#ifdef EXCHANGED_BEHIND_A_NO_OP
+/* The same two words, and the IRET has the no-op before it that makes a stop cheap. */
+void main(void)
+{
+    start(END(kernel_stack));
+    uint32_t top = END(user_stack[0]);
+    __asm__ volatile("mov $0x23, %%eax\n mov %%eax, %%ds\n mov %%eax, %%es\n"
+                     "push %0\n push %1\n push $2\n push %2\n push %3\n .byte 0x66, 0x90\n iret"
+                     : : "r"(BAD ? top : USER_DATA), "r"(BAD ? USER_DATA : top), "i"(USER_CODE), "r"(program) : "eax", "memory");
+}
+#endif
+
 #ifdef ESP_AS_EFLAGS
 /* The saved stack pointer is a word too high: the task's ESP is popped as EFLAGS, and its bit 17 is VM. */
 void main(void)

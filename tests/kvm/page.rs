@@ -47,6 +47,29 @@ fn a_run_and_its_trace_make_the_same_page() {
     assert!(text.contains("iret"), "{place}");
 }
 
+/// `micro` has a no-op before each IRET, where a stop is cheap: it is the IRET that returns.
+#[test]
+fn a_return_stands_at_its_iret_and_not_at_the_no_op_before_it() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let path = |name: &str| folder.path().join(name).to_str().expect("text").to_owned();
+    let (page, trace) = (path("run.html"), path("run.jsonl"));
+    for guest in [&["--guest", "micro"][..], &["--guest", "broken", "--exact"]] {
+        esp0(&[guest, &["--report", &page, "--trace", &trace]].concat()).assert_status(0);
+        let text = fs::read_to_string(&trace).expect("there is a trace");
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let of = |kind: &str| lines.iter().filter(|line| line["type"] == kind).collect::<Vec<_>>();
+        let (returns, codes) = (of("return"), of("code"));
+        assert!(!returns.is_empty());
+        for one in returns {
+            let shown = codes.iter().filter(|code| code["at"] == one["at"]);
+            let row = shown.flat_map(|code| code["code"].as_array().expect("rows"));
+            let mut marked = row.filter(|row| row[0] == one["at"]);
+            assert!(marked.any(|row| row[2] == "iretd"), "{guest:?}: {one}");
+        }
+    }
+}
+
 /// What is shown of a finding and of the end does not need a recorder: a trace alone has it, for the page and for
 /// `trace show`.
 #[test]

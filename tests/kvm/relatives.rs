@@ -22,7 +22,7 @@ const fn fault(
 }
 
 #[rustfmt::skip]
-const RELATIVES: [Relative; 143] = [
+const RELATIVES: [Relative; 144] = [
     fault("dying", "EMPTY_DIRECTORY", 4, &["shut down", "is not mapped: its directory entry (00000000"]),
     fault("dying", "WRONG_CS", 4, &["names CS 0010, and GDT entry 2 is a data segment", "name the kernel's code segment"]),
     fault("dying", "TASK_GATE", 1, &["the gate of vector 0x80 is a task gate (type 5)", "8e"]),
@@ -35,6 +35,7 @@ const RELATIVES: [Relative; 143] = [
     fault("entering", "TSS_ELSEWHERE", 4, &["SS0 is 0: it was not stored, or the TSS lies elsewhere"]),
     fault("entering", "EXCHANGED_SELECTORS", 1, &["was refused with #GP(0020)", "CS and SS are exchanged"]),
     fault("entering", "EXCHANGED_ESP", 1, &["was refused with #GP", "ESP and SS are exchanged"]),
+    fault("entering", "EXCHANGED_BEHIND_A_NO_OP", 1, &["was refused with #GP", "ESP and SS are exchanged"]),
     fault("entering", "DESCRIPTORS_OF_RING_0", 1, &["while the descriptor has DPL 0", "give GDT entry 3 DPL 3", "fa"]),
     fault("entering", "TABLE_OF_SUPERVISOR", 1, &["U/S is 0 in its page-table entry"]),
     fault("esp0", "ANOTHER_ARRAY", 1, &["ESP0 is not the end of a stack", "overwrite `names`", "rule stack_in_data,"]),

@@ -249,12 +249,53 @@ class Tests:
         number = traces.without_tss(self.folder / "micro.jsonl", self.folder / "idle.jsonl")
         self.made("idle.jsonl", "idle.html")
         self.open(f"idle.html#e{number}")
+        said = self.browser.value("document.querySelector('#findings').textContent")
+        check("cut off" in said and "did not end well" not in said, f"of a trace that was cut off it says {said}")
         for moment in ("entry", "after"):
             said = self.drawn(moment)
             check("TSS" not in said and "ends at 00000000" not in said, f"{moment}: {said}")
             check("all of it is free" not in said and "nothing is in use" not in said, f"{moment}: {said}")
             check("before" in said or "more" in said, f"{moment}: nothing lies above the frame: {said}")
         self.quiet()
+
+    def test_an_end_that_is_not_known_is_no_end(self):
+        number = traces.without_end_of_stack(self.folder / "micro.jsonl", self.folder / "endless.jsonl")
+        self.made("endless.jsonl", "endless.html")
+        self.open(f"endless.html#e{number}")
+        said = self.drawn("entry")
+        check("above: not known" in said and "bytes before" not in said, f"it says {said}")
+        self.quiet()
+
+    def test_a_guest_that_died_is_shown_at_the_entry_that_its_finding_names(self):
+        named, last, esp = traces.died(self.folder / "micro.jsonl", self.folder / "ended.jsonl")
+        self.made("ended.jsonl", "ended.html")
+        self.open("ended.html")
+        value = self.browser.value
+        check(value("document.querySelector('.links a').textContent") == f"Open entry #{named}", "the link leads elsewhere")
+        check(value("document.querySelector('#entry-title').textContent").startswith(f"#{named} "), "another entry is open")
+        check(value("document.querySelector('#entry .callout.wrong') !== null"), "the entry does not say what was found")
+        check(value("document.querySelectorAll('.timeline path.found').length") == 1, "the timeline does not mark it")
+        marks = value("[...document.querySelectorAll('#grid .judged-3 .c0')].map((cell) => cell.textContent)")
+        check(marks == [str(named)], f"the list marks {marks}")
+        self.open(f"ended.html#e{last}")
+        said = self.drawn("entry")
+        check(f"deepest {esp}" in said, f"the stack was used down to {esp}, and the picture says {said}")
+        check("6 KiB" in value("document.querySelector('#stacks tbody').textContent"), "the table does not say how far")
+        self.quiet()
+
+    def test_each_finding_is_marked_on_the_timeline(self):
+        traces.with_findings(self.folder / "micro.jsonl", self.folder / "findings.jsonl", 150)
+        self.made("findings.jsonl", "findings.html")
+        self.open("findings.html")
+        marks = self.browser.value("document.querySelectorAll('.timeline path.found').length")
+        check(marks == 150, f"{marks} of 150 are marked")
+
+    def test_code_without_a_name_has_its_address(self):
+        at = traces.without_names(self.folder / "broken.jsonl", self.folder / "nameless.jsonl")
+        self.made("nameless.jsonl", "nameless.html")
+        self.open("nameless.html")
+        names = self.browser.value("[...document.querySelectorAll('.cause .place h4 code')].map((name) => name.textContent)")
+        check(names and names[-1] == at, f"the code at {at} is called {names}")
 
     def test_an_entry_that_was_not_returned_from_has_no_picture_of_its_return(self):
         self.open("broken.html#e2")

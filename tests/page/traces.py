@@ -209,3 +209,56 @@ def claims(path):
     table = {"format": "esp0-claims", "version": 1, "authority": "tcg", "backend": "any", "claims": [row, bad]}
     with open(path, "w", encoding="utf-8") as file:
         json.dump(table, file)
+
+
+def died(source, path):
+    """The same run, which ended in its handler of an entry from ring 3, with a finding about the entry before; the numbers of
+    both, and ESP at the end."""
+    records = lines(source)
+    inner = [index for index, one in enumerate(records) if one["type"] == "entry" and one["from_ring"] == 3]
+    last, named = records[inner[5]], records[inner[4]]["sequence"]
+    kept = [one for one in records[:inner[5] + 1] if one["type"] != "end"]
+    kept += [one for one in records[inner[5]:] if one["type"] == "detail" and one.get("entry") == last["sequence"]]
+    kept += [one for one in records if one["type"] in ("code", "names")]
+    esp = f"{int(last['esp0'], 16) - 0x1800:08x}"
+    found = finding("ending", place=f"#{named} #GP in ring 0, at 00100251", sentence="the kernel stopped itself")
+    state = {name: "00000000" for name in ("eax", "ecx", "edx", "ebx", "ebp", "esi", "edi", "eip", "eflags", "cr0", "cr2", "cr3", "cr4")}
+    state |= {name: ["0010", "c093", "00000000", "ffffffff"] for name in ("es", "ss", "ds", "fs", "gs", "tr", "ldtr")}
+    state |= {"esp": esp, "cs": ["0008", "c09a", "00000000", "ffffffff"], "gdtr": ["00000000", "0000"], "idtr": ["00000000", "0000"],
+              "interrupt_shadow": 0, "nmi_blocked": False}
+    write(path, [*kept, {**records[-1], "verdict": "guest-failed", "findings": [found], "last": {"when": "end", "state": state, "names": {}}}])
+    return named, last["sequence"], esp
+
+
+def with_findings(source, path, count):
+    """The same run, with so many findings of different kinds, each at an entry of its own."""
+    long(source, path, count * 4)
+    records = lines(path)
+    entries = [one for one in records if one["type"] == "entry"][::4]
+    for number, one in enumerate(entries):
+        word = "".join(chr(97 + number // 26 ** place % 26) for place in range(3))
+        one["findings"], one["verdict"] = [finding("suspended_stack", sentence=f"something is wrong with {word}")], "finding"
+    write(path, records)
+
+
+def without_names(source, path):
+    """The same run, whose findings are about code that has no name; where that is."""
+    records = lines(source)
+    for record in records:
+        for place in record.get("places", []) if record["type"] == "cause" else []:
+            place["name"] = place["source"] = None
+            at = place["at"]
+    write(path, records)
+    return at
+
+
+def without_end_of_stack(source, path):
+    """The same run, of a kernel whose own stack is no object with a name; the number of an entry on it."""
+    records = lines(source)
+    inside = {one["sequence"] for one in records if one["type"] == "entry" and one["from_ring"] == 0}
+    for record in records:
+        if record["type"] == "detail" and record.get("entry") in inside:
+            record.pop("top", None)
+            record.pop("top_name", None)
+    write(path, records)
+    return min(number for number in inside if any(one.get("entry") == number and "stack" in one for one in records))

@@ -89,6 +89,8 @@ impl Question {
 pub fn who_wrote(run: &mut Run, question: Question) -> Result<Option<Writer>, MachineError> {
     let Some((change, checkpoint)) = last_change(run, question)? else { return Ok(None) };
     run.restore(&checkpoint.state)?;
+    // A guest that comes to no end has used up the time there was.
+    run.renew_timeout();
     let (mut event, mut entries) = (checkpoint.event, checkpoint.entries);
     let mut is_at_entry = false;
     while event < change {

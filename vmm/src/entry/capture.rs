@@ -142,10 +142,12 @@ pub fn capture_entry(
 pub fn capture_return(
     machine: &Machine,
     iret: &Iret,
-    state: State,
+    mut state: State,
     after_sequence: u64,
     time: u64,
 ) -> Return {
+    // The guest may have been stopped at a no-op that the kernel has left in front of it: that changes nothing but EIP.
+    state.eip = iret.address.wrapping_sub(state.cs().base);
     let linear = LinearMemory { memory: machine.memory(), paging: (&state).into() };
     let address = state.stack_address();
     // To an outer ring, most often.

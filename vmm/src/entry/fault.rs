@@ -179,6 +179,11 @@ impl Fault {
         self.code.linear.unwrap_or_else(|| self.eip())
     }
 
+    /// The same, of code that is told by its instructions: none in virtual-8086 mode, where it is 16-bit code.
+    pub fn code_address(&self) -> Option<u32> {
+        (!self.frame.shape.from_virtual_8086).then(|| self.address())
+    }
+
     /// ESP of the fault: its offset in SS, which in the same ring is taken to be flat where it is.
     pub fn stack_pointer(&self) -> u32 {
         match self.frame.get(Word::Esp) {

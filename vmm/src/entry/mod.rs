@@ -119,6 +119,18 @@ impl Entry {
         self.code.linear.map(|linear| linear.wrapping_sub(back))
     }
 
+    /// The pushed EIP is right behind the instruction that asked for the event. Behind a single step is whatever comes next,
+    /// a jump's target among others.
+    pub fn is_behind_its_instruction(&self) -> bool {
+        match self.kind {
+            Kind::Software => true,
+            Kind::Trap => {
+                self.vector != Vector::DB || self.code.is_behind_one_byte_trap(self.vector)
+            }
+            _ => false,
+        }
+    }
+
     /// Something is seen that can have raised it: it was injected, an INT n stands before EIP, or an instruction at EIP
     /// that can raise the fault.
     pub fn is_explained(&self) -> bool {

@@ -29,7 +29,7 @@ pub use breakpoint::DebugRegisters;
 pub use code::{Code, Iret};
 use functions::Functions;
 pub use idt::Idt;
-pub(crate) use patch::{NO_OP, NO_OP_LENGTH};
+pub(crate) use patch::NO_OP_LENGTH;
 pub use rewritten::Missed;
 pub use site::Site;
 pub use unwatched::{CallGate, TaskGate, Unwatched};

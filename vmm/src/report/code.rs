@@ -5,10 +5,10 @@
 //! fall into step after a few.
 
 use super::source::Sources;
-use crate::entry::{CodeBytes, Entry, Kind};
+use crate::entry::{CodeBytes, Entry};
 use crate::instruction::{LONGEST, sequence};
 use crate::machine::{LinearMemory, Machine, Paging};
-use crate::probe::{NO_OP, Probes};
+use crate::probe::Probes;
 use crate::symbols::{Place, SeenCode, Symbols};
 use crate::trace::schema::CodeRecord;
 use ia32::{State, Word};
@@ -35,7 +35,7 @@ pub(super) struct Seen {
     paging: Paging,
     /// The event is reported behind its instruction.
     behind: bool,
-    /// It is an IRET, or the no-op in front of one.
+    /// It is an IRET.
     iret: bool,
     code: CodeBytes,
     ring: u8,
@@ -50,7 +50,7 @@ impl Seen {
         Seen { eip, base, paging, behind: false, iret: false, code, ring: 0, bytes: None }
     }
 
-    /// An IRET, seen from where the guest was stopped for it.
+    /// An IRET.
     pub(super) fn iret(eip: u32, base: u32, state: &State) -> Self {
         Seen { iret: true, ..Seen::kernel(eip, base, state) }
     }
@@ -62,7 +62,7 @@ impl Seen {
         }
         let eip = entry.frame.get(Word::Eip)?;
         let base = entry.code.linear.map_or(0, |linear| linear.wrapping_sub(eip));
-        let behind = matches!(entry.kind, Kind::Software | Kind::Trap);
+        let behind = entry.is_behind_its_instruction();
         let (code, ring) = (entry.code, entry.origin.ring);
         let paging = (&entry.after).into();
         Some(Seen { eip, base, paging, behind, iret: false, code, ring, bytes: None })
@@ -122,7 +122,20 @@ impl CodeSource<'_> {
             return length;
         }
         let linear = LinearMemory { memory: self.machine.memory(), paging: seen.paging };
-        self.probes.read_code(&linear, seen.base.wrapping_add(eip), bytes)
+        match self.probes.read_code(&linear, seen.base.wrapping_add(eip), bytes) {
+            0 if self.is_at_its_own_address(seen) => {
+                let paging = Paging { enabled: false, ..seen.paging };
+                let linear = LinearMemory { paging, ..linear };
+                self.probes.read_code(&linear, seen.base.wrapping_add(eip), bytes)
+            }
+            read => read,
+        }
+    }
+
+    /// Nothing is mapped where the kernel's file has code: it has turned paging on, and ran at physical addresses before.
+    fn is_at_its_own_address(&self, seen: &Seen) -> bool {
+        let name = self.symbols.describe(seen.base.wrapping_add(seen.eip));
+        seen.ring == 0 && name.is_some_and(|place| place.is_code)
     }
 }
 
@@ -134,17 +147,10 @@ pub(super) fn record(seen: &Seen, from: &CodeSource<'_>, sources: &Sources) -> C
     // Behind an `int` the instruction that is meant is the one before.
     CodeRecord {
         name: place.as_ref().map(ToString::to_string),
-        at: format!("{:08x}", meant(seen, from)),
+        at: format!("{:08x}", seen.eip),
         code: instructions(seen, from, place.as_ref()),
         source,
     }
-}
-
-/// The address of the instruction that is meant: where an IRET has a no-op for esp0 in front of it, the IRET.
-fn meant(seen: &Seen, from: &CodeSource<'_>) -> u32 {
-    let mut bytes = [0; NO_OP.len()];
-    let stopped = seen.iret && from.read(seen, seen.eip, &mut bytes) == bytes.len();
-    if stopped && bytes == NO_OP { seen.eip + NO_OP.len() as u32 } else { seen.eip }
 }
 
 /// Address, bytes and text of each instruction.

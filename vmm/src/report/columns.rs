@@ -26,14 +26,18 @@ impl Column {
         self.0[row] = value.into();
     }
 
-    /// This column, and where it has 0 another's number behind `offset`, if that has one.
+    pub(super) fn get(&self, row: usize) -> u64 {
+        self.0[row]
+    }
+
+    /// This column, and where it has 0, or more than `offset`, another's number behind `offset`, if that has one.
     pub(super) fn or(&self, other: &Column, offset: u64) -> Column {
         let rows = self.0.iter().zip(&other.0);
         Column(
             rows.map(|(own, other)| match (*own, *other) {
-                (0, 0) => 0,
-                (0, other) => offset + other,
-                (own, _) => own,
+                (own @ 1.., _) if own <= offset => own,
+                (_, 0) => 0,
+                (_, other) => offset + other,
             })
             .collect(),
         )

@@ -98,13 +98,14 @@ pub(super) struct Data {
     /// Words of two bytes (4), to virtual-8086 mode (8), as in `shape`.
     return_shape: Column,
     return_place: Column,
-    /// EIP of the IRET, or of the no-op in front of it that it was stopped at.
+    /// EIP of the IRET.
     return_eip: Column,
     return_named: Column,
     rows: Rows,
     /// Where the frames lie that were pushed and not popped.
     live: FxHashMap<(u64, u64), usize>,
-    entry_at: FxHashMap<u64, usize>,
+    /// The entries by their numbers: the row of each, and its stop.
+    entry_at: FxHashMap<u64, (usize, usize)>,
     return_at: FxHashMap<u64, usize>,
     switches: Map<String, Value>,
     sysenters: Map<String, Value>,
@@ -256,7 +257,7 @@ impl Data {
         self.named[0].push(self.names_of.interrupted(eip, task));
         self.named[1].push(self.names_of.code(handler));
         let sequence = record.count("sequence");
-        self.entry_at.insert(sequence, self.rows.entries);
+        self.entry_at.insert(sequence, (self.rows.entries, row));
         self.rows.entries += 1;
         let word = if shape & 4 == 0 { 4 } else { 2 };
         let popped_from = hex(&frame["address"]).unwrap_or(0) + (shape & 1) * word;
@@ -309,6 +310,7 @@ impl Data {
     fn judge(&mut self, record: &Record, stop: Option<usize>, at: &'static str) {
         let list = |name: &str| record.get(name).as_array().map_or(&[][..], |list| list);
         let mut judged = Judged::Right;
+        let mut named = Vec::new();
         for deviation in list("deviations").iter().filter(|one| one.is_string()) {
             let name = deviation.as_str().unwrap_or_default().to_owned();
             *self.deviations.entry(name).or_default() += 1;
@@ -322,7 +324,10 @@ impl Data {
         for (name, degree) in [("findings", Judged::Wrong), ("notes", Judged::Noted)] {
             for finding in list(name) {
                 let note = degree == Judged::Noted;
-                self.causes.add(finding, note, sequence, stop, at);
+                // What was found when the run was over may be about one of its entries.
+                let about = stop.or_else(|| self.stop_named(finding));
+                named.extend(about.map(|stop| (stop, degree)));
+                self.causes.add(finding, note, sequence, about, at);
                 if let Ok(finding) = serde_json::from_value(finding.clone()) {
                     let degree = if note { Degree::Note } else { Degree::Fault };
                     self.told.tell_record(&finding, degree, sequence);
@@ -330,9 +335,36 @@ impl Data {
                 judged = judged.max(degree);
             }
         }
-        if let (Some(stop), true) = (stop, judged > Judged::Right) {
-            self.judged.set(stop, judged as u64);
+        match stop {
+            Some(stop) if judged > Judged::Right => self.judged.set(stop, judged as u64),
+            Some(_) => {}
+            None => {
+                for (stop, degree) in named {
+                    let worst = self.judged.get(stop).max(degree as u64);
+                    self.judged.set(stop, worst);
+                }
+            }
         }
+    }
+
+    /// The stop of the entry that a finding's place begins with, as in `#4 #GP in ring 0`.
+    fn stop_named(&self, finding: &Value) -> Option<usize> {
+        let (number, _) = finding["place"].as_str()?.strip_prefix('#')?.split_once(' ')?;
+        self.entry_at.get(&number.parse().ok()?).map(|(_, stop)| *stop)
+    }
+
+    /// ESP of a guest that failed in ring 0.
+    fn last_esp(&self) -> Option<u64> {
+        let last = &self.end["last"]["state"];
+        let ring = hex(&last["cs"][0])? & 3;
+        hex(&last["esp"]).filter(|_| ring == 0)
+    }
+
+    /// EIP of a guest that failed, by its name where it has one.
+    fn last_place(&self) -> &Value {
+        let last = &self.end["last"];
+        let name = &last["names"]["eip"];
+        if name.is_string() { name } else { &last["state"]["eip"] }
     }
 
     /// What the model says of an entry or a return, where exact mode has seen all that it needs.
@@ -350,7 +382,7 @@ impl Data {
     fn detail(&mut self, record: Record) {
         let place = |name: &str| record.get(name).as_u64().map_or(0, |place| place + 1);
         if let Some(sequence) = record.get("entry").as_u64() {
-            if let Some(row) = self
+            if let Some((row, _)) = self
                 .entry_at
                 .get(&sequence)
                 .filter(|_| !record.get("code").is_null() || !record.get("handler").is_null())

@@ -274,3 +274,52 @@ fn a_trace_from_before_there_were_causes_and_last_registers_is_shown_without_the
     assert_eq!((&data["causes"]["list"][0]["where"], &data["last"]), (&Value::Null, &Value::Null));
     assert!(data["verdict"].as_str().unwrap().starts_with("verdict: findings "), "{data}");
 }
+
+/// What is found when the run is over may be about one entry, which may not be the last.
+#[test]
+fn a_finding_of_the_end_that_names_an_entry_is_found_at_that() {
+    let entries = [1, 2, 3].map(|sequence| entry(sequence, 0x10_6fec, json!([])));
+    let mut about = finding("the kernel stopped itself");
+    about["place"] = "#2 #GP in ring 0, at 00100251".into();
+    let found = [about, finding("of the run as a whole")];
+    let data =
+        data(&page(&[&header("k"), &entries[0], &entries[1], &entries[2], &end(&found, false)]));
+    let causes = &data["causes"]["list"];
+    assert_eq!((&causes[0]["stops"], &causes[1]["stops"]), (&json!([1]), &json!([])));
+    // Three more than the one before, and three less.
+    assert_eq!(data["stops"]["judged"]["v"], super::columns::base64(&[0, 6, 5]));
+}
+
+/// The code of places stands at the end of a trace.
+#[test]
+fn without_its_code_an_entry_has_no_name_that_is_anothers() {
+    let name = |symbol: &str, address: &str| {
+        let place = json!({
+            "type": "place", "address": address, "use": "interrupted", "task": 1, "symbol": symbol, "offset": 3,
+        });
+        place.to_string()
+    };
+    let (other, own) = (name("other", "00100999"), name("own", "00100250"));
+    let detail = json!({ "type": "detail", "entry": 1, "code": 0, "handler": 1 }).to_string();
+    let first = entry(1, 0x10_6fec, json!([]));
+    let data = data(&page(&[&header("k"), &other, &own, &first, &detail]));
+    assert_eq!(data["places"][1]["name"], "own+3");
+    assert_eq!(
+        (&data["entries"]["place"], &data["entries"]["handler"]),
+        (&json!({ "c": 2 }), &json!({ "c": 0 }))
+    );
+}
+
+#[test]
+fn where_a_guest_died_in_ring_0_its_esp_is_told() {
+    let first = entry(1, 0x10_6fec, json!([]));
+    let of = |cs: &str| {
+        let mut end: Value = serde_json::from_str(&end(&[], true)).unwrap();
+        end["last"]["state"]["cs"][0] = cs.into();
+        end["last"]["state"]["esp"] = "00104fe8".into();
+        end["last"]["names"]["eip"] = "depth+5 (kernel.c:13)".into();
+        data(&page(&[&header("k"), &first, &end.to_string()]))
+    };
+    assert_eq!((&of("0008")["lastEsp"], &of("001b")["lastEsp"]), (&json!(0x10_4fe8), &Value::Null));
+    assert_eq!(of("0008")["lastPlace"], "depth+5 (kernel.c:13)");
+}

@@ -11,6 +11,8 @@ const LOOK_FOR_IDT: Duration = Duration::from_millis(5);
 /// The alarm of a run: it goes off when the timer is due on the real clock, or when the time allowed is up.
 #[derive(Debug)]
 pub(super) struct Alarm {
+    /// How long the run may take.
+    allowed: Option<Duration>,
     /// Wall-clock time at which the run ends.
     give_up_at: Option<Instant>,
     /// What it is set for, by the guest's time; that it is set for the end alone is the greatest number.
@@ -23,10 +25,17 @@ impl Alarm {
     /// An alarm for a run that may take `timeout` of wall-clock time from now on.
     pub(super) fn new(timeout: Option<Duration>) -> Self {
         Alarm {
+            allowed: timeout,
             give_up_at: timeout.map(|timeout| Instant::now() + timeout),
             set_for: None,
             look_up: None,
         }
+    }
+
+    /// As much time as at first, from now on.
+    pub(super) fn renew(&mut self) {
+        self.give_up_at = self.allowed.map(|allowed| Instant::now() + allowed);
+        self.set_for = None;
     }
 
     /// The wall-clock time until somebody has to look: the time that is left, or less.
@@ -64,6 +73,11 @@ impl Alarm {
 }
 
 impl Run {
+    /// As much wall-clock time as at first, from now on: for whoever has gone back.
+    pub fn renew_timeout(&mut self) {
+        self.outside.alarm.renew();
+    }
+
     /// Nobody behind the BIOS has loaded an IDT so far.
     #[inline]
     pub(super) fn looks_for_idt(&self) -> bool {

@@ -12,7 +12,7 @@ use super::event_name;
 use super::frame_names::FrameNames;
 use super::schema::{EntryRecord, OriginName};
 use crate::entry::Kind;
-use ia32::{Eflags, Selector, Table, Word};
+use ia32::{Eflags, Selector, Table, Vector, Word};
 use serde_json::{Value, json};
 
 /// What points to the place at which an entry from an outer ring begins: the processor took it from the TSS.
@@ -68,7 +68,8 @@ pub(crate) fn vocabulary() -> Value {
     let words = [Word::ErrorCode, Word::Eip, Word::Cs, Word::Eflags, Word::Esp, Word::Ss];
     // What virtual-8086 mode has above them.
     let above = [Word::Es, Word::Ds, Word::Fs, Word::Gs];
-    let of_eip = Kind::ALL.map(|kind| (kind.name().to_owned(), Value::from(at_eip(kind))));
+    let of_eip =
+        Kind::ALL.map(|kind| (kind.name().to_owned(), Value::from(at_eip(kind, Vector::BP))));
     let flags = (0..32).rev().filter_map(|bit| {
         let name = Eflags(1 << bit).to_string();
         name.bytes().all(|letter| letter.is_ascii_uppercase()).then(|| json!([bit, name]))
@@ -107,8 +108,10 @@ fn heading(entry: &EntryRecord) -> String {
 }
 
 /// Which instruction the pushed EIP names.
-const fn at_eip(kind: Kind) -> &'static str {
+fn at_eip(kind: Kind, vector: Vector) -> &'static str {
     match kind {
+        // A single step: what it was behind may have been a jump.
+        Kind::Trap if vector == Vector::DB => at_eip(Kind::External, vector),
         Kind::Software => "behind int",
         Kind::External | Kind::Nmi => "the instruction that comes next",
         Kind::Fault => "the instruction that faulted",
@@ -144,8 +147,10 @@ fn remark(entry: &EntryRecord, word: Word, names: &FrameNames) -> String {
         Word::Eflags => Eflags(value).to_string(),
         Word::Eip => {
             let what = match entry.kind {
-                Kind::Software => format!("{} {:#04x}", at_eip(entry.kind), entry.vector),
-                kind => at_eip(kind).into(),
+                Kind::Software => {
+                    format!("{} {:#04x}", at_eip(entry.kind, entry.vector()), entry.vector)
+                }
+                kind => at_eip(kind, entry.vector()).into(),
             };
             match &names.interrupted {
                 Some(place) if what.is_empty() => place.clone(),
@@ -153,7 +158,7 @@ fn remark(entry: &EntryRecord, word: Word, names: &FrameNames) -> String {
                 None => what,
             }
         }
-        Word::ErrorCode if entry.vector() == ia32::Vector::PF => {
+        Word::ErrorCode if entry.vector() == Vector::PF => {
             format!("page fault at {:08x}", entry.cr2)
         }
         _ => String::new(),
@@ -170,6 +175,9 @@ mod tests {
         assert_eq!(vocabulary["words"], json!(["error", "EIP", "CS", "EFLAGS", "ESP", "SS"]));
         assert_eq!(vocabulary["above"], json!(["ES", "DS", "FS", "GS"]));
         assert_eq!(vocabulary["eip"]["fault"], "the instruction that faulted");
+        // The page says the same of a single step.
+        assert_eq!(vocabulary["eip"]["trap"], at_eip(Kind::Trap, Vector::OF));
+        assert_eq!(vocabulary["eip"]["external"], at_eip(Kind::Trap, Vector::DB));
         let flags = vocabulary["flags"].as_array().unwrap();
         assert!(flags.contains(&json!([9, "IF"])) && flags.contains(&json!([16, "RF"])));
         assert_eq!(flags.len(), 16, "{flags:?}");

@@ -1,6 +1,6 @@
 //! Names for what a run shows: the instruction that an entry interrupted, the end of a stack.
 
-use crate::entry::{Entry, Kind};
+use crate::entry::Entry;
 use crate::symbols::{Place, SeenCode, Symbols};
 use ia32::{State, Word};
 use rustc_hash::FxHashMap;
@@ -50,7 +50,7 @@ impl Names {
             eip: entry.frame.get(Word::Eip)?,
             behind: entry.code.behind,
             first: entry.code.instruction().first().copied(),
-            after: is_behind(entry.kind),
+            after: entry.is_behind_its_instruction(),
         };
         if let Some(known) = self.found.get(&key) {
             return known.clone();
@@ -75,11 +75,6 @@ impl Names {
     }
 }
 
-/// The event is reported behind its instruction.
-fn is_behind(kind: Kind) -> bool {
-    matches!(kind, Kind::Software | Kind::Trap)
-}
-
 /// The instruction that an entry interrupted.
 pub(super) fn interrupted(symbols: &Symbols, entry: &Entry) -> Option<Place> {
     if entry.origin.virtual_8086 {
@@ -88,9 +83,32 @@ pub(super) fn interrupted(symbols: &Symbols, entry: &Entry) -> Option<Place> {
     let eip = entry.frame.get(Word::Eip)?;
     let behind = entry.code.behind.as_ref().map_or(&[][..], |bytes| bytes);
     let seen = SeenCode { behind, at: entry.code.instruction() };
-    if is_behind(entry.kind) {
+    if entry.is_behind_its_instruction() {
         symbols.describe_behind(eip, seen)
     } else {
         symbols.describe_code(eip, seen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::entry::Kind;
+    use crate::trace::schema::samples;
+    use ia32::Vector;
+
+    /// EIP is what comes next, and what was stepped may have been a jump to it.
+    #[test]
+    fn a_single_step_is_not_behind_the_instruction_that_stands_before_eip() {
+        let (mut entry, _) = samples::some_entry([1; 40], [1, 1], 1);
+        entry.kind = Kind::Trap;
+        entry.vector = Vector::DB;
+        entry.code.behind = Some([0x90, 0x90]);
+        assert!(!entry.is_behind_its_instruction());
+        entry.code.behind = Some([0x90, 0xf1]);
+        assert!(entry.is_behind_its_instruction(), "INT1");
+        entry.vector = Vector::BP;
+        assert!(entry.is_behind_its_instruction());
+        entry.kind = Kind::Fault;
+        assert!(!entry.is_behind_its_instruction());
     }
 }

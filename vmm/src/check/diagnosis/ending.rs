@@ -67,7 +67,7 @@ pub(super) fn stopped_after_an_exception(
         "a handler that returns, or a task that goes on",
         format!("{got}, at {}", aftermath.place(state.instruction_address())),
     )
-    .about_instruction(last.address());
+    .about_some(last.code_address());
     let finding = explained(diagnosis, last, aftermath, history, finding);
     // Who has given the program that vector may have agreed with it on what it is for.
     let finding = if last.kind == Kind::Software { finding.as_note() } else { finding };
@@ -166,7 +166,7 @@ fn goes_round_with_interrupts_open(
         "a handler that returns, or a task that goes on",
         format!("a loop with interrupts open, at {}", aftermath.place(at)),
     )
-    .about_instruction(fault.address());
+    .about_some(fault.code_address());
     let finding = explained(diagnosis, fault, aftermath, history, finding);
     let finding = if fault.ring == 0 { finding } else { finding.as_note() };
     Some((fault_text::place(fault, aftermath), finding))

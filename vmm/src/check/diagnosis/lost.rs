@@ -3,7 +3,7 @@
 use super::explained::Explained;
 use super::used::Used;
 use super::{Aftermath, Placed, fault, fault_text, misread_tables};
-use crate::check::{Finding, History, Objects, Retrace, Subject};
+use crate::check::{ChangedWord, Finding, History, LookBack, Objects, Retrace, Subject};
 use crate::devices::Place;
 use crate::entry::{Fault, Kind, Reach, Walk};
 use crate::instruction::valid_32;
@@ -135,9 +135,12 @@ fn unmapped(aftermath: &Aftermath<'_>, state: &State) -> Finding {
          delivered",
         format!("page {:08x} mapped, as the code that runs", at & !0xfff),
         format!("EIP {at:08x}, CR2 {:08x}, CR3 {:08x}", state.cr2, state.cr3),
-    );
+    )
+    .about_instruction(at);
     let walk = Walk::of(aftermath.memory, state, at);
     let words = walk.map_or_else(String::new, |walk| walk.sentence(reach));
+    let stored = walk.and_then(|walk| last_entry(&walk));
+    let finding = Finding { look_back: stored.or(finding.look_back), ..finding };
     let behind = behind_paging(aftermath, state);
     let who = if behind { "the instruction behind MOV CR0" } else { "the next instruction" };
     if let Some(misread) = misread_tables::explain(state, at, aftermath) {
@@ -149,6 +152,17 @@ fn unmapped(aftermath: &Aftermath<'_>, state: &State) -> Finding {
         "look at how the entry is made: bits 31:12 of it are the physical address of the table, not \
          shifted, and the low bits are flags",
     )
+}
+
+/// Accessed and dirty, which the processor sets.
+const MARKS: u32 = 0x60;
+
+/// Who stored the last entry of the paging structures on that way, if there is something in it.
+fn last_entry(walk: &Walk) -> Option<LookBack> {
+    let level = walk.levels().filter(|level| level.entry.is_some()).last()?;
+    let value = level.entry? as u32;
+    let word = ChangedWord { address: level.address as u32, physical: level.address, value };
+    (value & !MARKS != 0).then_some(LookBack::StoredPart { word, bits: !MARKS })
 }
 
 /// MOV CR0 stands right before: paging has just been turned on.

@@ -93,7 +93,7 @@ impl Recursion {
             ),
         )
         .advise("let the handler use only what is mapped in each page directory, or map it")
-        .about_instruction(fault.address())
+        .about_some(fault.code_address())
         .about(CodePlace::Handler(fault.after.instruction_address()));
         Some((fault_text::place(fault, aftermath), explained.add_to(finding)))
     }

@@ -55,7 +55,7 @@ impl Repeated {
             "a handler that mends the cause, skips the instruction, or ends the task",
             "an IRET to the same instruction, with everything as it was",
         )
-        .about_instruction(first.address());
+        .about_some(first.code_address());
         Some((fault_text::place(first, aftermath), explained.add_to(finding)))
     }
 }

@@ -224,7 +224,8 @@ pub(super) fn narrow_gate(aftermath: &Aftermath<'_>, history: &History) -> Optio
         "the gate's type has bit 3 clear: FLAGS, CS and IP are pushed as words of two bytes, which an IRET of 32 bits does not \
          pop",
     )
-    .advise(format!("give the gate of vector {vector:#04x} the type of a 32-bit gate"));
+    .advise(format!("give the gate of vector {vector:#04x} the type of a 32-bit gate"))
+    .stored_at(aftermath.word(state, state.idtr.base.wrapping_add(u32::from(vector) * 8 + 4)));
     Some((format!("the IDT at {:08x}", state.idtr.base), finding))
 }
 
@@ -244,6 +245,7 @@ pub(super) fn wide_gates(aftermath: &Aftermath<'_>) -> Option<Placed> {
     };
     let is_present = |vector: &u8| aftermath.gate(state, *vector).is_some_and(|gate| gate.present);
     let even = (0..LOOKED_AT).step_by(2).filter(is_present).count();
+    let first = (0..LOOKED_AT).step_by(2).find(is_present)?;
     if !has_gates(state) || even < MANY || !(1..LOOKED_AT).step_by(2).all(is_empty) {
         return None;
     }
@@ -258,7 +260,8 @@ pub(super) fn wide_gates(aftermath: &Aftermath<'_>) -> Option<Placed> {
         "16 bytes are a gate of 64-bit mode; in 32-bit mode vector n is looked for at n * 8, so vector 0x20 finds what was \
          meant for 0x10",
     )
-    .advise("declare a gate as two words of 32 bits: offset 15:0, selector, a byte of 0, the type byte, offset 31:16");
+    .advise("declare a gate as two words of 32 bits: offset 15:0, selector, a byte of 0, the type byte, offset 31:16")
+    .stored_at(aftermath.word(state, state.idtr.base.wrapping_add(u32::from(first) * 8)));
     Some((format!("the IDT at {:08x}", state.idtr.base), finding))
 }
 

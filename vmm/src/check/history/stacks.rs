@@ -20,7 +20,7 @@ pub struct StackUse {
     pub task: TaskId,
     /// The address at which it is empty: ESP0.
     pub top: u32,
-    /// The lowest ESP seen at an entry or a return.
+    /// The lowest ESP seen at an entry, a return or a task switch.
     pub lowest: u32,
     /// Entries on it, from outer rings and nested.
     pub entries: u64,

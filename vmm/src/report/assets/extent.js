@@ -108,8 +108,19 @@ function lowestWritten(one) {
   return lowest;
 }
 
+/**
+ * ESP where the guest died in ring 0, if that is on the stack of the last entry: nothing has come behind that, so its
+ * handler went on from there.
+ */
+function diedAt(top) {
+  const last = run.rows.stops - 1;
+  if (run.lastEsp === null || last < 0 || stops('kind')[last] !== ENTRY) return undefined;
+  const one = entryAt(rowOf[last]);
+  return topOf(one) === top && run.lastEsp < one.espAfter && top - run.lastEsp <= FARTHEST_TOP ? run.lastEsp : undefined;
+}
+
 let deepest = null;
-/** The lowest ESP or written word that was seen in the whole run on the stack that ends at `top`. */
+/** The lowest ESP or written word, or ESP at the end, that was seen in the whole run on the stack that ends at `top`. */
 function deepestBelow(top) {
   if (deepest === null) {
     deepest = new Map();
@@ -121,7 +132,7 @@ function deepestBelow(top) {
       if (written !== null && !(deepest.get(key) <= written)) deepest.set(key, written);
     }
   }
-  const all = [lowestEspOf(top), deepest.get(top)].filter((address) => address !== undefined);
+  const all = [lowestEspOf(top), deepest.get(top), diedAt(top)].filter((address) => address !== undefined);
   return top === null || all.length === 0 ? null : Math.min(...all);
 }
 

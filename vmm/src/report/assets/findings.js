@@ -3,8 +3,11 @@
 function buildFindings(into) {
   const { list: causes, findings, beyond } = run.causes;
   if (findings === 0) {
-    const ended = run.ending ? ` ${capital(run.ending)}.` : '';
-    into.append(el('p', { class: `empty ${good() ? 'good' : ''}` }, good()
+    const stood = run.lastPlace ? ` EIP was in the end: ${run.lastPlace}.` : '';
+    const ended = run.ending ? ` ${capital(run.ending)}.${stood}` : '';
+    if (run.cut) {
+      into.append(el('p', { class: 'empty' }, `The trace was cut off. Up to there no rule found anything wrong with ${plural(run.rows.entries, 'entry', 'entries')}; how the run ended is not known.`));
+    } else into.append(el('p', { class: `empty ${good() ? 'good' : ''}` }, good()
       ? `Nothing is wrong with any of ${plural(run.rows.entries, 'entry', 'entries')} and ${plural(run.rows.returns, 'return')}.`
       : `No rule found anything wrong with ${plural(run.rows.entries, 'entry', 'entries')}, and yet it did not end well.`, ended));
   }
@@ -12,7 +15,7 @@ function buildFindings(into) {
   if (beyond > 0) into.append(el('p', { class: 'hint' }, `${grouped(beyond)} more, of further kinds, were only counted.`));
 }
 
-const good = () => run.causes.findings === 0 && (['ok', 'unchecked'].includes(run.end?.verdict ?? (run.cut ? 'cut' : 'ok')));
+const good = () => run.causes.findings === 0 && (['ok', 'unchecked'].includes(run.end?.verdict ?? 'ok'));
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 function causeCard(cause, index) {
@@ -204,9 +207,6 @@ function switchBefore(stop, task) {
   return null;
 }
 
-/** An IRET may have a no-op in front of it, at which esp0 stops. */
-const isAt = (place, back) => [0, 2].includes(parseInt(place.at, 16) - back.at);
-
 /** The code that a finding is about, as the trace has it: that which is likeliest to be wrong first. */
 function sourceOf(one, cause, index) {
   if (!(cause.where?.length > 0)) return null;
@@ -215,10 +215,10 @@ function sourceOf(one, cause, index) {
   const back = one && cause.rule === 'suspended_stack' && kind === ENTRY ? switchBefore(stop, one.task) : null;
   const iret = kind === RETURN ? returnAt(rowOf[stop]) : null;
   const title = (place) => {
-    if (back && isAt(place, back)) return `the switch to ${taskName(one.task)}: the IRET after #${grouped(back.after)}, in`;
-    if (iret && isAt(place, iret)) return 'the IRET in';
+    if (back && place.at === hex(back.at)) return `the switch to ${taskName(one.task)}: the IRET after #${grouped(back.after)}, in`;
+    if (iret && place.at === hex(iret.at)) return 'the IRET in';
     return one && kind === ENTRY && place.at === hex(one.eip) ? 'interrupted in' : '';
   };
   // Where there is source the instructions say nothing more.
-  return el('div', { class: 'places' }, cause.where.map((place) => codeBlock(title(place), place, 0, { code: !place.source, of: `finding ${index + 1}` })));
+  return el('div', { class: 'places' }, cause.where.map((place) => codeBlock(title(place), place, parseInt(place.at, 16), { code: !place.source, of: `finding ${index + 1}` })));
 }

@@ -34,7 +34,7 @@ const list = {
     for (let row = 0; row < event.length; row += 1) count.set(event[row], (count.get(event[row]) ?? 0) + 1);
     const chip = (text, query) => el('button', { type: 'button', class: 'chip', onclick: () => search.set(query) }, text);
     this.filters.append(chip('all', ''));
-    if (run.causes.findings > 0) this.filters.append(chip('with a finding', 'finding'));
+    if (stops('judged').includes(WRONG)) this.filters.append(chip('with a finding', 'finding'));
     [...count].sort((one, other) => other[1] - one[1]).slice(0, 5).forEach(([index, times]) => {
       const one = run.events[index];
       const query = one.kind === 'int' || one.kind === 'external' ? `${one.kind} 0x${hex(one.vector, 2)}` : one.name;

@@ -9,7 +9,7 @@ function buildTop() {
   // A page of claims has no run.
   if (run.claims) byId('claims').hidden = false;
   if (onlyClaims) ['findings', 'timeline', 'entries', 'stacks', 'summary', 'output'].forEach((id) => { byId(id).hidden = true; });
-  const verdict = run.end?.verdict ?? (run.causes.findings > 0 ? 'findings' : 'no end');
+  const verdict = run.end?.verdict ?? (run.causes.findings > 0 ? 'findings' : 'cut off');
   const words = { ok: 'ok', findings: plural(run.causes.findings, 'finding'), 'guest-failed': 'the guest failed', 'no-entries': 'no entries', unchecked: 'unchecked', interrupted: 'interrupted' };
   const chip = byId('verdict');
   const extra = verdict === 'guest-failed' && run.causes.findings > 0 ? `, ${plural(run.causes.findings, 'finding')}` : '';
@@ -93,7 +93,7 @@ function buildStacks(into) {
       el('td', { class: 'number' }, bytes(one.esp0 - one.lowest)), el('td', { class: 'number' }, bytes(one.esp0 - (deepestBelow(one.esp0) ?? one.lowest))),
       el('td', { class: 'number' }, grouped(one.entries)), el('td', { class: 'number' }, one.deepest === undefined ? '–' : grouped(one.deepest))))))),
   rows.length > MOST_STACKS && el('p', { class: 'hint' }, `${grouped(rows.length - MOST_STACKS)} more are in the trace: esp0 trace stats FILE.`) || '',
-  el('p', { class: 'hint' }, 'The lowest ESP is that of an entry or a return. The high-water mark has what the kernel pushed between them too, as far as stacks were kept.'), ...stacksLoaded());
+  el('p', { class: 'hint' }, 'The lowest ESP is that of an entry, a return or a task switch. The high-water mark has what the kernel pushed between them too, as far as stacks were kept.'), ...stacksLoaded());
 }
 
 /** As the run counted them. */
@@ -239,7 +239,8 @@ requestAnimationFrame(() => setTimeout(() => {
     list.build(byId('list'));
     byId('search-help').after(...sysentersInWords());
     if (!openFromAddress()) {
-      const first = run.causes.list.find((cause) => cause.stops.length > 0 && aboutRow(cause) >= 0);
+      // What is first on the page is what is opened; if it is about the end, the last entry.
+      const first = run.causes.list.find((cause) => aboutRow(cause) >= 0);
       const at = location.hash;
       openEntry(first ? aboutRow(first) : 0);
       history.replaceState(null, '', at || location.pathname + location.search);

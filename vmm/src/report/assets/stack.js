@@ -40,7 +40,9 @@ function meaning(one, name, value, full = false) {
     case 'EFLAGS': return flags(value);
     case 'ESP': return full ? run.layout.interrupted : run.layout.interrupted.replace('the ', '');
     case 'EIP': {
-      const what = run.layout.eip[one.event?.kind] ?? '';
+      // Behind a single step is whatever comes next.
+      const kind = one.event?.kind === 'trap' && one.event.vector === 1 ? 'external' : one.event?.kind;
+      const what = run.layout.eip[kind] ?? '';
       const behind = one.event?.kind === 'int' ? `${what} 0x${hex(one.event.vector, 2)}` : what;
       if (!one.place?.name) return full ? behind : behind.replace('the instruction that ', '');
       return full ? [behind, placeName(one.place)].filter(Boolean).join(', in ') : shortPlace(one.place);
@@ -350,7 +352,11 @@ function toScale(one, moment, words, at) {
     parts.push(svg('rect', { x: at.x, y, width: at.width, height: Math.max(1.5, tall), class: `band ${className}` }, svg('title', {}, name)));
     texts.push([tall > 40 ? y + tall / 2 + 4 : y + tall + 12, said, '']);
   };
-  if (!one.changesStack && end > top) band(end, top, 'other', 'what was in use before this entry', `${bytes(end - top)} before`);
+  // Without a known end nobody can tell how much of the page above is the stack's.
+  if (!one.changesStack && end > top) {
+    if (topOf(one) !== null) band(end, top, 'other', 'what was in use before this entry', `${bytes(end - top)} before`);
+    else band(end, top, 'unknown', 'the stack was in use from here up; where it ends is not known', 'above: not known');
+  }
   if (!after) band(top, one.espAfter, 'cpu', 'the frame', `${bytes(top - one.espAfter)} frame`);
   else if (one.changesStack) texts.push([yOf(end) + 19, 'nothing is in use', '']);
   if (moment === 'deepest' && lowest !== null && lowest < one.espAfter) {

@@ -237,7 +237,7 @@ const timeline = {
   marks(x, room) {
     const seen = new Set();
     const out = [];
-    for (const [index, cause] of run.causes.list.entries()) {
+    for (const cause of run.causes.list) {
       for (const stop of cause.stops) {
         if (stop < this.from || stop >= this.to) continue;
         const at = Math.min(this.labels + room - 5, Math.round(x(stop + (this.to - this.from > room ? 0 : 0.5))));
@@ -247,7 +247,6 @@ const timeline = {
           svg('title', {}, `${stopName(stop)}: ${cause.sentence}`)));
         out.push(svg('line', { x1: at, x2: at, y1: 17, y2: this.height, class: cause.note ? 'found-line note' : 'found-line' }));
       }
-      if (index > 100) break;
     }
     return out;
   },

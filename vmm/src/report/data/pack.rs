@@ -77,6 +77,8 @@ impl Data {
             "cut": self.cut,
             "summary": self.summary(),
             "last": self.last().map(|(title, text)| json!({ "title": title, "text": text })),
+            "lastEsp": self.last_esp(),
+            "lastPlace": self.last_place(),
             "claims": self.claims,
             "names": self.names,
             "verdict": self.verdict(),

@@ -22,6 +22,7 @@ mod same;
 mod side;
 mod table;
 
+use super::schema::HeaderRecord;
 use super::{ReadError, TraceReader};
 use explain::explain;
 use found::Found;
@@ -95,11 +96,20 @@ pub fn diff<A: BufRead, B: BufRead>(
                 header.kernel, header.authority, header.backend
             );
         }
-        text.push_str(&explain(names, [&one, &other], &differs, same, aspects));
+        text.push_str(&explain(names, [&one, &other], &differs, same, aspects, clocks(headers)));
         let found = [Found::of(&one, &mut traces.0), Found::of(&other, &mut traces.1)];
         text.push_str(&found::of_one_alone(names, &found));
         return Ok(Difference { same, divergence: Some(text), authorities });
     }
+}
+
+/// The clocks of both traces; none where interrupts come at the same place in both.
+fn clocks([one, other]: [&HeaderRecord; 2]) -> Option<String> {
+    let is_fixed = one.clock == other.clock && one.clock != "real";
+    (!is_fixed).then(|| match one.clock == other.clock {
+        true => one.clock.clone(),
+        false => format!("{} and {}", one.clock, other.clock),
+    })
 }
 
 #[cfg(test)]
@@ -144,6 +154,25 @@ mod tests {
             let expected = Difference { same: 6, divergence: None, authorities: None };
             assert_eq!(compared(&one, &one, aspects), expected);
         }
+    }
+
+    #[test]
+    fn traces_that_part_at_an_interrupt_are_told_whose_doing_that_is() {
+        let part = |clock: &str| {
+            let header = HeaderRecord { clock: clock.into(), ..HeaderRecord::new() };
+            let header = Record::Header(header).to_line();
+            let [one, other] =
+                [(&[0x80, 0x20][..], 1), (&[0x80, 0x80], 2)].map(|(vectors, eax)| {
+                    let all = trace(vectors, eax);
+                    let rest = all.iter().position(|byte| *byte == b'\n').expect("a header") + 1;
+                    [&header[..], &all[rest..]].concat()
+                });
+            compared(&one, &other, STRUCTURE).divergence.unwrap()
+        };
+        let text = part("real");
+        assert!(text.contains("is the clock's doing (real): --without-interrupts"), "{text}");
+        assert!(text.contains("> is where they part"), "{text}");
+        assert!(!part("deterministic").contains("the clock's doing"));
     }
 
     #[test]

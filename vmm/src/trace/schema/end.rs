@@ -154,7 +154,7 @@ pub struct StackRow {
     /// What ends there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The lowest ESP seen at an entry or a return.
+    /// The lowest ESP seen at an entry, a return or a task switch.
     #[serde(with = "hex")]
     pub lowest: u32,
     /// Entries on it.

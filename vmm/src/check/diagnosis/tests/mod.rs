@@ -8,7 +8,7 @@ mod handlers;
 mod waiting;
 
 use super::*;
-use crate::check::{CodePlace, Degree};
+use crate::check::{ChangedWord, CodePlace, Degree, LookBack};
 use crate::devices::AccessSize;
 use crate::entry::{CodeBytes, Frame, Named, Walk};
 use crate::probe::Choice;
@@ -477,6 +477,8 @@ fn a_table_of_real_mode_has_no_gates() {
     let mut rules = |limit| {
         world.state.idtr = ia32::TableRegister { base: 0, limit };
         let found = world.conclude(&Diagnosis::default(), Ending::TimedOut, None);
+        let asks = |finding: &Finding| matches!(finding.look_back, Some(LookBack::Stored(_)));
+        assert!(found.iter().all(|(_, finding)| asks(finding)), "who made the gate: {found:?}");
         found.iter().map(|(_, finding)| finding.rule).collect::<Vec<_>>()
     };
     assert_eq!(rules(0x3ff), [""; 0]);
@@ -495,6 +497,10 @@ fn an_instruction_that_cannot_be_fetched_is_told_by_the_entry_that_leads_nowhere
         found[0].1.reason.as_deref().unwrap(),
         &["its directory entry (00580003", "points to a table at 00580000, where there is no RAM"],
     );
+    // Its line is shown, and who has made the entry is asked for: the processor's marks aside.
+    assert_eq!(found[0].1.places, [CodePlace::Instruction(CODE)]);
+    let word = ChangedWord { address: 0xa000, physical: 0xa000, value: 0x0058_0003 };
+    assert_eq!(found[0].1.look_back, Some(LookBack::StoredPart { word, bits: !0x60 }));
 }
 
 fn kernel_state() -> State {

@@ -95,9 +95,7 @@ impl<'a> Again<'a> {
         if outcome.end.ending != Ending::TripleFault || outcome.repeats != Repeats::Yes || by_gdb {
             return Ok(outcome);
         }
-        if io::stderr().is_terminal() {
-            tell("the guest was shut down; it is run again up to there");
-        }
+        goes_on("the guest was shut down; it is run again up to there");
         let last = outcome.end.last_event.as_ref();
         if last.is_some_and(|last| last.interrupt.is_some()) {
             return Ok(outcome);
@@ -125,7 +123,10 @@ impl<'a> Again<'a> {
         if asks(written) {
             match outcome.repeats {
                 Repeats::Yes if stopped => Found::default(),
-                Repeats::Yes => self.counted().who_wrote(report, outcome.run.into_machine()),
+                Repeats::Yes => {
+                    goes_on("the guest is run again, to see who wrote the word that is wrong");
+                    self.counted().who_wrote(report, outcome.run.into_machine())
+                }
                 Repeats::Preempted { .. } => Found::hint(
                     "who wrote that word is found by running again, and a guest that was preempted while it computed does \
                      not repeat: --clock deterministic",
@@ -141,7 +142,10 @@ impl<'a> Again<'a> {
             }
         } else if asks(way) && !self.start.guest.has_bios() && !stopped {
             match outcome.repeats {
-                Repeats::Yes => self.counted().what_led_there(report, outcome.run.into_machine()),
+                Repeats::Yes => {
+                    goes_on("the guest is run again, to see what led there");
+                    self.counted().what_led_there(report, outcome.run.into_machine())
+                }
                 Repeats::Preempted { .. } => Found::default(),
                 Repeats::No => Found::hint(
                     "what led there is found by running again, and on the real clock no run is like another: --clock \
@@ -153,6 +157,13 @@ impl<'a> Again<'a> {
         } else {
             Found::default()
         }
+    }
+}
+
+/// Says on a terminal what is done meanwhile: the guest has ended, and it may take as long again.
+fn goes_on(what: &str) {
+    if io::stderr().is_terminal() {
+        tell(what);
     }
 }
 

@@ -72,10 +72,10 @@ impl Again<'_> {
                 let at = before.instruction_address();
                 let instruction = instruction::text(code, before);
                 format!(
-                    "{address:08x} was written by `{instruction}` at {}, in ring {}, after #{after_entry}: \
-                     {old:08x} before, {new:08x} after",
+                    "{address:08x} was written by `{instruction}` at {}, in ring {}, {}: {old:08x} before, {new:08x} after",
                     self.place(at),
                     before.cpl(),
+                    when(*after_entry),
                 )
             }
             Writer::Push { entry, old, new } => format!(
@@ -83,9 +83,17 @@ impl Again<'_> {
                  {old:08x} before, {new:08x} after"
             ),
             Writer::Unseen { after_entry, old, new } => format!(
-                "{address:08x} was written between two stops after #{after_entry}: {old:08x} before, \
-                 {new:08x} after"
+                "{address:08x} was written between two stops {}: {old:08x} before, {new:08x} after",
+                when(*after_entry)
             ),
         }
+    }
+}
+
+/// When something was done, by the number of the last entry before it.
+fn when(after_entry: u64) -> String {
+    match after_entry {
+        0 => "before the first entry".into(),
+        number => format!("after #{number}"),
     }
 }
