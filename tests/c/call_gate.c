@@ -60,6 +60,48 @@ void main(void)
 }
 #endif
 
+#ifdef CALL_GATES_OF_TASKS
+/* A healthy one. Two tasks are exchanged by the timer, inside the handlers of their call gates as well. The second gate has
+ * a parameter, which is the place for EFLAGS: its handler ends in IRET. */
+__asm__("slow: push %ecx\n mov $200, %ecx\n 1: pause\n loop 1b\n pop %ecx\n incl visits\n ret\n");
+__asm__("keeps: call slow\n pushf\n popl 8(%esp)\n iret\n");
+__asm__("returns: call slow\n lret\n");
+extern uint8_t keeps[], returns[];
+static void first(void)
+{
+    for (;;)
+        __asm__ volatile("lcall $0x33, $0" : : : "memory");
+}
+static void second(void)
+{
+    for (;;)
+        __asm__ volatile("push $0\n lcall $0x3b, $0\n pop %%eax" : : : "eax", "memory");
+}
+struct saved *handle(struct saved *s)
+{
+    if (s->vector != 0x20)
+        panic();
+    out(0x20, 0x20);
+    if (++count == 40) {
+        out(0xe9, visits ? 'k' : '!');
+        end();
+    }
+    kept[now] = s;
+    now ^= 1;
+    task_state[1] = END(stacks[now]);
+    return kept[now];
+}
+void main(void)
+{
+    start(END(stacks[0]));
+    add_gates(call_gate(returns, 3, 0), call_gate(keeps, 3, 1));
+    make(0, first);
+    make(1, second);
+    tick();
+    resume(kept[0]);
+}
+#endif
+
 #ifdef LATE_GATE
 /* A healthy one. It leaves for ring 3 by a far RET alone, so that its gate is seen only when all is over. */
 static void caller(void)

@@ -405,6 +405,17 @@ fn entries_by_call_gates_are_counted_and_judged_and_jumps_to_their_handlers_are_
 }
 
 #[test]
+fn tasks_are_exchanged_inside_the_handlers_of_their_call_gates() {
+    for clock in ["real", "deterministic", "exits"] {
+        let Some(output) = run_compiled("CALL_GATES_OF_TASKS", &["--clock", clock]) else { return };
+        output.assert_status(0);
+        assert!(output.stdout.contains("│ k"), "{clock}: {}", output.stdout);
+        let clean = !output.last_line().contains("unjudged") && !output.stdout.contains("missed ");
+        assert!(clean && output.last_line().contains("findings=0"), "{clock}: {}", output.stdout);
+    }
+}
+
+#[test]
 fn an_entry_by_a_call_gate_has_a_line_and_a_task_gate_that_nothing_came_by_is_named() {
     for clock in ["real", "deterministic"] {
         let Some(output) = run_compiled("CALL_GATE", &["--clock", clock]) else { return };

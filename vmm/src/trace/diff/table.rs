@@ -126,7 +126,7 @@ fn rows(event: &Event) -> Vec<Row> {
                 value("ESP", format!("{:08x}", crossing.esp)),
                 flags("EFLAGS", crossing.eflags),
                 structure("parameters", crossing.parameters.to_string()),
-                value("words from SS down", words.join(" ")),
+                value("words, SS first", words.join(" ")),
             ]
         }
         Record::Switch(switch) => vec![
