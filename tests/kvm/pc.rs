@@ -219,6 +219,26 @@ fn a_status_of_qemus_debug_exit_can_be_declared_good() {
 }
 
 #[test]
+fn a_kernel_that_closes_a20_is_told_that_memory_does_not_wrap() {
+    let told = "nobody there A20: the guest has closed it, and memory does not wrap";
+    let by_port_92: Code = |a| {
+        a.mov(eax, 0)?;
+        a.out(0x92, al)?;
+        power_off(a)
+    };
+    let by_keyboard_controller: Code = |a| {
+        a.mov(eax, 0xDD)?;
+        a.out(0x64, al)?;
+        power_off(a)
+    };
+    for code in [by_port_92, by_keyboard_controller] {
+        let output = run(code, &[]);
+        assert!(output.stdout.contains(told), "{}", output.stdout);
+    }
+    assert!(!run(power_off, &[]).stdout.contains("A20"), "nobody has closed it");
+}
+
+#[test]
 fn a_flat_binary_begins_at_the_address_that_it_is_given() {
     const AT: u32 = 0x7C00;
     let bytes = kernels::assemble(AT, |a| {
@@ -256,6 +276,7 @@ fn options_that_a_kernel_cannot_have_are_refused_in_a_sentence() {
         (["--initrd", path], "is no Linux kernel, so it has no initial RAM disk: --module"),
         (["--exit-codes", "32"], "an odd number up to 255"),
         (["--exit-codes", "257"], "an odd number up to 255"),
+        (["-kernel", path], "is a second kernel, and a run boots one"),
     ] {
         let refused = esp0(&[&["run", path][..], &options].concat());
         refused.assert_status(2);
@@ -371,19 +392,57 @@ fn not_judged(output: &Output) -> Vec<&str> {
 }
 
 #[test]
-fn entries_by_gates_that_nobody_watches_are_named_beside_a_good_verdict() {
+fn entries_by_call_gates_are_counted_and_judged_and_jumps_to_their_handlers_are_none() {
+    for clock in ["real", "deterministic", "exits"] {
+        let Some(output) = run_compiled("CALL_GATES", &["--clock", clock]) else { return };
+        output.assert_status(0);
+        assert!(output.stdout.contains("│ c"), "{clock}: {}", output.stdout);
+        let counted = "call gates   150      entries, which push no EFLAGS; far RETs back: 150\n";
+        assert!(output.stdout.contains(counted), "{clock}: {}", output.stdout);
+        let clean = !output.last_line().contains("unjudged") && !output.stdout.contains("missed ");
+        assert!(clean && output.last_line().contains("findings=0"), "{clock}: {}", output.stdout);
+    }
+}
+
+#[test]
+fn tasks_are_exchanged_inside_the_handlers_of_their_call_gates() {
+    for clock in ["real", "deterministic", "exits"] {
+        let Some(output) = run_compiled("CALL_GATES_OF_TASKS", &["--clock", clock]) else { return };
+        output.assert_status(0);
+        assert!(output.stdout.contains("│ k"), "{clock}: {}", output.stdout);
+        let clean = !output.last_line().contains("unjudged") && !output.stdout.contains("missed ");
+        assert!(clean && output.last_line().contains("findings=0"), "{clock}: {}", output.stdout);
+    }
+}
+
+#[test]
+fn an_entry_by_a_call_gate_has_a_line_and_a_task_gate_that_nothing_came_by_is_named() {
     for clock in ["real", "deterministic"] {
         let Some(output) = run_compiled("CALL_GATE", &["--clock", clock]) else { return };
+        output.assert_status(0);
+        assert!(output.stdout.contains("│ 2"), "{}", output.stdout);
+        let verdict = "verdict: ok entries=1 ring3=1 same=0 findings=0";
+        assert!(output.last_line().starts_with(verdict), "{}", output.stdout);
+        let line = output.stdout.lines().find(|line| line.contains("  call gate 0030 3→0   0023:"));
+        let line = line.unwrap_or_else(|| panic!("{}", output.stdout));
+        assert!(line.contains("pushed: SS ESP, no parameters, CS 001b EIP "), "{line}");
+        let unused =
+            "; none at the task gate of vector 0x08, by which nothing came: TSS 0038 has no link\n";
+        assert!(output.stdout.contains(unused), "{}", output.stdout);
+    }
+}
+
+#[test]
+fn what_came_by_a_call_gate_before_it_was_found_is_named_as_not_judged() {
+    for clock in ["real", "deterministic"] {
+        let Some(output) = run_compiled("LATE_GATE", &["--clock", clock]) else { return };
         output.assert_status(0);
         assert!(output.stdout.contains("│ 2"), "{}", output.stdout);
         let verdict = "verdict: ok entries=1 ring3=1 same=0 unjudged=call_gate findings=0";
         assert!(output.last_line().starts_with(verdict), "{}", output.stdout);
         let [call_gate] = not_judged(&output)[..] else { panic!("{}", output.stdout) };
-        assert!(call_gate.contains("call gate 0030, from rings up to 3 to 0008:"), "{call_gate}");
-        assert!(call_gate.contains(" <called"), "{call_gate}");
-        let unused =
-            "; none at the task gate of vector 0x08, by which nothing came: TSS 0038 has no link\n";
-        assert!(output.stdout.contains(unused), "{}", output.stdout);
+        let named = "entries by the call gate 0030, from rings up to 3 to 0008:";
+        assert!(call_gate.starts_with(named) && call_gate.contains(" <plain"), "{call_gate}");
     }
 }
 

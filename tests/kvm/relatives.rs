@@ -22,7 +22,7 @@ const fn fault(
 }
 
 #[rustfmt::skip]
-const RELATIVES: [Relative; 144] = [
+const RELATIVES: [Relative; 148] = [
     fault("dying", "EMPTY_DIRECTORY", 4, &["shut down", "is not mapped: its directory entry (00000000"]),
     fault("dying", "WRONG_CS", 4, &["names CS 0010, and GDT entry 2 is a data segment", "name the kernel's code segment"]),
     fault("dying", "TASK_GATE", 1, &["the gate of vector 0x80 is a task gate (type 5)", "8e"]),
@@ -53,6 +53,10 @@ const RELATIVES: [Relative; 144] = [
     fault("switches", "OPEN_SWITCH", 0, &["an interrupt came between the change of ESP0 and that of ESP", "`cli`", "rule open_switch"]),
     fault("switches", "PREEMPTED_SWITCH", 4, &["interrupts are open within the switch"]),
     fault("sysenter", "SYSENTER_ESP_FORGOTTEN", 1, &["SYSENTER of task 2 is on the stack of suspended task 1", "to IA32_SYSENTER_ESP where TSS.ESP0 is set"]),
+    fault("call_gate", "ENDS_IN_IRET", 1, &["pops what the call gate 0030 has pushed, which is no frame of IRET's", "takes the caller's ESP", "end the handler in `lret`", "findings=1 "]),
+    fault("call_gate", "PARAMETERS_LEFT", 1, &["removes 0 bytes of parameters, and the call gate 0030 has copied 8", "`lret $8`", "findings=1 "]),
+    fault("call_gate", "CALL_GATE_DPL", 1, &["stopped itself after #GP(0030)", "GDT entry 6 is a call gate of DPL 0, and ring 3 may not call by it", "type byte ec in place of 8c", "findings=1 "]),
+    fault("call_gate", "STALE_ESP0", 1, &["task 2 has entered by a call gate on the stack of suspended task 1", "overwrites the frame of #1", "rule suspended_stack,", "findings=1 "]),
     fault("unexpected", "SEGMENT_NOT_PRESENT", 1, &["stopped itself after #NP(0020)", "GDT entry 4"]),
     fault("unexpected", "STACK_NOT_PRESENT", 1, &["stopped itself after #SS(0010)", "GDT entry 2"]),
     fault("unexpected", "GATE_NOT_PRESENT", 1, &["stopped itself after #NP(0402)", "IDT entry 0x80"]),
@@ -170,7 +174,8 @@ const RELATIVES: [Relative; 144] = [
 ];
 
 /// The rules that are broken by these kernels alone.
-pub(crate) const RULES: [&str; 7] = [
+pub(crate) const RULES: [&str; 8] = [
+    "call_gate",
     "code_limit",
     "data_segment",
     "open_switch",

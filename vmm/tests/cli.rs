@@ -660,7 +660,7 @@ fn images_that_cannot_be_in_a_drive_are_refused() {
     run(&["--disk", &format!("{disk},index=4")], &["from 0 to 3"]);
     let second = format!("{disk},index=1");
     run(&["--disk", &second, "--disk", &second], &["wants place 1, which another drive has"]);
-    run(&["--disk", disk, "--disk", &format!("{disk},rw")], &["is in another drive already"]);
+    run(&["--disk", disk, "--disk", &format!("{disk},rw")], &["is in another drive as well"]);
     run(&["--disk", disk].repeat(5), &["finds no place: there are 4 drives"]);
     run(&["--bios", disk], &["is for an image of a disk or a CD"]);
     run(&["--boot", "disk", "--disk", disk], &["--boot is for a run without a KERNEL"]);

@@ -24,6 +24,8 @@ use crate::devices::vga;
 /// Where the header starts in the file and in the zero page.
 const HEADER: usize = 0x1F1;
 const ZERO_PAGE: usize = 4096;
+/// Where the last field ends that is read here, `init_size`.
+const READ_UP_TO: usize = 0x264;
 const SECTOR: usize = 512;
 /// The first version with a 32-bit entry point whose size of memory is known.
 const OLDEST_VERSION: u16 = 0x020A;
@@ -37,10 +39,10 @@ const RESERVED: u32 = 2;
 pub enum LinuxError {
     /// The file ends too early.
     #[error(
-        "is a Linux bzImage that is cut off: its setup ends at byte {end}, the file at byte {size}"
+        "is a Linux bzImage that is cut off: it should go on to byte {end} at least, and the file ends at byte {size}"
     )]
     Truncated {
-        /// Where the setup ends.
+        /// Where the header, the setup or the kernel ends.
         end: usize,
         /// Size of the file.
         size: usize,
@@ -94,6 +96,9 @@ pub fn is_bzimage(bytes: &[u8]) -> bool {
 pub fn describe(bytes: &[u8]) -> Result<KernelImage, LinuxError> {
     let half = |at: usize| bytes.get(at..at + 2).map_or(0, |b| u16::from_le_bytes([b[0], b[1]]));
     let word = |at: usize| u32::from(half(at)) | u32::from(half(at + 2)) << 16;
+    if bytes.len() < READ_UP_TO {
+        return Err(LinuxError::Truncated { end: READ_UP_TO, size: bytes.len() });
+    }
     let version = half(0x206);
     if version < OLDEST_VERSION {
         return Err(LinuxError::TooOld { major: version >> 8, minor: version & 0xFF });
@@ -248,6 +253,11 @@ mod tests {
         let mut file = kernel();
         file.truncate(0x300);
         assert!(matches!(describe(&file), Err(LinuxError::Truncated { end: 0x400, .. })));
+        file.truncate(0x20F);
+        assert!(matches!(describe(&file), Err(LinuxError::Truncated { end: READ_UP_TO, .. })));
+        let mut file = kernel();
+        file[0x1F4..0x1F6].copy_from_slice(&0x100u16.to_le_bytes());
+        assert!(matches!(describe(&file), Err(LinuxError::Truncated { end: 0x1400, .. })));
     }
 
     #[test]

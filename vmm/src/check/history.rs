@@ -13,6 +13,7 @@
 //! [`History::take_back`] undoes it.
 //!
 //! ```text
+//!  called     what call gates have pushed
 //!  stacks     where each stack is empty, and whose it is
 //!  first_frame  where a new task's first frame lay, by its ESP0
 //!  frames     what was pushed and not yet popped, by address
@@ -23,6 +24,7 @@
 //! What is looked up at each stop is ordered by address, so a stop costs the logarithm of the number of
 //! stacks, and not more.
 
+mod called;
 mod first_frame;
 pub(super) mod frames;
 mod stacks;
@@ -40,6 +42,7 @@ use super::glance::{Edge, FreshStack, Glance};
 use super::objects::Objects;
 use super::way_back;
 use crate::entry::{Entry, Frame, Kind, Return, TaskSwitch};
+use called::Called;
 use frames::{Frames, Slot};
 use ia32::{State, Word};
 use stacks::{LARGEST_STACK, Stacks};
@@ -75,7 +78,7 @@ pub struct LastReturn {
     pub of_copy: bool,
     /// The task that it resumed.
     pub task: Option<TaskId>,
-    /// It popped a frame that its own handler has overwritten, which has been told.
+    /// It popped a frame that its own handler has overwritten, or one that has been told of in another way.
     pub(super) overwrites_itself: bool,
     /// The state in front of the IRET.
     pub state: State,
@@ -172,6 +175,12 @@ pub struct History {
     /// Tasks that a switch by hardware has suspended in the kernel, by their TSS.
     suspended: BTreeMap<u32, Suspended>,
     glance: Glance,
+    /// Entries by call gates that have not been left yet, the latest last.
+    called: Vec<Called>,
+    /// Linear addresses of frames that call gates have overwritten, which has been told.
+    overwritten_by_calls: Vec<(u32, u32)>,
+    /// Where the far RET stands that was wrong.
+    refused_far: Option<u32>,
 }
 
 impl History {

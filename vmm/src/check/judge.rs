@@ -14,7 +14,7 @@ use super::diagnosis::{Aftermath, Diagnosis};
 use super::history::LastReturn;
 use super::verdict::{Grounds, Verdict, verdict};
 use super::{Checker, CodePlace, Degree, Finding, History, Judgement, LookBack, Tally};
-use crate::entry::{Entry, Kind, Return, Returned, Sysenter, TaskSwitch, capture_return};
+use crate::entry::{Crossing, Entry, Kind, Return, Returned, Sysenter, TaskSwitch, capture_return};
 use crate::instruction::iret;
 use crate::machine::{LinearMemory, Machine, MachineError};
 use crate::probe::Iret;
@@ -29,6 +29,8 @@ pub enum Judged {
     Entry(Arc<Entry>, Judgement),
     /// An entry by SYSENTER.
     Sysenter(Box<Sysenter>, Judgement),
+    /// An entry by a call gate, or a far RET to an outer ring.
+    Crossing(Box<Crossing>, Judgement),
     /// A return that is about to happen.
     Return(Box<Return>, Judgement),
     /// A return that has happened; in exact mode.
@@ -187,6 +189,12 @@ impl Judge {
                 self.tally.sysenter(&judgement);
                 Judged::Sysenter(entry, judgement)
             }
+            Event::Crossing(crossing) => {
+                let mut judgement = self.checker.crossing(&crossing);
+                self.weigh(&mut judgement);
+                self.tally.crossing(&crossing, &judgement);
+                Judged::Crossing(crossing, judgement)
+            }
             Event::Return(returning) => {
                 let judgement = self.leave(machine, &returning);
                 Judged::Return(returning, judgement)
@@ -224,6 +232,7 @@ impl Judge {
             // It has not happened, so it breaks no rule but that it was refused.
             self.checker.leave(&returning);
         }
+        let refuses_far_return = self.checker.history().is_refused_far(entry);
         self.checker.look_at_entry(&linear, entry);
         self.diagnosis.enter(machine, entry);
         let mut judgement = self.checker.entry(entry);
@@ -232,7 +241,7 @@ impl Judge {
         }
         self.weigh(&mut judgement);
         self.tally.entry(entry, &judgement);
-        if judgement.refuses_return && self.tally.findings > 0 {
+        if (judgement.refuses_return || refuses_far_return) && self.tally.findings > 0 {
             self.diagnosis.told_why(entry.sequence);
         }
         judgement

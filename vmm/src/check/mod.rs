@@ -23,6 +23,7 @@ mod verdict;
 mod way_back;
 mod rules {
     //! One file a rule.
+    pub(super) mod call_gate;
     pub(super) mod code_limit;
     pub(super) mod data_segment;
     pub(super) mod direction_flag;
@@ -63,7 +64,7 @@ pub use objects::{Object, Objects};
 pub use tally::{EventKind, Tally};
 pub use verdict::{Grounds, Verdict, verdict};
 
-use crate::entry::{Entry, Return, Returned, Sysenter, TaskSwitch};
+use crate::entry::{Crossing, Entry, Return, Returned, Sysenter, TaskSwitch};
 use crate::host::{Backend, Deviation};
 use crate::machine::LinearMemory;
 use excuse::Excuse;
@@ -151,6 +152,16 @@ pub const SYSENTER_RULES: &[SysenterRule] = &[
     rules::sysenter::sysenter_loads_its_registers,
     rules::sysenter::sysenter_has_a_stack,
     rules::sysenter::sysenter_is_on_nobody_elses_stack,
+];
+
+/// A rule about entries by call gates, and the way back.
+pub type CrossingRule = fn(&Crossing, &History, &mut Findings);
+
+/// All rules about entries by call gates, and the way back.
+pub const CROSSING_RULES: &[CrossingRule] = &[
+    rules::call_gate::call_gate_is_gone_through,
+    rules::call_gate::call_is_on_nobody_elses_stack,
+    rules::call_gate::far_return_pops_what_was_pushed,
 ];
 
 /// What the rules say of one entry, return or switch.
@@ -258,9 +269,18 @@ impl Checker {
     pub fn leave(&mut self, returning: &Return) -> Judgement {
         let pair = self.history.pair(returning);
         let sure = pair.filter(|pair| !self.history.may_be_of_another_task(pair));
-        apply_return_rules(returning, sure, &self.history, &mut self.findings);
+        let told = rules::call_gate::iret_is_no_way_back(returning, &self.history);
+        let is_told = told.is_some();
+        match told {
+            Some(finding) => self.findings.add(finding),
+            None => apply_return_rules(returning, sure, &self.history, &mut self.findings),
+        }
         let popped = pair.map(|pair| self.history.popped(pair, returning));
         let task = self.history.leave(returning, popped);
+        if is_told {
+            self.history.told_of_last_return();
+        }
+        let task = task.filter(|_| !is_told);
         let mut judgement = Judgement { task, ..Judgement::default() };
         if !self.findings.is_empty() {
             let at = returning.state.instruction_address();
@@ -289,6 +309,21 @@ impl Checker {
         let mut judgement = Judgement { task, ..Judgement::default() };
         if !self.findings.is_empty() {
             self.sort(&mut judgement, None, None, None);
+        }
+        judgement
+    }
+
+    /// Judges an entry by a call gate, or a far RET to an outer ring; the task is the one that has called.
+    pub fn crossing(&mut self, crossing: &Crossing) -> Judgement {
+        for rule in CROSSING_RULES {
+            rule(crossing, &self.history, &mut self.findings);
+        }
+        let wrong = !self.findings.is_empty();
+        let task = self.history.cross(crossing, wrong);
+        let mut judgement = Judgement { task, ..Judgement::default() };
+        if wrong {
+            let at = crossing.state.instruction_address();
+            self.sort(&mut judgement, Some(at), None, None);
         }
         judgement
     }

@@ -1,7 +1,7 @@
 //! What is counted while a guest is judged.
 
 use super::Judgement;
-use crate::entry::{Entry, Exact, Kind, Returned};
+use crate::entry::{Crossing, Entry, Exact, Kind, Returned};
 use crate::host::Deviation;
 use ia32::Vector;
 use std::collections::BTreeMap;
@@ -20,6 +20,10 @@ pub struct Tally {
     pub same: u64,
     /// Entries by SYSENTER, which are none of those.
     pub sysenters: u64,
+    /// Entries by call gates, which are none of those either.
+    pub calls: u64,
+    /// Far RETs to an outer ring.
+    pub far_returns: u64,
     /// Returns that were seen, those aside that were refused.
     pub returns: u64,
     /// Task switches by hardware.
@@ -80,6 +84,15 @@ impl Tally {
     /// Counts an entry by SYSENTER.
     pub(super) fn sysenter(&mut self, judgement: &Judgement) {
         self.sysenters += 1;
+        self.judged(judgement);
+    }
+
+    /// Counts an entry by a call gate, or the way back.
+    pub(super) fn crossing(&mut self, crossing: &Crossing, judgement: &Judgement) {
+        match crossing.is_call() {
+            true => self.calls += 1,
+            false => self.far_returns += 1,
+        }
         self.judged(judgement);
     }
 

@@ -176,6 +176,7 @@ impl Sink for Collector {
         match judged {
             // What the guest says is no evidence.
             Judged::Sysenter(..)
+            | Judged::Crossing(..)
             | Judged::Console(_)
             | Judged::Reached(_)
             | Judged::Preempted(_)

@@ -79,6 +79,8 @@ pub(super) struct Drives {
     floppies: Vec<PlacedFloppy>,
     /// The files that were opened, and what they are.
     pub(super) files: Vec<(FileId, String)>,
+    /// Those of them that get what the guest writes.
+    written: Vec<FileId>,
     /// The BIOS, if the image in this drive is to be booted.
     pub(super) firmware: Option<Firmware>,
     /// The image that `--boot` has found, if nobody named one.
@@ -100,6 +102,7 @@ impl Drives {
             placed: Vec::new(),
             floppies: Vec::new(),
             files: Vec::new(),
+            written: Vec::new(),
             firmware: None,
             booted: None,
         };
@@ -146,7 +149,7 @@ impl Drives {
             (_, None) => {}
         }
         if let Some(from) = boots {
-            drives.firmware = Some(Firmware::find(options.bios.as_deref(), from)?);
+            drives.firmware = Some(Firmware::find(options.bios.as_deref(), &folders(), from)?);
         } else if let Some(path) = &options.bios {
             return Err(Failure::Input(format!(
                 "--bios {} is for an image of a disk or a CD, and what is to be booted here is a kernel",
@@ -291,11 +294,14 @@ impl Drives {
             }
         }
         if let Some(id) = FileId::of(&metadata) {
-            if write && self.files.iter().any(|(other, _)| *other == id) {
+            if (write || self.written.contains(&id))
+                && self.files.iter().any(|(other, _)| *other == id)
+            {
                 return Err(Failure::Input(format!(
-                    "the {what} {name} is in another drive already, so it cannot be written"
+                    "the {what} {name} is in another drive as well, so it cannot be written"
                 )));
             }
+            self.written.extend(write.then_some(id));
             self.files.push((id, format!("the {what} {name}")));
         }
         Ok(Medium::of_file(file, size))
@@ -412,14 +418,14 @@ fn drive_of(path: &Path) -> Result<Option<Drive>, Failure> {
 
 impl Firmware {
     /// The BIOS at `path`, or else where packages put one; and the VGA's beside it.
-    fn find(path: Option<&Path>, from: BootFrom) -> Result<Self, Failure> {
+    fn find(path: Option<&Path>, folders: &[PathBuf], from: BootFrom) -> Result<Self, Failure> {
         let found = |folder: &PathBuf| {
             let names = ["bios.bin", "bios-256k.bin"];
             names.iter().map(|name| folder.join(name)).find(|path| path.is_file())
         };
         let path = match path {
             Some(path) => path.to_owned(),
-            None => folders().iter().find_map(found).ok_or_else(|| {
+            None => folders.iter().find_map(found).ok_or_else(|| {
                 Failure::Input(
                     "an image of a disk or a CD is booted by a BIOS, and there is none: install the package seabios, \
                      or fetch it by scripts/setup --bios, or name one by --bios FILE"
@@ -434,7 +440,7 @@ impl Firmware {
         let beside = path.parent().map(Path::to_owned);
         let video = beside
             .iter()
-            .chain(&folders())
+            .chain(folders)
             .flat_map(|folder| ["vgabios-isavga.bin", "vgabios.bin"].map(|name| folder.join(name)))
             .find(|path| path.is_file());
         let video = match video {
@@ -470,5 +476,41 @@ mod tests {
         assert_eq!(read("a,b.img,ro"), Ok(("a,b.img", Access::ReadOnly, None)));
         assert_eq!(read("a,index=3,rw"), Ok(("a", Access::Written, Some(3))));
         assert!(read("a,ro,rw").is_err() && read("a,index=4").is_err() && read(",rw").is_err());
+    }
+
+    #[test]
+    fn without_a_bios_one_sentence_says_where_there_is_one() {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let folders = [folder.path().join("none"), folder.path().to_owned()];
+        let find = |path| Firmware::find(path, &folders, BootFrom::Disk).map(|found| found.name);
+        let error = |path| find(path).expect_err("there is none").to_string();
+        assert!(error(None).contains("there is none: install the package seabios"));
+        let bios = folder.path().join("bios.bin");
+        assert!(error(Some(&bios)).contains("cannot be read"), "it is not there");
+        std::fs::write(&bios, []).expect("a file can be written");
+        assert!(error(None).contains("has 0 bytes, and a BIOS has 64"));
+        std::fs::write(&bios, vec![0xEA; 0x1_0001]).expect("a file can be written");
+        assert!(error(None).contains("has 65537 bytes, and a BIOS has 64"));
+        std::fs::write(&bios, vec![0; 0x1_0000]).expect("a file can be written");
+        assert!(error(None).contains("does not begin with a jump"));
+        std::fs::write(&bios, vec![0xEA; 0x1_0000]).expect("a file can be written");
+        assert_eq!(find(None).ok().map(PathBuf::from), Some(bios));
+    }
+
+    #[test]
+    fn a_disk_that_is_written_is_in_one_drive_only() {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let path = folder.path().join("disk");
+        std::fs::write(&path, [0; 512]).expect("a file can be written");
+        let (plain, written) = (path.display().to_string(), format!("{},rw", path.display()));
+        let open = |disks: [&String; 2]| {
+            let disks = disks.map(String::clone).to_vec();
+            Drives::open(None, &DriveOptions { disks, ..DriveOptions::default() }).map(|_| ())
+        };
+        assert!(open([&plain, &plain]).is_ok());
+        for disks in [[&plain, &written], [&written, &plain], [&written, &written]] {
+            let error = open(disks).expect_err("it would be written").to_string();
+            assert!(error.contains("is in another drive as well"), "{error}");
+        }
     }
 }

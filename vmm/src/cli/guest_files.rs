@@ -1,6 +1,6 @@
 //! The kernel and the modules that a run is to boot.
 
-use super::arguments::RunOptions;
+use super::arguments::{LoaderArgument, RunOptions};
 use super::drives::Drives;
 use super::failure::Failure;
 use super::files::{FileId, read};
@@ -62,6 +62,11 @@ impl GuestFiles {
                 "an image of a disk or a CD has its own modules and command lines: --module, --initrd and --cmdline \
                  are for kernels"
                     .into(),
+            ));
+        }
+        if firmware.is_some() && matches!(options.loader, LoaderArgument::Qemu) {
+            return Err(Failure::Input(
+                "what a BIOS boots has its own loader, and --loader says with whose selectors a kernel starts".into(),
             ));
         }
         match (options.at, kernel) {

@@ -88,6 +88,7 @@ fn command(words: Vec<OsString>) -> Result<u8, Failure> {
 /// Reads the command line; `None` where it was a question and has been answered. To a wrong word clap prints
 /// its own sentence and exits with 2.
 fn parse(words: Vec<OsString>) -> Result<Option<Arguments>, Failure> {
+    let is_run = words.get(1).is_some_and(|word| word == "run");
     let matches = match Arguments::command().try_get_matches_from(words) {
         Ok(matches) => matches,
         Err(help) if !help.use_stderr() => {
@@ -103,6 +104,11 @@ fn parse(words: Vec<OsString>) -> Result<Option<Arguments>, Failure> {
         }
         Err(error) => {
             if let Some(file) = file_without_run(&error) {
+                if is_run {
+                    return Err(Failure::Input(format!(
+                        "{file} is a second kernel, and a run boots one"
+                    )));
+                }
                 return Err(Failure::Input(format!(
                     "{file} is a file and no command: `esp0 run {file}` boots it"
                 )));

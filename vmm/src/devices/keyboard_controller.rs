@@ -34,6 +34,7 @@ const KEYBOARD_OFF: u8 = 0x10;
 const MOUSE_OFF: u8 = 0x20;
 const TRANSLATE: u8 = 0x40;
 const OUTPUT_PORT_RESET: u8 = 0x01;
+const OUTPUT_PORT_A20: u8 = 0x02;
 
 const ACKNOWLEDGE: u8 = 0xFA;
 /// A guest that sends and never reads fills no more than this.
@@ -57,6 +58,8 @@ enum Destination {
 pub struct KeyboardController {
     memory: [u8; 32],
     output_port: u8,
+    /// A20 has been closed by the output port at any time.
+    a20_was_closed: bool,
     destination: Destination,
     last_was_command: bool,
     /// The command to the keyboard whose argument comes next.
@@ -83,6 +86,7 @@ impl KeyboardController {
         Self {
             memory,
             output_port: 0x03,
+            a20_was_closed: false,
             destination: Destination::Keyboard,
             last_was_command: false,
             argument_of: None,
@@ -130,7 +134,7 @@ impl KeyboardController {
             0xD2 => self.destination = Destination::KeyboardOutput,
             0xD3 => self.destination = Destination::MouseOutput,
             0xD4 => self.destination = Destination::Mouse,
-            0xDD => self.output_port &= !0x02,
+            0xDD => self.set_output_port(self.output_port & !OUTPUT_PORT_A20),
             0xDF => self.output_port |= 0x02,
             0xF0..=0xFF if command & OUTPUT_PORT_RESET == 0 => {
                 return Effect::Reset(ResetLine::KeyboardController);
@@ -146,7 +150,7 @@ impl KeyboardController {
         match std::mem::replace(&mut self.destination, Destination::Keyboard) {
             Destination::Memory(at) => self.memory[usize::from(at)] = value,
             Destination::OutputPort => {
-                self.output_port = value;
+                self.set_output_port(value);
                 if value & OUTPUT_PORT_RESET == 0 {
                     return Effect::Reset(ResetLine::KeyboardController);
                 }
@@ -161,6 +165,21 @@ impl KeyboardController {
             Destination::Keyboard => self.command_keyboard(value),
         }
         Effect::None
+    }
+
+    fn set_output_port(&mut self, value: u8) {
+        self.output_port = value;
+        self.a20_was_closed |= value & OUTPUT_PORT_A20 == 0;
+    }
+
+    /// A20 has been closed here, which has no effect.
+    pub fn a20_was_closed(&self) -> bool {
+        self.a20_was_closed
+    }
+
+    /// It is forgotten that A20 has been closed.
+    pub fn forget_a20(&mut self) {
+        self.a20_was_closed = false;
     }
 
     /// Whether somebody listens to the keyboard: it interrupts, or a key has been looked for.

@@ -334,6 +334,13 @@ impl Devices {
     /// A boot loader has handed the machine to a kernel: what nobody answered before is none of the kernel's affairs.
     pub fn kernel_begins(&mut self) {
         self.unanswered.begin_anew();
+        self.system.forget_a20();
+        self.keyboard.forget_a20();
+    }
+
+    /// The kernel has closed A20: from then on it may take memory at 1 MiB for that at 0, which it is not here.
+    pub fn a20_was_closed(&self) -> bool {
+        self.system.a20_was_closed() || self.keyboard.a20_was_closed()
     }
 
     /// The interrupt controllers, for whoever reports on them.

@@ -18,6 +18,8 @@ pub struct SystemControl {
     /// Bits 3–0 of port 0x61.
     speaker: u8,
     a20_closed: bool,
+    /// At any time.
+    a20_was_closed: bool,
     reset_control: u8,
 }
 
@@ -41,10 +43,21 @@ impl SystemControl {
     /// Writes port 0x92.
     pub fn write_fast_a20(&mut self, value: u8) -> Effect {
         self.a20_closed = value & 0x02 == 0;
+        self.a20_was_closed |= self.a20_closed;
         match value & 0x01 {
             0 => Effect::None,
             _ => Effect::Reset(ResetLine::FastReset),
         }
+    }
+
+    /// A20 has been closed here, which has no effect.
+    pub fn a20_was_closed(&self) -> bool {
+        self.a20_was_closed
+    }
+
+    /// It is forgotten that A20 has been closed.
+    pub fn forget_a20(&mut self) {
+        self.a20_was_closed = false;
     }
 
     /// Reads port 0xCF9.
@@ -69,6 +82,10 @@ mod tests {
         let mut control = SystemControl::default();
         assert_eq!(control.read_fast_a20(), 0x02);
         assert_eq!(control.write_fast_a20(0x02), Effect::None);
+        assert!(!control.a20_was_closed());
+        assert_eq!(control.write_fast_a20(0x00), Effect::None);
+        assert_eq!(control.write_fast_a20(0x02), Effect::None);
+        assert!(control.a20_was_closed());
         assert_eq!(control.write_fast_a20(0x03), Effect::Reset(ResetLine::FastReset));
     }
 

@@ -258,7 +258,7 @@ fn is_nested(
 
 /// SS0:ESP0 of the current TSS.
 #[inline]
-fn inner_stack(linear: &LinearMemory<'_>, state: &State) -> Option<InnerStack> {
+pub(super) fn inner_stack(linear: &LinearMemory<'_>, state: &State) -> Option<InnerStack> {
     let width = TssWidth::from_type(state.tr.ty())?;
     let slot = width.stack_slot(0);
     let base = state.tr.base;

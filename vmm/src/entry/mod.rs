@@ -5,6 +5,7 @@
 //! here; what cannot be known stays unknown.
 
 mod capture;
+mod crossing;
 mod event;
 mod exact;
 mod expected;
@@ -17,6 +18,8 @@ mod walk;
 
 pub(crate) use capture::event_arrived;
 pub use capture::{Scene, capture_entry, capture_return};
+pub use crossing::{CallFrame, Crossing, Way};
+pub(crate) use crossing::{CallScene, capture_call, capture_far_return, far_call};
 pub use event::{CodeBytes, Kind};
 pub use exact::{Account, Exact, KnownBytes, Touch};
 pub use expected::Expected;

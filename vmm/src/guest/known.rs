@@ -83,6 +83,10 @@ impl Known {
             Judged::Sysenter(entry, judgement) => {
                 self.keep(&format!("SYSENTER after #{}", entry.after_sequence), judgement);
             }
+            Judged::Crossing(crossing, judgement) => {
+                let what = if crossing.is_call() { "entry by a call gate" } else { "far RET" };
+                self.keep(&format!("the {what} after #{}", crossing.after_sequence), judgement);
+            }
             Judged::Switch(switch, judgement) => {
                 self.keep(&format!("the switch after #{}", switch.after_sequence), judgement);
             }

@@ -34,12 +34,24 @@ pub struct Iret {
     pub length: u8,
 }
 
+/// A far RET, and where to stop before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FarReturn {
+    /// Linear address of the instruction.
+    pub address: u32,
+    /// The address to probe: that of the no-op `66 90` before it, or its own.
+    pub probe_address: u32,
+    /// Bytes that it removes from the stack behind CS:EIP.
+    pub removes: u16,
+}
+
 /// What an exploration found.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Found {
     pub(super) irets: Vec<Iret>,
     pub(super) lidts: Vec<u32>,
     pub(super) far_jumps: Vec<FarJump>,
+    pub(super) far_returns: Vec<FarReturn>,
     /// Where an RDTSC stands.
     pub(super) time_stamp: Option<u32>,
 }
@@ -116,6 +128,7 @@ impl Code {
             found.irets.extend(run.irets);
             found.lidts.extend(run.lidts);
             found.far_jumps.extend(run.far_jumps);
+            found.far_returns.extend(run.far_returns);
             found.time_stamp = found.time_stamp.or(run.time_stamp);
         }
     }
@@ -170,6 +183,15 @@ impl Code {
                 Opcode::Jmp_ptr1632 if instruction.far_branch32() < 0x1_0000 => {
                     run.far_jumps.push(FarJump::new(at, no_op));
                 }
+                Opcode::Retfd | Opcode::Retfd_imm16 => run.far_returns.push(FarReturn {
+                    address: at,
+                    probe_address: no_op.unwrap_or(at),
+                    removes: if instruction.op_count() == 0 {
+                        0
+                    } else {
+                        instruction.immediate16()
+                    },
+                }),
                 Opcode::Lidt_m1632 | Opcode::Lidt_m1632_16 => run.lidts.push(at),
                 Opcode::Rdtsc | Opcode::Rdtscp => run.time_stamp = run.time_stamp.or(Some(at)),
                 _ => {}
@@ -226,6 +248,7 @@ struct Run {
     irets: Vec<Iret>,
     lidts: Vec<u32>,
     far_jumps: Vec<FarJump>,
+    far_returns: Vec<FarReturn>,
     time_stamp: Option<u32>,
     targets: Vec<u32>,
     mentioned: Vec<u32>,
@@ -350,6 +373,17 @@ mod tests {
             found.far_jumps.iter().map(|jump| (jump.probe_address, jump.address)).collect();
         jumps.sort_unstable();
         assert_eq!(jumps, [(0x10_0000, 0x10_0002), (0x10_000a, 0x10_000a)]);
+    }
+
+    #[test]
+    fn far_returns_are_found_with_what_they_remove() {
+        let code = [0x75, 0x02, 0x90, 0xcb, 0x66, 0x90, 0xca, 0x08, 0x00];
+        let mut found = explore(&code, &[0]).far_returns;
+        found.sort_by_key(|one| one.address);
+        let all: Vec<_> = found.iter().map(|one| (one.probe_address, one.removes)).collect();
+        assert_eq!(all, [(0x10_0003, 0), (0x10_0004, 8)]);
+        // One that pops words of two bytes is none of a 32-bit gate's.
+        assert!(explore(&[0x66, 0xcb], &[0]).far_returns.is_empty());
     }
 
     #[test]

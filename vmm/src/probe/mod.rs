@@ -15,6 +15,7 @@
 //! processor has: patches are compared with memory where an entry was missed, and now and then.
 
 mod breakpoint;
+mod call_gates;
 mod code;
 mod displaced;
 mod functions;
@@ -26,13 +27,13 @@ mod step;
 mod unwatched;
 
 pub use breakpoint::DebugRegisters;
-pub use code::{Code, Iret};
+pub use code::{Code, FarReturn, Iret};
 use functions::Functions;
 pub use idt::Idt;
 pub(crate) use patch::NO_OP_LENGTH;
 pub use rewritten::Missed;
 pub use site::Site;
-pub use unwatched::{CallGate, TaskGate, Unwatched};
+pub use unwatched::{CallGate, Seen, TaskGate, Unwatched};
 
 use crate::instruction::is_sysenter;
 use crate::machine::{Exit, LinearMemory, Machine, MachineError, Paging};
@@ -114,6 +115,8 @@ pub struct Probes {
     sites: FxHashMap<u32, Site>,
     idt: Idt,
     unwatched: Unwatched,
+    /// Far RETs that were found, each a site as soon as there is a call gate.
+    far_returns: Vec<FarReturn>,
     /// Where an RDTSC stands that was met first.
     time_stamp: Option<u32>,
     code: Code,
@@ -147,6 +150,7 @@ impl Probes {
             sites: FxHashMap::default(),
             idt: Idt::default(),
             unwatched: Unwatched::default(),
+            far_returns: Vec::new(),
             time_stamp: None,
             code: Code::default(),
             address_spaces: FxHashSet::default(),
@@ -328,6 +332,13 @@ impl Probes {
         for iret in found.irets {
             self.site(iret.probe_address).iret = Some(iret);
         }
+        if self.sites.values().any(|site| !site.call_gates.is_empty()) {
+            for far_return in found.far_returns {
+                self.site(far_return.probe_address).far_return = Some(far_return);
+            }
+        } else {
+            self.far_returns.extend(found.far_returns);
+        }
         for address in found.lidts {
             self.site(address).loads_idt = true;
         }
@@ -423,7 +434,8 @@ impl Probes {
 
     /// Whether a probe at `address` is still to stop what has arrived there through a gate.
     pub fn awaits_entry(&self, address: u32) -> bool {
-        self.sites.get(&address).is_some_and(|site| site.placed && !site.vectors.is_empty())
+        let leads_here = |site: &Site| !site.vectors.is_empty() || !site.call_gates.is_empty();
+        self.sites.get(&address).is_some_and(|site| site.placed && leads_here(site))
             && !self.is_exposed(address)
     }
 

@@ -60,6 +60,8 @@ impl Probes {
         for WrittenOver { linear, fate } in self.patches.written_over(machine) {
             let Some(site) = self.sites.get_mut(&linear) else { continue };
             site.placed = false;
+            let gates = site.call_gates.clone();
+            self.unwatched.doubt(&gates);
             match fate {
                 Fate::Altered | Fate::Arrived => self.renew_site(machine, linear)?,
                 // A patch there might change the guest's data.
@@ -76,6 +78,7 @@ impl Probes {
             site.iret = None;
             site.loads_idt = false;
             site.far_jump = None;
+            site.far_return = None;
         }
         self.code.forget(address);
         self.explore(machine, &[address]);

@@ -1,6 +1,6 @@
 //! An address at which the guest is to be stopped, and why.
 
-use super::Iret;
+use super::{CallGate, FarReturn, Iret};
 
 /// Why the guest is stopped at a site. One address can have several reasons: a handler that is
 /// nothing but an IRET is an entry and a return.
@@ -14,6 +14,10 @@ pub struct Site {
     pub iret: Option<Iret>,
     /// SYSENTER leads here.
     pub sysenter: bool,
+    /// The call gates that lead here.
+    pub call_gates: Vec<CallGate>,
+    /// A far RET stands here, or behind the no-op that stands here, and there are call gates.
+    pub far_return: Option<FarReturn>,
     /// A LIDT stands here.
     pub loads_idt: bool,
     /// Linear address of the far jump that stands here, or behind the no-op that stands here, and may
@@ -39,6 +43,8 @@ impl Site {
             vectors: Vec::new(),
             iret: None,
             sysenter: false,
+            call_gates: Vec::new(),
+            far_return: None,
             loads_idt: false,
             far_jump: None,
             resumes: false,
@@ -62,6 +68,8 @@ impl Site {
         self.vectors.is_empty()
             && self.iret.is_none()
             && !self.sysenter
+            && self.call_gates.is_empty()
+            && self.far_return.is_none()
             && !self.loads_idt
             && self.far_jump.is_none()
             && !self.resumes

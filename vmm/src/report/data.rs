@@ -1,6 +1,6 @@
 //! A trace as the page's data: stops in columns, findings by cause, and what was kept of some entries.
 //!
-//! A *stop* is an entry through a gate, a return, a task switch or a SYSENTER, in the order of the trace. What only entries have, and what
+//! A *stop* is an entry through a gate, a return, a task switch, a SYSENTER or a crossing by a call gate, in the order of the trace. What only entries have, and what
 //! only returns have, stands in columns of its own, whose rows are counted among those.
 
 mod pack;
@@ -57,6 +57,7 @@ enum Stop {
     Return = 1,
     Switch = 2,
     Sysenter = 3,
+    Crossing = 4,
 }
 
 /// How a stop was judged.
@@ -109,6 +110,7 @@ pub(super) struct Data {
     return_at: FxHashMap<u64, usize>,
     switches: Map<String, Value>,
     sysenters: Map<String, Value>,
+    crossings: Map<String, Value>,
     stacks: Vec<Value>,
     causes: Causes,
     /// The same as the summary counts them.
@@ -170,6 +172,7 @@ impl Data {
             "return" => self.leave(&record)?,
             "switch" => self.switch(&record)?,
             "sysenter" => self.sysenter(&record)?,
+            "crossing" => self.crossing(&record)?,
             "returned" => {
                 let after = record.count("after");
                 let stop = self.return_at.get(&after).copied();
@@ -304,6 +307,18 @@ impl Data {
         let kept = json!({ "esp": record.get("esp"), "eip": record.get("eip") });
         self.sysenters.insert(row.to_string(), kept);
         self.judge(record, Some(row), "sysenter");
+        Ok(())
+    }
+
+    /// No frame of an interrupt's is pushed there: its words are kept as they are.
+    fn crossing(&mut self, record: &Record) -> Result<(), ReportError> {
+        let row = self.stop(Stop::Crossing, record, "after")?;
+        let mut kept = Map::new();
+        for name in ["way", "gate", "esp", "eip", "words"] {
+            kept.insert(name.into(), record.get(name).clone());
+        }
+        self.crossings.insert(row.to_string(), Value::Object(kept));
+        self.judge(record, Some(row), "crossing");
         Ok(())
     }
 

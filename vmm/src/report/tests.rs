@@ -104,6 +104,21 @@ fn one_cause_is_one_finding_and_keeps_its_stops() {
 }
 
 #[test]
+fn an_entry_by_a_call_gate_is_a_stop_of_the_page_with_its_words() {
+    let crossing = json!({
+        "type": "crossing", "after": 0, "time": 0, "task": 1, "way": "call", "from_ring": 3, "to_ring": 0,
+        "gate": "0030", "parameters": 0, "cs": "0008", "eip": "00100344", "ss": "0010", "esp": "00106ff0",
+        "eflags": "00000202", "words": ["00100286", "0000001b", "00103ffc", "00000023"],
+        "verdict": "finding", "findings": [finding("entered by a call gate on the stack of another")],
+    });
+    let data = data(&page(&[&header("k"), &crossing.to_string(), &end(&[], false)]));
+    let cause = &data["causes"]["list"][0];
+    assert_eq!((&cause["stops"], &cause["at"]), (&json!([0]), &json!("crossing")));
+    assert_eq!(data["rows"], json!({ "stops": 1, "entries": 0, "returns": 0 }));
+    assert_eq!(data["crossings"]["0"]["words"][3], "00000023");
+}
+
+#[test]
 fn what_was_found_at_a_sysenter_is_a_finding_of_the_page_and_a_stop() {
     let sysenter = json!({
         "type": "sysenter", "after": 0, "time": 0, "task": 1, "cs": "0008", "eip": "00100344", "ss": "0010",

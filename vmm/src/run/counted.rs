@@ -4,7 +4,7 @@
 use super::departure::Departure;
 use super::probed::AtProbe;
 use super::{Disturbed, Event, Follow, Pace, Phase, Run, Step, Turn};
-use crate::entry::capture_switch;
+use crate::entry::{capture_switch, far_call};
 use crate::instruction::effect::raised_event;
 use crate::instruction::reads_time_stamp;
 use crate::instruction::stepping::{
@@ -89,6 +89,16 @@ impl Run {
             && !own_step
             && self.probes.stops_sysenter(&code[..count])
         {
+            class = Stepping::Never;
+        }
+        if class == Stepping::MaySwitchTasks
+            && state.cpl() > 0
+            && !own_step
+            && self.probes.stops_calls()
+            && far_call(&code[..count]).is_some()
+            && !self.switches_tasks(at, &state)
+        {
+            // It comes to a call gate's probe, or to a fault.
             class = Stepping::Never;
         }
         // Where each instruction is told, those that can be stepped are.

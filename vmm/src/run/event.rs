@@ -1,7 +1,7 @@
 //! What a run tells, one event after the other.
 
 use super::{End, StackLoad};
-use crate::entry::{Entry, Return, Returned, Sysenter, TaskSwitch};
+use crate::entry::{Crossing, Entry, Return, Returned, Sysenter, TaskSwitch};
 use ia32::State;
 use std::sync::Arc;
 
@@ -14,6 +14,9 @@ pub enum Event {
     Entry(Arc<Entry>),
     /// SYSENTER has been executed: the guest stands in front of the first instruction of its target.
     Sysenter(Box<Sysenter>),
+    /// A far CALL has gone through a call gate to an inner ring, and the guest stands in front of the first instruction there; or
+    /// it stands in front of a far RET that leaves for an outer ring.
+    Crossing(Box<Crossing>),
     /// The guest stands in front of an IRET of the kernel.
     Return(Box<Return>),
     /// The IRET told of before has been executed. Told in exact mode only, and not if it faulted.

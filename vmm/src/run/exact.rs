@@ -129,7 +129,7 @@ impl Run {
         let iret = iret(code, &state).filter(|_| state.cpl() < 3 && !at_site);
         let told = self.exact().is_some_and(|exact| std::mem::take(&mut exact.told_return));
         if let (Some(iret), false) = (&iret, told) {
-            return Ok(Some(self.tell_return(iret, state)));
+            return self.tell_return(iret, state).map(Some);
         }
         if (self.due.is_some() || self.devices.interrupt_pending()) && state.interruptible() {
             self.clock.tick();
@@ -303,14 +303,19 @@ impl Run {
     }
 
     /// Tells of the IRET at this boundary.
-    fn tell_return(&mut self, iret: &Iret, state: State) -> RunEvent {
+    fn tell_return(&mut self, iret: &Iret, state: State) -> Result<RunEvent, MachineError> {
         let time = self.clock.counted();
         let returning = capture_return(&self.machine, iret, state, self.seen.sequence, time);
+        self.look_for_call_gates(&state, returning.ring())?;
+        self.machine.settle_own_writes();
+        if returning.ring() > state.cpl() {
+            self.seen.called = None;
+        }
         self.seen.outward = Outward { ring: Some(returning.ring()), ..Outward::default() };
         if let Some(exact) = self.exact() {
             exact.told_return = true;
         }
-        RunEvent::Return(Box::new(returning))
+        Ok(RunEvent::Return(Box::new(returning)))
     }
 
     /// What the IRET at `before` did, which has led to `after`.

@@ -61,6 +61,11 @@ impl Run {
         if self.is_own_window(&exit) {
             return Ok(None);
         }
+        if exit == Exit::InterruptWindow && self.arrives_by_call() {
+            self.machine.vcpu.request_interrupt_window(false);
+            let exit = self.machine.vcpu.run()?;
+            return self.exited(exit);
+        }
         if exit == Exit::InterruptWindow && !self.clock.counts_exits() && self.comes_too_early() {
             // This KVM takes no notice of the shadow: without the window, then. Where there are no
             // probes the guest runs on to its next exit.
@@ -254,6 +259,20 @@ impl Run {
             }
             _ => None,
         }
+    }
+
+    /// The open window is reported where a far CALL has led through a call gate, which leaves interrupts as they are, and the probe
+    /// there is still to come.
+    fn arrives_by_call(&mut self) -> bool {
+        let Some(departure) = &self.seen.departure else { return false };
+        if self.clock.counts_exits() || departure.is_interrupt() {
+            return false;
+        }
+        let now = self.machine.vcpu.state();
+        let site = self.probes.site_at(now.instruction_address());
+        site.is_some_and(|site| !site.call_gates.is_empty())
+            && self.probes.awaits_entry(now.instruction_address())
+            && !departure.stands_still(&now)
     }
 
     /// The open window is reported before the one instruction that was to come first.

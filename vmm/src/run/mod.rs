@@ -24,6 +24,7 @@ mod by_exits;
 mod checkpoint;
 mod clock;
 mod counted;
+mod crossings;
 mod departure;
 mod dialogue;
 mod end;

@@ -60,6 +60,7 @@ impl Run {
                 // A task that goes on in an outer ring does so as after a return.
                 self.seen.outward.ring =
                     Some(switch.ring()).filter(|ring| *ring > switch.before.cpl());
+                self.seen.left_unseen |= self.seen.outward.ring.is_some();
                 Some(switch)
             }
             Err(pending) => {
@@ -152,9 +153,16 @@ impl Run {
         if site.sysenter && self.entered_by_sysenter(departure.as_ref(), &stop.state) {
             return Ok(Some(self.sysenter_at(departure, stop)));
         }
-        if site.vectors.is_empty() {
-            return Ok(None);
+        if !site.call_gates.is_empty() {
+            let gates = site.call_gates.clone();
+            if let Some(event) = self.call_at(&gates, departure.as_ref(), stop) {
+                return Ok(Some(event));
+            }
         }
+        let Some(site) = self.probes.site_at(stop.address).filter(|site| !site.vectors.is_empty())
+        else {
+            return Ok(None);
+        };
         let switches =
             departure.as_ref().is_some_and(|departure| departure.has_another_task(&stop.state));
         let departure =
@@ -190,6 +198,7 @@ impl Run {
             return Ok(None);
         }
         if unseen && entry.from_outer_ring() {
+            self.seen.left_unseen = true;
             self.probes.missed_return(&mut self.machine)?;
         }
         match (cause, changed) {
@@ -285,6 +294,7 @@ impl Run {
         let linear = LinearMemory { memory: self.machine.memory(), paging: (&state).into() };
         let mut code = [0; 2 * LONGEST];
         let count = self.probes.read_code(&linear, state.instruction_address(), &mut code);
+        self.seen.left_unseen |= self.seen.outward.ring.is_none_or(|ring| ring == 0);
         self.seen.outward = Outward::default();
         Event::Sysenter(Box::new(Sysenter {
             after_sequence: self.seen.sequence,
@@ -310,9 +320,11 @@ impl Run {
     /// boundary.
     #[inline]
     fn return_at(&mut self, stop: &AtProbe) -> Turn {
-        let Some(iret) = self.probes.site_at(stop.address).and_then(|site| site.iret) else {
-            return Ok(None);
-        };
+        let Some(site) = self.probes.site_at(stop.address) else { return Ok(None) };
+        if site.far_return.is_some() {
+            return self.far_return_at(stop);
+        }
+        let Some(iret) = site.iret else { return Ok(None) };
         if self.is_exact() {
             return Ok(None);
         }
@@ -327,6 +339,10 @@ impl Run {
         let time = self.clock.counted();
         let returning = capture_return(&self.machine, &iret, stop.state, self.seen.sequence, time);
         let ring = returning.ring();
+        self.look_for_call_gates(&stop.state, ring)?;
+        if ring > stop.state.cpl() {
+            self.seen.called = None;
+        }
         let untold = self.clock.is_deterministic() && ring != 0;
         self.seen.outward = Outward { ring: Some(ring), untold, entered: None };
         Ok(Some(Event::Return(Box::new(returning))))

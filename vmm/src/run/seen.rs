@@ -3,7 +3,7 @@
 use super::bios_calls::BiosCall;
 use super::departure::Departure;
 use super::unjudged::FirstIdt;
-use crate::entry::{Frame, PendingSwitch, SysenterRegisters};
+use crate::entry::{CallFrame, Frame, PendingSwitch, SysenterRegisters};
 use ia32::State;
 
 /// What a run knows of the way from the last event to the next. It is the guest's, and part of each checkpoint.
@@ -15,6 +15,10 @@ pub(super) struct Seen {
     pub(super) outward: Outward,
     /// A task switch that the vCPU stood in front of at the last stop.
     pub(super) switching: Option<PendingSwitch>,
+    /// The frame of the last entry by a call gate, until an outer ring is left for.
+    pub(super) called: Option<CallFrame>,
+    /// An outer ring may have been left for unseen, since call gates were looked for last.
+    pub(super) left_unseen: bool,
     /// Entries so far.
     pub(super) sequence: u64,
     /// The registers at the last stop.

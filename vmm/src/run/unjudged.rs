@@ -6,7 +6,7 @@
 //! [`Census::missed_entries`]: crate::probe::Census::missed_entries
 
 use super::Run;
-use crate::probe::{CallGate, Choice, TaskGate};
+use crate::probe::{CallGate, Choice, Seen, TaskGate};
 use std::fmt;
 
 /// The first IDT of whoever a BIOS has booted, as it was found.
@@ -23,8 +23,13 @@ pub struct FirstIdt {
 /// What is not judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unjudged {
-    /// Entries by a call gate.
-    CallGate(CallGate),
+    /// Entries by a call gate, all or some of them.
+    CallGate {
+        /// Which.
+        gate: CallGate,
+        /// What is known of it.
+        seen: Seen,
+    },
     /// Entries by a task gate of the IDT.
     TaskGate {
         /// Which.
@@ -40,7 +45,7 @@ impl Unjudged {
     /// Its name in the verdict line and in a trace.
     pub const fn name(&self) -> &'static str {
         match self {
-            Unjudged::CallGate(_) => "call_gate",
+            Unjudged::CallGate { .. } => "call_gate",
             Unjudged::TaskGate { .. } => "task_gate",
             Unjudged::BeforeIdt(_) => "before_idt",
         }
@@ -55,10 +60,17 @@ impl Unjudged {
 impl fmt::Display for Unjudged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Unjudged::CallGate(CallGate { selector, dpl, cs, offset }) => write!(
-                f,
-                "entries by the call gate {selector:04x}, from rings up to {dpl} to {cs:04x}:{offset:08x}"
-            ),
+            Unjudged::CallGate { gate: CallGate { selector, dpl, cs, offset, .. }, seen } => {
+                let which = match seen {
+                    Seen { watched: false, .. } => "entries",
+                    Seen { late: true, .. } => "entries, before it was found,",
+                    Seen { .. } => "some entries, perhaps,",
+                };
+                write!(
+                    f,
+                    "{which} by the call gate {selector:04x}, from rings up to {dpl} to {cs:04x}:{offset:08x}"
+                )
+            }
             Unjudged::TaskGate { gate: TaskGate { vector, tss }, entered: true } => write!(
                 f,
                 "entries by the task gate of vector {vector:#04x}: TSS {tss:04x}, to which it leads, was entered"
@@ -84,8 +96,10 @@ impl Run {
         let unwatched = self.probes.unwatched();
         let task_gates =
             unwatched.task_gates().map(|(gate, entered)| Unjudged::TaskGate { gate, entered });
+        let call_gates = self.probes.call_gates();
+        let missed = call_gates.filter(|(_, seen)| !seen.watched || seen.late || seen.doubtful);
         (self.seen.first_idt.map(Unjudged::BeforeIdt).into_iter())
-            .chain(unwatched.call_gates().map(Unjudged::CallGate))
+            .chain(missed.map(|(gate, seen)| Unjudged::CallGate { gate, seen }))
             .chain(task_gates)
             .collect()
     }

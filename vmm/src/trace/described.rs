@@ -4,11 +4,11 @@ use super::event_name;
 use super::line::task_name;
 use super::names::Names;
 use super::schema::{
-    EntryRecord, FindingRecord, RecordVerdict, ReturnRecord, ReturnedRecord, SwitchRecord,
-    SysenterRecord,
+    CrossingRecord, EntryRecord, FindingRecord, RecordVerdict, ReturnRecord, ReturnedRecord,
+    SwitchRecord, SysenterRecord,
 };
 use crate::check::{Finding, Judgement};
-use crate::entry::{Entry, Return, Returned, Sysenter, TaskSwitch};
+use crate::entry::{Crossing, Entry, Return, Returned, Sysenter, TaskSwitch, Way};
 use crate::symbols::{Symbols, names_in};
 use ia32::Word;
 
@@ -68,6 +68,19 @@ pub(super) fn of_sysenter(entry: &Sysenter, judgement: &Judgement) -> Where {
     Where { place, at: entry.after.eip, sequence: entry.after_sequence }
 }
 
+pub(super) fn of_crossing(crossing: &Crossing, judgement: &Judgement) -> Where {
+    let what = match crossing.way {
+        Way::Call(gate) => format!("call gate {:04x}", gate.selector),
+        Way::Return { .. } => "far RET".to_owned(),
+    };
+    let place = format!(
+        "{what} after #{}{}",
+        crossing.after_sequence,
+        judgement.task.map_or(String::new(), |task| format!(" in task {}", task.0)),
+    );
+    Where { place, at: crossing.state.eip, sequence: crossing.after_sequence }
+}
+
 pub(super) fn of_switch(switch: &TaskSwitch, judgement: &Judgement) -> Where {
     let place = format!(
         "the switch after #{} to {} (TR {:04x})",
@@ -123,4 +136,4 @@ macro_rules! judgeable {
     };
 }
 
-judgeable!(EntryRecord, ReturnRecord, ReturnedRecord, SwitchRecord, SysenterRecord);
+judgeable!(CrossingRecord, EntryRecord, ReturnRecord, ReturnedRecord, SwitchRecord, SysenterRecord);

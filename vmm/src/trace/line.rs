@@ -8,7 +8,8 @@
 
 use super::Colour;
 use super::schema::{
-    EntryRecord, FindingRecord, ReturnRecord, StackRecord, SwitchRecord, SysenterRecord,
+    CrossingRecord, EntryRecord, FindingRecord, ReturnRecord, StackRecord, SwitchRecord,
+    SysenterRecord,
 };
 use crate::check::TaskId;
 use crate::entry::Kind;
@@ -126,6 +127,35 @@ pub(super) fn sysenter_line(entry: &SysenterRecord, colour: Colour) -> String {
         entry.cs,
         entry.eip,
         verdict(&entry.findings, colour),
+    )
+}
+
+/// The line of an entry by a call gate, or of the way back: the words as they lie there, from the top down.
+pub(super) fn crossing_line(crossing: &CrossingRecord, colour: Colour) -> String {
+    let what = match crossing.gate {
+        Some(gate) => format!("call gate {gate:04x}"),
+        None => "far ret".to_owned(),
+    };
+    let (user, kernel) = (
+        format!("{:04x}:{:08x}", crossing.from_top(0) & 0xffff, crossing.from_top(1)),
+        format!("{:04x}:{:08x}", crossing.ss, crossing.esp),
+    );
+    let (from, to) = if crossing.is_call() { (&user, &kernel) } else { (&kernel, &user) };
+    let parameters = match crossing.parameters {
+        0 => "no parameters".to_owned(),
+        1 => "1 parameter".to_owned(),
+        count => format!("{count} parameters"),
+    };
+    let low = |index: usize| crossing.words.get(index).copied().unwrap_or(0);
+    format!(
+        "        {:<7} {what:<14} {}→{}   {from} → {to}  {} SS ESP, {parameters}, CS {:04x} EIP {:08x}, no EFLAGS  {}",
+        numbered(crossing.task),
+        crossing.from_ring,
+        crossing.to_ring,
+        if crossing.is_call() { "pushed:" } else { "to be popped:" },
+        low(1) & 0xffff,
+        low(0),
+        verdict(&crossing.findings, colour),
     )
 }
 

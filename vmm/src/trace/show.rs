@@ -150,6 +150,13 @@ impl<W: Write> Show<W> {
                 }
                 self.tell(&entry.findings, &entry.notes);
             }
+            Record::Crossing(crossing) => {
+                if self.terminal.tells_events() {
+                    let news = self.is_news(&crossing.findings, &crossing.notes);
+                    self.terminal.crossing(&crossing, news);
+                }
+                self.tell(&crossing.findings, &crossing.notes);
+            }
             Record::Switch(switch) => {
                 if self.terminal.tells_events() {
                     let news = self.is_news(&switch.findings, &switch.notes);

@@ -75,6 +75,9 @@ pub fn stats<R: BufRead>(trace: &mut TraceReader<R>) -> Result<(Stats, KnownPlac
             Record::Sysenter(entry) => {
                 stats.said(&entry.deviations, entry.findings.iter().map(|one| &one.rule));
             }
+            Record::Crossing(crossing) => {
+                stats.said(&crossing.deviations, crossing.findings.iter().map(|one| &one.rule));
+            }
             Record::Switch(switch) => {
                 stats.said(&switch.deviations, switch.findings.iter().map(|one| &one.rule));
             }

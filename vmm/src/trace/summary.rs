@@ -118,6 +118,15 @@ fn returns(rows: &mut Rows, end: &EndRecord, authority: &str) {
             ),
         );
     }
+    if counts.calls > 0 || counts.far_returns > 0 {
+        rows.add(
+            "call gates",
+            &format!(
+                "{:<8} entries, which push no EFLAGS; far RETs back: {}",
+                counts.calls, counts.far_returns
+            ),
+        );
+    }
     let unpopped = match counts.live {
         0 => String::new(),
         1 => "1 entry without a return: its task ended, or was in the kernel".into(),

@@ -41,6 +41,8 @@ pub(super) fn descriptor(raw: u64) -> String {
         DescriptorKind::Tss { wide: true, .. } => "a TSS".into(),
         DescriptorKind::Tss { .. } => "a 16-bit TSS".into(),
         DescriptorKind::Ldt => "an LDT".into(),
+        DescriptorKind::Gate(12) => "a call gate".to_owned(),
+        DescriptorKind::Gate(4) => "a 16-bit call gate".to_owned(),
         DescriptorKind::Gate(_) => "a gate".to_owned(),
         DescriptorKind::Reserved(ty) => format!("of the reserved type {ty}"),
     };

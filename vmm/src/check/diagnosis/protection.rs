@@ -47,6 +47,9 @@ pub(super) fn explain(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {
             }
             .into(),
             Named::Descriptor { entry: None, .. } => short_table(fault),
+            Named::Descriptor { entry: Some(raw), .. } if is_closed_call_gate(fault, raw) => {
+                format!(", and ring {} may not call by it", fault.ring)
+            }
             Named::Descriptor { .. } if ltr => ", and LTR loads a TSS that is not busy".into(),
             _ => String::new(),
         };
@@ -61,6 +64,15 @@ pub(super) fn explain(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {
                     descriptor::slot(selector),
                     fault.ring,
                     0x9a | fault.ring << 5
+                ))
+            }
+            Named::Descriptor { selector, entry: Some(raw) } if is_closed_call_gate(fault, raw) => {
+                let access = (raw >> 40) as u8;
+                explained.advise(format!(
+                    "give {} DPL {}: type byte {:02x} in place of {access:02x}",
+                    descriptor::slot(selector),
+                    fault.ring,
+                    access & !0x60 | fault.ring << 5
                 ))
             }
             Named::Descriptor { entry: None, .. } if !short_table(fault).is_empty() => {
@@ -80,6 +92,12 @@ fn is_segment(raw: u64) -> bool {
     let is_memory =
         matches!(Descriptor(raw).kind(), DescriptorKind::Code { .. } | DescriptorKind::Data { .. });
     raw == 0 || is_memory
+}
+
+/// A present call gate whose DPL is less than the ring that has used it.
+fn is_closed_call_gate(fault: &Fault, raw: u64) -> bool {
+    let gate = Descriptor(raw);
+    matches!(gate.kind(), DescriptorKind::Gate(4 | 12)) && gate.present() && gate.dpl() < fault.ring
 }
 
 fn is_busy(descriptor: Descriptor) -> bool {

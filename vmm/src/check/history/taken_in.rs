@@ -163,6 +163,7 @@ impl History {
         if from_outer_ring {
             self.sysentered = false;
         }
+        self.refused_far = None;
         let glance = std::mem::take(&mut self.glance);
         self.astray = glance.behind_blank_handler;
         self.was_astray |= self.astray;
@@ -212,6 +213,7 @@ impl History {
             self.stacks.at(entry.frame.address)
         };
         self.overwrite(entry);
+        self.overwrites_called(entry);
         let task = index.and_then(|index| self.stacks.task(index));
         if entry.kind == Kind::Software {
             let call = Call { sequence: entry.sequence, task, frame: entry.frame };
@@ -377,6 +379,7 @@ impl History {
             self.stacks.reached(index, frame.address);
         }
         self.abandon(returning, popped, index);
+        self.abandons_called(returning);
         if let Some(popped) = elsewhere {
             self.overwritten.retain(|live| live.sequence != popped.sequence);
         }
@@ -398,7 +401,7 @@ impl History {
             ss: returning.state.ss().selector,
             of_entry: popped.is_some_and(|popped| popped.in_place && popped.from_outer_ring),
             of_copy: elsewhere.is_some(),
-            overwrites_itself: glance.reset.is_some(),
+            overwrites_itself: glance.reset.is_some() || self.is_overwritten_by_call(returning),
             task,
             state: returning.state,
             frame: *frame,

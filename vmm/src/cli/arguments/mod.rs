@@ -12,7 +12,7 @@ mod trace;
 mod values;
 
 pub(super) use attest::{AttestCommand, AttestOptions};
-pub(super) use choices::Color;
+pub(super) use choices::{Color, LoaderArgument};
 pub(super) use claims::ClaimsOptions;
 pub(super) use conform::{ConformCommand, ConformOptions};
 pub(super) use run::RunOptions;

@@ -27,6 +27,12 @@ impl LastView {
     pub(super) fn of(run: &Run, loaded: &Loaded) -> Self {
         let Loaded { boot, symbols, .. } = loaded;
         let mut unanswered = unanswered(run.devices().unanswered(), symbols);
+        if run.devices().a20_was_closed() {
+            unanswered.push(
+                "nobody there A20: the guest has closed it, and memory does not wrap at 1 MiB here"
+                    .into(),
+            );
+        }
         unanswered.splice(..0, no_bios(run.bios_calls()));
         LastView { screen: text_screen(run), picture: picture(run, boot), unanswered }
     }

@@ -5,6 +5,7 @@ const ENTRY = 0;
 const RETURN = 1;
 const SWITCH = 2;
 const SYSENTER = 3;
+const CROSSING = 4;
 const [RIGHT, DEVIATES, NOTED, WRONG] = [0, 1, 2, 3];
 
 function unbase64(text) {
@@ -64,7 +65,7 @@ const stopOf = new Int32Array(run.rows.entries);
 const stopOfReturn = new Int32Array(run.rows.returns);
 {
   const kind = stops('kind');
-  const count = [0, 0, 0, 0];
+  const count = [0, 0, 0, 0, 0];
   for (let stop = 0; stop < kind.length; stop += 1) {
     const what = kind[stop];
     if (what === ENTRY) stopOf[count[ENTRY]] = stop;
@@ -171,6 +172,7 @@ function stopName(stop) {
     case ENTRY: return `#${number} ${run.events[entries('event')[rowOf[stop]]].name}`;
     case RETURN: return `IRET after #${number}`;
     case SYSENTER: return `SYSENTER after #${number}`;
+    case CROSSING: return run.crossings[stop].way === 'call' ? `call gate ${run.crossings[stop].gate} after #${number}` : `far RET after #${number}`;
     default: return `task switch after #${number}`;
   }
 }

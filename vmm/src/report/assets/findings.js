@@ -64,11 +64,11 @@ function others(cause, row) {
     .slice(0, 3).map(([index, other]) => [index, other.sentence]);
 }
 
-/** The entry that a cause is about, as a row; -1 if none is, as with a SYSENTER, which pushes no frame. */
+/** The entry that a cause is about, as a row; -1 if none is, as with a SYSENTER or a crossing by a call gate, which push no frame of an interrupt. */
 function aboutRow(cause) {
   const stop = cause.stops[0];
   if (stop === undefined) return run.rows.entries - 1;
-  return stops('kind')[stop] === SYSENTER ? -1 : entryOfStop(stop);
+  return [SYSENTER, CROSSING].includes(stops('kind')[stop]) ? -1 : entryOfStop(stop);
 }
 
 /** The entry that a stop is about: itself, the one whose frame a return pops, or the last before it. */

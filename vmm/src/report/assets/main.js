@@ -212,6 +212,13 @@ function sysentersInWords() {
     `${plural(all.length, 'SYSENTER')} came too, and stand on the timeline: they push nothing, and load ESP from IA32_SYSENTER_ESP, first with ${all[0].esp}.`)];
 }
 
+/** Entries by call gates push no frame of an interrupt's, so they are none of the list's entries either. */
+function crossingsInWords() {
+  const calls = Object.values(run.crossings).filter((one) => one.way === 'call');
+  return calls.length === 0 ? [] : [el('p', { class: 'hint', id: 'crossings' },
+    `${plural(calls.length, 'call')} by a call gate came too, and stand on the timeline: they push SS, ESP, the parameters, CS and EIP, and no EFLAGS; the first ${calls[0].words.slice().reverse().join(' ')}.`)];
+}
+
 /** The part of the address behind `#e` opens an entry. */
 function openFromAddress() {
   const [, number] = /^#e(\d+)$/.exec(location.hash) ?? [];
@@ -237,7 +244,7 @@ requestAnimationFrame(() => setTimeout(() => {
       byId('search-help').after(el('p', { class: 'hint', id: 'kept' }, `Whole stacks, and the code of each entry, are not in this trace. ${HOW_TO_KEEP}`));
     }
     list.build(byId('list'));
-    byId('search-help').after(...sysentersInWords());
+    byId('search-help').after(...sysentersInWords(), ...crossingsInWords());
     if (!openFromAddress()) {
       // What is first on the page is what is opened; if it is about the end, the last entry.
       const first = run.causes.list.find((cause) => aboutRow(cause) >= 0);

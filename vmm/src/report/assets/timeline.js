@@ -178,7 +178,7 @@ const timeline = {
       ...this.marks(x, room), ...this.selection(x));
     const all = run.rows.stops;
     this.range.textContent = span === all
-      ? `${plural(all, 'stop')}: entries, ${Object.keys(run.sysenters).length > 0 ? 'SYSENTERs, ' : ''}IRETs and task switches in their order`
+      ? `${plural(all, 'stop')}: entries, ${Object.keys(run.sysenters).length > 0 ? 'SYSENTERs, ' : ''}${Object.keys(run.crossings).length > 0 ? 'calls by call gates, ' : ''}IRETs and task switches in their order`
       : `stops ${grouped(this.from + 1)} to ${grouped(this.to)} of ${grouped(all)}`;
     this.drawOverview(width, room);
   },

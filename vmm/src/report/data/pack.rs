@@ -61,6 +61,7 @@ impl Data {
             "events": events,
             "switches": self.switches,
             "sysenters": self.sysenters,
+            "crossings": self.crossings,
             "stacks": self.stacks,
             "causes": self.causes.pack(),
             "deviations": self.deviations,

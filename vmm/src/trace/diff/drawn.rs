@@ -33,6 +33,7 @@ fn one(event: &Event) -> String {
             popped(&returning.frame) + &said(&returning.findings, &returning.notes)
         }
         Record::Sysenter(entry) => said(&entry.findings, &entry.notes),
+        Record::Crossing(crossing) => said(&crossing.findings, &crossing.notes),
         Record::Switch(switch) => said(&switch.findings, &switch.notes),
         Record::End(end) => said(&end.findings, &end.notes),
         _ => String::new(),

@@ -49,6 +49,7 @@ impl Found {
             Record::Entry(one) => (&one.findings, &one.notes),
             Record::Return(one) => (&one.findings, &one.notes),
             Record::Sysenter(one) => (&one.findings, &one.notes),
+            Record::Crossing(one) => (&one.findings, &one.notes),
             Record::Switch(one) => (&one.findings, &one.notes),
             Record::Returned(one) => (&one.findings, &one.notes),
             Record::End(one) => (&one.findings, &one.notes),

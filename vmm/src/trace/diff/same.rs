@@ -1,7 +1,9 @@
 //! Whether two records are the same, as far as is asked.
 
 use super::{Aspects, kept};
-use crate::trace::schema::{EntryRecord, FindingRecord, OriginName, Record, SysenterRecord};
+use crate::trace::schema::{
+    CrossingRecord, EntryRecord, FindingRecord, OriginName, Record, SysenterRecord,
+};
 
 /// Whether they are.
 pub(super) fn is_same(one: &Record, other: &Record, aspects: Aspects) -> bool {
@@ -35,6 +37,15 @@ pub(super) fn is_same(one: &Record, other: &Record, aspects: Aspects) -> bool {
                 && (one.cs, one.ss) == (other.cs, other.ss)
                 && kept::of_flags(one.eflags) == kept::of_flags(other.eflags);
             let values = |one: &SysenterRecord| (one.cs, one.eip, one.ss, one.esp, one.eflags);
+            structure && (!aspects.values || values(one) == values(other))
+        }
+        (Record::Crossing(one), Record::Crossing(other)) => {
+            let structure = (one.way, one.gate, one.from_ring, one.to_ring, one.verdict)
+                == (other.way, other.gate, other.from_ring, other.to_ring, other.verdict)
+                && said(&one.findings, &other.findings)
+                && (one.parameters, one.cs, one.ss) == (other.parameters, other.cs, other.ss)
+                && kept::of_flags(one.eflags) == kept::of_flags(other.eflags);
+            let values = |one: &CrossingRecord| (one.eip, one.esp, one.eflags, one.words.clone());
             structure && (!aspects.values || values(one) == values(other))
         }
         (Record::Switch(one), Record::Switch(other)) => {

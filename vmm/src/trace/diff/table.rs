@@ -107,6 +107,28 @@ fn rows(event: &Event) -> Vec<Row> {
             value("ESP", format!("{:08x}", entry.esp)),
             flags("EFLAGS", entry.eflags),
         ],
+        Record::Crossing(crossing) => {
+            let (event, gate) = match crossing.gate {
+                Some(gate) => ("an entry by a call gate", format!("{gate:04x}")),
+                None => ("a far RET", String::new()),
+            };
+            let words: Vec<String> =
+                crossing.words.iter().rev().map(|word| format!("{word:08x}")).collect();
+            vec![
+                structure("event", event),
+                rings(crossing.from_ring, crossing.to_ring),
+                structure("verdict", verdict(&crossing.findings)),
+                value("after", format!("#{}", crossing.after)),
+                value("task", numbered(crossing.task)),
+                structure("gate", gate),
+                structure("CS, SS", format!("{:04x}, {:04x}", crossing.cs, crossing.ss)),
+                value("EIP", format!("{:08x}", crossing.eip)),
+                value("ESP", format!("{:08x}", crossing.esp)),
+                flags("EFLAGS", crossing.eflags),
+                structure("parameters", crossing.parameters.to_string()),
+                value("words, SS first", words.join(" ")),
+            ]
+        }
         Record::Switch(switch) => vec![
             structure("event", "a task switch by a far jump"),
             rings(switch.from_ring, switch.to_ring),

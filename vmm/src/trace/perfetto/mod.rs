@@ -21,7 +21,9 @@
 mod protobuf;
 mod track_event;
 
-use super::schema::{EntryRecord, PlaceUse, Record, ReturnRecord, SwitchRecord, SysenterRecord};
+use super::schema::{
+    CrossingRecord, EntryRecord, PlaceUse, Record, ReturnRecord, SwitchRecord, SysenterRecord,
+};
 use super::{KnownPlaces, ReadError, TraceReader, event_name, show::frame_names, visible};
 use crate::entry::Kind;
 use ia32::Word;
@@ -128,6 +130,7 @@ impl<W: Write> Timeline<W> {
             Record::Entry(entry) => self.entry(&entry)?,
             Record::Return(returning) => self.leave(&returning)?,
             Record::Sysenter(entry) => self.sysenter(&entry)?,
+            Record::Crossing(crossing) => self.crossing(&crossing)?,
             Record::Switch(switch) => self.switch(&switch)?,
             Record::Console(console) => {
                 self.tick(None);
@@ -314,6 +317,22 @@ impl<W: Write> Timeline<W> {
         let stack = self.task(key)?.stack;
         let mut event = TrackEvent::instant(stack, "SYSENTER").address("ESP", entry.esp);
         for finding in &entry.findings {
+            event = event.text(&finding.rule, &finding.sentence);
+        }
+        self.event(event)
+    }
+
+    fn crossing(&mut self, crossing: &CrossingRecord) -> io::Result<()> {
+        self.tick(Some(crossing.time));
+        let key = self.key(crossing.task);
+        self.runs(key, crossing.to_ring)?;
+        let stack = self.task(key)?.stack;
+        let name = if crossing.is_call() { "entry by a call gate" } else { "far RET" };
+        let mut event = TrackEvent::instant(stack, name).address("ESP", crossing.esp);
+        if let Some(gate) = crossing.gate {
+            event = event.address("gate", gate.into());
+        }
+        for finding in &crossing.findings {
             event = event.text(&finding.rule, &finding.sentence);
         }
         self.event(event)

@@ -4,11 +4,12 @@
 
 use super::super::described::{self, Judgeable, Where};
 use super::super::schema::{
-    EntryRecord, Record, ReturnRecord, ReturnedRecord, StackRecord, SwitchRecord, SysenterRecord,
+    CrossingRecord, EntryRecord, Record, ReturnRecord, ReturnedRecord, StackRecord, SwitchRecord,
+    SysenterRecord,
 };
 use super::{FrameNames, Output, Report, task};
 use crate::check::{Judged, Judgement, Sink};
-use crate::entry::{Entry, Return, Returned, Sysenter, TaskSwitch};
+use crate::entry::{Crossing, Entry, Return, Returned, Sysenter, TaskSwitch};
 use crate::machine::Machine;
 use ia32::Word;
 use std::io::Write;
@@ -125,6 +126,18 @@ impl<W: Write> Report<W> {
         self.tell(&place, judgement);
     }
 
+    fn crossing(&mut self, crossing: &Crossing, judgement: &Judgement) {
+        let place = described::of_crossing(crossing, judgement);
+        let record = CrossingRecord::new(crossing, task(judgement));
+        let record = record.judged(judgement, &place, self.names.symbols());
+        if self.terminal.tells_events() {
+            let news = self.is_news(&place, judgement);
+            self.terminal.crossing(&record, news);
+        }
+        self.record(&Record::Crossing(Box::new(record)));
+        self.tell(&place, judgement);
+    }
+
     fn switch(&mut self, switch: &TaskSwitch, judgement: &Judgement) {
         let place = described::of_switch(switch, judgement);
         let record = SwitchRecord::new(switch, task(judgement));
@@ -188,6 +201,7 @@ impl<W: Write> Report<W> {
             Judged::Return(returning, judgement) => self.leave(returning, judgement),
             Judged::Returned(returned, judgement) => self.returned(returned, judgement),
             Judged::Sysenter(entry, judgement) => self.sysenter(entry, judgement),
+            Judged::Crossing(crossing, judgement) => self.crossing(crossing, judgement),
             Judged::Switch(switch, judgement) => self.switch(switch, judgement),
             Judged::StackLoad(load) => {
                 let record = StackRecord::from(&**load);

@@ -67,6 +67,12 @@ pub struct Counts {
     /// Returns from those by SYSEXIT, as far as the next entry tells.
     #[serde(default)]
     pub sysexits: u64,
+    /// Entries by call gates, which are none of those either.
+    #[serde(default)]
+    pub calls: u64,
+    /// Far RETs to an outer ring.
+    #[serde(default)]
+    pub far_returns: u64,
     /// Returns that were seen and not refused.
     pub returns: u64,
     /// Task switches by hardware.
@@ -105,7 +111,7 @@ impl UnjudgedRecord {
     /// Of what a run says of itself; the code that a gate leads to gets the name that `names` gives.
     pub fn new(unjudged: &Unjudged, names: impl Fn(u32) -> Option<String>) -> Self {
         let name = match unjudged {
-            Unjudged::CallGate(gate) => names(gate.offset),
+            Unjudged::CallGate { gate, .. } => names(gate.address),
             _ => None,
         };
         let name = name.map_or_else(String::new, |name| format!(" <{name}>"));
@@ -208,6 +214,8 @@ impl EndRecord {
                 same: tally.same,
                 sysenters: tally.sysenters,
                 sysexits: history.sysexits(),
+                calls: tally.calls,
+                far_returns: tally.far_returns,
                 returns: tally.returns,
                 switches: tally.switches,
                 live: history.live().len() as u64,

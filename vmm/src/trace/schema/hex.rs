@@ -97,6 +97,25 @@ pub(super) mod option {
     }
 }
 
+/// Some numbers.
+pub(super) mod list {
+    use super::{Digits, Hex};
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<T: Digits, S: Serializer>(
+        values: &[T],
+        out: S,
+    ) -> Result<S::Ok, S::Error> {
+        out.collect_seq(values.iter().copied().map(Hex))
+    }
+
+    pub(crate) fn deserialize<'de, T: Digits, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Vec<T>, D::Error> {
+        Ok(Vec::<Hex<T>>::deserialize(from)?.into_iter().map(|value| value.0).collect())
+    }
+}
+
 /// Two numbers.
 pub(super) mod pair {
     use super::{Digits, Hex};

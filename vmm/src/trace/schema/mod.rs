@@ -3,7 +3,7 @@
 //! A trace is the one source of all that is shown of a run afterwards: text, page, pictures, comparison. It is
 //! JSON Lines, one [`Record`] a line, in the order in which things happened:
 //! ```text
-//!  header ─► (place | stack | entry | sysenter | return | returned | switch | console)… ─► cause… ─► end
+//!  header ─► (place | stack | entry | sysenter | crossing | return | returned | switch | console)… ─► cause… ─► end
 //! ```
 //! A run with `--report` writes [`PageRecord`]s between them, which only the page reads.
 //!
@@ -16,6 +16,7 @@
 //! people the same, and `docs/trace.schema.json` programs; a test holds the three together.
 
 mod cause;
+mod crossing;
 mod detail;
 mod end;
 mod event;
@@ -35,6 +36,7 @@ mod switch;
 mod sysenter;
 
 pub use cause::CauseRecord;
+pub use crossing::{CrossingRecord, WayName};
 pub use detail::{CodeRecord, DetailRecord, PageRecord, SourceRecord, StackDetail, Words};
 pub use end::{
     Counts, DeviationCount, EndRecord, EventCount, ProbeCounts, RuleCount, StackRow, UnjudgedRecord,
@@ -75,6 +77,8 @@ pub enum Record {
     Entry(Box<EntryRecord>),
     /// An entry by SYSENTER.
     Sysenter(Box<SysenterRecord>),
+    /// An entry by a call gate, or a far RET that leaves for an outer ring.
+    Crossing(Box<CrossingRecord>),
     /// An IRET that is about to be executed.
     Return(Box<ReturnRecord>),
     /// What an IRET did; in exact mode.
@@ -137,6 +141,7 @@ impl Record {
             "stack" => Record::Stack(serde_json::from_slice(line)?),
             "entry" => Record::Entry(serde_json::from_slice(line)?),
             "sysenter" => Record::Sysenter(serde_json::from_slice(line)?),
+            "crossing" => Record::Crossing(serde_json::from_slice(line)?),
             "return" => Record::Return(serde_json::from_slice(line)?),
             "returned" => Record::Returned(serde_json::from_slice(line)?),
             "switch" => Record::Switch(serde_json::from_slice(line)?),
@@ -162,6 +167,7 @@ impl Record {
             Record::Stack(_) => "stack",
             Record::Entry(_) => "entry",
             Record::Sysenter(_) => "sysenter",
+            Record::Crossing(_) => "crossing",
             Record::Return(_) => "return",
             Record::Returned(_) => "returned",
             Record::Switch(_) => "switch",

@@ -166,6 +166,16 @@ pub(crate) fn all() -> Vec<Record> {
         })),
         Record::Switch(Box::new(switch())),
         Record::Sysenter(Box::new(sysenter())),
+        Record::Crossing(Box::new(crossing())),
+        Record::Crossing(Box::new(CrossingRecord {
+            way: WayName::Return,
+            from_ring: 0,
+            to_ring: 3,
+            gate: None,
+            verdict: RecordVerdict::Finding,
+            findings: vec![finding()],
+            ..crossing()
+        })),
         Record::Console(ConsoleRecord::new(b"hello\n".to_vec())),
         Record::Console(ConsoleRecord::new(vec![0xff, 0x00])),
         Record::Cause(Box::new(cause())),
@@ -216,6 +226,29 @@ fn sysenter() -> SysenterRecord {
         ss: 0x10,
         esp: 0x2000,
         eflags: 2,
+        verdict: RecordVerdict::Ok,
+        deviations: Vec::new(),
+        findings: Vec::new(),
+        notes: Vec::new(),
+    }
+}
+
+fn crossing() -> CrossingRecord {
+    CrossingRecord {
+        after: 3,
+        time: 45,
+        task: 2,
+        way: WayName::Call,
+        from_ring: 3,
+        to_ring: 0,
+        gate: Some(0x30),
+        parameters: 1,
+        cs: 8,
+        eip: 0x1000,
+        ss: 0x10,
+        esp: 0x1fec,
+        eflags: 0x202,
+        words: vec![0x4007, 0x1b, 7, 0x5000, 0x23],
         verdict: RecordVerdict::Ok,
         deviations: Vec::new(),
         findings: Vec::new(),

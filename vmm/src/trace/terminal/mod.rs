@@ -8,9 +8,12 @@ mod story;
 
 use super::console::{Console, Row};
 use super::finding_text::record_text;
-use super::line::{entry_line, heading, return_line, stack_line, switch_line, sysenter_line};
+use super::line::{
+    crossing_line, entry_line, heading, return_line, stack_line, switch_line, sysenter_line,
+};
 use super::schema::{
-    EntryRecord, FindingRecord, ReturnRecord, StackRecord, SwitchRecord, SysenterRecord,
+    CrossingRecord, EntryRecord, FindingRecord, ReturnRecord, StackRecord, SwitchRecord,
+    SysenterRecord,
 };
 use super::wrap::wrap;
 use super::{Colour, FrameNames, picture};
@@ -164,6 +167,16 @@ impl<W: Write> Terminal<W> {
         if own || news || self.style.all {
             self.unfold();
             let text = sysenter_line(entry, self.style.colour);
+            self.say(&text);
+        }
+    }
+
+    /// An entry by a call gate, or the way back.
+    pub(super) fn crossing(&mut self, crossing: &CrossingRecord, news: bool) {
+        let own = self.own_lines.of_crossing(crossing);
+        if own || news || self.style.all || (self.style.returns && !crossing.is_call()) {
+            self.unfold();
+            let text = crossing_line(crossing, self.style.colour);
             self.say(&text);
         }
     }

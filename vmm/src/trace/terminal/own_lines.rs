@@ -4,7 +4,7 @@
 //! to grow with the run. So the first of each kind has a line, and what tells something new; of what is worth more than
 //! one look, exceptions and what is wrong, some have one, and the others are counted.
 
-use super::super::schema::{EntryRecord, SwitchRecord, SysenterRecord};
+use super::super::schema::{CrossingRecord, EntryRecord, SwitchRecord, SysenterRecord};
 use crate::check::EventKind;
 use crate::entry::Kind;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -26,6 +26,8 @@ enum Group {
     },
     /// An entry by SYSENTER that findings were made of.
     Sysenter,
+    /// A crossing by a call gate that findings were made of.
+    Crossing,
     Switch {
         wrong: bool,
     },
@@ -36,6 +38,8 @@ enum Group {
 pub(super) struct OwnLines {
     seen: FxHashSet<EventKind>,
     sysentered: bool,
+    /// There was a crossing inwards, and one outwards.
+    crossed: [bool; 2],
     some: FxHashMap<Group, u32>,
 }
 
@@ -56,6 +60,13 @@ impl OwnLines {
     pub(super) fn of_sysenter(&mut self, entry: &SysenterRecord) -> bool {
         let first = !std::mem::replace(&mut self.sysentered, true);
         first || !entry.findings.is_empty() && self.another(Group::Sysenter)
+    }
+
+    /// The same of a crossing by a call gate, of which the first of each way has a line.
+    pub(super) fn of_crossing(&mut self, crossing: &CrossingRecord) -> bool {
+        let crossed = &mut self.crossed[usize::from(crossing.is_call())];
+        let first = !std::mem::replace(crossed, true);
+        first || !crossing.findings.is_empty() && self.another(Group::Crossing)
     }
 
     /// The same of a task switch.
