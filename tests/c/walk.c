@@ -50,3 +50,23 @@ void main(void)
     __asm__ volatile("mov %0, %%ds\n mov %0, %%es\n mov %1, %%esp\n popa\n iret" : : "r"(USER_DATA), "r"(kept[0]) : "memory");
 }
 #endif
+
+#ifdef LIVES_ABOVE
+/* Its memory is mapped at c0000000 too, and it counts there; whoever watches the count there from its first instruction on
+ * names an address that is no RAM yet. */
+static uint32_t directory[1024] __attribute__((aligned(4096)));
+static uint32_t others[1024] __attribute__((aligned(4096)));
+volatile uint32_t count __attribute__((aligned(4096)));
+
+void main(void)
+{
+    directory[0] = directory[0x300] = 0x83; /* 4 MiB, present, writable */
+    __asm__ volatile("mov %0, %%cr3\n mov %%cr4, %%eax\n or $0x10, %%eax\n mov %%eax, %%cr4\n mov %%cr0, %%eax\n"
+                     "or $0x80000000, %%eax\n mov %%eax, %%cr0" : : "r"(directory) : "eax", "memory");
+    /* So long that nobody wants to step it. */
+    for (uint32_t i = 0; i < 2000000; i++)
+        *(volatile uint32_t *)&others[i & 1023] = i;
+    ++*(volatile uint32_t *)((uint32_t)&count + 0xc0000000);
+    end();
+}
+#endif

@@ -182,6 +182,19 @@ fn the_writer_of_an_overflow_is_found_from_its_finding() {
     assert!(text.contains("stopped: a watched word, 00106fec; its page was written "), "{text}");
 }
 
+/// It is named where the kernel will have it, before paging is on; and two million rounds that do not write to its page are
+/// not stepped.
+#[test]
+fn a_word_is_watched_from_the_first_instruction_on() {
+    let Some(kernel) = Kernel::of(compiled_to_debug("LIVES_ABOVE")) else { return };
+    let commands = "watch *(unsigned *)((char *)&count + 0xc0000000)\ncontinue\nprint count\nbacktrace 1\nkill\n";
+    let debugged = Debugged::start(&[&kernel.path.display().to_string(), "--clock", "exits"]);
+    let Some(text) = debugged.gdb(&kernel.path, commands) else { return debugged.kill() };
+    follow(&text, &["Hardware watchpoint 1", "New value = 1", "$1 = 1", "#0  main ("]);
+    let (_, _, errors) = debugged.end();
+    assert!(!errors.contains("panicked"), "{errors}");
+}
+
 #[test]
 fn a_register_that_a_handler_lost_is_seen_on_both_sides_of_it() {
     let Some(kernel) = Kernel::of(case("registers_lost")) else { return };

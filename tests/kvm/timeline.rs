@@ -2,7 +2,7 @@
 
 use esp0::machine::{LinearMemory, Paging};
 use esp0::run::{ClockChoice, Ending, Event, Run};
-use esp0::timeline::{Came, Company, Hit, Past, Place, Remark, Sought, Timeline, Watched};
+use esp0::timeline::{Came, Company, Hit, Noted, Past, Place, Remark, Sought, Timeline, Watched};
 use ia32::{Eflags, State};
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -93,6 +93,8 @@ impl Forwards {
         let past = timeline.turn_past(run, &mut Alone, |_, _| numbers.below(2) == 0);
         let to_its_end = match past.expect("KVM runs the guest") {
             Past::Came(came) => return came,
+            // The place where it was put back to has been kept, which is an event.
+            Past::Not { .. } if timeline.event() != event => return Came::Event(Noted::default()),
             Past::Not { to_its_end } => to_its_end,
         };
         let mut left = 1 + numbers.below(100);

@@ -1,9 +1,9 @@
 //! Going on and going back, and why the guest stopped.
 
-use super::Beside;
 use super::known::{Known, Remembered};
 use super::socket::Line;
 use super::watching::{Watching, Word};
+use super::{Beside, LOOK_UP};
 use crate::check::{Judge, Sink};
 use crate::entry::Entry;
 use crate::machine::MachineError;
@@ -20,6 +20,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(super) type Reason = SingleThreadStopReason<u32>;
 
@@ -27,6 +28,8 @@ pub(super) type Reason = SingleThreadStopReason<u32>;
 /// first, then twice as many each time.
 const FEWEST: u64 = 64;
 const MOST: u64 = 1 << 20;
+/// How long a guest runs freely at least that has just been put back.
+const SHORTEST: Duration = Duration::from_micros(200);
 
 /// What gdb asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -281,9 +284,8 @@ impl<'a, W: Write> Session<'a, W> {
 
     /// What has changed since its values were these.
     fn changed_since(&mut self, before: &[u64]) -> Option<Reason> {
-        let words = self.watching.words().iter().zip(before);
-        let word = words.filter(|(word, before)| word.value(self.run) != **before).next();
-        let word = *word?.0;
+        let mut words = self.watching.words().iter().zip(before);
+        let word = *words.find(|(word, before)| word.value(self.run) != **before)?.0;
         Some(self.watched(word))
     }
 
@@ -333,6 +335,7 @@ impl<'a, W: Write> Session<'a, W> {
     fn go(&mut self, line: &Line<'_>, fresh: bool) -> Result<Option<Reason>, MachineError> {
         let mut steps = u64::from(fresh);
         let mut next = FEWEST;
+        let mut look_up = LOOK_UP;
         let mut to_its_end = false;
         let mut asked = false;
         let reason = loop {
@@ -352,9 +355,11 @@ impl<'a, W: Write> Session<'a, W> {
                 let watched = event.or_else(|| self.changed_since(&before));
                 watched.or_else(|| self.at_breakpoint())
             } else {
+                self.run.look_up_every(Some(look_up));
                 match self.turn()? {
                     Past::Came(came) => {
                         next = FEWEST;
+                        look_up = (look_up * 2).min(LOOK_UP);
                         match came {
                             Came::Reached => self.at_breakpoint(),
                             came => self.stops_for(&came),
@@ -363,7 +368,12 @@ impl<'a, W: Write> Session<'a, W> {
                     Past::Not { to_its_end: all } => {
                         to_its_end = all;
                         steps = next;
-                        next = (next * 2).min(MOST);
+                        // First what is run freely becomes less, then what is stepped more.
+                        if look_up > SHORTEST {
+                            look_up = (look_up / 8).max(SHORTEST);
+                        } else {
+                            next = (next * 2).min(MOST);
+                        }
                         None
                     }
                 }
@@ -372,6 +382,7 @@ impl<'a, W: Write> Session<'a, W> {
                 break reason;
             }
         };
+        self.run.look_up_every(Some(LOOK_UP));
         self.ask(false)?;
         Ok(reason)
     }

@@ -68,8 +68,7 @@ pub(super) fn decode(page: &mut Page, rest: &mut &[u8]) -> Option<()> {
     let mut at = 0;
     while at < PAGE {
         let (head, behind) = rest.split_first_chunk::<4>()?;
-        let [zeros, count] =
-            [[head[0], head[1]], [head[2], head[3]]].map(|two| u16::from_le_bytes(two));
+        let [zeros, count] = [[head[0], head[1]], [head[2], head[3]]].map(u16::from_le_bytes);
         let length = usize::from(count & !REPEATED);
         let told = if count & REPEATED == 0 { length } else { PERIOD };
         let bytes = behind.get(..told)?;
