@@ -425,9 +425,15 @@ fn waits(aftermath: &Aftermath<'_>) -> Option<String> {
     if let Some(irq) = (0..16)
         .find(|irq| pic.requests() & 1 << irq != 0 && *irq != CASCADE && !pic.is_masked(*irq))
     {
-        return Some(format!("IRQ {irq} waits"));
+        return Some(waits_at(irq));
     }
-    aftermath.devices.next_deadline().map(|_| format!("IRQ {TIMER_IRQ}, the timer's, waits"))
+    aftermath.devices.next_deadline().map(|_| waits_at(TIMER_IRQ))
+}
+
+/// The same words on each clock, whether the timer has asked already or is going to.
+fn waits_at(irq: u8) -> String {
+    let whose = if irq == TIMER_IRQ { ", the timer's," } else { "" };
+    format!("IRQ {irq}{whose} waits")
 }
 
 /// SYSENTER clears IF, and SYSEXIT loads no EFLAGS (SDM vol. 2B, SYSENTER and SYSEXIT, "Operation").

@@ -31,7 +31,7 @@ fn at_a_time_out_an_interrupt_without_eoi_is_told_and_one_that_nobody_takes() {
     };
     let found = world.conclude(&diagnosis, Ending::TimedOut, None);
     let [(_, finding)] = &found[..] else { panic!("{found:?}") };
-    has(&finding.sentence, &["ring 3 runs with IF=0", "IRQ 0 waits"]);
+    has(&finding.sentence, &["ring 3 runs with IF=0", "IRQ 0, the timer's, waits"]);
     has(finding.reason.as_deref().unwrap(), &["from the frame that the first IRET popped"]);
     assert_eq!(finding.places, [CodePlace::Instruction(0x1234)], "that IRET, not what runs now");
     // IOPL 3 can open them itself.
@@ -233,7 +233,7 @@ fn who_has_no_gate_for_an_interrupt_and_was_never_entered_wants_none() {
     world.devices.advance_to(20_000_000);
     let found = world.conclude(&Diagnosis::default(), Ending::TimedOut, None);
     let [(_, finding)] = &found[..] else { panic!("{found:?}") };
-    has(&finding.sentence, &["the kernel goes on with IF=0", "IRQ 0 waits"]);
+    has(&finding.sentence, &["the kernel goes on with IF=0", "IRQ 0, the timer's, waits"]);
     world.gate(0x20, 0);
     assert!(world.conclude(&Diagnosis::default(), Ending::TimedOut, None).is_empty());
 }
