@@ -140,19 +140,7 @@ static void caller(void)
     __asm__ volatile("lcall $0x33, $0");
     ask(0, 0);
 }
-struct saved *handle(struct saved *s)
-{
-    if (s->vector != 0x80)
-        panic();
-    end();
-    return s;
-}
-void main(void)
-{
-    start(END(stacks[0]));
-    add_gates(call_gate(irets, 3, 0), 0);
-    resume(make(0, caller));
-}
+#define GATE call_gate(irets, 3, 0)
 #endif
 
 #ifdef PARAMETERS_LEFT
@@ -169,19 +157,7 @@ static void caller(void)
     __asm__ volatile("push $0x1000\n push $0x2000\n lcall $0x33, $0");
     ask(0, 0);
 }
-struct saved *handle(struct saved *s)
-{
-    if (s->vector != 0x80)
-        panic();
-    end();
-    return s;
-}
-void main(void)
-{
-    start(END(stacks[0]));
-    add_gates(call_gate(leaving, 3, 2), 0);
-    resume(make(0, caller));
-}
+#define GATE call_gate(leaving, 3, 2)
 #endif
 
 #ifdef CALL_GATE_DPL
@@ -191,6 +167,11 @@ static void caller(void)
     __asm__ volatile("lcall $0x33, $0");
     ask(0, 0);
 }
+#define GATE call_gate(plain, BAD ? 0 : 3, 0)
+#endif
+
+#if defined ENDS_IN_IRET || defined PARAMETERS_LEFT || defined CALL_GATE_DPL
+/* Ends when the caller is back in ring 3 and asks. */
 struct saved *handle(struct saved *s)
 {
     if (s->vector != 0x80)
@@ -201,7 +182,7 @@ struct saved *handle(struct saved *s)
 void main(void)
 {
     start(END(stacks[0]));
-    add_gates(call_gate(plain, BAD ? 0 : 3, 0), 0);
+    add_gates(GATE, 0);
     resume(make(0, caller));
 }
 #endif

@@ -41,10 +41,6 @@ impl Pages {
         }
     }
 
-    fn list(&self) -> Vec<usize> {
-        self.clone().take()
-    }
-
     pub(super) fn take(&mut self) -> Vec<usize> {
         let mut pages = Vec::new();
         for (index, word) in self.0.iter_mut().enumerate().filter(|(_, word)| **word != 0) {
@@ -62,8 +58,8 @@ impl Machine {
     /// [`MachineError::Ioctl`] if KVM refuses its dirty log.
     pub(crate) fn written_pages(&mut self) -> Result<Vec<usize>, MachineError> {
         self.collect_touched()?;
-        let pages = (self.memory.size() as usize).div_ceil(PAGE);
-        Ok(self.watched.as_ref().map_or_else(|| (0..pages).collect(), Pages::list))
+        let size = self.memory.size();
+        Ok(self.watched.clone().unwrap_or_else(|| Pages::all(size)).take())
     }
 
     /// The pages (address / 4096) that were written since this was last asked; the first time all.
