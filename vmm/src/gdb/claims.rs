@@ -50,7 +50,8 @@ pub(super) fn table<W: Write>(
     once_more(session, line, start, Seen::told, |Seen { first, collector, .. }, session| {
         let here = session.timeline().event();
         let run = session.run();
-        let end = End { ending: Ending::Enough, state: run.state(), last_event: None };
+        let end =
+            End { ending: Ending::Enough, state: run.state(), last_event: None, arriving: None };
         let seen = collector.finish(end, run.machine(), &STRANGER);
         let judged = |claim: &&'static Claim| Row::new(claim, "guest", (claim.judge)(&seen), None);
         let table = Table { rows: claims.iter().map(judged).collect(), backend: Backend::detect() };

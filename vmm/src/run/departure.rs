@@ -44,7 +44,15 @@ impl Departure {
 
     /// An interrupt was injected, and the vCPU has not run since.
     pub(super) fn is_interrupt(&self) -> bool {
-        matches!(self.cause, Cause::Interrupt(_))
+        self.interrupt().is_some()
+    }
+
+    /// The interrupt that was injected.
+    pub(super) fn interrupt(&self) -> Option<Vector> {
+        match self.cause {
+            Cause::Interrupt(vector) => Some(vector),
+            Cause::Instruction(_) | Cause::OwnStep => None,
+        }
     }
 
     /// The instruction that was to happen has switched tasks, if the vCPU is in `now`: TR names another TSS. What came of

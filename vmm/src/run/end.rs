@@ -1,8 +1,9 @@
 //! How a run ended.
 
+use super::departure::Departure;
 use super::{LastEvent, Run};
 use crate::machine::MachineError;
-use ia32::State;
+use ia32::{State, Vector};
 use std::fmt;
 
 /// Why the guest runs no more.
@@ -126,11 +127,15 @@ pub struct End {
     pub state: State,
     /// What ended in a fault that could not be handled, or in KVM's giving up, where that is known.
     pub last_event: Option<LastEvent>,
+    /// An interrupt that the processor has been given, and whose handler has not been entered yet.
+    pub arriving: Option<Vector>,
 }
 
 impl Run {
     /// How the run ended, with what is known of the last moment.
     pub(super) fn last_words(&mut self, ending: Ending) -> Result<End, MachineError> {
+        let arriving = self.seen.departure.as_ref().and_then(Departure::interrupt);
+        let arriving = arriving.or_else(|| self.machine.vcpu.interrupt_under_way());
         let last_event = match ending {
             Ending::TripleFault => self.last_event()?,
             Ending::InternalError { .. } => self.last_interrupt(),
@@ -141,6 +146,6 @@ impl Run {
             (Ending::TripleFault, None) => self.seen.last_state,
             _ => self.machine.vcpu.state(),
         };
-        Ok(End { ending, state, last_event })
+        Ok(End { ending, state, last_event, arriving })
     }
 }

@@ -76,7 +76,7 @@ impl Run {
         let state = found.map_or(last_state, |snapshot| snapshot.state());
         self.machine.vcpu.set_state(&state);
         let last_event = found.map(|_| LastEvent { before: state, interrupt: None, certain: true });
-        Ok(End { ending: Ending::TripleFault, state, last_event })
+        Ok(End { ending: Ending::TripleFault, state, last_event, arriving: None })
     }
 
     /// What ended in the shutdown that KVM has reported; none if it is not found again.

@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn without_symbols_the_table_has_numbers_only() {
         let state = State { eip: 0x10_0123, ..State::default() };
-        let end = End { ending: Ending::Halted, state, last_event: None };
+        let end = End { ending: Ending::Halted, state, last_event: None, arriving: None };
         let last = record(&end, &Symbols::none());
         assert_eq!(last.when, LastMoment::End);
         let text = registers(&last);

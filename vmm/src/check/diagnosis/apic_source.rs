@@ -17,7 +17,11 @@ pub(super) fn in_service(
 ) -> Option<Finding> {
     let apic = aftermath.devices.local_apic();
     let (serving, waits) = apic.held_back()?;
-    let (vector, entry) = (Vector(serving), diagnosis.used.last(Vector(serving))?);
+    let vector = Vector(serving);
+    if aftermath.end.arriving == Some(vector) {
+        return None;
+    }
+    let entry = diagnosis.used.last(vector)?;
     let (_, handler) = diagnosis.used.first(vector)?;
     let (last, ..) = diagnosis.last_entry?;
     let is_live = history.live().any(|live| live.sequence == entry);

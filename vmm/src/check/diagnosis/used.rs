@@ -185,6 +185,14 @@ impl Used {
         };
         Used { vectors: vec![vectored], last_outer: Some(last) }
     }
+
+    /// The vectors of both.
+    #[must_use]
+    pub(super) fn and(mut self, mut other: Self) -> Self {
+        self.vectors.append(&mut other.vectors);
+        self.last_outer = self.last_outer.max(other.last_outer);
+        self
+    }
 }
 
 /// A gate of 16 bits holds no upper half of an address.

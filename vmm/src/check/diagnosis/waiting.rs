@@ -155,7 +155,9 @@ fn in_service(
         return Some(finding);
     }
     let is_left = |irq| lasts || handler_was_left(irq, diagnosis, aftermath, history);
-    let (serving, held) = serving(pic).find(|(irq, _)| is_left(*irq))?;
+    // What is on its way to its handler is in service, and nobody has owed it an EOI yet.
+    let arrives = |irq| aftermath.end.arriving == Some(Vector(pic.vector(irq)));
+    let (serving, held) = serving(pic).find(|(irq, _)| !arrives(*irq) && is_left(*irq))?;
     let vector = Vector(pic.vector(serving));
     let got = format!(
         "in service {:04x}, requested {:04x}: {}",
@@ -194,7 +196,10 @@ fn delivered_to_nobody(
     let pic = aftermath.devices.pic();
     let serving = (0..16).filter(|irq| *irq != CASCADE && pic.in_service() & 1 << irq != 0);
     let mut vectors = serving.map(|irq| (irq, Vector(pic.vector(irq))));
-    let (irq, vector) = vectors.find(|(_, vector)| diagnosis.used.last(*vector).is_none())?;
+    let is_lost = |vector: Vector| {
+        diagnosis.used.last(vector).is_none() && aftermath.end.arriving != Some(vector)
+    };
+    let (irq, vector) = vectors.find(|(_, vector)| is_lost(*vector))?;
     no_table::took(vector, irq, aftermath, history.objects())
 }
 

@@ -17,7 +17,7 @@ use super::memory::Mapping;
 use super::model::Model;
 use super::registers::{Packing, kvm_events_from, kvm_regs_from, kvm_sregs_from, state};
 use super::{Alarm, MachineError, Paging, ioctl, stop_request};
-use ia32::{Eflags, State};
+use ia32::{Eflags, State, Vector};
 use kvm_bindings::{
     KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW_BP, KVM_GUESTDBG_USE_SW_BP,
     KVM_MAX_CPUID_ENTRIES, KVMIO, kvm_guest_debug, kvm_interrupt, kvm_sync_regs,
@@ -249,6 +249,12 @@ impl Vcpu {
         let events = &self.fd.sync_regs_mut().events;
         let (exception, interrupt) = (&events.exception, &events.interrupt);
         (exception.injected | exception.pending | interrupt.injected | events.nmi.injected) == 0
+    }
+
+    /// The external interrupt that is half delivered.
+    pub(crate) fn interrupt_under_way(&mut self) -> Option<Vector> {
+        let interrupt = &self.fd.sync_regs_mut().events.interrupt;
+        (interrupt.injected != 0 && interrupt.soft == 0).then_some(Vector(interrupt.nr))
     }
 
     /// EIP, to be told.

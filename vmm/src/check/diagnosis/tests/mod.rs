@@ -26,6 +26,7 @@ struct World {
     state: State,
     devices: Devices,
     probes: Probes,
+    arriving: Option<Vector>,
 }
 
 /// Ring 3, flat segments, a TSS, and a gate for each exception.
@@ -47,6 +48,7 @@ fn world() -> World {
         state: ring(3),
         devices: Devices::new(0x10_0000),
         probes: Probes::new(Choice::None, crate::probe::DebugRegisters::NONE),
+        arriving: None,
     };
     for vector in 0..0x30 {
         world.gate(vector, 0x0000_8e00_0008_6000);
@@ -109,7 +111,7 @@ impl World {
         ending: Ending,
         last: Option<LastEvent>,
     ) -> Vec<Placed> {
-        let end = End { ending, state: self.state, last_event: last };
+        let end = End { ending, state: self.state, last_event: last, arriving: self.arriving };
         let aftermath = Aftermath {
             end: &end,
             memory: &self.memory,
