@@ -23,6 +23,7 @@ mod guest;
 mod serve;
 mod stream;
 mod sys;
+mod tsc;
 mod wire;
 
 use std::process::ExitCode;

@@ -20,7 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::wire::SECRET;
-use crate::{cpio, sys};
+use crate::{cpio, sys, tsc};
 
 /// What the guest prints when it takes commands.
 pub(crate) const READY: &str = "esp0: ready";
@@ -149,13 +149,15 @@ fn boot(
         cpio::trailer(&mut archive);
         private(&state.join("initrd"))?.write_all(&archive)?;
 
+        let tsc = tsc::khz();
         let mut command = Command::new(qemu);
         for arg in args {
             let arg =
                 arg.to_str().ok_or_else(|| io::Error::other("QEMU's arguments are not UTF-8"))?;
             let initrd = state.join("initrd");
             command.arg(
-                arg.replace("{port}", &port.to_string())
+                with_tsc(arg, tsc)
+                    .replace("{port}", &port.to_string())
                     .replace("{initrd}", &initrd.to_string_lossy()),
             );
         }
@@ -194,6 +196,15 @@ fn boot(
         state.join("log").display(),
         tail.join("\n")
     )))
+}
+
+/// `arg` with the counter's frequency where `{tsc}` stands; without the word in which it stands where that is not known.
+fn with_tsc(arg: &str, khz: Option<u64>) -> String {
+    const WORD: &str = " tsc_early_khz={tsc}";
+    match khz {
+        Some(khz) => arg.replace("{tsc}", &khz.to_string()),
+        None => arg.replace(WORD, ""),
+    }
 }
 
 /// Copies what QEMU and the guest's console say to the log, for as long as they say something.
