@@ -196,10 +196,7 @@ fn delivered_to_nobody(
     let pic = aftermath.devices.pic();
     let serving = (0..16).filter(|irq| *irq != CASCADE && pic.in_service() & 1 << irq != 0);
     let mut vectors = serving.map(|irq| (irq, Vector(pic.vector(irq))));
-    let is_lost = |vector: Vector| {
-        diagnosis.used.last(vector).is_none() && aftermath.end.arriving != Some(vector)
-    };
-    let (irq, vector) = vectors.find(|(_, vector)| is_lost(*vector))?;
+    let (irq, vector) = vectors.find(|(_, vector)| diagnosis.used.last(*vector).is_none())?;
     no_table::took(vector, irq, aftermath, history.objects())
 }
 
