@@ -1,14 +1,16 @@
 //! The library, as a kernel's own tests use it.
 
-use esp0::guest::{Guest, GuestError, Judged, Verdict};
+use esp0::guest::{Guest, GuestError, Judged, Setup, Sink, Verdict};
 use esp0::guests;
+use esp0::machine::Machine;
 use esp0::probe::Choice;
+use esp0::run::Ending;
 use esp0::writer::Writer;
 use ia32::{Vector, Word};
 use std::time::Duration;
 use tests::{case, compiled};
 
-fn micro() -> esp0::guest::Setup {
+fn micro() -> Setup {
     let guest = guests::guest("micro").expect("it is carried");
     let mut setup = Guest::from_bytes("micro", guest.kernel).timeout(Duration::from_secs(300));
     for command in guest.modules {
@@ -164,6 +166,49 @@ fn findings_are_values_and_assert_clean_tells_them() {
     let told = std::panic::catch_unwind(|| guest.assert_clean()).expect_err("it panics");
     let text = told.downcast_ref::<String>().expect("with a text");
     assert!(text.contains("expected") && text.contains("got  ") && text.contains("#2"), "{text}");
+}
+
+/// Counts what it is told.
+#[derive(Default)]
+struct Counts {
+    entries: u64,
+    returns: u64,
+    steps: u64,
+}
+
+impl Sink for Counts {
+    fn take(&mut self, _: &Machine, judged: &Judged) {
+        match judged {
+            Judged::Entry(..) => self.entries += 1,
+            Judged::Return(..) => self.returns += 1,
+            Judged::Step(step) => {
+                assert_eq!(step.before.cpl(), 0, "the kernel alone is followed");
+                self.steps += 1;
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_sink_takes_each_event_and_the_kernels_instructions_as_long_as_it_is_wanted() {
+    let told = |setup: Setup, most: u64| {
+        let mut guest = setup.boot().expect("micro boots");
+        let mut counts = Counts::default();
+        let end = guest.run_to(&mut counts, |counters| counters.stepped < most).expect("KVM");
+        (counts, end.ending)
+    };
+    let (plain, ending) = told(micro(), u64::MAX);
+    assert!(ending.is_good() && plain.entries > 10 && plain.returns > 10, "{ending}");
+    assert_eq!(plain.steps, 0);
+    let (followed, ending) = told(micro().follow_kernel(), 20_000);
+    assert_eq!(ending, Ending::Enough);
+    assert!((1_000..20_000).contains(&followed.steps), "{}", followed.steps);
+    let by_exits = micro().follow_kernel().by_exits().boot();
+    assert!(matches!(by_exits, Err(GuestError::Contradiction(_))));
+    let mut back = micro().reversible().boot().expect("micro boots");
+    let refused = back.run_to(&mut Counts::default(), |_| true);
+    assert!(matches!(refused, Err(GuestError::Contradiction(_))));
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //!
 //! let mut guest = Guest::from_file("kernel.elf")?.memory_mib(64).deterministic().boot()?;
 //! let entry = guest.run_until(|entry| entry.vector.0 == 0x80)?;
-//! assert_eq!(entry.frame.get(esp0::ia32::Word::Cs), Some(0x1b));
+//! assert_eq!(entry.frame.selector(esp0::ia32::Word::Cs), Some(0x1b));
 //! guest.run_until_console("init: ready")?;
 //! guest.assert_clean();
 //! # Ok(())
@@ -24,11 +24,11 @@ pub use known::Found;
 pub use setup::Setup;
 
 use crate::boot::BootError;
-pub use crate::check::{Judged, Verdict};
+pub use crate::check::{Judged, Sink, Verdict};
 use crate::doctor::Problem;
 use crate::entry::Entry;
 use crate::host::Backend;
-use crate::machine::MachineError;
+use crate::machine::{Machine, MachineError};
 use crate::run::{Checkpoint as RunCheckpoint, Counters, End, Ending, Run, Unjudged};
 use crate::timeline::{Mark, Timeline};
 use crate::trace::{Colour, FindingText};
@@ -126,10 +126,45 @@ impl Guest {
         }
         loop {
             let event = self.run.next_event()?;
-            if let Some(judged) = self.known.take(&self.run, event) {
+            let judged = self.known.take(&self.run, event);
+            if Known::is_told(&judged) {
                 return Ok(judged);
             }
         }
+    }
+
+    /// Lets the guest go on to its end, or as long as `goes_on` says; `sink` takes each event with its judgement, those that
+    /// [`Guest::next_event`] does not tell as well.
+    ///
+    /// # Errors
+    /// [`GuestError::Machine`] if KVM refuses something; [`GuestError::Contradiction`] if the guest is
+    /// [`reversible`](Setup::reversible).
+    pub fn run_to(
+        &mut self,
+        sink: &mut impl Sink,
+        mut goes_on: impl FnMut(&Counters) -> bool,
+    ) -> Result<End, GuestError> {
+        if self.timeline.is_some() {
+            return Err(GuestError::Contradiction(
+                "a guest that is to be gone back with tells its events by `next_event` alone",
+            ));
+        }
+        loop {
+            if !goes_on(&self.run.counters()) {
+                self.run.end_with_enough();
+            }
+            let event = self.run.next_event()?;
+            let judged = self.known.take(&self.run, event);
+            sink.take(self.run.machine(), &judged);
+            if let Judged::End(end) = judged {
+                return Ok(*end);
+            }
+        }
+    }
+
+    /// The machine, to be looked at.
+    pub fn machine(&self) -> &Machine {
+        self.run.machine()
     }
 
     /// Runs to the next entry into ring 0 of which `wanted` is true.
@@ -418,5 +453,25 @@ impl Guest {
             );
         }
         panic!("{} findings\n{text}", self.known.findings.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// The lines of the first block of Rust.
+    fn example(text: &str, prefix: &str, fence: &str) -> String {
+        let lines = text.lines().filter_map(|line| line.strip_prefix(prefix));
+        let lines = lines.skip_while(|line| *line != fence).skip(1);
+        let shown = lines.take_while(|line| *line != "```").filter(|line| !line.starts_with("# "));
+        shown.map(|line| format!("{line}\n")).collect()
+    }
+
+    #[test]
+    fn the_example_of_the_guide_is_the_one_that_is_compiled() {
+        let guide = include_str!("../../docs/testing-your-kernel.md");
+        let compiled = example(include_str!("guest.rs"), "//! ", "```no_run");
+        assert!(compiled.contains("assert_clean"), "{compiled}");
+        let written = example(guide, "", "```rust").replace("\n\n", "\n");
+        assert_eq!(written, compiled);
     }
 }

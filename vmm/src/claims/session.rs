@@ -5,19 +5,14 @@ use super::observation::Observation;
 use super::scenario::{Scenario, scenario};
 use super::table::Row;
 use super::{Claim, Doubt, Twin, Twins};
-use crate::boot::{self, KernelFile, ModuleFile};
-use crate::check::{Checker, Judge, Judged, Objects, Sink as _};
-use crate::devices::Devices;
+use crate::guest::{Guest, GuestError};
 use crate::guests;
 use crate::host::Backend;
-use crate::machine::{Machine, MachineError, StopRequest};
+use crate::machine::StopRequest;
 use crate::probe::{Choice, DebugRegisters};
-use crate::run::{ClockChoice, Ending, Follow, Mode, Options, Run, entry_state};
+use crate::run::Ending;
 use std::time::Duration;
 use thiserror::Error;
-
-/// RAM of each guest, in bytes.
-const MEMORY: u64 = 16 << 20;
 
 /// A twin need not come to an end: what it did until it had executed so many instructions is judged. Three times as many
 /// if it is followed.
@@ -43,12 +38,9 @@ pub struct Host {
 /// Why there is no observation.
 #[derive(Debug, Error)]
 pub enum Failure {
-    /// The guest cannot be loaded.
+    /// The guest cannot be loaded, or KVM refused something.
     #[error(transparent)]
-    Boot(#[from] boot::BootError),
-    /// KVM refused something.
-    #[error(transparent)]
-    Machine(#[from] MachineError),
+    Guest(#[from] GuestError),
     /// The user has ended it.
     #[error("stopped by the user")]
     Stopped,
@@ -66,57 +58,37 @@ pub enum Failure {
 /// [`Failure`] if it cannot be run. That the guest fails is none: the judges see how it ended.
 pub fn run(scenario: &Scenario, twin: Option<&str>, host: &Host) -> Result<Observation, Failure> {
     let guest = guests::guest(scenario.guest).ok_or(Failure::Unknown(scenario.guest))?;
-    let mut modules = Vec::new();
-    for command in scenario.commands() {
-        let program = guests::program(command).ok_or(Failure::Unknown(command))?;
-        modules.push(ModuleFile { name: command, command, bytes: program.bytes });
-    }
     let mut command_line = scenario.command_line.to_owned();
-    let mut bytes = guest.kernel;
+    let mut kernel = guest.kernel;
     match twin {
         Some(plant) if scenario.plants => command_line += &format!(" plant={plant}"),
         Some(twin) => {
-            let kernel = host.twins.kernel(guest.name, twin);
-            bytes = kernel.ok_or_else(|| Failure::Missing(guest.name, twin.to_owned()))?;
+            let found = host.twins.kernel(guest.name, twin);
+            kernel = found.ok_or_else(|| Failure::Missing(guest.name, twin.to_owned()))?;
         }
         None => {}
     }
-    let mut machine = Machine::new(MEMORY)?;
-    machine.exit_on_msr()?;
-    let kernel = KernelFile { name: guest.name, bytes };
-    let boot = boot::load(&machine.all_memory(), kernel, &modules, command_line.trim())?;
-    machine.vcpu.set_state(&entry_state(&boot.entry));
-    let options = Options {
-        mode: Mode::Ordinary(ClockChoice::Deterministic {
-            nanoseconds_per_instruction: scenario.nanoseconds,
-        }),
-        probes: host.probes,
-        breakpoints: host.breakpoints,
-        timeout: Some(host.timeout),
-    };
-    let mut run =
-        Run::new(machine, Devices::new(MEMORY), &options).with_stop_request(host.stop.clone());
-    if scenario.follow {
-        assert!(run.follow(Follow::Kernel), "the clock counts");
+    let mut setup = Guest::from_bytes(guest.name, kernel)
+        .command_line(command_line.trim())
+        .nanoseconds_per_instruction(scenario.nanoseconds)
+        .probes(host.probes)
+        .timeout(host.timeout)
+        .stop_request(host.stop.clone());
+    for command in scenario.commands() {
+        let program = guests::program(command).ok_or(Failure::Unknown(command))?;
+        setup = setup.module(*command, program.bytes);
     }
+    if scenario.follow {
+        setup = setup.follow_kernel();
+    }
+    let mut guest = setup.boot_on(&host.backend, host.breakpoints)?;
     let mut collector = Collector::new(scenario);
-    let mut judge = Judge::new(Checker::new(&host.backend).with_objects(Objects::of_elf32(bytes)));
     let most = twin.map_or(u64::MAX, |_| TWIN_STEPS * if scenario.follow { 3 } else { 1 });
-    let end = loop {
-        if run.counters().stepped > most {
-            run.end_with_enough();
-        }
-        let event = run.next_event()?;
-        let judged = judge.judge(run.machine(), event);
-        collector.take(run.machine(), &judged);
-        if let Judged::End(end) = judged {
-            break end;
-        }
-    };
+    let end = guest.run_to(&mut collector, |counters| counters.stepped <= most)?;
     if end.ending == Ending::Stopped {
         return Err(Failure::Stopped);
     }
-    Ok(collector.finish(*end, run.machine(), scenario))
+    Ok(collector.finish(end, guest.machine(), scenario))
 }
 
 /// The observations of a session: each scenario is run once, whatever asks for it.

@@ -9,6 +9,7 @@ use super::page;
 use super::{FINDINGS, INTERRUPTED, OK, colour};
 use esp0::claims::{self, CLAIMS, Claim, Host, Observations, Status, Table, Twins};
 use esp0::doctor::TestedMachine;
+use esp0::guest::GuestError;
 use esp0::machine::StopRequest;
 use esp0::probe::Choice;
 use esp0::sandbox::Phase;
@@ -73,7 +74,7 @@ pub(super) fn judged(
         match claims::judge(claim, broken, kernel, &mut observations, &progress) {
             Ok(found) => rows.extend(found),
             Err(claims::Failure::Stopped) => return Ok(None),
-            Err(claims::Failure::Machine(error)) => return Err(error.into()),
+            Err(claims::Failure::Guest(GuestError::Machine(error))) => return Err(error.into()),
             Err(error) => return Err(Failure::Input(error.to_string())),
         }
     }

@@ -37,7 +37,7 @@ impl Company for Along<'_> {
 
     fn told(&mut self, run: &mut Run, event: &Event, _: bool) -> Remark {
         let before = self.known.findings.len();
-        self.last = self.known.take(run, event.clone());
+        self.last = Some(self.known.take(run, event.clone())).filter(Known::is_told);
         Remark { found: self.known.findings.len() > before, switched: false }
     }
 }

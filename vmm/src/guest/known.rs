@@ -59,8 +59,8 @@ impl Known {
         }
     }
 
-    /// An event, with what the rules say of it; none if it is not told.
-    pub(super) fn take(&mut self, run: &Run, event: Event) -> Option<Judged> {
+    /// An event, with what the rules say of it, which is kept.
+    pub(super) fn take(&mut self, run: &Run, event: Event) -> Judged {
         let judged = self.judge.judge(run.machine(), event);
         match &judged {
             Judged::Entry(entry, judgement) => {
@@ -78,7 +78,6 @@ impl Known {
             }
             Judged::Returned(returned, judgement) => {
                 self.keep(&format!("IRET after #{}", returned.after_sequence), judgement);
-                return None;
             }
             Judged::Sysenter(entry, judgement) => {
                 self.keep(&format!("SYSENTER after #{}", entry.after_sequence), judgement);
@@ -91,10 +90,11 @@ impl Known {
                 self.keep(&format!("the switch after #{}", switch.after_sequence), judgement);
             }
             Judged::Console(bytes) => self.console.extend_from_slice(bytes),
-            Judged::Reached(_) => {}
-            Judged::StackLoad(_) | Judged::Resumed(_) | Judged::Preempted(_) | Judged::Step(_) => {
-                return None;
-            }
+            Judged::Reached(_)
+            | Judged::StackLoad(_)
+            | Judged::Resumed(_)
+            | Judged::Preempted(_)
+            | Judged::Step(_) => {}
             Judged::End(end) => {
                 if self.end.is_none() {
                     self.conclude(run, end);
@@ -102,7 +102,19 @@ impl Known {
                 self.end = Some(End::clone(end));
             }
         }
-        Some(judged)
+        judged
+    }
+
+    /// What a test is told of by itself; a sink takes the rest as well.
+    pub(super) fn is_told(judged: &Judged) -> bool {
+        !matches!(
+            judged,
+            Judged::Returned(..)
+                | Judged::StackLoad(_)
+                | Judged::Resumed(_)
+                | Judged::Preempted(_)
+                | Judged::Step(_)
+        )
     }
 
     fn keep(&mut self, place: &str, judgement: &Judgement) {

@@ -6,8 +6,10 @@ use crate::boot::{self, KernelFile, ModuleFile};
 use crate::check::{Checker, Judge, Objects};
 use crate::devices::Devices;
 use crate::doctor::TestedMachine;
-use crate::probe::Choice;
-use crate::run::{ClockChoice, Mode, Options, Run, entry_state};
+use crate::host::Backend;
+use crate::machine::{Machine, StopRequest};
+use crate::probe::{Choice, DebugRegisters};
+use crate::run::{ClockChoice, Follow, Mode, Options, Run, entry_state};
 use crate::symbols::Symbols;
 use std::time::Duration;
 
@@ -26,7 +28,9 @@ pub struct Setup {
     clock: ClockChoice,
     probes: Choice,
     exact: bool,
+    follows_kernel: bool,
     reversible: bool,
+    stop: StopRequest,
     timeout: Option<Duration>,
 }
 
@@ -43,7 +47,9 @@ impl Setup {
             clock: ClockChoice::DETERMINISTIC,
             probes: Choice::Auto,
             exact: false,
+            follows_kernel: false,
             reversible: false,
+            stop: StopRequest::default(),
             timeout: Some(Duration::from_secs(60)),
         }
     }
@@ -122,6 +128,21 @@ impl Setup {
         self
     }
 
+    /// Each instruction of ring 0 is told to sinks ([`Judged::Step`](crate::check::Judged::Step)), once the guest's timer
+    /// runs. It needs the deterministic clock.
+    #[must_use]
+    pub fn follow_kernel(mut self) -> Self {
+        self.follows_kernel = true;
+        self
+    }
+
+    /// What ends the run from another thread, or by a signal.
+    #[must_use]
+    pub fn stop_request(mut self, stop: StopRequest) -> Self {
+        self.stop = stop;
+        self
+    }
+
     /// How entries are caught.
     #[must_use]
     pub fn probes(mut self, choice: Choice) -> Self {
@@ -142,6 +163,29 @@ impl Setup {
     /// [`GuestError`] if there is no usable KVM, the image cannot be booted, or what was asked for contradicts
     /// itself.
     pub fn boot(self) -> Result<Guest, GuestError> {
+        let mode = self.mode()?;
+        let tested = TestedMachine::new(self.memory).map_err(GuestError::NoKvm)?;
+        self.boot_in(tested, mode)
+    }
+
+    /// The guest in front of its first instruction, on a KVM that was tested before, with hardware `breakpoints` as that
+    /// test has found them.
+    ///
+    /// # Errors
+    /// As [`Setup::boot`].
+    pub fn boot_on(
+        self,
+        backend: &Backend,
+        breakpoints: DebugRegisters,
+    ) -> Result<Guest, GuestError> {
+        let mode = self.mode()?;
+        let mut machine = Machine::new(self.memory)?;
+        machine.exit_on_msr()?;
+        self.boot_in(TestedMachine { machine, backend: backend.clone(), breakpoints }, mode)
+    }
+
+    /// The mode that was asked for.
+    fn mode(&self) -> Result<Mode, GuestError> {
         let mode = Mode::new(self.clock, self.exact).ok_or(GuestError::Contradiction(
             "exact mode steps the guest, so it needs the deterministic clock",
         ))?;
@@ -155,8 +199,17 @@ impl Setup {
                 "going back is to run again by single instructions, so it needs a clock that counts and no exact mode",
             ));
         }
-        let TestedMachine { mut machine, backend, breakpoints } =
-            TestedMachine::new(self.memory).map_err(GuestError::NoKvm)?;
+        if self.follows_kernel && !matches!(mode, Mode::Ordinary(ClockChoice::Deterministic { .. }))
+        {
+            return Err(GuestError::Contradiction(
+                "to follow the kernel is to step it, which the deterministic clock does, without exact mode",
+            ));
+        }
+        Ok(mode)
+    }
+
+    fn boot_in(self, tested: TestedMachine, mode: Mode) -> Result<Guest, GuestError> {
+        let TestedMachine { mut machine, backend, breakpoints } = tested;
         let kernel = KernelFile { name: &self.name, bytes: &self.kernel };
         let modules: Vec<ModuleFile<'_>> = self
             .modules
@@ -174,8 +227,13 @@ impl Setup {
         let judge = Judge::new(Checker::new(&backend).with_objects(objects))
             .without_probes(self.probes == Choice::None);
         let names = Symbols::none().with_kernel(self.kernel);
-        let run =
-            Run::new(machine, Devices::new(self.memory), &options).with_symbols(names.clone());
+        let mut run = Run::new(machine, Devices::new(self.memory), &options)
+            .with_symbols(names.clone())
+            .with_stop_request(self.stop);
+        if self.follows_kernel {
+            let follows = run.follow(Follow::Kernel);
+            debug_assert!(follows, "the mode was looked at");
+        }
         let mut guest = Guest {
             run: if self.reversible { run.reversible(MOST_RECORDED) } else { run },
             known: Known::new(judge, names),
