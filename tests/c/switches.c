@@ -135,6 +135,59 @@ void main(void)
 }
 #endif
 
+#if defined ONE_USER_STACK || defined ONE_PAGE_FOR_STACKS
+/* The second task is given the first one's user stack: by its ESP, or by the page behind an address of its own. */
+enum { STACK = 0x300000 };
+static uint32_t roots[2][1024] __attribute__((aligned(4096)));
+static uint32_t tables[2][1024] __attribute__((aligned(4096)));
+static inline void fill(uint32_t value)
+{
+    volatile uint32_t words[16];
+    for (;;)
+        for (int i = 0; i < 16; i++)
+            words[i] = value;
+}
+static void ones(void) { fill(0x11111111); }
+static void twos(void) { fill(0x22222222); }
+struct saved *handle(struct saved *s)
+{
+    if (s->vector != 0x20)
+        panic();
+    out(0x20, 0x20);
+    if (++count == 12)
+        end();
+    kept[now] = s;
+    now ^= 1;
+    task_state[1] = END(stacks[now]);
+#ifdef ONE_PAGE_FOR_STACKS
+    __asm__ volatile("mov %0, %%cr3" : : "r"(roots[now]) : "memory");
+#endif
+    return kept[now];
+}
+void main(void)
+{
+    start(END(stacks[0]));
+    make(0, ones);
+    make(1, twos);
+#ifdef ONE_USER_STACK
+    kept[1]->esp = END(programs[BAD ? 0 : 1]);
+#else
+    map(7);
+    for (int task = 0; task < 2; task++) {
+        for (int page = 0; page < 1024; page++)
+            tables[task][page] = table[page];
+        tables[task][STACK >> 12] = (uint32_t)programs[BAD ? 0 : task] | 7;
+        roots[task][0] = (uint32_t)tables[task] | 7;
+        kept[task]->esp = STACK + 4096;
+    }
+    __asm__ volatile("mov %0, %%cr3\n mov %%cr0, %%eax\n or $0x80000000, %%eax\n mov %%eax, %%cr0"
+                     : : "r"(roots[0]) : "eax", "memory");
+#endif
+    tick();
+    resume(kept[0]);
+}
+#endif
+
 #ifdef NEVER_LOADED
 /* A far jump to a TSS before TR holds one. */
 static uint32_t first_state[26] __attribute__((aligned(128)));

@@ -22,7 +22,7 @@ const fn fault(
 }
 
 #[rustfmt::skip]
-const RELATIVES: [Relative; 148] = [
+const RELATIVES: [Relative; 150] = [
     fault("dying", "EMPTY_DIRECTORY", 4, &["shut down", "is not mapped: its directory entry (00000000"]),
     fault("dying", "WRONG_CS", 4, &["names CS 0010, and GDT entry 2 is a data segment", "name the kernel's code segment"]),
     fault("dying", "TASK_GATE", 1, &["the gate of vector 0x80 is a task gate (type 5)", "8e"]),
@@ -170,15 +170,18 @@ const RELATIVES: [Relative; 148] = [
     fault("copied", "COPIED_STACK", 1, &["entered on another kernel stack", "`mov esp,ebp` at ", "took ESP from 00107", "each saved EBP"]),
     fault("copied", "STACK_EXCHANGED", 1, &["`ret` at ", "led to 00000000", "`mov cr3,eax` at ", "had put other memory under the stack", "load CR3 where nothing more is popped"]),
     fault("interrupts", "DATA_OF_PROGRAM", 1, &["uses its variables by the program's DS", "DS 0023, base 00200000", "load DS and ES with 0010", "rule data_segment,"]),
+    fault("switches", "ONE_USER_STACK", 1, &["have one stack in ring 3: both were begun with ESP ", "has written over what #", "put another stack's end as ESP into the frame", "rule shared_user_stack,", "findings=1 "]),
+    fault("switches", "ONE_PAGE_FOR_STACKS", 1, &["have one stack in ring 3: both were begun with ESP 00301000", "map that page of the stack to the same memory", "map a page of its own at 00300000 for task 2", "findings=1 "]),
     fault("overflow", "NAME_TOO_LONG", 4, &["ring 0 runs with ESP ffffffff, where there is no RAM", "what it was loaded from has been overwritten"]),
 ];
 
 /// The rules that are broken by these kernels alone.
-pub(crate) const RULES: [&str; 8] = [
+pub(crate) const RULES: [&str; 9] = [
     "call_gate",
     "code_limit",
     "data_segment",
     "open_switch",
+    "shared_user_stack",
     "stack_in_data",
     "sysenter",
     "virtual_8086",

@@ -122,6 +122,15 @@ pub enum LookBack {
         /// The bits that count.
         bits: u32,
     },
+    /// Who stored this word up to this entry: it has been used since, and other words have come there.
+    StoredBefore {
+        /// The word, as it was then.
+        word: ChangedWord,
+        /// The bits that count.
+        bits: u32,
+        /// The entry.
+        at_entry: u64,
+    },
     /// How the guest came there.
     Way(Retrace),
 }
@@ -260,6 +269,13 @@ impl Finding {
         self
     }
 
+    /// The same of a word that was used after entry `at_entry`.
+    #[must_use]
+    pub(super) fn stored_before(mut self, word: ChangedWord, bits: u32, at_entry: u64) -> Self {
+        self.look_back = Some(LookBack::StoredBefore { word, bits, at_entry });
+        self
+    }
+
     /// The same of the ESP0 that `entry` was given.
     #[must_use]
     pub(super) fn stored_as_esp0(self, entry: &Entry) -> Self {
@@ -286,7 +302,9 @@ impl Finding {
     pub fn written(&self) -> Option<ChangedWord> {
         match self.look_back {
             Some(LookBack::Writer(word) | LookBack::Stored(word)) => Some(word),
-            Some(LookBack::StoredPart { word, .. }) => Some(word),
+            Some(LookBack::StoredPart { word, .. } | LookBack::StoredBefore { word, .. }) => {
+                Some(word)
+            }
             _ => None,
         }
     }
@@ -294,7 +312,11 @@ impl Finding {
     /// The word of memory that holds what is wrong.
     pub fn stored(&self) -> Option<ChangedWord> {
         match self.look_back {
-            Some(LookBack::Stored(word) | LookBack::StoredPart { word, .. }) => Some(word),
+            Some(
+                LookBack::Stored(word)
+                | LookBack::StoredPart { word, .. }
+                | LookBack::StoredBefore { word, .. },
+            ) => Some(word),
             _ => None,
         }
     }

@@ -18,6 +18,7 @@
 //!  first_frame  where a new task's first frame lay, by its ESP0
 //!  frames     what was pushed and not yet popped, by address
 //!  suspects   frames that a neighbour's stack has grown over
+//!  user_stacks  where programs were begun, and which of them have one stack
 //!  suspended  what tasks were left with that a switch by hardware has suspended in the kernel
 //!  taken_in   how an entry, a return and a task switch change all that
 //! ```
@@ -31,12 +32,14 @@ mod stacks;
 mod suspects;
 mod suspended;
 mod taken_in;
+mod user_stacks;
 
 pub(super) use first_frame::FirstFrame;
 pub use frames::LiveFrame;
 pub use stacks::{StackUse, TaskId};
 pub(super) use suspects::Suspect;
 use suspended::Suspended;
+pub(super) use user_stacks::SharedUserStack;
 
 use super::glance::{Edge, FreshStack, Glance};
 use super::objects::Objects;
@@ -49,6 +52,7 @@ use stacks::{LARGEST_STACK, Stacks};
 use std::collections::{BTreeMap, VecDeque};
 use suspects::Suspects;
 use taken_in::Undo;
+use user_stacks::UserStacks;
 
 /// The entry whose frame a return pops.
 #[derive(Clone, Copy, Debug)]
@@ -170,6 +174,7 @@ pub struct History {
     /// The low end of the stack that runs.
     edge: Option<Box<Edge>>,
     suspects: Suspects,
+    user_stacks: UserStacks,
     /// Handlers whose use of DS has been looked at.
     data_segment_of: Vec<u32>,
     /// Tasks that a switch by hardware has suspended in the kernel, by their TSS.

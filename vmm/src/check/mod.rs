@@ -42,6 +42,7 @@ mod rules {
     pub(super) mod registers_kept;
     pub(super) mod registers_restored;
     pub(super) mod return_frame;
+    pub(super) mod shared_user_stack;
     pub(super) mod stack_in_data;
     pub(super) mod stack_over_tables;
     pub(super) mod stack_pointer;
@@ -131,6 +132,7 @@ rules![
     ) = (returning, pair, history, findings);
     virtual_8086::virtual_8086_mode_is_meant,
     return_frame::return_pops_what_was_pushed,
+    shared_user_stack::programs_have_stacks_of_their_own,
     registers_restored::registers_are_restored,
     code_limit::eip_is_within_its_segment,
     direction_flag::kernel_runs_upwards,

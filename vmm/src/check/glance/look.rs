@@ -5,8 +5,10 @@ use super::loads_stack::loads_stack_pointer;
 use super::overwritten::overwritten;
 use super::signal::keeps_what_was_interrupted;
 use super::string_instruction::string_instruction;
+use super::user_stack::shared;
 use super::{
-    Damage, Edge, Foreign, FreshStack, Glance, Narrow, Overrun, Refusal, Reset, other_tss,
+    BegunProgram, Damage, Edge, Foreign, FreshStack, Glance, InterruptedStack, Narrow, Overrun,
+    Refusal, Reset, other_tss,
 };
 use crate::check::excuse::is_no_frame;
 use crate::check::history::frames::{Below, LiveFrame};
@@ -48,6 +50,10 @@ impl Glance {
         }
         if entry.from_outer_ring() {
             glance.below = Below::read(linear, history, entry.frame.end());
+            if let Some((own, _)) = history.shared_user_stack(entry.frame.end()) {
+                glance.user_stack_moved = own.begun.has_moved(linear);
+                glance.interrupted_stack = InterruptedStack::read(linear, entry);
+            }
             let is_new = |fresh: &FreshStack| fresh.top == entry.frame.end();
             glance.loads_stack_pointer = history.fresh_stack().is_some_and(is_new)
                 && loads_stack_pointer(linear, entry.after.instruction_address());
@@ -105,6 +111,19 @@ impl Glance {
             glance.shifted = shifted::near(linear, &returning.state).map(Box::new);
         }
         if returning.ring() > returning.state.cpl() {
+            match pair {
+                None => {
+                    glance.begun_program = BegunProgram::read(linear, returning).map(Box::new);
+                }
+                Some(pair) if pair.in_place => {
+                    let (top, sequence) = (pair.pushed.frame.end(), pair.pushed.sequence);
+                    if history.shared_user_stack(top).is_some() {
+                        let shared = shared(linear, history, top, sequence);
+                        glance.shared_user_stack = shared.map(Box::new);
+                    }
+                }
+                Some(_) => {}
+            }
             if !history.objects().knows_nothing() {
                 let was_on = |top| history.was_entered(top);
                 glance.fresh_stack =

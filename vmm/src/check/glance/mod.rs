@@ -14,12 +14,15 @@
 //!                 variables by the program's DS               data_segment
 //!                 the ESP0 that is missing is in a copy       other_tss
 //!                 POPAW in the handler of a refused IRET      narrow
+//!                 the program's stack, if it is not its alone interrupted_stack
 //!  at a return    string instructions behind the handler      string_instruction
 //!                 a stack that nobody was on yet              fresh_stack
 //!                 where the popped EIP lies in its segment    code_limit
 //!                 what the next entry will miss               way_back
 //!                 ESP was loaded above the frame popped       loads_stack
 //!                 what was interrupted is on the user's stack signal
+//!                 where a program's stack begins              begun_program
+//!                 another program has used its stack          shared_user_stack
 //!  at both        the neighbour's frame has changed           damage
 //!                 a stack's low end, where symbols tell it    edge
 //! ```
@@ -39,6 +42,7 @@ mod overwritten;
 mod refusal;
 mod signal;
 mod string_instruction;
+mod user_stack;
 
 pub(super) use damage::Damage;
 pub(super) use data_segment::Foreign;
@@ -48,7 +52,9 @@ pub(super) use loads_stack::Reset;
 pub(super) use narrow::Narrow;
 pub(super) use refusal::{Blank, Called, Refusal};
 pub(super) use string_instruction::StringInstruction;
+pub(super) use user_stack::{BegunProgram, InterruptedStack};
 
+use super::history::SharedUserStack;
 use super::history::frames::Below;
 use super::shifted::Shifted;
 use super::way_back::{self, WayBack};
@@ -99,6 +105,14 @@ pub(super) struct Glance {
     pub(super) foreign: Option<Foreign>,
     /// The handler that was looked at for that.
     pub(super) looked_at: Option<u32>,
+    /// The program that this return begins.
+    pub(super) begun_program: Option<Box<BegunProgram>>,
+    /// The stack of a program that is interrupted, where another one was begun on the same.
+    pub(super) interrupted_stack: Option<InterruptedStack>,
+    /// That stack lies in other memory now.
+    pub(super) user_stack_moved: bool,
+    /// What that other one has done to it.
+    pub(super) shared_user_stack: Option<Box<SharedUserStack>>,
     /// What the processor read for this entry is not in memory any more.
     pub(super) overwritten: Option<String>,
 }

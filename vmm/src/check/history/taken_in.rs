@@ -17,6 +17,8 @@ pub(super) struct Undo {
     last_switch: Option<(TaskId, u64)>,
     running: Option<u32>,
     created: bool,
+    /// Where the kernel stack ends of the program that it began.
+    begun: Option<u32>,
     popped_last: Option<u32>,
 }
 
@@ -175,6 +177,8 @@ impl History {
         self.forget(used.map(|used| (used.damage.slot, used.damage.sequence)));
         self.suspect(glance.damage);
         if from_outer_ring {
+            let (top, moved) = (entry.frame.end(), glance.user_stack_moved);
+            self.left_program(top, entry.sequence, glance.interrupted_stack, moved);
             self.edge = glance.edge;
         } else if glance.overrun.is_some() {
             self.edge = None;
@@ -389,6 +393,13 @@ impl History {
         {
             self.last_switch = Some((task, returning.after_sequence));
         }
+        self.undo.begun = glance.begun_program.as_ref().map(|begun| begun.top);
+        if let Some(begun) = glance.begun_program {
+            self.user_stacks.begin(*begun);
+        }
+        if let Some(shared) = &glance.shared_user_stack {
+            self.told_of_user_stack(shared);
+        }
         self.undo.popped_last = self.popped_last;
         if outer {
             self.popped_last = Some(frame.address);
@@ -455,6 +466,9 @@ impl History {
         self.last_switch = self.undo.last_switch;
         self.running = self.undo.running;
         self.popped_last = self.undo.popped_last;
+        if let Some(top) = self.undo.begun.take() {
+            self.user_stacks.not_begun(top);
+        }
         if std::mem::take(&mut self.undo.created) {
             self.stacks.forget_last();
         }

@@ -27,11 +27,15 @@ impl Again<'_> {
             }
             questions += 1;
             let bits = match asked {
-                LookBack::StoredPart { bits, .. } => bits,
+                LookBack::StoredPart { bits, .. } | LookBack::StoredBefore { bits, .. } => bits,
                 _ => !0,
             };
+            let at_entry = match asked {
+                LookBack::StoredBefore { at_entry, .. } => at_entry,
+                _ => kind.first,
+            };
             let ChangedWord { physical: address, value, .. } = word;
-            let question = Question { address, value, bits, at_entry: kind.first };
+            let question = Question { address, value, bits, at_entry };
             let mut run = match self.restart(machine) {
                 Ok(run) => run,
                 Err(error) => {
