@@ -38,6 +38,11 @@ void main(void)
         ask(0, 0);
     }
 #endif
+#ifdef CALLS
+    gate(0x80, calls, FOR_KERNEL);
+    for (;;)
+        ask(0, 0);
+#endif
     gate(0x20, ticks, FOR_KERNEL);
     tick();
     __asm__ volatile("sti");

@@ -318,7 +318,7 @@ fn addresses_are_come_back_to_as_often_as_they_were_passed() {
     let address = *handlers.last().expect("it is entered");
     let passed = handlers.iter().filter(|handler| **handler == address).count();
     let addresses = [address];
-    let sought = Sought { addresses: &addresses, watched: &[], events: &|_| false };
+    let sought = Sought { addresses: &addresses, watched: &[], touched: &[], events: &|_| false };
     let mut hits = 0;
     while timeline.back_to(&mut run, &mut Alone, &sought).expect("KVM runs the guest")
         == Hit::Address
@@ -363,6 +363,21 @@ fn whoever_goes_back_stops_only_where_that_is_asked_for_now() {
     }
 }
 
+/// Who has filled more memory than checkpoints may hold has checkpoints behind that all the same: they share it.
+#[test]
+fn a_guest_that_has_filled_its_memory_has_checkpoints_behind_that() {
+    let mut run = Experiment::with_guest("micro").timeout(PATIENCE).start();
+    let mut timeline = Timeline::new(&mut run, &Alone, 2 << 20).expect("KVM gives its state");
+    for page in 0..1800_u64 {
+        run.write_physical((8 << 20) + page * 4096, &[1]).expect("it is RAM");
+    }
+    while timeline.event() < 120 {
+        timeline.turn(&mut run, &mut Alone).expect("KVM runs the guest");
+    }
+    let (kept, bytes) = timeline.kept();
+    assert!(kept > 5, "{kept} checkpoints, {bytes} bytes");
+}
+
 #[test]
 fn the_writer_of_a_word_is_come_back_to() {
     let mut run = Experiment::with_guest("broken").timeout(PATIENCE).start();
@@ -377,7 +392,7 @@ fn the_writer_of_a_word_is_come_back_to() {
     let now = word.value(&run);
     assert_ne!(now, 0);
     let words = [word];
-    let sought = Sought { addresses: &[], watched: &words, events: &|_| false };
+    let sought = Sought { addresses: &[], watched: &words, touched: &[], events: &|_| false };
     let hit = timeline.back_to(&mut run, &mut Alone, &sought).expect("KVM runs the guest");
     assert_eq!(hit, Hit::Watched(word));
     assert_ne!(word.value(&run), now, "it is about to be written");

@@ -3,6 +3,7 @@
 use super::failure::{Failure, with_output};
 use super::guest_files::split;
 use super::output::Output;
+use super::programs::Programs;
 use super::{OK, files};
 use esp0::guests;
 use std::fmt::Write as _;
@@ -19,10 +20,13 @@ pub(super) struct Files {
 /// What to type for what esp0 can: `who &tss.esp0` is easier than a number, and behind `goto` gdb has to forget what
 /// it knows.
 const COMMANDS: &str = r#"
+define program
+end
 define goto
   monitor goto $arg0
   maintenance flush register-cache
   maintenance flush dcache
+  program
   frame
 end
 document goto
@@ -79,14 +83,14 @@ pub(super) fn print(
         .ok();
     }
     let modules = files.modules.iter().map(|command| PathBuf::from(split(command).0));
-    for file in modules.chain(files.symbols) {
-        if let Some(path) = symbols(&file)? {
-            let _ = writeln!(text, "add-symbol-file {path}");
-        }
+    let programs = Programs::of(modules, files.symbols, files.kernel.as_deref())?;
+    for program in programs.apart() {
+        let _ = writeln!(text, "add-symbol-file {}", program.path);
     }
     text.push_str(COMMANDS);
     let address = address.strip_prefix("unix:").unwrap_or(address);
     let _ = writeln!(text, "\ntarget remote {address}\npython\n{UNWINDER}end");
+    text.push_str(&programs.python());
     let mut out = Output::standard();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     Ok(with_output(OK, written))
@@ -120,12 +124,14 @@ fn write_guest(files: &mut Files, name: &str, folder: &Path) -> Result<(), Failu
 /// The file's path as gdb takes it, if it is an ELF file.
 fn symbols(path: &Path) -> Result<Option<String>, Failure> {
     let (bytes, _) = files::read(path)?;
-    if !bytes.starts_with(b"\x7fELF") {
-        return Ok(None);
-    }
+    Ok(bytes.starts_with(b"\x7fELF").then(|| quoted(path)))
+}
+
+/// A path as gdb takes it.
+pub(super) fn quoted(path: &Path) -> String {
     let whole = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let text = whole.display().to_string().replace('\\', "\\\\").replace('"', "\\\"");
-    Ok(Some(format!("\"{text}\"")))
+    format!("\"{text}\"")
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod guest_files;
 mod output;
 mod page;
 mod pages;
+mod programs;
 mod progress;
 mod qemu;
 mod results;

@@ -13,11 +13,13 @@
 //! | --- | --- |
 //! | `socket` | listens, takes one gdb at a time, never blocks for ever |
 //! | `registers` | the registers in gdb's order, with the description that gdb asks for |
+//! | `along` | what goes along with the run: judge, report, and gdb, who may call |
 //! | `session` | goes on and back, to breakpoints, watched words and events; why it stopped |
 //! | `target` | what gdbstub asks of a target |
 //! | `monitor` | the commands behind `monitor` |
 //! | `claims` | what is claimed of kernel stacks, and what the guest has shown of it |
 //! | `known` | what had been seen up to a place in the past |
+//! | `origin` | where the guest comes back to when something else was looked for |
 //! | `once_more` | the way to where the guest stands, gone again for somebody who looks on |
 //! | `watching` | the words that are watched, mapped or not yet |
 //! | `tables` | TSS, GDT, IDT, stacks, as text |
@@ -29,10 +31,12 @@
 //! A gdb that goes away, or talks nonsense, leaves the guest where it is: the next one goes on from there. `detach`
 //! lets the guest run on by itself, `kill` ends the run.
 
+mod along;
 mod claims;
 mod known;
 mod monitor;
 mod once_more;
+mod origin;
 mod registers;
 mod session;
 mod socket;
@@ -59,7 +63,7 @@ use target::Target;
 use thiserror::Error;
 
 /// Bytes that checkpoints may hold beside one image of the guest's memory.
-const MEMORY: u64 = 96 << 20;
+const MEMORY: u64 = 88 << 20;
 /// The longest packet.
 const PACKET: usize = 16 << 10;
 /// How often the guest is looked up from.

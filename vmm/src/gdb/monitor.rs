@@ -2,6 +2,7 @@
 
 use super::claims;
 use super::known;
+use super::origin::origin;
 use super::session::{Session, StopOn};
 use super::socket::Line;
 use super::tables;
@@ -37,6 +38,7 @@ entries                       the last entries before this place
 stacks, tasks                 kernel stacks, and frames that are not popped yet, as far as they were
                               seen up to here
 tss, gdt, idt, registers      as the guest has them here
+programs                      the programs that are mapped here, by their code
 Behind goto, gdb has to forget what it knows: `maintenance flush register-cache`, or the command
 `goto` of the file that `esp0 gdbinit` prints.
 ";
@@ -77,6 +79,7 @@ pub(super) fn answer<W: Write>(
             Ok(number) => explain(session, line, Some(number))?,
             Err(_) => format!("{entry} is no entry\n"),
         },
+        ["programs"] => programs(session),
         ["claims", ids @ ..] => claims::table(session, line, ids)?,
         ["phys", address, count @ ..] => physical(session, address, count),
         ["entries"] => known::tell(session, line, |known, session| {
@@ -139,11 +142,29 @@ fn here<W: Write>(session: &mut Session<'_, W>) -> String {
     with_name(at, place.or_else(|| session.symbols.describe(at)))
 }
 
+/// The programs that are mapped, one a line.
+fn programs<W: Write>(session: &Session<'_, W>) -> String {
+    let run = session.run_now();
+    let names = session.symbols.programs_in(|address, bytes| read(run, address, bytes));
+    match names.as_slice() {
+        [] => "no program is mapped here\n".into(),
+        names => names.iter().map(|name| format!("{name}\n")).collect(),
+    }
+}
+
 /// The last entry before a place, by number.
 fn last_entry<W: Write>(session: &Session<'_, W>, event: u64) -> Option<u64> {
     let timeline = session.timeline();
     let count = event.saturating_sub(timeline.first_event()) as usize;
     timeline.log().last_number(count)
+}
+
+/// What a place is called before which no entry is known.
+fn before_the_first<W: Write>(session: &Session<'_, W>) -> &'static str {
+    match session.timeline().begins_anew() {
+        true => "before the first entry since the guest was changed",
+        false => "before the first entry",
+    }
 }
 
 fn status<W: Write>(session: &mut Session<'_, W>, line: &Line<'_>) -> Result<String, MachineError> {
@@ -156,11 +177,11 @@ fn status<W: Write>(session: &mut Session<'_, W>, line: &Line<'_>) -> Result<Str
     let past = timeline.is_in_the_past();
     let after = match last_entry(session, event) {
         Some(sequence) => format!("after entry #{sequence}"),
-        None => "before the first entry".into(),
+        None => before_the_first(session).into(),
     };
     let at = session.run().state();
     Ok(format!(
-        "{place}, {after}{}: {} in ring {}\nstopped: {}\n{kept} checkpoints, {} KiB beside one image of memory\n",
+        "{place}, {after}{}: {} in ring {}\nstopped: {}\n{kept} checkpoints, {} KiB beside the first one\n",
         if past { ", in the past" } else { "" },
         here(session),
         at.cpl(),
@@ -272,9 +293,9 @@ fn who<W: Write>(
     let Some(origin) = origin(session, line)? else { return Ok(given_up(session)) };
     let end = session.timeline().event();
     let (run, timeline, mut along) = session.parts(Some(line));
-    let sought = Sought { addresses: &[], watched: &watched, events: &|_| false };
+    let sought = Sought { addresses: &[], watched: &watched, touched: &[], events: &|_| false };
     let hit = timeline.back_to(run, &mut along, &sought)?;
-    let mut text = match hit {
+    let text = match hit {
         Hit::Watched(word) => {
             let place = session.timeline().place();
             let place_in_code = here(session);
@@ -302,8 +323,10 @@ fn who<W: Write>(
                 let instruction = instruction::text(&code[..count], &before);
                 format!("`{instruction}` at {place_in_code}, in ring {}", before.cpl())
             };
-            let after = last_entry(session, event)
-                .map_or("before the first entry".into(), |entry| format!("after #{entry}"));
+            let after = last_entry(session, event).map_or_else(
+                || before_the_first(session).into(),
+                |entry| format!("after #{entry}"),
+            );
             let digits = usize::from(word.length) * 2;
             let mut text = if new == old {
                 format!("{:08x} changes {after}, but the run did not repeat\n", word.address)
@@ -330,41 +353,8 @@ fn who<W: Write>(
         }
         _ => GIVEN_UP.into(),
     };
-    if !origin.back(session, line)? {
-        text += "given up on the way back\n";
-    }
+    origin.back(session)?;
     Ok(text)
-}
-
-/// Where the guest is while something else is looked for.
-pub(super) enum Origin {
-    Place(Place),
-    End,
-}
-
-impl Origin {
-    pub(super) fn back<W: Write>(
-        self,
-        session: &mut Session<'_, W>,
-        line: &Line<'_>,
-    ) -> Result<bool, MachineError> {
-        match self {
-            Origin::Place(place) => session.go_to(line, place),
-            Origin::End => session.reach_the_end().map(|()| true),
-        }
-    }
-}
-
-pub(super) fn origin<W: Write>(
-    session: &mut Session<'_, W>,
-    line: &Line<'_>,
-) -> Result<Option<Origin>, MachineError> {
-    let (run, timeline, mut along) = session.parts(Some(line));
-    if !timeline.count(run, &mut along)? {
-        return Ok(None);
-    }
-    let place = timeline.place().map(Origin::Place);
-    Ok(if timeline.is_in_the_past() { place } else { Some(Origin::End) })
 }
 
 /// Guest memory as the model reads it.
@@ -417,9 +407,7 @@ fn explain<W: Write>(
             };
         }
     }
-    if !origin.back(session, line)? {
-        text += "given up on the way back\n";
-    }
+    origin.back(session)?;
     Ok(text)
 }
 

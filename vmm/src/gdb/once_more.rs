@@ -1,7 +1,8 @@
 //! The way to where the guest stands, gone once more for somebody who looks on.
 
 use super::known::Remembered;
-use super::monitor::{given_up, origin};
+use super::monitor::given_up;
+use super::origin::origin;
 use super::session::Session;
 use super::socket::Line;
 use crate::machine::MachineError;
@@ -61,8 +62,6 @@ pub(super) fn once_more<W: Write, T>(
             told = text(seen, session);
         }
     }
-    if !origin.back(session, line)? {
-        told += "given up on the way back\n";
-    }
+    origin.back(session)?;
     Ok(told)
 }

@@ -1,15 +1,16 @@
 //! Going on and going back, and why the guest stopped.
 
+use super::along::{Along, known};
 use super::known::{Known, Remembered};
+use super::origin::origin;
 use super::socket::Line;
-use super::watching::{Watching, Word};
+use super::watching::{Used, Watching, Word};
 use super::{Beside, LOOK_UP};
-use crate::check::{Judge, Sink};
-use crate::entry::Entry;
+use crate::check::Judge;
 use crate::machine::MachineError;
-use crate::run::{Event, Run};
+use crate::run::Run;
 use crate::symbols::Symbols;
-use crate::timeline::{Came, Company, Hit, Noted, Past, Place, Remark, Sought, Timeline, Watched};
+use crate::timeline::{Came, Hit, Noted, Past, Place, Sought, Timeline, Watched, touches};
 use crate::trace::Report;
 use gdbstub::common::Signal;
 use gdbstub::stub::SingleThreadStopReason;
@@ -18,8 +19,6 @@ use gdbstub::target::ext::breakpoints::WatchKind;
 use ia32::Vector;
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) type Reason = SingleThreadStopReason<u32>;
@@ -68,61 +67,13 @@ pub(super) struct Session<'a, W: Write> {
     pub(super) symbols: &'a Symbols,
     pub(super) breakpoints: BTreeSet<u32>,
     watching: Watching,
+    used: Used,
     pub(super) stop_on: StopOn,
     wish: Wish,
     /// The wish has not been begun.
     fresh: bool,
     /// Why the guest stopped last, in words.
     why: String,
-}
-
-/// What goes along with the run: the report, and gdb, who may call meanwhile.
-pub(super) struct Along<'s, W: Write> {
-    judge: &'s mut Judge,
-    report: &'s mut Report<W>,
-    line: Option<&'s Line<'s>>,
-    /// The run is at the farthest place that it ever came to: what has been judged is what has been.
-    at_farthest: bool,
-    /// The entry that was told last.
-    pub(super) entry: Option<Arc<Entry>>,
-}
-
-impl<W: Write> Company for Along<'_, W> {
-    type Memory = Remembered;
-
-    fn memory(&self) -> Remembered {
-        self.at_farthest.then(|| Rc::new(known(self.judge, self.report)))
-    }
-
-    fn put_back(&mut self, _: &Remembered) {
-        self.at_farthest = false;
-    }
-
-    fn told(&mut self, run: &mut Run, event: &Event, new: bool) -> Remark {
-        if let Event::Entry(entry) = event {
-            self.entry = Some(entry.clone());
-        }
-        if !new {
-            return Remark::default();
-        }
-        self.at_farthest = true;
-        // The end is told when the run is over.
-        if matches!(event, Event::End(_)) {
-            return Remark::default();
-        }
-        let before = (self.judge.tally().findings, self.judge.history().last_switch());
-        let judged = self.judge.judge(run.machine(), event.clone());
-        self.report.take(run.machine(), &judged);
-        Remark {
-            found: self.judge.tally().findings != before.0,
-            switched: self.judge.history().last_switch() != before.1
-                || matches!(event, Event::Switch(_)),
-        }
-    }
-
-    fn gives_up(&mut self) -> bool {
-        self.line.is_some_and(Line::calls)
-    }
 }
 
 impl<'a, W: Write> Session<'a, W> {
@@ -144,6 +95,7 @@ impl<'a, W: Write> Session<'a, W> {
             symbols,
             breakpoints: BTreeSet::new(),
             watching: Watching::default(),
+            used: Used::default(),
             stop_on: StopOn::default(),
             wish: Wish::Continue,
             fresh: false,
@@ -155,6 +107,7 @@ impl<'a, W: Write> Session<'a, W> {
     pub(super) fn begin(&mut self) {
         self.breakpoints.clear();
         self.watching = Watching::default();
+        self.used = Used::default();
         self.stop_on = StopOn::default();
     }
 
@@ -209,6 +162,7 @@ impl<'a, W: Write> Session<'a, W> {
     /// The guest has been changed at the farthest place.
     pub(super) fn changed(&mut self) -> Result<(), MachineError> {
         let (run, timeline, along) = self.parts(None);
+        run.note_change();
         timeline.begin_anew(run, &along)
     }
 
@@ -243,6 +197,18 @@ impl<'a, W: Write> Session<'a, W> {
         SingleThreadStopReason::ReplayLog { tid: None, pos: ReplayLogPosition::Begin }
     }
 
+    /// There is no way back, unless gdb has only called.
+    fn gives_up(&mut self, line: &Line<'_>) -> Option<Reason> {
+        if line.calls() {
+            return None;
+        }
+        let reason = self.at_beginning();
+        if let Some(how) = self.timeline.parted() {
+            self.why = format!("the run did not repeat: {how}");
+        }
+        Some(reason)
+    }
+
     /// The guest stands where it is to stop, by an event that has just come or by where it is.
     fn stops_for(&mut self, came: &Came) -> Option<Reason> {
         match came {
@@ -268,24 +234,30 @@ impl<'a, W: Write> Session<'a, W> {
     }
 
     /// This word is watched from now on.
-    pub(super) fn watch(&mut self, word: Word) {
-        self.watching.add(word, self.run);
+    pub(super) fn watch(&mut self, word: Word, kind: WatchKind) {
+        self.used.whose(&mut self.watching, kind).add(word, self.run);
     }
 
-    pub(super) fn watch_no_more(&mut self, word: Word) {
-        self.watching.remove(word);
+    pub(super) fn watch_no_more(&mut self, word: Word, kind: WatchKind) {
+        self.used.whose(&mut self.watching, kind).remove(word);
+    }
+
+    /// The words that are watched for changes, those that are mapped.
+    fn words(&mut self) -> Vec<Watched> {
+        self.watching.look(self.run);
+        self.used.look(self.run);
+        self.watching.words().iter().chain(self.used.accesses.words()).copied().collect()
     }
 
     /// What is watched now.
-    fn values(&mut self) -> Vec<u64> {
-        self.watching.look(self.run);
-        self.watching.words().iter().map(|word| word.value(self.run)).collect()
+    fn values(&mut self) -> Vec<(Watched, u64)> {
+        self.words().into_iter().map(|word| (word, word.value(self.run))).collect()
     }
 
     /// What has changed since its values were these.
-    fn changed_since(&mut self, before: &[u64]) -> Option<Reason> {
-        let mut words = self.watching.words().iter().zip(before);
-        let word = *words.find(|(word, before)| word.value(self.run) != **before)?.0;
+    fn changed_since(&mut self, before: &[(Watched, u64)]) -> Option<Reason> {
+        let mut words = before.iter();
+        let word = words.find(|(word, before)| word.value(self.run) != *before)?.0;
         Some(self.watched(word))
     }
 
@@ -317,13 +289,24 @@ impl<'a, W: Write> Session<'a, W> {
         }
     }
 
+    /// A watched word that the next instruction uses.
+    fn used_next(&mut self) -> Option<Watched> {
+        touches(self.run, &self.used.words())
+    }
+
+    fn was_used(&mut self, word: Option<Watched>, came: &Came) -> Option<Reason> {
+        let word = word.filter(|_| matches!(came, Came::Executed))?;
+        Some(self.watched(word))
+    }
+
     fn step(&mut self, line: &Line<'_>) -> Result<Option<Reason>, MachineError> {
         let before = self.values();
+        let used = self.used_next();
         let Some(came) = self.one(line)? else { return Ok(None) };
         if let Some(reason) = self.stops_for(&came) {
             return Ok(Some(reason));
         }
-        let watched = self.changed_since(&before);
+        let watched = self.changed_since(&before).or_else(|| self.was_used(used, &came));
         Ok(Some(watched.unwrap_or_else(|| {
             self.why = "one instruction was executed".into();
             SingleThreadStopReason::DoneStep
@@ -331,28 +314,32 @@ impl<'a, W: Write> Session<'a, W> {
     }
 
     /// Goes on: by one instruction first, so that a breakpoint here is left, then freely; by single instructions where the
-    /// page of a watched word is written, and where the run cannot stop at all breakpoints.
+    /// page of a watched word is written, where somebody wants to see a word read, and where the run cannot stop at all
+    /// breakpoints.
     fn go(&mut self, line: &Line<'_>, fresh: bool) -> Result<Option<Reason>, MachineError> {
         let mut steps = u64::from(fresh);
         let mut next = FEWEST;
         let mut look_up = LOOK_UP;
         let mut to_its_end = false;
         let mut asked = false;
+        let steps_all = !self.used.is_empty();
         let reason = loop {
             to_its_end &= self.run.happens_again_to_a_state();
-            if steps == 0 && !to_its_end && !asked {
+            if steps == 0 && !to_its_end && !steps_all && !asked {
                 asked = self.ask(true)?;
                 steps = if asked { 0 } else { MOST };
             }
-            let reason = if steps > 0 || to_its_end {
+            let reason = if steps > 0 || to_its_end || steps_all {
                 if std::mem::take(&mut asked) {
                     self.ask(false)?;
                 }
                 steps = steps.saturating_sub(1);
                 let before = self.values();
+                let used = self.used_next();
                 let Some(came) = self.one(line)? else { break None };
                 let event = self.stops_for(&came);
                 let watched = event.or_else(|| self.changed_since(&before));
+                let watched = watched.or_else(|| self.was_used(used, &came));
                 watched.or_else(|| self.at_breakpoint())
             } else {
                 self.run.look_up_every(Some(look_up));
@@ -417,21 +404,28 @@ impl<'a, W: Write> Session<'a, W> {
     }
 
     fn step_back(&mut self, line: &Line<'_>) -> Result<Option<Reason>, MachineError> {
+        let Some(origin) = origin(self, line)? else { return Ok(self.gives_up(line)) };
         let (run, timeline, mut along) = self.parts(Some(line));
         if timeline.step_back(run, &mut along)? {
             self.why = "one instruction was taken back".into();
             return Ok(Some(SingleThreadStopReason::DoneStep));
         }
-        Ok(if line.calls() { None } else { Some(self.at_beginning()) })
+        if line.calls() {
+            origin.back(self)?;
+            return Ok(None);
+        }
+        Ok(Some(self.at_beginning()))
     }
 
+    /// Goes back to something that is to stop the guest. Where gdb calls first it is where it was.
     fn go_back(&mut self, line: &Line<'_>) -> Result<Option<Reason>, MachineError> {
+        let Some(origin) = origin(self, line)? else { return Ok(self.gives_up(line)) };
         let addresses: Vec<u32> = self.breakpoints.iter().copied().collect();
-        self.watching.look(self.run);
-        let watched: Vec<Watched> = self.watching.words().iter().copied().collect();
+        let (watched, used) = (self.words(), self.used.words());
         let stop_on = self.stop_on;
         let events = move |noted: &Noted| stop_on.wants(noted);
-        let sought = Sought { addresses: &addresses, watched: &watched, events: &events };
+        let sought =
+            Sought { addresses: &addresses, watched: &watched, touched: &used, events: &events };
         let (run, timeline, mut along) = self.parts(Some(line));
         Ok(match timeline.back_to(run, &mut along, &sought)? {
             Hit::Address => self.at_breakpoint(),
@@ -452,7 +446,11 @@ impl<'a, W: Write> Session<'a, W> {
                 Some(SingleThreadStopReason::Signal(Signal::SIGTRAP))
             }
             Hit::Beginning => Some(self.at_beginning()),
-            Hit::GivenUp => None,
+            Hit::GivenUp => {
+                let reason = self.gives_up(line);
+                origin.back(self)?;
+                reason
+            }
         })
     }
 
@@ -461,10 +459,6 @@ impl<'a, W: Write> Session<'a, W> {
         let (run, timeline, mut along) = self.parts(Some(line));
         timeline.go_to(run, &mut along, place)
     }
-}
-
-fn known<W: Write>(judge: &Judge, report: &Report<W>) -> Known {
-    Known { judge: judge.clone(), entries: report.last_entries().clone() }
 }
 
 /// An event, in words.

@@ -207,11 +207,10 @@ impl<W: Write> HwWatchpoint for Target<'_, '_, W> {
         length: u32,
         kind: WatchKind,
     ) -> TargetResult<bool, Self> {
-        // Who reads a word is not seen.
-        if kind != WatchKind::Write || !(1..=256).contains(&length) {
+        if !(1..=256).contains(&length) {
             return Ok(false);
         }
-        words(address, length).for_each(|word| self.session.watch(word));
+        words(address, length).for_each(|word| self.session.watch(word, kind));
         Ok(true)
     }
 
@@ -219,9 +218,9 @@ impl<W: Write> HwWatchpoint for Target<'_, '_, W> {
         &mut self,
         address: u32,
         length: u32,
-        _: WatchKind,
+        kind: WatchKind,
     ) -> TargetResult<bool, Self> {
-        words(address, length).for_each(|word| self.session.watch_no_more(word));
+        words(address, length).for_each(|word| self.session.watch_no_more(word, kind));
         Ok(true)
     }
 }

@@ -5,7 +5,8 @@
 //! it is looked for until it is mapped.
 
 use crate::run::Run;
-use crate::timeline::Watched;
+use crate::timeline::{Touched, Watched};
+use gdbstub::target::ext::breakpoints::WatchKind;
 use std::collections::BTreeSet;
 
 /// Bytes of the longest word.
@@ -87,6 +88,49 @@ impl Watching {
     pub(super) fn concerns(&self, run: &Run, pages: &[usize]) -> bool {
         self.watched.iter().any(|word| word.is_in(pages))
             || self.unmapped.iter().any(|word| word.watched(run).is_some())
+    }
+}
+
+/// The words of which gdb wants to know who uses them: each instruction is looked at.
+#[derive(Debug, Default)]
+pub(super) struct Used {
+    /// Who reads them.
+    pub(super) reads: Watching,
+    /// Who reads or writes them.
+    pub(super) accesses: Watching,
+}
+
+impl Used {
+    pub(super) fn is_empty(&self) -> bool {
+        self.reads.is_empty() && self.accesses.is_empty()
+    }
+
+    /// Where words are that are watched in this way; for changes it is `changes`.
+    pub(super) fn whose<'w>(
+        &'w mut self,
+        changes: &'w mut Watching,
+        kind: WatchKind,
+    ) -> &'w mut Watching {
+        match kind {
+            WatchKind::Write => changes,
+            WatchKind::Read => &mut self.reads,
+            WatchKind::ReadWrite => &mut self.accesses,
+        }
+    }
+
+    pub(super) fn look(&mut self, run: &Run) {
+        self.reads.look(run);
+        self.accesses.look(run);
+    }
+
+    /// Those that are mapped.
+    pub(super) fn words(&self) -> Vec<Touched> {
+        let words = |watching: &Watching, reads_only: bool| -> Vec<Touched> {
+            watching.words().iter().map(|word| Touched { word: *word, reads_only }).collect()
+        };
+        let mut all = words(&self.reads, true);
+        all.extend(words(&self.accesses, false));
+        all
     }
 }
 

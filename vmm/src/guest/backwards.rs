@@ -137,7 +137,7 @@ impl Guest {
         let end = self.timeline.as_ref().map_or(0, Timeline::event);
         let Some(timeline) = &mut self.timeline else { return Err(NOT_REVERSIBLE) };
         let mut along = Along::new(&mut self.known);
-        let sought = Sought { addresses: &[], watched: &[word], events: &|_| false };
+        let sought = Sought { addresses: &[], watched: &[word], touched: &[], events: &|_| false };
         let hit = timeline.back_to(&mut self.run, &mut along, &sought)?;
         let writer = match hit {
             Hit::Watched(_) => self.writer(word, end)?,

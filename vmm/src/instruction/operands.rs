@@ -2,7 +2,7 @@
 
 use super::decode;
 use ia32::State;
-use iced_x86::{InstructionInfoFactory, OpAccess, Register};
+use iced_x86::{InstructionInfoFactory, OpAccess, OpKind, Register};
 
 /// A place in memory that an instruction reads or writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,53 @@ pub(crate) struct Operand {
     pub(crate) read: bool,
     /// It may be written.
     pub(crate) write: bool,
+}
+
+/// Bytes in memory that an instruction reads or writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Access {
+    /// Linear address.
+    pub(crate) linear: u32,
+    /// In bytes.
+    pub(crate) size: u32,
+    /// They may be read.
+    pub(crate) reads: bool,
+}
+
+/// What the instruction that `code` begins with reads and writes by its operands and on the stack; of one that is
+/// repeated, the next time.
+pub(crate) fn accesses(code: &[u8], before: &State) -> Vec<Access> {
+    let instruction = decode(code, before);
+    if instruction.is_invalid() {
+        return Vec::new();
+    }
+    let value =
+        |register: Register, _: usize, _: usize| register_value(before, register).map(u64::from);
+    let count = match instruction.op_kind(0) {
+        OpKind::MemorySegDI | OpKind::MemoryESDI => before.general.ecx & 0xffff,
+        _ => before.general.ecx,
+    };
+    let is_repeated = instruction.has_rep_prefix() || instruction.has_repne_prefix();
+    if is_repeated && instruction.is_string_instruction() && count == 0 {
+        return Vec::new();
+    }
+    // Of what is repeated the list has no size.
+    let own_size = instruction.memory_size().size() as u32;
+    let mut factory = InstructionInfoFactory::new();
+    let used = factory.info(&instruction).used_memory().iter();
+    used.filter_map(|memory| {
+        let reads = match memory.access() {
+            OpAccess::Read | OpAccess::CondRead | OpAccess::ReadWrite | OpAccess::ReadCondWrite => {
+                true
+            }
+            OpAccess::Write | OpAccess::CondWrite => false,
+            _ => return None,
+        };
+        let linear = memory.virtual_address(0, value)? as u32;
+        let size = Some(memory.memory_size().size() as u32).filter(|size| *size > 0);
+        Some(Access { linear, size: size.unwrap_or(own_size), reads })
+    })
+    .collect()
 }
 
 /// A general register, AL (the index of XLAT), or the base of a segment register.
@@ -85,6 +132,28 @@ mod tests {
         state.general.esp = 0x100;
         state.general.ebx = 0x40;
         state
+    }
+
+    #[test]
+    fn what_is_read_and_written_is_known_with_its_size() {
+        let access = |linear, size, reads| Access { linear, size, reads };
+        // add [ebx+4], eax
+        assert_eq!(accesses(&[0x01, 0x43, 0x04], &flat()), [access(0x44, 4, true)]);
+        // cmp byte [ebx], 0
+        assert_eq!(accesses(&[0x80, 0x3b, 0], &flat()), [access(0x40, 1, true)]);
+        // push dword [ebx]
+        let both = accesses(&[0xff, 0x33], &flat());
+        assert!(both.contains(&access(0x40, 4, true)) && both.contains(&access(0xfc, 4, false)));
+        // rep movsd, once
+        let mut state = flat();
+        (state.general.esi, state.general.edi, state.general.ecx) = (0x200, 0x300, 5);
+        let both = accesses(&[0xf3, 0xa5], &state);
+        assert!(both.contains(&access(0x200, 4, true)) && both.contains(&access(0x300, 4, false)));
+        assert_eq!(both.len(), 2);
+        state.general.ecx = 0;
+        assert_eq!(accesses(&[0xf3, 0xa5], &state), [], "no more");
+        // lea eax, [ebx]
+        assert_eq!(accesses(&[0x8d, 0x03], &flat()), []);
     }
 
     #[test]

@@ -120,6 +120,11 @@ impl MemoryImage {
         self.groups.iter().map(|group| group.iter().flatten().count()).sum()
     }
 
+    /// How many are zero.
+    pub(crate) fn zero_pages(&self) -> usize {
+        self.groups.len() * PAGES_IN_GROUP - self.pages()
+    }
+
     /// The same bytes, shared or not, but for what a processor notes in page tables, and where `counts` says no of a
     /// physical address.
     pub fn is_that_of(&self, other: &MemoryImage, counts: impl Fn(u64) -> bool) -> bool {

@@ -44,6 +44,11 @@ impl Checkpoint {
         memory.pages_beside(other.machine.memory()) + recorded
     }
 
+    /// Pages of its memory that are zero.
+    pub(crate) fn zero_pages(&self) -> usize {
+        self.machine.memory().zero_pages()
+    }
+
     /// The guest's memory is the same, whatever the probes in it, and whatever the processor has noted in page tables.
     pub(crate) fn has_memory_of(&self, other: &Checkpoint) -> bool {
         let holds_patch = |at| self.probes.holds_patch(at) || other.probes.holds_patch(at);

@@ -116,6 +116,16 @@ impl File {
     }
 }
 
+/// Where an ELF file lies when it is loaded, by linear address; nowhere if it is none.
+pub fn loaded_ranges(bytes: &[u8]) -> Vec<std::ops::Range<u64>> {
+    let Some(elf) = Elf::parse(bytes) else { return Vec::new() };
+    let range = |(start, bytes): (u32, &[u8])| {
+        let start = u64::from(start);
+        start..start + bytes.len() as u64
+    };
+    elf.loaded().map(range).collect()
+}
+
 impl Symbols {
     /// No names.
     pub fn none() -> Self {
@@ -182,6 +192,23 @@ impl Symbols {
     /// on. The last call of a function may end where the next function begins.
     pub fn describe_behind(&self, address: u32, code: SeenCode<'_>) -> Option<Place> {
         self.find(address, At::Start, 1, code).filter(|place| place.is_code)
+    }
+
+    /// The names of the programs that lie in memory as it is mapped now: as far as their functions are mapped, the code
+    /// is theirs. `read` gives the bytes at a linear address, as many as are mapped.
+    pub fn programs_in(&self, read: impl Fn(u32, &mut [u8]) -> usize) -> Vec<&str> {
+        let lies_there = |file: &File| {
+            let Some(elf) = Elf::parse(&file.bytes) else { return false };
+            let mut mapped = 0;
+            elf.functions().iter().all(|function| {
+                let mut now = [0; 8];
+                let is_mapped = read(function.address, &mut now) == now.len();
+                mapped += usize::from(is_mapped);
+                !is_mapped || now == function.bytes
+            }) && mapped > 0
+        };
+        let programs = self.0.iter().filter_map(|file| Some((file, file.name.as_deref()?)));
+        programs.filter(|(file, _)| lies_there(file)).map(|(_, name)| name).collect()
     }
 
     /// The kernel's function at a physical address, while there is no paging: linked elsewhere it is

@@ -125,6 +125,29 @@ fn programs_at_the_same_place_are_told_apart_by_their_code() {
 }
 
 #[test]
+fn of_programs_at_the_same_place_the_one_that_is_mapped_is_found() {
+    let file = |byte: u8| elf([byte; 64], &[("main", TEXT, 64, FUNCTION)]);
+    let names = Symbols::none()
+        .with_kernel(file(0x50))
+        .with_program("first", file(0x90))
+        .with_program("second", file(0x40));
+    let mapped = |byte: u8| {
+        names.programs_in(|address, bytes| {
+            let inside = (TEXT..TEXT + 64).contains(&address);
+            bytes.fill(byte);
+            if inside { bytes.len() } else { 0 }
+        })
+    };
+    assert_eq!(mapped(0x90), ["first"]);
+    assert_eq!(mapped(0x40), ["second"]);
+    assert!(mapped(0x50).is_empty(), "the kernel is no program");
+    assert!(names.programs_in(|_, _| 0).is_empty(), "nothing is mapped");
+    let lies = loaded_ranges(&file(0x90));
+    assert!(lies.iter().any(|range| range.contains(&u64::from(TEXT))), "{lies:x?}");
+    assert!(loaded_ranges(b"no ELF file").is_empty());
+}
+
+#[test]
 fn what_programs_share_is_told_of_none_of_them_and_the_kernel_comes_first() {
     let file = |name: &str| elf([0x90; 64], &[(name, TEXT, 64, FUNCTION)]);
     let both = Symbols::none().with_program("a", file("write")).with_program("b", file("write"));

@@ -1,7 +1,7 @@
 //! The checkpoints of a run, so many that going back is short and memory is bounded.
 //!
-//! They are taken at intervals of events. When there are too many, or they hold too much memory beside what they
-//! share, each second one goes and the interval doubles: the way to any place grows with the length of the run, and
+//! They are taken at intervals of events. When there are too many, or they hold too much memory beside one image of the
+//! guest's, each second one goes and the interval doubles: the way to any place grows with the length of the run, and
 //! memory does not. Where somebody looks around, a few more lie close to each other; the oldest of those goes first.
 
 use super::{Here, Place};
@@ -35,13 +35,15 @@ pub(super) struct Shelf<M> {
     spaced: Vec<Kept<M>>,
     near: VecDeque<Kept<M>>,
     spacing: u64,
-    /// Bytes that may be held.
+    /// Bytes that may be held beside one image of memory.
     limit: u64,
+    /// Bytes that are zero in the first one: a guest that fills them has one whole image of memory then.
+    room: u64,
 }
 
 impl<M> Shelf<M> {
     pub(super) fn new(limit: u64) -> Self {
-        Shelf { spaced: Vec::new(), near: VecDeque::new(), spacing: SPACING, limit }
+        Shelf { spaced: Vec::new(), near: VecDeque::new(), spacing: SPACING, limit, room: 0 }
     }
 
     pub(super) fn clear(&mut self) {
@@ -60,6 +62,9 @@ impl<M> Shelf<M> {
     }
 
     pub(super) fn keep(&mut self, place: Place, here: Here, state: Checkpoint, memory: M) {
+        if self.spaced.is_empty() {
+            self.room = state.zero_pages() as u64 * PAGE;
+        }
         let mut kept = Kept { place, here, state, memory, bytes: 0 };
         kept.bytes = self.spaced.last().map_or(0, |last| bytes_beside(&kept, last));
         self.spaced.push(kept);
@@ -89,8 +94,8 @@ impl<M> Shelf<M> {
     fn thin(&mut self) {
         while self.spaced.len() > 1
             && (self.spaced.len() > MOST
-                || bytes(&self.spaced) > self.limit / 4 * 3
-                || self.size().1 > self.limit)
+                || bytes(&self.spaced) > self.room + self.limit / 4 * 3
+                || self.size().1 > self.room + self.limit)
         {
             let mut odd = false;
             self.spaced.retain(|_| {
@@ -129,7 +134,7 @@ impl<M> Shelf<M> {
         Some((last.place, last.memory.clone()))
     }
 
-    /// How many there are, and the bytes that they hold.
+    /// How many there are, and the bytes that they hold beside the first one.
     pub(super) fn size(&self) -> (usize, u64) {
         (self.spaced.len() + self.near.len(), bytes(&self.spaced) + bytes(&self.near))
     }

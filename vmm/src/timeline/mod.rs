@@ -22,10 +22,12 @@ mod forward;
 mod kept;
 mod log;
 mod search;
+mod touch;
 
 pub use forward::Past;
 pub use log::Log;
 pub use search::{Hit, Sought, Watched};
+pub use touch::{Touched, touches};
 
 use crate::machine::MachineError;
 use crate::run::{Checkpoint, Event, Run};
@@ -202,6 +204,11 @@ impl<M: Clone> Timeline<M> {
         self.base.event
     }
 
+    /// Going back ends where somebody has changed the guest.
+    pub fn begins_anew(&self) -> bool {
+        self.epoch > 0
+    }
+
     /// Ways between two events on which the last search for a watched word did not look: its page was written there, but it was
     /// the same at both ends, and enough had been stepped already. It may have been changed there and back.
     pub fn passed_over(&self) -> u64 {
@@ -218,7 +225,7 @@ impl<M: Clone> Timeline<M> {
         self.ahead.is_some()
     }
 
-    /// Checkpoints that are kept, and the bytes that they hold beside the image of memory that they share.
+    /// Checkpoints that are kept, and the bytes that they hold beside the first one.
     pub fn kept(&self) -> (usize, u64) {
         self.shelf.size()
     }

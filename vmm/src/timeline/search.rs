@@ -4,7 +4,7 @@
 //! last hit on it is the one. Addresses and events are met in running freely; a watched word is looked at after each
 //! instruction, from one event to the next where its page was written.
 
-use super::{Came, Company, Noted, Place, Search, Timeline};
+use super::{Came, Company, Noted, Place, Search, Timeline, Touched, touches};
 use crate::machine::MachineError;
 use crate::run::{Boundary, Run};
 
@@ -46,6 +46,8 @@ pub struct Sought<'a> {
     pub addresses: &'a [u32],
     /// The next instruction, or the next event, changes one of these.
     pub watched: &'a [Watched],
+    /// The next instruction uses one of these: each one back to there is stepped.
+    pub touched: &'a [Touched],
     /// One of these events has come.
     pub events: &'a dyn Fn(&Noted) -> bool,
 }
@@ -55,7 +57,7 @@ pub struct Sought<'a> {
 pub enum Hit {
     /// An address.
     Address,
-    /// What changes next.
+    /// What changes next, or is used.
     Watched(Watched),
     /// An event.
     Event,
@@ -122,7 +124,7 @@ impl<M: Clone> Timeline<M> {
             };
             self.put_back(run, company, before)?;
             let Some(start) = self.here.place() else { return Ok(Hit::GivenUp) };
-            let found = if sought.watched.is_empty() {
+            let found = if sought.watched.is_empty() || !sought.touched.is_empty() {
                 self.last_on_the_way(run, company, sought, end, &origin)?
             } else {
                 self.last_written(run, company, sought, end, &origin)?
@@ -154,7 +156,9 @@ impl<M: Clone> Timeline<M> {
         origin: &Origin,
     ) -> Result<Option<Found>, MachineError> {
         let mut found: Found = None;
-        let freely = sought.watched.is_empty() && asked(run, sought.addresses, true)?;
+        let freely = sought.watched.is_empty()
+            && sought.touched.is_empty()
+            && asked(run, sought.addresses, true)?;
         if freely {
             let mut times = 0;
             while self.here.event < end.event {
@@ -189,8 +193,12 @@ impl<M: Clone> Timeline<M> {
                 found = Some((At::Place(here), Hit::Address));
             }
             let before: Vec<u64> = sought.watched.iter().map(|word| word.value(run)).collect();
+            let touched = touches(run, sought.touched);
             let came = self.step(run, company)?;
             self.search.stepped += 1;
+            if let Some(word) = touched.filter(|_| matches!(came, Came::Executed)) {
+                found = Some((At::Place(here), Hit::Watched(word)));
+            }
             let mut values = sought.watched.iter().zip(&before);
             if let Some((word, _)) = values.find(|(word, before)| word.value(run) != **before) {
                 found = Some((At::Place(here), Hit::Watched(*word)));

@@ -149,8 +149,9 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "CLOCK", value_parser = clock)]
     pub(crate) clock: Option<ClockChoice>,
 
-    /// Write to this file what it takes to repeat the run with --replay, on the clock of exits
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["interactive", "exact", "gdb", "disks", "cdrom", "floppies"])]
+    /// Write to this file what it takes to repeat the run with --replay, on the clock of exits; with --gdb that is the
+    /// way forwards
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["interactive", "exact", "disks", "cdrom", "floppies"])]
     pub(crate) record: Option<PathBuf>,
 
     /// The run is the one of this recording, to the byte; kernel and options have to be the same. With --gdb it is debugged,

@@ -63,11 +63,12 @@ impl Recorded {
     pub(super) fn finish(self, run: &Run, identity: &Identity) -> Result<(), Failure> {
         let Recorded::Kept(file) = self else { return Ok(()) };
         let Some(recording) = run.recording() else {
-            return Err(Failure::Input(format!(
-                "the {} is not written: it would hold more than {} MiB",
-                file.name,
-                LARGEST >> 20
-            )));
+            let why = if run.was_changed() {
+                "the guest was changed in gdb, which would not happen again".into()
+            } else {
+                format!("it would hold more than {} MiB", LARGEST >> 20)
+            };
+            return Err(Failure::Input(format!("the {} is not written: {why}", file.name)));
         };
         file.write(|out| {
             let mut out = BufWriter::new(out);

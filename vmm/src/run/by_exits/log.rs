@@ -3,7 +3,7 @@
 use super::position::{Base, Position};
 use super::{ByExits, PLACES};
 use crate::machine::{MachineError, MemoryImage};
-use crate::recording::{Cut, CutOff, Page, RecordedEnd, RecordedState, Recording, pack};
+use crate::recording::{Cut, CutOff, Page, RecordedEnd, RecordedState, Recording, SPACING, pack};
 use crate::run::{Ending, Run};
 use std::time::Duration;
 
@@ -69,12 +69,22 @@ impl Run {
         self
     }
 
-    /// What was kept of the run up to its end; none if it was not to be, or held more than it may.
+    /// What was kept of the run up to its end; none if it was not to be, or held more than it may, or the guest was
+    /// changed from outside.
     pub fn recording(&self) -> Option<&Recording> {
         match &self.by_exits.log {
-            Log::Kept { recording, full: false, .. } => Some(recording),
+            Log::Kept { recording, full: false, .. } if !self.by_exits.changed => Some(recording),
             _ => None,
         }
+    }
+
+    /// Somebody has changed the guest: who repeats the run does not come to what follows.
+    pub fn was_changed(&self) -> bool {
+        self.by_exits.changed
+    }
+
+    pub(crate) fn note_change(&mut self) {
+        self.by_exits.changed = true;
     }
 
     /// The guest as it stands here.
@@ -96,9 +106,24 @@ impl Run {
         Ok(RecordedState { exits, digest, time, bytes })
     }
 
+    /// What was kept of what comes next is kept no more: nobody comes back to it.
+    pub(crate) fn forget_what_follows(&mut self) {
+        let Position { exits, preemptions, .. } = self.by_exits.position;
+        if let Log::Kept { recording, size, full, limit, reached, .. } = &mut self.by_exits.log {
+            let states = recording.states.drain(preemptions.min(recording.states.len())..);
+            let bytes: u64 = states.map(|then| size_of_state(&then)).sum();
+            let digests = (exits / SPACING) as usize;
+            let fewer = recording.digests.len().saturating_sub(digests) as u64 * 4;
+            recording.digests.truncate(digests);
+            *size -= bytes + fewer;
+            *full &= *size > *limit;
+            *reached = exits;
+        }
+    }
+
     pub(super) fn keep(&mut self, then: RecordedState) -> Result<(), MachineError> {
         if let Log::Kept { recording, limit, size, full, places, .. } = &mut self.by_exits.log {
-            *size += then.bytes.len() as u64 + 64;
+            *size += size_of_state(&then);
             *full |= *size > *limit;
             if *full && places.is_some() {
                 return Err(MachineError::Diverged(format!(
@@ -121,6 +146,10 @@ impl Run {
             Ending::TimedOut => Some(Cut::TimedOut),
             Ending::Stopped => Some(Cut::Stopped),
             Ending::NoProgress => Some(Cut::NoProgress),
+            // Whoever debugs it has ended it: nothing in the guest tells where.
+            Ending::Enough if matches!(self.by_exits.log, Log::Kept { places: Some(_), .. }) => {
+                Some(Cut::Stopped)
+            }
             _ => None,
         };
         match &self.by_exits.log {
@@ -152,6 +181,11 @@ impl Run {
             _ => Ok(()),
         }
     }
+}
+
+/// Bytes that a state takes.
+fn size_of_state(state: &RecordedState) -> u64 {
+    state.bytes.len() as u64 + 64
 }
 
 impl ByExits {

@@ -54,6 +54,8 @@ pub(super) struct ByExits {
     log: Log,
     /// It is not the run that was recorded.
     diverged: bool,
+    /// Somebody has changed the guest.
+    changed: bool,
 }
 
 impl ByExits {

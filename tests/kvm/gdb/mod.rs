@@ -1,5 +1,10 @@
 //! gdb itself, driven by scripts.
 
+mod called;
+mod carried;
+mod packets;
+mod recorded;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -187,10 +192,16 @@ fn the_writer_of_an_overflow_is_found_from_its_finding() {
 #[test]
 fn a_word_is_watched_from_the_first_instruction_on() {
     let Some(kernel) = Kernel::of(compiled_to_debug("LIVES_ABOVE")) else { return };
-    let commands = "watch *(unsigned *)((char *)&count + 0xc0000000)\ncontinue\nprint count\nbacktrace 1\nkill\n";
+    let commands = "watch *(unsigned *)((char *)&count + 0xc0000000)\ncontinue\nprint count\nbacktrace 1\n\
+        monitor status\nreverse-stepi\nprint count\nreverse-stepi\nstepi\nstepi\nprint count\nkill\n";
     let debugged = Debugged::start(&[&kernel.path.display().to_string(), "--clock", "exits"]);
     let Some(text) = debugged.gdb(&kernel.path, commands) else { return debugged.kill() };
     follow(&text, &["Hardware watchpoint 1", "New value = 1", "$1 = 1", "#0  main ("]);
+    follow(&text, &["$1 = 1", "$2 = 0", "$3 = 1"]);
+    // Of the rounds before it nobody has to count the instructions.
+    let place = text.split_once('@').and_then(|(_, rest)| rest.split_once(','));
+    let step = place.and_then(|(place, _)| place.split_once('.')?.1.parse::<u64>().ok());
+    assert!(step.is_some_and(|step| step < 20_000), "{text}");
     let (_, _, errors) = debugged.end();
     assert!(!errors.contains("panicked"), "{errors}");
 }
@@ -251,71 +262,31 @@ fn what_was_seen_is_told_in_the_past_as_it_was_then() {
     follow(&text, &["last again", "none was seen", "no kernel stack was seen yet", "no task was"]);
 }
 
-/// A run that was recorded is gone through both ways, and ends as it did.
+/// Who reads a word is found by stepping, forwards and backwards.
 #[test]
-fn a_recorded_run_is_debugged() {
-    let Some(kernel) = Kernel::of(case("stack_overflow")) else { return };
-    let path = kernel.path.display().to_string();
-    let recording = kernel.path.with_extension("recording").display().to_string();
-    let recorded = esp0(&["run", &path, "--record", &recording]);
-    let verdict = |out: &str| out.lines().last().unwrap_or_default().to_owned();
-    let ended = verdict(&recorded.stdout);
-    assert!(ended.starts_with("verdict: findings"), "{ended}");
-    let debugged = Debugged::start(&[&path, "--replay", &recording]);
-    let commands = "monitor stop-on finding\ncontinue\nset $found = $eip\nreverse-stepi\nmonitor status\n\
-        stepi\nprint $eip == $found\ngoto #1\nmonitor status\ngoto start\ndetach\n";
-    let Some(text) = debugged.gdb(&kernel.path, commands) else { return debugged.kill() };
-    follow(&text, &["$1 = 1"]);
+fn who_reads_a_word_is_stopped_at() {
+    let Some(kernel) = Kernel::of(case("esp0_stale")) else { return };
+    let commands = "break dispatch\ncontinue\ncontinue\ndelete\nrwatch current\ncontinue\nx/i $eip\ncontinue\n\
+        delete\nset $second = $eip\nawatch current\nreverse-continue\nprint $eip == $second\nreverse-continue\n\
+        monitor status\ndelete\nwatch current\nkill\n";
+    let Some((text, ..)) = kernel.debugged(commands) else { return };
     follow(
         &text,
-        &["in the past", "one instruction was taken back", "after entry #1, in the past"],
+        &[
+            "Hardware read watchpoint 2: current",
+            "Hardware read watchpoint 2: current",
+            "Value = ",
+            "Hardware read watchpoint 2: current",
+            "Value = ",
+            "Hardware access (read/write) watchpoint 3: current",
+            "Hardware access (read/write) watchpoint 3: current",
+            "Value = ",
+            "Hardware access (read/write) watchpoint 3: current",
+            "Old value = 0",
+            "New value = 1",
+        ],
     );
-    let (status, out, errors) = debugged.end();
-    assert_eq!((status, verdict(&out)), (Some(1), ended), "{out}{errors}");
-}
-
-/// Kernels in Rust: what esp0 has gdb read does not rest on the language of the place.
-#[test]
-fn the_guests_that_esp0_carries_are_debugged() {
-    for (guest, writer, at_one_address) in [("micro", "c010", true), ("classic", "0001", false)] {
-        let folder = tempfile::tempdir().expect("a folder can be made");
-        let into = folder.path().display().to_string();
-        let debugged = Debugged::start(&["--guest", guest]);
-        let init = ["gdbinit", "--guest", guest, "--into", &into, "--gdb", &debugged.address];
-        let commands = "break vector_32\ncontinue\ncontinue\nbacktrace 1\nwho $tr_base+4\nphys 0x100000 4\n\
-            monitor explain #1\nmonitor claims\nmonitor claims H3\nmonitor claims K1\ndelete\n\
-            while $cpl == 0\nstepi\nend\nprintf \"ring %d at %x\\n\", $cpl, $eip\nset $there = $eip\n\
-            reverse-stepi\nprint $cpl\nstepi\nprint $eip == $there\nmonitor status\nset var $cr0 = 0\nkill\n";
-        let Some(text) = gdb(&init, commands) else { return debugged.kill() };
-        follow(
-            &text,
-            &[
-                "vector_32",
-                "#0  ",
-                "vector_32",
-                "was written by",
-                "ring 0, after #",
-                "00100000  ",
-                "#1 ",
-                "steps",
-                "H3   The new SS:ESP come from SS0:ESP0 of the current TSS",
-                "guest   proved",
-                "refuted=0",
-                "claims: proved=1 refuted=0 open=0",
-                "there is no such claim of the processor: K1",
-                "in ring 3",
-            ],
-        );
-        follow(&text, &["ring 3 at ", "$1 = 0", "$2 = true", "Could not write registers"]);
-        if at_one_address {
-            // Its programs all lie at the same addresses.
-            let named = ["(compute: ", "(writer: ", "(sleeper: "];
-            assert!(named.iter().any(|name| text.contains(name)), "{text}");
-        }
-        assert!(!text.contains("No symbol") && !text.contains("Python Exception"), "{text}");
-        assert!(text.contains("was written by `mov [") && text.contains(writer), "{text}");
-        debugged.end();
-    }
+    assert!(text.contains("stopped: a watched word, 0010"), "{text}");
 }
 
 #[test]
@@ -458,129 +429,4 @@ fn frames_unwind_through_a_handler_to_what_was_interrupted() {
         &["#0  switch_task", "in timer ()", "in first ()", "first ()", "$1 = 3", "$2 = 1"],
     );
     debugged.end();
-}
-
-/// Numbers that look random, the same each time.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % bound.max(1)
-    }
-
-    fn one_of<'a>(&mut self, texts: &[&'a str]) -> &'a str {
-        texts[self.below(texts.len())]
-    }
-}
-
-/// A packet that gdb might send, or nearly.
-fn packet(numbers: &mut Numbers) -> Vec<u8> {
-    const BEGINNINGS: [&str; 32] = [
-        "?",
-        "g",
-        "G",
-        "m",
-        "M",
-        "p",
-        "P",
-        "X",
-        "Z0,",
-        "Z1,",
-        "Z2,",
-        "Z3,",
-        "z0,",
-        "z2,",
-        "s",
-        "bs",
-        "vCont;s",
-        "vCont?",
-        "vCont;",
-        "qSupported",
-        "qXfer:features:read:target.xml:",
-        "qXfer:memory-map:read::",
-        "qRcmd,",
-        "qC",
-        "qfThreadInfo",
-        "H",
-        "T",
-        "QStartNoAckMode",
-        "qAttached",
-        "!",
-        "vMustReplyEmpty",
-        "qSymbol::",
-    ];
-    const PARTS: [&str; 14] = [
-        "100000",
-        ",",
-        "4",
-        ":",
-        ";",
-        "ffffffff",
-        "0",
-        "#",
-        "00",
-        "2a",
-        "6d6f6e69746f72",
-        "737461747573",
-        "-1",
-        "%",
-    ];
-    let mut body = numbers.one_of(&BEGINNINGS).as_bytes().to_vec();
-    for _ in 0..numbers.below(6) {
-        body.extend_from_slice(numbers.one_of(&PARTS).as_bytes());
-    }
-    if numbers.below(4) == 0 && !body.is_empty() {
-        let at = numbers.below(body.len());
-        body[at] = numbers.below(256) as u8;
-    }
-    // What ends the guest, or lets it go, is not to be said.
-    if matches!(body.first(), Some(b'k' | b'D' | b'R')) || body.starts_with(b"vKill") {
-        return b"+".to_vec();
-    }
-    let sum = body.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
-    let sum = if numbers.below(8) == 0 { sum ^ 0x55 } else { sum };
-    let mut packet = vec![b'$'];
-    packet.extend(body);
-    packet.extend(format!("#{sum:02x}").bytes());
-    if numbers.below(3) == 0 {
-        packet.push(b'+');
-    }
-    packet
-}
-
-#[test]
-fn packets_at_random_lose_neither_the_run_nor_the_next_gdb() {
-    let Some((_folder, kernel)) = walk() else { return };
-    let debugged = Debugged::start(&[&kernel.display().to_string(), "--timeout", "200"]);
-    let mut numbers = Numbers(20_261_126);
-    let mut sent = 0;
-    // A session ends with the first packet that is none.
-    for _ in 0..400 {
-        if sent > 400 {
-            break;
-        }
-        let mut socket = TcpStream::connect(&debugged.address).expect("it listens");
-        socket.set_read_timeout(Some(Duration::from_millis(1))).expect("it is a socket");
-        for _ in 0..40 {
-            if socket.write_all(&packet(&mut numbers)).is_err() {
-                break;
-            }
-            sent += 1;
-            let mut answer = [0; 4096];
-            let _ = socket.read(&mut answer);
-        }
-        // A guest that runs is called back.
-        let _ = socket.write_all(&[3]);
-    }
-    assert!(sent > 200, "only {sent} packets were taken");
-    let Some(text) = debugged.gdb(&kernel, "monitor goto start\ninfo registers eip\ndetach\n")
-    else {
-        return debugged.kill();
-    };
-    assert!(text.contains("eip "), "{text}");
-    let (status, out, errors) = debugged.end();
-    assert!(status.is_some() && out.contains("verdict: "), "{out}{errors}");
-    assert!(!errors.contains("panicked"), "{errors}");
 }
