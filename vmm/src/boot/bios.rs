@@ -28,10 +28,12 @@ use crate::devices::{io_apic, local_apic, power, vga};
 pub const EXTENDED_DATA: u32 = 0x9_FC00;
 /// Where the root pointer of ACPI lies.
 pub const ACPI_ROOT: u32 = 0xF_6800;
+/// Where the tables of ACPI lie, the one with all others first.
+pub const ACPI_TABLES: std::ops::Range<u32> = RSDT..FACS + 64;
 
 const DATA: u64 = 0x400;
-/// Equipment: coprocessor, mouse, 80 × 25 in colour, one serial and one parallel port, no floppy drive.
-const EQUIPMENT: u16 = 0x4226;
+/// Equipment: coprocessor, mouse, 80 × 25 in colour, two serial ports and a parallel one, no floppy drive.
+const EQUIPMENT: u16 = 0x4426;
 const MP_POINTER: u32 = 0xF_6000;
 const MP_TABLE: u32 = 0xF_6010;
 const RSDT: u32 = 0xF_6840;
@@ -134,6 +136,7 @@ fn data_area() -> Vec<Piece> {
     let byte = |offset: u64, value: u8| ((DATA + offset) as u32, vec![value]);
     vec![
         word(0x00, 0x3F8), // COM1.
+        word(0x02, 0x2F8), // COM2.
         word(0x08, 0x378), // LPT1.
         word(0x0E, (EXTENDED_DATA >> 4) as u16),
         word(0x10, EQUIPMENT),

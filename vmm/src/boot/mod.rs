@@ -55,6 +55,7 @@ pub mod services;
 pub mod size;
 pub mod start_note;
 
+pub mod table_loader;
 #[cfg(test)]
 mod elf32_builder;
 #[cfg(test)]
