@@ -14,6 +14,7 @@
 //! no entry precedes. The guest may also write over a patch, as a kernel does that fills in what this
 //! processor has: patches are compared with memory where an entry was missed, and now and then.
 
+mod ahead;
 mod breakpoint;
 mod call_gates;
 mod code;
@@ -27,6 +28,7 @@ mod step;
 mod unwatched;
 
 pub use breakpoint::DebugRegisters;
+pub(crate) use ahead::{Ahead, is_32_bit};
 pub use code::{Code, FarReturn, Iret};
 use functions::Functions;
 pub use idt::Idt;
@@ -128,6 +130,7 @@ pub struct Probes {
     missed_entries: u64,
     functions: Functions,
 }
+    ways: ahead::Ways,
 
 /// Only the supervisor executes what lies at `address`.
 fn is_supervisors(machine: &Machine, address: u32) -> bool {
@@ -160,6 +163,7 @@ impl Probes {
             missed_entries: 0,
             functions: Functions::default(),
         }
+            ways: ahead::Ways::default(),
     }
 
     /// How sites are probed.

@@ -31,6 +31,7 @@ mod end;
 mod event;
 mod exact;
 mod exits;
+mod first_idt;
 mod inject;
 mod input;
 mod last;

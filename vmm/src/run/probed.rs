@@ -432,7 +432,7 @@ impl Run {
         }
         if loads_idt {
             let state = self.machine.vcpu.state();
-            self.probes.follow(&mut self.machine, &state)?;
+            self.follow_tables(&state)?;
         }
         Ok(event)
     }

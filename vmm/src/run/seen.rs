@@ -3,6 +3,7 @@
 use super::bios_calls::BiosCall;
 use super::departure::Departure;
 use super::unjudged::FirstIdt;
+use crate::boot::sector::Sighting;
 use crate::entry::{CallFrame, Frame, PendingSwitch, SysenterRegisters};
 use ia32::State;
 
@@ -29,6 +30,10 @@ pub(super) struct Seen {
     pub(super) first_idt: Option<FirstIdt>,
     /// What was asked of a BIOS that is not there.
     pub(super) bios_calls: Vec<BiosCall>,
+    /// The base of the IDT that was loaded by the last LIDT behind a BIOS that was seen.
+    pub(super) lidt_base: Option<u32>,
+    /// Places that sectors which were read have told of, and that nobody has looked at so far.
+    pub(super) sightings: Vec<Sighting>,
     /// The first RDTSC that was stepped.
     pub(super) time_stamp: Option<u32>,
     /// KVM was seen to hold interrupts off for one instruction when asked to.

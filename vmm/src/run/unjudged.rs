@@ -18,6 +18,8 @@ pub struct FirstIdt {
     pub exits: u64,
     /// EIP where it was found.
     pub eip: u32,
+    /// It was found as soon as its LIDT had been executed: nothing can have come before.
+    pub witnessed: bool,
 }
 
 /// What is not judged.
@@ -79,7 +81,7 @@ impl fmt::Display for Unjudged {
                 f,
                 "the task gate of vector {vector:#04x}, by which nothing came: TSS {tss:04x} has no link"
             ),
-            Unjudged::BeforeIdt(FirstIdt { base, exits, eip }) => write!(
+            Unjudged::BeforeIdt(FirstIdt { base, exits, eip, .. }) => write!(
                 f,
                 "entries before the first IDT behind the BIOS was seen, at {base:08x}: at exit {exits}, EIP {eip:08x}"
             ),
@@ -98,7 +100,8 @@ impl Run {
             unwatched.task_gates().map(|(gate, entered)| Unjudged::TaskGate { gate, entered });
         let call_gates = self.probes.call_gates();
         let missed = call_gates.filter(|(_, seen)| !seen.watched || seen.late || seen.doubtful);
-        (self.seen.first_idt.map(Unjudged::BeforeIdt).into_iter())
+        let first_idt = self.seen.first_idt.filter(|first| !first.witnessed);
+        (first_idt.map(Unjudged::BeforeIdt).into_iter())
             .chain(missed.map(|(gate, seen)| Unjudged::CallGate { gate, seen }))
             .chain(task_gates)
             .collect()
