@@ -43,6 +43,7 @@ mod seen;
 mod single;
 mod start;
 mod string_output;
+mod task_gates;
 mod time_stamp;
 mod unjudged;
 mod wait;
