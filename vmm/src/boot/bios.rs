@@ -32,8 +32,9 @@ pub const ACPI_ROOT: u32 = 0xF_6800;
 pub const ACPI_TABLES: std::ops::Range<u32> = RSDT..FACS + 64;
 
 const DATA: u64 = 0x400;
-/// Equipment: coprocessor, mouse, 80 × 25 in colour, two serial ports and a parallel one, no floppy drive.
-const EQUIPMENT: u16 = 0x4426;
+/// Equipment: coprocessor, mouse, 80 × 25 in colour, one serial and one parallel port, no floppy drive. The second
+/// serial port is there for whoever looks, and not named, since nobody is at its other end.
+const EQUIPMENT: u16 = 0x4226;
 const MP_POINTER: u32 = 0xF_6000;
 const MP_TABLE: u32 = 0xF_6010;
 const RSDT: u32 = 0xF_6840;
@@ -136,7 +137,6 @@ fn data_area() -> Vec<Piece> {
     let byte = |offset: u64, value: u8| ((DATA + offset) as u32, vec![value]);
     vec![
         word(0x00, 0x3F8), // COM1.
-        word(0x02, 0x2F8), // COM2.
         word(0x08, 0x378), // LPT1.
         word(0x0E, (EXTENDED_DATA >> 4) as u16),
         word(0x10, EQUIPMENT),
