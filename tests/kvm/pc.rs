@@ -416,7 +416,28 @@ fn tasks_are_exchanged_inside_the_handlers_of_their_call_gates() {
 }
 
 #[test]
-fn an_entry_by_a_call_gate_has_a_line_and_a_task_gate_that_nothing_came_by_is_named() {
+fn entries_by_task_gates_are_judged_and_so_are_the_irets_back() {
+    for clock in ["real", "deterministic"] {
+        let Some(output) = run_compiled("TASK_GATES", &["--clock", clock]) else { return };
+        output.assert_status(0);
+        let text = &output.stdout;
+        assert!(text.contains("│ t"), "{clock}: {text}");
+        let verdict = output.last_line();
+        let clean = !verdict.contains("unjudged") && verdict.contains("findings=0");
+        assert!(clean && verdict.contains("entries=3 ring3=3"), "{clock}: {text}");
+        let line = text.lines().find(|line| line.contains(" #DF task gate")).unwrap_or_default();
+        assert!(
+            line.contains("TR 0028→0030") && line.contains("pushed: error 0000"),
+            "{clock}: {text}"
+        );
+        let back = text.lines().find(|line| line.contains("iret to a task")).unwrap_or_default();
+        assert!(back.contains("→0028"), "{clock}: {text}");
+        assert!(text.contains("\ntask gates   "), "{clock}: {text}");
+    }
+}
+
+#[test]
+fn an_entry_by_a_call_gate_has_a_line_and_a_task_gate_that_cannot_be_watched_is_named() {
     for clock in ["real", "deterministic"] {
         let Some(output) = run_compiled("CALL_GATE", &["--clock", clock]) else { return };
         output.assert_status(0);
@@ -426,6 +447,7 @@ fn an_entry_by_a_call_gate_has_a_line_and_a_task_gate_that_nothing_came_by_is_na
         let line = output.stdout.lines().find(|line| line.contains("  call gate 0030 3→0   0023:"));
         let line = line.unwrap_or_else(|| panic!("{}", output.stdout));
         assert!(line.contains("pushed: SS ESP, no parameters, CS 001b EIP "), "{line}");
+        // Its TSS is empty.
         let unused =
             "; none at the task gate of vector 0x08, by which nothing came: TSS 0038 has no link\n";
         assert!(output.stdout.contains(unused), "{}", output.stdout);
@@ -455,7 +477,9 @@ fn an_entry_behind_a_return_to_another_task_is_no_event_of_that_iret() {
         assert!(output.last_line().contains("unjudged=task_gate"), "{}", output.stdout);
         assert_eq!(
             not_judged(&output),
-            ["entries by the task gate of vector 0x30: TSS 0030, to which it leads, was entered"]
+            [
+                "entries by the task gate of vector 0x30, before it was found: TSS 0030, to which it leads, was entered"
+            ]
         );
     }
 }

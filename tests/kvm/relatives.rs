@@ -22,7 +22,7 @@ const fn fault(
 }
 
 #[rustfmt::skip]
-const RELATIVES: [Relative; 150] = [
+const RELATIVES: [Relative; 152] = [
     fault("dying", "EMPTY_DIRECTORY", 4, &["shut down", "is not mapped: its directory entry (00000000"]),
     fault("dying", "WRONG_CS", 4, &["names CS 0010, and GDT entry 2 is a data segment", "name the kernel's code segment"]),
     fault("dying", "TASK_GATE", 1, &["the gate of vector 0x80 is a task gate (type 5)", "8e"]),
@@ -57,6 +57,8 @@ const RELATIVES: [Relative; 150] = [
     fault("call_gate", "PARAMETERS_LEFT", 1, &["removes 0 bytes of parameters, and the call gate 0030 has copied 8", "`lret $8`", "findings=1 "]),
     fault("call_gate", "CALL_GATE_DPL", 1, &["stopped itself after #GP(0030)", "GDT entry 6 is a call gate of DPL 0, and ring 3 may not call by it", "type byte ec in place of 8c", "findings=1 "]),
     fault("call_gate", "STALE_ESP0", 1, &["task 2 has entered by a call gate on the stack of suspended task 1", "overwrites the frame of #1", "rule suspended_stack,", "findings=1 "]),
+    fault("task_gate", "GATE_ON_USED_STACK", 1, &["the task of the task gate of #DF runs on a stack that is in use", "overwrites the frame of #1", "rule task_gate,", "findings=1 "]),
+    fault("task_gate", "ERROR_CODE_LEFT", 1, &["the task of the task gate of #DF begins one word lower each time", "`add esp, 4` before that IRET", "rule task_gate,", "findings=1 "]),
     fault("unexpected", "SEGMENT_NOT_PRESENT", 1, &["stopped itself after #NP(0020)", "GDT entry 4"]),
     fault("unexpected", "STACK_NOT_PRESENT", 1, &["stopped itself after #SS(0010)", "GDT entry 2"]),
     fault("unexpected", "GATE_NOT_PRESENT", 1, &["stopped itself after #NP(0402)", "IDT entry 0x80"]),
@@ -176,7 +178,7 @@ const RELATIVES: [Relative; 150] = [
 ];
 
 /// The rules that are broken by these kernels alone.
-pub(crate) const RULES: [&str; 9] = [
+pub(crate) const RULES: [&str; 10] = [
     "call_gate",
     "code_limit",
     "data_segment",
@@ -184,6 +186,7 @@ pub(crate) const RULES: [&str; 9] = [
     "shared_user_stack",
     "stack_in_data",
     "sysenter",
+    "task_gate",
     "virtual_8086",
     "way_back",
 ];

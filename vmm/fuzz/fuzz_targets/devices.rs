@@ -15,7 +15,7 @@ const RAM: u64 = 16 << 20;
 const ACCESS: usize = 7;
 
 /// The first port of each device, and how many it has.
-const PORTS: [(u16, u16); 25] = [
+const PORTS: [(u16, u16); 26] = [
     (0x00, 0x10),   // DMA 1
     (0x20, 2),      // 8259s
     (0x40, 4),      // 8254
@@ -34,6 +34,7 @@ const PORTS: [(u16, u16); 25] = [
     (0x378, 3),     // parallel port
     (0x3C0, 0x20),  // VGA
     (0x3F0, 8),     // floppy, IDE
+    (0x2F8, 8),     // second serial port
     (0x3F8, 8),     // serial port
     (0x4D0, 2),     // level-triggered lines
     (0x510, 2),     // firmware configuration

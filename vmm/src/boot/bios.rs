@@ -28,9 +28,12 @@ use crate::devices::{io_apic, local_apic, power, vga};
 pub const EXTENDED_DATA: u32 = 0x9_FC00;
 /// Where the root pointer of ACPI lies.
 pub const ACPI_ROOT: u32 = 0xF_6800;
+/// Where the tables of ACPI lie, the one with all others first.
+pub const ACPI_TABLES: std::ops::Range<u32> = RSDT..FACS + 64;
 
 const DATA: u64 = 0x400;
-/// Equipment: coprocessor, mouse, 80 × 25 in colour, one serial and one parallel port, no floppy drive.
+/// Equipment: coprocessor, mouse, 80 × 25 in colour, one serial and one parallel port, no floppy drive. The second
+/// serial port is there for whoever looks, and not named, since nobody is at its other end.
 const EQUIPMENT: u16 = 0x4226;
 const MP_POINTER: u32 = 0xF_6000;
 const MP_TABLE: u32 = 0xF_6010;

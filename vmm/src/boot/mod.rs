@@ -51,9 +51,11 @@ pub mod multiboot_info;
 pub mod packed;
 pub mod place;
 pub mod sections;
+pub mod sector;
 pub mod services;
 pub mod size;
 pub mod start_note;
+pub mod table_loader;
 
 #[cfg(test)]
 mod elf32_builder;

@@ -67,8 +67,11 @@ pub fn find(bytes: &[u8]) -> Result<Header, HeaderError> {
             if architecture != 0 {
                 return Err(HeaderError::Architecture(architecture));
             }
-            let tags = offset
-                .checked_add(length as usize)
+            // GRUB goes by the end tag alone, and some kernels subtract the wrong way round.
+            let backwards = length as i32 <= 0;
+            let end =
+                if backwards { Some(bytes.len()) } else { offset.checked_add(length as usize) };
+            let tags = end
                 .and_then(|end| bytes.get(offset + HEADER_SIZE..end))
                 .ok_or(HeaderError::CutOff)?;
             return accept(offset, tags);
@@ -226,6 +229,16 @@ mod tests {
         assert_eq!(find(&file).unwrap().offset, 32);
         file.insert(0, 0);
         assert_eq!(find(&file), Err(HeaderError::Missing));
+    }
+
+    #[test]
+    fn a_length_that_was_subtracted_the_wrong_way_round_is_not_gone_by() {
+        let mut file = header(&[&[3, 12, 0x10_0040, 0], END]);
+        let length = 0u32.wrapping_sub(file.len() as u32);
+        let checksum = 0u32.wrapping_sub(HEADER_MAGIC).wrapping_sub(length);
+        file[8..16].copy_from_slice(&[length, checksum].map(u32::to_le_bytes).concat());
+        file.extend([0xFF; 64]);
+        assert_eq!(find(&file).unwrap().entry, Some(0x10_0040));
     }
 
     #[test]

@@ -25,6 +25,7 @@
 //! What is looked up at each stop is ordered by address, so a stop costs the logarithm of the number of
 //! stacks, and not more.
 
+mod by_gate;
 mod called;
 mod first_frame;
 pub(super) mod frames;
@@ -45,6 +46,7 @@ use super::glance::{Edge, FreshStack, Glance};
 use super::objects::Objects;
 use super::way_back;
 use crate::entry::{Entry, Frame, Kind, Return, TaskSwitch};
+use by_gate::ByGate;
 use called::Called;
 use frames::{Frames, Slot};
 use ia32::{State, Word};
@@ -182,6 +184,8 @@ pub struct History {
     glance: Glance,
     /// Entries by call gates that have not been left yet, the latest last.
     called: Vec<Called>,
+    /// Tasks that were entered by task gates.
+    by_gates: Vec<ByGate>,
     /// Linear addresses of frames that call gates have overwritten, which has been told.
     overwritten_by_calls: Vec<(u32, u32)>,
     /// Where the far RET stands that was wrong.

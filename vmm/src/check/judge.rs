@@ -208,7 +208,7 @@ impl Judge {
             Event::Switch(switch) => {
                 let mut judgement = self.checker.switch(&switch);
                 self.weigh(&mut judgement);
-                self.tally.switch(&judgement);
+                self.tally.switch(&switch, &judgement);
                 Judged::Switch(switch, judgement)
             }
             Event::StackLoad(load) => Judged::StackLoad(load),
@@ -345,7 +345,8 @@ impl Judge {
 
     /// The verdict on a run that ended so.
     pub fn verdict(&self, ending: &Ending) -> Verdict {
-        let Tally { entries, findings, .. } = self.tally;
+        let Tally { findings, .. } = self.tally;
+        let entries = self.tally.in_all();
         let (unmet, unprobed) = (self.unmet.is_some(), self.unprobed);
         verdict(ending, Grounds { entries, findings, unmet, unprobed })
     }

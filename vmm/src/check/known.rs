@@ -1,5 +1,6 @@
 //! How the known deviations show in a run.
 
+use super::rules::task_gate::LOST;
 use super::{Aspect, Difference, Finding, Mismatch};
 use crate::entry::{Entry, Kind};
 use crate::host::{Backend, Deviation};
@@ -49,6 +50,11 @@ impl KnownDeviations {
                     (recogniser.model)(mismatch) || follows(recogniser, mismatch)
                 })
         };
+        // A switch by a task gate has a rule of its own for what this deviation is about.
+        let is = |recogniser: &Recogniser| {
+            is(recogniser)
+                || finding.rule == LOST && recogniser.name == "restarted-task-gate-loses-error-code"
+        };
         self.0.iter().find(|(_, recogniser)| is(recogniser)).map(|(deviation, _)| *deviation)
     }
 }
@@ -59,8 +65,13 @@ impl std::fmt::Debug for Recogniser {
     }
 }
 
-/// Entries through task gates are not caught, so what concerns them is measured by the doctor alone.
 const RECOGNISERS: &[Recogniser] = &[
+    Recogniser {
+        name: "restarted-task-gate-loses-error-code",
+        entry: |_, _| false,
+        model: |_| false,
+        follows: NOTHING,
+    },
     Recogniser {
         name: "fault-pushes-rf-0",
         entry: |entry, finding| {

@@ -49,6 +49,7 @@ mod rules {
     pub(super) mod stack_start;
     pub(super) mod suspended_stack;
     pub(super) mod sysenter;
+    pub(super) mod task_gate;
     pub(super) mod task_switch;
     pub(super) mod user_stack;
     pub(super) mod virtual_8086;
@@ -144,6 +145,10 @@ rules![
 pub const SWITCH_RULES: &[SwitchRule] = &[
     rules::task_switch::switch_stores_the_old_task,
     rules::suspended_stack::suspended_task_has_its_stack,
+    rules::task_gate::task_gate_is_gone_through,
+    rules::task_gate::task_gate_brings_the_error_code,
+    rules::task_gate::task_gate_has_a_stack,
+    rules::task_gate::task_gate_takes_its_error_code_off,
 ];
 
 /// A rule about entries by SYSENTER.
@@ -335,8 +340,8 @@ impl Checker {
         for rule in SWITCH_RULES {
             rule(switch, &self.history, &mut self.findings);
         }
-        let task = self.history.switch(switch);
-        let mut judgement = Judgement { task: Some(task), ..Judgement::default() };
+        let task = self.history.change_tasks(switch);
+        let mut judgement = Judgement { task, ..Judgement::default() };
         if !self.findings.is_empty() {
             self.sort(&mut judgement, None, None, None);
         }

@@ -1,7 +1,7 @@
 //! What is counted while a guest is judged.
 
 use super::Judgement;
-use crate::entry::{Crossing, Entry, Exact, Kind, Returned};
+use crate::entry::{Crossing, Entry, Exact, Kind, Returned, SwitchCause, TaskSwitch};
 use crate::host::Deviation;
 use ia32::Vector;
 use std::collections::BTreeMap;
@@ -26,8 +26,12 @@ pub struct Tally {
     pub far_returns: u64,
     /// Returns that were seen, those aside that were refused.
     pub returns: u64,
-    /// Task switches by hardware.
+    /// Task switches by a far jump.
     pub switches: u64,
+    /// Entries by task gates.
+    pub by_task_gates: u64,
+    /// IRETs back to what those have interrupted.
+    pub task_returns: u64,
     /// Findings in all.
     pub findings: u64,
     /// Notes in all: what is unusual, but consistent.
@@ -68,6 +72,11 @@ impl Tally {
         self.last = Some((key, 1));
     }
 
+    /// Entries of all kinds.
+    pub(super) fn in_all(&self) -> u64 {
+        self.entries + self.sysenters + self.calls + self.by_task_gates
+    }
+
     /// Counts a return.
     #[inline]
     pub(super) fn leave(&mut self, judgement: &Judgement) {
@@ -97,8 +106,12 @@ impl Tally {
     }
 
     /// Counts a task switch.
-    pub(super) fn switch(&mut self, judgement: &Judgement) {
-        self.switches += 1;
+    pub(super) fn switch(&mut self, switch: &TaskSwitch, judgement: &Judgement) {
+        match switch.cause {
+            SwitchCause::Jump => self.switches += 1,
+            SwitchCause::Gate { .. } => self.by_task_gates += 1,
+            SwitchCause::Return => self.task_returns += 1,
+        }
         self.judged(judgement);
     }
 

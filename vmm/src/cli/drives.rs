@@ -3,8 +3,8 @@
 use super::failure::Failure;
 use super::files::{self, FileId};
 use clap::{Args, ValueEnum};
-use esp0::boot::firmware;
 use esp0::boot::foreign::{self, Drive};
+use esp0::boot::{firmware, table_loader};
 use esp0::devices::floppy::{self, FloppyDisk};
 use esp0::devices::ide::{Cdrom, DRIVES, Disk, Medium, Unit, cdrom, disk};
 use esp0::devices::{BootFrom, Devices};
@@ -326,8 +326,9 @@ impl Drives {
         let devices = devices.with_drives(units).with_floppies(disks);
         match &self.firmware {
             Some(firmware) => {
-                let video = ("vgaroms/vgabios.bin", Arc::clone(&firmware.video));
-                devices.with_firmware(&[video], firmware.from)
+                let mut files = table_loader::files();
+                files.push(("vgaroms/vgabios.bin", Arc::clone(&firmware.video)));
+                devices.with_firmware(&files, firmware.from)
             }
             None => devices,
         }

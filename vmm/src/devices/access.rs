@@ -2,7 +2,7 @@
 
 use super::bus::{Page, Register, Wide};
 use super::local_apic::Consequence;
-use super::{AccessSize, Devices, Effect, Place, debug_console, keyboard_controller, serial};
+use super::{AccessSize, Devices, Effect, Place, debug_console, keyboard_controller, serial::Port};
 
 impl Devices {
     /// One `in` at time `now`. Ports without a device read as all ones.
@@ -241,7 +241,7 @@ impl Devices {
             Register::DmaPage(index) => self.dma.read_page(index),
             Register::Parallel(register) => self.parallel.read(register),
             Register::FirmwareData => self.firmware.read(),
-            Register::Serial(register) => self.serial.read(register),
+            Register::Serial(port, register) => self.serial_port(port).read(register),
             Register::ResetControl => self.system.read_reset_control(),
             // Write-only.
             Register::TimerControl | Register::CmosIndex => 0xFF,
@@ -274,11 +274,14 @@ impl Devices {
                 self.ide.write_bus_master(channel, register, value);
             }
             Register::Parallel(register) => self.parallel.write(register, value),
-            Register::Serial(register) => {
-                if self.serial.write(register, value) {
-                    self.set_line(serial::IRQ, false);
+            Register::Serial(port, register) => {
+                if self.serial_port(port).write(register, value) {
+                    self.set_line(port.irq(), false);
                 }
-                self.serial.drain_output_into(&mut self.console);
+                match port {
+                    Port::First => self.serial.drain_output_into(&mut self.console),
+                    Port::Second => self.second_serial.discard_output(),
+                }
             }
             Register::ResetControl => return Some(self.system.write_reset_control(value)),
         }

@@ -7,6 +7,7 @@
 //! ([`Wide`]), whatever else lies at the ports beside it: a double word for 0xCF8 never reaches 0xCF9.
 
 use super::pic::Controller;
+use super::serial::Port;
 use super::{ide, io_apic, local_apic, power};
 
 /// How many bytes one `in` or `out` moves.
@@ -87,8 +88,8 @@ pub enum Register {
     DebugConsole,
     /// The firmware configuration's data.
     FirmwareData,
-    /// The first serial port's register 0–7.
-    Serial(u8),
+    /// A serial port's register 0–7.
+    Serial(Port, u8),
     /// The chipset's reset control.
     ResetControl,
 }
@@ -118,7 +119,8 @@ impl Register {
             0x378..=0x37A => Self::Parallel((port - 0x378) as u8),
             0x3C0..=0x3DA => Self::Vga(port),
             0x3F0..=0x3F5 | 0x3F7 => Self::Floppy((port & 7) as u8),
-            0x3F8..=0x3FF => Self::Serial((port - 0x3F8) as u8),
+            0x2F8..=0x2FF => Self::Serial(Port::Second, (port & 7) as u8),
+            0x3F8..=0x3FF => Self::Serial(Port::First, (port & 7) as u8),
             // Read by bytes, both are the data.
             0x510 | 0x511 => Self::FirmwareData,
             0x4D0 => Self::EdgeLevel(Controller::Master),
@@ -198,7 +200,7 @@ mod tests {
 
     #[test]
     fn the_published_ports_lead_to_their_registers() {
-        assert_eq!(Register::at(0x3FD), Some(Register::Serial(5)));
+        assert_eq!(Register::at(0x3FD), Some(Register::Serial(Port::First, 5)));
         assert_eq!(Register::at(0xA1), Some(Register::Pic(Controller::Slave, 1)));
         assert_eq!(Register::at(0x42), Some(Register::Counter(2)));
         assert_eq!(Register::at(0x3F7), Some(Register::Floppy(7)));

@@ -4,7 +4,7 @@
 //!   port, ─► bus ─┬─► serial, debug console ─► console output
 //!   address       ├─► exit port, resets ─────► Effect
 //!                 └─► pit ─ IRQ 0 ┐          ┌─► 8259s ──► LINT0 ┐
-//!       now ────────► serial  4   ├─► lines ─┤                   ├─► interrupt_pending,
+//!       now ────────► serial 4, 3 ├─► lines ─┤                   ├─► interrupt_pending,
 //!                     keyboard 1  │          └─► I/O APIC ─► local APIC   acknowledge_interrupt
 //!                clock 8, IDE 14… ┘                            ▲
 //!       now ───────────────────────────────── its timer ───────┘
@@ -74,7 +74,7 @@ pub(crate) use pic::CASCADE;
 pub use pic::Pic;
 use pit::Pit;
 use power::Power;
-use serial::SerialPort;
+use serial::{Port, SerialPort};
 use std::sync::Arc;
 use system_control::SystemControl;
 use transfer::{Master, Moved, Transfer};
@@ -91,6 +91,7 @@ pub struct Devices {
     io_apic: IoApic,
     pit: Pit,
     serial: SerialPort,
+    second_serial: SerialPort,
     keyboard: KeyboardController,
     cmos: Cmos,
     system: SystemControl,
@@ -130,6 +131,7 @@ impl Devices {
             io_apic: IoApic::default(),
             pit: Pit::new(),
             serial: SerialPort::new(),
+            second_serial: SerialPort::new(),
             keyboard: KeyboardController::new(),
             cmos: Cmos::new(memory_size),
             system: SystemControl::default(),
@@ -343,6 +345,14 @@ impl Devices {
         self.system.a20_was_closed() || self.keyboard.a20_was_closed()
     }
 
+    /// A serial port.
+    fn serial_port(&mut self, port: Port) -> &mut SerialPort {
+        match port {
+            Port::First => &mut self.serial,
+            Port::Second => &mut self.second_serial,
+        }
+    }
+
     /// The interrupt controllers, for whoever reports on them.
     pub fn pic(&self) -> &Pic {
         &self.pic
@@ -395,7 +405,9 @@ impl Devices {
         let mut levels = [None; 16];
         let mut set = |irq: u8, high: bool| levels[usize::from(irq)] = Some(high);
         set(TIMER_IRQ, self.quiet_until == 0 && self.pit.interrupt_line());
-        set(serial::IRQ, self.serial.interrupt_line());
+        for port in [Port::First, Port::Second] {
+            set(port.irq(), self.serial_port(port).interrupt_line());
+        }
         let devices: [&dyn Device; 4] = [&self.keyboard, &self.cmos, &self.ide, &self.floppy];
         for device in devices {
             device.drive(&mut set);

@@ -1,4 +1,5 @@
-//! The first serial port: a 16550 at 0x3F8 on IRQ 4.
+//! The serial ports: a 16550 at 0x3F8 on IRQ 4, and another at 0x2F8 on IRQ 3. At the second there is nobody: what is sent
+//! there goes nowhere, and nothing comes.
 //!
 //! Source: National Semiconductor PC16550D data sheet, sections 8.4 to 8.8.
 //!
@@ -17,8 +18,24 @@ use std::convert::Infallible;
 use vm_superio::Trigger;
 use vm_superio::serial::{NoEvents, Serial};
 
-/// The interrupt line of the first serial port.
-pub const IRQ: u8 = 4;
+/// Which of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port {
+    /// The one at 0x3F8, whose other end is the console.
+    First,
+    /// The one at 0x2F8.
+    Second,
+}
+
+impl Port {
+    /// Its interrupt line (IBM PC AT Technical Reference, "Serial/Parallel Adapter").
+    pub const fn irq(self) -> u8 {
+        match self {
+            Port::First => 4,
+            Port::Second => 3,
+        }
+    }
+}
 
 const DATA: u8 = 0;
 const INTERRUPT_ENABLE: u8 = 1;
@@ -171,6 +188,11 @@ impl SerialPort {
     /// Moves what the guest has sent to the end of `console`.
     pub fn drain_output_into(&mut self, console: &mut Vec<u8>) {
         console.append(self.uart.writer_mut());
+    }
+
+    /// What the guest has sent goes nowhere.
+    pub fn discard_output(&mut self) {
+        self.uart.writer_mut().clear();
     }
 
     /// What the identification register says: received data before an empty transmitter (table IV).

@@ -307,6 +307,22 @@ fn the_serial_port_interrupts_on_irq_4_with_an_edge_for_each_byte() {
 }
 
 #[test]
+fn the_second_serial_port_interrupts_on_irq_3_and_what_it_sends_goes_nowhere() {
+    let mut devices = kernel();
+    out(&mut devices, 0x21, 0xF7, 0);
+    out(&mut devices, 0x2FC, 0x1E, 0);
+    out(&mut devices, 0x2F8, 0xAE, 0);
+    assert_eq!(input(&mut devices, 0x2F8, 0), 0xAE, "in loopback");
+    out(&mut devices, 0x2FC, 0x0B, 0);
+    out(&mut devices, 0x2F9, 0x02, 0);
+    assert_eq!(devices.acknowledge_interrupt(), 0x23);
+    out(&mut devices, 0x2F8, b'x', 0);
+    assert_eq!(devices.take_console_output(), b"");
+    devices.receive_console_input(b"q");
+    assert_eq!(input(&mut devices, 0x2FD, 0) & 1, 0, "what is typed goes to the first");
+}
+
+#[test]
 fn a_clone_is_a_snapshot() {
     let mut devices = kernel();
     devices.advance_to(15 * MILLISECOND);

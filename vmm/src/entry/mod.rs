@@ -13,6 +13,7 @@ mod fault;
 mod frame;
 mod switch;
 mod sysenter;
+mod task_gate;
 mod vector;
 mod walk;
 
@@ -27,8 +28,9 @@ pub use fault::{Fault, Named, capture_fault};
 pub(crate) use fault::{Ram, named};
 pub use frame::Frame;
 pub(crate) use switch::{PendingSwitch, capture_switch, returns_to_a_task};
-pub use switch::{TaskSwitch, TssWords};
+pub use switch::{SwitchCause, TaskSwitch, TssWords};
 pub use sysenter::{Sysenter, SysenterRegisters};
+pub(crate) use task_gate::{capture_task_gate, capture_task_return};
 pub use walk::{Denied, Level, Reach, Walk};
 
 use crate::instruction::decode_32;

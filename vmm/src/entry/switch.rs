@@ -12,7 +12,7 @@ use crate::machine::{LinearMemory, Machine};
 use crate::probe::Probes;
 use ia32::{
     Descriptor, DescriptorKind, Eflags, FarTransfer, FrameShape, Operation, Selector, State,
-    attempt,
+    Vector, attempt,
 };
 use iced_x86::{Code, Instruction, OpKind};
 
@@ -58,9 +58,32 @@ impl TssWords {
     }
 }
 
-/// A switch from one task to another by a far jump.
+/// What switches tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SwitchCause {
+    /// A far jump to a TSS.
+    Jump,
+    /// An event whose gate is a task gate.
+    Gate {
+        /// Its vector.
+        vector: Vector,
+        /// The error code on the new task's stack, if there is one.
+        error_code: Option<u32>,
+        /// `int n` with this vector stands right before what was interrupted.
+        by_int: bool,
+    },
+    /// An IRET with NT set, back by the link of the current TSS.
+    Return,
+}
+
+/// A switch from one task to another.
+///
+/// That by a far jump or an IRET is seen in front of it and at the next exit. One by a task gate ([`SwitchCause::Gate`]) is seen
+/// where the new task goes on: what is said of the time in front of it is what the old TSS holds.
 #[derive(Clone, Debug)]
 pub struct TaskSwitch {
+    /// What has switched.
+    pub cause: SwitchCause,
     /// The number of the last entry before it.
     pub after_sequence: u64,
     /// Instructions on the deterministic clock; 0 on the real one.
@@ -151,46 +174,101 @@ pub(crate) fn capture_switch(
     if outcome.fault().is_some() {
         return None;
     }
-    let (old_tss, new_tss) = (state.tr.base, descriptor.base());
-    let (old, new) = (TssWords::read(&linear, old_tss)?, TssWords::read(&linear, new_tss)?);
-    // The new LDT is found by its descriptor in the GDT; what a selector means then depends on it.
-    let mut later = state;
-    let ldt = linear.descriptor(&state, new.selector(TssWords::LDT));
-    later.ldtr = ldt.map(|ldt| ldt.segment(new.0[TssWords::LDT] as u16)).unwrap_or_default();
-    let base = |index: usize| linear.descriptor(&later, new.selector(index)).map(Descriptor::base);
-    let top = linear
-        .descriptor(&state, Selector(new.inner_stack().ss))
-        .map_or(0, Descriptor::base)
-        .wrapping_add(new.inner_stack().esp);
-    let shape = FrameShape {
-        changes_stack: true,
-        from_virtual_8086: false,
-        error_code: false,
-        word_size: 4,
-    };
-    let switch = Box::new(TaskSwitch {
-        after_sequence,
-        time,
-        before: state,
-        next_eip: eip.wrapping_add(instruction.len() as u32),
-        selector,
-        old,
-        new,
-        new_tss,
-        code_base: base(TssWords::CS),
-        stack_base: base(TssWords::SS),
-        kernel_stack: Frame::read(&linear, top.wrapping_sub(shape.size()), shape),
-        stored: old,
-        tr: state.tr.selector(),
-        after: state,
-    });
-    Some(PendingSwitch { switch, old_tss, at: [state.instruction_address(), jump] })
+    PendingSwitch::new(
+        &linear,
+        SwitchCause::Jump,
+        state,
+        (selector, jump),
+        eip.wrapping_add(instruction.len() as u32),
+        (after_sequence, time),
+    )
+}
+
+/// What the selectors of a TSS mean.
+pub(super) struct Bases {
+    /// Base of its code segment.
+    pub(super) code: Option<u32>,
+    /// Base of its stack segment.
+    pub(super) stack: Option<u32>,
+    /// What lies at the top of its kernel stack, as a frame of five words.
+    pub(super) kernel_stack: Frame,
+}
+
+impl Bases {
+    /// Those of `new`, with the GDT of `state`.
+    pub(super) fn of(linear: &LinearMemory<'_>, state: &State, new: &TssWords) -> Self {
+        // The new LDT is found by its descriptor in the GDT; what a selector means then depends on it.
+        let mut later = *state;
+        let ldt = linear.descriptor(state, new.selector(TssWords::LDT));
+        later.ldtr = ldt.map(|ldt| ldt.segment(new.0[TssWords::LDT] as u16)).unwrap_or_default();
+        let base =
+            |index: usize| linear.descriptor(&later, new.selector(index)).map(Descriptor::base);
+        let top = linear
+            .descriptor(state, Selector(new.inner_stack().ss))
+            .map_or(0, Descriptor::base)
+            .wrapping_add(new.inner_stack().esp);
+        let shape = FrameShape {
+            changes_stack: true,
+            from_virtual_8086: false,
+            error_code: false,
+            word_size: 4,
+        };
+        Bases {
+            code: base(TssWords::CS),
+            stack: base(TssWords::SS),
+            kernel_stack: Frame::read(linear, top.wrapping_sub(shape.size()), shape),
+        }
+    }
 }
 
 impl PendingSwitch {
-    /// Linear address at which the new task goes on, if that is in ring 0.
+    /// The switch to the TSS that a selector names, by the instruction at a linear address, the vCPU standing in front of it in
+    /// `state`; none if one of both is no 32-bit TSS that can be read.
+    pub(super) fn new(
+        linear: &LinearMemory<'_>,
+        cause: SwitchCause,
+        state: State,
+        (selector, instruction): (Selector, u32),
+        next_eip: u32,
+        (after_sequence, time): (u64, u64),
+    ) -> Option<Self> {
+        let descriptor = linear.descriptor(&state, selector)?;
+        if !matches!(descriptor.kind(), DescriptorKind::Tss { wide: true, .. }) {
+            return None;
+        }
+        let (old_tss, new_tss) = (state.tr.base, descriptor.base());
+        let (old, new) = (TssWords::read(linear, old_tss)?, TssWords::read(linear, new_tss)?);
+        let bases = Bases::of(linear, &state, &new);
+        let switch = Box::new(TaskSwitch {
+            cause,
+            after_sequence,
+            time,
+            before: state,
+            next_eip,
+            selector,
+            old,
+            new,
+            new_tss,
+            code_base: bases.code,
+            stack_base: bases.stack,
+            kernel_stack: bases.kernel_stack,
+            stored: old,
+            tr: state.tr.selector(),
+            after: state,
+        });
+        Some(PendingSwitch { switch, old_tss, at: [state.instruction_address(), instruction] })
+    }
+
+    /// TR of the task that is left, and the linear address at which that goes on later.
+    pub(crate) fn leaves(&self) -> (Selector, u32) {
+        let before = &self.switch.before;
+        (before.tr.selector(), before.cs().base.wrapping_add(self.switch.next_eip))
+    }
+
+    /// Linear address at which the new task goes on, if that is in ring 0 and a far jump leads there.
     pub(crate) fn goes_on_in_ring_0(&self) -> Option<u32> {
-        let base = self.switch.code_base.filter(|_| self.switch.ring() == 0)?;
+        let jumps = self.switch.cause == SwitchCause::Jump;
+        let base = self.switch.code_base.filter(|_| jumps && self.switch.ring() == 0)?;
         Some(base.wrapping_add(self.switch.new.0[TssWords::EIP]))
     }
 
@@ -204,7 +282,9 @@ impl PendingSwitch {
         if let Some(stored) = TssWords::read(&linear, self.old_tss) {
             self.switch.stored = stored;
         }
-        self.switch.tr = state.tr.selector();
+        // Back in the task that an IRET has left: it has been entered by its gate anew meanwhile, which says nothing of the IRET.
+        let again = still && self.switch.cause == SwitchCause::Return;
+        self.switch.tr = if again { self.switch.selector } else { state.tr.selector() };
         self.switch.after = *state;
         Ok(*self.switch)
     }

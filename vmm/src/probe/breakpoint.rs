@@ -52,6 +52,20 @@ impl Breakpoints {
         others.filter(|site| !site.asked).min_by_key(|site| site.weight()).map(|site| site.address)
     }
 
+    /// The registers that no site has stop the guest at these addresses, as far as there are enough.
+    pub(super) fn lend(
+        &self,
+        machine: &mut Machine,
+        addresses: impl IntoIterator<Item = u32>,
+    ) -> Result<(), MachineError> {
+        let mut lent = self.addresses;
+        let free = lent[..self.usable].iter_mut().filter(|slot| slot.is_none());
+        for (slot, address) in free.zip(addresses) {
+            *slot = Some(address);
+        }
+        machine.vcpu.set_breakpoints(&lent)
+    }
+
     pub(super) fn holds(&self, address: u32) -> bool {
         self.usable != 0 && self.addresses.contains(&Some(address))
     }

@@ -86,20 +86,38 @@ impl Code {
         roots: &[u32],
         read: impl Fn(u32, &mut [u8]) -> usize,
     ) -> Found {
-        self.explore_with(roots, true, read)
+        self.explore_with(roots, true, LIMIT, read)
     }
 
-    /// The same; numbers that code mentions are followed only if it `guesses`.
-    pub(super) fn explore_with(
+    /// The same; no more than `limit` instructions are looked at.
+    pub(super) fn explore_part(
+        &mut self,
+        roots: &[u32],
+        limit: usize,
+        read: impl Fn(u32, &mut [u8]) -> usize,
+    ) -> Found {
+        self.explore_with(roots, true, limit, read)
+    }
+
+    /// The same; numbers that code mentions are not followed.
+    pub(super) fn explore_surely(
+        &mut self,
+        roots: &[u32],
+        read: impl Fn(u32, &mut [u8]) -> usize,
+    ) -> Found {
+        self.explore_with(roots, false, LIMIT, read)
+    }
+
+    fn explore_with(
         &mut self,
         roots: &[u32],
         guesses: bool,
+        mut budget: usize,
         read: impl Fn(u32, &mut [u8]) -> usize,
     ) -> Found {
         let mut found = Found::default();
         let mut certain: Vec<u32> = roots.to_vec();
         let mut mentioned = Vec::new();
-        let mut budget = LIMIT;
         let mut window = Window::default();
         loop {
             let sure = !certain.is_empty();

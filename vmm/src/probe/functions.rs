@@ -52,7 +52,7 @@ impl Probes {
         let linear = machine.linear();
         let roots = self.functions(&linear);
         let read = |address: u32, bytes: &mut [u8]| self.patches.read(&linear, address, bytes);
-        let found = self.code.explore_with(&roots, false, read);
+        let found = self.code.explore_surely(&roots, read);
         self.take_found(found);
         self.place_all(machine)
     }

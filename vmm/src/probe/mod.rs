@@ -14,6 +14,7 @@
 //! no entry precedes. The guest may also write over a patch, as a kernel does that fills in what this
 //! processor has: patches are compared with memory where an entry was missed, and now and then.
 
+mod ahead;
 mod breakpoint;
 mod call_gates;
 mod code;
@@ -24,8 +25,10 @@ mod patch;
 mod rewritten;
 mod site;
 mod step;
+mod task_gates;
 mod unwatched;
 
+pub(crate) use ahead::{Ahead, is_32_bit};
 pub use breakpoint::DebugRegisters;
 pub use code::{Code, FarReturn, Iret};
 use functions::Functions;
@@ -33,7 +36,7 @@ pub use idt::Idt;
 pub(crate) use patch::NO_OP_LENGTH;
 pub use rewritten::Missed;
 pub use site::Site;
-pub use unwatched::{CallGate, Seen, TaskGate, Unwatched};
+pub use unwatched::{CallGate, Entered, Seen, TaskGate, Unwatched};
 
 use crate::instruction::is_sysenter;
 use crate::machine::{Exit, LinearMemory, Machine, MachineError, Paging};
@@ -127,6 +130,10 @@ pub struct Probes {
     looks: u32,
     missed_entries: u64,
     functions: Functions,
+    ways: ahead::Ways,
+    /// Physical addresses of the words that say where the task gates' tasks go on, and what stood there; none if they are to be
+    /// looked for.
+    task_words: Option<Vec<(u64, u32)>>,
 }
 
 /// Only the supervisor executes what lies at `address`.
@@ -159,6 +166,8 @@ impl Probes {
             looks: 0,
             missed_entries: 0,
             functions: Functions::default(),
+            ways: ahead::Ways::default(),
+            task_words: None,
         }
     }
 
@@ -184,6 +193,7 @@ impl Probes {
 
     /// Looks for ways into the kernel that have no probe, in the tables of `state`.
     pub(crate) fn look_for_unwatched(&mut self, machine: &Machine, state: &State) {
+        self.task_words = None;
         self.unwatched.look(machine, &self.idt, state);
     }
 
@@ -249,6 +259,7 @@ impl Probes {
                 self.place_all(machine)?;
             }
         }
+        self.follow_task_gates(machine, state)?;
         if !self.exposed.is_empty() {
             self.cover(machine, state)?;
         }
@@ -434,7 +445,9 @@ impl Probes {
 
     /// Whether a probe at `address` is still to stop what has arrived there through a gate.
     pub fn awaits_entry(&self, address: u32) -> bool {
-        let leads_here = |site: &Site| !site.vectors.is_empty() || !site.call_gates.is_empty();
+        let leads_here = |site: &Site| {
+            !site.vectors.is_empty() || !site.call_gates.is_empty() || !site.task_gates.is_empty()
+        };
         self.sites.get(&address).is_some_and(|site| site.placed && leads_here(site))
             && !self.is_exposed(address)
     }

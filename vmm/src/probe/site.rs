@@ -1,6 +1,6 @@
 //! An address at which the guest is to be stopped, and why.
 
-use super::{CallGate, FarReturn, Iret};
+use super::{CallGate, FarReturn, Iret, TaskGate};
 
 /// Why the guest is stopped at a site. One address can have several reasons: a handler that is
 /// nothing but an IRET is an entry and a return.
@@ -16,6 +16,8 @@ pub struct Site {
     pub sysenter: bool,
     /// The call gates that lead here.
     pub call_gates: Vec<CallGate>,
+    /// The task gates whose tasks go on here when something comes by them.
+    pub task_gates: Vec<TaskGate>,
     /// A far RET stands here, or behind the no-op that stands here, and there are call gates.
     pub far_return: Option<FarReturn>,
     /// A LIDT stands here.
@@ -44,6 +46,7 @@ impl Site {
             iret: None,
             sysenter: false,
             call_gates: Vec::new(),
+            task_gates: Vec::new(),
             far_return: None,
             loads_idt: false,
             far_jump: None,
@@ -69,6 +72,7 @@ impl Site {
             && self.iret.is_none()
             && !self.sysenter
             && self.call_gates.is_empty()
+            && self.task_gates.is_empty()
             && self.far_return.is_none()
             && !self.loads_idt
             && self.far_jump.is_none()

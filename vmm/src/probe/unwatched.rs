@@ -1,7 +1,6 @@
 //! Ways into the kernel beside the interrupt and trap gates of the IDT: call gates, and task gates of the IDT.
 //!
-//! What comes by a task gate is not judged, nor by a call gate that was found too late or cannot be watched, so they are
-//! named. They are looked for where the guest's tables are read anyway: when its IDT or its LDT has changed, in a new
+//! What comes by a gate that was found too late, or cannot be watched, is not judged, so those are named. They are looked for where the guest's tables are read anyway: when its IDT or its LDT has changed, in a new
 //! address space, and at the end; call gates also in front of each IRET that leaves for an outer ring, where GDT or LDT
 //! have changed since the last one.
 //!
@@ -69,14 +68,25 @@ pub struct TaskGate {
     pub tss: u16,
 }
 
+/// What is known of what has come by a task gate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Entered {
+    /// Something has, as far as its TSS tells.
+    pub linked: bool,
+    /// An entry was seen.
+    pub seen: bool,
+    /// Something had come by it before it was found.
+    pub late: bool,
+}
+
 /// The gates that were seen at any time.
 #[derive(Clone, Debug, Default)]
 pub struct Unwatched {
     call_gates: BTreeMap<CallGate, Seen>,
     /// GDT and LDT as they were when an outer ring was left for.
     tables: [Table; 2],
-    /// Each with whether something has come by it, as far as its TSS tells.
-    task_gates: BTreeMap<TaskGate, bool>,
+    /// Each with what is known of it.
+    task_gates: BTreeMap<TaskGate, Entered>,
     /// Base of the LDT that was looked at last.
     ldt: u32,
 }
@@ -142,8 +152,19 @@ impl Unwatched {
         new
     }
 
-    /// The task gates, each with whether something has come by it.
-    pub fn task_gates(&self) -> impl Iterator<Item = (TaskGate, bool)> {
+    pub(super) fn has_task_gates(&self) -> bool {
+        !self.task_gates.is_empty()
+    }
+
+    /// An entry by a task gate to the TSS with this selector was seen.
+    pub(super) fn entered_by_task_gate(&mut self, tss: Selector) {
+        for (gate, entered) in &mut self.task_gates {
+            entered.seen |= gate.tss & !7 == tss.0 & !7;
+        }
+    }
+
+    /// The task gates, each with what is known of it.
+    pub fn task_gates(&self) -> impl Iterator<Item = (TaskGate, Entered)> {
         self.task_gates.iter().map(|(gate, entered)| (*gate, *entered))
     }
 
@@ -173,7 +194,8 @@ impl Unwatched {
             {
                 let entered = has_been_entered(&linear, state, tss, descriptor);
                 let gate = TaskGate { vector, tss: tss.0 };
-                *self.task_gates.entry(gate).or_default() |= entered;
+                let found = Entered { late: entered, ..Entered::default() };
+                self.task_gates.entry(gate).or_insert(found).linked |= entered;
             }
         }
     }

@@ -292,7 +292,7 @@ impl Data {
     fn switch(&mut self, record: &Record) -> Result<(), ReportError> {
         let row = self.stop(Stop::Switch, record, "after")?;
         let mut kept = Map::new();
-        for name in ["tr", "left", "loaded"] {
+        for name in ["tr", "left", "loaded", "by", "vector"] {
             kept.insert(name.into(), record.get(name).clone());
         }
         self.switches.insert(row.to_string(), Value::Object(kept));

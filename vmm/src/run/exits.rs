@@ -1,13 +1,13 @@
 //! What is done at an exit.
 
 use super::departure::{Cause, Departure};
-use super::{Ending, Event, FirstIdt, Pace, Phase, Run, Turn};
+use super::{Ending, Event, Pace, Phase, Run, Turn};
 use crate::boot::services;
 use crate::devices::transfer::{Moved, Transfer};
 use crate::devices::{AccessSize, Effect};
 use crate::machine::{Exit, MachineError};
 use crate::probe::{Choice, Missed, Site};
-use ia32::{State, Vector};
+use ia32::Vector;
 
 impl Run {
     /// The vCPU has left the guest.
@@ -42,6 +42,12 @@ impl Run {
                 self.count_exit(&exit);
             }
             return self.stopped_at(address, &exit);
+        }
+        if let Exit::Breakpoint { address } = exit
+            && let Some(what) = self.probes.ahead_at(address)
+        {
+            self.count_exit(&exit);
+            return self.came_ahead(what);
         }
         if exit == Exit::Halt
             && let Some(address) = self.probes.adopt(&mut self.machine)?
@@ -127,19 +133,6 @@ impl Run {
         Ok(None)
     }
 
-    /// Lets the probes follow; behind a BIOS, keeps where the first IDT was found.
-    #[inline]
-    fn follow_tables(&mut self, state: &State) -> Result<(), MachineError> {
-        let looked = self.looks_for_idt();
-        self.probes.follow(&mut self.machine, state)?;
-        if looked && self.probes.idt().leads_to_code(&self.machine, state) {
-            let (base, exits, eip) = (state.idtr.base, self.counters.exits, state.eip);
-            self.seen.first_idt = Some(FirstIdt { base, exits, eip });
-            self.devices.kernel_begins();
-        }
-        Ok(())
-    }
-
     /// Answers an access to a device, if that is what the exit is for; what it means beyond the devices.
     pub(super) fn serve(&mut self, exit: &Exit) -> Option<Effect> {
         let eip = self.machine.vcpu.eip();
@@ -157,6 +150,7 @@ impl Run {
                 let (size, now) = self.device_access(size);
                 let data = self.machine.vcpu.port_data();
                 self.devices.by(eip).port_read_string(port, size, data, now);
+                self.look_at_what_is_read();
             }
             Exit::MemoryRead { address, .. } => {
                 let (_, now) = self.device_access(0);
@@ -191,6 +185,7 @@ impl Run {
             // Beyond RAM nobody takes the bytes, and there all reads as ones.
             match transfer {
                 Transfer::ToMemory(address, bytes) => {
+                    self.sight(&bytes);
                     let answered = self.machine.write_memory(address.into(), &bytes).is_some();
                     self.devices.moved(master, Moved { bytes: &[], answered });
                 }

@@ -57,6 +57,7 @@ impl Run {
         let state = self.machine.vcpu.state();
         match self.seen.switching.take()?.complete(&self.machine, &state) {
             Ok(switch) => {
+                self.seen.gate_task = None;
                 // A task that goes on in an outer ring does so as after a return.
                 self.seen.outward.ring =
                     Some(switch.ring()).filter(|ring| *ring > switch.before.cpl());
@@ -153,6 +154,13 @@ impl Run {
         if site.sysenter && self.entered_by_sysenter(departure.as_ref(), &stop.state) {
             return Ok(Some(self.sysenter_at(departure, stop)));
         }
+        if !site.task_gates.is_empty() {
+            let gates = site.task_gates.clone();
+            if let Some(event) = self.task_gate_at(&gates, departure.as_ref(), stop) {
+                return Ok(Some(event));
+            }
+        }
+        let Some(site) = self.probes.site_at(stop.address) else { return Ok(None) };
         if !site.call_gates.is_empty() {
             let gates = site.call_gates.clone();
             if let Some(event) = self.call_at(&gates, departure.as_ref(), stop) {
@@ -329,7 +337,7 @@ impl Run {
             return Ok(None);
         }
         if returns_to_a_task(&self.machine, &stop.state) {
-            self.seen.outward = Outward::default();
+            self.leaves_by_link(&iret, &stop.state)?;
             return Ok(None);
         }
         if self.seen.outward.ring.is_some_and(|ring| ring != 0) {
@@ -380,6 +388,9 @@ impl Run {
                     self.seen.sequence,
                     time,
                 );
+                if let Some(leaves) = self.seen.switching.as_ref().map(PendingSwitch::leaves) {
+                    self.probes.task_leaves(&mut self.machine, leaves)?;
+                }
             }
         }
         let mut event = None;
@@ -432,7 +443,7 @@ impl Run {
         }
         if loads_idt {
             let state = self.machine.vcpu.state();
-            self.probes.follow(&mut self.machine, &state)?;
+            self.follow_tables(&state)?;
         }
         Ok(event)
     }

@@ -3,6 +3,7 @@
 use super::bios_calls::BiosCall;
 use super::departure::Departure;
 use super::unjudged::FirstIdt;
+use crate::boot::sector::Sighting;
 use crate::entry::{CallFrame, Frame, PendingSwitch, SysenterRegisters};
 use ia32::State;
 
@@ -17,6 +18,8 @@ pub(super) struct Seen {
     pub(super) switching: Option<PendingSwitch>,
     /// The frame of the last entry by a call gate, until an outer ring is left for.
     pub(super) called: Option<CallFrame>,
+    /// The TSS that was entered by a task gate last, until its task is left.
+    pub(super) gate_task: Option<u16>,
     /// An outer ring may have been left for unseen, since call gates were looked for last.
     pub(super) left_unseen: bool,
     /// Entries so far.
@@ -27,6 +30,10 @@ pub(super) struct Seen {
     pub(super) sysenter: SysenterRegisters,
     /// The first IDT behind a BIOS, once it has been found.
     pub(super) first_idt: Option<FirstIdt>,
+    /// The base of the IDT that was loaded by the last LIDT behind a BIOS that was seen.
+    pub(super) lidt_base: Option<u32>,
+    /// Places that sectors which were read have told of, and that nobody has looked at so far.
+    pub(super) sightings: Vec<Sighting>,
     /// What was asked of a BIOS that is not there.
     pub(super) bios_calls: Vec<BiosCall>,
     /// The first RDTSC that was stepped.

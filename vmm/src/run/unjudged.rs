@@ -6,7 +6,7 @@
 //! [`Census::missed_entries`]: crate::probe::Census::missed_entries
 
 use super::Run;
-use crate::probe::{CallGate, Choice, Seen, TaskGate};
+use crate::probe::{CallGate, Choice, Entered, Seen, TaskGate};
 use std::fmt;
 
 /// The first IDT of whoever a BIOS has booted, as it was found.
@@ -18,6 +18,8 @@ pub struct FirstIdt {
     pub exits: u64,
     /// EIP where it was found.
     pub eip: u32,
+    /// It was found as soon as its LIDT had been executed: nothing can have come before.
+    pub witnessed: bool,
 }
 
 /// What is not judged.
@@ -30,12 +32,12 @@ pub enum Unjudged {
         /// What is known of it.
         seen: Seen,
     },
-    /// Entries by a task gate of the IDT.
+    /// Entries by a task gate of the IDT that were not seen, all or some of them.
     TaskGate {
         /// Which.
         gate: TaskGate,
-        /// Something has come by it, as far as its TSS tells.
-        entered: bool,
+        /// What is known of what has come by it.
+        entered: Entered,
     },
     /// Entries before the first IDT behind a BIOS was found.
     BeforeIdt(FirstIdt),
@@ -53,7 +55,7 @@ impl Unjudged {
 
     /// Nothing has come by it: it is there, and nothing was left unjudged.
     pub const fn is_unused(&self) -> bool {
-        matches!(self, Unjudged::TaskGate { entered: false, .. })
+        matches!(self, Unjudged::TaskGate { entered: Entered { linked: false, .. }, .. })
     }
 }
 
@@ -71,15 +73,18 @@ impl fmt::Display for Unjudged {
                     "{which} by the call gate {selector:04x}, from rings up to {dpl} to {cs:04x}:{offset:08x}"
                 )
             }
-            Unjudged::TaskGate { gate: TaskGate { vector, tss }, entered: true } => write!(
-                f,
-                "entries by the task gate of vector {vector:#04x}: TSS {tss:04x}, to which it leads, was entered"
-            ),
-            Unjudged::TaskGate { gate: TaskGate { vector, tss }, entered: false } => write!(
+            Unjudged::TaskGate { gate: TaskGate { vector, tss }, entered } if entered.linked => {
+                let before = if entered.late { ", before it was found" } else { "" };
+                write!(
+                    f,
+                    "entries by the task gate of vector {vector:#04x}{before}: TSS {tss:04x}, to which it leads, was entered"
+                )
+            }
+            Unjudged::TaskGate { gate: TaskGate { vector, tss }, .. } => write!(
                 f,
                 "the task gate of vector {vector:#04x}, by which nothing came: TSS {tss:04x} has no link"
             ),
-            Unjudged::BeforeIdt(FirstIdt { base, exits, eip }) => write!(
+            Unjudged::BeforeIdt(FirstIdt { base, exits, eip, .. }) => write!(
                 f,
                 "entries before the first IDT behind the BIOS was seen, at {base:08x}: at exit {exits}, EIP {eip:08x}"
             ),
@@ -93,12 +98,15 @@ impl Run {
         if self.probes.choice() == Choice::None {
             return Vec::new();
         }
-        let unwatched = self.probes.unwatched();
-        let task_gates =
-            unwatched.task_gates().map(|(gate, entered)| Unjudged::TaskGate { gate, entered });
+        let task_gates = self.probes.unwatched().task_gates().filter_map(|(gate, entered)| {
+            let missed = entered.late || entered.linked && !entered.seen;
+            let unwatched = !entered.linked && !self.probes.stops_task_gate(gate);
+            (missed || unwatched).then_some(Unjudged::TaskGate { gate, entered })
+        });
         let call_gates = self.probes.call_gates();
         let missed = call_gates.filter(|(_, seen)| !seen.watched || seen.late || seen.doubtful);
-        (self.seen.first_idt.map(Unjudged::BeforeIdt).into_iter())
+        let first_idt = self.seen.first_idt.filter(|first| !first.witnessed);
+        (first_idt.map(Unjudged::BeforeIdt).into_iter())
             .chain(missed.map(|(gate, seen)| Unjudged::CallGate { gate, seen }))
             .chain(task_gates)
             .collect()

@@ -8,7 +8,7 @@ use super::schema::{
     SwitchRecord, SysenterRecord,
 };
 use crate::check::{Finding, Judgement};
-use crate::entry::{Crossing, Entry, Return, Returned, Sysenter, TaskSwitch, Way};
+use crate::entry::{Crossing, Entry, Return, Returned, SwitchCause, Sysenter, TaskSwitch, Way};
 use crate::symbols::{Symbols, names_in};
 use ia32::Word;
 
@@ -82,6 +82,14 @@ pub(super) fn of_crossing(crossing: &Crossing, judgement: &Judgement) -> Where {
 }
 
 pub(super) fn of_switch(switch: &TaskSwitch, judgement: &Judgement) -> Where {
+    if let SwitchCause::Gate { vector, .. } = switch.cause {
+        let place = format!(
+            "the entry by the task gate of {vector} after #{} (TR {:04x})",
+            switch.after_sequence, switch.selector.0,
+        );
+        let at = switch.after.instruction_address();
+        return Where { place, at, sequence: switch.after_sequence };
+    }
     let place = format!(
         "the switch after #{} to {} (TR {:04x})",
         switch.after_sequence,

@@ -8,7 +8,7 @@
 
 use super::Colour;
 use super::schema::{
-    CrossingRecord, EntryRecord, FindingRecord, ReturnRecord, StackRecord, SwitchRecord,
+    CrossingRecord, EntryRecord, FindingRecord, ReturnRecord, StackRecord, SwitchBy, SwitchRecord,
     SysenterRecord,
 };
 use crate::check::TaskId;
@@ -165,9 +165,9 @@ pub(super) fn switch_line(switch: &SwitchRecord, colour: Colour) -> String {
     let base = |base: Option<u32>| base.map_or("????????".into(), |base| format!("{base:08x}"));
     format!(
         "        {:<7} {:<14} {}→{}   {:04x}:{:08x} → {:04x}:{:08x}  \
-         TR {:04x}→{:04x} LDT {:04x}→{:04x} base {}  CS:EIP {:04x}:{:08x}  ESP0 {:08x} kept  {}",
+         TR {:04x}→{:04x} LDT {:04x}→{:04x} base {}  CS:EIP {:04x}:{:08x}  ESP0 {:08x} kept  {}{}",
         numbered(switch.task),
-        format!("jmp far {:04x}", switch.selector),
+        switch_name(switch),
         switch.from_ring,
         switch.to_ring,
         before.ss,
@@ -182,8 +182,19 @@ pub(super) fn switch_line(switch: &SwitchRecord, colour: Colour) -> String {
         new.cs,
         new.eip,
         switch.left.esp0,
+        switch.error_code.map_or(String::new(), |code| format!("pushed: error {code:04x}  ")),
         verdict(&switch.findings, colour),
     )
+}
+
+/// What has switched tasks.
+pub(super) fn switch_name(switch: &SwitchRecord) -> String {
+    match (switch.by, switch.vector) {
+        (SwitchBy::Iret, _) => "iret to a task".into(),
+        (SwitchBy::Gate, Some(vector)) if vector < 32 => format!("{} task gate", Vector(vector)),
+        (SwitchBy::Gate, vector) => format!("{:02x} task gate", vector.unwrap_or(0)),
+        (SwitchBy::Jump, _) => format!("jmp far {:04x}", switch.selector),
+    }
 }
 
 /// The line of a stack that was loaded before there were probes.

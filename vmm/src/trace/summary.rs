@@ -127,6 +127,17 @@ fn returns(rows: &mut Rows, end: &EndRecord, authority: &str) {
             ),
         );
     }
+    if counts.by_task_gates > 0 || counts.task_returns > 0 {
+        rows.add(
+            "task gates",
+            &format!(
+                "{:<8} entries, each with a TSS of its own, by {}; IRETs back: {}",
+                counts.by_task_gates,
+                switcher(authority),
+                counts.task_returns
+            ),
+        );
+    }
     let unpopped = match counts.live {
         0 => String::new(),
         1 => "1 entry without a return: its task ended, or was in the kernel".into(),

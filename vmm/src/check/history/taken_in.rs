@@ -6,7 +6,7 @@ use super::suspects::Suspect;
 use super::suspended::Suspended;
 use super::{CALLS, COPIES, Call, Esp0Change, History, LastReturn, Pair, SUSPENDED};
 use crate::check::glance::Damage;
-use crate::entry::{Entry, Kind, Return, TaskSwitch};
+use crate::entry::{Entry, Kind, Return, SwitchCause, TaskSwitch};
 use ia32::Word;
 
 /// What the last return has changed, for the case that it is refused.
@@ -83,11 +83,14 @@ impl History {
     pub(in crate::check) fn switch(&mut self, switch: &TaskSwitch) -> TaskId {
         self.last_return = None;
         self.running = None;
-        let left = switch.before.stack_address();
-        if let Some(index) = self.stacks.at(left) {
-            self.stacks.reached(index, left);
+        self.suspended.remove(&switch.new_tss);
+        if switch.cause == SwitchCause::Jump {
+            let left = switch.before.stack_address();
+            if let Some(index) = self.stacks.at(left) {
+                self.stacks.reached(index, left);
+            }
+            self.suspend(switch);
         }
-        self.suspend(switch);
         let kernel_stack = &switch.kernel_stack;
         let index = self.stacks.number_of(kernel_stack.end());
         self.switched = switch.ring() > switch.before.cpl();
@@ -115,7 +118,6 @@ impl History {
 
     /// The task that `switch` leaves is suspended in the kernel; the one that goes on is not any more.
     fn suspend(&mut self, switch: &TaskSwitch) {
-        self.suspended.remove(&switch.new_tss);
         let (tss, left) = (switch.before.tr.base, switch.before.stack_address());
         self.suspended.remove(&tss);
         if switch.before.cpl() != 0 || switch.before.tr.selector().is_null() {

@@ -1,17 +1,21 @@
 use crate::check::{Finding, Findings, History, Subject};
-use crate::entry::{TaskSwitch, TssWords};
+use crate::entry::{SwitchCause, TaskSwitch, TssWords};
 use ia32::Eflags;
 
 /// A task switch stores the registers of the old task in its TSS, and nothing else there; TR names
 /// the new one.
 ///
 /// SDM vol. 3A, "Task switching". What is never stored is SS0:ESP0, with the stacks of the other
-/// inner rings, CR3 and the LDT. RF is left open, as it is where a fault switches tasks.
+/// inner rings, CR3 and the LDT. An IRET stores NT as 0. RF is left open, as it is where a fault switches tasks.
 pub(crate) fn switch_stores_the_old_task(
     switch: &TaskSwitch,
     _: &History,
     findings: &mut Findings,
 ) {
+    // By a task gate what was interrupted is known from there alone.
+    if matches!(switch.cause, SwitchCause::Gate { .. }) {
+        return;
+    }
     let before = &switch.before;
     if before.tr.selector().is_null() {
         findings.add(without_task(switch));
@@ -23,6 +27,9 @@ pub(crate) fn switch_stores_the_old_task(
     let mut expected = old;
     expected[TssWords::EIP] = switch.next_eip;
     expected[TssWords::EFLAGS] = before.eflags.0;
+    if switch.cause == SwitchCause::Return {
+        expected[TssWords::EFLAGS] &= !Eflags::NT.0;
+    }
     expected[TssWords::EAX..TssWords::ES].copy_from_slice(&general.to_array());
     expected[TssWords::ES..TssWords::LDT].copy_from_slice(&[es, cs, ss, ds, fs, gs]);
     for (index, (expected, got)) in expected.into_iter().zip(switch.stored.0).enumerate() {
@@ -47,7 +54,7 @@ pub(crate) fn switch_stores_the_old_task(
     }
     if switch.tr.0 != switch.selector.0 {
         findings.add(wrong(
-            "the jump to a TSS did not load TR with it".into(),
+            "the switch to a TSS did not load TR with it".into(),
             format!("TR {:04x}", switch.selector.0),
             format!("TR {:04x}", switch.tr.0),
         ));

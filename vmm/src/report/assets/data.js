@@ -165,6 +165,11 @@ const aboveSs = (stop) => Object.fromEntries(run.layout.above.map((name) => [nam
 
 const taskName = (task) => (task === 0 ? 'no task' : `task ${task}`);
 
+function switchName(one) {
+  if (one?.by === 'gate') return `task gate ${one.vector}`;
+  return one?.by === 'iret' ? 'IRET to a task' : 'task switch';
+}
+
 /** What happened at a stop, in a few words. */
 function stopName(stop) {
   const number = stops('number')[stop];
@@ -173,7 +178,7 @@ function stopName(stop) {
     case RETURN: return `IRET after #${number}`;
     case SYSENTER: return `SYSENTER after #${number}`;
     case CROSSING: return run.crossings[stop].way === 'call' ? `call gate ${run.crossings[stop].gate} after #${number}` : `far RET after #${number}`;
-    default: return `task switch after #${number}`;
+    default: return `${switchName(run.switches[stop])} after #${number}`;
   }
 }
 

@@ -52,6 +52,8 @@ pub(super) fn is_same(one: &Record, other: &Record, aspects: Aspects) -> bool {
             let structure = (one.from_ring, one.to_ring, one.verdict)
                 == (other.from_ring, other.to_ring, other.verdict)
                 && said(&one.findings, &other.findings)
+                && (one.by, one.vector, one.error_code)
+                    == (other.by, other.vector, other.error_code)
                 && one.tr == other.tr;
             let values = one.left == other.left && one.loaded == other.loaded;
             structure && (!aspects.values || values)

@@ -4,7 +4,7 @@ use super::same::is_same;
 use super::side::{Event, Side};
 use super::{Aspects, kept};
 use crate::trace::line::numbered;
-use crate::trace::schema::{FindingRecord, FrameRecord, Record, ReturnRecord};
+use crate::trace::schema::{FindingRecord, FrameRecord, Record, ReturnRecord, SwitchBy};
 use crate::trace::{event_name, visible};
 use ia32::Word;
 use std::fmt::Write as _;
@@ -130,7 +130,16 @@ fn rows(event: &Event) -> Vec<Row> {
             ]
         }
         Record::Switch(switch) => vec![
-            structure("event", "a task switch by a far jump"),
+            structure(
+                "event",
+                match switch.by {
+                    SwitchBy::Jump => "a task switch by a far jump".to_owned(),
+                    SwitchBy::Iret => "a task switch by IRET".to_owned(),
+                    SwitchBy::Gate => {
+                        format!("an entry by the task gate of {:#04x}", switch.vector.unwrap_or(0))
+                    }
+                },
+            ),
             rings(switch.from_ring, switch.to_ring),
             structure("verdict", verdict(&switch.findings)),
             value("after", format!("#{}", switch.after)),

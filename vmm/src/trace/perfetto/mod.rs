@@ -22,7 +22,8 @@ mod protobuf;
 mod track_event;
 
 use super::schema::{
-    CrossingRecord, EntryRecord, PlaceUse, Record, ReturnRecord, SwitchRecord, SysenterRecord,
+    CrossingRecord, EntryRecord, PlaceUse, Record, ReturnRecord, SwitchBy, SwitchRecord,
+    SysenterRecord,
 };
 use super::{KnownPlaces, ReadError, TraceReader, event_name, show::frame_names, visible};
 use crate::entry::Kind;
@@ -342,7 +343,11 @@ impl<W: Write> Timeline<W> {
         self.tick(Some(switch.time));
         let key = self.key(switch.task);
         let stack = self.task(key)?.stack;
-        let event = TrackEvent::instant(stack, "task switch")
+        let name = match switch.by {
+            SwitchBy::Jump | SwitchBy::Iret => "task switch",
+            SwitchBy::Gate => "entry by a task gate",
+        };
+        let event = TrackEvent::instant(stack, name)
             .address("TR", switch.tr[1].into())
             .address("ESP0", switch.loaded.esp0);
         self.event(event)?;

@@ -1,6 +1,6 @@
 //! The last line of a trace.
 
-use super::{FindingRecord, LastRecord, ScreenRecord, hex, is_empty, names};
+use super::{FindingRecord, LastRecord, ScreenRecord, hex, is_empty, is_zero, names};
 use crate::check::{Judge, Verdict};
 use crate::entry::Kind;
 use crate::probe::Census;
@@ -73,9 +73,15 @@ pub struct Counts {
     /// Far RETs to an outer ring.
     #[serde(default)]
     pub far_returns: u64,
+    /// Entries by task gates, which are none of those either.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub by_task_gates: u64,
+    /// IRETs back from those.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub task_returns: u64,
     /// Returns that were seen and not refused.
     pub returns: u64,
-    /// Task switches by hardware.
+    /// Task switches by a far jump.
     pub switches: u64,
     /// Entries that have not been returned from.
     pub live: u64,
@@ -216,6 +222,8 @@ impl EndRecord {
                 sysexits: history.sysexits(),
                 calls: tally.calls,
                 far_returns: tally.far_returns,
+                by_task_gates: tally.by_task_gates,
+                task_returns: tally.task_returns,
                 returns: tally.returns,
                 switches: tally.switches,
                 live: history.live().len() as u64,

@@ -52,7 +52,7 @@ pub use last::{LastMoment, LastRecord, ScreenRecord};
 pub use place::{PlaceRecord, PlaceUse};
 pub use stack::{LoadedStack, StackRecord};
 pub use state::StateRecord;
-pub use switch::{SwitchOrigin, SwitchRecord, TaskRecord};
+pub use switch::{SwitchBy, SwitchOrigin, SwitchRecord, TaskRecord};
 pub use sysenter::SysenterRecord;
 
 use serde::{Deserialize, Serialize};
@@ -179,6 +179,10 @@ impl Record {
 }
 
 /// Whether a list has nothing to write.
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 fn is_empty<T>(list: &[T]) -> bool {
     list.is_empty()
 }

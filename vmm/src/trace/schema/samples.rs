@@ -165,6 +165,13 @@ pub(crate) fn all() -> Vec<Record> {
             notes: Vec::new(),
         })),
         Record::Switch(Box::new(switch())),
+        Record::Switch(Box::new(SwitchRecord {
+            by: SwitchBy::Gate,
+            vector: Some(8),
+            error_code: Some(0),
+            ..switch()
+        })),
+        Record::Switch(Box::new(SwitchRecord { by: SwitchBy::Iret, ..switch() })),
         Record::Sysenter(Box::new(sysenter())),
         Record::Crossing(Box::new(crossing())),
         Record::Crossing(Box::new(CrossingRecord {
@@ -274,6 +281,9 @@ fn switch() -> SwitchRecord {
         task: 2,
         from_ring: 0,
         to_ring: 3,
+        by: SwitchBy::Jump,
+        vector: None,
+        error_code: None,
         selector: 0x30,
         tr: [0x20, 0x30],
         before: SwitchOrigin { ss: 0x10, esp: 0x1f00, ldtr: 0x18, eip: 0x100 },

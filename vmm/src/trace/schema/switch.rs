@@ -1,23 +1,51 @@
 //! Task switches by hardware.
 
 use super::{FindingRecord, RecordVerdict, hex, is_empty};
-use crate::entry::{TaskSwitch, TssWords};
+use crate::entry::{SwitchCause, TaskSwitch, TssWords};
 use serde::{Deserialize, Serialize};
 
-/// A far jump to a TSS, seen before it and at the next exit.
+/// What has switched tasks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SwitchBy {
+    /// A far jump to a TSS.
+    #[default]
+    Jump,
+    /// An event whose gate is a task gate.
+    Gate,
+    /// An IRET back by the link of a TSS.
+    Iret,
+}
+
+impl SwitchBy {
+    fn is_jump(&self) -> bool {
+        *self == SwitchBy::Jump
+    }
+}
+
+/// A task switch: by a far jump to a TSS or an IRET, seen before it and at the next exit; or an entry by a task gate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SwitchRecord {
     /// The last entry before it.
     pub after: u64,
     /// Instructions on the deterministic clock; 0 on the real one.
     pub time: u64,
-    /// The task that goes on, from 1.
+    /// The task that goes on, from 1; by a task gate, the one that was interrupted, 0 if that is not known.
     pub task: u32,
-    /// The ring of the jump.
+    /// What has switched.
+    #[serde(default, skip_serializing_if = "SwitchBy::is_jump")]
+    pub by: SwitchBy,
+    /// The vector of a task gate.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "hex::option")]
+    pub vector: Option<u8>,
+    /// The error code that was pushed on the new task's stack.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "hex::option")]
+    pub error_code: Option<u32>,
+    /// The ring that is left.
     pub from_ring: u8,
     /// The ring in which the new task goes on.
     pub to_ring: u8,
-    /// The selector that the jump names.
+    /// The selector of the new TSS.
     #[serde(with = "hex")]
     pub selector: u16,
     /// TR before and after.
@@ -109,7 +137,17 @@ impl SwitchRecord {
     /// Of a switch to `task` that nothing is said of yet.
     pub fn new(switch: &TaskSwitch, task: u32) -> Self {
         let before = &switch.before;
+        let (by, vector, error_code) = match switch.cause {
+            SwitchCause::Jump => (SwitchBy::Jump, None, None),
+            SwitchCause::Gate { vector, error_code, .. } => {
+                (SwitchBy::Gate, Some(vector.0), error_code)
+            }
+            SwitchCause::Return => (SwitchBy::Iret, None, None),
+        };
         SwitchRecord {
+            by,
+            vector,
+            error_code,
             after: switch.after_sequence,
             time: switch.time,
             task,

@@ -5,7 +5,7 @@
 
 use super::super::event_name;
 use super::super::line::numbered;
-use super::super::schema::{EntryRecord, FindingRecord, SwitchRecord};
+use super::super::schema::{EntryRecord, FindingRecord, SwitchBy, SwitchRecord};
 use crate::check::EventKind;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +22,8 @@ pub(super) struct Fold {
     range: Option<(u64, u64)>,
     kinds: BTreeMap<EventKind, u64>,
     tasks: BTreeSet<u32>,
-    switches: u64,
+    /// By a far jump, by a task gate, and by an IRET.
+    switches: [u64; 3],
     /// Of all these.
     count: u64,
     /// How many of them have findings, and how many notes, all of them told before.
@@ -51,7 +52,12 @@ impl Fold {
         switch: &SwitchRecord,
         line: impl FnOnce() -> String,
     ) -> Option<String> {
-        self.switches += 1;
+        let by = match switch.by {
+            SwitchBy::Jump => 0,
+            SwitchBy::Gate => 1,
+            SwitchBy::Iret => 2,
+        };
+        self.switches[by] += 1;
         self.event(switch.task, &switch.findings, &switch.notes, line)
     }
 
@@ -90,8 +96,9 @@ impl Fold {
                 }
             })
             .collect();
-        if run.switches > 0 {
-            kinds.push(format!("{} × jmp far to a task", run.switches));
+        let names = ["jmp far to a task", "entry by a task gate", "iret to a task"];
+        for (count, name) in run.switches.into_iter().zip(names).filter(|(count, _)| *count > 0) {
+            kinds.push(format!("{count} × {name}"));
         }
         let range = match run.range {
             Some((first, last)) => format!("{first:>6} … {last}"),

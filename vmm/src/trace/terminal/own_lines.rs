@@ -4,7 +4,7 @@
 //! to grow with the run. So the first of each kind has a line, and what tells something new; of what is worth more than
 //! one look, exceptions and what is wrong, some have one, and the others are counted.
 
-use super::super::schema::{CrossingRecord, EntryRecord, SwitchRecord, SysenterRecord};
+use super::super::schema::{CrossingRecord, EntryRecord, SwitchBy, SwitchRecord, SysenterRecord};
 use crate::check::EventKind;
 use crate::entry::Kind;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -29,6 +29,7 @@ enum Group {
     /// A crossing by a call gate that findings were made of.
     Crossing,
     Switch {
+        by: SwitchBy,
         wrong: bool,
     },
 }
@@ -71,7 +72,7 @@ impl OwnLines {
 
     /// The same of a task switch.
     pub(super) fn of_switch(&mut self, switch: &SwitchRecord) -> bool {
-        self.another(Group::Switch { wrong: !switch.findings.is_empty() })
+        self.another(Group::Switch { by: switch.by, wrong: !switch.findings.is_empty() })
     }
 
     fn another(&mut self, group: Group) -> bool {
