@@ -1,12 +1,12 @@
 //! What is claimed of the memory of kernel and programs.
 
-use super::observation::{Happening, Observation};
+use super::observation::{Happening, Moment, Observation};
 use super::scenario::Ends;
 use super::stacks::ChangeKind;
 use super::switching::{Live, Made, births, top};
 use super::words::name;
 use super::{Judgement, given, missing, that};
-use crate::entry::{Entry, Kind, TssWords};
+use crate::entry::{Entry, Kind, SwitchCause, TssWords};
 use crate::run::Ending;
 use ia32::{Vector, Word};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,7 +29,13 @@ pub(super) fn overflow_is_caught(observation: &Observation) -> Judgement {
             )
         })?;
     }
-    let tss_before = observation.moments.last().map(|moment| moment.sight.tss_base);
+    // The switch by the task gate is a moment as well.
+    let by_gate = |moment: &&Moment| match &moment.event {
+        Happening::Switch(switch) => matches!(switch.cause, SwitchCause::Gate { .. }),
+        _ => false,
+    };
+    let before = observation.moments.iter().rev().find(|moment| !by_gate(moment));
+    let tss_before = before.map(|moment| moment.sight.tss_base);
     that(tss_before != Some(state.tr.base), || {
         format!("no task switch came: {}, ESP {:08x}", observation.end.ending, state.general.esp)
     })?;
