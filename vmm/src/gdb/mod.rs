@@ -63,7 +63,7 @@ use target::Target;
 use thiserror::Error;
 
 /// Bytes that checkpoints may hold beside one image of the guest's memory.
-const MEMORY: u64 = 88 << 20;
+const MEMORY: u64 = 48 << 20;
 /// The longest packet.
 const PACKET: usize = 16 << 10;
 /// How often the guest is looked up from.

@@ -7,7 +7,7 @@ use crate::timeline::{Came, Company, Hit, Place, Remark, Sought, Timeline, Watch
 use crate::writer::Writer;
 
 /// Bytes that checkpoints may hold beside one image of memory.
-const MEMORY: u64 = 96 << 20;
+const MEMORY: u64 = 48 << 20;
 
 const NOT_REVERSIBLE: GuestError =
     GuestError::Contradiction("a guest that is to be gone back with is set up by `reversible`");

@@ -121,7 +121,7 @@ impl Setup {
     }
 
     /// The guest can be gone back with ([`Guest::step_back`], [`Guest::who_wrote`]): checkpoints are taken on the
-    /// way, which hold 128 MiB beside one image of memory at most.
+    /// way, which hold 48 MiB beside one image of memory at most.
     #[must_use]
     pub fn reversible(mut self) -> Self {
         self.reversible = true;
