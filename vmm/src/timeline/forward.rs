@@ -40,8 +40,25 @@ impl<M: Clone> Timeline<M> {
         let written = run.take_recent_pages()?;
         if concerns(run, &written) {
             run.restore(&before)?;
+            if self.ahead.is_none() {
+                self.keep_for_later(run, company)?;
+            }
             return Ok(Past::Not { to_its_end: run.happens_again_to_a_state() });
         }
         Ok(Past::Came(self.turned(run, company, event)?))
+    }
+
+    /// What the attempt came to has not been for anybody: the run may go another way. That it is stepped from here on makes
+    /// this a place that somebody is likely to come back to.
+    fn keep_for_later(
+        &mut self,
+        run: &mut Run,
+        company: &mut impl Company<Memory = M>,
+    ) -> Result<(), MachineError> {
+        run.forget_what_follows();
+        if let Some(event) = run.keep_this_place()? {
+            self.told(run, company, event, false)?;
+        }
+        Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use super::position::{Base, Position};
 use super::{ByExits, PLACES};
 use crate::machine::{MachineError, MemoryImage};
-use crate::recording::{Cut, CutOff, Page, RecordedEnd, RecordedState, Recording, pack};
+use crate::recording::{Cut, CutOff, Page, RecordedEnd, RecordedState, Recording, SPACING, pack};
 use crate::run::{Ending, Run};
 use std::time::Duration;
 
@@ -104,6 +104,21 @@ impl Run {
         self.by_exits.position.base = Base::Whole(base);
         let Position { exits, digest, .. } = self.by_exits.position;
         Ok(RecordedState { exits, digest, time, bytes })
+    }
+
+    /// What was kept of what comes next is kept no more: nobody comes back to it.
+    pub(crate) fn forget_what_follows(&mut self) {
+        let Position { exits, preemptions, .. } = self.by_exits.position;
+        if let Log::Kept { recording, size, full, limit, reached, .. } = &mut self.by_exits.log {
+            let states = recording.states.drain(preemptions.min(recording.states.len())..);
+            let bytes: u64 = states.map(|then| size_of_state(&then)).sum();
+            let digests = (exits / SPACING) as usize;
+            let fewer = recording.digests.len().saturating_sub(digests) as u64 * 4;
+            recording.digests.truncate(digests);
+            *size -= bytes + fewer;
+            *full &= *size > *limit;
+            *reached = exits;
+        }
     }
 
     pub(super) fn keep(&mut self, then: RecordedState) -> Result<(), MachineError> {
