@@ -80,8 +80,9 @@ fn is_the_same_run(experiment: &Experiment, events: u64, turns: u64) {
 #[derive(Clone, Copy)]
 enum Forwards {
     Freely,
-    /// As if somebody watched words: at every second exit on average it is put back to the last one, and stepped a little.
-    Past,
+    /// As if somebody watched words: at every second exit on average it is put back to the last one, and stepped a little; the
+    /// number says which.
+    Past(u64),
 }
 
 impl Forwards {
@@ -122,7 +123,8 @@ fn is_the_same_run_looked_up_from(
     let mut timeline = Timeline::new(&mut run, &Alone, 64 << 20).expect("KVM gives its state");
     let mut noted = vec![seen(&mut run, true)];
     let mut preempted = BTreeSet::new();
-    let mut numbers = Numbers(events);
+    let seed = if let Forwards::Past(seed) = forwards { seed } else { 0 };
+    let mut numbers = Numbers(events + 1000 * seed);
     while timeline.event() < events {
         let before = run.preemptions();
         match forwards.turn(&mut timeline, &mut run, &mut numbers) {
@@ -250,7 +252,13 @@ fn guests_that_are_gone_past_are_the_same_backwards() {
         for (guest, events, turns) in [("micro", 120, 3), ("broken", 30, 3)] {
             let experiment = Experiment::with_guest(guest).clock(clock).timeout(PATIENCE);
             for every in [None, Some(Duration::from_millis(1))] {
-                is_the_same_run_looked_up_from(&experiment, every, Forwards::Past, events, turns);
+                is_the_same_run_looked_up_from(
+                    &experiment,
+                    every,
+                    Forwards::Past(0),
+                    events,
+                    turns,
+                );
             }
         }
     }
@@ -258,7 +266,36 @@ fn guests_that_are_gone_past_are_the_same_backwards() {
         let Some(kernel) = compiled(name) else { return };
         let experiment =
             Experiment::with_kernel(kernel).clock(ClockChoice::EXITS).timeout(PATIENCE);
-        is_the_same_run_looked_up_from(&experiment, None, Forwards::Past, 30, 3);
+        is_the_same_run_looked_up_from(&experiment, None, Forwards::Past(0), 30, 3);
+    }
+}
+
+/// KVM ends a `rep outs` by a pass over it with ECX = 0, which leaves the VM no more: a step must not run on from there.
+#[test]
+fn a_repeated_output_with_nothing_left_is_one_step() {
+    for clock in [ClockChoice::DETERMINISTIC, ClockChoice::EXITS] {
+        let experiment = Experiment::with_guest("micro").clock(clock).timeout(PATIENCE);
+        let mut run = experiment.start().reversible(64 << 20);
+        let mut timeline = Timeline::new(&mut run, &Alone, 64 << 20).expect("KVM gives its state");
+        let ends = |run: &mut Run| {
+            let state = run.state();
+            let mut code = [0; 2];
+            run.machine().linear().read_some(state.eip, &mut code);
+            (code == [0xf3, 0x6e] && state.general.ecx == 0).then_some(state.eip)
+        };
+        while run.counters().device_accesses < 100 {
+            timeline.turn(&mut run, &mut Alone).expect("KVM runs the guest");
+        }
+        let at = (0..1000).find_map(|_| {
+            timeline.step(&mut run, &mut Alone).expect("KVM steps the guest");
+            ends(&mut run)
+        });
+        let at = at.expect("micro prints by `rep outsb`");
+        while !matches!(timeline.step(&mut run, &mut Alone).expect("KVM steps"), Came::Executed) {}
+        assert_eq!(run.state().eip, at + 2, "{clock:?}");
+        // KVM has executed it itself: the next one is stepped all the same.
+        while !matches!(timeline.step(&mut run, &mut Alone).expect("KVM steps"), Came::Executed) {}
+        assert!((at + 3..at + 10).contains(&run.state().eip), "{clock:?}: {:x}", run.state().eip);
     }
 }
 
@@ -444,4 +481,21 @@ fn going_back_costs_so_much() {
         timeline.step(&mut run, &mut Alone).expect("KVM steps the guest");
     }
     println!("20 instructions: {:?}", begun.elapsed());
+}
+
+mod soak {
+    use super::*;
+
+    /// A signal comes where it likes, so a way that does not repeat shows in one of many runs.
+    #[test]
+    #[ignore = "takes minutes: scripts/soak"]
+    fn many_guests_that_are_gone_past_are_the_same_backwards() {
+        for seed in 0..60 {
+            for every in [None, Some(Duration::from_millis(1))] {
+                let experiment = Experiment::with_guest("micro").clock(ClockChoice::EXITS);
+                let experiment = experiment.timeout(PATIENCE);
+                is_the_same_run_looked_up_from(&experiment, every, Forwards::Past(seed), 60, 6);
+            }
+        }
+    }
 }

@@ -8,7 +8,8 @@ use crate::entry::{capture_switch, far_call};
 use crate::instruction::effect::raised_event;
 use crate::instruction::reads_time_stamp;
 use crate::instruction::stepping::{
-    Stepping, classify, hide_trap_flag, loads_trap_flag, may_be_emulated, returns_by_task_link,
+    Stepping, classify, does_nothing, hide_trap_flag, loads_trap_flag, may_be_emulated,
+    returns_by_task_link,
 };
 use crate::machine::{Exit, MachineError};
 use crate::probe::Site;
@@ -125,7 +126,9 @@ impl Run {
             // Some models push RF for an interrupt, and its return would hide the breakpoint.
             self.machine.vcpu.set_eflags(state.eflags.0 & !Eflags::RF.0);
         }
-        if class == Stepping::Never || steps_itself || self.probes.is_site(at) {
+        // Nothing would stop the guest behind one that leaves the VM in no way.
+        let leaves = class == Stepping::Never && !does_nothing(&state, &code[..count]);
+        if leaves || steps_itself || self.probes.is_site(at) {
             let exit = self.run_one(state, counts)?;
             return self.exited(exit);
         }
@@ -133,8 +136,10 @@ impl Run {
         let snapshot = self.machine.vcpu.snapshot();
         self.seen.last_state = state;
         let exit = self.machine.vcpu.step(self.owed.step_again)?;
-        // Where KVM executes an instruction itself, such as the MOV CR0 that switches paging on, TF may be gone behind it.
-        self.owed.step_again = class == Stepping::LoadsFlags || may_be_emulated(&code[..count]);
+        // Where KVM executes an instruction itself, such as the MOV CR0 that switches paging on or the end of a `rep outs`, TF may
+        // be gone behind it.
+        self.owed.step_again = matches!(class, Stepping::LoadsFlags | Stepping::Never)
+            || may_be_emulated(&code[..count]);
         let after = self.machine.vcpu.state();
         match exit {
             Exit::Step if enters || !raised_event(&state, &after, &code[..count]) => {
