@@ -65,9 +65,10 @@ impl MemoryImage {
             if memory.equals(start, known) {
                 continue;
             }
-            let mut bytes = Box::new(ZERO);
-            if memory.read(start, &mut bytes[..]).is_some() {
-                Arc::make_mut(group)[index] = (bytes[..] != ZERO[..]).then(|| Arc::from(bytes));
+            let mut bytes = Arc::new(ZERO);
+            let read = Arc::get_mut(&mut bytes).and_then(|bytes| memory.read(start, bytes));
+            if read.is_some() {
+                Arc::make_mut(group)[index] = (*bytes != ZERO).then_some(bytes);
             }
         }
     }
@@ -148,17 +149,30 @@ impl MemoryImage {
         })
     }
 
+    /// The page with this number is that of `other`, and both hold it together.
+    pub(crate) fn take_page(&mut self, other: &MemoryImage, page: usize) {
+        self.hold_together(other, page, |_, _| true);
+    }
+
     /// Holds those of these pages that are the same in `other` together with it.
     pub(crate) fn share(&mut self, other: &MemoryImage, pages: impl IntoIterator<Item = usize>) {
         for page in pages {
-            let (number, index) = (page / PAGES_IN_GROUP, page % PAGES_IN_GROUP);
-            let (Some(one), Some(two)) = (self.groups.get_mut(number), other.groups.get(number))
-            else {
-                continue;
-            };
-            if !is_shared(&one[index], &two[index]) && one[index] == two[index] {
-                Arc::make_mut(one)[index].clone_from(&two[index]);
-            }
+            self.hold_together(other, page, |one, two| one == two);
+        }
+    }
+
+    fn hold_together(
+        &mut self,
+        other: &MemoryImage,
+        page: usize,
+        may: impl FnOnce(&Option<Arc<Page>>, &Option<Arc<Page>>) -> bool,
+    ) {
+        let (number, index) = (page / PAGES_IN_GROUP, page % PAGES_IN_GROUP);
+        let (Some(one), Some(two)) = (self.groups.get_mut(number), other.groups.get(number)) else {
+            return;
+        };
+        if !is_shared(&one[index], &two[index]) && may(&one[index], &two[index]) {
+            Arc::make_mut(one)[index].clone_from(&two[index]);
         }
     }
 
@@ -266,6 +280,10 @@ mod tests {
         assert_eq!(two.pages_beside(&one), 1);
         assert_eq!(two.page(5), &[7; PAGE]);
         assert_eq!(two.pages_in_neither(&one, &two.clone()), 0);
+        two.take_page(&one, 5);
+        two.take_page(&one, 1 << 30);
+        assert_eq!(two.pages_beside(&one), 0);
+        assert_eq!(two.page(5), one.page(5));
     }
 
     #[test]

@@ -121,6 +121,11 @@ pub(super) struct WrittenOver {
 pub(crate) struct PatchedPages(FxHashMap<usize, Vec<(usize, Patch)>>);
 
 impl PatchedPages {
+    /// The page with this number holds patches.
+    pub(crate) fn holds(&self, page: usize) -> bool {
+        self.0.contains_key(&page)
+    }
+
     /// A page of memory with the guest's own bytes; zero where there is no RAM.
     pub(crate) fn read(&self, memory: &Memory, page: usize) -> [u8; 4096] {
         let mut bytes = [0; 4096];

@@ -89,20 +89,34 @@ impl Recording {
     }
 }
 
+/// A page as the guest has it.
+pub(crate) enum Now<'a> {
+    /// It is that of an image, which it is shared with.
+    In(&'a MemoryImage),
+    /// It is in no image.
+    Alone(Page),
+}
+
 /// A state as bytes: the vCPU, then each page that is not as in `base`, which takes it in. `pages` are those that may
-/// differ, `read` gives one as the guest has it.
-pub(crate) fn pack(
+/// differ, `now` gives one as the guest has it.
+pub(crate) fn pack<'a>(
     vcpu: &VcpuImage,
     base: &mut MemoryImage,
     pages: impl IntoIterator<Item = usize>,
-    mut read: impl FnMut(usize, &mut Page),
+    mut now: impl FnMut(usize) -> Now<'a>,
 ) -> Arc<[u8]> {
     let mut bytes = vcpu.to_bytes();
-    let mut now = [0; delta::PAGE];
     for page in pages {
-        read(page, &mut now);
-        if append(page, base.page(page), &now, &mut bytes) {
-            base.set_page(page, &now);
+        match now(page) {
+            Now::In(image) => {
+                append(page, base.page(page), image.page(page), &mut bytes);
+                base.take_page(image, page);
+            }
+            Now::Alone(now) => {
+                if append(page, base.page(page), &now, &mut bytes) {
+                    base.set_page(page, &now);
+                }
+            }
         }
     }
     bytes.into()

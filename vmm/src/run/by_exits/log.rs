@@ -3,7 +3,7 @@
 use super::position::{Base, Position};
 use super::{ByExits, PLACES};
 use crate::machine::{MachineError, MemoryImage};
-use crate::recording::{Cut, CutOff, Page, RecordedEnd, RecordedState, Recording, SPACING, pack};
+use crate::recording::{Cut, CutOff, Now, RecordedEnd, RecordedState, Recording, SPACING, pack};
 use crate::run::{Ending, Run};
 use std::time::Duration;
 
@@ -95,12 +95,13 @@ impl Run {
             self.by_exits.position.base.take().unwrap_or_else(|| MemoryImage::zero(size));
         let vcpu = self.machine.vcpu.image()?;
         let patched = self.probes.patched_pages();
+        let image = self.machine.image()?;
         let memory = self.machine.memory();
-        let read = |page: usize, bytes: &mut Page| *bytes = patched.read(memory, page);
-        let bytes = pack(&vcpu, &mut base, pages.iter().copied(), read);
-        if let Some(image) = self.machine.image()? {
-            base.share(&image, pages);
-        }
+        let now = |page: usize| match &image {
+            Some(image) if !patched.holds(page) => Now::In(image),
+            _ => Now::Alone(patched.read(memory, page)),
+        };
+        let bytes = pack(&vcpu, &mut base, pages, now);
         self.by_exits.position.base = Base::Whole(base);
         let Position { exits, digest, .. } = self.by_exits.position;
         Ok(RecordedState { exits, digest, time, bytes })
