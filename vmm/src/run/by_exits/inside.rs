@@ -1,12 +1,15 @@
 //! Between two exits, for whoever wants to see what lies there: the guest is stepped, and so reaches the place of its
 //! preemption.
 
-use super::MOST_STEPS;
 use super::awaited::Awaited;
+use super::{MOST_STEPS, Slice};
 use crate::machine::{Exit, MachineError, time_on_processor};
 use crate::recording::RecordedState;
 use crate::run::departure::Departure;
 use crate::run::{Run, Turn};
+
+/// Instructions between two looks for what would preempt a guest that is stepped for long: one costs more than a step.
+const STEPS_BETWEEN_LOOKS: u64 = 256;
 
 impl Run {
     /// Somebody wants to see what lies between two exits: the guest is stepped, and comes to where it was preempted
@@ -45,7 +48,9 @@ impl Run {
             return self.exited(Exit::InterruptWindow);
         }
         self.by_exits.slice.stepped += 1;
-        if self.by_exits.slice.stepped > MOST_STEPS && self.preempt()? {
+        let Slice { stepped, awaits_window, .. } = self.by_exits.slice;
+        let looks = awaits_window || stepped.is_multiple_of(STEPS_BETWEEN_LOOKS);
+        if stepped > MOST_STEPS && looks && self.preempt()? {
             return Ok(self.told_preempted());
         }
         self.by_exits.position.at_exit = false;
