@@ -94,7 +94,7 @@ pub(crate) enum Now<'a> {
     /// It is that of an image, which it is shared with.
     In(&'a MemoryImage),
     /// It is in no image.
-    Alone(Page),
+    Alone(Box<Page>),
 }
 
 /// A state as bytes: the vCPU, then each page that is not as in `base`, which takes it in. `pages` are those that may

@@ -99,7 +99,7 @@ impl Run {
         let memory = self.machine.memory();
         let now = |page: usize| match &image {
             Some(image) if !patched.holds(page) => Now::In(image),
-            _ => Now::Alone(patched.read(memory, page)),
+            _ => Now::Alone(Box::new(patched.read(memory, page))),
         };
         let bytes = pack(&vcpu, &mut base, pages, now);
         self.by_exits.position.base = Base::Whole(base);
