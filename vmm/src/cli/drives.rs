@@ -114,7 +114,7 @@ impl Drives {
             booted: None,
             takes_command_line: false,
         };
-        let image = kernel.map(|path| Ok::<_, Failure>((path, drive_of(path)?))).transpose()?;
+        let image = kernel.map(|path| (path, drive_of(path)));
         let mut boots = match image {
             Some((path, None)) if is_for_a_bios(path) => {
                 drives.old_linux(path, command_line)?;
@@ -200,7 +200,7 @@ impl Drives {
         let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
         // A boot sector with a kernel behind it is the beginning of a disk.
         let is_beginning = floppy::Geometry::of(size).is_none() && size < floppy::Geometry::USUAL;
-        let medium = if is_beginning && drive_of(path)?.is_some() {
+        let medium = if is_beginning && drive_of(path).is_some() {
             self.medium(path, written, 1, "floppy disk")?.padded(floppy::Geometry::USUAL)
         } else {
             self.medium(path, written, 512, "floppy disk")?
@@ -427,8 +427,8 @@ fn disk_argument<'a>(
 }
 
 /// The drive that this file belongs in, if it is no kernel.
-fn drive_of(path: &Path) -> Result<Option<Drive>, Failure> {
-    Ok(head_of(path).and_then(|(head, size)| foreign::drive(&head, size)))
+fn drive_of(path: &Path) -> Option<Drive> {
+    head_of(path).and_then(|(head, size)| foreign::drive(&head, size))
 }
 
 /// Whether this file is a kernel that only a BIOS can load.
