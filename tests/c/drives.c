@@ -76,10 +76,15 @@ void main(void)
 #endif
 
 #ifdef BY_POLLING
-/* What the disk says of itself, whether it can be written, and what there is behind its end. */
+/* What the disk says of itself, whether it can be written, and what there is behind its end. Before that two sectors as one
+ * block, though nobody has set how many a block has. */
 void main(void)
 {
     out(FIRST + CONTROL, 2);
+    issue(FIRST, 0xe0, 0, 2, 0xc4);
+    out(0xe9, (settle(FIRST) & (DATA | FAILED)) == DATA ? 'm' : '?');
+    words_in(FIRST, buffer, 512);
+    out(0xe9, settle(FIRST) & DATA ? '?' : buffer[0]);
     issue(FIRST, 0xe0, 0, 0, 0xec);
     settle(FIRST);
     words_in(FIRST, buffer, 256);

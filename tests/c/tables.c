@@ -146,6 +146,28 @@ void main(void)
 }
 #endif
 
+#ifdef BEYOND_ITS_LIMIT
+/* Ring 0 goes on in a code segment that ends at 1 MiB, and it lies above: so does its HLT, and where the timer's handler
+ * goes back to. An IRET stands right before the handler. */
+static volatile uint32_t beats;
+__asm__("way_back: iret\n"
+        "beat: push %eax\n incl beats\n mov $0x20, %al\n out %al, $0x20\n pop %eax\n cmpl $2, beats\n ja way_back\n iret\n"
+        "go_on: pushf\n push $0x18\n push $1f\n iret\n 1: ret\n");
+extern uint8_t beat[];
+void go_on(void);
+void main(void)
+{
+    descriptors[3] = BAD ? 0x004f9a000000ffff : 0x00cf9a000000ffff;
+    gate(0x20, beat, FOR_KERNEL);
+    begin(END(kernel_stack));
+    go_on();
+    tick();
+    while (beats < 4)
+        __asm__ volatile("sti\n hlt");
+    end();
+}
+#endif
+
 #ifdef DIRECTORY_CLEARED
 /* The page directory that CR3 names is cleared for another use: what the processor has cached still works, for a while. */
 static uint32_t sum;

@@ -81,9 +81,9 @@ fn a_file_gets_what_was_written_at_the_end_and_only_if_that_was_said() {
     let Some(bench) = Bench::new("BY_POLLING") else { return };
     let disk = bench.image("disk.img", 5, 512, 0, "as it was");
     for (how, says, begins) in [
-        (",ro", "5pe-", &b"as it was"[..]),
-        ("", "5we-", b"as it was"),
-        (",index=0,rw", "5we-", b"it was written"),
+        (",ro", "ma5pe-", &b"as it was"[..]),
+        ("", "ma5we-", b"as it was"),
+        (",index=0,rw", "ma5we-", b"it was written"),
     ] {
         let output = bench.run(&["--disk", &format!("{}{how}", text(&disk))]);
         assert!(output.stdout.contains(says), "{how}\n{}", output.stdout);

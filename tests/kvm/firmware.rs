@@ -26,7 +26,7 @@ const TO_PROTECTED_MODE: [u8; 23] = [
 
 /// Loads an IDT with one gate and enters by it, without a look at any device.
 fn kernel(a: &mut CodeAssembler) -> Result<(), IcedError> {
-    make_gate(a)?;
+    make_gate(a, HANDLER)?;
     a.lidt(dword_ptr(TABLES + 8))?;
     a.int(0x80)?;
     a.int(0x80)?;
@@ -36,7 +36,7 @@ fn kernel(a: &mut CodeAssembler) -> Result<(), IcedError> {
 
 /// The same; the LIDT is come to by an address that is computed, and a device is told between the entries.
 fn hidden(a: &mut CodeAssembler) -> Result<(), IcedError> {
-    make_gate(a)?;
+    make_gate(a, HANDLER)?;
     let mut loads = a.create_label();
     a.call(loads)?;
     a.set_label(&mut loads)?;
@@ -53,7 +53,7 @@ fn hidden(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.out(0xF4, al)
 }
 
-fn make_gate(a: &mut CodeAssembler) -> Result<(), IcedError> {
+fn make_gate(a: &mut CodeAssembler, handler: u32) -> Result<(), IcedError> {
     a.mov(ax, 0x10)?;
     a.mov(ds, ax)?;
     a.mov(es, ax)?;
@@ -64,8 +64,60 @@ fn make_gate(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.xor(eax, eax)?;
     a.cld()?;
     a.rep().stosd()?;
-    a.mov(dword_ptr(IDT + 0x400), 0x8 << 16 | HANDLER)?;
-    a.mov(dword_ptr(IDT + 0x404), 0x8E00)
+    a.mov(dword_ptr(IDT + 0x400), 0x8 << 16 | handler & 0xFFFF)?;
+    a.mov(dword_ptr(IDT + 0x404), handler & 0xFFFF_0000 | 0x8E00)
+}
+
+/// Where a bzImage's protected-mode part goes; its handler is in another of the pieces that are moved, and IDTR in front of it.
+const HIGH: u32 = 0x10_0000;
+const HIGH_HANDLER: u32 = HIGH + 0x8_8010;
+
+/// A bzImage of protocol 2.07, which asks for a BIOS: in real mode it prints the first letter of its command line.
+fn old_bzimage() -> Vec<u8> {
+    let mut file = vec![0; 0x400];
+    let mut put = |at: usize, bytes: &[u8]| file[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0x1F1, &[1]);
+    put(0x1FE, &[0x55, 0xAA, 0xEB, 0x66, b'H', b'd', b'r', b'S', 7, 2]);
+    put(0x211, &[1]);
+    put(0x238, &[0xFF]);
+    // SI = the line, whose segment is this one; LODSB; OUT E9.
+    put(0x268, &[0x8B, 0x36, 0x28, 0x02, 0xAC, 0xE6, 0xE9]);
+    // LGDT; CR0.PE; a far jump to 32-bit code.
+    put(0x26F, &[0x0F, 0x01, 0x16, 0x00, 0x03, 0x0F, 0x20, 0xC0, 0x0C, 0x01, 0x0F, 0x22, 0xC0]);
+    put(0x27C, &[0x66, 0xEA, 0x00, 0x00, 0x10, 0x00, 0x08, 0x00]);
+    put(0x300, &[23, 0, 0x10, 0x03, 0x01, 0]);
+    put(
+        0x310,
+        &[0u64, 0x00cf_9a00_0000_ffff, 0x00cf_9200_0000_ffff].map(u64::to_le_bytes).concat(),
+    );
+    let mut high = assemble(HIGH, |a| {
+        make_gate(a, HIGH_HANDLER)?;
+        a.lidt(dword_ptr(HIGH_HANDLER - 16))?;
+        a.int(0x80)?;
+        a.xor(eax, eax)?;
+        a.out(0xF4, al)
+    });
+    high.resize((HIGH_HANDLER - 16 - HIGH) as usize, 0);
+    high.extend([0x07, 0x04, 0x00, 0x60]);
+    high.resize((HIGH_HANDLER - HIGH) as usize, 0);
+    high.extend(assemble(HIGH_HANDLER, |a| a.iretd()));
+    [file, high].concat()
+}
+
+#[test]
+fn a_bzimage_without_a_32_bit_entry_is_loaded_by_a_bios_with_its_command_line() {
+    let Some(output) = boot(&old_bzimage(), &["--cmdline", "quiet"]) else { return };
+    output.assert_status(0);
+    let text = &output.stdout;
+    assert!(text.contains("│ q"), "{text}");
+    assert!(output.last_line().contains("verdict: ok entries=1"), "{text}");
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let path = folder.path().join("old.lkrn");
+    fs::write(&path, old_bzimage()).expect("the kernel can be written");
+    let path = Path::to_str(&path).expect("its name is text");
+    let output = esp0(&["run", path, "--initrd", path]);
+    output.assert_status(2);
+    assert!(output.stderr.contains("a boot protocol before 2.10"), "{}", output.stderr);
 }
 
 /// A disk of one sector.

@@ -26,9 +26,10 @@ const HEADER: usize = 0x1F1;
 const ZERO_PAGE: usize = 4096;
 /// Where the last field ends that is read here, `init_size`.
 const READ_UP_TO: usize = 0x264;
-const SECTOR: usize = 512;
-/// The first version with a 32-bit entry point whose size of memory is known.
-const OLDEST_VERSION: u16 = 0x020A;
+pub(super) const SECTOR: usize = 512;
+/// The first version with a 32-bit entry point whose size of memory is known. Those before are
+/// [a BIOS's affair](super::linux_disk).
+pub(super) const VERSION_OF_32_BITS: u16 = 0x020A;
 const LOADED_HIGH: u8 = 1;
 const KERNEL_64: u16 = 1;
 const USABLE: u32 = 1;
@@ -64,6 +65,16 @@ pub enum LinuxError {
     /// More modules than one.
     #[error("is a Linux bzImage, which takes one initrd; {0} modules were given")]
     Modules(usize),
+    /// A part does not fit where it has to go.
+    #[error(
+        "is a Linux bzImage whose {part} of {size} bytes is too large for the place where it has to go"
+    )]
+    TooLarge {
+        /// Which part.
+        part: &'static str,
+        /// Its size.
+        size: usize,
+    },
     /// The initrd does not fit.
     #[error(
         "is a Linux bzImage, and its initrd of {size} bytes does not fit behind it below {end:#x}; give more --mem"
@@ -89,26 +100,38 @@ pub fn is_bzimage(bytes: &[u8]) -> bool {
     bytes.get(0x1FE..0x200) == Some(&[0x55, 0xAA]) && bytes.get(0x202..0x206) == Some(b"HdrS")
 }
 
-/// Describes the protected-mode part as one segment.
+fn half(bytes: &[u8], at: usize) -> u16 {
+    bytes.get(at..at + 2).map_or(0, |b| u16::from_le_bytes([b[0], b[1]]))
+}
+
+fn word(bytes: &[u8], at: usize) -> u32 {
+    u32::from(half(bytes, at)) | u32::from(half(bytes, at + 2)) << 16
+}
+
+/// The version of the boot protocol, in a bzImage.
+pub(super) fn version(bytes: &[u8]) -> u16 {
+    half(bytes, 0x206)
+}
+
+/// Whether a file is a bzImage with its header whole: a boot loader puts its protected-mode part at 1 MiB.
 ///
 /// # Errors
-/// [`LinuxError`].
-pub fn describe(bytes: &[u8]) -> Result<KernelImage, LinuxError> {
-    let half = |at: usize| bytes.get(at..at + 2).map_or(0, |b| u16::from_le_bytes([b[0], b[1]]));
-    let word = |at: usize| u32::from(half(at)) | u32::from(half(at + 2)) << 16;
-    if bytes.len() < READ_UP_TO {
+/// [`LinuxError::Truncated`] and [`LinuxError::LoadedLow`].
+pub(super) fn for_a_boot_loader(bytes: &[u8]) -> Result<(), LinuxError> {
+    if !is_bzimage(bytes) || bytes.len() < READ_UP_TO {
         return Err(LinuxError::Truncated { end: READ_UP_TO, size: bytes.len() });
     }
-    let version = half(0x206);
-    if version < OLDEST_VERSION {
-        return Err(LinuxError::TooOld { major: version >> 8, minor: version & 0xFF });
-    }
-    if bytes.get(0x211).is_none_or(|flags| flags & LOADED_HIGH == 0) {
+    if bytes[0x211] & LOADED_HIGH == 0 {
         return Err(LinuxError::LoadedLow);
     }
-    if half(0x236) & KERNEL_64 != 0 {
-        return Err(LinuxError::For64Bits);
-    }
+    Ok(())
+}
+
+/// Bytes in front of the protected-mode part of a bzImage with its header whole.
+///
+/// # Errors
+/// [`LinuxError::Truncated`], by its header.
+pub(super) fn setup_size(bytes: &[u8]) -> Result<usize, LinuxError> {
     // 0 means 4, for reasons of age.
     let sectors = match bytes[HEADER] {
         0 => 4,
@@ -118,12 +141,30 @@ pub fn describe(bytes: &[u8]) -> Result<KernelImage, LinuxError> {
     if bytes.len() <= setup {
         return Err(LinuxError::Truncated { end: setup, size: bytes.len() });
     }
-    let file_size = u32::try_from(bytes.len() - setup).unwrap_or(u32::MAX);
     // In paragraphs of 16 bytes, rounded up.
-    let whole = u64::from(word(0x1F4)) * 16;
-    if u64::from(file_size) + 15 < whole {
+    let whole = u64::from(word(bytes, 0x1F4)) * 16;
+    if (bytes.len() - setup) as u64 + 15 < whole {
         return Err(LinuxError::Truncated { end: setup + whole as usize, size: bytes.len() });
     }
+    Ok(setup)
+}
+
+/// Describes the protected-mode part as one segment.
+///
+/// # Errors
+/// [`LinuxError`].
+pub fn describe(bytes: &[u8]) -> Result<KernelImage, LinuxError> {
+    let word = |at: usize| word(bytes, at);
+    for_a_boot_loader(bytes)?;
+    let version = version(bytes);
+    if version < VERSION_OF_32_BITS {
+        return Err(LinuxError::TooOld { major: version >> 8, minor: version & 0xFF });
+    }
+    if half(bytes, 0x236) & KERNEL_64 != 0 {
+        return Err(LinuxError::For64Bits);
+    }
+    let setup = setup_size(bytes)?;
+    let file_size = u32::try_from(bytes.len() - setup).unwrap_or(u32::MAX);
     let physical = word(0x214);
     let segment = Segment {
         index: 0,

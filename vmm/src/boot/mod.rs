@@ -45,6 +45,7 @@ pub mod foreign;
 pub mod framebuffer;
 pub mod image;
 pub mod linux;
+pub mod linux_disk;
 pub mod multiboot;
 pub mod multiboot2;
 pub mod multiboot_info;

@@ -174,7 +174,9 @@ fn each_bad_file_gets_its_own_sentence() {
     let mut bzimage = vec![0; 0x300];
     bzimage[0x1FE..0x200].copy_from_slice(&[0x55, 0xAA]);
     bzimage[0x202..0x206].copy_from_slice(b"HdrS");
-    assert!(refusal(&bzimage).contains("Linux bzImage"));
+    assert!(refusal(&bzimage).contains("Linux zImage"));
+    bzimage[0x211] = 1;
+    assert!(refusal(&bzimage).contains("Linux bzImage of boot protocol 0.00"));
 }
 
 #[test]

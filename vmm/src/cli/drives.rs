@@ -4,7 +4,7 @@ use super::failure::Failure;
 use super::files::{self, FileId};
 use clap::{Args, ValueEnum};
 use esp0::boot::foreign::{self, Drive};
-use esp0::boot::{firmware, table_loader};
+use esp0::boot::{BootError, firmware, linux_disk, table_loader};
 use esp0::devices::floppy::{self, FloppyDisk};
 use esp0::devices::ide::{Cdrom, DRIVES, Disk, Medium, Unit, cdrom, disk};
 use esp0::devices::{BootFrom, Devices};
@@ -85,6 +85,8 @@ pub(super) struct Drives {
     pub(super) firmware: Option<Firmware>,
     /// The image that `--boot` has found, if nobody named one.
     pub(super) booted: Option<PathBuf>,
+    /// What is booted has been given the command line.
+    pub(super) takes_command_line: bool,
 }
 
 /// A BIOS, and what it is to find.
@@ -96,8 +98,13 @@ pub(super) struct Firmware {
 }
 
 impl Drives {
-    /// Opens what the options name; and `kernel`, if it is no kernel but an image to be booted.
-    pub(super) fn open(kernel: Option<&Path>, options: &DriveOptions) -> Result<Self, Failure> {
+    /// Opens what the options name; and `kernel`, if it is no kernel but an image to be booted, or one that only a BIOS can
+    /// load: then `command_line` is its.
+    pub(super) fn open(
+        kernel: Option<&Path>,
+        options: &DriveOptions,
+        command_line: &str,
+    ) -> Result<Self, Failure> {
         let mut drives = Drives {
             placed: Vec::new(),
             floppies: Vec::new(),
@@ -105,9 +112,14 @@ impl Drives {
             written: Vec::new(),
             firmware: None,
             booted: None,
+            takes_command_line: false,
         };
-        let image = kernel.map(|path| Ok::<_, Failure>((path, drive_of(path)?))).transpose()?;
+        let image = kernel.map(|path| (path, drive_of(path)));
         let mut boots = match image {
+            Some((path, None)) if is_for_a_bios(path) => {
+                drives.old_linux(path, command_line)?;
+                Some(BootFrom::Disk)
+            }
             Some((path, Some(Drive::Disk))) => {
                 drives.disk(path, Access::Apart, Some(0))?;
                 Some(BootFrom::Disk)
@@ -170,13 +182,25 @@ impl Drives {
         self.put(place, index, path, Unit::Disk(unit), access == Access::Written)
     }
 
+    /// The disk of a bzImage that has to find a BIOS.
+    fn old_linux(&mut self, path: &Path, command_line: &str) -> Result<(), Failure> {
+        let name = path.display().to_string();
+        let (bytes, id) = files::read(path)?;
+        let disk = linux_disk::disk(&bytes, command_line)
+            .map_err(|problem| BootError::Linux { name: name.clone(), problem })?;
+        self.files.extend(id.map(|id| (id, "the kernel".to_owned())));
+        self.takes_command_line = true;
+        let unit = Unit::Disk(Disk::new(Medium::of_bytes(disk)));
+        self.put(Some(0), None, path, unit, false)
+    }
+
     fn floppy(&mut self, path: &Path, access: Access) -> Result<(), Failure> {
         let written = access == Access::Written;
         let name = path.display().to_string();
         let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
         // A boot sector with a kernel behind it is the beginning of a disk.
         let is_beginning = floppy::Geometry::of(size).is_none() && size < floppy::Geometry::USUAL;
-        let medium = if is_beginning && drive_of(path)?.is_some() {
+        let medium = if is_beginning && drive_of(path).is_some() {
             self.medium(path, written, 1, "floppy disk")?.padded(floppy::Geometry::USUAL)
         } else {
             self.medium(path, written, 512, "floppy disk")?
@@ -403,18 +427,22 @@ fn disk_argument<'a>(
 }
 
 /// The drive that this file belongs in, if it is no kernel.
-fn drive_of(path: &Path) -> Result<Option<Drive>, Failure> {
-    // Whoever reads the kernel says what is wrong with it.
-    let Ok(file) = File::open(path) else { return Ok(None) };
-    let Ok(metadata) = file.metadata() else { return Ok(None) };
-    if !metadata.is_file() {
-        return Ok(None);
-    }
+fn drive_of(path: &Path) -> Option<Drive> {
+    head_of(path).and_then(|(head, size)| foreign::drive(&head, size))
+}
+
+/// Whether this file is a kernel that only a BIOS can load.
+fn is_for_a_bios(path: &Path) -> bool {
+    head_of(path).is_some_and(|(head, _)| linux_disk::is_for_a_bios(&head))
+}
+
+/// A file's beginning, and its size; whoever reads the kernel says what is wrong with it.
+fn head_of(path: &Path) -> Option<(Vec<u8>, u64)> {
+    let file = File::open(path).ok()?;
+    let metadata = file.metadata().ok().filter(|metadata| metadata.is_file())?;
     let mut head = vec![0; foreign::HEAD.min(metadata.len() as usize)];
-    if file.read_exact_at(&mut head, 0).is_err() {
-        return Ok(None);
-    }
-    Ok(foreign::drive(&head, metadata.len()))
+    file.read_exact_at(&mut head, 0).ok()?;
+    Some((head, metadata.len()))
 }
 
 impl Firmware {
@@ -428,7 +456,7 @@ impl Firmware {
             Some(path) => path.to_owned(),
             None => folders.iter().find_map(found).ok_or_else(|| {
                 Failure::Input(
-                    "an image of a disk or a CD is booted by a BIOS, and there is none: install the package seabios, \
+                    "an image of a disk or a CD, or an old bzImage, is booted by a BIOS, and there is none: install the package seabios, \
                      or fetch it by scripts/setup --bios, or name one by --bios FILE"
                         .into(),
                 )
@@ -506,7 +534,7 @@ mod tests {
         let (plain, written) = (path.display().to_string(), format!("{},rw", path.display()));
         let open = |disks: [&String; 2]| {
             let disks = disks.map(String::clone).to_vec();
-            Drives::open(None, &DriveOptions { disks, ..DriveOptions::default() }).map(|_| ())
+            Drives::open(None, &DriveOptions { disks, ..DriveOptions::default() }, "").map(|_| ())
         };
         assert!(open([&plain, &plain]).is_ok());
         for disks in [[&plain, &written], [&written, &plain], [&written, &written]] {

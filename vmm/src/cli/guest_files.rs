@@ -56,13 +56,17 @@ impl GuestFiles {
         if firmware.is_some()
             && (!options.modules.is_empty()
                 || options.initrd.is_some()
-                || !options.cmdline.is_empty())
+                || !options.cmdline.is_empty() && !drives.takes_command_line)
         {
-            return Err(Failure::Input(
+            return Err(Failure::Input(if drives.takes_command_line {
+                "a bzImage of a boot protocol before 2.10 is booted by a BIOS, and with a command line alone: --module and \
+                 --initrd are for kernels that are loaded without one"
+                    .into()
+            } else {
                 "an image of a disk or a CD has its own modules and command lines: --module, --initrd and --cmdline \
                  are for kernels"
-                    .into(),
-            ));
+                    .into()
+            }));
         }
         if firmware.is_some() && matches!(options.loader, LoaderArgument::Qemu) {
             return Err(Failure::Input(

@@ -110,6 +110,9 @@ impl Glance {
         if returning.frame.shape.from_virtual_8086 {
             glance.shifted = shifted::near(linear, &returning.state).map(Box::new);
         }
+        if returning.ring() == returning.state.cpl() && may_be_beyond_limit(returning) {
+            glance.code_limit = code_limit(linear, returning);
+        }
         if returning.ring() > returning.state.cpl() {
             match pair {
                 None => {
@@ -159,6 +162,12 @@ fn is_behind_blank_handler(linear: &LinearMemory<'_>, history: &History) -> bool
 fn is_refused(linear: &LinearMemory<'_>, returning: &Return, history: &History) -> bool {
     let narrow = returning.frame.shape.word_size == 2;
     Refusal::ask(linear, &returning.state, narrow, history.objects()).fault.is_some()
+}
+
+/// An IRET within a ring goes to another segment, or beyond the limit of the one that is in use.
+fn may_be_beyond_limit(returning: &Return) -> bool {
+    let (frame, cs) = (&returning.frame, returning.state.cs());
+    frame.selector(Word::Cs) != Some(cs.selector) || frame.get(Word::Eip) > Some(cs.limit)
 }
 
 /// The limit of the code segment that `returning` pops, if the popped EIP lies beyond it.

@@ -2,10 +2,11 @@ use crate::check::{Finding, Findings, History, Pair, Subject};
 use crate::entry::Return;
 use ia32::Word;
 
-/// An outer ring is entered within its code segment.
+/// An IRET goes to code within its segment.
 ///
 /// An IRET to an EIP beyond the limit of CS is refused with #GP(0) (SDM vol. 2A, IRET/IRETD, Operation). QEMU's model lets it
-/// pass, and such a kernel runs there and on no processor. Broken on purpose by `tests/c`, `LIMIT_IN_BYTES`.
+/// pass, and such a kernel runs there and on no processor. Broken on purpose by `tests/c`, `LIMIT_IN_BYTES` for ring 3 and
+/// `BEYOND_ITS_LIMIT` for ring 0.
 #[inline]
 pub(crate) fn eip_is_within_its_segment(
     returning: &Return,

@@ -28,7 +28,7 @@ impl<'a> Guest<'a> {
         options: &'a RunOptions,
         steps: Vec<DialogueStep>,
     ) -> Result<Self, Failure> {
-        let drives = Drives::open(kernel, &options.drives)?;
+        let drives = Drives::open(kernel, &options.drives, &options.cmdline)?;
         let input = GuestFiles::read(kernel, options, &drives)?;
         Ok(Guest { options, drives, input, steps })
     }

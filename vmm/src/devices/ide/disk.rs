@@ -39,7 +39,8 @@ pub struct Disk {
     medium: Medium,
     read_only: bool,
     geometry: Geometry,
-    /// Sectors in a block of READ MULTIPLE, once that was set.
+    /// Sectors in a block of READ MULTIPLE; 0 if it was switched off. It is on from the beginning, as in QEMU and behind
+    /// a BIOS that sets it: drivers give the command without SET MULTIPLE.
     multiple: u8,
     transfer: Option<Transfer>,
     /// By DMA: the beginning of a sector, of which the rest is still to come.
@@ -55,7 +56,7 @@ impl Disk {
             medium,
             read_only: false,
             geometry,
-            multiple: 0,
+            multiple: MOST_IN_A_BLOCK,
             transfer: None,
             part: Vec::new(),
             mode: DmaMode::default(),
@@ -81,7 +82,7 @@ impl Disk {
 
     /// What was under way is not any more.
     pub fn reset(&mut self) {
-        (self.transfer, self.multiple, self.geometry) = (None, 0, Geometry::DEFAULT);
+        (self.transfer, self.multiple, self.geometry) = (None, MOST_IN_A_BLOCK, Geometry::DEFAULT);
         self.part.clear();
     }
 

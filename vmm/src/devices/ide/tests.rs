@@ -139,9 +139,12 @@ fn what_is_written_is_read_back() {
 }
 
 #[test]
-fn several_sectors_are_one_block_once_that_was_set() {
+fn several_sectors_are_one_block_as_long_as_that_is_on() {
     let mut driver = Driver::with_disk(40);
-    assert_eq!(driver.command(0xC4, 0, 4) & 1, 1, "not before");
+    assert_eq!(driver.command(0xC4, 4, 2) & 0x09, 0x08, "nobody has set it");
+    assert_eq!(driver.data(2 * 512)[512], 5, "both are one block");
+    assert_eq!(driver.command(0xC6, 0, 0) & 1, 0);
+    assert_eq!(driver.command(0xC4, 0, 4) & 1, 1, "it is off");
     assert_eq!(driver.command(0xC6, 0, 3) & 1, 1, "3 is no power of two");
     assert_eq!(driver.command(0xC6, 0, 8) & 1, 0);
     driver.command(0xC4, 10, 9);

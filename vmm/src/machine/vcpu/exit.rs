@@ -89,6 +89,16 @@ pub enum Exit {
 }
 
 impl Vcpu {
+    /// KVM goes behind a HLT by its emulator, which reads no code beyond the limit of CS and leaves EIP where it was; QEMU's model of
+    /// a processor runs such code.
+    fn skip_halt_beyond_limit(&mut self) {
+        let sync = self.fd.sync_regs();
+        let (eip, limit) = (sync.regs.rip as u32, sync.sregs.cs.limit);
+        if eip.wrapping_sub(1) > limit && eip != 0 {
+            self.set_eip(eip.wrapping_add(1));
+        }
+    }
+
     pub(super) fn exit(&mut self) -> Exit {
         let run = self.fd.get_kvm_run();
         let reason = run.exit_reason;
@@ -104,7 +114,10 @@ impl Vcpu {
                         Exit::PortRead { port, size }
                     }
                 }
-                KVM_EXIT_HLT => Exit::Halt,
+                KVM_EXIT_HLT => {
+                    self.skip_halt_beyond_limit();
+                    Exit::Halt
+                }
                 KVM_EXIT_IRQ_WINDOW_OPEN => Exit::InterruptWindow,
                 KVM_EXIT_DEBUG => {
                     let debug = &detail.debug.arch;
