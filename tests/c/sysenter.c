@@ -190,3 +190,71 @@ void main(void)
     resume(make(0, nests));
 }
 #endif
+
+#ifdef SYSENTER_BY_IRET
+/* The fast way in shares the way out of INT's handlers, and has pushed no frame. */
+#if BAD
+#define PUSHES_A_FRAME ""
+#else
+#define PUSHES_A_FRAME "push $0x23\n push %ecx\n push $0x202\n push $0x1b\n push %edx\n"
+#endif
+__asm__("shared_way: " PUSHES_A_FRAME "push $0\n push $0x80\n jmp common\n");
+extern uint8_t shared_way[];
+struct saved *handle(struct saved *s)
+{
+    if (s->vector != 0x80)
+        panic();
+    if (++count == 20)
+        end();
+    return s;
+}
+void main(void)
+{
+    start(END(kernel_stack));
+    write_msr(0x174, KERNEL_CODE);
+    write_msr(0x175, END(kernel_stack));
+    write_msr(0x176, (uint32_t)shared_way);
+    tick();
+    leave(calls_fast, END(user_stack[0]), 0x202);
+}
+#endif
+
+#ifdef SYSEXIT_EXCHANGED
+/* The registers that SYSEXIT takes are the other way round. */
+#if BAD
+#define TAKES "mov %esi, %ecx\n mov %edi, %edx\n"
+#else
+#define TAKES "mov %edi, %ecx\n mov %esi, %edx\n"
+#endif
+__asm__("exchanged: push %esi\n push %edi\n call counts_calls\n pop %edi\n pop %esi\n" TAKES " sti\n sysexit\n");
+extern uint8_t exchanged[];
+void counts_calls(void)
+{
+    if (++count == 20)
+        end();
+}
+struct saved *handle(struct saved *s)
+{
+    if (s->vector != 0x20)
+        panic();
+    out(0x20, 0x20);
+    return s;
+}
+static void calls_by_index_registers(void)
+{
+    for (;;)
+        __asm__ volatile("mov %%esp, %%edi\n mov $1f, %%esi\n sysenter\n 1:" : : : "eax", "ecx", "edx", "esi", "edi", "memory");
+}
+void main(void)
+{
+    start(END(kernel_stack));
+    write_msr(0x174, KERNEL_CODE);
+    write_msr(0x175, END(kernel_stack));
+    write_msr(0x176, (uint32_t)exchanged);
+    tick();
+    /* No code. */
+    for (int byte = 1; byte <= 64; byte++)
+        user_stack[0][sizeof user_stack[0] - byte] = 0xff;
+    leave(calls_by_index_registers, END(user_stack[0]) - 64, 0x202);
+}
+#endif

@@ -46,6 +46,13 @@ fn kernels_of_other_designs_are_right() {
         "SIGNAL_AT_HANDLER",
         "STEPS_CLOSED",
         "INTERRUPT_TASK",
+        "HEAP_BY_FAULT",
+        "PROGRAMS_LOAD_DS",
+        "KEPT_BY_CALLERS",
+        "ENDS_ON_ANOTHER_STACK",
+        "SERVICES_AT_10",
+        "X87_ON_DEMAND",
+        "X87_OF_ONE",
     ] {
         let Some(kernel) = compiled(name) else { return };
         for way in WAYS {

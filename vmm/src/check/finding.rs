@@ -92,6 +92,13 @@ pub enum Retrace {
         /// The word.
         word: ChangedWord,
     },
+    /// What a register's value came from that the next entry, a fault, was about.
+    Register {
+        /// The last entry before.
+        after_entry: u64,
+        /// The register's number.
+        register: u8,
+    },
     /// What took ESP onto a stack, last before the next return.
     OntoStack {
         /// The last entry before.

@@ -49,7 +49,7 @@ use crate::entry::{Entry, Frame, Kind, Return, TaskSwitch};
 use by_gate::ByGate;
 use called::Called;
 use frames::{Frames, Slot};
-use ia32::{State, Word};
+use ia32::{General, State, Word};
 use stacks::{LARGEST_STACK, Stacks};
 use std::collections::{BTreeMap, VecDeque};
 use suspects::Suspects;
@@ -150,6 +150,10 @@ pub struct History {
     copies_frames: bool,
     /// Ring 0 was entered by SYSENTER, and no gate or IRET has been seen since.
     sysentered: bool,
+    /// The ESP that SYSENTER has loaded, until ring 0 is entered from an outer ring in another way.
+    sysenter_esp: Option<u32>,
+    /// The general registers at the last SYSENTER.
+    sysentered_with: Option<General>,
     sysexits: u64,
     uses_sysenter: bool,
     /// The last interrupt that found another ESP0 than the stack's that the kernel runs on.
@@ -179,6 +183,8 @@ pub struct History {
     user_stacks: UserStacks,
     /// Handlers whose use of DS has been looked at.
     data_segment_of: Vec<u32>,
+    /// CR3 and page of the stacks that have been looked at for tables under them.
+    looked_under: Vec<(u32, u32)>,
     /// Tasks that a switch by hardware has suspended in the kernel, by their TSS.
     suspended: BTreeMap<u32, Suspended>,
     glance: Glance,
@@ -260,6 +266,16 @@ impl History {
         self.uses_sysenter
     }
 
+    /// The ESP that SYSENTER has loaded, where that was the last way in from an outer ring.
+    pub(super) fn sysenter_esp(&self) -> Option<u32> {
+        self.sysenter_esp
+    }
+
+    /// The general registers at the last SYSENTER.
+    pub(super) fn sysentered_with(&self) -> Option<General> {
+        self.sysentered_with
+    }
+
     /// IRETs that the processor refused.
     pub fn refused_returns(&self) -> u64 {
         self.refused
@@ -283,6 +299,11 @@ impl History {
     /// Whether it has been looked at what DS the code of `handler` uses. Of more than a table of gates has, nothing is.
     pub(super) fn has_data_segment_of(&self, handler: u32) -> bool {
         self.data_segment_of.len() >= 256 || self.data_segment_of.contains(&handler)
+    }
+
+    /// Whether it has been looked at what that page of a stack is, in that address space. Of more than 256, nothing is.
+    pub(super) fn has_looked_under(&self, key: (u32, u32)) -> bool {
+        self.looked_under.contains(&key) || self.looked_under.len() >= 256
     }
 
     /// Whether an entry from an outer ring was on the stack with this top.

@@ -35,6 +35,7 @@ mod rules {
     pub(super) mod handler;
     pub(super) mod kernel_segment;
     pub(super) mod model;
+    pub(super) mod null_segment;
     pub(super) mod open_switch;
     pub(super) mod overflow;
     pub(super) mod pushed_words;
@@ -136,6 +137,7 @@ rules![
     shared_user_stack::programs_have_stacks_of_their_own,
     registers_restored::registers_are_restored,
     code_limit::eip_is_within_its_segment,
+    null_segment::programs_have_a_data_segment,
     direction_flag::kernel_runs_upwards,
     overflow::stack_stays_above_its_end_at_a_return,
     way_back::ring_0_can_be_entered_again,
@@ -312,7 +314,7 @@ impl Checker {
         for rule in SYSENTER_RULES {
             rule(entry, &self.history, &mut self.findings);
         }
-        let task = self.history.sysenter();
+        let task = self.history.sysenter(entry.after.general);
         let mut judgement = Judgement { task, ..Judgement::default() };
         if !self.findings.is_empty() {
             self.sort(&mut judgement, None, None, None);

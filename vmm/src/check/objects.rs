@@ -24,6 +24,8 @@ pub struct Object {
 pub struct Objects {
     variables: Arc<[Object]>,
     functions: Arc<[Object]>,
+    /// Where labels without a type stand, which assembly seldom gives one.
+    labels: Arc<[(u32, String)]>,
     /// Bytes of the file by linked address, in ascending order.
     loaded: Arc<[(u32, Vec<u8>)]>,
 }
@@ -49,6 +51,8 @@ impl Objects {
         if let Some(elf) = Elf::parse(bytes) {
             self.variables = of_type(&elf, Type::Object);
             self.functions = of_type(&elf, Type::Function);
+            let labels = elf.symbols().into_iter().filter(|one| one.kind == Type::Label);
+            self.labels = labels.map(|one| (one.start, one.name.to_owned())).collect();
         }
         self
     }
@@ -76,6 +80,15 @@ impl Objects {
     /// The function that holds the byte at `address`.
     pub fn function_at(&self, address: u32) -> Option<&Object> {
         holding(&self.functions, address)
+    }
+
+    /// The code whose first four bytes, as the file has them, are `word`: where it lies, and its name. Labels without a type
+    /// count as well.
+    pub fn function_that_begins_with(&self, word: u32) -> Option<(u32, &str)> {
+        let begins = |at: u32| self.loaded(at, 4) == Some(&word.to_le_bytes());
+        let functions = self.functions.iter().map(|one| (one.start, one.name.as_str()));
+        let labels = self.labels.iter().map(|(at, name)| (*at, name.as_str()));
+        functions.chain(labels).find(|(at, _)| begins(*at))
     }
 
     /// The lowest address that the file puts bytes at.

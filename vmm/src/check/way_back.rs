@@ -126,7 +126,10 @@ impl Low {
     pub(super) fn read(linear: &LinearMemory<'_>, tr: &Segment, ss: u16) -> Option<Low> {
         let slot = TssWidth::Bits32.stack_slot(0);
         let is_wide = TssWidth::from_type(tr.ty()) == Some(TssWidth::Bits32);
-        [2, 4].into_iter().filter(|_| is_wide && ss != 0).find_map(|bytes| {
+        // Whoever has stored a selector in its place has declared the fields right.
+        let is_empty =
+            linear.read_u16(tr.base.wrapping_add(slot.segment)).is_some_and(|ss0| ss0 & !3 == 0);
+        [2, 4].into_iter().filter(|_| is_wide && ss != 0 && is_empty).find_map(|bytes| {
             let at = |offset: u32| tr.base.wrapping_add(offset - bytes);
             let esp = linear.read_u32(at(slot.pointer)).filter(|esp| *esp > 0xfff)?;
             let is_own = linear.read_u16(at(slot.segment)) == Some(ss);

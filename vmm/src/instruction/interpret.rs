@@ -60,6 +60,31 @@ pub(crate) fn cycle(state: &State, linear: &LinearMemory<'_>, code: Code<'_>) ->
     None
 }
 
+/// Goes on from `state` to the instruction at `end`, nothing else running, over a branch that depends on memory: what it has
+/// read on the way; none if that does not come soon, or what comes is not known here.
+pub(crate) fn waits_until(
+    state: &State,
+    linear: &LinearMemory<'_>,
+    code: Code<'_>,
+    end: u32,
+) -> Option<Cycle> {
+    /// So many instructions are done at most.
+    const MOST: usize = 64;
+    let (mut now, mut reads) = (Values::of(state, linear), Vec::new());
+    let mut branches = false;
+    for length in 1..=MOST {
+        let one = now.step(code)?;
+        branches |= one.flow_control() == FlowControl::ConditionalBranch;
+        if !is_of_stack(&one) {
+            reads.extend(now.read.drain(..).map(|at| (at, one)));
+        }
+        if now.eip == end {
+            return (branches && !reads.is_empty()).then_some(Cycle { length, reads });
+        }
+    }
+    None
+}
+
 /// All that decides about what comes next.
 type Key = (u32, General, u32, BTreeMap<u32, u8>);
 

@@ -8,11 +8,14 @@
 //!  event 0 ──── … ──── the last entry ─ step ─ step ─ … ─ the first place without code
 //!                                                       ─ IF from 1 to 0, and never back
 //!                                                       ─ ESP onto the stack that is returned from
+//!                                                       ─ what loaded the register that was used
 //! ```
 //! Nothing is kept, and nothing costs, until a finding asks. Where the way is too long to be stepped, nothing is said.
 
+mod origin;
 mod stack;
 
+pub use origin::{Origin, Value};
 pub use stack::{Stack, Taken};
 
 use crate::check::{ChangedWord, Retrace};
@@ -85,6 +88,8 @@ pub enum Way {
         /// ESP behind it.
         to: u32,
     },
+    /// The value that was used came from there.
+    Came(Box<Value>),
     /// The word was written so.
     Written {
         /// The word.
@@ -119,6 +124,9 @@ pub fn retrace(run: &mut Run, question: Retrace) -> Result<Option<Way>, MachineE
         Retrace::Closing { after_entry } if go_to(run, after_entry)? => closing(run, after_entry),
         Retrace::OntoStack { after_entry, end, size } if go_to(run, after_entry)? => {
             onto_stack(run, end, size)
+        }
+        Retrace::Register { after_entry, register } if go_to(run, after_entry)? => {
+            Ok(origin::of_register(run, register)?.map(|value| Way::Came(Box::new(value))))
         }
         Retrace::Written { after_entry, word } => {
             Ok(written_since(run, after_entry, word)?.map(|writer| Way::Written { word, writer }))

@@ -162,6 +162,7 @@ pub(super) fn shutdown(
     }
     let mut finding = finding.because(reason.0);
     finding.advice = reason.1;
+    let overwritten = overwritten.or_else(|| cleared_gate(&chain, aftermath));
     finding.look_back =
         overwritten.map(|word| LookBack::Way(Retrace::Written { after_entry, word })).or(asks);
     finding = finding.stored_at(emptied(&chain, aftermath));
@@ -388,6 +389,15 @@ fn candidates(
     found
 }
 
+/// The gate of the delivery that failed first, where it is empty: somebody may have cleared it.
+fn cleared_gate(chain: &Chain, aftermath: &Aftermath<'_>) -> Option<ChangedWord> {
+    let attempt = chain.outcome.attempts.iter().next()?;
+    let Operation::Event(event) = attempt.operation else { return None };
+    let is_none = matches!(attempt.fault?.branch, Branch::GateInvalidType | Branch::GateNotPresent);
+    let gate = chain.before.idtr.base.wrapping_add(u32::from(event.vector.0) * 8 + 4);
+    aftermath.word(&chain.before, gate).filter(|word| is_none && word.value == 0)
+}
+
 /// The descriptor of the first handler's code segment, where it is empty: somebody may have cleared it.
 fn emptied(chain: &Chain, aftermath: &Aftermath<'_>) -> Option<ChangedWord> {
     let attempt = chain.outcome.attempts.iter().next()?;
@@ -448,7 +458,15 @@ fn cause(chain: &Chain, aftermath: &Aftermath<'_>, history: &History) -> (String
                 state.idtr.base,
                 state.idtr.limit
             ),
-            Some(format!("set a gate for vector {:#04x}, and those of the exceptions", vector.0)),
+            Some(match gate.and_then(descriptor::type_in_front) {
+                Some(ty) => format!(
+                    "exchange the two fields in the struct of a gate: offset 15:0, selector, a byte of 0, the type byte \
+                     ({ty:02x}), offset 31:16"
+                ),
+                None => {
+                    format!("set a gate for vector {:#04x}, and those of the exceptions", vector.0)
+                }
+            }),
         ),
         branch if branch.name().starts_with("Handler") => {
             handler(gate, vector, sentence, aftermath, state)

@@ -64,12 +64,23 @@ pub(super) fn gate(entry: Option<u64>) -> String {
         None => "the IDT ends before it".into(),
         Some(0) => "it is empty".into(),
         Some(raw) => match Gate::decode(raw) {
+            Err(_) if let Some(ty) = type_in_front(raw) => format!(
+                "its type is {}, which is no gate's: the byte before the type byte, which has to be 0, holds {ty:02x}, so the two \
+                 are exchanged",
+                raw >> 40 & 0x1f
+            ),
             Err(_) => format!("its type is {}, which is no gate's", raw >> 40 & 0x1f),
             Ok(gate) if !gate.present => "its gate is not present".into(),
             Ok(gate) if gate.kind == GateKind::Task => "it is a task gate".into(),
             Ok(gate) => format!("its gate has DPL {}", gate.dpl),
         },
     }
+}
+
+/// What looks like a gate's type byte, in the byte before it.
+pub(super) fn type_in_front(raw: u64) -> Option<u8> {
+    Some((raw >> 32) as u8)
+        .filter(|one| matches!(one, 0x8e | 0x8f | 0xee | 0xef) && Gate::decode(raw).is_err())
 }
 
 /// The same for whatever an error code names.

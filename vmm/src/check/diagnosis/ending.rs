@@ -5,7 +5,9 @@
 
 use super::lost_gate::LostGate;
 use super::saved_selector::PoppedSelector;
-use super::{Aftermath, Diagnosis, Placed, fault, fault_text, large_frame, local_table, lost};
+use super::{
+    Aftermath, Diagnosis, Placed, fault, fault_text, large_frame, local_table, lost, sysexit,
+};
 use crate::check::{Finding, History, Retrace, Subject};
 use crate::entry::{Fault, Frame, Kind, Named};
 use crate::instruction::flow::{Calls, Flow};
@@ -95,6 +97,9 @@ fn explained(
         );
         return finding.because(reason).retraced(departure);
     }
+    if let Some(exchanged) = sysexit::explain(fault, aftermath, history) {
+        return exchanged.add_to(finding);
+    }
     if fault.ring == 3
         && let Some(astray) = diagnosis.programs.astray(fault.sequence)
     {
@@ -110,9 +115,12 @@ fn explained(
         (Some(saved), _) => saved.add_to(finding),
         (None, Vector::PF) => {
             let finding = fault::explain(fault, aftermath).add_to(finding);
-            match large_frame::explain(fault, aftermath, history) {
-                Some(large) => large.add_to(finding),
-                None => finding,
+            let more = large_frame::explain(fault, aftermath, history)
+                .or_else(|| diagnosis.programs.begun_at_the_start(fault, aftermath));
+            match (more, diagnosis.directories.explain(fault, aftermath)) {
+                (Some(more), _) => more.add_to(finding),
+                (None, Some(other)) => other.after(finding),
+                (None, None) => finding,
             }
         }
         (None, _) if is_table => {
@@ -123,6 +131,16 @@ fn explained(
     };
     match popped {
         Some(popped) => popped.ask(finding, fault),
+        None => asks_for_pointer(finding, fault),
+    }
+}
+
+/// Where the wrong pointer came from that ring 0 has used.
+fn asks_for_pointer(finding: Finding, fault: &Fault) -> Finding {
+    let is_about_memory = matches!(fault.vector, Vector::PF | Vector::GP | Vector::SS);
+    let question = Retrace::of_pointer(fault.code.instruction(), fault.sequence);
+    match question.filter(|_| is_about_memory && fault.ring == 0 && finding.look_back.is_none()) {
+        Some(question) => finding.retraced(question),
         None => finding,
     }
 }
@@ -205,6 +223,60 @@ pub(super) fn stopped_in_an_interrupt(
     .because("all lines of both 8259s are open")
     .advise("open the lines that have a handler of their own, and mask the others: their bits in ports 0x21 and 0xa1");
     Some((format!("#{sequence} at {}", aftermath.place(handler)), finding.as_note()))
+}
+
+/// Services of a BIOS by their vectors.
+const SERVICES: [(u8, &str); 6] = [
+    (0x10, "the screen"),
+    (0x13, "disks"),
+    (0x14, "serial ports"),
+    (0x15, "the size of memory, among others"),
+    (0x16, "the keyboard"),
+    (0x1a, "the clock"),
+];
+
+/// Ring 0 has executed INT n by a vector that a BIOS serves in real mode, and stopped itself in the handler that stands
+/// there in its own IDT. A note: it may have tried its handler.
+pub(super) fn stopped_in_a_bios_call(
+    diagnosis: &Diagnosis,
+    aftermath: &Aftermath<'_>,
+    history: &History,
+) -> Option<Placed> {
+    let (sequence, kind, vector) = diagnosis.last_entry.filter(|_| !diagnosis.returned)?;
+    let (_, service) = SERVICES.iter().find(|(number, _)| *number == vector.0)?;
+    let state = &aftermath.end.state;
+    let closed = state.cpl() == 0 && !state.eflags.contains(Eflags::IF);
+    let stopped = match aftermath.end.ending {
+        Ending::Halted => closed,
+        Ending::TimedOut => closed && diagnosis.is_settled(),
+        _ => false,
+    };
+    let live = history.live().find(|live| live.sequence == sequence)?;
+    if !stopped || kind != Kind::Software || live.from_outer_ring() {
+        return None;
+    }
+    let at = live.frame.get(Word::Eip)?.wrapping_sub(2);
+    let number = vector.0;
+    let finding = Finding::new(
+        RULE,
+        Subject::Kernel,
+        format!("the kernel stopped itself in the handler of its own `int {number:#04x}`, which nothing returned from"),
+        "a handler that returns",
+        format!("a halt with interrupts closed, at {}", aftermath.place(state.instruction_address())),
+    )
+    .because(format!(
+        "in real mode `int {number:#04x}` is the BIOS's service for {service}; in protected mode it leads by the IDT, where \
+         vector {number:#04x} is an exception's, or reserved for one"
+    ))
+    .advise(
+        "drive the device itself (ports, or memory such as 000b8000 for text), or ask the BIOS before protected mode is \
+         entered, or in virtual-8086 mode",
+    )
+    .about_instruction(state.cs().base.wrapping_add(at));
+    Some((
+        format!("#{sequence} at {}", aftermath.place(state.cs().base.wrapping_add(at))),
+        finding.as_note(),
+    ))
 }
 
 /// A jump back over nothing but HLT, STI, CLI, NOP and PAUSE encloses `at`.

@@ -35,6 +35,13 @@ impl Explained {
         self
     }
 
+    /// The finding with what this says behind its reason.
+    pub(super) fn after(self, finding: Finding) -> Finding {
+        let before = finding.reason.clone();
+        let reason = [before, self.reason.clone()].into_iter().flatten().collect::<Vec<_>>();
+        Explained { reason: Some(reason.join("; ")), ..self }.add_to(finding)
+    }
+
     /// The finding with reason and advice.
     pub(super) fn add_to(self, mut finding: Finding) -> Finding {
         finding.look_back = self.asks.or(finding.look_back);

@@ -21,6 +21,9 @@ pub(super) fn explain(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {
              EFLAGS with VM set",
         );
     }
+    if let Some(blank) = blank_code(fault, aftermath) {
+        return blank;
+    }
     match fault.vector {
         Vector::PF => page_fault(fault, aftermath),
         Vector::GP | Vector::NP | Vector::SS | Vector::TS => protection::explain(fault, aftermath),
@@ -67,6 +70,29 @@ fn by_int(fault: &Fault) -> Explained {
         "give the gate of vector {vector:#04x} DPL 0 (type byte 8e): then ring 3 gets #GP for it; DPL 3 is for the vectors that \
          programs are to use"
     ))
+}
+
+/// What was executed is no code: zeros are `add [eax], al`, which reaches wherever EAX happens to point.
+fn blank_code(fault: &Fault, aftermath: &Aftermath<'_>) -> Option<Explained> {
+    let code = fault.code.instruction();
+    let at = fault.code.linear?;
+    if code.len() < fault.code.at.len() || code.iter().any(|byte| *byte != 0) {
+        return None;
+    }
+    let explained = Explained::because(format!(
+        "there is no code at {}: {} bytes of 0, which are `add [eax], al` again and again; EAX is {:08x}",
+        aftermath.place(at),
+        code.len(),
+        fault.after.general.eax
+    ));
+    Some(if fault.ring == 3 {
+        explained.advise(
+            "look at where the program was loaded and where it is entered: its bytes (each segment's p_vaddr and p_filesz, in \
+             an ELF file) have to be where its first EIP leads, in the page directory that it runs by",
+        )
+    } else {
+        explained.advise("look for what led there: a pointer to a function, or a return address")
+    })
 }
 
 fn page_fault(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {

@@ -15,8 +15,10 @@ pub(super) fn directory_beyond_ram(
     if !state.paging() || u64::from(directory) < aftermath.memory.size() {
         return None;
     }
-    let name = (aftermath.names)(directory).map_or(String::new(), |name| format!(" ({name})"));
     let physical = directory & !KERNEL_HALF;
+    // Named by its linear address, or by the physical one that the kernel was linked for.
+    let name = (aftermath.names)(directory).or_else(|| (aftermath.names)(physical));
+    let name = name.map_or(String::new(), |name| format!(" ({name})"));
     let advice = if name.is_empty() {
         "load CR3 with the physical address of the directory, and not its linear one".into()
     } else {

@@ -2,7 +2,7 @@
 
 use super::explained::Explained;
 use super::used::Used;
-use super::{Aftermath, Placed, fault, fault_text, misread_tables};
+use super::{Aftermath, Placed, fault, fault_text, kinds_of_address, misread_tables};
 use crate::check::{ChangedWord, Finding, History, LookBack, Objects, Retrace, Subject};
 use crate::devices::Place;
 use crate::entry::{Fault, Kind, Reach, Walk};
@@ -47,7 +47,7 @@ pub(super) fn leads_nowhere(
         }
         // KVM has to emulate what it cannot fetch from RAM, and gives up.
         Ending::InternalError { suberror: 1, .. } if !aftermath.is_ram(state, at) => {
-            let finding = outside_ram(aftermath, state);
+            let finding = outside_ram(aftermath, state, objects);
             Some((
                 place,
                 match misread_tables::explain(state, at, aftermath) {
@@ -143,6 +143,12 @@ fn unmapped(aftermath: &Aftermath<'_>, state: &State) -> Finding {
     let finding = Finding { look_back: stored.or(finding.look_back), ..finding };
     let behind = behind_paging(aftermath, state);
     let who = if behind { "the instruction behind MOV CR0" } else { "the next instruction" };
+    if let Some((reason, advice)) = kinds_of_address::directory_beyond_ram(state, aftermath) {
+        let finding = finding.because(format!("{who} is not mapped: {reason}"));
+        return Explained { advice, ..Explained::default() }
+            .at(loader_of_cr3(aftermath, state))
+            .add_to(finding);
+    }
     if let Some(misread) = misread_tables::explain(state, at, aftermath) {
         let reason = misread.reason.as_deref().unwrap_or_default();
         let finding = finding.because(format!("{who} is not mapped: {reason}"));
@@ -173,7 +179,16 @@ fn behind_paging(aftermath: &Aftermath<'_>, state: &State) -> bool {
     matches!(code[..], [0x0f, 0x22, modrm, ..] if modrm >> 3 & 7 == 0)
 }
 
-fn outside_ram(aftermath: &Aftermath<'_>, state: &State) -> Finding {
+/// MOV CR3 stands right before.
+fn loader_of_cr3(aftermath: &Aftermath<'_>, state: &State) -> Option<u32> {
+    let mut off = *state;
+    off.cr0 &= !(1 << 31);
+    let at = state.instruction_address().wrapping_sub(3);
+    let loads = |code: &[u8]| matches!(*code, [0x0f, 0x22, modrm, ..] if modrm >> 3 & 7 == 3);
+    [&off, state].into_iter().any(|state| loads(&aftermath.code(state, at))).then_some(at)
+}
+
+fn outside_ram(aftermath: &Aftermath<'_>, state: &State, objects: &Objects) -> Finding {
     let at = state.instruction_address();
     let leads: Vec<u8> = (0..=255)
         .filter(|vector| {
@@ -214,17 +229,36 @@ fn outside_ram(aftermath: &Aftermath<'_>, state: &State) -> Finding {
         ),
     )
     .stored_at(aftermath.word(state, gate));
+    if let Some(code) = objects.function_that_begins_with(state.eip) {
+        return finding.because(begins_with(code)).advise(ITS_ADDRESS);
+    }
     match (aftermath.names)(swapped) {
         Some(name) if aftermath.is_ram(state, swapped) => finding
             .because(format!("with the halves exchanged it is {swapped:08x} ({name})"))
             .advise(
                 "put the handler's bits 15:0 into the gate's first word, and 31:16 into its last",
             ),
-        _ if aftermath.is_ram(state, swapped) && swapped >= 0x1000 => finding
-            .because(format!("with the halves exchanged it is {swapped:08x}, which is in RAM")),
+        _ if aftermath.is_ram(state, swapped)
+            && swapped >= 0x1000
+            && !is_blank(aftermath, swapped) =>
+        {
+            finding
+                .because(format!("with the halves exchanged it is {swapped:08x}, which is in RAM"))
+        }
         _ => finding,
     }
 }
+
+/// Where the gate got its offset: `extern uint32_t handler; gate(32, handler)` reads the code itself.
+fn begins_with((at, name): (u32, &str)) -> String {
+    format!(
+        "that is no address, but the first four bytes of the code of `{name}`, at {at:08x}: they were read where the address \
+         was meant"
+    )
+}
+
+const ITS_ADDRESS: &str = "declare the handler as a function (`extern void handler(void)`) or an array (`extern char \
+                           handler[]`), or take its address with `&`, and put that into the gate";
 
 /// What lies below is the BIOS's and the boot loader's.
 const ONE_MIB: u32 = 0x10_0000;

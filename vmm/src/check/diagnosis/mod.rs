@@ -26,6 +26,7 @@
 //!                                   ├─ nesting      a handler that is interrupted by its own interrupt
 //!                                   ├─ used         vectors of exceptions for interrupts, handlers without IRET
 //!                                   ├─ bare_loop    a loop that no interrupt can end
+//!                                   ├─ closed_wait  a halt that waits for what no handler can change
 //!                                   ├─ spin         a handler that waits for what it has interrupted
 //!                                   ├─ cascade      the wire between the two 8259s
 //!                                   ├─ waiting      what the interrupt controller has, at a time-out
@@ -34,23 +35,27 @@
 //!                                   │   └─ source       a device that was told to interrupt, and stands still
 //!                                   ├─ programmed   who has given the 8259 its vectors
 //!                                   ├─ programs     where ring 3 was sent to
+//!                                   ├─ fpu          the x87 of one program in another
 //!                                   └─ io_map       ring 3 has ports that nobody gave it
 //! ```
 //! Nothing here asks which kernel runs. A kernel that ends a task after its fault, and goes on, is as
 //! healthy as one that returns; so is one that powers off with success after a fault that it provoked.
 
+mod alignment;
 mod apic_source;
 mod argument;
 mod bare_loop;
 mod beyond_array;
 mod beyond_limit;
 mod cascade;
+mod closed_wait;
 mod death;
 mod descriptor;
 mod ending;
 mod explained;
 mod fault;
 mod fault_text;
+mod fpu;
 mod full_stack;
 mod io_map;
 mod kinds_of_address;
@@ -62,6 +67,7 @@ mod misread_tables;
 mod nesting;
 mod new_task;
 mod no_table;
+mod other_directory;
 mod overwritten_code;
 mod programmed;
 mod programs;
@@ -71,9 +77,11 @@ mod repeated;
 mod said;
 mod saved_selector;
 mod selector_fault;
+mod sign_extended;
 mod source;
 mod spin;
 mod stack_nowhere;
+mod sysexit;
 #[cfg(test)]
 mod tests;
 mod used;
@@ -89,7 +97,9 @@ use crate::machine::{LinearMemory, Machine, Memory};
 use crate::probe::Probes;
 use crate::run::{End, Run};
 use crate::symbols::Array;
+use fpu::Fpu;
 use ia32::{Eflags, Gate, Processor, State, Vector, Word};
+use other_directory::Directories;
 use programs::Programs;
 use recursion::Recursion;
 use repeated::Repeated;
@@ -237,6 +247,8 @@ pub struct Diagnosis {
     repeated: Repeated,
     programs: Programs,
     recursion: Recursion,
+    directories: Directories,
+    fpu: Fpu,
     io_map: Option<IoMap>,
     /// TR and CR3 when the I/O map was looked at.
     io_map_of: Option<(u32, u32)>,
@@ -255,6 +267,8 @@ impl Diagnosis {
         self.said.begin();
         self.used.enter(entry);
         self.programs.enter(entry);
+        self.directories.see(&entry.after);
+        self.fpu.enter(machine, entry);
         if entry.from_outer_ring() {
             self.unreturned = None;
         }
@@ -287,6 +301,8 @@ impl Diagnosis {
         let state = &returning.state;
         self.returned = true;
         self.used.leave(self.last_entry.map(|(.., vector)| vector));
+        self.directories.see(state);
+        self.fpu.leave(machine, returning);
         self.recursion.leave(returning);
         let pops = |fault: &Fault| {
             let skip = if fault.frame.shape.error_code { fault.frame.shape.word_size } else { 0 };
@@ -370,6 +386,7 @@ impl Diagnosis {
         let shutdown = death::shutdown(&self.used, last.unwrap_or(0), aftermath, history);
         found.extend(shutdown.map(|(place, finding)| {
             let finding = no_table::explain(finding, aftermath, history.objects());
+            let finding = no_table::explain_gdt(finding, aftermath, history.objects());
             let before = aftermath.end.last_event.as_ref().map(|last| last.before);
             (
                 place,
@@ -393,6 +410,9 @@ impl Diagnosis {
             found.push((place, finding));
         }
         if found.is_empty() {
+            found.extend(no_table::gdt_nowhere(aftermath, history.objects()));
+        }
+        if found.is_empty() {
             found.extend(stack_nowhere::leads_nowhere(self, aftermath));
         }
         if found.is_empty() {
@@ -408,6 +428,7 @@ impl Diagnosis {
             None if lost::by_gate(&self.used, aftermath, history) => {}
             None => found.extend(
                 ending::stopped_after_an_exception(self, aftermath, history)
+                    .or_else(|| ending::stopped_in_a_bios_call(self, aftermath, history))
                     .or_else(|| said::of_no_exception(self, aftermath, history)),
             ),
         }
@@ -415,6 +436,7 @@ impl Diagnosis {
             found.iter_mut().filter(|(_, one)| one.rule == lost::RULE || one.rule == ending::RULE)
         {
             argument::explain(finding, aftermath, history);
+            sign_extended::explain(finding, aftermath, history);
         }
         let died = [lost::RULE, ending::RULE, death::RULE];
         for (_, finding) in found.iter_mut().filter(|(_, one)| died.contains(&one.rule)) {
@@ -440,12 +462,14 @@ impl Diagnosis {
             }
             found.extend(astray);
             let spins = spin::waits_for_the_interrupted(self, aftermath, history);
+            let spins = spins.or_else(|| closed_wait::never_ends(self, aftermath));
             // What an interrupt waits for then is that the handler returns.
             if spins.is_none() {
                 found.extend(waiting::what_waits(self, aftermath, history));
             }
             found.extend(spins);
         }
+        found.extend(self.fpu.finding(aftermath));
         found.extend(io_map::ports_are_open(self.io_map.as_ref()));
         found
     }

@@ -6,9 +6,13 @@
 //!  the table itself   offset  ..  sel  ..   0   type            the first gate
 //! ```
 
-use super::Aftermath;
+use super::{Aftermath, Placed, fault_text, selector_fault};
 use crate::check::{Finding, Objects, Subject};
-use ia32::{Gate, GateKind, Vector};
+use crate::instruction::valid_32;
+use crate::machine::LinearMemory;
+use crate::run::Ending;
+use ia32::{Descriptor, DescriptorKind, Gate, GateKind, State, Vector};
+use iced_x86::Mnemonic;
 
 const RULE: &str = "no_table";
 
@@ -83,8 +87,116 @@ fn with(finding: Finding, at: u32, operand: &Operand, aftermath: &Aftermath<'_>)
                  the base right behind the limit",
                 aftermath.place(*base)
             ))
-            .advise("declare the struct with `__attribute__((packed))`"),
+            .advise(PACKED),
     }
+}
+
+/// The guest stands for ever at the load of a selector: the GDT lies outside RAM.
+pub(super) fn gdt_nowhere(aftermath: &Aftermath<'_>, objects: &Objects) -> Option<Placed> {
+    let state = &aftermath.end.state;
+    let at = state.instruction_address();
+    let is_stuck = matches!(aftermath.end.ending, Ending::TimedOut | Ending::NoProgress);
+    if !is_stuck || !state.protected() || aftermath.is_ram(state, state.gdtr.base) {
+        return None;
+    }
+    let code = aftermath.code(state, at);
+    let instruction = valid_32(&code, at)?;
+    let loads = instruction.op0_register().is_segment_register()
+        || selector_fault::far_target(&instruction).is_some()
+        || instruction.mnemonic() == Mnemonic::Ltr;
+    let finding = Finding::new(
+        RULE,
+        Subject::Kernel,
+        format!("the GDT cannot be read: GDTR's base {:08x} is outside RAM", state.gdtr.base),
+        "the address of a table of descriptors",
+        format!(
+            "GDTR {:08x}/{:04x}, and `{}` needs a descriptor",
+            state.gdtr.base,
+            state.gdtr.limit,
+            fault_text::text(&instruction)
+        ),
+    )
+    .advise("give LGDT the address of six bytes: the table's size less 1, and its linear address")
+    .about_instruction(at);
+    let place = format!("the end, in ring {}, at {}", state.cpl(), aftermath.place(at));
+    loads.then(|| (place, with_gdt(finding, state, aftermath, objects)))
+}
+
+/// The cause of a shutdown, if it is that LGDT has read its base where a struct has padding.
+pub(super) fn explain_gdt(
+    finding: Finding,
+    aftermath: &Aftermath<'_>,
+    objects: &Objects,
+) -> Finding {
+    match &aftermath.end.last_event {
+        Some(last) => with_gdt(finding, &last.before, aftermath, objects),
+        None => finding,
+    }
+}
+
+/// With what LGDT was given, where that is known.
+fn with_gdt(
+    finding: Finding,
+    state: &State,
+    aftermath: &Aftermath<'_>,
+    objects: &Objects,
+) -> Finding {
+    let gdtr = state.gdtr;
+    let linear = aftermath.linear(state);
+    // Code and data of ring 0 are the first two.
+    let has_segments = |table: u32| {
+        [8, 16].into_iter().all(|offset| {
+            let mut bytes = [0; 8];
+            linear.read(table.wrapping_add(offset), &mut bytes).is_some()
+                && matches!(
+                    Descriptor(u64::from_le_bytes(bytes)).kind(),
+                    DescriptorKind::Code { .. } | DescriptorKind::Data { .. }
+                )
+        })
+    };
+    if !state.protected() || gdtr.limit % 8 != 7 || has_segments(gdtr.base) {
+        return finding;
+    }
+    let mut wanted = gdtr.limit.to_le_bytes().to_vec();
+    wanted.extend(gdtr.base.to_le_bytes());
+    let is_it = |at: u32| {
+        linear
+            .read_u32(at.wrapping_add(4))
+            .filter(|base| has_segments(*base))
+            .map(|base| (at, base))
+    };
+    let Some((at, base)) = places_of(&wanted, &linear, objects).find_map(is_it) else {
+        return finding;
+    };
+    finding
+        .because(format!(
+            "GDTR names no table: its base is {:08x}; at {} lie the limit {:04x}, two bytes of padding, and {}: the struct is not \
+             packed, and LGDT reads the base right behind the limit",
+            gdtr.base,
+            aftermath.place(at),
+            gdtr.limit,
+            aftermath.place(base)
+        ))
+        .advise(PACKED)
+}
+
+const PACKED: &str = "declare the struct with `__attribute__((packed))`";
+
+/// Where these bytes lie in the kernel's memory.
+fn places_of<'a>(
+    wanted: &'a [u8],
+    linear: &'a LinearMemory<'_>,
+    objects: &Objects,
+) -> impl Iterator<Item = u32> + 'a {
+    let start = objects.lowest().unwrap_or(0x10_0000);
+    let pages = (start & !(PAGE - 1)..start.saturating_add(FAR)).step_by(PAGE as usize);
+    pages.flat_map(move |page| {
+        let mut bytes = [0; PAGE as usize + 5];
+        // The last page has none behind it.
+        let there = linear.read(page, &mut bytes).is_some();
+        let found = bytes.windows(6).enumerate().filter(|(_, six)| there && *six == wanted);
+        found.map(|(index, _)| page + index as u32).collect::<Vec<_>>()
+    })
 }
 
 /// A table has a gate of one of so many vectors.
@@ -121,27 +233,13 @@ fn operand(aftermath: &Aftermath<'_>, objects: &Objects) -> Option<(u32, Operand
     let has_gate = |table: u32| {
         (0..u32::from(TRIED)).any(|vector| gate(table.wrapping_add(vector * 8)).is_some())
     };
-    let start = objects.lowest().unwrap_or(0x10_0000);
-    let mut bytes = [0; PAGE as usize + 5];
-    for page in (start & !(PAGE - 1)..start.saturating_add(FAR)).step_by(PAGE as usize) {
-        // The last page has none behind it.
-        if linear.read(page, &mut bytes).is_none() {
-            continue;
+    places_of(&wanted, &linear, objects).find_map(|at| {
+        if gate(at).is_some() && gate(at.wrapping_add(8)).is_some() {
+            return Some((at, Operand::Table));
         }
-        for index in
-            bytes.windows(6).enumerate().filter_map(|(index, six)| (six == wanted).then_some(index))
-        {
-            let at = page + index as u32;
-            if gate(at).is_some() && gate(at.wrapping_add(8)).is_some() {
-                return Some((at, Operand::Table));
-            }
-            let base = linear.read_u32(at.wrapping_add(4)).filter(|base| whole && has_gate(*base));
-            if let Some(base) = base {
-                return Some((at, Operand::NotPacked { base }));
-            }
-        }
-    }
-    None
+        let base = linear.read_u32(at.wrapping_add(4)).filter(|base| whole && has_gate(*base))?;
+        Some((at, Operand::NotPacked { base }))
+    })
 }
 
 /// Where the one LIDT stands that the kernel's entry point leads to.

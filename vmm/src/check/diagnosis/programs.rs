@@ -1,12 +1,13 @@
 //! Where programs of ring 3 were sent to: the place at which each was begun, and a way back from a call that does not
 //! lead to the instruction behind it.
 
+use super::Aftermath;
 use super::explained::Explained;
 use crate::check::{ChangedWord, Retrace};
-use crate::entry::{Entry, Fault, Kind, Return};
+use crate::entry::{Entry, Fault, Kind, Reach, Return, Walk};
 use crate::instruction::sequence;
 use crate::machine::LinearMemory;
-use ia32::Word;
+use ia32::{Vector, Word};
 
 /// How many programs' beginnings are kept; the oldest goes first.
 const BEGUN: usize = 16;
@@ -113,6 +114,46 @@ impl Programs {
                  address of such code on the new stack",
             )
         })
+    }
+}
+
+/// What is pushed first lies so near below a new stack's end.
+const FIRST_PUSHED: u32 = 256;
+
+impl Programs {
+    /// A program's stack was begun at its start, and not at its end: the first words pushed are below the page that was
+    /// mapped for it.
+    pub(super) fn begun_at_the_start(
+        &self,
+        fault: &Fault,
+        aftermath: &Aftermath<'_>,
+    ) -> Option<Explained> {
+        let address = fault.after.cr2;
+        if fault.vector != Vector::PF || fault.ring != 3 || fault.error_code()? & 1 != 0 {
+            return None;
+        }
+        let begun = self.begun.iter().map(|(esp, _)| *esp);
+        let esp = begun
+            .filter(|esp| (1..=FIRST_PUSHED).contains(&esp.wrapping_sub(address)))
+            .find(|esp| esp >> 12 != address >> 12)?;
+        // With a word above that was meant to be there, ESP may be a little inside.
+        let reach = Reach { user: true, write: true };
+        let walk = Walk::of(aftermath.memory, &fault.after, esp)?;
+        let missing = Walk::of(aftermath.memory, &fault.after, address)?;
+        if walk.denies(reach).is_some() {
+            return None;
+        }
+        Some(
+            Explained::because(format!(
+                "the program was begun with ESP {esp:08x}, where the page {:08x} begins, which is mapped; what is pushed goes \
+                 below it: {}",
+                esp & !0xfff,
+                missing.sentence(reach)
+            ))
+            .advise(
+                "let ESP begin at the end of the stack's last page, which is its start plus its size, or map the pages below",
+            ),
+        )
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::explained::Explained;
 use super::fault_text::text;
-use super::{Aftermath, beyond_limit, descriptor, new_task, selector_fault};
+use super::{Aftermath, alignment, beyond_limit, descriptor, new_task, selector_fault};
+use crate::check::way_back::unloaded;
 use crate::entry::{Fault, Named};
 use ia32::{Descriptor, DescriptorKind, Eflags, Gate, GateKind, Selector, Table, Word};
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
@@ -54,6 +55,13 @@ pub(super) fn explain(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {
             _ => String::new(),
         };
         let explained = Explained::because(format!("{words}; {named}{by}"));
+        if ltr && let Some(index) = tss_beside(fault, aftermath) {
+            return Explained::because(format!("{words}; {named}{by}: that is GDT entry {index}"))
+                .advise(format!(
+                    "a selector is the entry's number times 8: load TR with {:04x}",
+                    index * 8
+                ));
+        }
         let far = instruction.as_ref().and_then(selector_fault::far_target);
         return match fault.named {
             Named::Descriptor { selector, entry: Some(raw) }
@@ -98,6 +106,14 @@ fn is_segment(raw: u64) -> bool {
 fn is_closed_call_gate(fault: &Fault, raw: u64) -> bool {
     let gate = Descriptor(raw);
     matches!(gate.kind(), DescriptorKind::Gate(4 | 12)) && gate.present() && gate.dpl() < fault.ring
+}
+
+/// The entry of the GDT with a TSS, where the error code names another one that has none.
+fn tss_beside(fault: &Fault, aftermath: &Aftermath<'_>) -> Option<u32> {
+    let Named::Descriptor { entry, .. } = fault.named else { return None };
+    let is_tss =
+        entry.is_some_and(|raw| matches!(Descriptor(raw).kind(), DescriptorKind::Tss { .. }));
+    unloaded(&aftermath.linear(&fault.after), &fault.after).filter(|_| !is_tss)
 }
 
 fn is_busy(descriptor: Descriptor) -> bool {
@@ -263,8 +279,8 @@ fn selector(fault: &Fault, loaded: &Loaded, code: u32) -> Explained {
     };
     let esp = fault.stack_pointer();
     let in_stack = value.abs_diff(esp) < STACK;
-    // `mov ds, ax` takes no more of EAX.
-    if !popped && !in_stack {
+    // `mov ds, ax` takes no more of EAX, whose upper half may be left from an address.
+    if !popped {
         value &= 0xffff;
     }
     // In low memory an address may look like a selector, but not like one of a table so short.
@@ -401,6 +417,9 @@ fn without_selector(
                 segment.selector
             ))
             .advise(format!("load a data segment into {name} first"));
+        }
+        if let Some(misaligned) = alignment::explain(fault, instruction, aftermath) {
+            return misaligned;
         }
         return Explained::because(format!(
             "`{text}` reaches beyond the limit {:08x} of {name} {:04x}, or may not write there",

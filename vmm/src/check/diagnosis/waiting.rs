@@ -337,6 +337,8 @@ fn masked(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Finding> {
     if !all && irq != TIMER_IRQ {
         return None;
     }
+    let others_are_open =
+        (0..16u8).any(|other| other != CASCADE && is_open(other) && is_wanted(aftermath, other));
     Some(
         Finding::new(
             RULE,
@@ -345,7 +347,11 @@ fn masked(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Finding> {
             format!("bit {} of the mask at port {port:#x} clear", irq & 7),
             got,
         )
-        .because(format!("nothing can wake the guest: vector {vector:#04x} is never entered"))
+        .because(if others_are_open {
+            format!("vector {vector:#04x} is never entered: what counts its ticks waits for ever")
+        } else {
+            format!("nothing can wake the guest: vector {vector:#04x} is never entered")
+        })
         .advise(format!("clear the bit of IRQ {irq} in the mask: write to port {port:#x}{clear}"))
         .about_some(programmed::writes(aftermath, port, mask))
         .as_note(),
@@ -422,7 +428,7 @@ fn halted_closed(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Fin
 }
 
 /// What is requested, or is going to be by the timer.
-fn waits(aftermath: &Aftermath<'_>) -> Option<String> {
+pub(super) fn waits(aftermath: &Aftermath<'_>) -> Option<String> {
     let pic = aftermath.devices.pic();
     if let Some(irq) = (0..16)
         .find(|irq| pic.requests() & 1 << irq != 0 && *irq != CASCADE && !pic.is_masked(*irq))

@@ -7,8 +7,8 @@ use super::signal::keeps_what_was_interrupted;
 use super::string_instruction::string_instruction;
 use super::user_stack::shared;
 use super::{
-    BegunProgram, Damage, Edge, Foreign, FreshStack, Glance, InterruptedStack, Narrow, Overrun,
-    Refusal, Reset, other_tss,
+    BegunProgram, Damage, Edge, Foreign, FreshStack, Glance, InterruptedStack, Narrow, Nulled,
+    Overrun, Refusal, Reset, TableUnder, other_tss,
 };
 use crate::check::excuse::is_no_frame;
 use crate::check::history::frames::{Below, LiveFrame};
@@ -77,6 +77,7 @@ impl Glance {
                 history.is_astray() || is_behind_blank_handler(linear, history);
         }
         (glance.foreign, glance.looked_at) = Foreign::of(linear, entry, history);
+        (glance.table_under, glance.looked_under) = TableUnder::of(linear, entry, history);
         glance.overwritten = overwritten(linear, entry, history.objects());
         glance
     }
@@ -132,6 +133,8 @@ impl Glance {
                 glance.fresh_stack =
                     FreshStack::read(linear, returning, history.objects(), was_on).map(Box::new);
             }
+            glance.nulled =
+                Nulled::of(linear, returning).filter(|_| !is_refused(linear, returning, history));
             let key = way_back::Key::of(linear, returning);
             if history.way_back_of() != Some(key) {
                 glance.code_limit = code_limit(linear, returning);

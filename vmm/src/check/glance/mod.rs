@@ -12,6 +12,7 @@
 //!                 the handler before was none                 behind_blank_handler
 //!                 the handler takes another stack             loads_stack
 //!                 variables by the program's DS               data_segment
+//!                 a table that the stack lies in              table_under
 //!                 the ESP0 that is missing is in a copy       other_tss
 //!                 POPAW in the handler of a refused IRET      narrow
 //!                 the program's stack, if it is not its alone interrupted_stack
@@ -19,6 +20,7 @@
 //!                 a stack that nobody was on yet              fresh_stack
 //!                 where the popped EIP lies in its segment    code_limit
 //!                 what the next entry will miss               way_back
+//!                 a use of DS, which the IRET makes null      nulled
 //!                 ESP was loaded above the frame popped       loads_stack
 //!                 what was interrupted is on the user's stack signal
 //!                 where a program's stack begins              begun_program
@@ -37,11 +39,13 @@ mod kept_words;
 mod loads_stack;
 mod look;
 mod narrow;
+mod nulled;
 mod other_tss;
 mod overwritten;
 mod refusal;
 mod signal;
 mod string_instruction;
+mod table_under;
 mod user_stack;
 
 pub(super) use damage::Damage;
@@ -50,8 +54,10 @@ pub(super) use edge::{Edge, Overrun};
 pub(super) use fresh_stack::{BELOW, DENSE, FreshStack};
 pub(super) use loads_stack::Reset;
 pub(super) use narrow::Narrow;
+pub(super) use nulled::Nulled;
 pub(super) use refusal::{Blank, Called, Refusal};
 pub(super) use string_instruction::StringInstruction;
+pub(super) use table_under::TableUnder;
 pub(super) use user_stack::{BegunProgram, InterruptedStack};
 
 use super::history::SharedUserStack;
@@ -89,6 +95,12 @@ pub(super) struct Glance {
     pub(super) fresh_stack: Option<Box<FreshStack>>,
     /// The limit of the code segment that is returned to, where EIP lies beyond it.
     pub(super) code_limit: Option<u32>,
+    /// A use of DS where the return has made it null.
+    pub(super) nulled: Option<Nulled>,
+    /// The table that the stack lies in.
+    pub(super) table_under: Option<TableUnder>,
+    /// CR3 and page of the stack that was looked at for that.
+    pub(super) looked_under: Option<(u32, u32)>,
     /// What the next entry from the ring that is returned to will miss.
     pub(super) way_back: Option<Box<WayBack>>,
     /// What decided about that.

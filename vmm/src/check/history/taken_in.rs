@@ -7,7 +7,7 @@ use super::suspended::Suspended;
 use super::{CALLS, COPIES, Call, Esp0Change, History, LastReturn, Pair, SUSPENDED};
 use crate::check::glance::Damage;
 use crate::entry::{Entry, Kind, Return, SwitchCause, TaskSwitch};
-use ia32::Word;
+use ia32::{General, Word};
 
 /// What the last return has changed, for the case that it is refused.
 #[derive(Clone, Debug, Default)]
@@ -135,13 +135,15 @@ impl History {
     }
 
     /// Takes an entry by SYSENTER in; the task that was running.
-    pub(in crate::check) fn sysenter(&mut self) -> Option<TaskId> {
+    pub(in crate::check) fn sysenter(&mut self, registers: General) -> Option<TaskId> {
         // One right after another: the first was left by SYSEXIT.
         if self.sysentered {
             self.sysexits += 1;
         }
         self.sysentered = true;
         self.uses_sysenter = true;
+        self.sysenter_esp = Some(registers.esp);
+        self.sysentered_with = Some(registers);
         self.switched = false;
         self.refusal = None;
         self.refused_at = None;
@@ -166,6 +168,7 @@ impl History {
         }
         if from_outer_ring {
             self.sysentered = false;
+            self.sysenter_esp = None;
         }
         self.refused_far = None;
         let glance = std::mem::take(&mut self.glance);
@@ -175,6 +178,7 @@ impl History {
             self.frames_are_copied();
         }
         self.data_segment_of.extend(glance.looked_at);
+        self.looked_under.extend(glance.looked_under);
         let used = self.overgrown_at_entry(entry);
         self.forget(used.map(|used| (used.damage.slot, used.damage.sequence)));
         self.suspect(glance.damage);

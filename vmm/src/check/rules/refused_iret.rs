@@ -1,6 +1,6 @@
 use crate::check::glance::{Blank, Called, Refusal};
 use crate::check::history::{LastReturn, LiveFrame};
-use crate::check::{CodePlace, Finding, Findings, History, Subject};
+use crate::check::{CodePlace, Finding, Findings, History, Retrace, Subject};
 use crate::entry::{Entry, Frame};
 use ia32::{Branch, Descriptor, DescriptorKind, Eflags, Word};
 
@@ -190,6 +190,13 @@ fn finding(
         let above = refused.frame.address.wrapping_add(4);
         let is_above = newest.is_some_and(|pushed| pushed.popped_from() == above);
         advice = Some(if is_above { CALLED_FOR_A_JUMP } else { CALLED }.into());
+    } else if let Some(esp) = history.sysenter_esp().filter(|esp| is_above(&refused.frame, *esp)) {
+        finding = finding.because(format!(
+            "ring 0 was entered by SYSENTER, which pushes nothing: the words at {:08x} lie at the end of the stack that it \
+             loaded, {esp:08x}, and are none of a frame",
+            refused.frame.address
+        ));
+        advice = Some(BY_SYSENTER.into());
     } else if let Some(pushed) = newest {
         let off = refused.frame.address.wrapping_sub(pushed.popped_from()) as i32;
         let as_before = history.popped_last() == Some(refused.frame.address);
@@ -253,11 +260,25 @@ fn finding(
         advice = Some(BLANK.into());
     }
     finding = finding.about_instruction(refused.state.instruction_address());
+    if finding.reason.is_none() && advice.is_none() {
+        const ESP: u8 = 4;
+        let after_entry = entry.sequence.saturating_sub(1);
+        finding = finding.retraced(Retrace::Register { after_entry, register: ESP });
+    }
     match advice {
         Some(advice) => finding.advise(advice),
         None => finding,
     }
 }
+
+/// A frame that reaches beyond the end of the stack has not been pushed there.
+fn is_above(popped: &Frame, end: u32) -> bool {
+    let to_end = end.wrapping_sub(popped.address) as i32;
+    (-NEAR..=NEAR).contains(&to_end) && to_end < popped.shape.size() as i32
+}
+
+const BY_SYSENTER: &str = "leave by SYSEXIT, with EIP in EDX and ESP in ECX; or push SS, ESP, EFLAGS, CS and EIP of the program \
+                           first of all where SYSENTER leads, for the way out of INT's handlers to pop";
 
 /// A handler is no function, and a function no handler.
 fn of_call(called: Called, iret: u32) -> String {

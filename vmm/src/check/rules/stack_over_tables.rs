@@ -1,4 +1,5 @@
-use crate::check::{Finding, Findings, History, Subject};
+use crate::check::glance::TableUnder;
+use crate::check::{ChangedWord, Finding, Findings, History, LookBack, Subject};
 use crate::entry::Entry;
 
 /// The processor pushes into no table that it reads.
@@ -8,8 +9,12 @@ use crate::entry::Entry;
 /// kernel's doing, not the processor's. Where ring 0 itself is interrupted, its ESP leads there. Of the GDT only what lies
 /// below the highest selector in use counts, since a limit may be larger than the table.
 #[inline]
-pub(crate) fn stack_is_no_table(entry: &Entry, _: &History, findings: &mut Findings) {
+pub(crate) fn stack_is_no_table(entry: &Entry, history: &History, findings: &mut Findings) {
     let after = &entry.after;
+    if let Some(under) = history.glance().table_under {
+        findings.add(lies_in(entry, under));
+        return;
+    }
     if !entry.from_outer_ring() {
         let named = [after.cs(), after.ss(), &after.tr].map(|segment| segment.selector);
         let in_gdt = named.into_iter().filter(|selector| selector & 4 == 0);
@@ -34,6 +39,62 @@ pub(crate) fn stack_is_no_table(entry: &Entry, _: &History, findings: &mut Findi
             findings.add(overwritten(entry, name, base));
             return;
         }
+    }
+}
+
+/// The stack lies in a table that is in use.
+#[cold]
+fn lies_in(entry: &Entry, under: TableUnder) -> Finding {
+    let (low, high) = (entry.frame.address, entry.frame.end());
+    let (table, maps) = match under {
+        TableUnder::Idt => {
+            return Finding::new(
+                "stack_over_tables",
+                Subject::Kernel,
+                format!("the words that {} pushed overwrite the IDT", entry.vector),
+                "ESP in a stack, with room below",
+                format!(
+                    "words from {low:08x} to {high:08x}; the IDT is at {:08x}, and gates stand right below them",
+                    entry.after.idtr.base
+                ),
+            )
+            .because(
+                "the kernel's own stack pointer is there: it was loaded with the start of the stack, behind that table, or with \
+                 another address; each push destroys a gate",
+            )
+            .advise(
+                "load ESP with the address behind the last byte of the stack: in assembly the label stands behind the bytes that \
+                 are reserved (`.skip 16384`, `resb 16384`), and not in front of them",
+            );
+        }
+        TableUnder::Pages { maps: None, .. } => ("directory".to_owned(), None),
+        TableUnder::Pages { maps: Some((from, at)), .. } => {
+            (format!("table that maps {from:08x} to {:08x}", from | 0x3f_ffff), Some(at))
+        }
+    };
+    let TableUnder::Pages { physical, .. } = under else { unreachable!("the IDT was told") };
+    let word = maps.map(|at| ChangedWord { address: at, physical: at.into(), value: physical });
+    let finding = Finding::new(
+        "stack_over_tables",
+        Subject::Kernel,
+        format!("the words that {} pushed overwrite the page {table}", entry.vector),
+        "a page for the stack that is used for nothing else",
+        format!("words from {low:08x} to {high:08x}, in physical page {physical:08x}"),
+    )
+    .because(
+        "one page is a kernel stack and a part of the paging structures that CR3 leads to: it has been given away twice, or was \
+         freed while one of them was in use",
+    )
+    .advise(
+        "look at the allocator of pages: each is marked as used before it is handed out, and stays so for as long as a table or a \
+         stack is in it",
+    );
+    // The address is part of the entry; the rights beside it are not wrong.
+    match word {
+        Some(word) => {
+            Finding { look_back: Some(LookBack::StoredPart { word, bits: !0xfff }), ..finding }
+        }
+        None => finding,
     }
 }
 

@@ -144,7 +144,10 @@ fn finding(returning: &Return, way: &WayBack) -> Finding {
                 _ if selector & 0xfffc == 0 => {
                     "SS0 is 0: it was not stored, or the TSS lies elsewhere than its descriptor says".into()
                 }
-                Some(_) if selector & 3 != 0 => format!("SS0 is {selector:04x}: its RPL is not 0"),
+                Some(one) if selector & 3 != 0 => format!(
+                    "SS0 is {selector:04x}: its RPL is not 0{}",
+                    if one.dpl() == 3 { ", and that is a segment of ring 3" } else { "" }
+                ),
                 Some(_) => format!(
                     "SS0 is {selector:04x}, which is no writable data segment of DPL 0 that is present"
                 ),

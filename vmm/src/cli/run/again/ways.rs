@@ -5,7 +5,7 @@ use super::{Again, Answer, Found, contexts};
 use esp0::check::{ChangedWord, LookBack, Retrace};
 use esp0::instruction;
 use esp0::machine::{Machine, MachineError};
-use esp0::retrace::{Doer, Exchanged, ReturnAddress, Way, retrace, written_since};
+use esp0::retrace::{Doer, Exchanged, ReturnAddress, Value, Way, retrace, written_since};
 use esp0::run::Run;
 use esp0::trace::schema::CodeRecord;
 use esp0::writer::{Question, Writer, who_wrote};
@@ -50,6 +50,7 @@ impl Again<'_> {
             | Way::Moved { by, .. }
             | Way::Closed { by, .. }
             | Way::Entered { switched: Some((by, _)), .. } => Some(&*by.before),
+            Way::Came(value) => Some(&*value.origin.by.before),
             Way::Written { writer, .. } => instruction_of(writer),
             Way::Entered { switched: None, .. } => None,
         };
@@ -96,6 +97,18 @@ impl Again<'_> {
                         self.laid_out(run, report, told, after_entry, all)?;
                     }
                     None => all.push((self.closed_for_good(&by), places)),
+                }
+            }
+            (Way::Came(value), Retrace::Register { after_entry, .. }) => {
+                all.push((self.came(&value), places));
+                let explained = value.not_restored.is_some() || value.origin.argument_of.is_some();
+                if let Some(word) = value.origin.from.filter(|_| !explained) {
+                    let (run, writer) = self.written(run, word, after_entry)?;
+                    let Some(writer) = writer else { return Ok(()) };
+                    let before = instruction_of(&writer);
+                    let places =
+                        before.map_or_else(Vec::new, |before| self.shown(report, &run, before));
+                    all.push((self.sentence(word, &writer), places));
                 }
             }
             (way, _) => all.push((self.told(&way), places)),
@@ -172,6 +185,38 @@ impl Again<'_> {
         format!("`{text}` at {}", self.place(doer.before.instruction_address()))
     }
 
+    /// Where a register's value came from.
+    fn came(&self, value: &Value) -> String {
+        const GENERAL: [&str; 8] = ["EAX", "ECX", "EDX", "EBX", "ESP", "EBP", "ESI", "EDI"];
+        let Value { register, value, origin, not_restored } = value;
+        let name = GENERAL[usize::from(*register)];
+        let from = origin.from.map(|word| {
+            format!(", which took {:08x} from {}", word.value, self.place(word.address))
+        });
+        let came = format!(
+            "{name} is {value:08x}: it came there by {}{}",
+            self.doer(&origin.by),
+            from.unwrap_or_default()
+        );
+        if let Some(by) = not_restored {
+            return format!(
+                "{came}; {} has changed stacks since, and the code that goes on there has its own value in {name}, which \
+                 nothing has put back: what to do: push EBX, ESI, EDI and EBP on the old stack before ESP is changed, and pop \
+                 them behind it: a function has to keep these four for its caller",
+                self.doer(by)
+            );
+        }
+        if let Some((esp, way_back)) = origin.argument_of {
+            return format!(
+                "{came}, as an argument; RET has led to that function with ESP {}, so its way back is the word there, \
+                 {way_back:08x}, and its arguments lie above: what to do: below the arguments of a function that a new thread \
+                 begins in, lay out a return address for it, that of code which ends the thread",
+                self.place(esp)
+            );
+        }
+        came
+    }
+
     fn exchanged(&self, one: &Exchanged) -> String {
         format!(
             "; {} had put other memory under the stack: the page of ESP, {:08x}, was at physical {:08x}, and is at {:08x} \
@@ -245,6 +290,7 @@ impl Again<'_> {
                     ""
                 }
             ),
+            Way::Came(value) => self.came(value),
             Way::Written { word, writer } => self.sentence(*word, writer),
             Way::Closed { by, .. } => self.closed_for_good(by),
             Way::Entered { sequence, switched: None } => format!(
