@@ -52,9 +52,8 @@ pub(super) use loads_stack::Reset;
 pub(super) use narrow::Narrow;
 pub(super) use refusal::{Blank, Called, Refusal};
 pub(super) use string_instruction::StringInstruction;
-pub(super) use user_stack::{BegunProgram, InterruptedStack};
+pub(super) use user_stack::{BegunProgram, InterruptedStack, SharedUserStack};
 
-use super::history::SharedUserStack;
 use super::history::frames::Below;
 use super::shifted::Shifted;
 use super::way_back::{self, WayBack};
