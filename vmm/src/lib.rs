@@ -40,6 +40,5 @@ pub mod sandbox;
 pub mod symbols;
 pub mod timeline;
 pub mod trace;
-pub mod writer;
 
 pub use ia32;

@@ -1,7 +1,6 @@
 //! Segment selectors and the descriptors they select (Intel SDM vol. 3A, 3.4 and 3.5).
 
-use crate::tss::{Tss, TssWithPorts};
-use core::mem::{size_of, size_of_val};
+use core::mem::size_of_val;
 
 /// A privilege level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,16 +82,9 @@ impl Descriptor {
         Self::segment(table.as_ptr() as u32, size_of_val(table) as u32 - 1, LDT, 0)
     }
 
-    /// A task state segment. The TSS is a static, since the processor reads it from now on.
-    pub fn tss(tss: &'static Tss) -> Self {
-        let base = core::ptr::from_ref(tss) as u32;
-        Self::segment(base, size_of::<Tss>() as u32 - 1, TSS, 0)
-    }
-
-    /// A task state segment with its map of ports.
-    pub fn tss_with_ports(tss: &'static TssWithPorts) -> Self {
-        let base = core::ptr::from_ref(tss) as u32;
-        Self::segment(base, size_of::<TssWithPorts>() as u32 - 1, TSS, 0)
+    /// An available task state segment. What lies there has the layout: see [`crate::tss`].
+    pub(crate) const fn tss(base: u32, limit: u32) -> Self {
+        Self::segment(base, limit, TSS, 0)
     }
 
     const fn segment(base: u32, limit: u32, access: u8, flags: u8) -> Self {
@@ -116,5 +108,5 @@ const _: () = {
     assert!(Descriptor::flat_data(Ring::User).0 == 0x00CF_F200_0000_FFFF);
     assert!(Descriptor::code(Ring::Kernel, 0, 4096).0 == 0x00C0_9A00_0000_0FFF);
     assert!(Descriptor::data(Ring::User, 0x0400_0000, 160).0 == 0x04C0_F200_0000_009F);
-    assert!(Descriptor::segment(0x1234_5678, 103, TSS, 0).0 == 0x1200_8934_5678_0067);
+    assert!(Descriptor::tss(0x1234_5678, 103).0 == 0x1200_8934_5678_0067);
 };

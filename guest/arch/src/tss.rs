@@ -5,7 +5,7 @@
 //! ever reads those. A switch by hardware, also one through a task gate, stores the old task's
 //! registers in [`Registers`] and loads them from the new one's.
 
-use crate::segment::Selector;
+use crate::segment::{Descriptor, Selector};
 use core::cell::Cell;
 use core::mem::{offset_of, size_of};
 
@@ -102,6 +102,11 @@ impl Tss {
         }
     }
 
+    /// What selects it in the GDT. It is a static, since the processor reads it from now on.
+    pub fn descriptor(&'static self) -> Descriptor {
+        Descriptor::tss(core::ptr::from_ref(self) as u32, size_of::<Self>() as u32 - 1)
+    }
+
     /// Makes it what a task gate can lead to: code at `eip` in ring 0, on a stack that ends at `esp`,
     /// in the address space of `cr3`, with interrupts closed.
     pub fn start_at(&self, cr3: u32, eip: u32, esp: u32, code: Selector, data: Selector) {
@@ -157,6 +162,11 @@ impl TssWithPorts {
     /// All ports closed, and the map not in use.
     pub const fn new(ss0: Selector) -> Self {
         Self { tss: Tss::new(ss0), map: [const { Cell::new(0xFF) }; PORTS as usize / 8], end: 0xFF }
+    }
+
+    /// What selects it in the GDT, map and all.
+    pub fn descriptor(&'static self) -> Descriptor {
+        Descriptor::tss(core::ptr::from_ref(self) as u32, size_of::<Self>() as u32 - 1)
     }
 
     /// Opens or closes one port, less than [`PORTS`].

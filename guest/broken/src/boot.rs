@@ -48,6 +48,6 @@ pub use abi::vector::SYSTEM_CALL;
 pub use arch::multiboot::{HEADER_FLAGS, HEADER_MAGIC};
 
 /// The selector that the kernel's data segment registers hold.
-pub const KERNEL_DATA: u16 = crate::tables::KERNEL_DATA.0;
+pub const KERNEL_DATA: u16 = crate::segments::KERNEL_DATA.0;
 /// The selector that ring 3's hold.
-pub const USER_DATA: u16 = crate::tables::USER_DATA.0;
+pub const USER_DATA: u16 = crate::segments::USER_DATA.0;

@@ -18,13 +18,16 @@
 
 pub mod boot;
 mod calls;
+mod clock;
+pub mod frame;
+mod gates;
 mod plant;
 mod ring3;
-mod tables;
+mod segments;
 mod task;
 pub mod trap;
 
-use abi::port::{EXIT_OK, EXIT_PANIC};
+use abi::port::EXIT_PANIC;
 use arch::multiboot::Info;
 use arch::{pic, pit, power, println};
 use core::panic::PanicInfo;
@@ -48,16 +51,11 @@ fn start(info: Info) -> ! {
     }
     // From here on nothing of the loader's is used: low memory is free.
     ring3::copy_down();
-    tables::start();
+    segments::start();
+    gates::start();
     pic::start();
     pit::start(hz);
     task::start()
-}
-
-/// Both tasks have ended.
-fn finish() -> ! {
-    println!("\nbroken: all tasks have ended");
-    power::off(EXIT_OK)
 }
 
 #[panic_handler]

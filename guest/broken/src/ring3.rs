@@ -15,7 +15,7 @@
 //! that even with such a gate the tasks run to their end.
 
 use crate::calls::{EXIT, NOTHING, WRITE, YIELD};
-use crate::task::TICKS;
+use crate::clock::TICKS;
 use arch::eflags::Eflags;
 use core::arch::global_asm;
 

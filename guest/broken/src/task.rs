@@ -1,18 +1,15 @@
 //! Two tasks, a kernel stack each, and the switch between them.
 
 use crate::boot;
+use crate::frame::{Frame, Registers};
 use crate::plant::Plant;
 use crate::ring3;
-use crate::tables::{OTHER_KERNEL_DATA, TSS, USER_CODE, USER_DATA};
-use crate::trap::{Frame, Registers};
-use arch::OneCpu;
+use crate::segments::{OTHER_KERNEL_DATA, TSS, USER_CODE, USER_DATA};
+use abi::port::EXIT_OK;
 use arch::eflags::Eflags;
+use arch::{OneCpu, power, println};
 use core::arch::naked_asm;
 use core::cell::{Cell, UnsafeCell};
-
-/// Timer ticks since the start. The tasks read it as well: there is no paging.
-// SAFETY: written by the timer's handler alone, with interrupts closed.
-pub(crate) static TICKS: OneCpu<Cell<u32>> = unsafe { OneCpu::new(Cell::new(0)) };
 
 /// A kernel stack of a page, and a page behind it that belongs to somebody else.
 #[repr(C, align(4096))]
@@ -108,12 +105,6 @@ fn fill(number: usize, top: u32) -> u32 {
     address
 }
 
-/// Counts a tick of the timer; gives how many there were.
-pub(crate) fn tick() -> u32 {
-    TICKS.set(TICKS.get() + 1);
-    TICKS.get()
-}
-
 /// Ends the task that runs.
 pub(crate) fn end() {
     TASKS[CURRENT.get()].ended.set(true);
@@ -125,7 +116,8 @@ pub(crate) fn switch() {
     let (old, new) = (CURRENT.get(), 1 - CURRENT.get());
     if TASKS[new].ended.get() {
         if TASKS[old].ended.get() {
-            crate::finish();
+            println!("\nbroken: all tasks have ended");
+            power::off(EXIT_OK);
         }
         return;
     }

@@ -1,9 +1,10 @@
 //! Where all entries meet, and where the frame of a timer interrupt can be spoiled.
 
+use crate::frame::{Frame, Registers};
 use crate::plant::Plant;
 use crate::ring3::CODE;
-use crate::tables::{OTHER_USER_CODE, OTHER_USER_DATA};
-use crate::{calls, task};
+use crate::segments::{OTHER_USER_CODE, OTHER_USER_DATA};
+use crate::{calls, clock, task};
 use abi::vector::{SPURIOUS_FIRST, SPURIOUS_SECOND, TIMER, mnemonic};
 use arch::eflags::Eflags;
 use arch::{console, cpu, pic};
@@ -20,26 +21,6 @@ pub(crate) fn stub(vector: u8) -> u32 {
     vector_0 as *const () as u32 + u32::from(vector) * STUB
 }
 
-/// The general registers, as PUSHA leaves them.
-#[repr(C)]
-pub struct Registers {
-    pub(crate) edi_esi_ebp_esp: [u32; 4],
-    pub(crate) ebx: u32,
-    pub(crate) edx: u32,
-    pub(crate) ecx: u32,
-    pub(crate) eax: u32,
-}
-
-/// What the CPU pushes for an entry from ring 3. For some faults an error code lies below it.
-#[repr(C)]
-pub struct Frame {
-    pub(crate) eip: u32,
-    pub(crate) cs: u32,
-    pub(crate) eflags: u32,
-    pub(crate) esp: u32,
-    pub(crate) ss: u32,
-}
-
 /// Handles one entry into ring 0.
 pub extern "C" fn trap(vector: u32, registers: &mut Registers, frame: &mut Frame) {
     cpu::close_interrupts(); // they are, but behind a trap gate
@@ -47,7 +28,7 @@ pub extern "C" fn trap(vector: u32, registers: &mut Registers, frame: &mut Frame
     let switch = match vector {
         TIMER => {
             pic::end_of_interrupt(vector);
-            if task::tick() == 3 {
+            if clock::tick() == 3 {
                 spoil(frame);
             }
             true

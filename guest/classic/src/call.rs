@@ -1,9 +1,9 @@
 //! The system calls: `int 0x80` with the numbers that Linux gave them.
 
-use crate::memory::{self, BadAddress};
-use crate::task::{self, Task};
-use crate::trap::Frame;
-use crate::{exec, schedule};
+use crate::frame::Frame;
+use crate::memory::BadAddress;
+use crate::task::Task;
+use crate::{exec, life, schedule, user};
 use arch::{console, cpu};
 use unistd::number;
 
@@ -18,8 +18,8 @@ const NO_SUCH_CALL: i32 = -38;
 pub(crate) fn dispatch(frame: &mut Frame) {
     let [first, second, third] = [frame.ebx, frame.ecx, frame.edx];
     let result = match frame.eax {
-        number::EXIT => task::exit(first.cast_signed()),
-        number::FORK => Ok(task::fork(frame).map_or(AGAIN, u32::cast_signed)),
+        number::EXIT => life::exit(first.cast_signed()),
+        number::FORK => Ok(life::fork(frame).map_or(AGAIN, u32::cast_signed)),
         number::WRITE => write(second, third),
         number::WAIT => wait(first),
         number::EXEC => match exec::exec(frame, [first, second, third]) {
@@ -41,10 +41,10 @@ pub(crate) fn dispatch(frame: &mut Frame) {
 /// task that is in the kernel.
 fn write(start: u32, length: u32) -> Result<i32, BadAddress> {
     let mut buffer = [0; 64];
-    memory::verify(start, length, false)?;
+    user::verify(start, length, false)?;
     for offset in (0..length).step_by(buffer.len()) {
         let piece = &mut buffer[..(length - offset).min(64) as usize];
-        memory::read(start + offset, piece)?;
+        user::read(start + offset, piece)?;
         console::write(piece);
         // SAFETY: nothing is borrowed that the timer's handler uses.
         unsafe { cpu::let_interrupts_in() };
@@ -55,11 +55,11 @@ fn write(start: u32, length: u32) -> Result<i32, BadAddress> {
 /// The status goes to where `address` points, if it is not null: onto a page that may be shared.
 fn wait(address: u32) -> Result<i32, BadAddress> {
     if address != 0 {
-        memory::verify(address, 4, true)?;
+        user::verify(address, 4, true)?;
     }
-    let Some((pid, status)) = task::wait() else { return Ok(NO_CHILD) };
+    let Some((pid, status)) = life::wait() else { return Ok(NO_CHILD) };
     if address != 0 {
-        memory::write(address, &status.to_le_bytes())?;
+        user::write(address, &status.to_le_bytes())?;
     }
     Ok(pid.cast_signed())
 }

@@ -13,10 +13,11 @@
 //!             │              ▼               │
 //! ```
 
+use crate::frame::Frame;
 use crate::memory::{self, BadAddress};
 use crate::segments::{USER_CODE, USER_DATA};
-use crate::task::{self, SPACE, Task};
-use crate::trap::Frame;
+use crate::task::{SPACE, Task};
+use crate::{life, user};
 use arch::OneCpu;
 use arch::multiboot::{Info, Module};
 use arch::page::PAGE;
@@ -62,7 +63,7 @@ impl Strings {
         let (mut addresses, mut text) = ([0; MAX], [0; 128]);
         for index in 0..MAX {
             let mut pointer = [0; 4];
-            memory::read(list.wrapping_add(4 * index as u32), &mut pointer)?;
+            user::read(list.wrapping_add(4 * index as u32), &mut pointer)?;
             match u32::from_le_bytes(pointer) {
                 0 => return Ok((addresses, index)),
                 string => {
@@ -79,7 +80,7 @@ impl Strings {
 fn read_string(address: u32, to: &mut [u8; 128]) -> Result<&[u8], BadAddress> {
     for index in 0..to.len() {
         let mut byte = [0];
-        memory::read(address.wrapping_add(index as u32), &mut byte)?;
+        user::read(address.wrapping_add(index as u32), &mut byte)?;
         to[index] = byte[0];
         if byte == [0] {
             return Ok(&to[..index]);
@@ -105,7 +106,7 @@ pub(crate) fn exec(
     memory::free_page_tables(task.base(), SPACE);
     task.widen();
     memory::put_page(task.base() + SPACE - PAGE, page).ok_or(BadAddress)?;
-    let eip = load(module.bytes).unwrap_or_else(|BadAddress| task::exit(127));
+    let eip = load(module.bytes).unwrap_or_else(|BadAddress| life::exit(127));
     let (cs, ss) = (USER_CODE.0.into(), USER_DATA.0.into());
     let eflags = frame.eflags;
     *frame = Frame { eip, cs, eflags, esp: stack, ss, ds: ss, es: ss, fs: ss, ..Frame::default() };
@@ -142,7 +143,7 @@ fn load(file: &[u8]) -> Result<u32, BadAddress> {
         const LOAD: u32 = 1;
         if kind? == LOAD {
             let (offset, size) = (offset? as usize, size? as usize);
-            memory::write(address?, file.get(offset..offset + size).ok_or(BadAddress)?)?;
+            user::write(address?, file.get(offset..offset + size).ok_or(BadAddress)?)?;
         }
     }
     word(24)

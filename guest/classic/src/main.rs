@@ -7,8 +7,8 @@
 //! | --- | --- | --- |
 //! | the boot stack, 9000:FF00 | real mode | `boot` |
 //! | the initial stack, 0010:`user_stack` | ring 0, until there are tasks | `boot`, [`main`] |
-//! | each task's kernel stack, from ESP0 down | ring 0 | `task`, `trap`, `schedule` |
-//! | each task's user stack | ring 3; task 0's is the initial stack | `init`, `memory`, `exec` |
+//! | each task's kernel stack, from ESP0 down | ring 0 | `task`, `frame`, `trap`, `schedule`, `life` |
+//! | each task's user stack | ring 3; task 0's is the initial stack | `init`, `memory`, `user`, `exec` |
 //!
 //! `segments` has the tables of the 386, `call` what a program can ask for. The programs, and the
 //! library that they and [`init`] use, are in `classic-user`.
@@ -21,12 +21,15 @@
 mod boot;
 mod call;
 mod exec;
+mod frame;
 mod init;
+mod life;
 mod memory;
 mod schedule;
 mod segments;
 mod task;
 mod trap;
+mod user;
 
 use arch::multiboot::Info;
 use arch::{pic, pit, println};

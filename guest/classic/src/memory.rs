@@ -2,15 +2,12 @@
 //!
 //! The first 16 MiB of the linear address space are the physical memory, for the kernel. The tasks'
 //! parts have tables of their own. fork shares pages: both sides become read-only, and who writes
-//! first takes a page of its own. The 386 has no CR0.WP, so ring 0 may write to any page: before it
-//! writes to a task's, it has to look by itself ([`verify`]).
+//! first takes a page of its own.
 
 use crate::segments::KERNEL_PAGES;
-use crate::task::Task;
 use arch::multiboot::Info;
 use arch::page::{Entry, Flags, LARGE_PAGE, PAGE, Table, directory_index, table_index};
 use arch::{OneCpu, control};
-use core::arch::naked_asm;
 use core::cell::Cell;
 
 const LARGE_PAGES: usize = (KERNEL_PAGES / 1024) as usize;
@@ -150,8 +147,8 @@ pub(crate) fn put_page(linear: u32, frame: u32) -> Option<()> {
     Some(())
 }
 
-/// A page at `linear`, an address of the running task, that it may write to (`write`) or read.
-pub(crate) fn make_usable(task: &Task, linear: u32, write: bool) -> Result<(), BadAddress> {
+/// A page at `linear`, an address of a task, that the task may write to (`write`) or read.
+pub(crate) fn make_usable(linear: u32, write: bool) -> Result<(), BadAddress> {
     let entry = table(linear).map(|table| &table.0[table_index(linear)]);
     match entry.map(|cell| (cell, cell.get())).filter(|(_, entry)| entry.is_present()) {
         None => {
@@ -164,8 +161,10 @@ pub(crate) fn make_usable(task: &Task, linear: u32, write: bool) -> Result<(), B
             let mut frame = entry.address();
             if users(entry).get() > 1 {
                 frame = get_free_page().ok_or(BadAddress)?;
-                // SAFETY: a page of the task, and a new one.
-                unsafe { from_user(frame as *mut u8, (linear - task.base()) & !(PAGE - 1), 4096) };
+                // SAFETY: a page of the task, and a new one; the kernel sees both where they are.
+                unsafe {
+                    (frame as *mut [u8; PAGE as usize]).copy_from(entry.address() as *const _, 1);
+                }
                 free_page(entry.address());
             }
             cell.set(Entry::new(frame, OWN));
@@ -173,58 +172,6 @@ pub(crate) fn make_usable(task: &Task, linear: u32, write: bool) -> Result<(), B
             Ok(())
         }
     }
-}
-
-/// Holds a range against the running task's segment, and makes its pages usable. Behind that the
-/// kernel can read it, and write to it if that was asked for, without a fault and without touching
-/// a page that another task sees too.
-pub(crate) fn verify(offset: u32, length: u32, write: bool) -> Result<(), BadAddress> {
-    let task = Task::current();
-    let end = offset.checked_add(length).filter(|end| *end <= task.size()).ok_or(BadAddress)?;
-    for page in offset / PAGE..end.div_ceil(PAGE) {
-        make_usable(task, task.base() + page * PAGE, write)?;
-    }
-    Ok(())
-}
-
-/// Copies from the running task.
-pub(crate) fn read(offset: u32, to: &mut [u8]) -> Result<(), BadAddress> {
-    verify(offset, to.len() as u32, false)?;
-    // SAFETY: a slice, and a range of the task that can be read.
-    unsafe { from_user(to.as_mut_ptr(), offset, to.len()) };
-    Ok(())
-}
-
-/// Copies to the running task.
-pub(crate) fn write(offset: u32, from: &[u8]) -> Result<(), BadAddress> {
-    verify(offset, from.len() as u32, true)?;
-    // SAFETY: a slice, and a range of the task that can be written to.
-    unsafe { to_user(offset, from.as_ptr(), from.len()) };
-    Ok(())
-}
-
-/// In the kernel FS selects the running task's data: the way to it, whatever its base.
-#[unsafe(naked)]
-unsafe extern "C" fn from_user(to: *mut u8, from: u32, count: usize) {
-    naked_asm!(
-        "pushl %esi; pushl %edi",
-        "movl 12(%esp), %edi; movl 16(%esp), %esi; movl 20(%esp), %ecx",
-        "rep movsb %fs:(%esi), %es:(%edi)",
-        "popl %edi; popl %esi; ret",
-        options(att_syntax),
-    )
-}
-
-/// MOVS writes to ES alone.
-#[unsafe(naked)]
-unsafe extern "C" fn to_user(to: u32, from: *const u8, count: usize) {
-    naked_asm!(
-        "pushl %esi; pushl %edi; pushl %es",
-        "movl 16(%esp), %edi; movl 20(%esp), %esi; movl 24(%esp), %ecx",
-        "pushl %fs; popl %es; rep movsb",
-        "popl %es; popl %edi; popl %esi; ret",
-        options(att_syntax),
-    )
 }
 
 fn forget_translations() {

@@ -12,9 +12,9 @@
 //! A task that was switched away from stands behind the jump, on its kernel stack. One that is new
 //! stands in ring 3 already, with an empty kernel stack.
 
+use crate::frame::Frame;
 use crate::segments;
 use crate::task::{State, Task};
-use crate::trap::Frame;
 use arch::segment::Selector;
 use core::arch::naked_asm;
 

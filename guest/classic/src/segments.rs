@@ -57,7 +57,7 @@ pub(crate) fn start() {
 
 /// Enters a task's TSS and LDT.
 pub(crate) fn add(task: usize, its_tss: &'static Tss, its_ldt: &'static Cell<[Descriptor; 3]>) {
-    set(tss(task), Descriptor::tss(its_tss));
+    set(tss(task), its_tss.descriptor());
     // SAFETY: a task's structure stays until `remove`.
     set(ldt(task), unsafe { Descriptor::ldt(&*its_ldt.as_ptr()) });
 }

@@ -16,9 +16,7 @@
 //! until its parent has asked for it.
 
 use crate::memory::{self, directory};
-use crate::schedule::schedule;
-use crate::segments::{self, KERNEL_DATA, TASKS, USER_DATA, make_ldt};
-use crate::trap::Frame;
+use crate::segments::{self, KERNEL_DATA, TASKS, make_ldt};
 use arch::OneCpu;
 use arch::page::PAGE;
 use arch::segment::Descriptor;
@@ -46,7 +44,7 @@ pub(crate) struct Task {
     pub(crate) number: usize,
     pub(crate) pid: u32,
     parent: Cell<u32>,
-    status: Cell<i32>,
+    pub(crate) status: Cell<i32>,
     /// The limit of its segments, in pages.
     pages: Cell<u32>,
     ldt: Cell<[Descriptor; 3]>,
@@ -101,20 +99,35 @@ impl Task {
             tss: Tss::new(KERNEL_DATA),
         };
         let record = page as *mut Self;
-        // SAFETY: a page that nobody else uses; it stays until `wait`.
+        // SAFETY: a page that nobody else uses; it stays until `remove`.
         let task = unsafe {
             record.write(task);
             &*record
         };
         task.tss.set_esp0(page + PAGE);
-        task.tss.set_registers(Registers {
-            cr3: directory(),
-            ldt: segments::ldt(number).0.into(),
-            ..Registers::ZERO
-        });
+        task.set_registers(Registers::ZERO);
         segments::add(number, &task.tss, &task.ldt);
         TABLE[number].set(Some(task));
         task
+    }
+
+    /// Adds a child, on a page of its own, that goes on with these registers.
+    pub(crate) fn add_child(
+        &self,
+        page: u32,
+        number: usize,
+        registers: Registers,
+    ) -> &'static Self {
+        LAST_PID.set(LAST_PID.get() + 1);
+        let child = Self::place(page, number, LAST_PID.get(), self.pid, self.pages.get());
+        child.set_registers(registers);
+        child
+    }
+
+    /// Chooses what the first switch to it loads. CR3 and the LDT follow from its number.
+    fn set_registers(&self, registers: Registers) {
+        let (cr3, ldt) = (directory(), segments::ldt(self.number).0.into());
+        self.tss.set_registers(Registers { cr3, ldt, ..registers });
     }
 
     /// The task that runs.
@@ -130,6 +143,11 @@ impl Task {
     /// All but task 0.
     pub(crate) fn all() -> impl Iterator<Item = &'static Self> {
         TABLE[1..].iter().filter_map(Cell::get)
+    }
+
+    /// Its children, those that have ended too.
+    pub(crate) fn children(&self) -> impl Iterator<Item = &'static Self> {
+        Self::all().filter(|child| child.parent.get() == self.pid)
     }
 
     /// Its first linear address.
@@ -152,71 +170,23 @@ impl Task {
     pub(crate) fn set_current(&self) {
         CURRENT.set(self.number);
     }
-}
 
-/// fork: a child that goes on where its parent entered the kernel, in ring 3, with 0 in EAX.
-///
-/// Its kernel stack is new and empty: nothing of the parent's is copied but the structure and the
-/// registers of the frame, which the first switch to it loads from its TSS.
-pub(crate) fn fork(frame: &Frame) -> Option<u32> {
-    let parent = Task::current();
-    let number = (1..TASKS).find(|number| Task::get(*number).is_none())?;
-    let page = memory::get_free_page()?;
-    let base = number as u32 * SPACE;
-    if memory::copy_page_tables(parent.base(), base, parent.pages.get()).is_none() {
-        memory::free_page_tables(base, SPACE);
-        memory::free_page(page);
-        return None;
+    /// It has ended, and its parent is to hear how.
+    pub(crate) fn become_zombie(&self, status: i32) {
+        self.status.set(status);
+        self.state.set(State::Zombie);
     }
-    LAST_PID.set(LAST_PID.get() + 1);
-    let child = Task::place(page, number, LAST_PID.get(), parent.pid, parent.pages.get());
-    let Frame { eip, eflags, esp, cs, ss, ds, es, fs, .. } = *frame;
-    let Frame { ecx, edx, ebx, ebp, esi, edi, .. } = *frame;
-    let Registers { cr3, ldt, .. } = child.tss.registers();
-    let (eax, gs) = (0, USER_DATA.0.into());
-    #[rustfmt::skip]
-    let registers = Registers {
-        cr3, eip, eflags, eax, ecx, edx, ebx, esp, ebp, esi, edi, es, cs, ss, ds, fs, gs, ldt,
-    };
-    child.tss.set_registers(registers);
-    Some(child.pid)
-}
 
-/// exit: ends the task that runs. Its memory goes; its page stays, for the kernel is on it.
-pub(crate) fn exit(status: i32) -> ! {
-    let task = Task::current();
-    if task.pid == 1 {
-        arch::println!("classic: init has ended, {} free pages", memory::free_pages());
-        arch::power::off(if status == 0 { abi::port::EXIT_OK } else { abi::port::EXIT_PANIC });
+    /// Its parent has ended before it.
+    pub(crate) fn go_over_to_init(&self) {
+        self.parent.set(1);
     }
-    memory::free_page_tables(task.base(), SPACE);
-    task.status.set(status);
-    task.state.set(State::Zombie);
-    for child in Task::all().filter(|child| child.parent.get() == task.pid) {
-        child.parent.set(1);
-    }
-    for parent in Task::all().filter(|other| other.state.get() == State::Waiting) {
-        parent.state.set(State::Ready); // whoever waits looks again by itself
-    }
-    schedule();
-    unreachable!("a zombie runs")
-}
 
-/// wait: the pid and status of a child that has ended; its page becomes free. None without children.
-pub(crate) fn wait() -> Option<(u32, i32)> {
-    let task = Task::current();
-    loop {
-        let mut children = Task::all().filter(|child| child.parent.get() == task.pid).peekable();
-        children.peek()?;
-        if let Some(zombie) = children.find(|child| child.state.get() == State::Zombie) {
-            let (pid, status) = (zombie.pid, zombie.status.get());
-            TABLE[zombie.number].set(None);
-            segments::remove(zombie.number);
-            memory::free_page(core::ptr::from_ref(zombie) as u32);
-            return Some((pid, status));
-        }
-        task.state.set(State::Waiting);
-        schedule();
+    /// Takes it out everywhere; its page becomes free.
+    pub(crate) fn remove(&'static self) {
+        TABLE[self.number].set(None);
+        segments::remove(self.number);
+        memory::free_page(core::ptr::from_ref(self) as u32);
     }
 }
 

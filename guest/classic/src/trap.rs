@@ -1,48 +1,20 @@
 //! The ways into ring 0, and the way out.
 //!
 //! Interrupt gates to one stub each, which pushes what the processor has not: the vector, and 0 where
-//! there is no error code. All of them go on at `enter`:
-//! ```text
-//!              ┌──────────────────┐
-//!              │ SS, ESP          │ +60  pushed by the CPU, if it came from ring 3
-//!              │ EFLAGS, CS, EIP  │ +48  pushed by the CPU
-//!              │ error, vector    │ +40
-//!              │ general registers│ +12  pushed by PUSHA
-//!              │ DS, ES, FS       │ +0
-//! &Frame ────► └──────────────────┘
-//! ```
+//! there is no error code. All of them go on at `enter`, which pushes the rest of the [`Frame`].
 //! The kernel's DS and ES are 0010, and its FS is 0017: the data of the task that came in.
 
+use crate::frame::Frame;
 use crate::schedule::tick;
 use crate::segments::{KERNEL_CODE, KERNEL_DATA, USER_DATA};
-use crate::task::{self, Task};
-use crate::{call, memory};
+use crate::task::Task;
+use crate::{call, life, memory};
 use abi::vector::{self, SYSTEM_CALL, TIMER};
 use arch::gate::{Gate, Kind};
-use arch::segment::{Ring, Selector};
+use arch::segment::Ring;
 use arch::{OneCpu, control, pic, println, table};
 use core::arch::global_asm;
 use core::cell::Cell;
-
-/// What lies on the kernel stack while an entry is handled.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-#[rustfmt::skip]
-pub(crate) struct Frame {
-    pub(crate) fs: u32, pub(crate) es: u32, pub(crate) ds: u32,
-    pub(crate) edi: u32, pub(crate) esi: u32, pub(crate) ebp: u32, pub(crate) unused: u32,
-    pub(crate) ebx: u32, pub(crate) edx: u32, pub(crate) ecx: u32, pub(crate) eax: u32,
-    pub(crate) vector: u32, pub(crate) error: u32,
-    pub(crate) eip: u32, pub(crate) cs: u32, pub(crate) eflags: u32,
-    pub(crate) esp: u32, pub(crate) ss: u32,
-}
-
-impl Frame {
-    /// Whether ring 3 was interrupted. If not, there is no ESP and no SS.
-    pub(crate) fn is_from_user(&self) -> bool {
-        Selector(self.cs as u16).ring() == Ring::User
-    }
-}
 
 /// The vectors with a gate, but for the system call: exceptions and the two 8259s.
 const STUBS: u8 = 0x30;
@@ -125,7 +97,7 @@ extern "C" fn trap(frame: &mut Frame) {
         number @ ..vector::EXCEPTIONS if user => {
             let (pid, name) = (Task::current().pid, vector::mnemonic(number));
             println!("classic: pid {pid} {name}, error {:04x}, eip {:x}", frame.error, frame.eip);
-            task::exit(128 + i32::from(number))
+            life::exit(128 + i32::from(number))
         }
         number => panic!("{} in the kernel, eip {:x}", vector::mnemonic(number), frame.eip),
     }
@@ -138,5 +110,5 @@ fn page_fault(frame: &Frame) -> bool {
     let linear = control::cr2();
     // A segment's limit can end inside a page that is not there yet.
     linear.wrapping_sub(task.base()) < task.size()
-        && memory::make_usable(task, linear, frame.error & WRITE != 0).is_ok()
+        && memory::make_usable(linear, frame.error & WRITE != 0).is_ok()
 }

@@ -1,6 +1,5 @@
-//! The tick: time, and the end of a task's turn.
+//! Time, in ticks of the timer.
 
-use crate::task::{Task, scheduler};
 use arch::OneCpu;
 use core::cell::Cell;
 
@@ -26,12 +25,9 @@ impl Moment {
     }
 }
 
-/// The timer's interrupt: wakes whose time has come, and ends the turn of the task that runs.
-pub(crate) fn tick() {
+/// Another tick has come.
+pub(crate) fn advance() {
     TICKS.set(TICKS.get().wrapping_add(1));
-    Task::current().count_tick();
-    scheduler::wake_sleepers();
-    scheduler::end_turn();
 }
 
 /// How many ticks there have been.

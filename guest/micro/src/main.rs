@@ -6,11 +6,11 @@
 //! | --- | --- |
 //! | `boot` | from the loader to this file: paging on, a stack, [`start`] |
 //! | `memory/` | page frames, the kernel's own pages, address spaces, memory that a program claims to own |
-//! | `segments` | the GDT and the TSS, whose ESP0 is the kernel stack of the task that runs |
+//! | `segments`, `ports` | the GDT and the TSS, whose ESP0 is the kernel stack of the task that runs; the ports that it may use |
 //! | `trap/` | the 256 ways into ring 0, the words on the stack, and the one way out |
 //! | `interrupts` | where the kernel can be pre-empted |
 //! | `task/` | a task and its kernel stack in one block, the switch from stack to stack, who is next, how tasks live and end, messages |
-//! | `clock` | the tick that takes the processor away from a task |
+//! | `clock` | ticks and moments |
 //! | `call/` | what a program can ask for |
 //! | `sysenter` | the way in that pushes nothing |
 //! | `device` | ports and interrupts for drivers in ring 3 |
@@ -32,6 +32,7 @@ mod memory;
 mod modules;
 mod options;
 mod panic;
+mod ports;
 mod program;
 mod segments;
 mod sysenter;

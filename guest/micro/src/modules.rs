@@ -43,7 +43,7 @@ fn start_one(module: Module, idle: &'static Task) -> &'static Task {
     let count = strings.clone().count();
     let created = program::load(&module.bytes, strings, count).and_then(|program| {
         let frame = UserFrame::start(program.entry, program.stack);
-        Task::create(idle, Name::of_path(name.as_bytes()), program.space, 0, frame)
+        life::create(idle, Name::of_path(name.as_bytes()), program.space, 0, frame)
     });
     match created {
         Ok(task) => {

@@ -5,7 +5,6 @@
 //! one TSS for all tasks, and each switch writes ESP0 anew: [`enter_ring_0_at`]. A second one is for
 //! double faults alone, whose handler cannot rely on any stack.
 
-use crate::sysenter;
 use arch::segment::{Descriptor, Ring, Selector};
 use arch::tss::{Tss, TssWithPorts};
 use arch::{OneCpu, table};
@@ -50,8 +49,8 @@ static GDT: OneCpu<Cell<[Descriptor; 7]>> = unsafe {
 /// `stack`.
 pub(crate) fn start(double_fault: u32, stack: u32) {
     let mut gdt = GDT.get();
-    gdt[usize::from(TASK.0 / 8)] = Descriptor::tss_with_ports(&TSS);
-    gdt[usize::from(DOUBLE_FAULT_TASK.0 / 8)] = Descriptor::tss(&DOUBLE_FAULT_TSS);
+    gdt[usize::from(TASK.0 / 8)] = TSS.descriptor();
+    gdt[usize::from(DOUBLE_FAULT_TASK.0 / 8)] = DOUBLE_FAULT_TSS.descriptor();
     GDT.set(gdt);
     let directory = crate::memory::kernel::directory();
     DOUBLE_FAULT_TSS.start_at(directory, double_fault, stack, KERNEL_CODE, KERNEL_DATA);
@@ -73,10 +72,9 @@ fn use_user_data() {
     }
 }
 
-/// The next entry from ring 3 lands just below this address.
+/// The next entry from ring 3 through a gate lands just below this address.
 pub(crate) fn enter_ring_0_at(stack_top: u32) {
     TSS.tss.set_esp0(stack_top);
-    sysenter::enter_ring_0_at(stack_top);
 }
 
 /// Where the next entry from ring 3 would land.

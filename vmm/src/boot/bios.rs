@@ -58,7 +58,7 @@ pub type Piece = (u32, Vec<u8>);
 pub fn pieces() -> Vec<Piece> {
     let mut pieces = data_area();
     pieces.extend(interrupt_table());
-    pieces.extend(services::pieces());
+    pieces.extend(services::vectors_and_code());
     pieces.push((EXTENDED_DATA, vec![1]));
     let cells = (vga::TEXT.end - vga::TEXT.start) as usize / BLANK.len();
     pieces.push((vga::TEXT.start as u32, BLANK.repeat(cells)));

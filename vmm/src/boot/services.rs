@@ -14,8 +14,6 @@
 //!
 //! Source: IBM PS/2 and PC BIOS Interface Technical Reference, "Interrupts".
 
-use super::bios::Piece;
-
 /// The first and the last vector of a service.
 const VECTORS: std::ops::RangeInclusive<u8> = 0x10..=0x1A;
 /// The first vector's segment, the offset of all, and the physical address of the first.
@@ -28,8 +26,8 @@ const STRIDE: u32 = 16;
 /// The port by which a service says that it was asked for. No device has it.
 pub const PORT: u16 = 0xEC;
 
-/// The vectors of the services, and their code.
-pub(super) fn pieces() -> Vec<Piece> {
+/// The vectors of the services, and their code: bytes, and the physical address at which they belong.
+pub(super) fn vectors_and_code() -> [(u32, Vec<u8>); 2] {
     // OUT PORT, AL; PUSH BP; MOV BP, SP; OR BYTE [BP+6], 1; POP BP; IRET.
     let code =
         [0xE6, PORT as u8, 0x55, 0x89, 0xE5, 0x80, 0x4E, 0x06, 0x01, 0x5D, 0xCF, 0, 0, 0, 0, 0];
@@ -37,7 +35,7 @@ pub(super) fn pieces() -> Vec<Piece> {
     let vectors =
         vectors.flat_map(|segment| [OFFSET.to_le_bytes(), segment.to_le_bytes()].concat());
     let table = u32::from(*VECTORS.start()) * 4;
-    vec![(table, vectors.collect()), (CODE, code.repeat(VECTORS.count()))]
+    [(table, vectors.collect()), (CODE, code.repeat(VECTORS.count()))]
 }
 
 /// The vector of the service whose OUT stands at this linear address, or has just been executed there.
@@ -52,9 +50,8 @@ mod tests {
 
     #[test]
     fn each_vector_leads_to_code_of_its_own_that_tells_which_it_is() {
-        let pieces = pieces();
-        let [(table, vectors), (start, code)] = &pieces[..] else { panic!("{pieces:?}") };
-        assert_eq!((*table, vectors.len()), (0x40, 11 * 4));
+        let [(table, vectors), (start, code)] = vectors_and_code();
+        assert_eq!((table, vectors.len()), (0x40, 11 * 4));
         for (vector, entry) in (0x10..).zip(vectors.chunks(4)) {
             let [ip, cs] = [0, 2].map(|at| u16::from_le_bytes([entry[at], entry[at + 1]]));
             let at = u32::from(cs) * 16 + u32::from(ip);

@@ -40,7 +40,6 @@ pub use frames::LiveFrame;
 pub use stacks::{StackUse, TaskId};
 pub(super) use suspects::Suspect;
 use suspended::Suspended;
-pub(super) use user_stacks::SharedUserStack;
 
 use super::glance::{Edge, FreshStack, Glance};
 use super::objects::Objects;

@@ -3,7 +3,7 @@
 use super::failure::{Failure, with_output};
 use super::guest_files::split;
 use super::output::Output;
-use super::programs::Programs;
+use super::programs::{Programs, quoted};
 use super::{OK, files};
 use esp0::guests;
 use std::fmt::Write as _;
@@ -125,13 +125,6 @@ fn write_guest(files: &mut Files, name: &str, folder: &Path) -> Result<(), Failu
 fn symbols(path: &Path) -> Result<Option<String>, Failure> {
     let (bytes, _) = files::read(path)?;
     Ok(bytes.starts_with(b"\x7fELF").then(|| quoted(path)))
-}
-
-/// A path as gdb takes it.
-pub(super) fn quoted(path: &Path) -> String {
-    let whole = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let text = whole.display().to_string().replace('\\', "\\\\").replace('"', "\\\"");
-    format!("\"{text}\"")
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use super::failure::Failure;
 use super::files;
-use super::gdbinit::quoted;
 use esp0::symbols::loaded_ranges;
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -87,4 +86,11 @@ impl Programs {
             files => format!("python\n{PYTHON}\n\nPrograms({{\n{files}}})\nend\n"),
         }
     }
+}
+
+/// A path as gdb takes it.
+pub(super) fn quoted(path: &Path) -> String {
+    let whole = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let text = whole.display().to_string().replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{text}\"")
 }

@@ -2,9 +2,9 @@
 
 use super::known::Known;
 use super::{Checkpoint, Guest, GuestError, Judged};
+use crate::retrace::Writer;
 use crate::run::{Event, Run};
 use crate::timeline::{Came, Company, Hit, Place, Remark, Sought, Timeline, Watched};
-use crate::writer::Writer;
 
 /// Bytes that checkpoints may hold beside one image of memory.
 const MEMORY: u64 = 48 << 20;

@@ -1,4 +1,5 @@
-//! How the guest came to where a finding has it: the way there is gone over once more.
+//! How the guest came to where a finding has it: the way there is gone over once more. [`who_wrote`] tells the same of a
+//! word of memory.
 //!
 //! That execution has left the code, or that interrupts stay closed, is seen when the instruction that did it is long
 //! past. A run on a clock that counts can be repeated, so the same guest is run again to the last entry before, and
@@ -12,17 +13,21 @@
 //! ```
 //! Nothing is kept, and nothing costs, until a finding asks. Where the way is too long to be stepped, nothing is said.
 
+mod doer;
 mod origin;
 mod stack;
+mod writer;
 
+pub use doer::Doer;
 pub use origin::{Origin, Value};
 pub use stack::{Stack, Taken};
+pub use writer::{Question, Writer, who_wrote};
 
 use crate::check::{ChangedWord, Retrace};
 use crate::instruction::{is_call_before, valid_32};
 use crate::machine::MachineError;
 use crate::run::{Event, Run};
-use crate::writer::{Writer, entered_on};
+use doer::{entered_on, loads_stack};
 use ia32::{Eflags, State, Word};
 use iced_x86::FlowControl;
 use std::time::{Duration, Instant};
@@ -31,17 +36,6 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// So many instructions with interrupts closed, and nothing is going to open them.
 const SETTLED: u32 = 20_000;
-/// A stack pointer that moves by more in one instruction is another stack's, or that of a large frame.
-const FAR: u32 = 64;
-
-/// An instruction, and the state in front of it.
-#[derive(Clone, Debug)]
-pub struct Doer {
-    /// The state in front of it.
-    pub before: Box<State>,
-    /// Its bytes, and some that follow.
-    pub code: Vec<u8>,
-}
 
 /// A word that was popped into EIP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -369,13 +363,4 @@ fn closing(run: &mut Run, after_entry: u64) -> Result<Option<Way>, MachineError>
         }
     }
     Ok(way.filter(|_| closed_for > 0))
-}
-
-/// MOV to ESP, or POP ESP, has taken the guest to another stack.
-pub(crate) fn loads_stack(by: &Doer, after: &State) -> bool {
-    let loads = matches!(by.code[..], [0x8b, modrm, ..] if modrm >> 3 & 7 == 4)
-        || matches!(by.code[..], [0x89, modrm, ..] if modrm & 0xc7 == 0xc4)
-        || matches!(by.code.first(), Some(0x5c | 0xbc));
-    let distance = after.general.esp.wrapping_sub(by.before.general.esp);
-    loads && distance.min(distance.wrapping_neg()) > FAR
 }

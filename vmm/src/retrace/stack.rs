@@ -7,7 +7,7 @@
 //! A task's first frame is laid out by one part of a kernel and taken apart by another. Where they do not agree, a word
 //! that is meant for EIP goes to a register, and EIP gets another.
 
-use super::{Doer, loads_stack};
+use super::doer::{Doer, loads_stack};
 use ia32::{Eflags, State};
 
 /// A word that an instruction has taken off the stack.

@@ -2,8 +2,7 @@
 
 use super::Answer;
 use crate::memory::user::Claim;
-use crate::task::message::{self, Message};
-use crate::task::{Id, Task, table};
+use crate::task::{Id, Message, Task, message, table};
 use crate::trap::frame::{Frame, Registers};
 use abi::call::Error;
 use abi::task::CHILD_ENDED;

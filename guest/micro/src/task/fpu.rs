@@ -13,15 +13,6 @@ use arch::fpu::Registers;
 use arch::{OneCpu, cpu};
 use core::cell::Cell;
 
-/// A task's registers, while another's are loaded.
-pub(super) struct State(Registers);
-
-impl State {
-    pub(super) const fn new() -> Self {
-        Self(Registers::start())
-    }
-}
-
 struct Fpu {
     exists: Cell<bool>,
     /// Whose registers are loaded.
@@ -80,23 +71,23 @@ pub(crate) fn open() -> bool {
     let current = Task::current();
     close(false);
     if let Some(owner) = FPU.owner.replace(Some(current)) {
-        owner.fpu.0.save();
+        owner.fpu.save();
     }
-    current.fpu.0.load();
+    current.fpu.load();
     true
 }
 
 /// The child starts with what its parent, the task that runs, has in the registers.
 pub(super) fn copy(parent: &Task, child: &Task) {
     if FPU.owner.get().is_some_and(|owner| core::ptr::eq(owner, parent)) {
-        parent.fpu.0.save(); // which leaves them loaded
+        parent.fpu.save(); // which leaves them loaded
     }
-    child.fpu.0.copy_from(&parent.fpu.0);
+    child.fpu.copy_from(&parent.fpu);
 }
 
 /// The task that runs has no more use for what is in its registers.
 pub(super) fn forget(task: &Task) {
-    task.fpu.0.copy_from(&Registers::start());
+    task.fpu.copy_from(&Registers::start());
     if FPU.owner.get().is_some_and(|owner| core::ptr::eq(owner, task)) {
         FPU.owner.set(None);
         close(true);

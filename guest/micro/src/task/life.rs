@@ -16,9 +16,10 @@ use crate::elf::Image;
 use crate::memory::space::{self, Space};
 use crate::program;
 use crate::trap::frame::UserFrame;
+use crate::trap::reason::Reason;
 use abi::call::Error;
-use abi::task::{CHILD_ENDED, Report};
-use arch::OneCpu;
+use abi::task::{CHILD_ENDED, EXITED, FAULTED, Report};
+use arch::{OneCpu, println};
 use core::cell::Cell;
 
 /// Who takes over the children of tasks that have ended.
@@ -35,13 +36,29 @@ pub(super) fn has_lost_init() -> bool {
     INIT.get() != Id::IDLE && table::find(INIT.get()).is_none()
 }
 
+/// Makes a task that will enter ring 3 with this frame when its turn comes, a child of `parent`.
+pub(crate) fn create(
+    parent: &Task,
+    name: Name,
+    space: Space,
+    user_stack: u32,
+    frame: UserFrame,
+) -> Result<&'static Task, Error> {
+    let id = table::free_id().ok_or(Error::NoMemory)?;
+    let task = Task::create_child(parent, id, name, space, user_stack, frame);
+    let task = task.ok_or(Error::NoMemory)?;
+    table::add(task);
+    scheduler::enqueue(task);
+    Ok(task)
+}
+
 /// A copy of the task that runs: its memory, copy-on-write, and its registers with 0 in EAX.
 pub(crate) fn fork(frame: &UserFrame) -> Result<u32, Error> {
     let current = Task::current();
     let space = current.with_space(Space::fork)?;
     let mut frame = *frame;
     frame.frame.registers.eax = 0;
-    let child = Task::create(current, current.name(), space, current.user_stack(), frame)?;
+    let child = create(current, current.name(), space, current.user_stack(), frame)?;
     fpu::copy(current, child);
     child.mail.copy_buffer(&current.mail);
     Ok(child.id().number())
@@ -57,7 +74,7 @@ pub(crate) fn thread(entry: u32, argument: u32) -> Result<u32, Error> {
     let created =
         space.write(top, &argument.to_le_bytes()).and_then(|()| space.share()).and_then(|space| {
             let frame = UserFrame::start(entry, top - 4);
-            Task::create(current, current.name(), space, stack, frame)
+            create(current, current.name(), space, stack, frame)
         });
     match created {
         Ok(task) => Ok(task.id().number()),
@@ -79,6 +96,7 @@ pub(crate) fn exec<'a>(
     let program = program::load(image, strings, arguments)?;
     give_memory_up(Some(program.space));
     current.become_program(name);
+    fpu::forget(current);
     Ok(UserFrame::start(program.entry, program.stack))
 }
 
@@ -99,7 +117,7 @@ pub(crate) fn end(report: Report) -> ! {
     let current = Task::current();
     let report = Report { task: current.id().number(), ..report };
     if current.is_boot_module() {
-        super::idle::tell(current, &report);
+        tell(current, &report);
     }
     give_memory_up(None);
     // From here on to the last switch nothing comes between.
@@ -115,6 +133,15 @@ pub(crate) fn end(report: Report) -> ! {
     current.ends(report);
     tell_parent(current);
     scheduler::leave_for_ever()
+}
+
+/// Says how a task ended that was started with the machine.
+fn tell(task: &Task, report: &Report) {
+    match report.how {
+        EXITED => println!("micro: task {task} exit {}", report.status),
+        FAULTED => println!("micro: task {task} {}", Reason(report)),
+        _ => println!("micro: task {task} killed"),
+    }
 }
 
 /// A task has ended: its parent may be waiting for that.

@@ -5,16 +5,16 @@
 //! only one flow of control.
 
 use super::block::{self, Block};
-use super::name::Name;
-use super::{Id, fpu, message, scheduler, stack, table};
+use super::mail::Mail;
+use super::{Id, Name, stack};
 use crate::clock::Moment;
-use crate::device::{Ports, is_any_port_open};
 use crate::memory::kernel;
 use crate::memory::space::Space;
-use crate::segments;
+use crate::ports::Ports;
 use crate::trap::frame::UserFrame;
 use abi::call::Error;
 use abi::task::{NORMAL, Report, right};
+use arch::fpu;
 use core::cell::{Cell, RefCell};
 use core::fmt;
 
@@ -79,21 +79,22 @@ pub(crate) struct Task {
     user_stack: Cell<u32>,
     /// Where system calls by SYSENTER return to.
     fast_return: Cell<u32>,
-    pub(crate) mail: message::Mail,
-    pub(super) fpu: fpu::State,
+    pub(crate) mail: Mail,
+    /// Its FPU's registers, while another's are loaded.
+    pub(super) fpu: fpu::Registers,
 }
 
 impl Task {
-    /// A task that will enter ring 3 with this frame when its turn comes, a child of `parent`.
-    pub(crate) fn create(
+    /// A child that will enter ring 3 with this frame when its turn comes.
+    pub(super) fn create_child(
         parent: &Self,
+        id: Id,
         name: Name,
         space: Space,
         user_stack: u32,
         frame: UserFrame,
-    ) -> Result<&'static Self, Error> {
-        let id = table::free_id().ok_or(Error::NoMemory)?;
-        let task = Self::place(id, name).ok_or(Error::NoMemory)?;
+    ) -> Option<&'static Self> {
+        let task = Self::place(id, name)?;
         task.exchange_space(Some(space));
         task.user_stack.set(user_stack);
         task.parent.set(parent.id);
@@ -102,9 +103,7 @@ impl Task {
         task.fast_return.set(parent.fast_return.get());
         task.priority.set(parent.priority.get());
         task.stack_pointer.set(stack::for_frame(task.block.stack_top(), frame));
-        table::add(task);
-        scheduler::enqueue(task);
-        Ok(task)
+        Some(task)
     }
 
     /// The task that is what the kernel does when there is nothing to do. It is the parent of the
@@ -113,7 +112,6 @@ impl Task {
         let task = Self::place(Id::IDLE, Name::of_path(b"idle"))?;
         task.rights.set(right::ALL);
         task.stack_pointer.set(stack::for_kernel(task.block.stack_top(), body));
-        table::add(task);
         Some(task)
     }
 
@@ -141,8 +139,8 @@ impl Task {
             space: RefCell::new(None),
             user_stack: Cell::new(0),
             fast_return: Cell::new(0),
-            mail: message::Mail::empty(),
-            fpu: fpu::State::new(),
+            mail: Mail::empty(),
+            fpu: fpu::Registers::start(),
         };
         // SAFETY: the first page of a new block is mapped, aligned, and nobody else's. It stays
         // until `remove`, which is told that no reference is left.
@@ -157,11 +155,6 @@ impl Task {
         // SAFETY: but for the first steps in `crate::start`, which ask for no task, the kernel runs
         // on stacks in blocks, and the record lies at the start of each.
         unsafe { &*(block::of_running_stack() as *const Self) }
-    }
-
-    /// The task whose kernel stack ends at this address, if there is one.
-    pub(crate) fn with_stack_top(top: u32) -> Option<&'static Self> {
-        table::all().find(|task| task.block.stack_top() == top)
     }
 
     pub(crate) fn id(&self) -> Id {
@@ -208,6 +201,24 @@ impl Task {
         block::of_running_stack() as *const Self
     }
 
+    /// Whether its kernel stack has never overflowed.
+    #[inline(always)]
+    pub(super) fn is_stack_intact(&self) -> bool {
+        self.block.is_marked()
+    }
+
+    /// Where its kernel stack was left when it last stopped running.
+    #[inline(always)]
+    pub(super) fn stack_pointer(&self) -> &Cell<u32> {
+        &self.stack_pointer
+    }
+
+    /// The physical address of the page directory that goes with it.
+    #[inline(always)]
+    pub(super) fn directory(&self) -> u32 {
+        self.directory.get()
+    }
+
     pub(crate) fn user_stack(&self) -> u32 {
         self.user_stack.get()
     }
@@ -222,7 +233,6 @@ impl Task {
         self.user_stack.set(0);
         self.fast_return.set(0);
         self.mail.forget_buffer();
-        fpu::forget(self);
     }
 
     pub(crate) fn parent(&self) -> Id {
@@ -259,6 +269,12 @@ impl Task {
 
     pub(crate) fn ports(&self) -> Ports {
         self.ports.get()
+    }
+
+    /// Whether it may access any port.
+    #[inline(always)]
+    pub(super) fn has_ports(&self) -> bool {
+        self.has_ports.get()
     }
 
     /// It may access these ports from now on, and no others; if it is the one that runs, at once.
@@ -330,45 +346,6 @@ impl Task {
     /// It is to end as soon as it leaves the kernel.
     pub(super) fn condemn(&self) {
         self.is_killed.set(true);
-    }
-
-    /// Leaves this task where it is, in the kernel, and goes on with another where that was left.
-    /// Comes back when somebody does the same with this one. They must not be the same.
-    #[inline(always)]
-    pub(super) fn switch_to(&self, next: &Self) {
-        assert!(self.block.is_marked(), "the kernel stack of task {self} has overflowed");
-        next.prepare();
-        // SAFETY: the other stack was left by `switch`, or made to look so; its block is there,
-        // since the task is.
-        unsafe { stack::switch(self.stack_pointer.as_ptr(), next.stack_pointer.get()) };
-    }
-
-    /// Makes the processor ready for this task: its kernel stack, memory, ports, FPU.
-    #[inline(always)]
-    fn prepare(&self) {
-        segments::enter_ring_0_at(self.block.stack_top());
-        if arch::control::cr3() != self.directory.get() {
-            // SAFETY: the kernel is the same in all directories.
-            unsafe { arch::control::set_cr3(self.directory.get()) };
-        }
-        if self.has_ports.get() || is_any_port_open() {
-            self.open_ports();
-        }
-        fpu::before_task(self);
-    }
-
-    #[cold]
-    fn open_ports(&self) {
-        self.ports.get().open();
-    }
-
-    /// Goes on with this task, and leaves the boot stack for good: there is no way back.
-    pub(super) fn be_the_first(&self) -> ! {
-        let mut nobody = 0;
-        self.prepare();
-        // SAFETY: the stack is new. Its task needs no other directory than the kernel's.
-        unsafe { stack::switch(&raw mut nobody, self.stack_pointer.get()) };
-        unreachable!("the boot stack is used again")
     }
 
     /// Gives back the record and kernel stack of a task that has ended.

@@ -8,7 +8,7 @@
 //! itself is left in the same way, which is pre-emption inside a system call.
 
 use super::record::{State, Task};
-use super::table;
+use super::{Id, switch, table};
 use crate::clock;
 use crate::memory::frames;
 use abi::call::Error;
@@ -81,7 +81,7 @@ pub(crate) fn wait(state: State) -> Result<(), Error> {
         return Err(Error::Killed);
     }
     current.wait_for(state);
-    switch();
+    switch_to_next();
     current.outcome()
 }
 
@@ -100,7 +100,7 @@ pub(crate) fn wait_for_the_good_of(state: State, other: &'static Task) -> Result
     other.go_on(Ok(()));
     enqueue(other);
     current.wait_for(state);
-    switch();
+    switch_to_next();
     current.outcome()
 }
 
@@ -110,7 +110,7 @@ pub(super) fn hand_over(current: &Task, state: State, other: &'static Task) -> R
     current.wait_for(state);
     other.go_on(Ok(()));
     count_switch();
-    current.switch_to(other);
+    switch::switch(current, other);
     current.outcome()
 }
 
@@ -118,7 +118,7 @@ pub(super) fn hand_over(current: &Task, state: State, other: &'static Task) -> R
 pub(crate) fn wake(task: &'static Task, outcome: Result<(), Error>) {
     task.go_on(outcome);
     enqueue(task);
-    if task.priority() > Task::current().priority() || Task::current().id() == super::Id::IDLE {
+    if task.priority() > Task::current().priority() || Task::current().id() == Id::IDLE {
         SCHEDULER.wants_switch.set(true);
     }
 }
@@ -137,7 +137,7 @@ pub(crate) fn wants_switch() -> bool {
 pub(crate) fn give_way(from_kernel: bool) {
     SCHEDULER.wants_switch.set(false);
     let current = Task::current();
-    if current.id() != super::Id::IDLE {
+    if current.id() != Id::IDLE {
         let highest = SCHEDULER.occupied.get().checked_ilog2();
         if highest.is_none_or(|highest| highest < current.priority()) {
             return;
@@ -147,17 +147,17 @@ pub(crate) fn give_way(from_kernel: bool) {
             SCHEDULER.kernel_preemptions.set(SCHEDULER.kernel_preemptions.get().wrapping_add(1));
         }
     }
-    switch();
+    switch_to_next();
 }
 
 /// Goes on with the next task that is ready, idle if there is none.
 #[inline(never)]
-fn switch() {
+fn switch_to_next() {
     let next = take_next().or_else(|| table::at(0)).expect("the idle task has gone");
     count_switch();
     let current = Task::current();
     if !core::ptr::eq(next, current) {
-        current.switch_to(next);
+        switch::switch(current, next);
     }
 }
 
@@ -167,12 +167,20 @@ fn count_switch() {
 
 /// The last switch of a task that has ended.
 pub(super) fn leave_for_ever() -> ! {
-    switch();
+    switch_to_next();
     unreachable!("a task that has ended was switched to")
 }
 
+/// The timer's interrupt: wakes whose time has come, and ends the turn of the task that runs.
+pub(crate) fn tick() {
+    clock::advance();
+    Task::current().count_tick();
+    wake_sleepers();
+    end_turn();
+}
+
 /// Lets all those go on whose time has come.
-pub(crate) fn wake_sleepers() {
+fn wake_sleepers() {
     for task in table::all() {
         if let State::Sleeping(moment) = task.state()
             && moment.has_come()

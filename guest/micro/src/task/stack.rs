@@ -9,7 +9,7 @@
 //!                │ the general registers    │  pushed by `trap::entry`
 //!                ├──────────────────────────┤
 //!                │ `trap::trap`, and so on, │
-//!                │ down to `switch_to`      │
+//!                │ down to `switch::switch` │
 //!                ├──────────────────────────┤
 //!                │ return address           │  pushed by the call
 //!                │ EBP EBX ESI EDI          │  pushed by `switch`: what C keeps over a call

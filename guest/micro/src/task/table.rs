@@ -56,6 +56,11 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Task> {
     TABLE[1..].iter().filter_map(|place| place.task.get())
 }
 
+/// The task whose kernel stack ends at this address, if there is one.
+pub(crate) fn with_stack_top(top: u32) -> Option<&'static Task> {
+    all().find(|task| task.kernel_stack().end == top)
+}
+
 /// Frees the record and kernel stack of a task that has ended.
 pub(super) fn remove(task: &'static Task) {
     assert!(task.report().is_some(), "task {task} has not ended");

@@ -7,7 +7,7 @@
 //! in the middle of something, so there is nothing to go on with.
 
 use crate::segments;
-use crate::task::{Task, block_of_stack};
+use crate::task::{block_of_stack, table};
 use abi::layout::{KERNEL_STACK, PAGE};
 use abi::port::EXIT_PANIC;
 use arch::{OneCpu, control, power, println};
@@ -42,7 +42,7 @@ extern "C" fn tell() -> ! {
     // The CPU may have moved ESP before it found out, so the address that it could not use counts.
     let guard = stack.start - PAGE..stack.start;
     if guard.contains(&cr2) && block_of_stack(cr2) == block_of_stack(top - 1) {
-        match Task::with_stack_top(top) {
+        match table::with_stack_top(top) {
             Some(task) => println!(
                 "micro: double fault: the kernel stack of task {task} ({:08x} to {top:08x}) has \
                  overflowed: esp {esp:08x}, eip {eip:08x}, guard page hit at {cr2:08x}",

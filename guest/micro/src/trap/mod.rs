@@ -23,7 +23,7 @@ pub(crate) use table::start;
 
 use crate::memory::user;
 use crate::task::{Task, fast, fpu, life, scheduler};
-use crate::{call, clock, device, sysenter};
+use crate::{call, device, sysenter};
 use abi::task::{KILLED, Report};
 use abi::vector;
 use arch::eflags::Eflags;
@@ -55,7 +55,7 @@ pub(crate) extern "fastcall" fn trap(frame: &mut Frame) {
     match frame.vector() {
         vector::TIMER => {
             pic::end_of_interrupt(vector::TIMER);
-            clock::tick();
+            scheduler::tick();
         }
         line @ vector::IRQ..=vector::SPURIOUS_SECOND => device::interrupt(line),
         vector::PAGE_FAULT => page_fault(frame),

@@ -58,9 +58,8 @@ pub(super) use nulled::Nulled;
 pub(super) use refusal::{Blank, Called, Refusal};
 pub(super) use string_instruction::StringInstruction;
 pub(super) use table_under::TableUnder;
-pub(super) use user_stack::{BegunProgram, InterruptedStack};
+pub(super) use user_stack::{BegunProgram, InterruptedStack, SharedUserStack};
 
-use super::history::SharedUserStack;
 use super::history::frames::Below;
 use super::shifted::Shifted;
 use super::way_back::{self, WayBack};

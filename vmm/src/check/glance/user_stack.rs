@@ -1,7 +1,7 @@
 //! The stack of a program: where it begins, and what an interrupt has left on it.
 
 use crate::check::ChangedWord;
-use crate::check::history::{History, SharedUserStack};
+use crate::check::history::History;
 use crate::entry::{Entry, Kind, Return};
 use crate::machine::LinearMemory;
 use ia32::{TssWidth, Word};
@@ -37,6 +37,23 @@ pub(in crate::check) struct InterruptedStack {
     pub(in crate::check) physical: u64,
     /// The words from there on, as far as that page reaches; zeros beyond.
     pub(in crate::check) words: [u32; WORDS],
+}
+
+/// A program's stack that has changed while the program was suspended, and another program has the same.
+#[derive(Clone, Debug)]
+pub(in crate::check) struct SharedUserStack {
+    /// The program that goes on.
+    pub(in crate::check) own: BegunProgram,
+    /// The other one.
+    pub(in crate::check) other: BegunProgram,
+    /// The interrupt that suspended the first.
+    pub(in crate::check) interrupted: u64,
+    /// The last entry from the other since.
+    pub(in crate::check) entered: u64,
+    /// The first word that has changed: what it is now.
+    pub(in crate::check) word: ChangedWord,
+    /// What it was.
+    pub(in crate::check) old: u32,
 }
 
 impl BegunProgram {

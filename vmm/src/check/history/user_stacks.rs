@@ -1,8 +1,7 @@
 //! Where the stack begins that a program is begun with, and whether another task's program has the same.
 
 use super::History;
-use crate::check::ChangedWord;
-use crate::check::glance::{BegunProgram, InterruptedStack};
+use crate::check::glance::{BegunProgram, InterruptedStack, SharedUserStack};
 
 /// So many programs are remembered, the latest.
 const MOST: usize = 256;
@@ -16,23 +15,6 @@ pub(in crate::check) struct UserStack {
     last_entry: u64,
     /// What an external interrupt has left on it, if that came last.
     pub(in crate::check) interrupted: Option<InterruptedStack>,
-}
-
-/// A program's stack that has changed while the program was suspended, and another program has the same.
-#[derive(Clone, Debug)]
-pub(in crate::check) struct SharedUserStack {
-    /// The program that goes on.
-    pub(in crate::check) own: BegunProgram,
-    /// The other one.
-    pub(in crate::check) other: BegunProgram,
-    /// The interrupt that suspended the first.
-    pub(in crate::check) interrupted: u64,
-    /// The last entry from the other since.
-    pub(in crate::check) entered: u64,
-    /// The first word that has changed: what it is now.
-    pub(in crate::check) word: ChangedWord,
-    /// What it was.
-    pub(in crate::check) old: u32,
 }
 
 /// The programs' stacks.
@@ -128,6 +110,7 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::ChangedWord;
 
     fn begun(top: u32, last_byte: u64) -> BegunProgram {
         let word = ChangedWord { address: top - 8, physical: u64::from(top) - 8, value: 0x9000 };

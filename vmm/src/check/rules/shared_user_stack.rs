@@ -1,4 +1,4 @@
-use crate::check::history::SharedUserStack;
+use crate::check::glance::SharedUserStack;
 use crate::check::{Finding, Findings, History, Pair, Subject};
 use crate::entry::Return;
 

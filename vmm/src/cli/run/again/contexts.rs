@@ -4,8 +4,7 @@
 use super::Again;
 use esp0::check::ChangedWord;
 use esp0::machine::LinearMemory;
-use esp0::retrace::{Doer, ReturnAddress, Stack, Taken};
-use esp0::writer::Writer;
+use esp0::retrace::{Doer, ReturnAddress, Stack, Taken, Writer};
 
 /// A sentence, and the word of the frame whose writer has laid it out.
 pub(super) struct Told {

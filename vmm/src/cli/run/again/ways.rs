@@ -5,10 +5,11 @@ use super::{Again, Answer, Found, contexts};
 use esp0::check::{ChangedWord, LookBack, Retrace};
 use esp0::instruction;
 use esp0::machine::{Machine, MachineError};
-use esp0::retrace::{Doer, Exchanged, ReturnAddress, Value, Way, retrace, written_since};
+use esp0::retrace::{
+    Doer, Exchanged, Question, ReturnAddress, Value, Way, Writer, retrace, who_wrote, written_since,
+};
 use esp0::run::Run;
 use esp0::trace::schema::CodeRecord;
-use esp0::writer::{Question, Writer, who_wrote};
 use ia32::State;
 
 impl Again<'_> {

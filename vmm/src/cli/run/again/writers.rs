@@ -5,7 +5,7 @@ use super::{Again, Answer, Found};
 use esp0::check::{ChangedWord, LookBack};
 use esp0::instruction;
 use esp0::machine::Machine;
-use esp0::writer::{Question, Writer, who_wrote};
+use esp0::retrace::{Question, Writer, who_wrote};
 
 /// Findings whose writers are looked for: each costs two runs.
 const MOST: usize = 3;
