@@ -6,8 +6,8 @@
 //! ```
 //! The x87 is no part of what PUSHA saves. A kernel that changes tasks saves and restores it, or sets CR0.TS and does so in
 //! the handler of #NM (SDM vol. 3A, "Saving the x87 FPU, MMX, SSE and SSE extensions state on task or context switches"). Only
-//! a program whose register stack is not empty counts: compilers leave it empty between two expressions, and what is in an
-//! empty register is nobody's. Nothing is looked at while nobody uses the x87 so, but for now and then.
+//! a program whose register stack is not empty counts, by its own doing: compilers leave it empty between two expressions, and
+//! what is in an empty register is nobody's. Nothing is looked at while nobody uses the x87 so, but for now and then.
 
 use super::{Aftermath, Placed};
 use crate::check::{CodePlace, Finding, Subject};
@@ -50,6 +50,8 @@ pub(super) struct Fpu {
     /// Looks that are left, less [`FIRST`].
     more: u32,
     waiting: Vec<Interrupted>,
+    /// What the last return to an outer ring left there, and whether it is what that program had.
+    given: Option<(Stack, bool)>,
     lost: Option<(Interrupted, Stack)>,
 }
 
@@ -83,22 +85,37 @@ impl Fpu {
     /// The kernel was entered.
     #[inline]
     pub(super) fn enter(&mut self, machine: &Machine, entry: &Entry) {
-        let may_use = entry.from_outer_ring() && entry.after.cr0 & TRAPS == 0;
-        if !may_use || entry.kind != Kind::External || self.lost.is_some() {
+        if self.lost.is_some() || !entry.from_outer_ring() {
             return;
+        }
+        if !self.waiting.is_empty() {
+            // Whoever waited there is gone, and its address space is another's.
+            let place = place_of(&entry.after, |word| entry.frame.get(word));
+            self.waiting.retain(|one| Some(one.place) != place);
+        }
+        if entry.kind != Kind::External || entry.after.cr0 & TRAPS != 0 {
+            return;
+        }
+        if self.looks_next() {
+            self.look(machine, entry);
         }
         self.seen = self.seen.wrapping_add(1);
-        if self.seen > FIRST + self.more && !self.seen.is_multiple_of(THEN) {
-            return;
-        }
-        self.look(machine, entry);
+        self.given = None;
+    }
+
+    fn looks_next(&self) -> bool {
+        self.seen < FIRST.saturating_add(self.more) || self.seen.is_multiple_of(THEN)
     }
 
     #[cold]
     fn look(&mut self, machine: &Machine, entry: &Entry) {
         let Some(place) = place_of(&entry.after, |word| entry.frame.get(word)) else { return };
-        self.waiting.retain(|one| one.place != place);
         let Some(stack) = Stack::read(machine).filter(|stack| stack.used != 0) else { return };
+        // What is there still as the return has left it may be another task's, which this one knows nothing of.
+        let is_own = self.given.is_some_and(|(given, is_own)| given != stack || is_own);
+        if !is_own {
+            return;
+        }
         self.more = self.seen;
         if self.waiting.len() == KEPT {
             self.waiting.remove(0);
@@ -110,18 +127,28 @@ impl Fpu {
     /// The kernel is about to return.
     #[inline]
     pub(super) fn leave(&mut self, machine: &Machine, returning: &Return) {
-        if self.waiting.is_empty() || returning.ring() == 0 {
+        let is_over = self.lost.is_some() || returning.ring() == 0;
+        if !is_over && (!self.waiting.is_empty() || self.looks_next()) {
+            self.give(machine, returning);
+        }
+    }
+
+    #[cold]
+    fn give(&mut self, machine: &Machine, returning: &Return) {
+        let state = &returning.state;
+        self.given = None;
+        let Some(place) = place_of(state, |word| returning.frame.get(word)) else { return };
+        let index = self.waiting.iter().position(|one| one.place == place);
+        let interrupted = index.map(|index| self.waiting.remove(index));
+        if state.cr0 & TRAPS != 0 {
             return;
         }
-        let state = &returning.state;
-        let Some(place) = place_of(state, |word| returning.frame.get(word)) else { return };
-        let Some(index) = self.waiting.iter().position(|one| one.place == place) else { return };
-        let interrupted = self.waiting.remove(index);
-        if state.cr0 & TRAPS == 0
-            && let Some(stack) = Stack::read(machine)
-            && stack != interrupted.stack
-        {
-            self.lost = Some((interrupted, stack));
+        let Some(stack) = Stack::read(machine) else { return };
+        match interrupted {
+            Some(interrupted) if interrupted.stack != stack => {
+                self.lost = Some((interrupted, stack));
+            }
+            interrupted => self.given = Some((stack, interrupted.is_some())),
         }
     }
 
