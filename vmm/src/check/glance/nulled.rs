@@ -43,8 +43,9 @@ impl Nulled {
     #[cold]
     fn read(linear: &LinearMemory<'_>, returning: &Return, segment: Segment) -> Option<Nulled> {
         let selector = ia32::Selector(returning.frame.selector(Word::Cs)?);
-        let base = linear.descriptor(&returning.state, selector)?.base();
-        let start = base.wrapping_add(returning.frame.get(Word::Eip)?);
+        // Only code of 32 bits is read here.
+        let code = linear.descriptor(&returning.state, selector).filter(|code| code.big())?;
+        let start = code.base().wrapping_add(returning.frame.get(Word::Eip)?);
         uses_ds(linear, start).map(|at| Nulled { at, segment })
     }
 }
