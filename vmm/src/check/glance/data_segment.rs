@@ -1,16 +1,13 @@
 //! Whether a handler uses its variables by the data segment of the program that it has interrupted.
 
 use super::loads_stack::starts;
+use super::uses_ds::first_use_of_ds;
 use crate::check::Objects;
 use crate::check::history::History;
 use crate::entry::Entry;
-use crate::instruction::decode_32_into;
 use crate::machine::LinearMemory;
 use ia32::Segment;
-use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind, Register};
-
-/// Instructions that are looked at behind a handler's start, at most.
-const LONGEST_SEARCH: usize = 256;
+use iced_x86::Register;
 
 /// A variable of the kernel's that a handler reaches for in another segment than the kernel's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,46 +65,10 @@ impl Foreign {
 
 /// An instruction with an absolute address in DS: where it stands, and the address.
 fn uses_data(linear: &LinearMemory<'_>, start: u32) -> Option<(u32, u32)> {
-    let (mut at, mut calls, mut instruction) = (start, Vec::new(), Instruction::default());
-    for _ in 0..LONGEST_SEARCH {
-        let mut bytes = [0; 15];
-        let count = linear.read_some(at, &mut bytes);
-        decode_32_into(&bytes[..count], at, &mut instruction);
-        if instruction.is_invalid() || loads_ds(&instruction) || instruction.is_string_instruction()
-        {
-            return None;
-        }
-        let is_memory = instruction.op_kinds().any(|kind| kind == OpKind::Memory);
-        if is_memory
-            && instruction.memory_segment() == Register::DS
-            && !matches!(instruction.mnemonic(), Mnemonic::Lea | Mnemonic::Nop)
-        {
-            let absolute = instruction.memory_base() == Register::None
-                && instruction.memory_index() == Register::None;
-            return absolute.then(|| (at, instruction.memory_displacement32()));
-        }
-        let is_near = instruction.op0_kind() == OpKind::NearBranch32;
-        at = match instruction.flow_control() {
-            FlowControl::Next => instruction.next_ip32(),
-            FlowControl::UnconditionalBranch if is_near => instruction.near_branch32(),
-            FlowControl::Call if is_near => {
-                calls.push(instruction.next_ip32());
-                instruction.near_branch32()
-            }
-            FlowControl::Return if instruction.mnemonic() == Mnemonic::Ret => calls.pop()?,
-            _ => return None,
-        };
-    }
-    None
-}
-
-fn loads_ds(instruction: &Instruction) -> bool {
-    let is_ds = instruction.op0_register() == Register::DS;
-    match instruction.mnemonic() {
-        Mnemonic::Mov | Mnemonic::Pop => is_ds,
-        Mnemonic::Lds => true,
-        _ => false,
-    }
+    let instruction = first_use_of_ds(linear, start)?;
+    let absolute =
+        instruction.memory_base() == Register::None && instruction.memory_index() == Register::None;
+    absolute.then(|| (instruction.ip32(), instruction.memory_displacement32()))
 }
 
 #[cfg(test)]

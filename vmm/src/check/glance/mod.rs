@@ -47,6 +47,7 @@ mod signal;
 mod string_instruction;
 mod table_under;
 mod user_stack;
+mod uses_ds;
 
 pub(super) use damage::Damage;
 pub(super) use data_segment::Foreign;

@@ -6,14 +6,11 @@
 //! SDM vol. 2A, IRET, "Operation", RETURN-TO-OUTER-PRIVILEGE-LEVEL: a segment register whose descriptor has a lower DPL
 //! than the new CPL is loaded with a null selector. QEMU's model lets the program use it all the same.
 
+use super::uses_ds::first_use_of_ds;
 use crate::entry::Return;
-use crate::instruction::decode_32_into;
 use crate::machine::LinearMemory;
 use ia32::{Segment, Word};
-use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind, Register};
 
-/// Instructions that are looked at behind the place that is returned to, at most.
-const LONGEST_SEARCH: usize = 64;
 const DS: usize = 3;
 
 /// A use of DS where the return has made it null.
@@ -46,43 +43,15 @@ impl Nulled {
         // Only code of 32 bits is read here.
         let code = linear.descriptor(&returning.state, selector).filter(|code| code.big())?;
         let start = code.base().wrapping_add(returning.frame.get(Word::Eip)?);
-        uses_ds(linear, start).map(|at| Nulled { at, segment })
+        uses_data(linear, start).map(|at| Nulled { at, segment })
     }
 }
 
-/// The first instruction on the one way from `start` on that reaches memory by DS, if none loads DS before.
-fn uses_ds(linear: &LinearMemory<'_>, start: u32) -> Option<u32> {
-    let (mut at, mut calls, mut instruction) = (start, Vec::new(), Instruction::default());
-    for _ in 0..LONGEST_SEARCH {
-        let mut bytes = [0; 15];
-        let count = linear.read_some(at, &mut bytes);
-        decode_32_into(&bytes[..count], at, &mut instruction);
-        let loads_ds = instruction.op0_register() == Register::DS
-            || matches!(instruction.mnemonic(), Mnemonic::Lds);
-        if instruction.is_invalid() || loads_ds || instruction.is_string_instruction() {
-            return None;
-        }
-        let is_memory = instruction.op_kinds().any(|kind| kind == OpKind::Memory);
-        if is_memory
-            && instruction.memory_segment() == Register::DS
-            && !matches!(instruction.mnemonic(), Mnemonic::Lea | Mnemonic::Nop)
-        {
-            // Zeros are no code.
-            return (bytes[..2] != [0, 0]).then_some(at);
-        }
-        let is_near = instruction.op0_kind() == OpKind::NearBranch32;
-        at = match instruction.flow_control() {
-            FlowControl::Next => instruction.next_ip32(),
-            FlowControl::UnconditionalBranch if is_near => instruction.near_branch32(),
-            FlowControl::Call if is_near => {
-                calls.push(instruction.next_ip32());
-                instruction.near_branch32()
-            }
-            FlowControl::Return if instruction.mnemonic() == Mnemonic::Ret => calls.pop()?,
-            _ => return None,
-        };
-    }
-    None
+/// Where the program that begins or goes on at `start` reaches memory by DS.
+fn uses_data(linear: &LinearMemory<'_>, start: u32) -> Option<u32> {
+    let at = first_use_of_ds(linear, start)?.ip32();
+    // Zeros are no code.
+    linear.read_u16(at).filter(|code| *code != 0).map(|_| at)
 }
 
 #[cfg(test)]
@@ -95,7 +64,7 @@ mod tests {
         let mut memory = Memory::detached(0x1_0000).expect("there is memory");
         memory.write(0x1000, code).expect("it is RAM");
         let linear = LinearMemory { memory: &memory, paging: Paging::from(&State::default()) };
-        uses_ds(&linear, 0x1000)
+        uses_data(&linear, 0x1000)
     }
 
     #[test]
@@ -111,6 +80,8 @@ mod tests {
         assert_eq!(found(&[0xcd, 0x80, 0xff, 0x05, 0, 0x30, 0, 0]), None);
         // inc dword cs:[0x3000]; jmp back
         assert_eq!(found(&[0x2e, 0xff, 0x05, 0, 0x30, 0, 0, 0xeb, 0xf7]), None);
+        // push ds; inc dword [0x3000]
+        assert_eq!(found(&[0x1e, 0xff, 0x05, 0, 0x30, 0, 0]), Some(0x1001));
         assert_eq!(found(&[0; 16]), None);
     }
 }

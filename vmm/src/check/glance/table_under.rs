@@ -29,8 +29,15 @@ const PAGE: usize = 0x1000;
 pub(in crate::check) enum TableUnder {
     /// The IDT: gates stand right below the words.
     Idt,
-    /// The page directory in CR3, or the table that maps 4 MiB from `maps` on, by the directory entry at `entry`.
-    Pages { physical: u32, maps: Option<(u32, u32)> },
+    /// The page directory in CR3.
+    Directory { physical: u32 },
+    /// A page table of it, which maps 4 MiB from `maps` on.
+    PageTable {
+        physical: u32,
+        maps: u32,
+        /// Physical address of the directory's entry that leads to it.
+        entry: u32,
+    },
 }
 
 impl TableUnder {
@@ -75,18 +82,18 @@ fn pages(linear: &LinearMemory<'_>, entry: &Entry) -> Option<TableUnder> {
     let memory = linear.memory;
     let page = linear.paging.translate(memory, entry.frame.address)? as u32 & !0xfff;
     let directory = entry.after.cr3 & !0xfff;
-    let maps = match page == directory {
-        true => None,
-        false => Some((0..1024u32).find_map(|index| {
-            let at = directory + index * 4;
-            let value = memory.read_u32(at.into())?;
+    let table = match page == directory {
+        true => TableUnder::Directory { physical: page },
+        false => (0..1024u32).find_map(|index| {
+            let entry = directory + index * 4;
+            let value = memory.read_u32(entry.into())?;
             let leads = value & (PRESENT | LARGE) == PRESENT && value & !0xfff == page;
-            leads.then_some((index << 22, at))
-        })?),
+            leads.then_some(TableUnder::PageTable { physical: page, maps: index << 22, entry })
+        })?,
     };
     let mut bytes = [0; PAGE];
     memory.read(page.into(), &mut bytes)?;
-    maps_page_after_page(&bytes).then_some(TableUnder::Pages { physical: page, maps })
+    maps_page_after_page(&bytes).then_some(table)
 }
 
 /// Entries stand side by side that map pages side by side.

@@ -45,41 +45,55 @@ pub(crate) fn stack_is_no_table(entry: &Entry, history: &History, findings: &mut
 /// The stack lies in a table that is in use.
 #[cold]
 fn lies_in(entry: &Entry, under: TableUnder) -> Finding {
-    let (low, high) = (entry.frame.address, entry.frame.end());
-    let (table, maps) = match under {
-        TableUnder::Idt => {
-            return Finding::new(
-                "stack_over_tables",
-                Subject::Kernel,
-                format!("the words that {} pushed overwrite the IDT", entry.vector),
-                "ESP in a stack, with room below",
-                format!(
-                    "words from {low:08x} to {high:08x}; the IDT is at {:08x}, and gates stand right below them",
-                    entry.after.idtr.base
-                ),
-            )
-            .because(
-                "the kernel's own stack pointer is there: it was loaded with the start of the stack, behind that table, or with \
-                 another address; each push destroys a gate",
-            )
-            .advise(
-                "load ESP with the address behind the last byte of the stack: in assembly the label stands behind the bytes that \
-                 are reserved (`.skip 16384`, `resb 16384`), and not in front of them",
-            );
+    match under {
+        TableUnder::Idt => in_idt(entry),
+        TableUnder::Directory { physical } => in_paging(entry, physical, "directory"),
+        TableUnder::PageTable { physical, maps, entry: at } => {
+            let table = format!("table that maps {maps:08x} to {:08x}", maps | 0x3f_ffff);
+            // The address is part of the entry; the rights beside it are not wrong.
+            let word = ChangedWord { address: at, physical: at.into(), value: physical };
+            Finding {
+                look_back: Some(LookBack::StoredPart { word, bits: !0xfff }),
+                ..in_paging(entry, physical, &table)
+            }
         }
-        TableUnder::Pages { maps: None, .. } => ("directory".to_owned(), None),
-        TableUnder::Pages { maps: Some((from, at)), .. } => {
-            (format!("table that maps {from:08x} to {:08x}", from | 0x3f_ffff), Some(at))
-        }
-    };
-    let TableUnder::Pages { physical, .. } = under else { unreachable!("the IDT was told") };
-    let word = maps.map(|at| ChangedWord { address: at, physical: at.into(), value: physical });
-    let finding = Finding::new(
+    }
+}
+
+fn in_idt(entry: &Entry) -> Finding {
+    Finding::new(
+        "stack_over_tables",
+        Subject::Kernel,
+        format!("the words that {} pushed overwrite the IDT", entry.vector),
+        "ESP in a stack, with room below",
+        format!(
+            "words from {:08x} to {:08x}; the IDT is at {:08x}, and gates stand right below them",
+            entry.frame.address,
+            entry.frame.end(),
+            entry.after.idtr.base
+        ),
+    )
+    .because(
+        "the kernel's own stack pointer is there: it was loaded with the start of the stack, behind that table, or with \
+         another address; each push destroys a gate",
+    )
+    .advise(
+        "load ESP with the address behind the last byte of the stack: in assembly the label stands behind the bytes that \
+         are reserved (`.skip 16384`, `resb 16384`), and not in front of them",
+    )
+}
+
+fn in_paging(entry: &Entry, physical: u32, table: &str) -> Finding {
+    Finding::new(
         "stack_over_tables",
         Subject::Kernel,
         format!("the words that {} pushed overwrite the page {table}", entry.vector),
         "a page for the stack that is used for nothing else",
-        format!("words from {low:08x} to {high:08x}, in physical page {physical:08x}"),
+        format!(
+            "words from {:08x} to {:08x}, in physical page {physical:08x}",
+            entry.frame.address,
+            entry.frame.end()
+        ),
     )
     .because(
         "one page is a kernel stack and a part of the paging structures that CR3 leads to: it has been given away twice, or was \
@@ -88,14 +102,7 @@ fn lies_in(entry: &Entry, under: TableUnder) -> Finding {
     .advise(
         "look at the allocator of pages: each is marked as used before it is handed out, and stays so for as long as a table or a \
          stack is in it",
-    );
-    // The address is part of the entry; the rights beside it are not wrong.
-    match word {
-        Some(word) => {
-            Finding { look_back: Some(LookBack::StoredPart { word, bits: !0xfff }), ..finding }
-        }
-        None => finding,
-    }
+    )
 }
 
 #[cold]
