@@ -198,10 +198,11 @@ fn a_word_is_watched_from_the_first_instruction_on() {
     let Some(text) = debugged.gdb(&kernel.path, commands) else { return debugged.kill() };
     follow(&text, &["Hardware watchpoint 1", "New value = 1", "$1 = 1", "#0  main ("]);
     follow(&text, &["$1 = 1", "$2 = 0", "$3 = 1"]);
-    // Of the rounds before it nobody has to count the instructions.
+    // The rounds before it are ten million instructions, which nobody has to count. How far from its last place a guest is
+    // when it is stopped is the host's doing.
     let place = text.split_once('@').and_then(|(_, rest)| rest.split_once(','));
     let step = place.and_then(|(place, _)| place.split_once('.')?.1.parse::<u64>().ok());
-    assert!(step.is_some_and(|step| step < 20_000), "{text}");
+    assert!(step.is_some_and(|step| step < 1_000_000), "{text}");
     let (_, _, errors) = debugged.end();
     assert!(!errors.contains("panicked"), "{errors}");
 }
