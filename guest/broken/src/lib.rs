@@ -55,7 +55,7 @@ fn start(info: Info) -> ! {
     gates::start();
     pic::start();
     pit::start(hz);
-    task::start()
+    task::start(boot::STACK.get() as u32 + boot::STACK_SIZE as u32)
 }
 
 #[panic_handler]

@@ -1,6 +1,5 @@
 //! Two tasks, a kernel stack each, and the switch between them.
 
-use crate::boot;
 use crate::frame::{Frame, Registers};
 use crate::plant::Plant;
 use crate::ring3;
@@ -57,8 +56,8 @@ unsafe extern "C" {
     safe fn leave();
 }
 
-/// Makes both tasks, and leaves the boot stack for the first one.
-pub(crate) fn start() -> ! {
+/// Makes both tasks, and leaves the boot stack, which ends at `boot_stack`, for the first one.
+pub(crate) fn start(boot_stack: u32) -> ! {
     for (number, (task, stack)) in TASKS.iter().zip(STACKS.iter()).enumerate() {
         let top = stack.behind.get() as u32;
         task.stack_top.set(top);
@@ -68,7 +67,6 @@ pub(crate) fn start() -> ! {
         // Two tasks on one kernel stack: each entry of one is written over what the other left.
         TASKS[1].stack_top.set(TASKS[0].stack_top.get());
     }
-    let boot_stack = boot::STACK.get() as u32 + boot::STACK_SIZE as u32;
     // A TSS initialised with the wrong kernel stack (FreeBSD D4414).
     let boots_wrong = Plant::Esp0BootStack.is_planted();
     TSS.set_esp0(if boots_wrong { boot_stack } else { TASKS[0].stack_top.get() });

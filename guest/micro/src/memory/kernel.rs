@@ -79,8 +79,8 @@ pub(super) fn image_end() -> u32 {
     (&raw const IMAGE_END) as u32 - KERNEL
 }
 
-/// Takes away what [`first_directory`] maps too much, and makes text and constants read-only.
-pub(super) fn start() {
+/// Takes away what [`first_directory`] maps beyond `memory` bytes, and makes text and constants read-only.
+pub(super) fn start(memory: u32) {
     assert!(image_end() <= LARGE_PAGE && image_end() > LOAD, "the kernel is larger than 4 MiB");
     let read_only = (&raw const read_only_start) as u32..(&raw const read_only_end) as u32;
     for (physical, entry) in (0..).step_by(PAGE as usize).zip(&IMAGE.0) {
@@ -92,7 +92,7 @@ pub(super) fn start() {
     entry(0).set(Entry::EMPTY);
     entry(KERNEL).set(Entry::new(physical_address::<Table>(&IMAGE), TABLE));
     entry(BLOCKS).set(Entry::new(physical_address::<Table>(&BLOCK_PAGES), TABLE));
-    let end_of_memory = super::total().next_multiple_of(LARGE_PAGE).max(LARGE_PAGE);
+    let end_of_memory = memory.next_multiple_of(LARGE_PAGE).max(LARGE_PAGE);
     for beyond in (end_of_memory..MAPPED).step_by(LARGE_PAGE as usize) {
         entry(KERNEL + beyond).set(Entry::EMPTY);
     }

@@ -19,5 +19,5 @@ use arch::multiboot::Info;
 /// Takes memory into use as the loader describes it.
 pub(crate) fn start(info: Info) {
     frames::start(info);
-    kernel::start();
+    kernel::start(frames::total());
 }

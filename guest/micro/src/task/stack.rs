@@ -18,8 +18,7 @@
 //! A new stack is made to look like that, with nothing between the two boxes: the return address is
 //! the way out to ring 3.
 
-use crate::trap::entry;
-use crate::trap::frame::UserFrame;
+use crate::trap::frame::{UserFrame, leave};
 use core::arch::naked_asm;
 
 /// What [`switch`] pops.
@@ -58,7 +57,7 @@ pub(super) fn for_frame(stack_top: u32, frame: UserFrame) -> u32 {
         kept: Kept,
         frame: UserFrame,
     }
-    push(stack_top, Start { kept: kept(entry::leave as *const () as u32), frame })
+    push(stack_top, Start { kept: kept(leave as *const () as u32), frame })
 }
 
 /// Fills a new stack for a function of the kernel; gives the ESP to keep.

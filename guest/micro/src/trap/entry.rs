@@ -3,7 +3,7 @@
 //! The processor has changed the stack, if it came from ring 3, and pushed up to six words. It has
 //! kept all general registers and has loaded no segment register but CS and SS; DF and AC are what
 //! the program made of them. So the way in is: which vector, all registers, flat data segments,
-//! DF clear. There is one way out, [`leave`], by which a new task starts as well.
+//! DF clear. There is one way out, [`leave`](super::frame::leave), by which a new task starts as well.
 //!
 //! SYSENTER comes in by a stub of its own, and joins in at `enter_call`: see [`crate::sysenter`].
 //!
@@ -27,8 +27,6 @@ const STUB: u32 = 16;
 unsafe extern "C" {
     /// The first of the 256 stubs.
     safe fn vector_0();
-    /// The way out: expects ESP at a [`Frame`](super::frame::Frame), and is never called.
-    pub(crate) safe fn leave();
 }
 
 /// The address of a vector's stub.

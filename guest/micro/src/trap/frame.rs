@@ -118,6 +118,11 @@ impl UserFrame {
     }
 }
 
+unsafe extern "C" {
+    /// The way out, in [`super::entry`]: expects ESP at a [`Frame`], and is never called.
+    pub(crate) safe fn leave();
+}
+
 /// Offsets that the assembly uses.
 pub(crate) const VECTOR: usize = offset_of!(Frame, vector);
 pub(crate) const EIP: usize = offset_of!(Frame, eip);
