@@ -8,6 +8,7 @@
 //! | `words` | the two frames that a failing test prints: expected and pushed |
 //! | `kernels` | kernels and programs of a few instructions, made here from bytes |
 //! | `compiled` | kernels in C, built by this machine's compiler |
+//! | `measured` | what a benchmark of one of those begins and ends with |
 //! | `binary` | the program `esp0` itself, as a user starts it |
 
 pub mod binary;
@@ -15,6 +16,7 @@ pub mod compiled;
 pub mod experiment;
 pub mod host;
 pub mod kernels;
+mod measured;
 pub mod seen;
 mod staged;
 pub mod words;
@@ -23,4 +25,5 @@ pub use binary::{Output, esp0};
 pub use compiled::{case, compiled, compiled_to_debug, mended, stripped};
 pub use experiment::Experiment;
 pub use host::host;
+pub use measured::measured;
 pub use seen::{Event, Seen};

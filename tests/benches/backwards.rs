@@ -14,18 +14,7 @@ const MOST_FIRST: u32 = 400;
 const MOST_NEXT: u32 = 40;
 
 fn main() -> ExitCode {
-    if std::env::args().any(|argument| argument == "--list") {
-        return ExitCode::SUCCESS;
-    }
-    let Some(kernel) = tests::compiled("CALLS") else { return ExitCode::SUCCESS };
-    match measure(&kernel) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            println!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    tests::measured("CALLS", measure)
 }
 
 fn measure(kernel: &[u8]) -> Result<bool, GuestError> {

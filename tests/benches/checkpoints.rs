@@ -12,20 +12,10 @@ const MEMORY_MIB: u64 = 64;
 const ROUNDS: u32 = 20;
 
 fn main() -> ExitCode {
-    if std::env::args().any(|argument| argument == "--list") {
-        return ExitCode::SUCCESS;
-    }
-    let Some(kernel) = tests::compiled("TOUCHES_PAGES") else { return ExitCode::SUCCESS };
-    match measure(&kernel) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            println!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    tests::measured("TOUCHES_PAGES", measure)
 }
 
-fn measure(kernel: &[u8]) -> Result<(), GuestError> {
+fn measure(kernel: &[u8]) -> Result<bool, GuestError> {
     let mut guest = Guest::from_bytes("work", kernel).memory_mib(MEMORY_MIB).real_time().boot()?;
     let row = |name: &str, time: Duration| {
         println!("{name:<58} {:>10}", time.as_nanos());
@@ -50,5 +40,5 @@ fn measure(kernel: &[u8]) -> Result<(), GuestError> {
     row("a checkpoint, 100 pages written since the last", taken);
     row("going back to one, 100 pages written since", restored);
     guest.assert_clean();
-    Ok(())
+    Ok(true)
 }
