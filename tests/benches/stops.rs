@@ -6,7 +6,7 @@
 //! The guest is a ring-3 loop around `int 0x80` with a handler that only returns, under 4 KiB
 //! paging, in two forms: with the two-byte no-op for probes, and without.
 
-use esp0::boot::{self, EntryState, KernelFile, Loader, ModuleFile, Start};
+use esp0::boot::{self, EntryState, KernelFile, Loader, ModuleFile, StartMode};
 use esp0::check::{Checker, Judge, Judged};
 use esp0::devices::Devices;
 use esp0::guests;
@@ -98,7 +98,7 @@ fn raw_exit() -> f64 {
     let mut machine = Machine::new(RAM).expect("a VM");
     machine.write_memory(u64::from(KERNEL), &[0xe6, 0x80, 0xeb, 0xfc]).expect("RAM");
     let entry = EntryState {
-        start: Start::ProtectedMode,
+        start: StartMode::ProtectedMode,
         eip: KERNEL,
         eax: 0,
         ebx: 0,

@@ -2,8 +2,8 @@
 //! it is false on purpose.
 
 use esp0::claims::{
-    CLAIMS, Claim, Doubt, Happening, Host, Moment, Observations, Row, Status, Subject, Twins,
-    claim, judge, run, scenario,
+    CLAIMS, Claim, ClaimsRow, Doubt, Happening, Moment, Observations, Status, Testbed, Topic,
+    Twins, claim, judge, run, scenario,
 };
 use esp0::entry::Entry;
 use esp0::machine::StopRequest;
@@ -11,9 +11,9 @@ use esp0::probe::Choice;
 use std::path::Path;
 use std::time::Duration;
 
-fn host(probes: Choice) -> Host {
+fn host(probes: Choice) -> Testbed {
     let host = tests::host();
-    Host {
+    Testbed {
         backend: host.backend.clone(),
         breakpoints: host.breakpoints,
         probes,
@@ -23,7 +23,7 @@ fn host(probes: Choice) -> Host {
     }
 }
 
-fn rows(claims: &[&'static Claim], broken: bool, probes: Choice) -> Vec<Row> {
+fn rows(claims: &[&'static Claim], broken: bool, probes: Choice) -> Vec<ClaimsRow> {
     let mut host = host(probes);
     if broken {
         host.twins =
@@ -37,7 +37,7 @@ fn rows(claims: &[&'static Claim], broken: bool, probes: Choice) -> Vec<Row> {
 }
 
 #[track_caller]
-fn assert_all(rows: &[Row], expected: Status) {
+fn assert_all(rows: &[ClaimsRow], expected: Status) {
     for row in rows {
         let place = format!("{} on {}: {}", row.claim.id, row.kernel, row.evidence);
         assert_eq!(row.status, expected, "{place}");
@@ -46,20 +46,20 @@ fn assert_all(rows: &[Row], expected: Status) {
 }
 
 /// The claims, for two tests side by side: scenarios that are followed take their time.
-fn about(subject: Subject) -> Vec<&'static Claim> {
+fn about(subject: Topic) -> Vec<&'static Claim> {
     CLAIMS.iter().filter(|claim| claim.subject == subject).collect()
 }
 
 #[test]
 fn what_is_claimed_of_the_processor_is_proved_on_both_kernels() {
-    let rows = rows(&about(Subject::Hardware), false, Choice::Auto);
+    let rows = rows(&about(Topic::Hardware), false, Choice::Auto);
     assert_all(&rows, Status::Proved);
     assert_eq!(rows.len(), 9 * 2 + 1);
 }
 
 #[test]
 fn what_is_claimed_of_every_kernel_is_proved() {
-    let rows = rows(&about(Subject::Kernel), false, Choice::Auto);
+    let rows = rows(&about(Topic::Kernel), false, Choice::Auto);
     assert_all(&rows, Status::Proved);
     assert_eq!(rows.iter().filter(|row| row.kernel == "micro").count(), 15);
     assert_eq!(rows.iter().filter(|row| row.kernel == "classic").count(), 7);
@@ -67,14 +67,14 @@ fn what_is_claimed_of_every_kernel_is_proved() {
 
 #[test]
 fn what_is_claimed_of_linux_0_12_is_proved_on_classic() {
-    let rows = rows(&about(Subject::Linux), false, Choice::Auto);
+    let rows = rows(&about(Topic::Linux), false, Choice::Auto);
     assert_all(&rows, Status::Proved);
     assert_eq!(rows.len(), 12);
 }
 
 #[test]
 fn what_is_claimed_of_the_processor_is_refuted_by_its_twins() {
-    assert_all(&rows(&about(Subject::Hardware), true, Choice::Auto), Status::Refuted);
+    assert_all(&rows(&about(Topic::Hardware), true, Choice::Auto), Status::Refuted);
 }
 
 #[test]
@@ -94,13 +94,13 @@ mod soak {
     #[test]
     #[ignore = "takes minutes: scripts/soak"]
     fn what_is_claimed_of_every_kernel_is_refuted_by_its_twins() {
-        assert_all(&rows(&about(Subject::Kernel), true, Choice::Auto), Status::Refuted);
+        assert_all(&rows(&about(Topic::Kernel), true, Choice::Auto), Status::Refuted);
     }
 
     #[test]
     #[ignore = "takes minutes: scripts/soak"]
     fn what_is_claimed_of_linux_0_12_is_refuted_by_its_twins() {
-        assert_all(&rows(&about(Subject::Linux), true, Choice::Auto), Status::Refuted);
+        assert_all(&rows(&about(Topic::Linux), true, Choice::Auto), Status::Refuted);
     }
 }
 

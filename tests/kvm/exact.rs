@@ -68,7 +68,7 @@ fn a_task_that_steps_itself_is_what_the_model_says_to_the_byte() {
     let seen = Experiment::with_programs(&["fault trap"]).exact().run();
     assert_exact(&seen);
     let entry = seen.entries().find(|entry| entry.vector == Vector::DB).expect("it has a #DB");
-    assert_eq!(exact(entry).operation, ia32::Event::trap(Vector::DB).into());
+    assert_eq!(exact(entry).operation, ia32::Interruption::trap(Vector::DB).into());
     assert!(exact(entry).before.eflags.contains(Eflags::TF));
 }
 
@@ -199,7 +199,7 @@ const FAULTS: [Fault; 23] = [
         ["#PF is of no access of its instruction", "CR2 c0100000 error code 00000005", "CR2 c0100004 error code 00000005"]),
     fault(PAGE_FAULT, |e| {
         flip_word(e, Word::ErrorCode, 2);
-        e.exact.as_mut().unwrap().operation = ia32::Event::fault(Vector::PF, Some(7)).into();
+        e.exact.as_mut().unwrap().operation = ia32::Interruption::fault(Vector::PF, Some(7)).into();
     }, ["#PF is of no access of its instruction", "error code 00000005", "error code 00000007"]),
     // What the processor read was something else.
     fault(TIMER, |e| e.exact.as_mut().unwrap().before.tr.limit = 0x20,
@@ -429,17 +429,19 @@ fn what_was_asked_of_the_model_is_what_happened() {
     let asked = |entry: &Entry| exact(entry).operation;
     for entry in SEEN.entries() {
         let right = match (entry.kind, asked(entry)) {
-            (Kind::Software, operation) => operation == ia32::Event::int(entry.vector.0).into(),
-            (Kind::External, Operation::Event(event)) => {
+            (Kind::Software, operation) => {
+                operation == ia32::Interruption::int(entry.vector.0).into()
+            }
+            (Kind::External, Operation::Interruption(event)) => {
                 event
-                    == ia32::Event {
+                    == ia32::Interruption {
                         repeating: event.repeating,
-                        ..ia32::Event::external(entry.vector.0)
+                        ..ia32::Interruption::external(entry.vector.0)
                     }
             }
             (Kind::Fault, operation) => {
                 let code = entry.frame.get(Word::ErrorCode);
-                operation == ia32::Event::fault(entry.vector, code).into()
+                operation == ia32::Interruption::fault(entry.vector, code).into()
             }
             _ => false,
         };

@@ -8,9 +8,9 @@
 //! The digest tells whether the content is what was written. It says nothing of who wrote it: whoever collects such files
 //! has to know from where they come, or to have them signed by whoever ran them.
 
-use crate::claims::{Status, Table};
-use crate::conform::{Header, Results};
-use crate::doctor::{DoctorReport, Listing, Outcome};
+use crate::claims::{ClaimsTable, Status};
+use crate::conform::{Results, ResultsHeader};
+use crate::doctor::{DoctorReport, Listing, TrialOutcome};
 use crate::host::Backend;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -24,7 +24,7 @@ const FORMAT: &str = "esp0-attestation";
 
 /// What was run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Program {
+pub struct AttestedProgram {
     /// Of esp0.
     pub version: String,
     /// SHA-256 of the program's file.
@@ -33,13 +33,13 @@ pub struct Program {
     pub guests: BTreeMap<String, String>,
 }
 
-impl Program {
+impl AttestedProgram {
     /// This program, whose file holds `bytes`.
     pub fn this(bytes: &[u8]) -> Self {
         let guests = crate::guests::GUESTS.iter().map(|guest| (guest.name, guest.kernel));
         let programs = crate::guests::PROGRAMS.iter().map(|program| (program.name, program.bytes));
         let hashed = |(name, bytes): (&str, &[u8])| (name.to_owned(), sha256(bytes));
-        Program {
+        AttestedProgram {
             version: env!("CARGO_PKG_VERSION").into(),
             sha256: sha256(bytes),
             guests: guests.chain(programs).map(hashed).collect(),
@@ -106,11 +106,11 @@ impl Doctor {
     fn of(report: &DoctorReport) -> Self {
         let trials = report.results.iter().map(|result| {
             let (outcome, detail) = match &result.outcome {
-                Outcome::Works => ("works", String::new()),
-                Outcome::Outdated(name) => ("works", format!("although {name} is known")),
-                Outcome::Fails(wrong) => ("fails", wrong.to_string()),
-                Outcome::Deviates(wrong, Listing::Unknown) => ("deviates", wrong.to_string()),
-                Outcome::Deviates(wrong, _) => ("deviates as known", wrong.to_string()),
+                TrialOutcome::Works => ("works", String::new()),
+                TrialOutcome::Outdated(name) => ("works", format!("although {name} is known")),
+                TrialOutcome::Fails(wrong) => ("fails", wrong.to_string()),
+                TrialOutcome::Deviates(wrong, Listing::Unknown) => ("deviates", wrong.to_string()),
+                TrialOutcome::Deviates(wrong, _) => ("deviates as known", wrong.to_string()),
             };
             Row { name: result.trial.name.into(), outcome: outcome.into(), detail }
         });
@@ -137,7 +137,7 @@ pub struct Conform {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content {
     /// What was run.
-    pub program: Program,
+    pub program: AttestedProgram,
     /// On what.
     pub host: Host,
     /// What the doctor saw.
@@ -151,12 +151,12 @@ pub struct Content {
 impl Content {
     /// From what each has found.
     pub fn new(
-        program: Program,
+        program: AttestedProgram,
         doctor: &DoctorReport,
-        (header, results): (&Header, Results),
-        claims: &Table,
+        (header, results): (&ResultsHeader, Results),
+        claims: &ClaimsTable,
     ) -> Self {
-        let claim = |row: &crate::claims::Row| Row {
+        let claim = |row: &crate::claims::ClaimsRow| Row {
             name: format!("{} {}", row.claim.id, row.kernel),
             outcome: row.status.name().into(),
             detail: row.evidence.clone(),
@@ -313,7 +313,11 @@ mod tests {
             detail: "\u{e9}\"".into(),
         };
         Content {
-            program: Program { version: "0".into(), sha256: "00".into(), guests: BTreeMap::new() },
+            program: AttestedProgram {
+                version: "0".into(),
+                sha256: "00".into(),
+                guests: BTreeMap::new(),
+            },
             host: Host::of(&Backend::detect()),
             doctor: Doctor { usable: true, breakpoints: 4, trials: vec![row("int n", "works")] },
             conform: Conform {

@@ -6,8 +6,8 @@
 //! ```
 
 use ia32::{
-    Descriptor, Eflags, Event, Gate, GateKind, General, Memory, MemoryMut, Processor, Segment,
-    Selector, State, TableRegister,
+    Descriptor, Eflags, Gate, GateKind, General, Interruption, Processor, ReadMemory, Segment,
+    Selector, State, TableRegister, WriteMemory,
 };
 
 const IDT: u32 = 0;
@@ -38,7 +38,8 @@ fn main() {
     };
     let memory = machine(stack_is_mapped);
     let before = ring_3(memory.as_slice());
-    let outcome = ia32::take(&before, memory.as_slice(), Event::int(0x80), &Processor::INTEL);
+    let outcome =
+        ia32::take(&before, memory.as_slice(), Interruption::int(0x80), &Processor::INTEL);
     print!("{}", ia32::explain(&before, &outcome));
 }
 

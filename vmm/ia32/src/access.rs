@@ -1,10 +1,12 @@
 //! Memory as the processor reaches it: through paging, and for segments and tables within limits.
 
 use crate::execution::{Execution, Result, Stop};
-use crate::outcome::{Fault, Unspecified};
-use crate::paging::{Access, Denial, PageFault, Paging, Privilege, translate};
+use crate::outcome::{RaisedFault, Unspecified};
+use crate::paging::{AccessRequest, Denial, PageFault, PagingControls, Privilege, translate};
 use crate::writes::Overlay;
-use crate::{Branch, Descriptor, DescriptorKind, Eflags, Memory, Owner, Segment, Selector, Table};
+use crate::{
+    Branch, Descriptor, DescriptorKind, Eflags, Owner, ReadMemory, Segment, Selector, Table,
+};
 use crate::{Vector, Write};
 
 const PAGE: u32 = 0x1000;
@@ -37,18 +39,19 @@ impl Word32 {
     }
 }
 
-impl<M: Memory + ?Sized> Execution<'_, M> {
+impl<M: ReadMemory + ?Sized> Execution<'_, M> {
     /// The physical address of a byte, or the page fault.
     fn translate(&mut self, linear: u32, write: bool, privilege: Privilege) -> Result<u64> {
         if !self.state.paging() || self.memory.is_linear() {
             return Ok(linear.into());
         }
         let over = Overlay { memory: self.memory, writes: self.writes };
-        let paging = Paging::from(&self.state);
-        let walk = translate(&over, &paging, linear, Access { write, privilege }, self.processor);
+        let paging = PagingControls::from(&self.state);
+        let walk =
+            translate(&over, &paging, linear, AccessRequest { write, privilege }, self.processor);
         if self.undefined.eflags.contains(Eflags::AC) && paging.smap {
-            let other = Paging { alignment_check: !paging.alignment_check, ..paging };
-            let access = Access { write, privilege };
+            let other = PagingControls { alignment_check: !paging.alignment_check, ..paging };
+            let access = AccessRequest { write, privilege };
             if translate(&over, &other, linear, access, self.processor).result != walk.result {
                 self.leave_open(Unspecified::AlignmentCheck);
             }
@@ -90,7 +93,7 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
             Denial::Smap => Branch::PageSmap,
         };
         self.note(branch, fault.address);
-        Err(Stop::Fault(Fault {
+        Err(Stop::Fault(RaisedFault {
             vector: Vector::PF,
             error_code: fault.error_code,
             address: Some(fault.address),

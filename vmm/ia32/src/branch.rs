@@ -1,7 +1,7 @@
 //! The model's list of its own decisions.
 //!
 //! Each way an event can turn is a [`Branch`], noted as it is taken: cheaply, as a bit in a
-//! [`Path`], and in order, with a value, as a [`Step`]. A path says which parts of the model a case
+//! [`Path`], and in order, with a value, as a [`BranchTaken`]. A path says which parts of the model a case
 //! has exercised, so that coverage is measured in the architecture's terms; the steps explain one
 //! event to a reader.
 
@@ -266,7 +266,7 @@ impl fmt::Debug for Path {
 
 /// A branch that was taken, and what it was about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct BranchTaken {
     /// The decision.
     pub branch: Branch,
     /// What `%` in its sentence stands for: a selector, an address, a vector.
@@ -274,7 +274,7 @@ pub struct Step {
 }
 
 /// The sentence, with the value in hexadecimal.
-impl fmt::Display for Step {
+impl fmt::Display for BranchTaken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.branch.sentence().split_once('%') {
             Some((before, after)) => write!(f, "{before}{:#x}{after}", self.value),
@@ -290,7 +290,7 @@ pub const STEPS: usize = 128;
 #[derive(Clone)]
 pub struct Trace {
     path: Path,
-    steps: [Step; STEPS],
+    steps: [BranchTaken; STEPS],
     length: u8,
 }
 
@@ -298,7 +298,7 @@ impl Default for Trace {
     fn default() -> Self {
         Trace {
             path: Path::EMPTY,
-            steps: [Step { branch: Branch::Entered, value: 0 }; STEPS],
+            steps: [BranchTaken { branch: Branch::Entered, value: 0 }; STEPS],
             length: 0,
         }
     }
@@ -324,7 +324,7 @@ impl Trace {
     pub(crate) fn note(&mut self, branch: Branch, value: u32) {
         self.path.insert(branch);
         if let Some(free) = self.steps.get_mut(usize::from(self.length)) {
-            *free = Step { branch, value };
+            *free = BranchTaken { branch, value };
             self.length += 1;
         }
     }
@@ -335,7 +335,7 @@ impl Trace {
     }
 
     /// The steps, first to last.
-    pub fn steps(&self) -> &[Step] {
+    pub fn steps(&self) -> &[BranchTaken] {
         &self.steps[..usize::from(self.length)]
     }
 
@@ -388,7 +388,7 @@ mod tests {
 
     #[test]
     fn a_step_shows_its_value_in_its_sentence() {
-        let step = Step { branch: Branch::GateOutsideIdt, value: 0x80 };
+        let step = BranchTaken { branch: Branch::GateOutsideIdt, value: 0x80 };
         assert_eq!(
             step.to_string(),
             "the gate of vector 0x80 lies outside the IDT's limit: #GP(vector)"

@@ -13,11 +13,14 @@ use crate::execution::{Execution, Result, Stop};
 use crate::outcome::{Unmodelled, Unspecified};
 use crate::saved::{Cause, Saved};
 use crate::stack::Stack;
-use crate::{Branch, DescriptorKind, Eflags, Event, FrameShape, Gate, GateKind, Kind, Memory};
+use crate::{
+    Branch, DescriptorKind, Eflags, FrameShape, Gate, GateKind, Interruption, InterruptionKind,
+    ReadMemory,
+};
 use crate::{Owner, Segment, SegmentRegister, Vector, Vendor, Word};
 
-impl<M: Memory + ?Sized> Execution<'_, M> {
-    pub(crate) fn deliver(&mut self, event: &Event) -> Result<()> {
+impl<M: ReadMemory + ?Sized> Execution<'_, M> {
+    pub(crate) fn deliver(&mut self, event: &Interruption) -> Result<()> {
         self.ext = u32::from(event.is_external_to_program());
         self.note_event(event);
         let saved = self.saved(event);
@@ -42,7 +45,7 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
             }
         };
         // IF software interrupt AND gate DPL < CPL
-        if matches!(event.kind, Kind::Software { .. }) && gate.dpl < self.state.cpl() {
+        if matches!(event.kind, InterruptionKind::Software { .. }) && gate.dpl < self.state.cpl() {
             let code = u32::from(vector.0) << 3 | 2;
             return self.fail(Vector::GP, code, Branch::GatePrivilege, u32::from(gate.dpl));
         }
@@ -62,20 +65,20 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
             self.note(Branch::Entered, self.state.eip);
         }
         self.state.interrupt_shadow = 0;
-        self.state.nmi_blocked |= event.kind == Kind::Nmi;
+        self.state.nmi_blocked |= event.kind == InterruptionKind::Nmi;
         Ok(())
     }
 
-    fn note_event(&mut self, event: &Event) {
+    fn note_event(&mut self, event: &Interruption) {
         let branch = match event.kind {
-            Kind::Software { .. } => Branch::SoftwareInterrupt,
-            Kind::Icebp { .. } => Branch::PrivilegedInterrupt,
-            Kind::Fault => Branch::FaultException,
-            Kind::InstructionBreakpoint => Branch::InstructionBreakpoint,
-            Kind::Trap => Branch::TrapException,
-            Kind::Abort => Branch::AbortException,
-            Kind::External => Branch::ExternalInterrupt,
-            Kind::Nmi => Branch::NonMaskable,
+            InterruptionKind::Software { .. } => Branch::SoftwareInterrupt,
+            InterruptionKind::Icebp { .. } => Branch::PrivilegedInterrupt,
+            InterruptionKind::Fault => Branch::FaultException,
+            InterruptionKind::InstructionBreakpoint => Branch::InstructionBreakpoint,
+            InterruptionKind::Trap => Branch::TrapException,
+            InterruptionKind::Abort => Branch::AbortException,
+            InterruptionKind::External => Branch::ExternalInterrupt,
+            InterruptionKind::Nmi => Branch::NonMaskable,
         };
         self.note(branch, u32::from(event.vector.0));
     }
@@ -92,10 +95,12 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
     }
 
     /// EIP, CS and EFLAGS as the event saves them.
-    fn saved(&mut self, event: &Event) -> Saved {
+    fn saved(&mut self, event: &Interruption) -> Saved {
         let mut saved = Saved {
             eip: match event.kind {
-                Kind::Software { length, .. } | Kind::Icebp { length } => self.next_eip(length),
+                InterruptionKind::Software { length, .. } | InterruptionKind::Icebp { length } => {
+                    self.next_eip(length)
+                }
                 _ => Word32::known(self.state.eip),
             },
             eflags: Word32 { value: self.state.eflags.0, undefined: self.undefined.eflags.0 },
@@ -104,22 +109,27 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
         // SDM vol. 3B, "Instruction-breakpoint exception condition" (the RF rules) and vol. 3A,
         // "Interrupt 8" and "Interrupt 18" (CS and EIP).
         let rf = match event.kind {
-            Kind::Abort => {
+            InterruptionKind::Abort => {
                 saved.eip.undefined = u32::MAX;
                 saved.cs_undefined = u32::MAX;
                 None
             }
-            Kind::Fault => Some(true),
-            Kind::Software { .. } | Kind::Icebp { .. } => Some(false),
+            InterruptionKind::Fault => Some(true),
+            InterruptionKind::Software { .. } | InterruptionKind::Icebp { .. } => Some(false),
             // SDM: the current value. APM vol. 2, "Resume flag": cleared.
-            Kind::InstructionBreakpoint if self.processor.vendor == Vendor::Amd => Some(false),
-            Kind::Trap | Kind::External | Kind::Nmi if event.repeating => {
+            InterruptionKind::InstructionBreakpoint if self.processor.vendor == Vendor::Amd => {
+                Some(false)
+            }
+            InterruptionKind::Trap | InterruptionKind::External | InterruptionKind::Nmi
+                if event.repeating =>
+            {
                 self.note(Branch::RepeatInterrupted, 0);
                 Some(true)
             }
-            Kind::InstructionBreakpoint | Kind::Trap | Kind::External | Kind::Nmi => {
-                Some(self.state.eflags.contains(Eflags::RF))
-            }
+            InterruptionKind::InstructionBreakpoint
+            | InterruptionKind::Trap
+            | InterruptionKind::External
+            | InterruptionKind::Nmi => Some(self.state.eflags.contains(Eflags::RF)),
         };
         saved.eflags.value &= !Eflags::RF.0;
         match rf {
@@ -134,9 +144,10 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
 
     /// IF VM = 1 and IOPL < 3 and INT n THEN #GP(0). INT3, INTO and INT1 are not concerned (SDM vol.
     /// 3B, "Class 3—Software interrupt handling in virtual-8086 mode").
-    fn int_in_virtual_8086(&mut self, event: &Event) -> Result<()> {
+    fn int_in_virtual_8086(&mut self, event: &Interruption) -> Result<()> {
         const VME: u32 = 1;
-        let Kind::Software { instruction: SoftwareInterrupt::IntN, .. } = event.kind else {
+        let InterruptionKind::Software { instruction: SoftwareInterrupt::IntN, .. } = event.kind
+        else {
             return Ok(());
         };
         if self.state.cr4 & VME != 0 {
@@ -149,8 +160,8 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
     }
 
     /// TASK-GATE
-    fn task_gate(&mut self, event: &Event, gate: &Gate, saved: &Saved) -> Result<()> {
-        self.switch_tasks(gate.selector.0, Cause::Event, saved)?;
+    fn task_gate(&mut self, event: &Interruption, gate: &Gate, saved: &Saved) -> Result<()> {
+        self.switch_tasks(gate.selector.0, Cause::Interruption, saved)?;
         if let Some(error_code) = event.error_code {
             self.push_error_code_in_new_task(error_code)?;
         }
@@ -158,7 +169,12 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
     }
 
     /// TRAP-OR-INTERRUPT-GATE
-    fn trap_or_interrupt_gate(&mut self, event: &Event, gate: &Gate, saved: &Saved) -> Result<()> {
+    fn trap_or_interrupt_gate(
+        &mut self,
+        event: &Interruption,
+        gate: &Gate,
+        saved: &Saved,
+    ) -> Result<()> {
         let cpl = self.state.cpl();
         let selector = gate.selector;
         let value = u32::from(selector.0);
@@ -212,7 +228,7 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
     /// INTER-PRIVILEGE-LEVEL-INTERRUPT and INTERRUPT-FROM-VIRTUAL-8086-MODE
     fn inter_privilege(
         &mut self,
-        event: &Event,
+        event: &Interruption,
         gate: &Gate,
         handler: &Entry,
         shape: FrameShape,
@@ -255,7 +271,7 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
     /// INTRA-PRIVILEGE-LEVEL-INTERRUPT
     fn intra_privilege(
         &mut self,
-        event: &Event,
+        event: &Interruption,
         gate: &Gate,
         handler: &Entry,
         shape: FrameShape,
@@ -286,7 +302,7 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
     fn push_frame(
         &mut self,
         stack: &mut Stack,
-        event: &Event,
+        event: &Interruption,
         shape: FrameShape,
         saved: &Saved,
     ) -> Result<()> {
@@ -300,7 +316,7 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
         Ok(())
     }
 
-    fn frame_word(&self, word: Word, event: &Event, saved: &Saved) -> Word32 {
+    fn frame_word(&self, word: Word, event: &Interruption, saved: &Saved) -> Word32 {
         let selector = |register| Word32::selector(self.state.segment(register).selector);
         match word {
             Word::Gs => selector(SegmentRegister::Gs),

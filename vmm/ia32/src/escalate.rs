@@ -9,8 +9,8 @@
 
 use crate::event::{Severity, raised_kind};
 use crate::execution::{Execution, Stop};
-use crate::outcome::{Attempt, End, Fault, Outcome};
-use crate::{Branch, Event, Iret, Memory, Operation, Processor, State};
+use crate::outcome::{Attempt, AttemptEnd, Outcome, RaisedFault};
+use crate::{Branch, Interruption, Iret, Operation, Processor, ReadMemory, State};
 
 /// What is done about a fault during another event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,15 +42,15 @@ pub const fn escalate(first: Severity, second: Severity) -> Escalation {
 /// Does one operation, and stops at its first fault.
 ///
 /// ```
-/// use ia32::{End, Event, Processor, State, Vector, attempt};
+/// use ia32::{AttemptEnd, Interruption, Processor, State, Vector, attempt};
 /// // Protected mode with an empty IDT: INT 80H has no gate.
 /// let mut state = State { cr0: 1, ..State::default() };
 /// state.idtr.limit = 0;
-/// let outcome = attempt(&state, &[0u8; 0], Event::int(0x80), &Processor::INTEL);
+/// let outcome = attempt(&state, &[0u8; 0], Interruption::int(0x80), &Processor::INTEL);
 /// let fault = outcome.fault().unwrap();
 /// assert_eq!((fault.vector, fault.error_code), (Vector::GP, 0x80 * 8 + 2));
 /// ```
-pub fn attempt<M: Memory + ?Sized>(
+pub fn attempt<M: ReadMemory + ?Sized>(
     state: &State,
     memory: &M,
     operation: impl Into<Operation>,
@@ -59,25 +59,27 @@ pub fn attempt<M: Memory + ?Sized>(
     let operation = operation.into();
     let mut outcome = Outcome::default();
     execute(&mut outcome, state, memory, processor, |execution| match execution.run(&operation) {
-        Ok(()) => execution.settle(&operation, End::Completed),
-        Err(Stop::Fault(fault)) => execution.settle(&operation, End::Fault(fault)),
-        Err(Stop::Unmodelled(reason)) => execution.settle(&operation, End::Unmodelled(reason)),
+        Ok(()) => execution.settle(&operation, AttemptEnd::Completed),
+        Err(Stop::Fault(fault)) => execution.settle(&operation, AttemptEnd::Fault(fault)),
+        Err(Stop::Unmodelled(reason)) => {
+            execution.settle(&operation, AttemptEnd::Unmodelled(reason))
+        }
     });
     outcome
 }
 
 /// Delivers an event, and stops at the first fault.
-pub fn deliver<M: Memory + ?Sized>(
+pub fn deliver<M: ReadMemory + ?Sized>(
     state: &State,
     memory: &M,
-    event: Event,
+    event: Interruption,
     processor: &Processor,
 ) -> Outcome {
     attempt(state, memory, event, processor)
 }
 
 /// Executes an IRET, and stops at the first fault.
-pub fn iret<M: Memory + ?Sized>(
+pub fn iret<M: ReadMemory + ?Sized>(
     state: &State,
     memory: &M,
     iret: Iret,
@@ -90,16 +92,16 @@ pub fn iret<M: Memory + ?Sized>(
 /// processor shuts down. [`Outcome::attempts`] has the way there.
 ///
 /// ```
-/// use ia32::{End, Event, Processor, State, Vector, take};
+/// use ia32::{AttemptEnd, Interruption, Processor, State, Vector, take};
 /// // No IDT at all: #GP has no gate either, nor has #DF.
 /// let state = State { cr0: 1, ..State::default() };
-/// let outcome = take(&state, &[0u8; 0], Event::external(0x20), &Processor::INTEL);
-/// assert_eq!(outcome.end, End::Shutdown);
+/// let outcome = take(&state, &[0u8; 0], Interruption::external(0x20), &Processor::INTEL);
+/// assert_eq!(outcome.end, AttemptEnd::Shutdown);
 /// let codes: Vec<u32> =
 ///     outcome.attempts.iter().filter_map(|attempt| attempt.fault).map(|f| f.error_code).collect();
 /// assert_eq!(codes, [0x20 * 8 + 3, 13 * 8 + 3, 8 * 8 + 3]);
 /// ```
-pub fn take<M: Memory + ?Sized>(
+pub fn take<M: ReadMemory + ?Sized>(
     state: &State,
     memory: &M,
     operation: impl Into<Operation>,
@@ -112,7 +114,7 @@ pub fn take<M: Memory + ?Sized>(
 
 /// [`take`], with the result in place of what `outcome` holds. An outcome has some 18 KiB, most of
 /// them room for writes: who asks often saves clearing and copying it.
-pub fn take_into<M: Memory + ?Sized>(
+pub fn take_into<M: ReadMemory + ?Sized>(
     outcome: &mut Outcome,
     state: &State,
     memory: &M,
@@ -124,12 +126,12 @@ pub fn take_into<M: Memory + ?Sized>(
 }
 
 /// Sets up an execution that fills `outcome`, and lets `run` say how it ends.
-fn execute<M: Memory + ?Sized>(
+fn execute<M: ReadMemory + ?Sized>(
     outcome: &mut Outcome,
     state: &State,
     memory: &M,
     processor: &Processor,
-    run: impl FnOnce(&mut Execution<'_, M>) -> End,
+    run: impl FnOnce(&mut Execution<'_, M>) -> AttemptEnd,
 ) {
     let Outcome { writes, trace, .. } = outcome;
     let mut execution = Execution::new(state, memory, processor, writes, trace);
@@ -144,8 +146,8 @@ fn execute<M: Memory + ?Sized>(
 }
 
 /// The event that delivers a fault.
-const fn raised(fault: &Fault) -> Event {
-    Event {
+const fn raised(fault: &RaisedFault) -> Interruption {
+    Interruption {
         vector: fault.vector,
         kind: raised_kind(fault.vector),
         error_code: Some(fault.error_code),
@@ -153,18 +155,18 @@ const fn raised(fault: &Fault) -> Event {
     }
 }
 
-impl<M: Memory + ?Sized> Execution<'_, M> {
+impl<M: ReadMemory + ?Sized> Execution<'_, M> {
     /// Does an operation and follows its faults.
-    fn follow(&mut self, mut operation: Operation) -> End {
+    fn follow(&mut self, mut operation: Operation) -> AttemptEnd {
         loop {
             let fault = match self.run(&operation) {
-                Ok(()) => return self.settle(&operation, End::Completed),
+                Ok(()) => return self.settle(&operation, AttemptEnd::Completed),
                 Err(Stop::Unmodelled(reason)) => {
-                    return self.settle(&operation, End::Unmodelled(reason));
+                    return self.settle(&operation, AttemptEnd::Unmodelled(reason));
                 }
                 Err(Stop::Fault(fault)) => fault,
             };
-            self.settle(&operation, End::Fault(fault));
+            self.settle(&operation, AttemptEnd::Fault(fault));
             self.note(Branch::FaultRaised, u32::from(fault.vector.0));
             operation = match escalate(operation.severity(), Severity::of(fault.vector)) {
                 Escalation::Serial => {
@@ -173,24 +175,24 @@ impl<M: Memory + ?Sized> Execution<'_, M> {
                 }
                 Escalation::DoubleFault => {
                     self.note(Branch::ChainDoubleFault, 0);
-                    Event::double_fault().into()
+                    Interruption::double_fault().into()
                 }
                 Escalation::Shutdown => {
                     self.note(Branch::ChainShutdown, 0);
-                    return End::Shutdown;
+                    return AttemptEnd::Shutdown;
                 }
             };
             if self.attempts.is_full() {
                 self.note(Branch::ChainEndless, 0);
-                return End::Endless;
+                return AttemptEnd::Endless;
             }
         }
     }
 
     /// Records how an operation ended, and what a fault leaves behind.
-    fn settle(&mut self, operation: &Operation, end: End) -> End {
+    fn settle(&mut self, operation: &Operation, end: AttemptEnd) -> AttemptEnd {
         let fault = match end {
-            End::Fault(fault) => Some(fault),
+            AttemptEnd::Fault(fault) => Some(fault),
             _ => None,
         };
         if let Some(fault) = fault {

@@ -15,7 +15,7 @@ pub enum SoftwareInterrupt {
 
 /// What kind of event it is: it decides about privilege checks, EXT, the saved EIP and the saved RF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum InterruptionKind {
     /// INT n, INT3 or INTO: the gate's DPL is checked. The state is that before the instruction.
     Software {
         /// Which of the three.
@@ -47,94 +47,100 @@ pub enum Kind {
 /// One event to deliver.
 ///
 /// ```
-/// use ia32::{Event, Vector};
-/// let system_call = Event::int(0x80);
-/// let page_fault = Event::fault(Vector::PF, Some(6));
+/// use ia32::{Interruption, Vector};
+/// let system_call = Interruption::int(0x80);
+/// let page_fault = Interruption::fault(Vector::PF, Some(6));
 /// assert!(!system_call.is_external_to_program());
 /// assert!(page_fault.is_external_to_program());
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Event {
+pub struct Interruption {
     /// Its vector.
     pub vector: Vector,
     /// Its kind.
-    pub kind: Kind,
+    pub kind: InterruptionKind,
     /// The error code that is pushed behind the frame; exceptions only.
     pub error_code: Option<u32>,
     /// It arrives between two iterations of a repeated string instruction (an interrupt or a trap).
     pub repeating: bool,
 }
 
-impl Event {
-    const fn new(vector: Vector, kind: Kind, error_code: Option<u32>) -> Self {
-        Event { vector, kind, error_code, repeating: false }
+impl Interruption {
+    const fn new(vector: Vector, kind: InterruptionKind, error_code: Option<u32>) -> Self {
+        Interruption { vector, kind, error_code, repeating: false }
     }
 
     /// INT n, two bytes long.
     pub const fn int(vector: u8) -> Self {
         let instruction = SoftwareInterrupt::IntN;
-        Event::new(Vector(vector), Kind::Software { instruction, length: 2 }, None)
+        Interruption::new(
+            Vector(vector),
+            InterruptionKind::Software { instruction, length: 2 },
+            None,
+        )
     }
 
     /// INT3, one byte long.
     pub const fn int3() -> Self {
         let instruction = SoftwareInterrupt::Int3;
-        Event::new(Vector::BP, Kind::Software { instruction, length: 1 }, None)
+        Interruption::new(Vector::BP, InterruptionKind::Software { instruction, length: 1 }, None)
     }
 
     /// INTO with OF set, one byte long.
     pub const fn into() -> Self {
         let instruction = SoftwareInterrupt::Into;
-        Event::new(Vector::OF, Kind::Software { instruction, length: 1 }, None)
+        Interruption::new(Vector::OF, InterruptionKind::Software { instruction, length: 1 }, None)
     }
 
     /// INT1 (ICEBP), one byte long.
     pub const fn icebp() -> Self {
-        Event::new(Vector::DB, Kind::Icebp { length: 1 }, None)
+        Interruption::new(Vector::DB, InterruptionKind::Icebp { length: 1 }, None)
     }
 
     /// A fault, with the error code if its vector has one.
     pub const fn fault(vector: Vector, error_code: Option<u32>) -> Self {
-        Event::new(vector, Kind::Fault, error_code)
+        Interruption::new(vector, InterruptionKind::Fault, error_code)
     }
 
     /// A trap.
     pub const fn trap(vector: Vector) -> Self {
-        Event::new(vector, Kind::Trap, None)
+        Interruption::new(vector, InterruptionKind::Trap, None)
     }
 
     /// A maskable interrupt.
     pub const fn external(vector: u8) -> Self {
-        Event::new(Vector(vector), Kind::External, None)
+        Interruption::new(Vector(vector), InterruptionKind::External, None)
     }
 
     /// A non-maskable interrupt.
     pub const fn nmi() -> Self {
-        Event::new(Vector::NMI, Kind::Nmi, None)
+        Interruption::new(Vector::NMI, InterruptionKind::Nmi, None)
     }
 
     /// A double fault: its error code is always 0 (SDM vol. 3A, "Interrupt 8").
     pub const fn double_fault() -> Self {
-        Event::new(Vector::DF, Kind::Abort, Some(0))
+        Interruption::new(Vector::DF, InterruptionKind::Abort, Some(0))
     }
 
     /// EXT: what a fault during the delivery of this event has in bit 0 of its error code. Set for
     /// everything but INT n, INT3 and INTO (SDM vol. 2A, INT n, Operation: "otherwise (including
     /// INT1), EXT is 1").
     pub const fn is_external_to_program(&self) -> bool {
-        !matches!(self.kind, Kind::Software { .. })
+        !matches!(self.kind, InterruptionKind::Software { .. })
     }
 
     /// The class that decides what a fault during its delivery leads to.
     pub const fn severity(&self) -> Severity {
         match self.kind {
-            Kind::Fault | Kind::InstructionBreakpoint | Kind::Trap | Kind::Abort => {
-                Severity::of(self.vector)
-            }
+            InterruptionKind::Fault
+            | InterruptionKind::InstructionBreakpoint
+            | InterruptionKind::Trap
+            | InterruptionKind::Abort => Severity::of(self.vector),
             // An INT n or an interrupt with vector 13 is no #GP.
-            Kind::Software { .. } | Kind::Icebp { .. } | Kind::External | Kind::Nmi => {
-                Severity::Benign
-            }
+            InterruptionKind::Software { .. }
+            | InterruptionKind::Icebp { .. }
+            | InterruptionKind::External
+            | InterruptionKind::Nmi => Severity::Benign,
         }
     }
 }
@@ -214,7 +220,7 @@ pub struct FarTransfer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// An event is delivered.
-    Event(Event),
+    Interruption(Interruption),
     /// An IRET is executed.
     Iret(Iret),
     /// A far JMP or CALL to another task is executed.
@@ -225,15 +231,15 @@ impl Operation {
     /// What a fault during the operation leads to: an instruction's fault is the first.
     pub const fn severity(&self) -> Severity {
         match self {
-            Operation::Event(event) => event.severity(),
+            Operation::Interruption(event) => event.severity(),
             Operation::Iret(_) | Operation::Far(_) => Severity::Benign,
         }
     }
 }
 
-impl From<Event> for Operation {
-    fn from(event: Event) -> Self {
-        Operation::Event(event)
+impl From<Interruption> for Operation {
+    fn from(event: Interruption) -> Self {
+        Operation::Interruption(event)
     }
 }
 
@@ -250,11 +256,11 @@ impl From<FarTransfer> for Operation {
 }
 
 /// How the exception with this vector is raised by the processor itself.
-pub(crate) const fn raised_kind(vector: Vector) -> Kind {
+pub(crate) const fn raised_kind(vector: Vector) -> InterruptionKind {
     match vector.class() {
-        Class::Trap => Kind::Trap,
-        Class::Abort => Kind::Abort,
-        _ => Kind::Fault,
+        Class::Trap => InterruptionKind::Trap,
+        Class::Abort => InterruptionKind::Abort,
+        _ => InterruptionKind::Fault,
     }
 }
 
@@ -277,17 +283,22 @@ mod tests {
 
     #[test]
     fn an_int_13_is_no_general_protection_fault() {
-        assert_eq!(Event::int(13).severity(), Severity::Benign);
-        assert_eq!(Event::external(14).severity(), Severity::Benign);
-        assert_eq!(Event::fault(Vector::GP, Some(0)).severity(), Severity::Contributory);
+        assert_eq!(Interruption::int(13).severity(), Severity::Benign);
+        assert_eq!(Interruption::external(14).severity(), Severity::Benign);
+        assert_eq!(Interruption::fault(Vector::GP, Some(0)).severity(), Severity::Contributory);
     }
 
     #[test]
     fn only_int_int3_and_into_belong_to_the_program() {
-        for event in [Event::int(0x80), Event::int3(), Event::into()] {
+        for event in [Interruption::int(0x80), Interruption::int3(), Interruption::into()] {
             assert!(!event.is_external_to_program());
         }
-        for event in [Event::icebp(), Event::nmi(), Event::external(32), Event::trap(Vector::DB)] {
+        for event in [
+            Interruption::icebp(),
+            Interruption::nmi(),
+            Interruption::external(32),
+            Interruption::trap(Vector::DB),
+        ] {
             assert!(event.is_external_to_program());
         }
     }

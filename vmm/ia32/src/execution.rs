@@ -19,14 +19,14 @@
 //! state is changed only where nothing can fail any more; only a task switch changes it earlier, at
 //! its point of no return.
 
-use crate::outcome::{Attempts, Fault, Undefined, Unmodelled, Unspecified};
-use crate::{Branch, Eflags, Memory, Operation, Processor, Segment, SegmentRegister, State};
+use crate::outcome::{Attempts, RaisedFault, Undefined, Unmodelled, Unspecified};
+use crate::{Branch, Eflags, Operation, Processor, ReadMemory, Segment, SegmentRegister, State};
 use crate::{Trace, Vector, Writes};
 
 /// Why an operation does not go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
-    Fault(Fault),
+    Fault(RaisedFault),
     Unmodelled(Unmodelled),
 }
 
@@ -50,7 +50,7 @@ pub(crate) struct Execution<'m, M: ?Sized> {
     pub(crate) broken: bool,
 }
 
-impl<'m, M: Memory + ?Sized> Execution<'m, M> {
+impl<'m, M: ReadMemory + ?Sized> Execution<'m, M> {
     /// `writes` and `trace` are emptied; they are the caller's, for they are large.
     pub(crate) fn new(
         state: &State,
@@ -83,7 +83,7 @@ impl<'m, M: Memory + ?Sized> Execution<'m, M> {
         self.ext = 0;
         self.supported()?;
         match operation {
-            Operation::Event(event) => self.deliver(event),
+            Operation::Interruption(event) => self.deliver(event),
             Operation::Iret(iret) => self.iret(iret),
             Operation::Far(far) => self.far_transfer(far),
         }?;
@@ -121,7 +121,7 @@ impl<'m, M: Memory + ?Sized> Execution<'m, M> {
         value: u32,
     ) -> Result<T> {
         self.note(branch, value);
-        Err(Stop::Fault(Fault { vector, error_code, address: None, branch }))
+        Err(Stop::Fault(RaisedFault { vector, error_code, address: None, branch }))
     }
 
     /// error_code(selector, 0, EXT) of SDM vol. 2A, INT n, Operation.

@@ -1,6 +1,8 @@
 //! One entry, return or task switch told step by step, in the manual's order.
 
-use crate::{Attempt, End, Event, Kind, Operation, Outcome, Owner, Segment, State};
+use crate::{
+    Attempt, AttemptEnd, Interruption, InterruptionKind, Operation, Outcome, Owner, Segment, State,
+};
 use core::fmt;
 
 /// A state and what came of it, as text: [`explain`] makes one.
@@ -13,9 +15,9 @@ pub struct Explanation<'o> {
 /// Explains how `outcome` came from `before`.
 ///
 /// ```
-/// use ia32::{Event, Processor, State, explain, take};
+/// use ia32::{Interruption, Processor, State, explain, take};
 /// let before = State { cr0: 1, ..State::default() };
-/// let outcome = take(&before, &[0u8; 0], Event::int(3), &Processor::INTEL);
+/// let outcome = take(&before, &[0u8; 0], Interruption::int(3), &Processor::INTEL);
 /// let text = explain(&before, &outcome).to_string();
 /// assert!(text.contains("the gate of vector 0x3 lies outside the IDT's limit"));
 /// assert!(text.ends_with("the processor shuts down\n"));
@@ -78,11 +80,11 @@ impl fmt::Display for Explanation<'_> {
             writeln!(f, "        the manuals do not decide this: {reason:?}")?;
         }
         match outcome.end {
-            End::Completed => writeln!(f, "        execution goes on"),
-            End::Fault(fault) => writeln!(f, "        {} is to be delivered", fault.vector),
-            End::Shutdown => writeln!(f, "        the processor shuts down"),
-            End::Endless => writeln!(f, "        faults follow each other without end"),
-            End::Unmodelled(reason) => writeln!(f, "        not modelled: {reason:?}"),
+            AttemptEnd::Completed => writeln!(f, "        execution goes on"),
+            AttemptEnd::Fault(fault) => writeln!(f, "        {} is to be delivered", fault.vector),
+            AttemptEnd::Shutdown => writeln!(f, "        the processor shuts down"),
+            AttemptEnd::Endless => writeln!(f, "        faults follow each other without end"),
+            AttemptEnd::Unmodelled(reason) => writeln!(f, "        not modelled: {reason:?}"),
         }
     }
 }
@@ -116,12 +118,15 @@ struct Name<'o>(&'o Operation);
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Operation::Event(Event { vector, kind, .. }) => match kind {
-                Kind::Software { .. } => write!(f, "INT {:#x}", vector.0),
-                Kind::Icebp { .. } => f.write_str("INT1"),
-                Kind::External => write!(f, "external interrupt {:#x}", vector.0),
-                Kind::Nmi => f.write_str("NMI"),
-                Kind::Fault | Kind::InstructionBreakpoint | Kind::Trap | Kind::Abort => {
+            Operation::Interruption(Interruption { vector, kind, .. }) => match kind {
+                InterruptionKind::Software { .. } => write!(f, "INT {:#x}", vector.0),
+                InterruptionKind::Icebp { .. } => f.write_str("INT1"),
+                InterruptionKind::External => write!(f, "external interrupt {:#x}", vector.0),
+                InterruptionKind::Nmi => f.write_str("NMI"),
+                InterruptionKind::Fault
+                | InterruptionKind::InstructionBreakpoint
+                | InterruptionKind::Trap
+                | InterruptionKind::Abort => {
                     write!(f, "{vector}")
                 }
             },

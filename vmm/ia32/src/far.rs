@@ -6,12 +6,12 @@ use crate::event::FarTransfer;
 use crate::execution::{Execution, Result, Stop};
 use crate::outcome::Unmodelled;
 use crate::saved::Cause;
-use crate::{Branch, DescriptorKind, Memory, Selector, Table, Vector};
+use crate::{Branch, DescriptorKind, ReadMemory, Selector, Table, Vector};
 
 /// The four type bits of a task gate.
 const TASK_GATE: u8 = 5;
 
-impl<M: Memory + ?Sized> Execution<'_, M> {
+impl<M: ReadMemory + ?Sized> Execution<'_, M> {
     pub(crate) fn far_transfer(&mut self, far: &FarTransfer) -> Result<()> {
         if self.state.virtual_8086() {
             // The selector is a paragraph there.

@@ -4,7 +4,7 @@
 use crate::access::{Entry, is_writable_data};
 use crate::execution::{Execution, Result};
 use crate::outcome::Unspecified;
-use crate::{Branch, Memory, Selector, TssWidth, Vector};
+use crate::{Branch, ReadMemory, Selector, TssWidth, Vector};
 
 /// SSn:ESPn, with the segment checked as far as it can be before the frame's size is.
 #[derive(Clone, Copy, Debug)]
@@ -13,7 +13,7 @@ pub(crate) struct InnerStack {
     pub(crate) pointer: u32,
 }
 
-impl<M: Memory + ?Sized> Execution<'_, M> {
+impl<M: ReadMemory + ?Sized> Execution<'_, M> {
     pub(crate) fn inner_stack(&mut self, ring: u8) -> Result<InnerStack> {
         let (segment, pointer) = self.inner_stack_pointer(ring)?;
         let value = u32::from(segment.0);

@@ -15,7 +15,7 @@ use crate::event::{Iret, OperandSize};
 use crate::execution::{Execution, Result};
 use crate::saved::Cause;
 use crate::stack::Stack;
-use crate::{Branch, DescriptorKind, Eflags, Memory, Segment, SegmentRegister, Selector};
+use crate::{Branch, DescriptorKind, Eflags, ReadMemory, Segment, SegmentRegister, Selector};
 use crate::{Vector, Vendor};
 
 /// What an IRET popped first.
@@ -26,7 +26,7 @@ pub(crate) struct Popped {
     pub(crate) eflags: Eflags,
 }
 
-impl<M: Memory + ?Sized> Execution<'_, M> {
+impl<M: ReadMemory + ?Sized> Execution<'_, M> {
     pub(crate) fn iret(&mut self, iret: &Iret) -> Result<()> {
         // NMIs are open again even if the IRET faults (SDM vol. 3C, "Changes to NMI blocking"), on
         // AMD's once it has completed (APM vol. 2, "Non-maskable interrupt").

@@ -7,10 +7,10 @@
 //! total: nothing panics, nothing is allocated, memory is only read.
 //!
 //! ```
-//! use ia32::{Event, Processor, State, take};
+//! use ia32::{Interruption, Processor, State, take};
 //! # let state = State { cr0: 1, ..State::default() };
 //! # let memory = [0u8; 16];
-//! let outcome = take(&state, &memory, Event::external(0x20), &Processor::INTEL);
+//! let outcome = take(&state, &memory, Interruption::external(0x20), &Processor::INTEL);
 //! // outcome.end         how it ended
 //! // outcome.state       the registers afterwards, outcome.undefined the bits that are open
 //! // outcome.writes      what memory receives, each write with its owner
@@ -20,7 +20,7 @@
 //!
 //! What the manuals leave undefined is a mask in the result, and where they do not decide the
 //! outcome at all, [`Outcome::unspecified`] says why. What is not modelled is reported as
-//! [`End::Unmodelled`]: real mode, PAE, shadow stacks, the virtual-mode extensions, and far
+//! [`AttemptEnd::Unmodelled`]: real mode, PAE, shadow stacks, the virtual-mode extensions, and far
 //! transfers that stay within a task. No TLB is modelled: translations are those that the tables in
 //! memory give. No instruction is fetched, so a page fault on a handler's first byte is the next
 //! event, not part of this one.
@@ -64,24 +64,26 @@ mod vector;
 mod virtual_8086;
 mod writes;
 
-pub use branch::{Branch, Path, STEPS, Step, Trace};
+pub use branch::{Branch, BranchTaken, Path, STEPS, Trace};
 pub use descriptor::{Descriptor, DescriptorKind};
 pub use difference::Difference;
 pub use eflags::Eflags;
 pub use escalate::{Escalation, attempt, deliver, escalate, iret, take, take_into};
 pub use event::{
-    Event, FarTransfer, Iret, Kind, OperandSize, Operation, Severity, SoftwareInterrupt,
+    FarTransfer, Interruption, InterruptionKind, Iret, OperandSize, Operation, Severity,
+    SoftwareInterrupt,
 };
 pub use explain::{Explanation, explain};
 pub use frame::{FrameShape, Word};
 pub use gate::{Gate, GateKind, InvalidGate};
-pub use memory::{Linear, Memory, MemoryMut};
+pub use memory::{Linear, ReadMemory, WriteMemory};
 pub use outcome::{
-    Attempt, Attempts, End, Fault, MAX_ATTEMPTS, Outcome, Undefined, Unmodelled, Unspecified,
+    Attempt, AttemptEnd, Attempts, MAX_ATTEMPTS, Outcome, RaisedFault, Undefined, Unmodelled,
+    Unspecified,
 };
 pub use processor::{Processor, Vendor};
 pub use selector::{Selector, Table};
 pub use state::{General, Segment, SegmentRegister, State, TableRegister};
 pub use tss::{StackSlot, TssLayout, TssWidth};
 pub use vector::{Class, Vector};
-pub use writes::{CAPACITY, Expected, Owner, Write, Writes};
+pub use writes::{CAPACITY, ExpectedByte, Owner, Write, Writes};

@@ -1,13 +1,13 @@
 //! Memory as an event sees it: bytes at addresses, read at any width.
 //!
 //! The model never writes through this trait. What an event writes is collected in
-//! [`Writes`](crate::Writes) and can be applied to a [`MemoryMut`] afterwards.
+//! [`Writes`](crate::Writes) and can be applied to a [`WriteMemory`] afterwards.
 
 /// Memory that can be read at every address.
 ///
-/// Addresses are physical, unless [`is_linear`](Memory::is_linear) says otherwise. Reading is total:
+/// Addresses are physical, unless [`is_linear`](ReadMemory::is_linear) says otherwise. Reading is total:
 /// an implementation decides what lies where there is no memory (a PC reads all ones).
-pub trait Memory {
+pub trait ReadMemory {
     /// The byte at `address`.
     fn read_u8(&self, address: u64) -> u8;
 
@@ -29,12 +29,12 @@ pub trait Memory {
 }
 
 /// Memory that can be written as well.
-pub trait MemoryMut: Memory {
+pub trait WriteMemory: ReadMemory {
     /// Stores a byte. Where there is no memory, nothing happens.
     fn write_u8(&mut self, address: u64, value: u8);
 }
 
-impl<M: Memory + ?Sized> Memory for &M {
+impl<M: ReadMemory + ?Sized> ReadMemory for &M {
     fn read_u8(&self, address: u64) -> u8 {
         (**self).read_u8(address)
     }
@@ -50,7 +50,7 @@ impl<M: Memory + ?Sized> Memory for &M {
 }
 
 /// A slice is memory from address 0 on; all ones lie behind it.
-impl Memory for [u8] {
+impl ReadMemory for [u8] {
     fn read_u8(&self, address: u64) -> u8 {
         usize::try_from(address).ok().and_then(|at| self.get(at)).copied().unwrap_or(0xff)
     }
@@ -66,7 +66,7 @@ impl Memory for [u8] {
     }
 }
 
-impl MemoryMut for [u8] {
+impl WriteMemory for [u8] {
     fn write_u8(&mut self, address: u64, value: u8) {
         if let Some(byte) = usize::try_from(address).ok().and_then(|at| self.get_mut(at)) {
             *byte = value;
@@ -74,7 +74,7 @@ impl MemoryMut for [u8] {
     }
 }
 
-impl<const N: usize> Memory for [u8; N] {
+impl<const N: usize> ReadMemory for [u8; N] {
     fn read_u8(&self, address: u64) -> u8 {
         self.as_slice().read_u8(address)
     }
@@ -83,20 +83,20 @@ impl<const N: usize> Memory for [u8; N] {
     }
 }
 
-impl<const N: usize> MemoryMut for [u8; N] {
+impl<const N: usize> WriteMemory for [u8; N] {
     fn write_u8(&mut self, address: u64, value: u8) {
         self.as_mut_slice().write_u8(address, value);
     }
 }
 
-/// Makes a memory one over linear addresses: see [`Memory::is_linear`].
+/// Makes a memory one over linear addresses: see [`ReadMemory::is_linear`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Linear<M>(
     /// The memory, whose addresses are linear.
     pub M,
 );
 
-impl<M: Memory> Memory for Linear<M> {
+impl<M: ReadMemory> ReadMemory for Linear<M> {
     fn read_u8(&self, address: u64) -> u8 {
         self.0.read_u8(address)
     }

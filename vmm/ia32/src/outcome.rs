@@ -4,7 +4,7 @@ use crate::{Branch, Eflags, General, Operation, Path, State, Trace, Vector, Writ
 
 /// A fault that an operation raises instead of what it was to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct RaisedFault {
     /// Its vector.
     pub vector: Vector,
     /// Its error code; each fault that the model raises has one.
@@ -62,11 +62,11 @@ pub enum Unspecified {
 
 /// How one attempt, or a chain of them, ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum AttemptEnd {
     /// The handler, the interrupted code, or the new task goes on in the outcome's state.
     Completed,
     /// One attempt only: this fault is to be delivered instead, in the outcome's state.
-    Fault(Fault),
+    Fault(RaisedFault),
     /// A chain only: the processor shuts down.
     Shutdown,
     /// A chain only: it raises faults for ever, or at least [`MAX_ATTEMPTS`](crate::MAX_ATTEMPTS)
@@ -108,7 +108,7 @@ impl Undefined {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// How it ended.
-    pub end: End,
+    pub end: AttemptEnd,
     /// The state afterwards. After a fault: the state in which it arises, which is the one before,
     /// unless a task switch had passed its point of no return, or an IRET has opened NMIs. With
     /// shutdown: that of the last attempt. CR2 is set as soon as a #PF is raised.
@@ -133,7 +133,7 @@ pub struct Outcome {
 impl Default for Outcome {
     fn default() -> Self {
         Outcome {
-            end: End::Unmodelled(Unmodelled::RealMode),
+            end: AttemptEnd::Unmodelled(Unmodelled::RealMode),
             state: State::default(),
             writes: Writes::new(),
             undefined: Undefined::default(),
@@ -147,16 +147,16 @@ impl Default for Outcome {
 
 impl Outcome {
     /// The fault, if it ended in one.
-    pub const fn fault(&self) -> Option<Fault> {
+    pub const fn fault(&self) -> Option<RaisedFault> {
         match self.end {
-            End::Fault(fault) => Some(fault),
+            AttemptEnd::Fault(fault) => Some(fault),
             _ => None,
         }
     }
 
     /// Whether it ended in code that goes on.
     pub const fn is_completed(&self) -> bool {
-        matches!(self.end, End::Completed)
+        matches!(self.end, AttemptEnd::Completed)
     }
 
     /// The branches taken, as a set.
@@ -175,7 +175,7 @@ pub struct Attempt {
     /// What was tried.
     pub operation: Operation,
     /// The fault in which it ended; the last attempt has none if it was completed.
-    pub fault: Option<Fault>,
+    pub fault: Option<RaisedFault>,
 }
 
 /// The operations of a chain, first to last.

@@ -11,7 +11,7 @@
 //! written. It begins at the tables in memory each time; a TLB that holds something older is not
 //! modelled, so software has to have invalidated what it changed.
 
-use crate::{Memory, Processor, State};
+use crate::{Processor, ReadMemory, State};
 
 /// P: the entry is used.
 pub const PRESENT: u32 = 1;
@@ -28,7 +28,7 @@ pub const LARGE: u32 = 1 << 7;
 
 /// The control bits that decide how a linear address is translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Paging {
+pub struct PagingControls {
     /// CR0.PG.
     pub enabled: bool,
     /// CR0.WP: rings 0 to 2 may not write read-only pages either.
@@ -43,9 +43,9 @@ pub struct Paging {
     pub root: u32,
 }
 
-impl From<&State> for Paging {
+impl From<&State> for PagingControls {
     fn from(state: &State) -> Self {
-        Paging {
+        PagingControls {
             enabled: state.paging(),
             write_protect: state.cr0 & (1 << 16) != 0,
             large_pages: state.cr4 & (1 << 4) != 0,
@@ -76,7 +76,7 @@ impl Privilege {
 
 /// What is to be done at a linear address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Access {
+pub struct AccessRequest {
     /// It is written, not only read.
     pub write: bool,
     /// On whose behalf.
@@ -122,7 +122,7 @@ pub struct EntryUpdate {
 
 /// How a translation went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Walk {
+pub struct Translation {
     /// The physical address, or the fault.
     pub result: Result<u64, PageFault>,
     /// What changes in the directory entry, if anything. After a fault: what may have changed.
@@ -136,33 +136,33 @@ pub struct Walk {
 /// Translates a linear address.
 ///
 /// ```
-/// use ia32::paging::{Access, Paging, Privilege, translate};
+/// use ia32::paging::{AccessRequest, PagingControls, Privilege, translate};
 /// use ia32::Processor;
 ///
 /// // A directory at 0 whose first entry is a present, writable 4 MiB page at 4 MiB.
 /// let memory = 0x0040_0083u32.to_le_bytes();
-/// let paging = Paging {
+/// let paging = PagingControls {
 ///     enabled: true, write_protect: true, large_pages: true, smap: false,
 ///     alignment_check: false, root: 0,
 /// };
-/// let access = Access { write: true, privilege: Privilege::Supervisor };
+/// let access = AccessRequest { write: true, privilege: Privilege::Supervisor };
 /// let walk = translate(&memory, &paging, 0x1234, access, &Processor::INTEL);
 /// assert_eq!(walk.result, Ok(0x0040_1234));
 /// assert_eq!(walk.directory.map(|entry| entry.value), Some(0xe3)); // A and D
 ///
-/// let user = Access { privilege: Privilege::User, ..access };
+/// let user = AccessRequest { privilege: Privilege::User, ..access };
 /// let fault = translate(&memory, &paging, 0x1234, user, &Processor::INTEL).result.unwrap_err();
 /// assert_eq!((fault.error_code, fault.address), (0b111, 0x1234));
 /// ```
 pub fn translate(
-    memory: &(impl Memory + ?Sized),
-    paging: &Paging,
+    memory: &(impl ReadMemory + ?Sized),
+    paging: &PagingControls,
     linear: u32,
-    access: Access,
+    access: AccessRequest,
     processor: &Processor,
-) -> Walk {
+) -> Translation {
     let mut walk =
-        Walk { result: Ok(u64::from(linear)), directory: None, table: None, large: false };
+        Translation { result: Ok(u64::from(linear)), directory: None, table: None, large: false };
     if !paging.enabled || memory.is_linear() {
         return walk;
     }
@@ -207,7 +207,7 @@ pub fn translate(
 }
 
 /// Access rights (SDM vol. 3A, "Determination of access rights", data accesses).
-fn permit(paging: &Paging, access: Access, rights: u32) -> Result<(), Denial> {
+fn permit(paging: &PagingControls, access: AccessRequest, rights: u32) -> Result<(), Denial> {
     let (user_page, writable) = (rights & USER != 0, rights & WRITABLE != 0);
     match access.privilege {
         Privilege::User if !user_page => Err(Denial::NotUser),
@@ -223,7 +223,7 @@ fn permit(paging: &Paging, access: Access, rights: u32) -> Result<(), Denial> {
 }
 
 /// The error code (SDM vol. 3A, figure "Page-fault error code").
-fn fault(linear: u32, access: Access, denial: Denial) -> PageFault {
+fn fault(linear: u32, access: AccessRequest, denial: Denial) -> PageFault {
     let present = match denial {
         Denial::DirectoryNotPresent | Denial::TableNotPresent => 0,
         Denial::Reserved => 0b1001,
@@ -259,7 +259,7 @@ fn update(address: u64, entry: u32, marks: u32) -> Option<EntryUpdate> {
 mod tests {
     use super::*;
 
-    const OFF: Paging = Paging {
+    const OFF: PagingControls = PagingControls {
         enabled: false,
         write_protect: true,
         large_pages: true,
@@ -267,9 +267,9 @@ mod tests {
         alignment_check: false,
         root: 0x1000,
     };
-    const ON: Paging = Paging { enabled: true, ..OFF };
-    const READ: Access = Access { write: false, privilege: Privilege::Supervisor };
-    const WRITE: Access = Access { write: true, ..READ };
+    const ON: PagingControls = PagingControls { enabled: true, ..OFF };
+    const READ: AccessRequest = AccessRequest { write: false, privilege: Privilege::Supervisor };
+    const WRITE: AccessRequest = AccessRequest { write: true, ..READ };
 
     /// A directory at 0x1000 and a table at 0x2000, each with one entry, both for `linear`.
     fn tables(linear: u32, directory: u32, table: u32) -> [u8; 0x3000] {
@@ -281,12 +281,17 @@ mod tests {
         memory
     }
 
-    fn walk(directory: u32, table: u32, paging: &Paging, access: Access) -> Walk {
+    fn walk(
+        directory: u32,
+        table: u32,
+        paging: &PagingControls,
+        access: AccessRequest,
+    ) -> Translation {
         let memory = tables(0xc012_3456, directory, table);
         translate(&memory, paging, 0xc012_3456, access, &Processor::INTEL)
     }
 
-    fn code(walk: Walk) -> u32 {
+    fn code(walk: Translation) -> u32 {
         walk.result.unwrap_err().error_code
     }
 
@@ -311,7 +316,7 @@ mod tests {
     fn what_is_not_present_has_an_even_error_code_and_marks_at_most_the_directory() {
         let fault = walk(0, 0, &ON, WRITE);
         assert_eq!((code(fault), fault.directory, fault.table), (0b010, None, None));
-        let user = Access { privilege: Privilege::User, ..READ };
+        let user = AccessRequest { privilege: Privilege::User, ..READ };
         let fault = walk(0x2007, 0, &ON, user);
         assert_eq!((code(fault), fault.table), (0b100, None));
         assert!(fault.directory.is_some());
@@ -319,7 +324,7 @@ mod tests {
 
     #[test]
     fn both_levels_have_to_allow_ring_3_and_writes() {
-        let user = Access { privilege: Privilege::User, ..WRITE };
+        let user = AccessRequest { privilege: Privilege::User, ..WRITE };
         assert_eq!(code(walk(0x2007, 0x0070_0003, &ON, user)), 0b111);
         assert_eq!(code(walk(0x2003, 0x0070_0007, &ON, user)), 0b111);
         assert_eq!(code(walk(0x2005, 0x0070_0007, &ON, user)), 0b111);
@@ -329,17 +334,17 @@ mod tests {
     #[test]
     fn ring_0_may_write_read_only_pages_unless_wp_is_set() {
         assert_eq!(code(walk(0x2003, 0x0070_0001, &ON, WRITE)), 0b011);
-        let lax = Paging { write_protect: false, ..ON };
+        let lax = PagingControls { write_protect: false, ..ON };
         assert!(walk(0x2003, 0x0070_0001, &lax, WRITE).result.is_ok());
     }
 
     #[test]
     fn smap_keeps_ring_0_off_user_pages_and_the_processor_even_with_ac() {
-        let smap = Paging { smap: true, ..ON };
+        let smap = PagingControls { smap: true, ..ON };
         assert_eq!(code(walk(0x2007, 0x0070_0007, &smap, READ)), 0b001);
-        let allowed = Paging { alignment_check: true, ..smap };
+        let allowed = PagingControls { alignment_check: true, ..smap };
         assert!(walk(0x2007, 0x0070_0007, &allowed, READ).result.is_ok());
-        let implicit = Access { privilege: Privilege::Implicit, ..READ };
+        let implicit = AccessRequest { privilege: Privilege::Implicit, ..READ };
         assert_eq!(code(walk(0x2007, 0x0070_0007, &allowed, implicit)), 0b001);
     }
 
@@ -352,7 +357,7 @@ mod tests {
         assert_eq!(code(walk(0x0060_0083, 0, &ON, READ)), 0b1001);
         assert_eq!(walk(0x0040_2083, 0, &ON, READ).result, Ok(0x1_0052_3456));
         // Without CR4.PSE the bit is ignored and the entry names a table.
-        let no_pse = Paging { large_pages: false, ..ON };
+        let no_pse = PagingControls { large_pages: false, ..ON };
         assert_eq!(walk(0x2083, 0x0070_0003, &no_pse, READ).result, Ok(0x0070_0456));
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::access::Word32;
 use crate::execution::Execution;
-use crate::{Eflags, Memory};
+use crate::{Eflags, ReadMemory};
 
 /// What is saved of the interrupted code, in a frame or in the old TSS.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +20,7 @@ pub(crate) enum Cause {
     Jump,
     Call,
     /// An interrupt or exception, through a task gate.
-    Event,
+    Interruption,
     /// IRET with NT set.
     Return,
 }
@@ -28,11 +28,11 @@ pub(crate) enum Cause {
 impl Cause {
     /// The new task gets a link back to the old one.
     pub(crate) const fn nests(self) -> bool {
-        matches!(self, Cause::Call | Cause::Event)
+        matches!(self, Cause::Call | Cause::Interruption)
     }
 }
 
-impl<M: Memory + ?Sized> Execution<'_, M> {
+impl<M: ReadMemory + ?Sized> Execution<'_, M> {
     /// EIP and EFLAGS as an instruction that changes the task saves them. Whether an RF that was set
     /// is still set by then is not said.
     pub(crate) fn saved_by_instruction(&self, length: u8) -> Saved {

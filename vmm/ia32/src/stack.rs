@@ -4,7 +4,7 @@ use crate::access::Word32;
 use crate::execution::{Execution, Result};
 use crate::outcome::Unspecified;
 use crate::paging::Privilege;
-use crate::{Branch, Eflags, Memory, Owner, Segment, Vector};
+use crate::{Branch, Eflags, Owner, ReadMemory, Segment, Vector};
 
 /// A stack that is pushed to or popped from.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +28,7 @@ impl Stack {
     }
 }
 
-impl<M: Memory + ?Sized> Execution<'_, M> {
+impl<M: ReadMemory + ?Sized> Execution<'_, M> {
     /// The stack that SS:ESP names.
     pub(crate) fn current_stack(&mut self) -> Stack {
         let stack = Stack {

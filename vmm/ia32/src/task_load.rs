@@ -7,14 +7,14 @@ use crate::execution::{Execution, Result};
 use crate::outcome::{LDTR, Unspecified};
 use crate::saved::Cause;
 use crate::task_switch::Image;
-use crate::{Branch, DescriptorKind, Eflags, General, Memory, Owner, Segment, SegmentRegister};
+use crate::{Branch, DescriptorKind, Eflags, General, Owner, ReadMemory, Segment, SegmentRegister};
 use crate::{Selector, Table, TssWidth, Vector, Word};
 
 /// In the order in which the manual's table has them.
 const DATA: [SegmentRegister; 4] =
     [SegmentRegister::Ds, SegmentRegister::Es, SegmentRegister::Fs, SegmentRegister::Gs];
 
-impl<M: Memory + ?Sized> Execution<'_, M> {
+impl<M: ReadMemory + ?Sized> Execution<'_, M> {
     pub(crate) fn load_task(&mut self, tss: &Entry, image: &Image, cause: Cause) -> Result<()> {
         const TASK_SWITCHED: u32 = 1 << 3;
         const BUSY: u16 = 2;

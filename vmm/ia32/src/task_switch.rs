@@ -17,7 +17,7 @@ use crate::access::{Entry, Word32};
 use crate::execution::{Execution, Result};
 use crate::outcome::Unspecified;
 use crate::saved::{Cause, Saved};
-use crate::{Branch, DescriptorKind, Eflags, Memory, Owner, SegmentRegister, Selector};
+use crate::{Branch, DescriptorKind, Eflags, Owner, ReadMemory, SegmentRegister, Selector};
 use crate::{TssWidth, Vector};
 
 /// The fields of a TSS that a switch loads.
@@ -41,7 +41,7 @@ struct NewTask {
     width: TssWidth,
 }
 
-impl<M: Memory + ?Sized> Execution<'_, M> {
+impl<M: ReadMemory + ?Sized> Execution<'_, M> {
     /// SWITCH-TASKS
     pub(crate) fn switch_tasks(
         &mut self,

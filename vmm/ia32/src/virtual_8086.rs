@@ -9,9 +9,9 @@ use crate::execution::{Execution, Result, Stop};
 use crate::iret::Popped;
 use crate::outcome::{Unmodelled, Unspecified};
 use crate::stack::Stack;
-use crate::{Branch, Eflags, Memory, Segment, SegmentRegister, Vector};
+use crate::{Branch, Eflags, ReadMemory, Segment, SegmentRegister, Vector};
 
-impl<M: Memory + ?Sized> Execution<'_, M> {
+impl<M: ReadMemory + ?Sized> Execution<'_, M> {
     /// RETURN-FROM-VIRTUAL-8086-MODE: the processor is in virtual-8086 mode and stays in it.
     pub(crate) fn return_from_virtual_8086(&mut self, size: OperandSize) -> Result<()> {
         const VME: u32 = 1;

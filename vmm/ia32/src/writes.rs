@@ -8,7 +8,7 @@
 //! its writes have been made by then: those stay in the log as *possible* ([`Write::certain`] is
 //! false). Bits that they leave open in a certain write are set in [`Write::undefined`].
 
-use crate::{Memory, MemoryMut, SegmentRegister, Word};
+use crate::{ReadMemory, SegmentRegister, Word, WriteMemory};
 use core::fmt;
 
 /// Why something is written.
@@ -220,8 +220,8 @@ impl Writes {
     }
 
     /// What memory may hold at `address` once the event is over, if it held `before`.
-    pub fn expect(&self, address: u64, before: u8) -> Expected {
-        let mut expected = Expected { value: before, undefined: 0, owner: None };
+    pub fn expect(&self, address: u64, before: u8) -> ExpectedByte {
+        let mut expected = ExpectedByte { value: before, undefined: 0, owner: None };
         for write in self.iter() {
             let Some((value, undefined)) = write.byte(address) else { continue };
             expected.owner = Some(write.owner);
@@ -241,7 +241,7 @@ impl Writes {
     }
 
     /// Makes the certain writes.
-    pub fn apply(&self, memory: &mut (impl MemoryMut + ?Sized)) {
+    pub fn apply(&self, memory: &mut (impl WriteMemory + ?Sized)) {
         for write in self.iter().filter(|write| write.certain) {
             for (offset, byte) in write.value.to_le_bytes().into_iter().enumerate() {
                 if offset < usize::from(write.width) {
@@ -287,7 +287,7 @@ const fn block(address: u64) -> u64 {
 
 /// What a byte of memory may be after an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Expected {
+pub struct ExpectedByte {
     /// Its value.
     pub value: u8,
     /// The bits that may differ from it.
@@ -296,7 +296,7 @@ pub struct Expected {
     pub owner: Option<Owner>,
 }
 
-impl Expected {
+impl ExpectedByte {
     /// Whether the byte may be `got`.
     pub const fn allows(self, got: u8) -> bool {
         (self.value ^ got) & !self.undefined == 0
@@ -309,7 +309,7 @@ pub(crate) struct Overlay<'m, M: ?Sized> {
     pub(crate) writes: &'m Writes,
 }
 
-impl<M: Memory + ?Sized> Memory for Overlay<'_, M> {
+impl<M: ReadMemory + ?Sized> ReadMemory for Overlay<'_, M> {
     fn read_u8(&self, address: u64) -> u8 {
         let below = self.memory.read_u8(address);
         if self.writes.covers(address, 1) { self.writes.byte_over(address, below) } else { below }
@@ -365,7 +365,7 @@ mod tests {
         assert!(expected.allows(0x10) && expected.allows(0x11) && !expected.allows(0x12));
         writes.push(word(0, 0x22, true));
         assert!(writes.expect(0, 0x10).allows(0x22) && !writes.expect(0, 0x10).allows(0x11));
-        assert_eq!(writes.expect(4, 9), Expected { value: 9, undefined: 0, owner: None });
+        assert_eq!(writes.expect(4, 9), ExpectedByte { value: 9, undefined: 0, owner: None });
     }
 
     #[test]

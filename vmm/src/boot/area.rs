@@ -109,10 +109,10 @@ impl Area {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::boot::image::{Format, Segment, Start};
+    use crate::boot::image::{Format, LoadSegment, StartMode};
 
     fn image(range: Range<u32>) -> KernelImage {
-        let segment = Segment {
+        let segment = LoadSegment {
             index: 0,
             file_offset: 0,
             file_size: 0,
@@ -125,7 +125,7 @@ mod tests {
             format: Format::Elf32,
             entry: 0,
             linked_entry: 0,
-            start: Start::ProtectedMode,
+            start: StartMode::ProtectedMode,
             segments: vec![segment],
             video: None,
         }

@@ -10,7 +10,7 @@ use object::elf::{EM_386, ET_DYN, ET_EXEC, ET_REL, FileHeader32, PT_LOAD, PT_NOT
 use object::read::elf::{FileHeader, ProgramHeader};
 use thiserror::Error;
 
-use super::image::{Format, KernelImage, Segment, Start};
+use super::image::{Format, KernelImage, LoadSegment, StartMode};
 use super::start_note::{self, StartNoteError};
 
 /// Bytes of an ELF32 file header.
@@ -144,7 +144,7 @@ pub fn describe(bytes: &[u8]) -> Result<KernelImage, Elf32Error> {
         .map_err(|_| truncated(Part::ProgramHeaders, end, size))?;
 
     let mut segments = Vec::new();
-    let mut start = Start::default();
+    let mut start = StartMode::default();
     for (index, program_header) in program_headers.iter().enumerate() {
         if program_header.p_type(endian) == PT_NOTE {
             let offset = program_header.p_offset(endian) as usize;
@@ -159,7 +159,7 @@ pub fn describe(bytes: &[u8]) -> Result<KernelImage, Elf32Error> {
         if program_header.p_type(endian) != PT_LOAD || program_header.p_memsz(endian) == 0 {
             continue;
         }
-        let segment = Segment {
+        let segment = LoadSegment {
             index,
             file_offset: program_header.p_offset(endian),
             file_size: program_header.p_filesz(endian),
@@ -185,8 +185,8 @@ pub fn describe(bytes: &[u8]) -> Result<KernelImage, Elf32Error> {
         return Err(Elf32Error::NoSegment);
     }
     let linked_entry = header.e_entry(endian);
-    if let Start::RealMode { cs, ip } = start
-        && Start::real_mode_address(cs, ip) != linked_entry
+    if let StartMode::RealMode { cs, ip } = start
+        && StartMode::real_mode_address(cs, ip) != linked_entry
     {
         let problem = StartNoteError::NotTheEntryPoint { cs, ip, entry: linked_entry };
         return Err(Elf32Error::StartNote(problem));

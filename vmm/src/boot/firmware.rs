@@ -13,7 +13,7 @@
 //! what a PC's shadow RAM makes of them: [`Devices::with_firmware`](crate::devices::Devices::with_firmware) says so
 //! in the host bridge's registers.
 
-use super::image::{Format, KernelImage, Segment, Start};
+use super::image::{Format, KernelImage, LoadSegment, StartMode};
 use super::{Boot, EntryState, Loader};
 use thiserror::Error;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
@@ -21,9 +21,9 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 /// Where a BIOS ends.
 const END: u32 = 0x10_0000;
 /// The first instruction.
-const START: Start = Start::RealMode { cs: 0xF000, ip: 0xFFF0 };
+const START: StartMode = StartMode::RealMode { cs: 0xF000, ip: 0xFFF0 };
 /// The first instruction's physical address.
-const ENTRY: u32 = Start::real_mode_address(0xF000, 0xFFF0);
+const ENTRY: u32 = StartMode::real_mode_address(0xF000, 0xFFF0);
 
 /// Why a file is no BIOS. Each message follows the file's name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -65,7 +65,7 @@ pub fn load<M: GuestMemoryBackend>(memory: &M, bios: &[u8]) -> Result<Boot, Firm
     let size = bios.len() as u32;
     let start = END - size;
     memory.write_slice(bios, GuestAddress(start.into())).map_err(|_| FirmwareError::Memory)?;
-    let segment = Segment {
+    let segment = LoadSegment {
         index: 0,
         file_offset: 0,
         file_size: size,

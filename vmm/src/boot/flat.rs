@@ -9,7 +9,7 @@
 //! ```
 //! The file offset of `load_addr` is the header's offset less (`header_addr` − `load_addr`).
 
-use super::image::{Format, KernelImage, Segment, Start};
+use super::image::{Format, KernelImage, LoadSegment, StartMode};
 use super::multiboot::{HeaderError, LoadAddresses};
 
 /// Describes a file without a header as one segment at `address`, where its first instruction is too.
@@ -22,7 +22,7 @@ pub fn at(bytes: &[u8], address: u32) -> Result<KernelImage, &'static str> {
     }
     let size = u32::try_from(bytes.len()).ok().filter(|size| address.checked_add(*size).is_some());
     let size = size.ok_or("reaches beyond 4 GiB from the address that --at gives")?;
-    let segment = Segment {
+    let segment = LoadSegment {
         index: 0,
         file_offset: 0,
         file_size: size,
@@ -35,7 +35,7 @@ pub fn at(bytes: &[u8], address: u32) -> Result<KernelImage, &'static str> {
         format: Format::Flat,
         entry: address,
         linked_entry: address,
-        start: Start::ProtectedMode,
+        start: StartMode::ProtectedMode,
         segments: vec![segment],
         video: None,
     })
@@ -80,7 +80,7 @@ pub fn describe(
         }
         end => end - addresses.load,
     };
-    let segments = vec![Segment {
+    let segments = vec![LoadSegment {
         index: 0,
         file_offset: u32::try_from(file_offset)
             .map_err(|_| contradiction("the file is larger than 4 GiB"))?,
@@ -97,7 +97,7 @@ pub fn describe(
         format: Format::Flat,
         entry: addresses.entry,
         linked_entry: addresses.entry,
-        start: Start::ProtectedMode,
+        start: StartMode::ProtectedMode,
         segments,
         // The file may be ELF all the same, and its names are as good.
         video: None,

@@ -30,7 +30,7 @@ pub enum Protocol {
 
 /// In which mode the processor is to be when it enters a kernel.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Start {
+pub enum StartMode {
     /// 32-bit protected mode with flat segments, as Multiboot has it.
     #[default]
     ProtectedMode,
@@ -43,7 +43,7 @@ pub enum Start {
     },
 }
 
-impl Start {
+impl StartMode {
     /// The physical address of CS:IP in real mode (SDM vol. 3A, "Real-address mode").
     pub const fn real_mode_address(cs: u16, ip: u16) -> u32 {
         (cs as u32) * 16 + ip as u32
@@ -52,7 +52,7 @@ impl Start {
 
 /// One piece of the file and its place in guest memory. Addresses and sizes are in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Segment {
+pub struct LoadSegment {
     /// Index of the program header; 0 in a flat image.
     pub index: usize,
     /// Where its bytes start in the file.
@@ -69,7 +69,7 @@ pub struct Segment {
     pub flags: u32,
 }
 
-impl Segment {
+impl LoadSegment {
     /// Physical addresses it takes, 64-bit because the end can lie at 4 GiB.
     pub fn physical_range(&self) -> Range<u64> {
         let start = u64::from(self.physical);
@@ -109,9 +109,9 @@ pub struct KernelImage {
     /// The entry point as the file gives it; differs from `entry` if that is a linked address.
     pub linked_entry: u32,
     /// In which mode it wants to be entered.
-    pub start: Start,
+    pub start: StartMode,
     /// Its segments with a size in memory, in file order. Never empty.
-    pub segments: Vec<Segment>,
+    pub segments: Vec<LoadSegment>,
     /// The graphics mode that it asks for; none for text.
     pub video: Option<VideoMode>,
 }
@@ -133,7 +133,7 @@ impl KernelImage {
     /// kernels leave either a physical entry point or a linked one (0xC0100000 and the like). An
     /// address inside the loaded bytes of a segment is physical; failing that, one inside the linked
     /// addresses of a segment is translated by that segment. `None` if it is neither.
-    pub fn physical_entry(segments: &[Segment], linked_entry: u32) -> Option<u32> {
+    pub fn physical_entry(segments: &[LoadSegment], linked_entry: u32) -> Option<u32> {
         if segments.iter().any(|segment| segment.loaded_range().contains(&u64::from(linked_entry)))
         {
             return Some(linked_entry);
@@ -146,7 +146,7 @@ impl KernelImage {
 mod tests {
     use super::*;
 
-    const HIGHER_HALF: Segment = Segment {
+    const HIGHER_HALF: LoadSegment = LoadSegment {
         index: 0,
         file_offset: 0x1000,
         file_size: 0x800,
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_segment_may_end_exactly_at_four_gibibytes() {
-        let last = Segment { physical: 0xFFFF_F000, memory_size: 0x1000, ..HIGHER_HALF };
+        let last = LoadSegment { physical: 0xFFFF_F000, memory_size: 0x1000, ..HIGHER_HALF };
         assert_eq!(last.physical_range().end, 1 << 32);
     }
 }

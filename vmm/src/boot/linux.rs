@@ -17,7 +17,7 @@ use linux_loader::loader::bootparam::{boot_e820_entry, boot_params};
 use thiserror::Error;
 
 use super::bios;
-use super::image::{Format, KernelImage, Segment, Start};
+use super::image::{Format, KernelImage, LoadSegment, StartMode};
 use super::multiboot_info::MapEntry;
 use crate::devices::vga;
 
@@ -166,7 +166,7 @@ pub fn describe(bytes: &[u8]) -> Result<KernelImage, LinuxError> {
     let setup = setup_size(bytes)?;
     let file_size = u32::try_from(bytes.len() - setup).unwrap_or(u32::MAX);
     let physical = word(0x214);
-    let segment = Segment {
+    let segment = LoadSegment {
         index: 0,
         file_offset: setup as u32,
         file_size,
@@ -179,7 +179,7 @@ pub fn describe(bytes: &[u8]) -> Result<KernelImage, LinuxError> {
         format: Format::Linux,
         entry: physical,
         linked_entry: physical,
-        start: Start::ProtectedMode,
+        start: StartMode::ProtectedMode,
         segments: vec![segment],
         video: None,
     })

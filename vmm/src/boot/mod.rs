@@ -75,7 +75,7 @@ use sections::Sections;
 pub use command_line::CommandLineError;
 pub use elf32::Elf32Error;
 pub use framebuffer::Framebuffer;
-pub use image::{Format, KernelImage, Protocol, Segment, Start};
+pub use image::{Format, KernelImage, LoadSegment, Protocol, StartMode};
 pub use linux::LinuxError;
 pub use multiboot::HeaderError;
 pub use multiboot_info::{InformationError, PlacedModule};
@@ -111,7 +111,7 @@ pub struct ModuleFile<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntryState {
     /// In which mode.
-    pub start: Start,
+    pub start: StartMode,
     /// Physical address of the first instruction; paging is off.
     pub eip: u32,
     /// What the boot protocol puts in EAX: for Multiboot the magic number.

@@ -8,7 +8,7 @@ use std::ops::Range;
 use thiserror::Error;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
-use super::image::{KernelImage, Segment};
+use super::image::{KernelImage, LoadSegment};
 use super::size::Size;
 
 /// Why an image cannot go where it wants to be. Ranges are physical addresses, the end not included.
@@ -87,7 +87,7 @@ pub fn check<M: GuestMemoryBackend>(memory: &M, image: &KernelImage) -> Result<(
             });
         }
     }
-    let mut ordered: Vec<&Segment> = image.segments.iter().collect();
+    let mut ordered: Vec<&LoadSegment> = image.segments.iter().collect();
     ordered.sort_by_key(|segment| segment.physical);
     for pair in ordered.windows(2) {
         let (first, second) = (pair[0].physical_range(), pair[1].physical_range());

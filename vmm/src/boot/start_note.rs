@@ -14,7 +14,7 @@
 //! The entry point of the file has to be the same place, CS × 16 + IP. All else is as with
 //! Multiboot: the header, EAX, EBX, modules, the memory map.
 
-use super::image::Start;
+use super::image::StartMode;
 use thiserror::Error;
 
 /// Why a start note cannot be followed. The text is a predicate: it follows "a start note that".
@@ -35,7 +35,7 @@ pub enum StartNoteError {
     /// The entry point is elsewhere.
     #[error(
         "asks for {cs:04x}:{ip:04x}, which is {:#x}, but its entry point is {entry:#x}",
-        Start::real_mode_address(*cs, *ip)
+        StartMode::real_mode_address(*cs, *ip)
     )]
     NotTheEntryPoint {
         /// The note's segment.
@@ -52,7 +52,7 @@ pub enum StartNoteError {
 ///
 /// # Errors
 /// [`StartNoteError`].
-pub fn find(notes: &[u8]) -> Result<Option<Start>, StartNoteError> {
+pub fn find(notes: &[u8]) -> Result<Option<StartMode>, StartNoteError> {
     const NAME: &[u8] = b"esp0\0";
     let mut start = None;
     let mut rest = notes;
@@ -87,9 +87,9 @@ fn take<'a>(rest: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
     Some(taken)
 }
 
-fn read(kind: u32, description: &[u8]) -> Result<Start, StartNoteError> {
+fn read(kind: u32, description: &[u8]) -> Result<StartMode, StartNoteError> {
     match (kind, description) {
-        (1, &[ip_low, ip_high, cs_low, cs_high]) => Ok(Start::RealMode {
+        (1, &[ip_low, ip_high, cs_low, cs_high]) => Ok(StartMode::RealMode {
             cs: u16::from_le_bytes([cs_low, cs_high]),
             ip: u16::from_le_bytes([ip_low, ip_high]),
         }),
@@ -121,7 +121,7 @@ mod tests {
     fn the_note_is_found_among_others() {
         let other = note(b"GNU\0", 3, &[1; 20]);
         let ours = note(b"esp0\0", 1, &PLACE);
-        let start = Some(Start::RealMode { cs: 0x07c0, ip: 0x1234 });
+        let start = Some(StartMode::RealMode { cs: 0x07c0, ip: 0x1234 });
         assert_eq!(find(&[&other[..], &ours, &other].concat()), Ok(start));
         assert_eq!(find(&other), Ok(None));
         assert_eq!(find(&[]), Ok(None));

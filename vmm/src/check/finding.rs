@@ -34,7 +34,7 @@ pub enum Degree {
 
 /// A word that differs, for known deviations to be matched against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Difference {
+pub struct WordDifference {
     /// Which word of the frame.
     pub word: Word,
     /// What it should be.
@@ -173,7 +173,7 @@ pub struct Finding {
     /// What to do about it.
     pub advice: Option<String>,
     /// The word of the frame that differs, if it is one.
-    pub difference: Option<Difference>,
+    pub difference: Option<WordDifference>,
     /// What another run can find out about it.
     pub look_back: Option<LookBack>,
     /// Where the model says something else, if that is what is wrong.
@@ -347,7 +347,7 @@ impl Finding {
     /// Names the word that differs.
     #[must_use]
     pub fn of_word(mut self, word: Word, expected: u32, got: u32) -> Self {
-        self.difference = Some(Difference { word, expected, got });
+        self.difference = Some(WordDifference { word, expected, got });
         self
     }
 }

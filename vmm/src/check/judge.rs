@@ -17,7 +17,7 @@ use super::{Checker, CodePlace, Degree, Finding, History, Judgement, LookBack, T
 use crate::entry::{Crossing, Entry, Kind, Return, Returned, Sysenter, TaskSwitch, capture_return};
 use crate::instruction::iret;
 use crate::machine::{LinearMemory, Machine, MachineError};
-use crate::probe::Iret;
+use crate::probe::IretSite;
 use crate::run::{End, Ending, Event, Run, StackLoad, Step};
 use ia32::{Eflags, State, Vector, Word};
 use std::sync::Arc;
@@ -409,6 +409,6 @@ fn refused_unseen(machine: &Machine, entry: &Entry, history: &History) -> Option
     state.general.esp = state.general.esp.wrapping_add(entry.frame.shape.size());
     let address = state.instruction_address();
     let (word_size, length) = (found.size.bytes(), found.length);
-    let site = Iret { address, probe_address: address, word_size, length };
+    let site = IretSite { address, probe_address: address, word_size, length };
     Some(capture_return(machine, &site, state, entry.sequence - 1, entry.time))
 }

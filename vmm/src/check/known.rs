@@ -1,7 +1,7 @@
 //! How the known deviations show in a run.
 
 use super::rules::task_gate::LOST;
-use super::{Aspect, Difference, Finding, Mismatch};
+use super::{Aspect, Finding, Mismatch, WordDifference};
 use crate::entry::{Entry, Kind};
 use crate::host::{Backend, Deviation};
 use ia32::{Eflags, Owner, Word};
@@ -155,7 +155,7 @@ const RECOGNISERS: &[Recogniser] = &[
 ];
 
 /// The pushed EFLAGS differ in RF alone, which should have been `expected`.
-fn only_rf_differs(difference: Option<Difference>, expected: bool) -> bool {
+fn only_rf_differs(difference: Option<WordDifference>, expected: bool) -> bool {
     difference.is_some_and(|difference| {
         difference.word == Word::Eflags
             && difference.expected ^ difference.got == Eflags::RF.0

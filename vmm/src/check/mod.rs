@@ -58,8 +58,8 @@ mod rules {
 }
 
 pub use finding::{
-    Aspect, ChangedWord, CodePlace, Degree, Difference, Finding, Findings, LookBack, Mismatch,
-    Retrace, Subject,
+    Aspect, ChangedWord, CodePlace, Degree, Finding, Findings, LookBack, Mismatch, Retrace,
+    Subject, WordDifference,
 };
 pub use history::{History, LiveFrame, Pair, StackUse, TaskId};
 pub use judge::{Conclusion, Judge, Judged, Sink};

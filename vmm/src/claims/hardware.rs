@@ -2,7 +2,7 @@
 
 use super::observation::{BELOW, Happening, Moment, Observation};
 use super::words::{REGISTERS, alter_entry, name, undisturbed};
-use super::{Judgement, given, missing, that};
+use super::{Proof, given, missing, that};
 use crate::entry::{Entry, Expected, Kind, TssWords};
 use ia32::{Eflags, Word};
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,7 +59,7 @@ fn words_of(expected: &Expected) -> String {
 const PUSHED: [Word; 5] = [Word::Ss, Word::Esp, Word::Eflags, Word::Cs, Word::Eip];
 
 /// H1.
-pub(super) fn five_words(observation: &Observation) -> Judgement {
+pub(super) fn five_words(observation: &Observation) -> Proof {
     let mut first = None;
     let mut count = 0;
     for (entry, moment, expected) in exact(observation) {
@@ -122,7 +122,7 @@ pub(super) fn alter_pushed_esp(observation: &mut Observation) -> bool {
 }
 
 /// H2.
-pub(super) fn three_words(observation: &Observation) -> Judgement {
+pub(super) fn three_words(observation: &Observation) -> Proof {
     let mut first = None;
     let mut count = 0;
     let entries = || observation.entries().filter(|(entry, _)| entry.origin.ring == 0);
@@ -168,7 +168,7 @@ pub(super) fn alter_ring_0_esp(observation: &mut Observation) -> bool {
 }
 
 /// H3.
-pub(super) fn stack_from_tss(observation: &Observation) -> Judgement {
+pub(super) fn stack_from_tss(observation: &Observation) -> Proof {
     let mut stacks: BTreeMap<u32, (u64, u32)> = BTreeMap::new();
     for (entry, moment) in observation.from_ring_3() {
         let Some(tss) = moment.sight.tss else { continue };
@@ -211,7 +211,7 @@ pub(super) fn alter_tss_esp0(observation: &mut Observation) -> bool {
 }
 
 /// H4.
-pub(super) fn tss_never_written(observation: &Observation) -> Judgement {
+pub(super) fn tss_never_written(observation: &Observation) -> Proof {
     let (mut entries, mut switches) = (0, 0);
     let mut first = None;
     for (left, entered) in undisturbed(observation) {
@@ -266,7 +266,7 @@ pub(super) fn alter_stored_esp0(observation: &mut Observation) -> bool {
 }
 
 /// H5.
-pub(super) fn stack_is_empty(observation: &Observation) -> Judgement {
+pub(super) fn stack_is_empty(observation: &Observation) -> Proof {
     let mut counts = [0; 2];
     let mut first: [Option<String>; 2] = [None, None];
     for (entry, moment) in observation.from_ring_3() {
@@ -303,7 +303,7 @@ pub(super) fn alter_esp(observation: &mut Observation) -> bool {
 }
 
 /// H6.
-pub(super) fn registers_are_kept(observation: &Observation) -> Judgement {
+pub(super) fn registers_are_kept(observation: &Observation) -> Proof {
     let mut count = 0;
     let mut first = None;
     for (entry, _, expected) in exact(observation) {
@@ -349,7 +349,7 @@ pub(super) fn alter_ebx(observation: &mut Observation) -> bool {
 }
 
 /// H7.
-pub(super) fn call_is_an_interrupt(observation: &Observation) -> Judgement {
+pub(super) fn call_is_an_interrupt(observation: &Observation) -> Proof {
     let mut by_stack: BTreeMap<u32, [Option<&Entry>; 2]> = BTreeMap::new();
     let mut pairs = 0;
     let mut first = None;

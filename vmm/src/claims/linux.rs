@@ -2,7 +2,7 @@
 
 use super::observation::{Happening, Moment, Observation};
 use super::words::name;
-use super::{Judgement, given, missing, that};
+use super::{Proof, given, missing, that};
 use crate::entry::Entry;
 use ia32::{Table, Vector, Word};
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ fn count(observation: &Observation) -> usize {
 }
 
 /// L1.
-pub(super) fn four_stacks(observation: &Observation) -> Judgement {
+pub(super) fn four_stacks(observation: &Observation) -> Proof {
     let [boot, initial] = &observation.stack_loads[..] else {
         return given(!observation.stack_loads.is_empty(), || "no stack was loaded".into())
             .and_then(|()| {
@@ -75,7 +75,7 @@ pub(super) fn four_stacks(observation: &Observation) -> Judgement {
 }
 
 /// L2.
-pub(super) fn one_page(observation: &Observation) -> Judgement {
+pub(super) fn one_page(observation: &Observation) -> Proof {
     let mut pages = BTreeMap::new();
     for (entry, moment) in observation.from_ring_3() {
         let page = moment.sight.tss_base & !(PAGE - 1);
@@ -109,7 +109,7 @@ pub(super) fn one_page(observation: &Observation) -> Judgement {
 }
 
 /// L3.
-pub(super) fn kernel_spans_16_mib(observation: &Observation) -> Judgement {
+pub(super) fn kernel_spans_16_mib(observation: &Observation) -> Proof {
     for (entry, moment) in observation.entries() {
         for (segment, selector) in [(entry.after.cs(), 0x08), (entry.after.ss(), 0x10)] {
             let got = (segment.selector, segment.base, segment.limit);
@@ -131,7 +131,7 @@ pub(super) fn kernel_spans_16_mib(observation: &Observation) -> Judgement {
 }
 
 /// L4.
-pub(super) fn initial_stack_becomes_task_0s(observation: &Observation) -> Judgement {
+pub(super) fn initial_stack_becomes_task_0s(observation: &Observation) -> Proof {
     let first = observation.returns().next().ok_or_else(missing("there is no return"))?;
     let load = observation.stack_loads.last().ok_or_else(missing("no stack was loaded"))?;
     let end = load.after.general.esp;
@@ -155,7 +155,7 @@ pub(super) fn initial_stack_becomes_task_0s(observation: &Observation) -> Judgem
 }
 
 /// L5.
-pub(super) fn hand_made_frame(observation: &Observation) -> Judgement {
+pub(super) fn hand_made_frame(observation: &Observation) -> Proof {
     let first = observation.returns().next().ok_or_else(missing("there is no return"))?;
     that(first.after_sequence == 0, || {
         format!(
@@ -183,7 +183,7 @@ pub(super) fn hand_made_frame(observation: &Observation) -> Judgement {
 }
 
 /// L6.
-pub(super) fn bases_64_mib_apart(observation: &Observation) -> Judgement {
+pub(super) fn bases_64_mib_apart(observation: &Observation) -> Proof {
     let mut bases = BTreeMap::new();
     for (entry, _) in observation.from_ring_3() {
         let (ss, cs) = (entry.frame.selector(Word::Ss), entry.frame.selector(Word::Cs));
@@ -215,7 +215,7 @@ pub(super) fn bases_64_mib_apart(observation: &Observation) -> Judgement {
 }
 
 /// L7. Seen where the state before an event was: in ring 3.
-pub(super) fn first_tasks_reach_640_kib(observation: &Observation) -> Judgement {
+pub(super) fn first_tasks_reach_640_kib(observation: &Observation) -> Proof {
     let mut seen = [0; 2];
     for before in observation.from_ring_3().filter_map(|(entry, _)| entry.before.as_deref()) {
         let number = task(before.tr.selector) as usize;
@@ -258,7 +258,7 @@ pub(super) fn first_tasks_reach_640_kib(observation: &Observation) -> Judgement 
 }
 
 /// L8. A child starts in ring 3, and its first entry lands at ESP0.
-pub(super) fn children_start_with_empty_stacks(observation: &Observation) -> Judgement {
+pub(super) fn children_start_with_empty_stacks(observation: &Observation) -> Proof {
     let mut children = Vec::new();
     let mut new = BTreeMap::new();
     // A task that is switched to for the first time and stands in ring 0 was given a stack to stand on.
@@ -306,7 +306,7 @@ pub(super) fn children_start_with_empty_stacks(observation: &Observation) -> Jud
 
 /// L9. Task 1's first entry is a write to a page that is there and may not be written to: its
 /// stack's.
-pub(super) fn first_push_takes_a_page(observation: &Observation) -> Judgement {
+pub(super) fn first_push_takes_a_page(observation: &Observation) -> Proof {
     let at = observation
         .moments
         .iter()
@@ -341,7 +341,7 @@ pub(super) fn first_push_takes_a_page(observation: &Observation) -> Judgement {
 }
 
 /// L10. It would fault: its stack is read-only since fork.
-pub(super) fn task_0_writes_nothing(observation: &Observation) -> Judgement {
+pub(super) fn task_0_writes_nothing(observation: &Observation) -> Proof {
     let entries = || observation.from_ring_3().filter(|(entry, _)| entry.after.tr.selector == 0x20);
     let fault = entries().find(|(entry, _)| entry.vector == Vector::PF);
     that(fault.is_none(), || {
@@ -365,7 +365,7 @@ pub(super) fn task_0_writes_nothing(observation: &Observation) -> Judgement {
 }
 
 /// L11.
-pub(super) fn user_stacks_at_the_end(observation: &Observation) -> Judgement {
+pub(super) fn user_stacks_at_the_end(observation: &Observation) -> Proof {
     let mut seen: BTreeMap<u32, (&Entry, u32)> = BTreeMap::new();
     let mut entries = 0;
     let programs = observation
@@ -403,7 +403,7 @@ pub(super) fn user_stacks_at_the_end(observation: &Observation) -> Judgement {
 }
 
 /// L12. TR changes by far jumps and nothing else, and each task's ESP0 stays what it was.
-pub(super) fn switches_leave_esp0_alone(observation: &Observation) -> Judgement {
+pub(super) fn switches_leave_esp0_alone(observation: &Observation) -> Proof {
     let mut running = None;
     // By TSS, since numbers and pages are used again.
     let mut known: BTreeMap<u32, u32> = BTreeMap::new();

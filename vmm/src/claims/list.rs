@@ -2,10 +2,10 @@
 
 use super::hardware as h;
 use super::linux as l;
-use super::{Claim, Judgement, Observation, Subject, Twin};
+use super::{Claim, Observation, Proof, Topic, Twin};
 use super::{memory as m, returning as r, suspended as s, switching as k};
 
-type Judge = fn(&Observation) -> Judgement;
+type Judge = fn(&Observation) -> Proof;
 
 const fn claim(
     id: &'static str,
@@ -15,9 +15,9 @@ const fn claim(
     twin: Twin,
 ) -> Claim {
     let subject = match id.as_bytes()[0] {
-        b'H' => Subject::Hardware,
-        b'K' => Subject::Kernel,
-        _ => Subject::Linux,
+        b'H' => Topic::Hardware,
+        b'K' => Topic::Kernel,
+        _ => Topic::Linux,
     };
     Claim { id, sentence, subject, scenarios, judge, twin }
 }

@@ -5,7 +5,7 @@ use super::scenario::Ends;
 use super::stacks::ChangeKind;
 use super::switching::{Live, Made, births, top};
 use super::words::name;
-use super::{Judgement, given, missing, that};
+use super::{Proof, given, missing, that};
 use crate::entry::{Entry, Kind, SwitchCause, TssWords};
 use crate::run::Ending;
 use ia32::{Vector, Word};
@@ -16,7 +16,7 @@ const PRESENT: u32 = 1;
 const USER: u32 = 4;
 
 /// K10.
-pub(super) fn overflow_is_caught(observation: &Observation) -> Judgement {
+pub(super) fn overflow_is_caught(observation: &Observation) -> Proof {
     let state = &observation.end.state;
     given(observation.ends == Ends::InFailure, || "no kernel stack overflowed".into())?;
     for stack in observation.stacks.iter() {
@@ -67,7 +67,7 @@ pub(super) fn overflow_is_caught(observation: &Observation) -> Judgement {
 }
 
 /// K11.
-pub(super) fn user_stack_grows(observation: &Observation) -> Judgement {
+pub(super) fn user_stack_grows(observation: &Observation) -> Proof {
     let mut waiting: BTreeMap<u32, (&Entry, u32)> = BTreeMap::new();
     let mut grown: Vec<(u64, u32)> = Vec::new();
     let mut most = 0;
@@ -120,7 +120,7 @@ pub(super) fn user_stack_grows(observation: &Observation) -> Judgement {
 }
 
 /// K12.
-pub(super) fn kernel_memory_is_closed(observation: &Observation) -> Judgement {
+pub(super) fn kernel_memory_is_closed(observation: &Observation) -> Proof {
     let last = &observation.last;
     if let Some(page) = last.open_pages.first() {
         that(false, || {
@@ -151,7 +151,7 @@ pub(super) fn kernel_memory_is_closed(observation: &Observation) -> Judgement {
 }
 
 /// K13.
-pub(super) fn nothing_is_trusted(observation: &Observation) -> Judgement {
+pub(super) fn nothing_is_trusted(observation: &Observation) -> Proof {
     let ending = &observation.end.ending;
     that(*ending == Ending::PoweredOff, || format!("the kernel did not survive: {ending}"))?;
     let mut live: BTreeMap<u32, (&Entry, Option<u32>, Option<u32>)> = BTreeMap::new();
@@ -200,7 +200,7 @@ pub(super) fn nothing_is_trusted(observation: &Observation) -> Judgement {
 }
 
 /// K14.
-pub(super) fn one_way_to_user_memory(observation: &Observation) -> Judgement {
+pub(super) fn one_way_to_user_memory(observation: &Observation) -> Proof {
     let mut places: BTreeMap<u32, (u32, u32)> = BTreeMap::new();
     let mut steps = 0;
     for moment in &observation.moments {
@@ -227,7 +227,7 @@ pub(super) fn one_way_to_user_memory(observation: &Observation) -> Judgement {
 
 /// K15. What fork gives its parent, and what its parent is given when the child has been waited for,
 /// is the same number.
-pub(super) fn zombie_keeps_its_stack(observation: &Observation) -> Judgement {
+pub(super) fn zombie_keeps_its_stack(observation: &Observation) -> Proof {
     let moments = &observation.moments;
     let births = births(observation);
     let mut kept = Vec::new();

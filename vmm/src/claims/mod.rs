@@ -44,8 +44,8 @@ pub use list::CLAIMS;
 pub use observation::{Happening, Moment, Observation, Sight};
 pub(crate) use scenario::STRANGER;
 pub use scenario::{Ends, PointerCall, SCENARIOS, Scenario, scenario};
-pub use session::{Failure, Host, Observations, judge, run};
-pub use table::{Row, Table};
+pub use session::{Observations, SessionError, Testbed, judge, run};
+pub use table::{ClaimsRow, ClaimsTable};
 pub use twins::{NoTwin, Twins};
 
 /// What became of a claim.
@@ -80,7 +80,7 @@ pub enum Doubt {
 }
 
 /// What a judge says: the evidence for the claim, or why there is none.
-pub type Judgement = Result<String, Doubt>;
+pub type Proof = Result<String, Doubt>;
 
 /// Refutes, unless `holds`.
 fn that(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), Doubt> {
@@ -100,7 +100,7 @@ fn missing(what: &str) -> impl FnOnce() -> Doubt {
 
 /// What a claim is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Subject {
+pub enum Topic {
     /// The processor.
     Hardware,
     /// Every kernel with a stack per task.
@@ -109,13 +109,13 @@ pub enum Subject {
     Linux,
 }
 
-impl Subject {
+impl Topic {
     /// The heading of its part of the table.
     pub const fn title(self) -> &'static str {
         match self {
-            Subject::Hardware => "The hardware",
-            Subject::Kernel => "Every kernel with a stack per task",
-            Subject::Linux => "Linux 0.12",
+            Topic::Hardware => "The hardware",
+            Topic::Kernel => "Every kernel with a stack per task",
+            Topic::Linux => "Linux 0.12",
         }
     }
 }
@@ -144,11 +144,11 @@ pub struct Claim {
     /// What is said.
     pub sentence: &'static str,
     /// What it is about.
-    pub subject: Subject,
+    pub subject: Topic,
     /// The names of the scenarios that exercise it, one for each kernel.
     pub scenarios: &'static [&'static str],
     /// Decides.
-    pub judge: fn(&Observation) -> Judgement,
+    pub judge: fn(&Observation) -> Proof,
     /// How it is made false.
     pub twin: Twin,
 }

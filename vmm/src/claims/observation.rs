@@ -8,7 +8,7 @@ use super::stacks::{Change, Stacks};
 use super::steps::Trail;
 use crate::check::{Finding, TaskId};
 use crate::entry::{Entry, Frame, InnerStack, Return, TaskSwitch, TssWords};
-use crate::machine::Access;
+use crate::machine::PageRights;
 use crate::run::{End, StackLoad};
 use ia32::{State, TableRegister};
 
@@ -63,7 +63,7 @@ pub struct Sight {
     /// CR3.
     pub cr3: u32,
     /// CR2, and what the page tables say of it.
-    pub cr2: (u32, Option<Access>),
+    pub cr2: (u32, Option<PageRights>),
     /// For an entry: the first bytes of the instruction at the pushed EIP, and where they lie in
     /// physical memory. For a return, of the instruction that it goes to.
     pub code: Option<([u8; 8], u64)>,
@@ -112,7 +112,7 @@ pub struct Last {
     /// The TSS of the task that was left for this one.
     pub backlink: Option<TssWords>,
     /// What the page tables say of CR2.
-    pub cr2: Option<Access>,
+    pub cr2: Option<PageRights>,
     /// Pages of the kernel's part of the address space that ring 3 may use.
     pub open_pages: Vec<u32>,
     /// How many pages of it are for ring 0 alone.

@@ -2,7 +2,7 @@
 
 use super::observation::Observation;
 use super::words::{REGISTERS, alter_entry, name, undisturbed};
-use super::{Doubt, Judgement, given, missing, that};
+use super::{Doubt, Proof, given, missing, that};
 use crate::entry::{Entry, Frame, Kind};
 use ia32::{Eflags, State, Vector, Word};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,7 @@ fn chooses_the_stack(code: &[u8]) -> Option<&'static str> {
 const WRITE: &str = "a write to the page of a TSS";
 
 /// H8.
-pub(super) fn only_ring_0_chooses(observation: &Observation) -> Judgement {
+pub(super) fn only_ring_0_chooses(observation: &Observation) -> Proof {
     // Page frames, since a TSS can be mapped at other addresses too.
     let page = |physical: u64| physical >> 12;
     let pages: BTreeSet<u64> = observation
@@ -91,7 +91,7 @@ fn not_given_back(frame: &Frame, state: &State) -> Option<String> {
 }
 
 /// H9.
-pub(super) fn iret_gives_back(observation: &Observation) -> Judgement {
+pub(super) fn iret_gives_back(observation: &Observation) -> Proof {
     let mut live: BTreeMap<u32, &Entry> = BTreeMap::new();
     let (mut irets, mut interrupts, mut calls) = (0, 0, 0);
     let mut first = None;
@@ -178,7 +178,7 @@ fn repeated(code: &[u8]) -> Option<u32> {
 }
 
 /// H10.
-pub(super) fn string_instruction_resumes(observation: &Observation) -> Judgement {
+pub(super) fn string_instruction_resumes(observation: &Observation) -> Proof {
     // Sequence, ECX, and what tells one instruction from another: EIP and where it will end.
     let mut seen: Vec<(u64, u32, (u32, u32))> = Vec::new();
     let mut waiting: Option<(&Entry, u32)> = None;

@@ -3,7 +3,7 @@
 use super::collector::Collector;
 use super::observation::Observation;
 use super::scenario::{Scenario, scenario};
-use super::table::Row;
+use super::table::ClaimsRow;
 use super::{Claim, Doubt, Twin, Twins};
 use crate::guest::{Guest, GuestError};
 use crate::guests;
@@ -20,7 +20,7 @@ const TWIN_STEPS: u64 = 1_000_000;
 
 /// What the scenarios run on.
 #[derive(Clone, Debug)]
-pub struct Host {
+pub struct Testbed {
     /// What stands behind /dev/kvm.
     pub backend: Backend,
     /// What hardware breakpoints are good for.
@@ -37,7 +37,7 @@ pub struct Host {
 
 /// Why there is no observation.
 #[derive(Debug, Error)]
-pub enum Failure {
+pub enum SessionError {
     /// The guest cannot be loaded, or KVM refused something.
     #[error(transparent)]
     Guest(#[from] GuestError),
@@ -47,7 +47,7 @@ pub enum Failure {
     /// esp0 does not carry what the scenario names.
     #[error("esp0 carries no {0}")]
     Unknown(&'static str),
-    /// [`Host::twins`] does not hold it.
+    /// [`Testbed::twins`] does not hold it.
     #[error("the twin {1} of {0} was not read")]
     Missing(&'static str, String),
 }
@@ -55,16 +55,20 @@ pub enum Failure {
 /// Runs a scenario to its end, with this twin in the guest's place, if any.
 ///
 /// # Errors
-/// [`Failure`] if it cannot be run. That the guest fails is none: the judges see how it ended.
-pub fn run(scenario: &Scenario, twin: Option<&str>, host: &Host) -> Result<Observation, Failure> {
-    let guest = guests::guest(scenario.guest).ok_or(Failure::Unknown(scenario.guest))?;
+/// [`SessionError`] if it cannot be run. That the guest fails is none: the judges see how it ended.
+pub fn run(
+    scenario: &Scenario,
+    twin: Option<&str>,
+    host: &Testbed,
+) -> Result<Observation, SessionError> {
+    let guest = guests::guest(scenario.guest).ok_or(SessionError::Unknown(scenario.guest))?;
     let mut command_line = scenario.command_line.to_owned();
     let mut kernel = guest.kernel;
     match twin {
         Some(plant) if scenario.plants => command_line += &format!(" plant={plant}"),
         Some(twin) => {
             let found = host.twins.kernel(guest.name, twin);
-            kernel = found.ok_or_else(|| Failure::Missing(guest.name, twin.to_owned()))?;
+            kernel = found.ok_or_else(|| SessionError::Missing(guest.name, twin.to_owned()))?;
         }
         None => {}
     }
@@ -75,7 +79,7 @@ pub fn run(scenario: &Scenario, twin: Option<&str>, host: &Host) -> Result<Obser
         .timeout(host.timeout)
         .stop_request(host.stop.clone());
     for command in scenario.commands() {
-        let program = guests::program(command).ok_or(Failure::Unknown(command))?;
+        let program = guests::program(command).ok_or(SessionError::Unknown(command))?;
         setup = setup.module(*command, program.bytes);
     }
     if scenario.follow {
@@ -86,7 +90,7 @@ pub fn run(scenario: &Scenario, twin: Option<&str>, host: &Host) -> Result<Obser
     let most = twin.map_or(u64::MAX, |_| TWIN_STEPS * if scenario.follow { 3 } else { 1 });
     let end = guest.run_to(&mut collector, |counters| counters.stepped <= most)?;
     if end.ending == Ending::Stopped {
-        return Err(Failure::Stopped);
+        return Err(SessionError::Stopped);
     }
     Ok(collector.finish(end, guest.machine(), scenario))
 }
@@ -94,13 +98,13 @@ pub fn run(scenario: &Scenario, twin: Option<&str>, host: &Host) -> Result<Obser
 /// The observations of a session: each scenario is run once, whatever asks for it.
 #[derive(Debug)]
 pub struct Observations<'a> {
-    host: &'a Host,
+    host: &'a Testbed,
     made: Vec<(&'static str, Option<&'static str>, Observation)>,
 }
 
 impl<'a> Observations<'a> {
     /// None yet.
-    pub fn new(host: &'a Host) -> Self {
+    pub fn new(host: &'a Testbed) -> Self {
         Observations { host, made: Vec::new() }
     }
 
@@ -113,7 +117,7 @@ impl<'a> Observations<'a> {
         scenario: &'static Scenario,
         twin: Option<&'static str>,
         progress: impl FnOnce(&str),
-    ) -> Result<&Observation, Failure> {
+    ) -> Result<&Observation, SessionError> {
         let same = |(name, with, _): &(&str, Option<&str>, Observation)| {
             *name == scenario.name && *with == twin
         };
@@ -139,31 +143,46 @@ pub fn judge(
     kernel: Option<&str>,
     observations: &mut Observations<'_>,
     progress: &dyn Fn(&str),
-) -> Result<Vec<Row>, Failure> {
+) -> Result<Vec<ClaimsRow>, SessionError> {
     let wanted = |scenario: &&Scenario| kernel.is_none_or(|kernel| kernel == scenario.guest);
     let mut rows = Vec::new();
     match claim.twin {
         Twin::Kernels(twins) if broken => {
             for (name, twin) in twins {
-                let scenario = scenario(name).ok_or(Failure::Unknown(name))?;
+                let scenario = scenario(name).ok_or(SessionError::Unknown(name))?;
                 let observation = observations.get(scenario, Some(twin), progress)?;
                 let what = scenario.name_of(twin);
-                rows.push(Row::new(claim, scenario.guest, (claim.judge)(observation), Some(what)));
+                rows.push(ClaimsRow::new(
+                    claim,
+                    scenario.guest,
+                    (claim.judge)(observation),
+                    Some(what),
+                ));
             }
         }
         _ => {
             for name in claim.scenarios {
-                let scenario = scenario(name).ok_or(Failure::Unknown(name))?;
+                let scenario = scenario(name).ok_or(SessionError::Unknown(name))?;
                 if !wanted(&scenario) {
                     continue;
                 }
                 let observation = observations.get(scenario, None, progress)?;
                 let Twin::Altered { what, alter } = claim.twin else {
-                    rows.push(Row::new(claim, scenario.guest, (claim.judge)(observation), None));
+                    rows.push(ClaimsRow::new(
+                        claim,
+                        scenario.guest,
+                        (claim.judge)(observation),
+                        None,
+                    ));
                     continue;
                 };
                 if !broken {
-                    rows.push(Row::new(claim, scenario.guest, (claim.judge)(observation), None));
+                    rows.push(ClaimsRow::new(
+                        claim,
+                        scenario.guest,
+                        (claim.judge)(observation),
+                        None,
+                    ));
                     continue;
                 }
                 let mut altered = observation.clone();
@@ -173,7 +192,7 @@ pub fn judge(
                     let why = "there is nothing in the observation to alter".to_owned();
                     (Err(Doubt::Open(why)), "nothing was altered".to_owned())
                 };
-                rows.push(Row::new(claim, scenario.guest, judgement, Some(what)));
+                rows.push(ClaimsRow::new(claim, scenario.guest, judgement, Some(what)));
             }
         }
     }

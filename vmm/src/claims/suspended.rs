@@ -4,7 +4,7 @@ use super::observation::{Happening, Observation};
 use super::stacks::ChangeKind;
 use super::switching::{Live, top};
 use super::words::name;
-use super::{Judgement, given, missing, that};
+use super::{Proof, given, missing, that};
 use crate::entry::{Entry, Frame, Kind, TssWords};
 use ia32::Vector;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +14,7 @@ fn same_words(one: &Frame, other: &Frame) -> bool {
 }
 
 /// K5.
-pub(super) fn preempted_in_a_call(observation: &Observation) -> Judgement {
+pub(super) fn preempted_in_a_call(observation: &Observation) -> Proof {
     let mut live = Live::default();
     // By stack: the call that lies on it, the interrupt that came, who was entered meanwhile.
     let mut waiting: BTreeMap<u32, (&Entry, &Entry, BTreeMap<u64, &Entry>)> = BTreeMap::new();
@@ -73,7 +73,7 @@ pub(super) fn preempted_in_a_call(observation: &Observation) -> Judgement {
 }
 
 /// K6.
-pub(super) fn suspended_stack_keeps(observation: &Observation) -> Judgement {
+pub(super) fn suspended_stack_keeps(observation: &Observation) -> Proof {
     let mut live = Live::default();
     let (mut switches, mut held) = (0, BTreeSet::new());
     for moment in &observation.moments {
@@ -147,7 +147,7 @@ fn unswitched(observation: &Observation) -> Vec<(usize, usize)> {
 }
 
 /// K7.
-pub(super) fn context_at_a_switch_only(observation: &Observation) -> Judgement {
+pub(super) fn context_at_a_switch_only(observation: &Observation) -> Proof {
     let mut count = 0;
     let mut first = None;
     for (entered, left) in unswitched(observation) {
@@ -188,7 +188,7 @@ pub(super) fn context_at_a_switch_only(observation: &Observation) -> Judgement {
 }
 
 /// K8.
-pub(super) fn locals_on_this_stack(observation: &Observation) -> Judgement {
+pub(super) fn locals_on_this_stack(observation: &Observation) -> Proof {
     let mut count = 0;
     let mut deepest: Option<(u32, u32, String)> = None;
     for (entered, left) in unswitched(observation) {
@@ -244,7 +244,7 @@ pub(super) fn alter_lowest_esp(observation: &mut Observation) -> bool {
 }
 
 /// K9.
-pub(super) fn interrupts_nest(observation: &Observation) -> Judgement {
+pub(super) fn interrupts_nest(observation: &Observation) -> Proof {
     let mut live = Live::default();
     let mut deepest: BTreeMap<usize, String> = BTreeMap::new();
     let mut faults = 0;

@@ -3,7 +3,7 @@
 use super::observation::{Happening, MASKS, Moment, Observation};
 use super::stacks::ChangeKind;
 use super::words::name;
-use super::{Judgement, given, missing, that};
+use super::{Proof, given, missing, that};
 use crate::entry::{Entry, Kind, TssWords};
 use ia32::Word;
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,7 +62,7 @@ fn process_name((cr3, ldt): Process) -> String {
 }
 
 /// K1.
-pub(super) fn stack_each(observation: &Observation) -> Judgement {
+pub(super) fn stack_each(observation: &Observation) -> Proof {
     let mut live = Live::default();
     let mut stacks: BTreeMap<Process, BTreeSet<u32>> = BTreeMap::new();
     for moment in &observation.moments {
@@ -195,7 +195,7 @@ pub(super) fn births(observation: &Observation) -> Vec<Birth<'_>> {
 }
 
 /// K2.
-pub(super) fn threads_share(observation: &Observation) -> Judgement {
+pub(super) fn threads_share(observation: &Observation) -> Proof {
     let mut threads = Vec::new();
     for birth in births(observation) {
         let Some((creator, Made::Told)) = birth.creator else { continue };
@@ -222,7 +222,7 @@ pub(super) fn threads_share(observation: &Observation) -> Judgement {
 }
 
 /// K3.
-pub(super) fn record_by_mask(observation: &Observation) -> Judgement {
+pub(super) fn record_by_mask(observation: &Observation) -> Proof {
     let births: BTreeSet<usize> = births(observation).iter().map(|birth| birth.index).collect();
     let mut best: Option<String> = None;
     let mut why = String::new();
@@ -296,7 +296,7 @@ fn records(
 }
 
 /// K4.
-pub(super) fn switch_stores_and_loads(observation: &Observation) -> Judgement {
+pub(super) fn switch_stores_and_loads(observation: &Observation) -> Proof {
     let mut count = 0;
     let mut first = None;
     for moment in &observation.moments {

@@ -1,13 +1,13 @@
 //! The claims as people and programs read them.
 
-use super::{CLAIMS, Claim, Doubt, Judgement, Status};
+use super::{CLAIMS, Claim, Doubt, Proof, Status};
 use crate::host::Backend;
 use serde::Serialize;
 use std::fmt::Write;
 
 /// What one kernel showed of one claim.
 #[derive(Clone, Debug)]
-pub struct Row {
+pub struct ClaimsRow {
     /// The claim.
     pub claim: &'static Claim,
     /// The guest, as `--guest` calls it.
@@ -20,12 +20,12 @@ pub struct Row {
     pub broken: Option<String>,
 }
 
-impl Row {
+impl ClaimsRow {
     /// From what the judge said.
     pub fn new(
         claim: &'static Claim,
         kernel: &'static str,
-        judgement: Judgement,
+        judgement: Proof,
         broken: Option<String>,
     ) -> Self {
         let (status, evidence) = match judgement {
@@ -33,20 +33,20 @@ impl Row {
             Err(Doubt::Refuted(evidence)) => (Status::Refuted, evidence),
             Err(Doubt::Open(reason)) => (Status::Open, reason),
         };
-        Row { claim, kernel, status, evidence, broken }
+        ClaimsRow { claim, kernel, status, evidence, broken }
     }
 }
 
 /// All that was found.
 #[derive(Clone, Debug)]
-pub struct Table {
+pub struct ClaimsTable {
     /// A row for each claim and kernel, in the order of the claims.
-    pub rows: Vec<Row>,
+    pub rows: Vec<ClaimsRow>,
     /// Who executed the guests.
     pub backend: Backend,
 }
 
-impl Table {
+impl ClaimsTable {
     /// How many rows have that status.
     pub fn count(&self, status: Status) -> usize {
         self.rows.iter().filter(|row| row.status == status).count()
@@ -57,7 +57,8 @@ impl Table {
         let mut text = String::new();
         let mut subject = None;
         for claim in CLAIMS {
-            let rows: Vec<&Row> = self.rows.iter().filter(|row| row.claim.id == claim.id).collect();
+            let rows: Vec<&ClaimsRow> =
+                self.rows.iter().filter(|row| row.claim.id == claim.id).collect();
             if rows.is_empty() {
                 continue;
             }

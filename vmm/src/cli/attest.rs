@@ -6,8 +6,8 @@ use super::failure::{Failure, tell, with_output};
 use super::files::{self, Destination};
 use super::output::Output;
 use super::{FINDINGS, INTERRUPTED, OK, claims, conform as cases, results};
-use esp0::attestation::{self, Content, Program};
-use esp0::conform::{self, Header, Means, Plan, Results};
+use esp0::attestation::{self, AttestedProgram, Content};
+use esp0::conform::{self, Means, Plan, Results, ResultsHeader};
 use esp0::doctor;
 use esp0::machine::StopRequest;
 use esp0::sandbox::Phase;
@@ -31,12 +31,12 @@ pub(super) fn attest(options: &AttestOptions) -> Result<u8, Failure> {
     let file = Destination::open(path, "attestation", None, &stop)?;
     let inputs: Vec<_> = options.conform.iter().filter_map(|path| files::identity(path)).collect();
     file.differs_from(&inputs)?;
-    let program = Program::this(&std::fs::read("/proc/self/exe")?);
+    let program = AttestedProgram::this(&std::fs::read("/proc/self/exe")?);
     let host = claims::host("auto", stop.clone())?;
     stop.on_signals()?;
     let plan =
         Plan { cases: options.cases, seed: options.seed, shard: 0, shards: 1, jobs: options.jobs };
-    let here = Header::of(&plan, &host.backend);
+    let here = ResultsHeader::of(&plan, &host.backend);
     if let Some((header, _)) = &merged
         && let Some(conflict) = header.differs_below(&here)
     {

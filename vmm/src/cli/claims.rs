@@ -7,7 +7,7 @@ use super::files::Destination;
 use super::output::Output;
 use super::page;
 use super::{FINDINGS, INTERRUPTED, OK, colour};
-use esp0::claims::{self, CLAIMS, Claim, Host, Observations, Status, Table, Twins};
+use esp0::claims::{self, CLAIMS, Claim, ClaimsTable, Observations, Status, Testbed, Twins};
 use esp0::doctor::TestedMachine;
 use esp0::guest::GuestError;
 use esp0::machine::StopRequest;
@@ -65,20 +65,22 @@ pub(super) fn judged(
     wanted: &[&'static Claim],
     broken: bool,
     kernel: Option<&str>,
-    host: &Host,
-) -> Result<Option<Table>, Failure> {
+    host: &Testbed,
+) -> Result<Option<ClaimsTable>, Failure> {
     let mut observations = Observations::new(host);
     let mut rows = Vec::new();
     for claim in wanted {
         let progress = |what: &str| tell(&format!("running {what}"));
         match claims::judge(claim, broken, kernel, &mut observations, &progress) {
             Ok(found) => rows.extend(found),
-            Err(claims::Failure::Stopped) => return Ok(None),
-            Err(claims::Failure::Guest(GuestError::Machine(error))) => return Err(error.into()),
+            Err(claims::SessionError::Stopped) => return Ok(None),
+            Err(claims::SessionError::Guest(GuestError::Machine(error))) => {
+                return Err(error.into());
+            }
             Err(error) => return Err(Failure::Input(error.to_string())),
         }
     }
-    Ok(Some(Table { rows, backend: host.backend.clone() }))
+    Ok(Some(ClaimsTable { rows, backend: host.backend.clone() }))
 }
 
 /// The claims that the user names, and whether their twins are meant.
@@ -121,9 +123,9 @@ pub(super) fn named(ids: &[String]) -> Result<Vec<&'static Claim>, Failure> {
 }
 
 /// The host, tested, with this way to catch entries.
-pub(super) fn host(probe: &str, stop: StopRequest) -> Result<Host, Failure> {
+pub(super) fn host(probe: &str, stop: StopRequest) -> Result<Testbed, Failure> {
     let TestedMachine { backend, breakpoints, .. } = TestedMachine::new(2 << 20)?;
-    Ok(Host {
+    Ok(Testbed {
         backend,
         breakpoints,
         probes: match probe {

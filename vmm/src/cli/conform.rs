@@ -7,7 +7,9 @@ use super::files::{self, Destination, FileId};
 use super::output::Output;
 use super::results::{self, Log, ResultsFile};
 use super::{FINDINGS, INTERRUPTED, NO_KVM, OK, UNWRITTEN};
-use esp0::conform::{self, Case, Header, Means, Plan, Record, Results, Stored, Summary};
+use esp0::conform::{
+    self, Case, Means, Plan, Results, ResultsHeader, ResultsRecord, Stored, Summary,
+};
 use esp0::doctor::TestedMachine;
 use esp0::host::{Backend, Deviation};
 use esp0::machine::{MachineError, StopRequest};
@@ -35,7 +37,7 @@ pub(super) fn conform(options: &ConformOptions) -> Result<u8, Failure> {
 /// `esp0 conform merge`: what all shards came to.
 fn merged(paths: &[std::path::PathBuf]) -> Result<u8, Failure> {
     let (header, results) = results::merge(paths)?;
-    let Header { cases, seed, shards, .. } = header;
+    let ResultsHeader { cases, seed, shards, .. } = header;
     let mut out = BufWriter::new(Output::standard());
     let written =
         writeln!(out, "{}; {cases} cases, seed {seed:#x}, {shards} shards", header.backend)
@@ -92,7 +94,7 @@ fn drawn(options: &ConformOptions) -> Result<u8, Failure> {
     let progress = AtomicU64::new(0);
     let sink = |chunk, summary: &Summary| {
         if let Some(log) = &log {
-            log.add(&Record::Chunk(chunk, Results::of(summary)));
+            log.add(&ResultsRecord::Chunk(chunk, Results::of(summary)));
         }
     };
     let means = Means {
@@ -110,7 +112,7 @@ fn drawn(options: &ConformOptions) -> Result<u8, Failure> {
     let whole = !summary.interrupted && summary.failed.is_none();
     if let Some(log) = log {
         if whole {
-            log.add(&Record::End(results.clone()));
+            log.add(&ResultsRecord::End(results.clone()));
         }
         written = written.and(log.end());
     }
@@ -126,7 +128,7 @@ fn begin(
     plan: &Plan,
     backend: &Backend,
 ) -> Result<(Log, Option<Stored>), Failure> {
-    let stored = file.begin(&Header::of(plan, backend))?;
+    let stored = file.begin(&ResultsHeader::of(plan, backend))?;
     Ok((Log::new(file), stored))
 }
 

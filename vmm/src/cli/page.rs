@@ -7,7 +7,7 @@ use super::OK;
 use super::failure::Failure;
 use super::files::{Begun, Destination, identity_of, standard_output};
 use super::progress::Progress;
-use esp0::claims::Table;
+use esp0::claims::ClaimsTable;
 use esp0::machine::StopRequest;
 use esp0::report::read;
 use esp0::trace::TraceReader;
@@ -79,7 +79,7 @@ fn unnamed_file() -> io::Result<File> {
 }
 
 /// Writes a page of claims alone, without a run.
-pub(super) fn of_claims(table: &Table, page: Destination) -> Result<(), Failure> {
+pub(super) fn of_claims(table: &ClaimsTable, page: Destination) -> Result<(), Failure> {
     let name = page.path().display().to_string();
     let header = HeaderRecord {
         kernel: "claims".into(),

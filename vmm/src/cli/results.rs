@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::files::{self, standard_output};
-use esp0::conform::{Header, Record, Results, Stored};
+use esp0::conform::{Results, ResultsHeader, ResultsRecord, Stored};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -50,7 +50,7 @@ impl ResultsFile {
     }
 
     /// What is in it of the run that `header` names.
-    pub(super) fn begin(&mut self, header: &Header) -> Result<Option<Stored>, Failure> {
+    pub(super) fn begin(&mut self, header: &ResultsHeader) -> Result<Option<Stored>, Failure> {
         if let Some(stored) = &self.stored
             && let Some(conflict) = stored.header.differs(header, true)
         {
@@ -70,7 +70,7 @@ impl ResultsFile {
     }
 
     /// Adds a record.
-    pub(super) fn add(&mut self, record: &Record) -> io::Result<()> {
+    pub(super) fn add(&mut self, record: &ResultsRecord) -> io::Result<()> {
         self.file.write_all(record.line().as_bytes())
     }
 }
@@ -93,7 +93,7 @@ impl Log {
         Log(Mutex::new((file, Ok(()))))
     }
 
-    pub(super) fn add(&self, record: &Record) {
+    pub(super) fn add(&self, record: &ResultsRecord) {
         let mut log = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if log.1.is_ok() {
             log.1 = log.0.add(record);
@@ -107,7 +107,7 @@ impl Log {
 }
 
 /// Reads the files of all shards, and puts them together.
-pub(super) fn merge(paths: &[PathBuf]) -> Result<(Header, Results), Failure> {
+pub(super) fn merge(paths: &[PathBuf]) -> Result<(ResultsHeader, Results), Failure> {
     let mut stored = Vec::new();
     for path in paths {
         let at = |why: &dyn std::fmt::Display| Failure::Input(format!("{}: {why}", path.display()));

@@ -5,7 +5,9 @@ use super::failure::{Failure, tell, with_output};
 use super::output::Output;
 use super::progress::Progress;
 use super::{FINDINGS, OK, UNWRITTEN, colour};
-use esp0::trace::{Aspects, Difference, Shown, Style, TraceReader, diff, show, stats, to_perfetto};
+use esp0::trace::{
+    Aspects, Shown, Style, TraceDifference, TraceReader, diff, show, stats, to_perfetto,
+};
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{BufRead, BufWriter, IsTerminal, Write};
@@ -92,7 +94,7 @@ fn diff_files(files: [&PathBuf; 2], aspects: Aspects) -> Result<u8, Failure> {
     let other = TraceReader::open(files[1]).map_err(|error| of_file(files[1], &error))?;
     let traces = (open(files[0], "comparing")?, other);
     let names = files.map(|file| file.display().to_string());
-    let Difference { same, divergence, authorities } =
+    let TraceDifference { same, divergence, authorities } =
         diff(traces, [&names[0], &names[1]], aspects)
             .map_err(|(which, error)| of_file(files[which], &error))?;
     match divergence {

@@ -1,10 +1,10 @@
 //! Holds what a case left behind in KVM against what the model says.
 
 use super::layout::{PAGE, RAM};
-use super::mismatch::{ByteDifference, Mismatch, ended_so, fields};
+use super::mismatch::{ByteDifference, CaseMismatch, ended_so, fields};
 use super::world::{Place, World};
 use crate::machine::{Exit, Machine, MachineError, Memory};
-use ia32::{End, State};
+use ia32::{AttemptEnd, State};
 use std::ops::Range;
 
 /// How much of memory is compared after a case.
@@ -22,7 +22,7 @@ const MOST_BYTES: usize = 256;
 /// What a case left behind, beside what the model says.
 #[derive(Debug)]
 pub(super) struct Compared {
-    pub(super) mismatch: Mismatch,
+    pub(super) mismatch: CaseMismatch,
     /// It differs from the model in memory that is not the case's own.
     pub(super) elsewhere: bool,
     /// More of memory has changed than is remembered.
@@ -43,7 +43,7 @@ pub(super) fn compare(
 ) -> Result<Compared, MachineError> {
     let end = world.expectation().last().end;
     let as_expected = ended_so(end, &exit);
-    let mut mismatch = Mismatch { exit: None, got, fields: Vec::new(), bytes: Vec::new() };
+    let mut mismatch = CaseMismatch { exit: None, got, fields: Vec::new(), bytes: Vec::new() };
     if !as_expected {
         if matches!(
             exit,
@@ -56,7 +56,7 @@ pub(super) fn compare(
         }
         mismatch.exit = Some(exit);
     }
-    if end == End::Completed && (as_expected || mismatch.exit != Some(Exit::Shutdown)) {
+    if end == AttemptEnd::Completed && (as_expected || mismatch.exit != Some(Exit::Shutdown)) {
         mismatch.fields = fields(world.expectation(), &got);
     }
     // A delivery that went another way has pushed its frame elsewhere, most likely.

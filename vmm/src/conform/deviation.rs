@@ -1,7 +1,7 @@
 //! Which of the known deviations a mismatch consists of: see [`crate::host::DEVIATIONS`].
 
 use super::case::Case;
-use super::mismatch::Mismatch;
+use super::mismatch::CaseMismatch;
 use super::qemu;
 use super::recogniser::{Part, Recogniser, Seen};
 use super::world::Expectation;
@@ -22,7 +22,7 @@ impl KnownDeviations {
         &self,
         case: &Case,
         expectation: &Expectation,
-        mismatch: &Mismatch,
+        mismatch: &CaseMismatch,
     ) -> Option<Vec<&'static str>> {
         let seen = Seen { case, expectation };
         let exit = mismatch.exit.as_ref().map(|_| Part::Exit);

@@ -1,7 +1,7 @@
 //! The fields of a state, by name, as the text of a case has them.
 
 use super::layout::{GDT, GDT_SIZE, LDT, LDT_SIZE};
-use ia32::{Descriptor, Memory, Segment, SegmentRegister, Selector, State, Table};
+use ia32::{Descriptor, ReadMemory, Segment, SegmentRegister, Selector, State, Table};
 use std::fmt;
 
 /// Part of a segment register.

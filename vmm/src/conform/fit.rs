@@ -5,7 +5,7 @@
 //! no part of the world is left out without a word.
 
 use super::via::Via;
-use ia32::paging::{Access, Paging, Privilege, translate};
+use ia32::paging::{AccessRequest, PagingControls, Privilege, translate};
 use ia32::{
     Descriptor, DescriptorKind, Eflags, Processor, Segment, SegmentRegister, Selector, State, Table,
 };
@@ -159,10 +159,10 @@ pub(super) fn walk(
     memory: &[u8],
     linear: u32,
     processor: &Processor,
-) -> ia32::paging::Walk {
-    let access = Access { write: false, privilege: Privilege::of(state.cpl()) };
+) -> ia32::paging::Translation {
+    let access = AccessRequest { write: false, privilege: Privilege::of(state.cpl()) };
     // SMAP does not concern fetches.
-    let paging = Paging { smap: false, ..Paging::from(state) };
+    let paging = PagingControls { smap: false, ..PagingControls::from(state) };
     translate(memory, &paging, linear, access, processor)
 }
 

@@ -23,7 +23,7 @@ use super::compare::{Compare, compare};
 use super::deviation::KnownDeviations;
 use super::fit::Unfit;
 use super::layout::{LANDING, PAGE, RAM};
-use super::mismatch::Mismatch;
+use super::mismatch::CaseMismatch;
 use super::start::Start;
 use super::via::{Via, has_error_code};
 use super::world::{Expectation, World};
@@ -55,7 +55,7 @@ pub struct Lab {
 pub(super) enum CaseOutcome {
     Unfit(Unfit),
     Same,
-    Differs(Box<Mismatch>),
+    Differs(Box<CaseMismatch>),
 }
 
 impl Lab {
@@ -156,7 +156,7 @@ impl Lab {
     pub(super) fn known_deviations(
         &self,
         case: &Case,
-        mismatch: &Mismatch,
+        mismatch: &CaseMismatch,
     ) -> Option<Vec<&'static str>> {
         self.known.find(case, self.expectation(), mismatch)
     }

@@ -247,7 +247,7 @@ impl World {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ia32::{Memory, TssWidth};
+    use ia32::{ReadMemory, TssWidth};
 
     #[test]
     fn tables_and_tasks_lie_where_the_drawing_says() {

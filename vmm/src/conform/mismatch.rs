@@ -3,7 +3,7 @@
 use super::world::Expectation;
 use crate::host::{processor, reported};
 use crate::machine::Exit;
-use ia32::{Difference, End, Owner, State};
+use ia32::{AttemptEnd, Difference, Owner, State};
 use std::fmt;
 
 /// A byte of memory that is not as expected.
@@ -25,7 +25,7 @@ pub struct ByteDifference {
 
 /// In what a run of a case differs from the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mismatch {
+pub struct CaseMismatch {
     /// It ended so, which the model does not say.
     pub exit: Option<Exit>,
     /// The state at the exit.
@@ -36,7 +36,7 @@ pub struct Mismatch {
     pub bytes: Vec<ByteDifference>,
 }
 
-impl Mismatch {
+impl CaseMismatch {
     /// Whether there is none.
     pub(super) fn is_empty(&self) -> bool {
         self.exit.is_none() && self.fields.is_empty() && self.bytes.is_empty()
@@ -87,15 +87,15 @@ pub(super) fn fields(expectation: &Expectation, got: &State) -> Vec<Difference> 
 }
 
 /// Whether the exit is the one that the model's end leads to.
-pub(super) fn ended_so(end: End, exit: &Exit) -> bool {
+pub(super) fn ended_so(end: AttemptEnd, exit: &Exit) -> bool {
     match end {
-        End::Completed => matches!(exit, Exit::InternalError { suberror: 1, .. }),
-        End::Shutdown => *exit == Exit::Shutdown,
+        AttemptEnd::Completed => matches!(exit, Exit::InternalError { suberror: 1, .. }),
+        AttemptEnd::Shutdown => *exit == Exit::Shutdown,
         _ => false,
     }
 }
 
-impl fmt::Display for Mismatch {
+impl fmt::Display for CaseMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(exit) = &self.exit {
             writeln!(f, "    ended by {exit}")?;
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn an_exit_is_told_in_words() {
         let exit = Exit::InternalError { suberror: 3, data: vec![1, 2, 3] };
-        let mismatch = Mismatch {
+        let mismatch = CaseMismatch {
             exit: Some(exit),
             got: State::default(),
             fields: Vec::new(),

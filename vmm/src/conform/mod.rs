@@ -48,6 +48,8 @@ pub use case::{Case, NoCase, cases};
 pub use cost::{Cost, cost};
 pub use fit::Unfit;
 pub use lab::Lab;
-pub use mismatch::{ByteDifference, Mismatch};
-pub use results::{Conflict, Header, Met, Mismatching, NotTaken, Record, Results, Stored, merge};
-pub use summary::{Found, Known, Refused, Summary};
+pub use mismatch::{ByteDifference, CaseMismatch};
+pub use results::{
+    Conflict, Met, Mismatching, NotTaken, Results, ResultsHeader, ResultsRecord, Stored, merge,
+};
+pub use summary::{FoundMismatch, MetDeviation, Refused, Summary};

@@ -1,7 +1,7 @@
 //! What came of many cases, as text: written while they run, gone on with after a kill, put together from shards.
 //!
 //! ```text
-//!  {"format":"esp0-conform","version":1, … which cases, on what}     Header: once
+//!  {"format":"esp0-conform","version":1, … which cases, on what}     ResultsHeader: once
 //!  {"chunk":3,"results":{…}}                                         as soon as a chunk is done
 //!  {"chunk":0,"results":{…}}
 //!  {"end":{…}}                                                       all of it, mismatches made small
@@ -24,7 +24,7 @@ const FORMAT: &str = "esp0-conform";
 /// Which cases a file is about, and on what they ran.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Header {
+pub struct ResultsHeader {
     /// `esp0-conform`.
     format: String,
     /// Of the format.
@@ -49,10 +49,10 @@ pub struct Header {
     pub kernel: String,
 }
 
-impl Header {
+impl ResultsHeader {
     /// That of a plan's run.
     pub fn of(plan: &Plan, backend: &Backend) -> Self {
-        Header {
+        ResultsHeader {
             format: FORMAT.into(),
             version: VERSION,
             esp0: env!("CARGO_PKG_VERSION").into(),
@@ -73,7 +73,7 @@ impl Header {
     }
 
     /// In what two runs differ that are to be one, the first thing.
-    pub fn differs(&self, other: &Header, same_shard: bool) -> Option<Conflict> {
+    pub fn differs(&self, other: &ResultsHeader, same_shard: bool) -> Option<Conflict> {
         let shard = if same_shard { other.shard } else { self.shard };
         let numbers = [
             ("number of cases", self.cases, other.cases),
@@ -91,7 +91,7 @@ impl Header {
     }
 
     /// In what the programs, or the machines, of two runs differ, the first thing.
-    pub fn differs_below(&self, other: &Header) -> Option<Conflict> {
+    pub fn differs_below(&self, other: &ResultsHeader) -> Option<Conflict> {
         let texts = [
             ("version of esp0", &self.esp0, &other.esp0),
             (
@@ -174,8 +174,8 @@ pub struct Results {
 impl Results {
     /// A run's, as text.
     pub fn of(summary: &Summary) -> Self {
-        let met = |(name, met): (&&str, &super::Known)| {
-            let super::Known { count, alone, number, ref case } = *met;
+        let met = |(name, met): (&&str, &super::MetDeviation)| {
+            let super::MetDeviation { count, alone, number, ref case } = *met;
             ((*name).to_owned(), Met { count, alone, number, case: case.to_string() })
         };
         let found = summary.found.iter().map(|found| Mismatching {
@@ -257,7 +257,7 @@ impl Results {
 /// A line behind the header.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Record {
+pub enum ResultsRecord {
     /// What came of a chunk.
     Chunk(u64, Results),
     /// What came of all.
@@ -268,7 +268,7 @@ pub enum Record {
 #[derive(Clone, Debug)]
 pub struct Stored {
     /// Which cases.
-    pub header: Header,
+    pub header: ResultsHeader,
     /// The chunks that are there.
     pub chunks: BTreeSet<u64>,
     /// What came of them.
@@ -342,7 +342,7 @@ impl Stored {
             let ours = bytes[..short] == begun[..short];
             return if ours { Ok(None) } else { Err(wrong(&"it does not begin as one")) };
         };
-        let header: Header = serde_json::from_slice(first).map_err(|error| wrong(&error))?;
+        let header: ResultsHeader = serde_json::from_slice(first).map_err(|error| wrong(&error))?;
         if header.format != FORMAT || header.version != VERSION {
             return Err(wrong(&format_args!("{} {}", header.format, header.version)));
         }
@@ -358,13 +358,13 @@ impl Stored {
         };
         for line in lines {
             match serde_json::from_slice(line).map_err(|error| wrong(&error))? {
-                Record::Chunk(chunk, results) => {
+                ResultsRecord::Chunk(chunk, results) => {
                     if !stored.chunks.insert(chunk) {
                         return Err(wrong(&format_args!("chunk {chunk} is there twice")));
                     }
                     stored.results.add(results);
                 }
-                Record::End(results) => {
+                ResultsRecord::End(results) => {
                     stored.results = results;
                     stored.ended = true;
                 }
@@ -377,7 +377,7 @@ impl Stored {
     }
 
     /// The line that a file begins with.
-    pub fn first_line(header: &Header) -> String {
+    pub fn first_line(header: &ResultsHeader) -> String {
         line(header)
     }
 
@@ -388,7 +388,7 @@ impl Stored {
     }
 }
 
-impl Record {
+impl ResultsRecord {
     /// As a line of a file.
     pub fn line(&self) -> String {
         line(self)
@@ -431,9 +431,9 @@ pub fn merge(files: &[Stored]) -> Result<Results, (Option<usize>, Conflict)> {
 mod tests {
     use super::*;
 
-    fn header(shard: u64) -> Header {
+    fn header(shard: u64) -> ResultsHeader {
         let plan = Plan { cases: 1000, seed: 7, shard: shard - 1, shards: 2, jobs: 1 };
-        Header::of(&plan, &Backend::detect())
+        ResultsHeader::of(&plan, &Backend::detect())
     }
 
     fn found(number: u64, explanation: &str) -> Mismatching {
@@ -452,7 +452,7 @@ mod tests {
     }
 
     fn stored(shard: u64) -> Stored {
-        let end = Record::End(results(500, shard)).line();
+        let end = ResultsRecord::End(results(500, shard)).line();
         let text = Stored::first_line(&header(shard)) + &end;
         Stored::read(text.as_bytes()).unwrap().unwrap()
     }
@@ -460,7 +460,7 @@ mod tests {
     #[test]
     fn what_was_cut_off_is_read_up_to_its_last_whole_line() {
         let first = Stored::first_line(&header(1));
-        let chunk = Record::Chunk(0, results(400, 3)).line();
+        let chunk = ResultsRecord::Chunk(0, results(400, 3)).line();
         let text = format!("{first}{chunk}");
         for cut in 0..text.len() {
             let read = Stored::read(&text.as_bytes()[..cut]).unwrap();
@@ -482,8 +482,8 @@ mod tests {
             let error = Stored::read(text.as_bytes()).unwrap_err();
             assert!(matches!(error, Conflict::NoResults(_)), "{text}: {error}");
         }
-        let twice = Record::Chunk(0, results(1, 1)).line().repeat(2);
-        let beyond = Record::Chunk(2, results(1, 1)).line();
+        let twice = ResultsRecord::Chunk(0, results(1, 1)).line().repeat(2);
+        let beyond = ResultsRecord::Chunk(2, results(1, 1)).line();
         for lines in [twice, beyond] {
             let text = Stored::first_line(&header(1)) + &lines;
             assert!(Stored::read(text.as_bytes()).is_err());

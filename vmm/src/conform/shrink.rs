@@ -2,7 +2,7 @@
 
 use super::case::Case;
 use super::lab::{CaseOutcome, Lab};
-use super::mismatch::Mismatch;
+use super::mismatch::CaseMismatch;
 use crate::machine::MachineError;
 
 /// How many attempts are worth it.
@@ -12,8 +12,8 @@ const ATTEMPTS: u32 = 2000;
 pub(super) fn shrink(
     lab: &mut Lab,
     case: &Case,
-    mismatch: &Mismatch,
-) -> Result<(Case, Mismatch), MachineError> {
+    mismatch: &CaseMismatch,
+) -> Result<(Case, CaseMismatch), MachineError> {
     let kind = mismatch.kind();
     let mut last = mismatch.clone();
     let case = smallest(case, |candidate| {

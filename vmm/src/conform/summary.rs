@@ -2,7 +2,7 @@
 
 use super::case::Case;
 use super::fit::Unfit;
-use super::mismatch::Mismatch;
+use super::mismatch::CaseMismatch;
 use crate::machine::MachineError;
 use ia32::{Branch, Path};
 use std::collections::BTreeMap;
@@ -20,19 +20,19 @@ pub(super) enum Weighed {
         /// Names of the known deviations that it shows.
         known: Vec<&'static str>,
         /// What is none of them.
-        unknown: Option<Box<Mismatch>>,
+        unknown: Option<Box<CaseMismatch>>,
     },
 }
 
 /// A mismatch with the case that shows it.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct FoundMismatch {
     /// Its number in the run.
     pub number: u64,
     /// As drawn, or shrunk.
     pub case: Case,
     /// What differed.
-    pub mismatch: Mismatch,
+    pub mismatch: CaseMismatch,
     /// How many other cases of the run differed in the same fields.
     pub others: u64,
     /// What the model says, step by step.
@@ -41,7 +41,7 @@ pub struct Found {
 
 /// A known deviation, as a run has met it.
 #[derive(Clone, Debug)]
-pub struct Known {
+pub struct MetDeviation {
     /// In how many cases.
     pub count: u64,
     /// The case shows no other deviation.
@@ -52,9 +52,9 @@ pub struct Known {
     pub case: Case,
 }
 
-impl Known {
+impl MetDeviation {
     /// Adds what was met elsewhere.
-    fn merge(&mut self, other: Known) {
+    fn merge(&mut self, other: MetDeviation) {
         let count = self.count + other.count;
         if (!other.alone, other.number) < (!self.alone, self.number) {
             *self = other;
@@ -84,9 +84,9 @@ pub struct Summary {
     /// Cases that were not run, by reason.
     pub unfit: BTreeMap<Unfit, u64>,
     /// Known deviations by name.
-    pub deviations: BTreeMap<&'static str, Known>,
+    pub deviations: BTreeMap<&'static str, MetDeviation>,
     /// Unknown mismatches, the first of each kind.
-    pub found: Vec<Found>,
+    pub found: Vec<FoundMismatch>,
     /// Unknown mismatches in all.
     pub mismatches: u64,
     /// Branches of the model that were taken.
@@ -163,12 +163,12 @@ impl Summary {
         self.path = self.path.union(path);
         let alone = known.len() == 1;
         for name in known {
-            self.meet(name, Known { count: 1, alone, number, case: case.clone() });
+            self.meet(name, MetDeviation { count: 1, alone, number, case: case.clone() });
         }
         if let Some(mismatch) = unknown {
             self.mismatches += 1;
             let explanation = String::new();
-            self.keep(Found {
+            self.keep(FoundMismatch {
                 number,
                 case: case.clone(),
                 mismatch: *mismatch,
@@ -182,12 +182,12 @@ impl Summary {
     }
 
     /// Keeps a mismatch that an earlier run has counted.
-    pub(super) fn found_before(&mut self, number: u64, case: &Case, mismatch: Mismatch) {
+    pub(super) fn found_before(&mut self, number: u64, case: &Case, mismatch: CaseMismatch) {
         let explanation = String::new();
-        self.keep(Found { number, case: case.clone(), mismatch, others: 0, explanation });
+        self.keep(FoundMismatch { number, case: case.clone(), mismatch, others: 0, explanation });
     }
 
-    fn meet(&mut self, name: &'static str, met: Known) {
+    fn meet(&mut self, name: &'static str, met: MetDeviation) {
         match self.deviations.entry(name) {
             Entry::Occupied(mut known) => known.get_mut().merge(met),
             Entry::Vacant(free) => {
@@ -197,7 +197,7 @@ impl Summary {
     }
 
     /// Keeps the first of each kind.
-    fn keep(&mut self, found: Found) {
+    fn keep(&mut self, found: FoundMismatch) {
         let kind = found.mismatch.kind();
         match self.found.iter_mut().find(|known| known.mismatch.kind() == kind) {
             Some(known) => {

@@ -6,7 +6,9 @@
 //! whose faults push RF as 1, so that both agree.
 
 use super::layout::{ABSENT, ABSENT_STACKS, BEYOND};
-use ia32::{Event, FarTransfer, Iret, Kind, OperandSize, Operation, State, Vector};
+use ia32::{
+    FarTransfer, Interruption, InterruptionKind, Iret, OperandSize, Operation, State, Vector,
+};
 use std::fmt;
 
 /// How the event comes about.
@@ -106,35 +108,36 @@ impl Via {
     pub(super) fn operation(self, state: &State) -> Operation {
         let length = self.instruction(state).map_or(0, |instruction| instruction.length);
         let mut event = match self {
-            Via::Int(vector) => Event::int(vector),
-            Via::Int3 => Event::int3(),
-            Via::Into => Event::into(),
-            Via::Icebp => Event::icebp(),
-            Via::Divide => Event::fault(Vector::DE, None),
-            Via::Undefined => Event::fault(Vector::UD, None),
-            Via::NoMath => Event::fault(Vector(7), None),
-            Via::Beyond => Event::fault(Vector::GP, Some(BEYOND.into())),
-            Via::NotPresent => Event::fault(Vector::NP, Some(ABSENT.into())),
+            Via::Int(vector) => Interruption::int(vector),
+            Via::Int3 => Interruption::int3(),
+            Via::Into => Interruption::into(),
+            Via::Icebp => Interruption::icebp(),
+            Via::Divide => Interruption::fault(Vector::DE, None),
+            Via::Undefined => Interruption::fault(Vector::UD, None),
+            Via::NoMath => Interruption::fault(Vector(7), None),
+            Via::Beyond => Interruption::fault(Vector::GP, Some(BEYOND.into())),
+            Via::NotPresent => Interruption::fault(Vector::NP, Some(ABSENT.into())),
             Via::NoStack => {
                 let slot = ABSENT_STACKS + 8 * u16::from(state.cpl());
-                Event::fault(Vector::SS, Some(slot.into()))
+                Interruption::fault(Vector::SS, Some(slot.into()))
             }
             Via::Fetch => {
                 let user = if state.cpl() == 3 { 4 } else { 0 };
-                Event::fault(Vector::PF, Some(user))
+                Interruption::fault(Vector::PF, Some(user))
             }
-            Via::Exception(8, _) => Event::double_fault(),
+            Via::Exception(8, _) => Interruption::double_fault(),
             Via::Exception(vector, code) => {
-                Event::fault(Vector(vector), has_error_code(vector).then_some(code.into()))
+                Interruption::fault(Vector(vector), has_error_code(vector).then_some(code.into()))
             }
-            Via::Interrupt(vector) => Event::external(vector),
-            Via::Nmi => Event::nmi(),
+            Via::Interrupt(vector) => Interruption::external(vector),
+            Via::Nmi => Interruption::nmi(),
             Via::Iret(size) => return Iret { size, length }.into(),
             Via::Jump(selector) => return FarTransfer { call: false, selector, length }.into(),
             Via::Call(selector) => return FarTransfer { call: true, selector, length }.into(),
         };
         match &mut event.kind {
-            Kind::Software { length: of, .. } | Kind::Icebp { length: of } => *of = length,
+            InterruptionKind::Software { length: of, .. }
+            | InterruptionKind::Icebp { length: of } => *of = length,
             _ => {}
         }
         event.into()

@@ -4,9 +4,10 @@ use super::case::Case;
 use super::fit::{Unfit, absent_descriptor, possible, walk};
 use super::layout::{self, ABSENT, ABSENT_STACKS, RAM};
 use super::via::Via;
-use ia32::paging::{ACCESSED, Walk};
+use ia32::paging::{ACCESSED, Translation};
 use ia32::{
-    Branch, Eflags, End, Event, Memory, OperandSize, Operation, Outcome, Path, Processor, State,
+    AttemptEnd, Branch, Eflags, Interruption, OperandSize, Operation, Outcome, Path, Processor,
+    ReadMemory, State,
 };
 use ia32::{Vector, Write, take_into};
 use std::cell::Cell;
@@ -86,7 +87,7 @@ pub(super) struct Fetched {
 }
 
 impl Fetched {
-    fn add(&mut self, walk: &Walk) {
+    fn add(&mut self, walk: &Translation) {
         for update in [walk.directory, walk.table].into_iter().flatten() {
             if let Some(free) = self.entries.get_mut(self.length) {
                 *free = update.address;
@@ -107,7 +108,7 @@ struct Watched<'m> {
     beyond: Cell<bool>,
 }
 
-impl Memory for Watched<'_> {
+impl ReadMemory for Watched<'_> {
     fn read_u8(&self, address: u64) -> u8 {
         if address >= u64::from(RAM) {
             self.beyond.set(true);
@@ -237,7 +238,8 @@ impl World {
             return Err(Unfit::Unspecified);
         }
         make(first, memory, before);
-        let result = ask(memory, second, &first.state, Event::trap(Vector::DB).into(), processor);
+        let result =
+            ask(memory, second, &first.state, Interruption::trap(Vector::DB).into(), processor);
         for (place, bytes) in before.drain(..).rev() {
             let range = place.range();
             let length = range.len();
@@ -249,7 +251,7 @@ impl World {
     /// The next instruction's fetch has to leave the VM: mapped, where there is no RAM.
     fn check_landing(&mut self, processor: &Processor) -> Result<(), Unfit> {
         let last = self.expectation.last();
-        if last.end != End::Completed {
+        if last.end != AttemptEnd::Completed {
             return Ok(());
         }
         let state = &last.state;
@@ -335,8 +337,8 @@ fn ask(
     take_into(outcome, state, &memory, operation, processor);
     let writes_beyond = || outcome.writes.iter().any(|write| write.address + 4 > u64::from(RAM));
     match outcome.end {
-        End::Unmodelled(_) => Err(Unfit::Unmodelled),
-        End::Endless => Err(Unfit::Endless),
+        AttemptEnd::Unmodelled(_) => Err(Unfit::Unmodelled),
+        AttemptEnd::Endless => Err(Unfit::Endless),
         _ if outcome.unspecified.is_some() => Err(Unfit::Unspecified),
         _ if memory.beyond.get() || writes_beyond() => Err(Unfit::BeyondMemory),
         _ => Ok(()),

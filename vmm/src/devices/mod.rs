@@ -56,7 +56,7 @@ pub use bus::AccessSize;
 pub use cmos::BootFrom;
 pub use device::Device;
 pub use effect::{Effect, ResetLine};
-pub use unanswered::{Place, Tally, Unanswered};
+pub use unanswered::{AccessCounts, Place, Unanswered};
 
 use bochs_vbe::BochsVbe;
 use cmos::Cmos;

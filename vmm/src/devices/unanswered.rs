@@ -32,7 +32,7 @@ impl std::fmt::Display for Place {
 
 /// What happened at one place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Tally {
+pub struct AccessCounts {
     /// How often it was read.
     pub reads: u64,
     /// How often it was written.
@@ -57,7 +57,7 @@ const IN_TURN: usize = 4;
 /// All places that nobody answered at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unanswered {
-    places: BTreeMap<Place, Tally>,
+    places: BTreeMap<Place, AccessCounts>,
     /// The place that was read last, and how often in a row.
     row: Option<(Place, u64)>,
     /// The places that were accessed last, with nothing else in between, and how often they were read.
@@ -121,21 +121,25 @@ impl Unanswered {
         self.earlier
     }
 
-    fn at(&mut self, place: Place, eip: u32) -> Option<&mut Tally> {
+    fn at(&mut self, place: Place, eip: u32) -> Option<&mut AccessCounts> {
         if self.places.len() >= PLACES && !self.places.contains_key(&place) {
             self.untold += 1;
             return None;
         }
-        Some(self.places.entry(place).or_insert(Tally { first: eip, ..Tally::default() }))
+        Some(
+            self.places
+                .entry(place)
+                .or_insert(AccessCounts { first: eip, ..AccessCounts::default() }),
+        )
     }
 
     /// Each place, in order.
-    pub fn places(&self) -> impl Iterator<Item = (Place, Tally)> {
+    pub fn places(&self) -> impl Iterator<Item = (Place, AccessCounts)> {
         self.places.iter().map(|(place, tally)| (*place, *tally))
     }
 
     /// What happened at `place`.
-    pub fn tally(&self, place: Place) -> Tally {
+    pub fn tally(&self, place: Place) -> AccessCounts {
         self.places.get(&place).copied().unwrap_or_default()
     }
 
@@ -165,7 +169,7 @@ mod tests {
         unanswered.read(port, 0x10_0030);
         unanswered.read(memory, 0x10_0040);
         let tally = unanswered.tally(port);
-        assert_eq!(tally, Tally { reads: 6, writes: 1, first: 0x10_0010, row: 5, turns: 0 });
+        assert_eq!(tally, AccessCounts { reads: 6, writes: 1, first: 0x10_0010, row: 5, turns: 0 });
         assert_eq!(unanswered.tally(memory).first, 0x10_0040);
     }
 

@@ -25,13 +25,13 @@ mod wrong;
 pub use problem::Problem;
 pub use report::DoctorReport;
 pub use tested::TestedMachine;
-pub use trial::{Listing, Need, Outcome, Trial, TrialResult};
+pub use trial::{Listing, Need, Trial, TrialOutcome, TrialResult};
 pub use wrong::Wrong;
 
 use crate::host::Backend;
 use crate::machine::Machine;
 use lab::Lab;
-use trial::Guest;
+use trial::TrialCode;
 
 /// Runs all trials on machines of its own.
 ///
@@ -64,7 +64,7 @@ pub fn examine() -> Result<DoctorReport, Problem> {
 }
 
 /// What a guest came to, and whether the machine can be used again.
-fn run(guest: Guest, machine: &mut Machine) -> (Result<(), Wrong>, bool) {
+fn run(guest: TrialCode, machine: &mut Machine) -> (Result<(), Wrong>, bool) {
     match Lab::new(machine) {
         Ok(mut lab) => {
             let result = guest(&mut lab);

@@ -1,6 +1,6 @@
 //! What all trials came to, as a table.
 
-use super::trial::{Listing, Need, Outcome, TrialResult};
+use super::trial::{Listing, Need, TrialOutcome, TrialResult};
 use super::trials;
 use crate::host::{Authority, Backend};
 use anstyle::{AnsiColor, Effects, Style};
@@ -84,8 +84,8 @@ impl DoctorReport {
             table.text,
             "\ndoctor: {} failed={} deviations={} unlisted={} breakpoints={} authority={}",
             if self.usable() { "usable" } else { "not usable" },
-            self.count(|result| matches!(result.outcome, Outcome::Fails(_))),
-            self.count(|result| matches!(result.outcome, Outcome::Deviates(..))),
+            self.count(|result| matches!(result.outcome, TrialOutcome::Fails(_))),
+            self.count(|result| matches!(result.outcome, TrialOutcome::Deviates(..))),
             self.count(TrialResult::contradicts_table),
             self.breakpoints(),
             backend.authority,
@@ -146,27 +146,27 @@ impl Table {
 
     fn result(&mut self, result: &TrialResult) -> fmt::Result {
         let (word, colour) = match &result.outcome {
-            Outcome::Works => ("works", AnsiColor::Green),
-            Outcome::Outdated(_) => ("works", AnsiColor::Yellow),
-            Outcome::Fails(_) => {
+            TrialOutcome::Works => ("works", AnsiColor::Green),
+            TrialOutcome::Outdated(_) => ("works", AnsiColor::Yellow),
+            TrialOutcome::Fails(_) => {
                 let needed = result.trial.need == Need::Needed;
                 ("fails", if needed { AnsiColor::Red } else { AnsiColor::Yellow })
             }
-            Outcome::Deviates(..) => ("deviates", AnsiColor::Yellow),
+            TrialOutcome::Deviates(..) => ("deviates", AnsiColor::Yellow),
         };
         self.text.push_str("  ");
         self.paint(Style::new().fg_color(Some(colour.into())), &format!("{word:<OUTCOME$}"))?;
         writeln!(self.text, "  {:<NAME$}  {}", result.trial.name, result.trial.shows)?;
         match &result.outcome {
-            Outcome::Works => Ok(()),
-            Outcome::Outdated(name) => {
+            TrialOutcome::Works => Ok(()),
+            TrialOutcome::Outdated(name) => {
                 self.note("known", &format!("as a deviation, {name}, which is not to be seen"))
             }
-            Outcome::Fails(wrong) => {
+            TrialOutcome::Fails(wrong) => {
                 self.note("expected", &wrong.expected)?;
                 self.note("got", &wrong.got)
             }
-            Outcome::Deviates(wrong, listing) => {
+            TrialOutcome::Deviates(wrong, listing) => {
                 self.note("expected", &wrong.expected)?;
                 self.note("got", &wrong.got)?;
                 let known = match (listing, result.trial.need) {

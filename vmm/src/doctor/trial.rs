@@ -20,7 +20,7 @@ pub enum Need {
 }
 
 /// Runs a small guest and looks at what it did.
-pub(super) type Guest = fn(&mut Lab<'_>) -> Result<(), Wrong>;
+pub(super) type TrialCode = fn(&mut Lab<'_>) -> Result<(), Wrong>;
 
 /// A small guest, and what is to be seen of it.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub struct Trial {
     /// What a failure means.
     pub need: Need,
     /// Runs it. What a trial of a deviation measures is marked so ([`Wrong::measured`]).
-    pub(super) run: Guest,
+    pub(super) run: TrialCode,
 }
 
 /// What the table of known deviations says, held against what was measured.
@@ -48,7 +48,7 @@ pub enum Listing {
 
 /// What came of a trial.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum TrialOutcome {
     /// As expected.
     Works,
     /// As the manual says, although the table of known deviations names a deviation here.
@@ -65,7 +65,7 @@ pub struct TrialResult {
     /// Which.
     pub trial: &'static Trial,
     /// What came of it.
-    pub outcome: Outcome,
+    pub outcome: TrialOutcome,
 }
 
 impl TrialResult {
@@ -82,13 +82,17 @@ impl TrialResult {
             _ => None,
         };
         let outcome = match (result, trial.need) {
-            (Ok(()), _) => listed.map_or(Outcome::Works, |listed| Outcome::Outdated(listed.name)),
-            (Err(wrong), Need::Needed | Need::Useful) => Outcome::Fails(wrong),
-            (Err(wrong), _) if !wrong.is_measured() => Outcome::Fails(wrong),
-            (Err(wrong), Need::Hopeless(why)) => Outcome::Deviates(wrong, Listing::Everywhere(why)),
+            (Ok(()), _) => {
+                listed.map_or(TrialOutcome::Works, |listed| TrialOutcome::Outdated(listed.name))
+            }
+            (Err(wrong), Need::Needed | Need::Useful) => TrialOutcome::Fails(wrong),
+            (Err(wrong), _) if !wrong.is_measured() => TrialOutcome::Fails(wrong),
+            (Err(wrong), Need::Hopeless(why)) => {
+                TrialOutcome::Deviates(wrong, Listing::Everywhere(why))
+            }
             (Err(wrong), Need::Exact(_)) => {
                 let listing = if listed.is_some() { Listing::Known } else { Listing::Unknown };
-                Outcome::Deviates(wrong, listing)
+                TrialOutcome::Deviates(wrong, listing)
             }
         };
         TrialResult { trial, outcome }
@@ -96,12 +100,15 @@ impl TrialResult {
 
     /// As expected.
     pub fn works(&self) -> bool {
-        matches!(self.outcome, Outcome::Works | Outcome::Outdated(_))
+        matches!(self.outcome, TrialOutcome::Works | TrialOutcome::Outdated(_))
     }
 
     /// The measurement and the table of known deviations contradict each other.
     pub fn contradicts_table(&self) -> bool {
-        matches!(self.outcome, Outcome::Outdated(_) | Outcome::Deviates(_, Listing::Unknown))
+        matches!(
+            self.outcome,
+            TrialOutcome::Outdated(_) | TrialOutcome::Deviates(_, Listing::Unknown)
+        )
     }
 }
 
@@ -133,22 +140,22 @@ mod tests {
     fn a_measured_deviation_is_known_where_the_table_names_it() {
         let wrong = || Wrong::new("1", "0").measured();
         let result = |major| TrialResult::new(&FAULT_FLAGS, Err(wrong()), &backend(major)).outcome;
-        assert_eq!(result(7), Outcome::Deviates(wrong(), Listing::Known));
-        assert_eq!(result(10), Outcome::Deviates(wrong(), Listing::Unknown));
+        assert_eq!(result(7), TrialOutcome::Deviates(wrong(), Listing::Known));
+        assert_eq!(result(10), TrialOutcome::Deviates(wrong(), Listing::Unknown));
     }
 
     #[test]
     fn what_could_not_be_measured_is_no_deviation() {
         let wrong = Wrong::new("an entry", "a triple fault");
         let result = TrialResult::new(&FAULT_FLAGS, Err(wrong.clone()), &backend(7));
-        assert_eq!(result.outcome, Outcome::Fails(wrong));
+        assert_eq!(result.outcome, TrialOutcome::Fails(wrong));
         assert!(!result.works() && !result.contradicts_table());
     }
 
     #[test]
     fn a_deviation_that_the_table_names_and_nobody_sees_is_a_contradiction() {
         let result = TrialResult::new(&FAULT_FLAGS, Ok(()), &backend(7));
-        assert_eq!(result.outcome, Outcome::Outdated("fault-pushes-rf-0"));
+        assert_eq!(result.outcome, TrialOutcome::Outdated("fault-pushes-rf-0"));
         assert!(result.works() && result.contradicts_table());
         assert!(!TrialResult::new(&FAULT_FLAGS, Ok(()), &backend(10)).contradicts_table());
     }

@@ -5,7 +5,7 @@ use super::vector::{Delivered, choose};
 use super::{Entry, Frame, InnerStack, Origin, OriginSource, Return};
 use crate::instruction::{LONGEST, iret};
 use crate::machine::{LinearMemory, Machine};
-use crate::probe::{Iret, Probes};
+use crate::probe::{IretSite, Probes};
 use ia32::{Eflags, FrameShape, Gate, Selector, State, Table, TssWidth, Vector, Word};
 
 /// What is known of a stop beside the stop itself.
@@ -141,7 +141,7 @@ pub fn capture_entry(
 #[inline]
 pub fn capture_return(
     machine: &Machine,
-    iret: &Iret,
+    iret: &IretSite,
     mut state: State,
     after_sequence: u64,
     time: u64,

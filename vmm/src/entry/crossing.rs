@@ -26,7 +26,7 @@ use iced_x86::Code;
 
 /// Which way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum CrossingWay {
     /// Inwards: a far CALL has gone through this gate.
     Call(CallGate),
     /// Outwards: a far RET is about to be executed.
@@ -99,7 +99,7 @@ pub struct Crossing {
     /// Instructions on the deterministic clock; 0 on the real one.
     pub time: u64,
     /// Which way.
-    pub way: Way,
+    pub way: CrossingWay,
     /// The state in front of the far CALL, where it was seen.
     pub before: Option<Box<State>>,
     /// The state in front of the gate's target, or of the far RET.
@@ -118,22 +118,24 @@ impl Crossing {
     /// The ring that is left.
     pub fn from_ring(&self) -> u8 {
         match self.way {
-            Way::Call(_) => self.before.as_ref().map_or(self.frame.cs().rpl(), |one| one.cpl()),
-            Way::Return { .. } => self.state.cpl(),
+            CrossingWay::Call(_) => {
+                self.before.as_ref().map_or(self.frame.cs().rpl(), |one| one.cpl())
+            }
+            CrossingWay::Return { .. } => self.state.cpl(),
         }
     }
 
     /// The ring that is gone to.
     pub fn to_ring(&self) -> u8 {
         match self.way {
-            Way::Call(_) => self.state.cpl(),
-            Way::Return { .. } => self.frame.cs().rpl(),
+            CrossingWay::Call(_) => self.state.cpl(),
+            CrossingWay::Return { .. } => self.frame.cs().rpl(),
         }
     }
 
     /// It leads inwards.
     pub fn is_call(&self) -> bool {
-        matches!(self.way, Way::Call(_))
+        matches!(self.way, CrossingWay::Call(_))
     }
 }
 
@@ -189,7 +191,7 @@ pub(crate) fn capture_call(
     Some(Crossing {
         after_sequence: scene.sequence,
         time: scene.time,
-        way: Way::Call(gate),
+        way: CrossingWay::Call(gate),
         before: scene.before,
         state: *state,
         inner_stack: stack,
@@ -213,7 +215,7 @@ pub(crate) fn capture_far_return(
     (frame.cs().rpl() > state.cpl()).then(|| Crossing {
         after_sequence: sequence,
         time,
-        way: Way::Return { removes: site.removes },
+        way: CrossingWay::Return { removes: site.removes },
         before: None,
         state: *state,
         inner_stack: inner_stack(&linear, state),

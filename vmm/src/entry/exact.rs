@@ -6,8 +6,8 @@
 
 use crate::instruction::operands::{Operand, across, operands};
 use crate::machine::ChangedByte;
-use ia32::paging::{self, PageFault, Paging, Privilege};
-use ia32::{End, Memory, Operation, Outcome, Processor, State, take};
+use ia32::paging::{self, PageFault, PagingControls, Privilege};
+use ia32::{AttemptEnd, Operation, Outcome, Processor, ReadMemory, State, take};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
@@ -94,7 +94,7 @@ struct Reader<'a> {
     missed: Cell<bool>,
 }
 
-impl Memory for Reader<'_> {
+impl ReadMemory for Reader<'_> {
     fn read_u8(&self, address: u64) -> u8 {
         self.known.get(address).unwrap_or_else(|| {
             self.missed.set(true);
@@ -109,7 +109,7 @@ struct Recorder<'a> {
     read: RefCell<BTreeMap<u64, u8>>,
 }
 
-impl Memory for Recorder<'_> {
+impl ReadMemory for Recorder<'_> {
     fn read_u8(&self, address: u64) -> u8 {
         let byte = self.memory.read_u8(address);
         self.read.borrow_mut().insert(address, byte);
@@ -150,7 +150,8 @@ impl Exact {
             changed,
             touched,
             all_touched,
-            decided: outcome.unspecified.is_none() && !matches!(outcome.end, End::Unmodelled(_)),
+            decided: outcome.unspecified.is_none()
+                && !matches!(outcome.end, AttemptEnd::Unmodelled(_)),
         };
         drop((exact.marks(&outcome, &recorder), exact.faults(&recorder)));
         for write in &outcome.writes {
@@ -178,13 +179,13 @@ impl Exact {
         self.marks(outcome, &self.reader())
     }
 
-    fn marks(&self, outcome: &Outcome, memory: &impl Memory) -> BTreeMap<u64, u8> {
+    fn marks(&self, outcome: &Outcome, memory: &impl ReadMemory) -> BTreeMap<u64, u8> {
         let mut marks = BTreeMap::new();
         for touch in &self.touched {
             let state = if touch.after { &outcome.state } else { &self.before };
             let access =
-                paging::Access { write: touch.write, privilege: Privilege::of(state.cpl()) };
-            let paging = Paging::from(state);
+                paging::AccessRequest { write: touch.write, privilege: Privilege::of(state.cpl()) };
+            let paging = PagingControls::from(state);
             let walk = paging::translate(memory, &paging, touch.linear, access, &self.processor);
             for update in [walk.directory, walk.table].into_iter().flatten() {
                 let bits = update.value & !memory.read_u8(update.address);
@@ -200,8 +201,8 @@ impl Exact {
         self.all_touched.then(|| self.faults(&self.reader()))
     }
 
-    fn faults(&self, memory: &impl Memory) -> Vec<PageFault> {
-        let paging = Paging::from(&self.before);
+    fn faults(&self, memory: &impl ReadMemory) -> Vec<PageFault> {
+        let paging = PagingControls::from(&self.before);
         let privilege = Privilege::of(self.before.cpl());
         let before = self.touched.iter().filter(|touch| !touch.after);
         // A read that is to be followed by a write may be either by its error code.
@@ -212,7 +213,7 @@ impl Exact {
                 .map(|(_, write)| (touch.linear, write))
         });
         ways.filter_map(|(linear, write)| {
-            let access = paging::Access { write, privilege };
+            let access = paging::AccessRequest { write, privilege };
             paging::translate(memory, &paging, linear, access, &self.processor).result.err()
         })
         .collect()
@@ -230,7 +231,7 @@ impl Exact {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ia32::{Eflags, Event, Segment};
+    use ia32::{Eflags, Interruption, Segment};
 
     fn flat() -> State {
         let segment = Segment { selector: 8, attributes: 0xc093, base: 0, limit: u32::MAX };
@@ -251,7 +252,7 @@ mod tests {
         state.idtr.limit = 0x7f;
         state.gdtr = ia32::TableRegister { base: 0x80, limit: 0xf };
         let after = State { eip: 0x150, ..state };
-        let operation = Event::int(2).into();
+        let operation = Interruption::int(2).into();
         let exact = Exact::record(
             operation,
             state,

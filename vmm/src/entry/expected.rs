@@ -7,7 +7,9 @@
 
 use super::fault::Ram;
 use crate::machine::Memory;
-use ia32::{Difference, End, Operation, Outcome, Owner, Processor, State, Undefined, Word, take};
+use ia32::{
+    AttemptEnd, Difference, Operation, Outcome, Owner, Processor, State, Undefined, Word, take,
+};
 
 /// The state at the handler's first instruction, and the words of the frame.
 #[derive(Clone, Debug)]
@@ -33,7 +35,7 @@ impl Expected {
     }
 
     fn of(outcome: &Outcome) -> Option<Expected> {
-        if outcome.unspecified.is_some() || !matches!(outcome.end, End::Completed) {
+        if outcome.unspecified.is_some() || !matches!(outcome.end, AttemptEnd::Completed) {
             return None;
         }
         let mut words: Vec<(Word, u32, u32)> = Vec::new();

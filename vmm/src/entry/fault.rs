@@ -224,7 +224,7 @@ impl Fault {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ram<'a>(pub(crate) &'a Memory);
 
-impl ia32::Memory for Ram<'_> {
+impl ia32::ReadMemory for Ram<'_> {
     fn read_u8(&self, address: u64) -> u8 {
         self.0.read_array::<1>(address).map_or(0xff, |[byte]| byte)
     }

@@ -19,7 +19,7 @@ mod walk;
 
 pub(crate) use capture::event_arrived;
 pub use capture::{Scene, capture_entry, capture_return};
-pub use crossing::{CallFrame, Crossing, Way};
+pub use crossing::{CallFrame, Crossing, CrossingWay};
 pub(crate) use crossing::{CallScene, capture_call, capture_far_return, far_call};
 pub use event::{CodeBytes, Kind};
 pub use exact::{Account, Exact, KnownBytes, Touch};

@@ -17,7 +17,7 @@
 use super::fault::Ram;
 use super::switch::{Bases, PendingSwitch, SwitchCause, TaskSwitch, TssWords};
 use crate::machine::{LinearMemory, Machine};
-use crate::probe::{Iret, Probes, TaskGate};
+use crate::probe::{IretSite, Probes, TaskGate};
 use ia32::{
     DescriptorKind, Eflags, General, OperandSize, Processor, Selector, State, Vector, attempt,
 };
@@ -125,7 +125,7 @@ fn interrupted(
 pub(crate) fn capture_task_return(
     machine: &Machine,
     processor: &Processor,
-    iret: &Iret,
+    iret: &IretSite,
     state: State,
     (after_sequence, time): (u64, u64),
 ) -> Option<PendingSwitch> {

@@ -4,7 +4,7 @@ use super::once_more::once_more;
 use super::session::Session;
 use super::socket::Line;
 use crate::check::{Judge, Sink};
-use crate::claims::{CLAIMS, Claim, Collector, Row, STRANGER, Subject, Table};
+use crate::claims::{CLAIMS, Claim, ClaimsRow, ClaimsTable, Collector, STRANGER, Topic};
 use crate::host::Backend;
 use crate::machine::MachineError;
 use crate::run::{End, Ending, Event, Run};
@@ -53,8 +53,10 @@ pub(super) fn table<W: Write>(
         let end =
             End { ending: Ending::Enough, state: run.state(), last_event: None, arriving: None };
         let seen = collector.finish(end, run.machine(), &STRANGER);
-        let judged = |claim: &&'static Claim| Row::new(claim, "guest", (claim.judge)(&seen), None);
-        let table = Table { rows: claims.iter().map(judged).collect(), backend: Backend::detect() };
+        let judged =
+            |claim: &&'static Claim| ClaimsRow::new(claim, "guest", (claim.judge)(&seen), None);
+        let table =
+            ClaimsTable { rows: claims.iter().map(judged).collect(), backend: Backend::detect() };
         table.text(Colour::new(false)) + &format!("of events {first} to {here}\n")
     })
 }
@@ -66,5 +68,5 @@ fn is_wanted(claim: &Claim, names: &[&str]) -> bool {
         claim.id.eq_ignore_ascii_case(name)
             || (name.len() == 1 && start.is_some_and(|start| start.eq_ignore_ascii_case(name)))
     };
-    claim.subject == Subject::Hardware && (names.is_empty() || names.iter().any(named))
+    claim.subject == Topic::Hardware && (names.is_empty() || names.iter().any(named))
 }

@@ -360,7 +360,7 @@ fn who<W: Write>(
 /// Guest memory as the model reads it.
 struct Physical<'a>(&'a Memory);
 
-impl ia32::Memory for Physical<'_> {
+impl ia32::ReadMemory for Physical<'_> {
     fn read_u8(&self, address: u64) -> u8 {
         self.0.read_array::<1>(address).map_or(0xff, |[byte]| byte)
     }

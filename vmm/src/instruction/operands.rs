@@ -17,7 +17,7 @@ pub(crate) struct Operand {
 
 /// Bytes in memory that an instruction reads or writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Access {
+pub(crate) struct MemoryAccess {
     /// Linear address.
     pub(crate) linear: u32,
     /// In bytes.
@@ -28,7 +28,7 @@ pub(crate) struct Access {
 
 /// What the instruction that `code` begins with reads and writes by its operands and on the stack; of one that is
 /// repeated, the next time.
-pub(crate) fn accesses(code: &[u8], before: &State) -> Vec<Access> {
+pub(crate) fn accesses(code: &[u8], before: &State) -> Vec<MemoryAccess> {
     let instruction = decode(code, before);
     if instruction.is_invalid() {
         return Vec::new();
@@ -57,7 +57,7 @@ pub(crate) fn accesses(code: &[u8], before: &State) -> Vec<Access> {
         };
         let linear = memory.virtual_address(0, value)? as u32;
         let size = Some(memory.memory_size().size() as u32).filter(|size| *size > 0);
-        Some(Access { linear, size: size.unwrap_or(own_size), reads })
+        Some(MemoryAccess { linear, size: size.unwrap_or(own_size), reads })
     })
     .collect()
 }
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn what_is_read_and_written_is_known_with_its_size() {
-        let access = |linear, size, reads| Access { linear, size, reads };
+        let access = |linear, size, reads| MemoryAccess { linear, size, reads };
         // add [ebx+4], eax
         assert_eq!(accesses(&[0x01, 0x43, 0x04], &flat()), [access(0x44, 4, true)]);
         // cmp byte [ebx], 0

@@ -31,7 +31,7 @@ pub use image::MemoryImage;
 pub use memory::{LoaderMemory, Memory};
 pub use model::{Model, ModelError};
 pub(crate) use noted::without_noted;
-pub use paging::{Access, LinearMemory, LinearMemoryMut, Paging};
+pub use paging::{LinearMemory, LinearMemoryMut, PageRights, Paging};
 pub use patience::Patience;
 pub use shadow::ChangedByte;
 use shadow::Shadow;

@@ -40,7 +40,7 @@ impl From<&State> for Paging {
 
 /// What the tables allow at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Access {
+pub struct PageRights {
     /// Where the byte lies in physical memory.
     pub physical: u64,
     /// All levels allow writes.
@@ -68,14 +68,14 @@ impl Paging {
 
     /// Where `linear` lies, and what may be done there; none if it is not mapped.
     #[inline]
-    pub fn access(&self, memory: &Memory, linear: u32) -> Option<Access> {
+    pub fn access(&self, memory: &Memory, linear: u32) -> Option<PageRights> {
         if !self.enabled {
-            return Some(Access { physical: u64::from(linear), writable: true, user: true });
+            return Some(PageRights { physical: u64::from(linear), writable: true, user: true });
         }
         if self.extended { self.walk_pae(memory, linear) } else { self.walk(memory, linear) }
     }
 
-    fn walk(&self, memory: &Memory, linear: u32) -> Option<Access> {
+    fn walk(&self, memory: &Memory, linear: u32) -> Option<PageRights> {
         let directory = u64::from(self.root & 0xffff_f000);
         let entry = u64::from(memory.read_u32(directory + u64::from(linear >> 22) * 4)?);
         if entry & PRESENT == 0 {
@@ -94,7 +94,7 @@ impl Paging {
         Some(access(entry & page, (page & 0xffff_f000) | u64::from(linear & 0xfff)))
     }
 
-    fn walk_pae(&self, memory: &Memory, linear: u32) -> Option<Access> {
+    fn walk_pae(&self, memory: &Memory, linear: u32) -> Option<PageRights> {
         let pointers = u64::from(self.root & 0xffff_ffe0);
         let pointer = memory.read_u64(pointers + u64::from(linear >> 30) * 8)?;
         if pointer & PRESENT == 0 {
@@ -117,8 +117,8 @@ impl Paging {
     }
 }
 
-fn access(bits: u64, physical: u64) -> Access {
-    Access { physical, writable: bits & WRITABLE != 0, user: bits & USER != 0 }
+fn access(bits: u64, physical: u64) -> PageRights {
+    PageRights { physical, writable: bits & WRITABLE != 0, user: bits & USER != 0 }
 }
 
 /// Guest memory by linear address, to be read.
@@ -230,7 +230,7 @@ impl<'a> LinearMemoryMut<'a> {
 
     /// Where `linear` lies, and what may be done there; none if it is not mapped.
     #[inline]
-    pub(crate) fn access(&self, linear: u32) -> Option<Access> {
+    pub(crate) fn access(&self, linear: u32) -> Option<PageRights> {
         self.paging.access(self.memory, linear)
     }
 
@@ -284,7 +284,7 @@ mod tests {
         let memory = memory_with(&[(0x1000 + 0x300 * 4, 0x2007), (0x2000 + 4, 0x5005)]);
         let paging = Paging { enabled: true, root: 0x1000, ..Paging::default() };
         let access = paging.access(&memory, 0xc000_1abc).unwrap();
-        assert_eq!(access, Access { physical: 0x5abc, writable: false, user: true });
+        assert_eq!(access, PageRights { physical: 0x5abc, writable: false, user: true });
         assert_eq!(paging.access(&memory, 0xc000_2000), None);
         assert_eq!(paging.access(&memory, 0), None);
     }
@@ -294,7 +294,7 @@ mod tests {
         let memory = memory_with(&[(0x1000 + 0x300 * 4, 0x0000_0083)]);
         let paging = Paging { enabled: true, large_pages: true, root: 0x1000, ..Paging::default() };
         let access = paging.access(&memory, 0xc012_3456).unwrap();
-        assert_eq!(access, Access { physical: 0x12_3456, writable: true, user: false });
+        assert_eq!(access, PageRights { physical: 0x12_3456, writable: true, user: false });
         let without = Paging { large_pages: false, ..paging };
         assert_ne!(without.translate(&memory, 0xc012_3456), Some(0x12_3456));
     }

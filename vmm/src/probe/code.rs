@@ -23,7 +23,7 @@ const LONGEST_GUESS: usize = 500;
 
 /// An IRET, and where to stop before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Iret {
+pub struct IretSite {
     /// Linear address of the instruction.
     pub address: u32,
     /// The address to probe: that of the no-op `66 90` before it, or its own.
@@ -48,7 +48,7 @@ pub struct FarReturn {
 /// What an exploration found.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Found {
-    pub(super) irets: Vec<Iret>,
+    pub(super) irets: Vec<IretSite>,
     pub(super) lidts: Vec<u32>,
     pub(super) far_jumps: Vec<FarJump>,
     pub(super) far_returns: Vec<FarReturn>,
@@ -188,7 +188,7 @@ impl Code {
                 break;
             }
             match instruction.code() {
-                Opcode::Iretd | Opcode::Iretw => run.irets.push(Iret {
+                Opcode::Iretd | Opcode::Iretw => run.irets.push(IretSite {
                     address: at,
                     probe_address: no_op.unwrap_or(at),
                     word_size: if instruction.code() == Opcode::Iretw { 2 } else { 4 },
@@ -263,7 +263,7 @@ impl Window {
 /// A run of instructions, up to one that does not go on to the next.
 #[derive(Clone, Debug, Default)]
 struct Run {
-    irets: Vec<Iret>,
+    irets: Vec<IretSite>,
     lidts: Vec<u32>,
     far_jumps: Vec<FarJump>,
     far_returns: Vec<FarReturn>,
@@ -325,7 +325,7 @@ mod tests {
         let found = explore(&code, &[0]);
         assert_eq!(
             found.irets,
-            [Iret { address: 0x10_000d, probe_address: 0x10_000b, word_size: 4, length: 1 }]
+            [IretSite { address: 0x10_000d, probe_address: 0x10_000b, word_size: 4, length: 1 }]
         );
     }
 
@@ -346,7 +346,7 @@ mod tests {
         let found = explore(&code, &[0]);
         assert_eq!(
             found.irets,
-            [Iret { address: 0x10_0008, probe_address: 0x10_0008, word_size: 2, length: 2 }]
+            [IretSite { address: 0x10_0008, probe_address: 0x10_0008, word_size: 2, length: 2 }]
         );
     }
 

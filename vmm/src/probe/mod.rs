@@ -30,7 +30,7 @@ mod unwatched;
 
 pub(crate) use ahead::{Ahead, is_32_bit};
 pub use breakpoint::DebugRegisters;
-pub use code::{Code, FarReturn, Iret};
+pub use code::{Code, FarReturn, IretSite};
 use functions::Functions;
 pub use idt::Idt;
 pub(crate) use patch::NO_OP_LENGTH;

@@ -1,6 +1,6 @@
 //! An address at which the guest is to be stopped, and why.
 
-use super::{CallGate, FarReturn, Iret, TaskGate};
+use super::{CallGate, FarReturn, IretSite, TaskGate};
 
 /// Why the guest is stopped at a site. One address can have several reasons: a handler that is
 /// nothing but an IRET is an entry and a return.
@@ -11,7 +11,7 @@ pub struct Site {
     /// The vectors whose gates lead here.
     pub vectors: Vec<u8>,
     /// An IRET stands here, or behind the no-op that stands here.
-    pub iret: Option<Iret>,
+    pub iret: Option<IretSite>,
     /// SYSENTER leads here.
     pub sysenter: bool,
     /// The call gates that lead here.

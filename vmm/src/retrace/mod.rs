@@ -20,7 +20,7 @@ mod writer;
 
 pub use doer::Doer;
 pub use origin::{Origin, Value};
-pub use stack::{Stack, Taken};
+pub use stack::{SwitchedStack, Taken};
 pub use writer::{Question, Writer, who_wrote};
 
 use crate::check::{ChangedWord, Retrace};
@@ -69,7 +69,7 @@ pub enum Way {
         /// The word that held it, if EIP was popped.
         popped: Option<ReturnAddress>,
         /// The stack that it was popped from, where code has changed to that before.
-        stack: Option<Box<Stack>>,
+        stack: Option<Box<SwitchedStack>>,
         /// Where a call had returned to, if execution has come from there in a straight line.
         ran_on_from: Option<u32>,
         /// What had put other memory under the stack before.
@@ -96,7 +96,7 @@ pub enum Way {
         /// The instruction.
         by: Doer,
         /// The stack that it took EFLAGS off, where code has changed to that before.
-        stack: Option<Box<Stack>>,
+        stack: Option<Box<SwitchedStack>>,
     },
     /// An interrupt gate closed them, and no IRET has come since: the handler has gone on elsewhere.
     Entered {
@@ -212,18 +212,18 @@ fn is_behind_call(run: &Run, at: u32) -> bool {
 }
 
 /// Takes in what `by` has done to the stack.
-fn follow(stack: &mut Option<Stack>, run: &Run, by: &Doer, after: &State) {
+fn follow(stack: &mut Option<SwitchedStack>, run: &Run, by: &Doer, after: &State) {
     let linear = run.machine().linear();
     let word = |address| linear.read_u32(address);
-    Stack::follow(stack, by, after, word, |at| is_behind_call(run, at));
+    SwitchedStack::follow(stack, by, after, word, |at| is_behind_call(run, at));
 }
 
 /// The stack, with the words above the one at `address`.
-fn seen_above(stack: Option<Stack>, run: &Run, address: u32) -> Option<Box<Stack>> {
+fn seen_above(stack: Option<SwitchedStack>, run: &Run, address: u32) -> Option<Box<SwitchedStack>> {
     let linear = run.machine().linear();
     let words = (1..=stack::ABOVE as u32)
         .map_while(|index| linear.read_u32(address.wrapping_add(index * 4)));
-    stack.map(|stack| Box::new(Stack { above: words.collect(), ..stack }))
+    stack.map(|stack| Box::new(SwitchedStack { above: words.collect(), ..stack }))
 }
 
 fn departure(run: &mut Run) -> Result<Option<Way>, MachineError> {
@@ -324,7 +324,7 @@ fn closing(run: &mut Run, after_entry: u64) -> Result<Option<Way>, MachineError>
     let mut way =
         (!open(&run.state())).then_some(Way::Entered { sequence: after_entry, switched: None });
     let (mut moved, mut closed_for) = (None, 0);
-    let mut stack: Option<Stack> = None;
+    let mut stack: Option<SwitchedStack> = None;
     while Instant::now() < give_up_at && closed_for < SETTLED {
         let by = stand(run);
         let moment = run.go_on_by_one()?;

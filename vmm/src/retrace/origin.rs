@@ -7,7 +7,7 @@
 //! A wrong pointer is used long after it was loaded. Copies, pushes and pops are followed on the way, by value; what is
 //! computed otherwise begins where it was computed.
 
-use super::{Doer, Retrace, follow, loads_stack, stack::Stack, stand};
+use super::{Doer, Retrace, follow, loads_stack, stack::SwitchedStack, stand};
 use crate::check::ChangedWord;
 use crate::instruction::operands::operands;
 use crate::instruction::valid_32;
@@ -96,7 +96,7 @@ impl Trail {
         Some(Value { register, value, origin, not_restored })
     }
 
-    fn take_in(&mut self, by: &Doer, after: &State, run: &Run, stack: &mut Option<Stack>) {
+    fn take_in(&mut self, by: &Doer, after: &State, run: &Run, stack: &mut Option<SwitchedStack>) {
         follow(stack, run, by, after);
         let Some(one) = valid_32(&by.code, by.before.eip) else { return };
         if loads_stack(by, after) {

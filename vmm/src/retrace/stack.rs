@@ -25,7 +25,7 @@ pub struct Taken {
 
 /// A stack that code has changed to, and what it has taken off it.
 #[derive(Clone, Debug)]
-pub struct Stack {
+pub struct SwitchedStack {
     /// What loaded ESP.
     pub changed_by: Doer,
     /// The words that were taken since, in their order; none where something has been pushed.
@@ -41,11 +41,11 @@ pub struct Stack {
 /// How many words above are looked at.
 pub(super) const ABOVE: usize = 8;
 
-impl Stack {
+impl SwitchedStack {
     /// Takes in that `by` has been executed and `after` has come of it; `word` reads memory, `is_behind_call` tells where
     /// calls return to.
     pub(super) fn follow(
-        this: &mut Option<Stack>,
+        this: &mut Option<SwitchedStack>,
         by: &Doer,
         after: &State,
         word: impl Fn(u32) -> Option<u32>,
@@ -53,8 +53,13 @@ impl Stack {
     ) {
         if loads_stack(by, after) {
             let changed_by = by.clone();
-            *this =
-                Some(Stack { changed_by, taken: vec![], led: None, pushed: false, above: vec![] });
+            *this = Some(SwitchedStack {
+                changed_by,
+                taken: vec![],
+                led: None,
+                pushed: false,
+                above: vec![],
+            });
             return;
         }
         let Some(stack) = this else { return };
@@ -161,14 +166,22 @@ mod tests {
     }
 
     /// A stack at 1000 with `words`, and `pops` executed on it.
-    fn stack(words: &[u32], pops: &[u8]) -> Stack {
+    fn stack(words: &[u32], pops: &[u8]) -> SwitchedStack {
         let mut stack = None;
         let word = |address: u32| words.get(((address - 0x1000) / 4) as usize).copied();
         let after = |esp| *doer(&[], esp).before;
-        Stack::follow(&mut stack, &doer(&[0x8b, 0x22], 0x8000), &after(0x1000), word, |_| false);
+        SwitchedStack::follow(
+            &mut stack,
+            &doer(&[0x8b, 0x22], 0x8000),
+            &after(0x1000),
+            word,
+            |_| false,
+        );
         for (index, pop) in pops.iter().enumerate() {
             let esp = 0x1000 + index as u32 * 4;
-            Stack::follow(&mut stack, &doer(&[*pop], esp), &after(esp + 4), word, |_| false);
+            SwitchedStack::follow(&mut stack, &doer(&[*pop], esp), &after(esp + 4), word, |_| {
+                false
+            });
         }
         let mut stack = stack.expect("it was changed to");
         let used = pops.len() + 1;

@@ -34,7 +34,7 @@ use crate::instruction::stepping::{
 };
 use crate::instruction::{self, LONGEST, reads_time_stamp};
 use crate::machine::{ChangedByte, Exit, MachineError};
-use crate::probe::Iret;
+use crate::probe::IretSite;
 use ia32::{Eflags, OperandSize, State};
 
 const PAGE: u32 = 4096;
@@ -303,7 +303,7 @@ impl Run {
     }
 
     /// Tells of the IRET at this boundary.
-    fn tell_return(&mut self, iret: &Iret, state: State) -> Result<RunEvent, MachineError> {
+    fn tell_return(&mut self, iret: &IretSite, state: State) -> Result<RunEvent, MachineError> {
         let time = self.clock.counted();
         let returning = capture_return(&self.machine, iret, state, self.seen.sequence, time);
         self.look_for_call_gates(&state, returning.ring())?;
@@ -321,7 +321,7 @@ impl Run {
     /// What the IRET at `before` did, which has led to `after`.
     fn returned_by(
         &mut self,
-        iret: &Iret,
+        iret: &IretSite,
         before: State,
         after: &State,
     ) -> Result<RunEvent, MachineError> {
@@ -356,8 +356,8 @@ impl ExactState {
 }
 
 /// The IRET that `code` begins with.
-fn iret(code: &[u8], state: &State) -> Option<Iret> {
+fn iret(code: &[u8], state: &State) -> Option<IretSite> {
     let ia32::Iret { size, length } = instruction::iret(code, state)?;
     let address = state.instruction_address();
-    Some(Iret { address, probe_address: address, word_size: size.bytes(), length })
+    Some(IretSite { address, probe_address: address, word_size: size.bytes(), length })
 }

@@ -4,7 +4,7 @@ use super::departure::Cause;
 use crate::entry::{Entry, Expected, Kind};
 use crate::instruction::decode;
 use crate::machine::Memory;
-use ia32::{Class, Event, OperandSize, Operation, Processor, State, Vector, Word};
+use ia32::{Class, Interruption, OperandSize, Operation, Processor, State, Vector, Word};
 use iced_x86::Code;
 
 /// What the model says that `entry` must be, which `cause` led to from its state before. `memory` is that at
@@ -36,8 +36,10 @@ pub(crate) fn operation_of(entry: &Entry, before: &State, code: &[u8]) -> Option
 
 /// CR2 as it is when a page fault is delivered: the access that raised it has loaded it by then.
 pub(super) fn address_of_page_fault(entry: &Entry, operation: &Operation) -> Option<u32> {
-    let by_the_access =
-        matches!(operation, Operation::Event(Event { kind: ia32::Kind::Fault, .. }));
+    let by_the_access = matches!(
+        operation,
+        Operation::Interruption(Interruption { kind: ia32::InterruptionKind::Fault, .. })
+    );
     (entry.vector == Vector::PF && by_the_access).then_some(entry.after.cr2)
 }
 
@@ -54,24 +56,26 @@ pub(super) fn operation(
 ) -> Option<Operation> {
     match cause {
         Cause::Interrupt(vector) => {
-            return Some(Event { repeating, ..Event::external(vector.0) }.into());
+            return Some(Interruption { repeating, ..Interruption::external(vector.0) }.into());
         }
-        Cause::OwnStep => return Some(Event::trap(Vector::DB).into()),
+        Cause::OwnStep => return Some(Interruption::trap(Vector::DB).into()),
         Cause::Instruction(_) => {}
     }
     let instruction = decode(code, before);
     let length = instruction.len() as u8;
-    let software = |event: Event| {
-        let ia32::Kind::Software { instruction, .. } = event.kind else { return event };
-        Event { kind: ia32::Kind::Software { instruction, length }, ..event }
+    let software = |event: Interruption| {
+        let ia32::InterruptionKind::Software { instruction, .. } = event.kind else { return event };
+        Interruption { kind: ia32::InterruptionKind::Software { instruction, length }, ..event }
     };
     match instruction.code() {
-        Code::Int_imm8 => return Some(software(Event::int(instruction.immediate8())).into()),
-        Code::Int3 => return Some(software(Event::int3()).into()),
-        Code::Into => return Some(software(Event::into()).into()),
+        Code::Int_imm8 => {
+            return Some(software(Interruption::int(instruction.immediate8())).into());
+        }
+        Code::Int3 => return Some(software(Interruption::int3()).into()),
+        Code::Into => return Some(software(Interruption::into()).into()),
         Code::Int1 => {
-            let kind = ia32::Kind::Icebp { length };
-            return Some(Event { kind, ..Event::icebp() }.into());
+            let kind = ia32::InterruptionKind::Icebp { length };
+            return Some(Interruption { kind, ..Interruption::icebp() }.into());
         }
         Code::Iretd => {
             return Some(ia32::Iret { size: OperandSize::Bits32, length }.into());
@@ -86,5 +90,5 @@ pub(super) fn operation(
     if entry.kind != Kind::Fault || entry.vector.class() != Class::Fault {
         return None;
     }
-    Some(Event::fault(entry.vector, entry.frame.get(Word::ErrorCode)).into())
+    Some(Interruption::fault(entry.vector, entry.frame.get(Word::ErrorCode)).into())
 }

@@ -1,13 +1,13 @@
 //! The state in which a boot protocol enters a kernel.
 
-use crate::boot::{EntryState, Start};
+use crate::boot::{EntryState, StartMode};
 use ia32::{Eflags, General, Segment, State, TableRegister};
 
 /// The state that the image asks for.
 pub fn entry_state(entry: &EntryState) -> State {
     match entry.start {
-        Start::ProtectedMode => flat_protected_mode(entry),
-        Start::RealMode { cs, ip } => real_mode(entry, cs, ip),
+        StartMode::ProtectedMode => flat_protected_mode(entry),
+        StartMode::RealMode { cs, ip } => real_mode(entry, cs, ip),
     }
 }
 

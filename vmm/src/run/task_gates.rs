@@ -8,7 +8,7 @@ use super::probed::AtProbe;
 use super::{Event, Outward, Run};
 use crate::entry::{capture_task_gate, capture_task_return};
 use crate::machine::MachineError;
-use crate::probe::{Iret, TaskGate};
+use crate::probe::{IretSite, TaskGate};
 use ia32::State;
 
 impl Run {
@@ -39,7 +39,7 @@ impl Run {
     #[cold]
     pub(super) fn leaves_by_link(
         &mut self,
-        iret: &Iret,
+        iret: &IretSite,
         state: &State,
     ) -> Result<(), MachineError> {
         self.seen.outward = Outward::default();

@@ -8,7 +8,9 @@ use super::schema::{
     SwitchRecord, SysenterRecord,
 };
 use crate::check::{Finding, Judgement};
-use crate::entry::{Crossing, Entry, Return, Returned, SwitchCause, Sysenter, TaskSwitch, Way};
+use crate::entry::{
+    Crossing, CrossingWay, Entry, Return, Returned, SwitchCause, Sysenter, TaskSwitch,
+};
 use crate::symbols::{Symbols, names_in};
 use ia32::Word;
 
@@ -70,8 +72,8 @@ pub(super) fn of_sysenter(entry: &Sysenter, judgement: &Judgement) -> Where {
 
 pub(super) fn of_crossing(crossing: &Crossing, judgement: &Judgement) -> Where {
     let what = match crossing.way {
-        Way::Call(gate) => format!("call gate {:04x}", gate.selector),
-        Way::Return { .. } => "far RET".to_owned(),
+        CrossingWay::Call(gate) => format!("call gate {:04x}", gate.selector),
+        CrossingWay::Return { .. } => "far RET".to_owned(),
     };
     let place = format!(
         "{what} after #{}{}",

@@ -39,7 +39,7 @@ mod wrap;
 
 pub use cause_text::cause_text;
 pub use colour::Colour;
-pub use diff::{Aspects, Difference, diff};
+pub use diff::{Aspects, TraceDifference, diff};
 pub(crate) use explain::account_of;
 pub use explain::{ExplainError, Line, explain_line};
 pub use finding_text::FindingText;
@@ -53,7 +53,7 @@ pub use places::KnownPlaces;
 pub use reader::{ReadError, TraceReader};
 pub(crate) use registers::{now as registers_now, registers};
 pub(crate) use report::LastEntries;
-pub use report::{Lost, Output, Report};
+pub use report::{Lost, LostOutput, Report};
 pub use screen::screen;
 pub use show::{Shown, show};
 pub use stats::{Stats, stats};

@@ -2,14 +2,14 @@
 //! mark the second time.
 #![no_main]
 
-use ia32::paging::{Access, Paging, Privilege, translate};
-use ia32::{Memory, MemoryMut, Processor};
+use ia32::paging::{AccessRequest, PagingControls, Privilege, translate};
+use ia32::{ReadMemory, WriteMemory, Processor};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Some((head, tables)) = bytes.split_at_checked(8) else { return };
     let linear = head.read_u32(0);
     let (control, how) = (head[4], head[5]);
-    let paging = Paging {
+    let paging = PagingControls {
         enabled: control & 1 == 0,
         write_protect: control & 2 != 0,
         large_pages: control & 4 != 0,
@@ -22,7 +22,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         1 => Privilege::Supervisor,
         _ => Privilege::Implicit,
     };
-    let access = Access { write: how & 0x80 != 0, privilege };
+    let access = AccessRequest { write: how & 0x80 != 0, privilege };
     let processor = Processor { physical_bits: head[7], pse36: how & 0x40 != 0, ..Processor::AMD };
 
     let mut memory = tables.to_vec();

@@ -6,9 +6,9 @@
 
 use crate::lab::*;
 use ia32::{
-    Descriptor, Eflags, Event, FarTransfer, Gate, GateKind, General, Iret, Kind, OperandSize,
-    Operation, Processor, Segment, SegmentRegister, Selector, SoftwareInterrupt, State,
-    TableRegister, Vector,
+    Descriptor, Eflags, FarTransfer, Gate, GateKind, General, Interruption, InterruptionKind, Iret,
+    OperandSize, Operation, Processor, Segment, SegmentRegister, Selector, SoftwareInterrupt,
+    State, TableRegister, Vector,
 };
 
 /// Bytes, and zeros behind them.
@@ -123,20 +123,32 @@ pub(crate) fn operation(from: &mut Source<'_>) -> Operation {
             };
             FarTransfer { call: from.bool(), selector, length: 7 }.into()
         }
-        6 => Event::int(vector(from)).into(),
-        7 => from.pick(&[Event::int3(), Event::into(), Event::icebp(), Event::nmi()]).into(),
-        8 => Event { repeating: from.bool(), ..Event::external(vector(from)) }.into(),
-        9 => Event::double_fault().into(),
+        6 => Interruption::int(vector(from)).into(),
+        7 => from
+            .pick(&[
+                Interruption::int3(),
+                Interruption::into(),
+                Interruption::icebp(),
+                Interruption::nmi(),
+            ])
+            .into(),
+        8 => Interruption { repeating: from.bool(), ..Interruption::external(vector(from)) }.into(),
+        9 => Interruption::double_fault().into(),
         10 => {
             let instruction = SoftwareInterrupt::IntN;
-            let kind = Kind::Software { instruction, length: from.u8() };
-            Event { kind, ..Event::int(vector(from)) }.into()
+            let kind = InterruptionKind::Software { instruction, length: from.u8() };
+            Interruption { kind, ..Interruption::int(vector(from)) }.into()
         }
-        11 => Event { kind: Kind::InstructionBreakpoint, ..Event::trap(Vector::DB) }.into(),
-        12 => Event { repeating: from.bool(), ..Event::trap(Vector(vector(from))) }.into(),
+        11 => Interruption {
+            kind: InterruptionKind::InstructionBreakpoint,
+            ..Interruption::trap(Vector::DB)
+        }
+        .into(),
+        12 => Interruption { repeating: from.bool(), ..Interruption::trap(Vector(vector(from))) }
+            .into(),
         _ => {
             let vector = vector(from);
-            Event::fault(Vector(vector), error_code(vector, from)).into()
+            Interruption::fault(Vector(vector), error_code(vector, from)).into()
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::lab::*;
 use ia32::{
-    Branch, End, Escalation, Event, Gate, GateKind, Kind, Severity, Vector, Word, escalate,
+    AttemptEnd, Branch, Escalation, Gate, GateKind, Interruption, InterruptionKind, Severity,
+    Vector, Word, escalate,
 };
 
 /// Vectors and error codes of the faults on the way.
@@ -34,8 +35,8 @@ fn the_classes_combine_as_in_the_manuals_table() {
 fn a_refused_interrupt_becomes_a_fault_with_its_error_code() {
     let mut lab = Lab::user();
     absent(&mut lab, 0x30);
-    let outcome = lab.take(Event::external(0x30));
-    assert_eq!(outcome.end, End::Completed);
+    let outcome = lab.take(Interruption::external(0x30));
+    assert_eq!(outcome.end, AttemptEnd::Completed);
     assert_eq!(faults(&outcome), [(11, idt(0x30, 1))]);
     assert_eq!(pushed(&outcome, Word::ErrorCode), Some(idt(0x30, 1)));
     assert_eq!(outcome.state.eip, HANDLER + 11);
@@ -45,7 +46,7 @@ fn a_refused_interrupt_becomes_a_fault_with_its_error_code() {
 
 #[test]
 fn an_int_on_a_closed_gate_points_at_the_int() {
-    let outcome = Lab::user().take(Event::int(0x30));
+    let outcome = Lab::user().take(Interruption::int(0x30));
     assert_eq!(faults(&outcome), [(13, idt(0x30, 0))]);
     assert_eq!(pushed(&outcome, Word::Eip), Some(0x6000));
 }
@@ -54,7 +55,7 @@ fn an_int_on_a_closed_gate_points_at_the_int() {
 fn two_contributory_faults_are_a_double_fault() {
     let mut lab = Lab::user();
     absent(&mut lab, 13);
-    let outcome = lab.take(Event::fault(Vector::GP, Some(0)));
+    let outcome = lab.take(Interruption::fault(Vector::GP, Some(0)));
     assert_eq!(faults(&outcome), [(11, idt(13, 1))]);
     assert_eq!(outcome.state.eip, HANDLER + 8);
     assert_eq!(pushed(&outcome, Word::ErrorCode), Some(0));
@@ -64,7 +65,7 @@ fn two_contributory_faults_are_a_double_fault() {
 fn an_interrupt_with_a_contributory_vector_is_benign() {
     let mut lab = Lab::user();
     absent(&mut lab, 13);
-    for event in [Event::int(13), Event::external(13)] {
+    for event in [Interruption::int(13), Interruption::external(13)] {
         let outcome = lab.take(event);
         assert_eq!(outcome.state.eip, HANDLER + 11, "{event:?}");
     }
@@ -78,16 +79,16 @@ fn a_page_fault_after_a_contributory_one_is_delivered() {
     lab.state.ldtr.limit = 0xfff;
     lab.page(0xb000, 0);
     lab.gate(0, GateKind::Trap32, 0x0c, 0);
-    let outcome = lab.take(Event::fault(Vector::DE, None));
+    let outcome = lab.take(Interruption::fault(Vector::DE, None));
     assert_eq!(faults(&outcome), [(14, 0)]);
-    assert_eq!((outcome.end, outcome.state.cr2), (End::Completed, 0xb008));
+    assert_eq!((outcome.end, outcome.state.cr2), (AttemptEnd::Completed, 0xb008));
     assert_eq!(outcome.state.eip, HANDLER + 14);
     // After a page fault, or in a second page fault, it is a double fault.
     lab.gate(14, GateKind::Trap32, 0x0c, 0);
-    let outcome = lab.take(Event::fault(Vector::PF, Some(4)));
+    let outcome = lab.take(Interruption::fault(Vector::PF, Some(4)));
     assert_eq!((faults(&outcome), outcome.state.eip), (vec![(14, 0)], HANDLER + 8));
     absent(&mut lab, 14);
-    let outcome = lab.take(Event::fault(Vector::PF, Some(4)));
+    let outcome = lab.take(Interruption::fault(Vector::PF, Some(4)));
     assert_eq!((faults(&outcome), outcome.state.eip), (vec![(11, idt(14, 1))], HANDLER + 8));
 }
 
@@ -95,8 +96,8 @@ fn a_page_fault_after_a_contributory_one_is_delivered() {
 fn esp0_on_an_absent_page_ends_in_shutdown() {
     let mut lab = Lab::user().paged();
     lab.page(ESP0 - 4, 0);
-    let outcome = lab.take(Event::external(0x20));
-    assert_eq!(outcome.end, End::Shutdown);
+    let outcome = lab.take(Interruption::external(0x20));
+    assert_eq!(outcome.end, AttemptEnd::Shutdown);
     assert_eq!(faults(&outcome), [(14, 2), (14, 2), (14, 2)]);
     assert_eq!(outcome.state.cr2, ESP0 - 4);
     assert!(outcome.path().contains(Branch::ChainShutdown));
@@ -109,8 +110,8 @@ fn esp0_on_an_absent_page_is_survived_through_a_task_gate() {
     lab.page(ESP0 - 4, 0);
     lab.task_gate(8, OTHER_TSS_SELECTOR);
     lab.write(OTHER_TSS + 56, 4, 0xa800);
-    let outcome = lab.take(Event::external(0x20));
-    assert_eq!((outcome.end, outcome.unspecified), (End::Completed, None));
+    let outcome = lab.take(Interruption::external(0x20));
+    assert_eq!((outcome.end, outcome.unspecified), (AttemptEnd::Completed, None));
     assert_eq!(outcome.state.tr.selector, OTHER_TSS_SELECTOR);
     assert_eq!(frame(&outcome), [(Word::ErrorCode, 0xa800 - 4, 0)]);
     assert_eq!(outcome.state.general.esp, 0xa800 - 4);
@@ -126,8 +127,8 @@ fn the_longest_chain_is_four_attempts() {
     lab.gate(11, GateKind::Trap32, 0x0c, 0);
     absent(&mut lab, 14);
     absent(&mut lab, 8);
-    let outcome = lab.take(Event::external(0x20));
-    assert_eq!(outcome.end, End::Shutdown);
+    let outcome = lab.take(Interruption::external(0x20));
+    assert_eq!(outcome.end, AttemptEnd::Shutdown);
     assert_eq!(faults(&outcome), [(11, idt(0x20, 1)), (14, 0), (11, idt(14, 1)), (11, idt(8, 1))]);
 }
 
@@ -138,8 +139,8 @@ fn an_unaligned_handler_of_alignment_checks_never_begins() {
     lab.state.eflags = lab.state.eflags | ia32::Eflags::AC;
     lab.state.general.esp += 1;
     lab.gate(17, GateKind::Trap32, USER_CODE, 3);
-    let outcome = lab.take(Event::fault(Vector::AC, Some(0)));
-    assert_eq!(outcome.end, End::Endless);
+    let outcome = lab.take(Interruption::fault(Vector::AC, Some(0)));
+    assert_eq!(outcome.end, AttemptEnd::Endless);
     assert_eq!(outcome.attempts.len(), ia32::MAX_ATTEMPTS);
 }
 
@@ -152,14 +153,16 @@ fn a_failed_iret_is_a_fault_in_ring_0_with_three_words() {
     assert_eq!(frame(&outcome).len(), 4);
     assert_eq!(pushed(&outcome, Word::Eip), Some(0x6000));
     let last = outcome.attempts.last().unwrap();
-    assert!(matches!(last.operation, ia32::Operation::Event(e) if e.kind == Kind::Fault));
+    assert!(
+        matches!(last.operation, ia32::Operation::Interruption(e) if e.kind == InterruptionKind::Fault)
+    );
 }
 
 #[test]
 fn the_explanation_tells_the_way_and_the_end() {
     let mut lab = Lab::user().paged();
     lab.page(ESP0 - 4, 0);
-    let outcome = lab.take(Event::external(0x20));
+    let outcome = lab.take(Interruption::external(0x20));
     let text = ia32::explain(&lab.state, &outcome).to_string();
     let mut lines = text.lines();
     for expected in [

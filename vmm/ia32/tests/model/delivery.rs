@@ -1,14 +1,14 @@
 //! What an event pushes, and in which state its handler begins.
 
 use crate::lab::*;
-use ia32::{Eflags, Event, Gate, GateKind, Owner, SegmentRegister, Vector, Word};
+use ia32::{Eflags, Gate, GateKind, Interruption, Owner, SegmentRegister, Vector, Word};
 
 const ALL_FLAGS: Eflags = Eflags(0x003f_7fd7 & !(1 << 17));
 
 #[test]
 fn from_ring_3_five_words_go_to_ss0_esp0() {
     let lab = Lab::user();
-    let outcome = lab.done(Event::external(0x20));
+    let outcome = lab.done(Interruption::external(0x20));
     assert_eq!(
         frame(&outcome),
         [
@@ -31,7 +31,7 @@ fn from_ring_3_five_words_go_to_ss0_esp0() {
 #[test]
 fn in_ring_0_three_words_go_to_the_same_stack() {
     let lab = Lab::kernel();
-    let outcome = lab.done(Event::external(0x20));
+    let outcome = lab.done(Interruption::external(0x20));
     let esp = ESP0 - 0x100;
     assert_eq!(
         frame(&outcome),
@@ -47,14 +47,14 @@ fn in_ring_0_three_words_go_to_the_same_stack() {
 
 #[test]
 fn only_the_frame_is_written_where_descriptors_are_accessed_and_paging_is_off() {
-    let outcome = Lab::user().done(Event::external(0x80));
+    let outcome = Lab::user().done(Interruption::external(0x80));
     assert!(outcome.writes.iter().all(|write| matches!(write.owner, Owner::Pushed(_))));
 }
 
 #[test]
 fn an_error_code_lies_below_eip() {
     for (lab, size) in [(Lab::user(), 24), (Lab::kernel(), 16)] {
-        let outcome = lab.done(Event::fault(Vector::GP, Some(0x1234)));
+        let outcome = lab.done(Interruption::fault(Vector::GP, Some(0x1234)));
         let (word, at, value) = frame(&outcome)[0];
         assert_eq!((word, value), (Word::ErrorCode, 0x1234));
         let top = if size == 24 { ESP0 } else { ESP0 - 0x100 };
@@ -66,7 +66,7 @@ fn an_error_code_lies_below_eip() {
 fn from_ring_3_to_ring_1_the_stack_is_ss1_esp1() {
     let mut lab = Lab::user();
     lab.gate(0x20, GateKind::Trap32, RING_1_CODE, 3);
-    let outcome = lab.done(Event::int(0x20));
+    let outcome = lab.done(Interruption::int(0x20));
     let after = &outcome.state;
     assert_eq!((after.ss().selector, after.general.esp), (RING_1_DATA, ESP0 - 0x400 - 20));
     assert_eq!((after.cpl(), after.cs().selector), (1, RING_1_CODE));
@@ -76,14 +76,14 @@ fn from_ring_3_to_ring_1_the_stack_is_ss1_esp1() {
 fn the_rpl_of_the_gates_selector_does_not_matter() {
     let mut lab = Lab::user();
     lab.gate(0x20, GateKind::Trap32, KERNEL_CODE | 3, 3);
-    assert_eq!(lab.done(Event::int(0x20)).state.cs().selector, KERNEL_CODE);
+    assert_eq!(lab.done(Interruption::int(0x20)).state.cs().selector, KERNEL_CODE);
 }
 
 #[test]
 fn conforming_code_runs_in_the_interrupted_ring() {
     let mut lab = Lab::user();
     lab.gate(0x20, GateKind::Trap32, CONFORMING, 3);
-    let outcome = lab.done(Event::int(0x20));
+    let outcome = lab.done(Interruption::int(0x20));
     assert_eq!(frame(&outcome).len(), 3);
     assert_eq!(outcome.state.cs().selector, CONFORMING | 3);
     assert_eq!((outcome.state.cpl(), outcome.state.general.esp), (3, USER_ESP - 12));
@@ -96,7 +96,7 @@ fn a_16_bit_gate_truncates_each_word() {
     lab.state.general.esp = 0xbfff_1234;
     lab.flags(Eflags::AC);
     lab.gate(0x20, GateKind::Trap16, KERNEL_CODE, 3);
-    let outcome = lab.done(Event::int(0x20));
+    let outcome = lab.done(Interruption::int(0x20));
     assert_eq!(
         frame(&outcome),
         [
@@ -117,7 +117,7 @@ fn a_16_bit_gate_has_a_16_bit_offset_and_error_code() {
     lab.gate_as(13, |gate| {
         *gate = Gate { kind: GateKind::Interrupt16, offset: 0xdead_5678, ..*gate };
     });
-    let outcome = lab.done(Event::fault(Vector::GP, Some(0xabcd)));
+    let outcome = lab.done(Interruption::fault(Vector::GP, Some(0xabcd)));
     assert_eq!(outcome.state.eip, 0x5678);
     assert_eq!(frame(&outcome)[0], (Word::ErrorCode, ESP0 - 0x100 - 8, 0xabcd));
 }
@@ -133,7 +133,7 @@ fn tf_nt_rf_and_vm_are_cleared_and_if_by_an_interrupt_gate_only() {
         let mut lab = Lab::user();
         lab.state.eflags = ALL_FLAGS;
         lab.gate(0x20, kind, KERNEL_CODE, 3);
-        let after = lab.done(Event::int(0x20)).state.eflags;
+        let after = lab.done(Interruption::int(0x20)).state.eflags;
         let gone = Eflags::TF | Eflags::NT | Eflags::RF | also;
         assert_eq!(after, ALL_FLAGS.without(gone), "{kind}");
     }
@@ -141,7 +141,7 @@ fn tf_nt_rf_and_vm_are_cleared_and_if_by_an_interrupt_gate_only() {
 
 #[test]
 fn rf_is_pushed_as_the_kind_of_event_says() {
-    let rf = |event: Event, before: bool| {
+    let rf = |event: Interruption, before: bool| {
         let mut lab = Lab::user();
         for vector in [3, 4, 0x30] {
             lab.gate_as(vector, |gate| gate.dpl = 3);
@@ -159,20 +159,23 @@ fn rf_is_pushed_as_the_kind_of_event_says() {
         let open = write.undefined & Eflags::RF.0 != 0;
         (!open).then_some(write.value & Eflags::RF.0 != 0)
     };
-    let breakpoint = Event { kind: ia32::Kind::InstructionBreakpoint, ..Event::trap(Vector::DB) };
-    let repeated = Event { repeating: true, ..Event::external(0x30) };
+    let breakpoint = Interruption {
+        kind: ia32::InterruptionKind::InstructionBreakpoint,
+        ..Interruption::trap(Vector::DB)
+    };
+    let repeated = Interruption { repeating: true, ..Interruption::external(0x30) };
     for (event, clear, set) in [
-        (Event::fault(Vector::PF, Some(4)), Some(true), Some(true)),
-        (Event::int(0x30), Some(false), Some(false)),
-        (Event::int3(), Some(false), Some(false)),
-        (Event::into(), Some(false), Some(false)),
-        (Event::icebp(), Some(false), Some(false)),
-        (Event::external(0x30), Some(false), Some(true)),
-        (Event::nmi(), Some(false), Some(true)),
-        (Event::trap(Vector::DB), Some(false), Some(true)),
+        (Interruption::fault(Vector::PF, Some(4)), Some(true), Some(true)),
+        (Interruption::int(0x30), Some(false), Some(false)),
+        (Interruption::int3(), Some(false), Some(false)),
+        (Interruption::into(), Some(false), Some(false)),
+        (Interruption::icebp(), Some(false), Some(false)),
+        (Interruption::external(0x30), Some(false), Some(true)),
+        (Interruption::nmi(), Some(false), Some(true)),
+        (Interruption::trap(Vector::DB), Some(false), Some(true)),
         (breakpoint, Some(false), Some(true)),
         (repeated, Some(true), Some(true)),
-        (Event::double_fault(), None, None),
+        (Interruption::double_fault(), None, None),
     ] {
         assert_eq!((rf(event, false), rf(event, true)), (clear, set), "{event:?}");
     }
@@ -183,7 +186,10 @@ fn an_instruction_breakpoint_pushes_rf_0_on_amd() {
     let mut lab = Lab::user();
     lab.flags(Eflags::RF);
     lab.processor = ia32::Processor::AMD;
-    let event = Event { kind: ia32::Kind::InstructionBreakpoint, ..Event::trap(Vector::DB) };
+    let event = Interruption {
+        kind: ia32::InterruptionKind::InstructionBreakpoint,
+        ..Interruption::trap(Vector::DB)
+    };
     assert_eq!(pushed(&lab.done(event), Word::Eflags), Some(0x202));
 }
 
@@ -194,14 +200,14 @@ fn eip_is_saved_behind_a_software_interrupt_and_at_a_fault() {
         lab.gate_as(vector, |gate| gate.dpl = 3);
     }
     for (event, eip) in [
-        (Event::int(0x30), 0x6002),
-        (Event::int3(), 0x6001),
-        (Event::into(), 0x6001),
-        (Event::icebp(), 0x6001),
-        (Event::fault(Vector::UD, None), 0x6000),
-        (Event::trap(Vector::DB), 0x6000),
-        (Event::external(0x20), 0x6000),
-        (Event::nmi(), 0x6000),
+        (Interruption::int(0x30), 0x6002),
+        (Interruption::int3(), 0x6001),
+        (Interruption::into(), 0x6001),
+        (Interruption::icebp(), 0x6001),
+        (Interruption::fault(Vector::UD, None), 0x6000),
+        (Interruption::trap(Vector::DB), 0x6000),
+        (Interruption::external(0x20), 0x6000),
+        (Interruption::nmi(), 0x6000),
     ] {
         assert_eq!(pushed(&lab.done(event), Word::Eip), Some(eip), "{event:?}");
     }
@@ -209,7 +215,7 @@ fn eip_is_saved_behind_a_software_interrupt_and_at_a_fault() {
 
 #[test]
 fn upper_halves_of_selectors_are_open_and_nothing_else_is() {
-    let outcome = Lab::user().done(Event::external(0x20));
+    let outcome = Lab::user().done(Interruption::external(0x20));
     for write in &outcome.writes {
         let open = match write.owner {
             Owner::Pushed(Word::Cs | Word::Ss) => 0xffff_0000,
@@ -224,7 +230,7 @@ fn with_a_16_bit_inner_stack_only_sp_counts() {
     let mut lab = Lab::user();
     lab.ss0(KERNEL_DATA_16);
     lab.write(TSS + 4, 4, 0xabcd_0000 | ESP0);
-    let outcome = lab.done(Event::external(0x20));
+    let outcome = lab.done(Interruption::external(0x20));
     assert_eq!(frame(&outcome)[0].1, ESP0 - 20);
     assert_eq!(outcome.state.general.esp & 0xffff, ESP0 - 20);
     assert_eq!(outcome.undefined.general.esp, 0xffff_0000);
@@ -236,7 +242,7 @@ fn a_16_bit_stack_wraps_at_64_kib() {
     lab.state.segments[SegmentRegister::Ss as usize] =
         ia32::Descriptor::new(0, 0xffff, 0x0093).segment(KERNEL_DATA_16);
     lab.state.general.esp = 0x1234_0004;
-    let outcome = lab.done(Event::external(0x20));
+    let outcome = lab.done(Interruption::external(0x20));
     let places: Vec<u32> = frame(&outcome).iter().map(|(_, at, _)| *at).collect();
     assert_eq!(places, [0xfff8, 0xfffc, 0]);
     assert_eq!(outcome.state.general.esp, 0x1234_fff8);
@@ -249,7 +255,7 @@ fn a_16_bit_tss_gives_sp_and_ss() {
     lab.state.tr.base = TSS_16;
     lab.write(TSS_16 + 2, 2, 0x7000);
     lab.write(TSS_16 + 4, 2, u32::from(KERNEL_DATA));
-    let outcome = lab.done(Event::external(0x20));
+    let outcome = lab.done(Interruption::external(0x20));
     // The gate's size makes the words, not the TSS's.
     assert_eq!(frame(&outcome)[4], (Word::Ss, 0x6ffc, u32::from(USER_DATA)));
     assert_eq!(outcome.state.general.esp, 0x7000 - 20);
@@ -260,7 +266,7 @@ fn descriptors_become_accessed() {
     let mut lab = Lab::user();
     lab.descriptor(KERNEL_CODE, flat(CODE_0 & !1));
     lab.descriptor(KERNEL_DATA, flat(DATA_0 & !1));
-    let outcome = lab.done(Event::external(0x20));
+    let outcome = lab.done(Interruption::external(0x20));
     let bits: Vec<_> =
         outcome.writes.iter().filter(|write| write.owner.is_bit()).copied().collect();
     assert_eq!(bits.len(), 2);
@@ -272,13 +278,13 @@ fn descriptors_become_accessed() {
 
 #[test]
 fn an_nmi_blocks_nmis_and_nothing_else_does() {
-    assert!(Lab::user().done(Event::nmi()).state.nmi_blocked);
-    assert!(!Lab::user().done(Event::external(2)).state.nmi_blocked);
+    assert!(Lab::user().done(Interruption::nmi()).state.nmi_blocked);
+    assert!(!Lab::user().done(Interruption::external(2)).state.nmi_blocked);
 }
 
 #[test]
 fn a_handler_begins_without_an_interrupt_shadow() {
     let mut lab = Lab::kernel();
     lab.state.interrupt_shadow = 1;
-    assert_eq!(lab.done(Event::nmi()).state.interrupt_shadow, 0);
+    assert_eq!(lab.done(Interruption::nmi()).state.interrupt_shadow, 0);
 }

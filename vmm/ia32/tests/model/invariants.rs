@@ -1,7 +1,7 @@
 //! What holds for every outcome, whatever the input.
 
 use crate::lab::Lab;
-use ia32::{Branch, End, MAX_ATTEMPTS, Memory, Operation, Outcome, Owner, Unmodelled};
+use ia32::{AttemptEnd, Branch, MAX_ATTEMPTS, Operation, Outcome, Owner, ReadMemory, Unmodelled};
 
 /// Does an operation, and checks everything that is always so.
 pub(crate) fn check(lab: &Lab, operation: Operation) -> Outcome {
@@ -23,17 +23,20 @@ fn check_attempts(outcome: &Outcome, once: &Outcome) {
     let (last, before) = attempts.split_last().unwrap();
     assert!(before.iter().all(|attempt| attempt.fault.is_some()));
     match outcome.end {
-        End::Completed | End::Unmodelled(_) => assert_eq!(last.fault, None),
-        End::Shutdown | End::Endless => assert!(last.fault.is_some()),
-        End::Fault(_) => panic!("a chain does not end in a fault"),
+        AttemptEnd::Completed | AttemptEnd::Unmodelled(_) => assert_eq!(last.fault, None),
+        AttemptEnd::Shutdown | AttemptEnd::Endless => assert!(last.fault.is_some()),
+        AttemptEnd::Fault(_) => panic!("a chain does not end in a fault"),
     }
-    assert_eq!(outcome.end == End::Endless, attempts.len() == MAX_ATTEMPTS && last.fault.is_some());
+    assert_eq!(
+        outcome.end == AttemptEnd::Endless,
+        attempts.len() == MAX_ATTEMPTS && last.fault.is_some()
+    );
     // The first attempt is what it would be alone.
     assert_eq!(once.fault(), attempts[0].fault);
 }
 
 fn check_writes(lab: &Lab, outcome: &Outcome) {
-    let too_many = outcome.end == End::Unmodelled(Unmodelled::TooManyWrites);
+    let too_many = outcome.end == AttemptEnd::Unmodelled(Unmodelled::TooManyWrites);
     assert!(!outcome.writes.overflowed() || too_many);
     for write in &outcome.writes {
         assert!((1..=4).contains(&write.width), "{write:?}");
@@ -110,14 +113,14 @@ fn check_fault(lab: &Lab, once: &Outcome) {
     }
     // A page fault is one that a walk of the tables gives.
     if let Some(address) = fault.address {
-        let access = ia32::paging::Access {
+        let access = ia32::paging::AccessRequest {
             write: fault.error_code & 2 != 0,
             privilege: match fault.error_code & 4 {
                 0 => ia32::paging::Privilege::Implicit,
                 _ => ia32::paging::Privilege::User,
             },
         };
-        let paging = ia32::paging::Paging::from(&lab.state);
+        let paging = ia32::paging::PagingControls::from(&lab.state);
         let memory = lab.memory.as_slice();
         let walk = ia32::paging::translate(memory, &paging, address, access, &lab.processor);
         // A write of the event itself may have changed the tables; the walk is then another.

@@ -8,8 +8,8 @@
 //! ```
 
 use ia32::{
-    Descriptor, Eflags, Event, Gate, GateKind, General, Memory, Operation, Outcome, Owner,
-    Processor, Segment, SegmentRegister, Selector, State, TableRegister, Vector, Word,
+    Descriptor, Eflags, Gate, GateKind, General, Interruption, Operation, Outcome, Owner,
+    Processor, ReadMemory, Segment, SegmentRegister, Selector, State, TableRegister, Vector, Word,
 };
 
 pub(crate) const IDT: u32 = 0;
@@ -316,11 +316,11 @@ pub(crate) const fn idt(vector: u8, ext: u32) -> u32 {
 }
 
 /// Events of each kind, with their EXT, through vector 0x30 where they may choose.
-pub(crate) fn events() -> [(Event, u32); 4] {
+pub(crate) fn events() -> [(Interruption, u32); 4] {
     [
-        (Event::int(0x30), 0),
-        (Event::external(0x30), 1),
-        (Event::nmi(), 1),
-        (Event::fault(Vector::UD, None), 1),
+        (Interruption::int(0x30), 0),
+        (Interruption::external(0x30), 1),
+        (Interruption::nmi(), 1),
+        (Interruption::fault(Vector::UD, None), 1),
     ]
 }

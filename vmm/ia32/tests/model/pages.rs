@@ -2,13 +2,13 @@
 //! stays behind.
 
 use crate::lab::*;
-use ia32::{Branch, Eflags, Event, Fault, Iret, OperandSize, Owner, Vector, Word};
+use ia32::{Branch, Eflags, Interruption, Iret, OperandSize, Owner, RaisedFault, Vector, Word};
 
 #[track_caller]
 fn page_fault(lab: &Lab, event: impl Into<ia32::Operation>) -> (u32, u32) {
     let outcome = lab.attempt(event);
     match outcome.fault() {
-        Some(Fault { vector: Vector::PF, error_code, address: Some(address), .. }) => {
+        Some(RaisedFault { vector: Vector::PF, error_code, address: Some(address), .. }) => {
             assert_eq!(outcome.state.cr2, address);
             (error_code, address)
         }
@@ -22,7 +22,7 @@ fn every_table_that_a_delivery_reads_can_be_absent() {
         let mut lab = Lab::user().paged();
         lab.page(page, 0);
         // Read by the processor itself: neither a write nor ring 3's.
-        assert_eq!(page_fault(&lab, Event::external(0x20)), (0, cr2));
+        assert_eq!(page_fault(&lab, Interruption::external(0x20)), (0, cr2));
     }
 }
 
@@ -30,12 +30,12 @@ fn every_table_that_a_delivery_reads_can_be_absent() {
 fn the_kernel_stack_is_written_in_the_new_ring() {
     let mut lab = Lab::user().paged();
     lab.page(ESP0 - 4, 0);
-    assert_eq!(page_fault(&lab, Event::external(0x20)), (0b010, ESP0 - 4));
+    assert_eq!(page_fault(&lab, Interruption::external(0x20)), (0b010, ESP0 - 4));
     lab.page(ESP0 - 4, 0x7000 | 5);
-    assert_eq!(page_fault(&lab, Event::external(0x20)), (0b011, ESP0 - 4));
+    assert_eq!(page_fault(&lab, Interruption::external(0x20)), (0b011, ESP0 - 4));
     // Without CR0.WP ring 0 writes read-only pages.
     lab.state.cr0 &= !(1 << 16);
-    assert!(lab.attempt(Event::external(0x20)).is_completed());
+    assert!(lab.attempt(Interruption::external(0x20)).is_completed());
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn a_handler_in_ring_3_pushes_as_ring_3() {
     let mut lab = Lab::user().paged();
     lab.gate(0x30, ia32::GateKind::Trap32, USER_CODE, 3);
     lab.page(USER_ESP - 4, 0x8000 | 3);
-    assert_eq!(page_fault(&lab, Event::int(0x30)), (0b111, USER_ESP - 4));
+    assert_eq!(page_fault(&lab, Interruption::int(0x30)), (0b111, USER_ESP - 4));
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn a_stack_that_ends_in_an_absent_page_leaves_half_a_frame_perhaps() {
     let mut lab = Lab::user().paged();
     lab.write(TSS + 4, 4, 0x7008);
     lab.page(0x6000, 0);
-    let outcome = lab.attempt(Event::external(0x20));
+    let outcome = lab.attempt(Interruption::external(0x20));
     assert_eq!(outcome.fault().and_then(|fault| fault.address), Some(0x6ffc));
     let made: Vec<Word> = outcome
         .writes
@@ -75,12 +75,12 @@ fn a_word_across_two_pages_faults_at_the_page_that_is_missing() {
     let mut lab = Lab::user().paged();
     lab.write(TSS + 4, 4, 0x7002);
     lab.page(0x7000, 0);
-    assert_eq!(page_fault(&lab, Event::external(0x20)), (0b010, 0x7000));
+    assert_eq!(page_fault(&lab, Interruption::external(0x20)), (0b010, 0x7000));
     lab.page(0x7000, 0x7007);
     lab.page(0x6000, 0);
-    assert_eq!(page_fault(&lab, Event::external(0x20)), (0b010, 0x6ffe));
+    assert_eq!(page_fault(&lab, Interruption::external(0x20)), (0b010, 0x6ffe));
     lab.page(0x6000, 0x6007);
-    let outcome = lab.done(Event::external(0x20));
+    let outcome = lab.done(Interruption::external(0x20));
     assert!(outcome.path().contains(Branch::AccessCrossesPage));
     // SS lies in two pieces.
     let ss: Vec<_> = outcome
@@ -95,7 +95,7 @@ fn a_word_across_two_pages_faults_at_the_page_that_is_missing() {
 #[test]
 fn each_page_that_is_used_becomes_accessed_and_the_stack_dirty() {
     let lab = Lab::user().paged();
-    let outcome = lab.done(Event::external(0x20));
+    let outcome = lab.done(Interruption::external(0x20));
     let after = lab.then(&outcome);
     let entry = |page: u32| after.read(TABLE + 4 * page) & 0xfff;
     assert_eq!(after.read(DIRECTORY) & 0xfff, 0x27);
@@ -110,7 +110,7 @@ fn each_page_that_is_used_becomes_accessed_and_the_stack_dirty() {
     // The second time nothing is left to mark.
     let mut again = after;
     again.state = lab.state;
-    let outcome = again.done(Event::external(0x20));
+    let outcome = again.done(Interruption::external(0x20));
     assert!(outcome.writes.iter().all(|write| matches!(write.owner, Owner::Pushed(_))));
 }
 
@@ -119,7 +119,7 @@ fn an_accessed_bit_in_a_read_only_table_is_a_page_fault() {
     let mut lab = Lab::user().paged();
     lab.descriptor(KERNEL_CODE, flat(CODE_0 & !1));
     lab.page(GDT, GDT | 5);
-    assert_eq!(page_fault(&lab, Event::external(0x20)), (0b011, GDT + 8 + 5));
+    assert_eq!(page_fault(&lab, Interruption::external(0x20)), (0b011, GDT + 8 + 5));
 }
 
 #[test]
@@ -127,14 +127,14 @@ fn smap_lets_the_processor_into_no_user_page() {
     let mut lab = Lab::user().paged();
     lab.state.cr4 |= 1 << 21;
     lab.flags(Eflags::AC);
-    assert_eq!(page_fault(&lab, Event::external(0x20)), (0b001, 0x20 * 8));
+    assert_eq!(page_fault(&lab, Interruption::external(0x20)), (0b001, 0x20 * 8));
     for page in 0..3 {
         lab.page(page << 12, page << 12 | 3);
     }
     // The frame is the kernel's own access: AC, as it was, allows it.
-    assert!(lab.attempt(Event::external(0x20)).is_completed());
+    assert!(lab.attempt(Interruption::external(0x20)).is_completed());
     lab.state.eflags = lab.state.eflags.without(Eflags::AC);
-    assert_eq!(page_fault(&lab, Event::external(0x20)), (0b011, ESP0 - 4));
+    assert_eq!(page_fault(&lab, Interruption::external(0x20)), (0b011, ESP0 - 4));
 }
 
 #[test]
@@ -157,6 +157,6 @@ fn memory_over_linear_addresses_is_not_translated() {
     let mut lab = Lab::user().paged();
     lab.page(IDT, 0);
     let memory = ia32::Linear(lab.memory.as_slice());
-    let outcome = ia32::attempt(&lab.state, &memory, Event::external(0x20), &lab.processor);
+    let outcome = ia32::attempt(&lab.state, &memory, Interruption::external(0x20), &lab.processor);
     assert!(outcome.is_completed());
 }

@@ -3,8 +3,10 @@
 use crate::case::{Source, arbitrary, changed};
 use crate::invariants::check;
 use crate::lab::*;
-use ia32::paging::{Access, Paging, Privilege, translate};
-use ia32::{Branch, Eflags, Event, Iret, MemoryMut, Path, Segment, SegmentRegister, Vector};
+use ia32::paging::{AccessRequest, PagingControls, Privilege, translate};
+use ia32::{
+    Branch, Eflags, Interruption, Iret, Path, Segment, SegmentRegister, Vector, WriteMemory,
+};
 use proptest::prelude::*;
 
 proptest! {
@@ -45,11 +47,11 @@ proptest! {
         let open = Eflags::RESERVED_ZERO | Eflags::VM | Eflags::RF;
         lab.state.eflags = Eflags(flags).without(open) | Eflags::FIXED;
         let (event, vector) = match kind {
-            0 => (Event::int(0x30), 0x30),
-            1 => (Event::external(0x30), 0x30),
-            2 => (Event::fault(Vector::GP, Some(eip)), 13),
-            3 => (Event::fault(Vector::UD, None), 6),
-            _ => (Event::nmi(), 2),
+            0 => (Interruption::int(0x30), 0x30),
+            1 => (Interruption::external(0x30), 0x30),
+            2 => (Interruption::fault(Vector::GP, Some(eip)), 13),
+            3 => (Interruption::fault(Vector::UD, None), 6),
+            _ => (Interruption::nmi(), 2),
         };
         lab.gate_as(vector, |to| {
             to.dpl = 3;
@@ -96,8 +98,8 @@ proptest! {
             1 => Privilege::Supervisor,
             _ => Privilege::Implicit,
         };
-        let access = Access { write, privilege };
-        let paging = Paging {
+        let access = AccessRequest { write, privilege };
+        let paging = PagingControls {
             enabled: true,
             write_protect: bits & 1 != 0,
             large_pages: bits & 2 != 0,
@@ -116,7 +118,7 @@ proptest! {
         if let Ok(physical) = first.result {
             prop_assert_eq!(physical & 0xfff, u64::from(linear & 0xfff));
             // What may be written may be read.
-            let read = Access { write: false, privilege };
+            let read = AccessRequest { write: false, privilege };
             let read = translate(memory.as_slice(), &paging, linear, read, &processor);
             prop_assert_eq!(read.result, Ok(physical));
         }

@@ -2,7 +2,10 @@
 //! INT3 or INTO.
 
 use crate::lab::*;
-use ia32::{Branch, Descriptor, Event, Gate, GateKind, Kind, SegmentRegister, Selector, Vector};
+use ia32::{
+    Branch, Descriptor, Gate, GateKind, Interruption, InterruptionKind, SegmentRegister, Selector,
+    Vector,
+};
 
 /// Sends each kind of event through the gates that `change` has made, and expects the same fault.
 #[track_caller]
@@ -69,14 +72,19 @@ fn an_entry_that_is_no_gate_is_a_general_protection_fault() {
 
 #[test]
 fn only_int_int3_and_into_need_the_gates_dpl() {
-    for (event, vector) in [(Event::int(0x30), 0x30), (Event::int3(), 3), (Event::into(), 4)] {
+    for (event, vector) in
+        [(Interruption::int(0x30), 0x30), (Interruption::int3(), 3), (Interruption::into(), 4)]
+    {
         let lab = Lab::user();
         assert_eq!(lab.refused(event), (Vector::GP, idt(vector, 0)));
         assert!(Lab::kernel().attempt(event).is_completed());
     }
-    for event in
-        [Event::icebp(), Event::external(0x30), Event::nmi(), Event::fault(Vector::DE, None)]
-    {
+    for event in [
+        Interruption::icebp(),
+        Interruption::external(0x30),
+        Interruption::nmi(),
+        Interruption::fault(Vector::DE, None),
+    ] {
         assert!(Lab::user().attempt(event).is_completed(), "{event:?}");
     }
 }
@@ -95,7 +103,7 @@ fn an_absent_gate_is_not_present() {
 fn the_dpl_is_asked_before_presence() {
     let mut lab = Lab::user();
     gates(&mut lab, |gate| gate.present = false);
-    assert_eq!(lab.refused(Event::int(0x30)), (Vector::GP, idt(0x30, 0)));
+    assert_eq!(lab.refused(Interruption::int(0x30)), (Vector::GP, idt(0x30, 0)));
 }
 
 #[test]
@@ -127,10 +135,10 @@ fn all_eight_bytes_of_a_descriptor_have_to_lie_within_its_table() {
         gates(&mut lab, |gate| gate.selector = Selector(selector));
         lab.state.gdtr.limit = SPARE + 7;
         lab.state.ldtr.limit = 15;
-        assert!(lab.attempt(Event::nmi()).is_completed());
+        assert!(lab.attempt(Interruption::nmi()).is_completed());
         lab.state.gdtr.limit -= 1;
         lab.state.ldtr.limit -= 1;
-        assert_eq!(lab.refused(Event::nmi()), (Vector::GP, code | 1));
+        assert_eq!(lab.refused(Interruption::nmi()), (Vector::GP, code | 1));
     }
 }
 
@@ -139,7 +147,7 @@ fn an_ldt_that_is_not_loaded_has_no_descriptors() {
     let mut lab = Lab::user();
     lab.state.ldtr = ia32::Segment::null(0);
     gates(&mut lab, |gate| gate.selector = Selector(LDT_DATA));
-    assert_eq!(lab.refused(Event::nmi()), (Vector::GP, u32::from(LDT_DATA & !3) | 1));
+    assert_eq!(lab.refused(Interruption::nmi()), (Vector::GP, u32::from(LDT_DATA & !3) | 1));
 }
 
 #[test]
@@ -150,9 +158,9 @@ fn the_inner_stack_pointer_has_to_lie_within_the_tss() {
         let mut lab = Lab::user();
         lab.processor.inner_stack_bytes = bytes;
         lab.state.tr.limit = enough;
-        assert!(lab.attempt(Event::nmi()).is_completed());
+        assert!(lab.attempt(Interruption::nmi()).is_completed());
         lab.state.tr.limit = enough - 1;
-        assert_eq!(lab.refused(Event::nmi()), (Vector::TS, u32::from(TSS_SELECTOR) | 1));
+        assert_eq!(lab.refused(Interruption::nmi()), (Vector::TS, u32::from(TSS_SELECTOR) | 1));
     }
     let bits_16 = |lab: &mut Lab| {
         lab.state.tr.attributes = 0x83;
@@ -162,7 +170,7 @@ fn the_inner_stack_pointer_has_to_lie_within_the_tss() {
     // In ring 0 the TSS is not looked at.
     let mut lab = Lab::kernel();
     lab.state.tr.limit = 0;
-    assert!(lab.attempt(Event::nmi()).is_completed());
+    assert!(lab.attempt(Interruption::nmi()).is_completed());
 }
 
 #[test]
@@ -187,7 +195,7 @@ fn the_inner_stack_segment_has_the_handlers_rpl_and_dpl_not_a_lower_one() {
         let mut lab = Lab::user();
         lab.gate(0x30, GateKind::Trap32, RING_1_CODE, 3);
         lab.write(TSS + 16, 2, u32::from(ss1));
-        assert_eq!(lab.refused(Event::int(0x30)), (Vector::TS, u32::from(ss1 & !3)));
+        assert_eq!(lab.refused(Interruption::int(0x30)), (Vector::TS, u32::from(ss1 & !3)));
     }
 }
 
@@ -201,16 +209,16 @@ fn the_inner_stack_needs_room_for_the_whole_frame() {
     refused(Lab::user, inner(SPARE, expand_down(ESP0 - 20)), Vector::SS, selector);
     let mut lab = Lab::user();
     inner(SPARE, expand_down(ESP0 - 21))(&mut lab);
-    assert!(lab.attempt(Event::nmi()).is_completed());
+    assert!(lab.attempt(Interruption::nmi()).is_completed());
     // An error code needs four bytes more.
-    assert_eq!(lab.refused(Event::fault(Vector::GP, Some(0))), (Vector::SS, selector | 1));
+    assert_eq!(lab.refused(Interruption::fault(Vector::GP, Some(0))), (Vector::SS, selector | 1));
 }
 
 #[test]
 fn a_frame_that_runs_over_the_end_of_4_gib_is_left_open() {
     let mut lab = Lab::user();
     lab.write(TSS + 4, 4, 2);
-    let outcome = lab.attempt(Event::nmi());
+    let outcome = lab.attempt(Interruption::nmi());
     assert_eq!(outcome.unspecified, Some(ia32::Unspecified::SegmentWrap));
 }
 
@@ -225,7 +233,7 @@ fn the_same_stack_needs_room_too_and_the_error_code_names_no_selector() {
     let mut lab = Lab::kernel();
     lab.state.segments[SegmentRegister::Ss as usize].attributes |= 4;
     lab.state.segments[SegmentRegister::Ss as usize].limit = ESP0;
-    assert_eq!(lab.refused(Event::nmi()), (Vector::SS, 1));
+    assert_eq!(lab.refused(Interruption::nmi()), (Vector::SS, 1));
 }
 
 #[test]
@@ -239,8 +247,8 @@ fn the_handler_has_to_lie_within_its_segment() {
     let mut lab = Lab::kernel();
     lab.descriptor(SPARE, Descriptor::new(0, HANDLER + 2, 0x409b));
     gates(&mut lab, |gate| gate.selector = Selector(SPARE));
-    assert!(lab.attempt(Event::nmi()).is_completed());
-    assert_eq!(lab.refused(Event::external(0x30)), (Vector::GP, 1));
+    assert!(lab.attempt(Interruption::nmi()).is_completed());
+    assert_eq!(lab.refused(Interruption::external(0x30)), (Vector::GP, 1));
 }
 
 #[test]
@@ -249,7 +257,7 @@ fn the_stack_is_checked_before_the_handlers_eip() {
     lab.descriptor(SPARE, Descriptor::new(0, 0xfff, 0x409b));
     gates(&mut lab, |gate| gate.selector = Selector(SPARE));
     lab.state.segments[SegmentRegister::Ss as usize].limit = 0x100;
-    assert_eq!(lab.refused(Event::nmi()), (Vector::SS, 1));
+    assert_eq!(lab.refused(Interruption::nmi()), (Vector::SS, 1));
 }
 
 #[test]
@@ -258,23 +266,23 @@ fn an_unaligned_push_in_ring_3_is_an_alignment_check() {
     lab.gate(0x30, GateKind::Trap32, USER_CODE, 3);
     lab.state.cr0 |= 1 << 18;
     lab.state.eflags = lab.state.eflags | ia32::Eflags::AC;
-    assert!(lab.attempt(Event::int(0x30)).is_completed());
+    assert!(lab.attempt(Interruption::int(0x30)).is_completed());
     lab.state.general.esp += 2;
-    assert_eq!(lab.refused(Event::int(0x30)), (Vector::AC, 0));
-    assert_eq!(lab.refused(Event::external(0x30)), (Vector::AC, 1));
+    assert_eq!(lab.refused(Interruption::int(0x30)), (Vector::AC, 0));
+    assert_eq!(lab.refused(Interruption::external(0x30)), (Vector::AC, 1));
     // Rings 0 to 2 are not checked.
     lab.write(TSS + 4, 4, ESP0 + 2);
     lab.write(TSS + 12, 4, ESP0 - 0x3ff);
-    assert!(lab.attempt(Event::external(0x20)).is_completed());
+    assert!(lab.attempt(Interruption::external(0x20)).is_completed());
     lab.gate(0x30, GateKind::Trap32, RING_1_CODE, 3);
-    assert!(lab.attempt(Event::int(0x30)).is_completed());
+    assert!(lab.attempt(Interruption::int(0x30)).is_completed());
 }
 
 #[test]
 fn a_fault_leaves_the_state_as_it_was() {
     let mut lab = Lab::user();
     lab.ss0(0);
-    let outcome = lab.attempt(Event::nmi());
+    let outcome = lab.attempt(Interruption::nmi());
     assert_eq!(outcome.state, lab.state);
     assert!(outcome.path().contains(Branch::InnerStackNull));
     assert_eq!(lab.after(&outcome), lab.memory);
@@ -282,23 +290,26 @@ fn a_fault_leaves_the_state_as_it_was() {
 
 #[test]
 fn a_state_outside_the_model_is_named_so() {
-    use ia32::{End, Unmodelled};
+    use ia32::{AttemptEnd, Unmodelled};
     let end = |change: fn(&mut Lab)| {
         let mut lab = Lab::user().paged();
         change(&mut lab);
-        lab.take(Event::int(0x30)).end
+        lab.take(Interruption::int(0x30)).end
     };
-    assert_eq!(end(|lab| lab.state.cr0 &= !1), End::Unmodelled(Unmodelled::RealMode));
+    assert_eq!(end(|lab| lab.state.cr0 &= !1), AttemptEnd::Unmodelled(Unmodelled::RealMode));
     assert_eq!(
         end(|lab| lab.state.cr4 |= 1 << 5),
-        End::Unmodelled(Unmodelled::PhysicalAddressExtension)
+        AttemptEnd::Unmodelled(Unmodelled::PhysicalAddressExtension)
     );
     assert_eq!(
         end(|lab| lab.state.cr4 |= 1 << 23),
-        End::Unmodelled(Unmodelled::ControlFlowEnforcement)
+        AttemptEnd::Unmodelled(Unmodelled::ControlFlowEnforcement)
     );
     let mut lab = Lab::virtual_8086(3);
     lab.state.cr4 |= 1;
-    assert_eq!(lab.take(Event::int(0x30)).end, End::Unmodelled(Unmodelled::VirtualModeExtensions));
-    assert!(matches!(Event::int(0x30).kind, Kind::Software { .. }));
+    assert_eq!(
+        lab.take(Interruption::int(0x30)).end,
+        AttemptEnd::Unmodelled(Unmodelled::VirtualModeExtensions)
+    );
+    assert!(matches!(Interruption::int(0x30).kind, InterruptionKind::Software { .. }));
 }

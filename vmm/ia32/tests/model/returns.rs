@@ -2,8 +2,8 @@
 
 use crate::lab::*;
 use ia32::{
-    Branch, Descriptor, Eflags, Event, Iret, OperandSize, Processor, Segment, SegmentRegister,
-    Vector,
+    Branch, Descriptor, Eflags, Interruption, Iret, OperandSize, Processor, Segment,
+    SegmentRegister, Vector,
 };
 
 /// Ring 0, with a frame that returns to ring 3.
@@ -83,7 +83,7 @@ fn what_a_frame_pushed_an_iret_gives_back() {
     let mut lab = Lab::user();
     lab.flags(Eflags::AC | Eflags::DF | Eflags::TF | Eflags::NT | Eflags::ID);
     lab.state.general.esp = 0xdead_beef;
-    let entered = lab.done(Event::external(0x20));
+    let entered = lab.done(Interruption::external(0x20));
     let back = lab.then(&entered).done(Iret::BITS32).state;
     let mut expected = lab.state;
     expected.eflags = lab.state.eflags;

@@ -2,8 +2,8 @@
 
 use crate::lab::*;
 use ia32::{
-    Branch, Descriptor, Eflags, End, Event, FarTransfer, Iret, Operation, Outcome, Owner, Segment,
-    SegmentRegister, State, Unspecified, Vector, Word,
+    AttemptEnd, Branch, Descriptor, Eflags, FarTransfer, Interruption, Iret, Operation, Outcome,
+    Owner, Segment, SegmentRegister, State, Unspecified, Vector, Word,
 };
 
 const JUMP: FarTransfer = FarTransfer { call: false, selector: OTHER_TSS_SELECTOR, length: 7 };
@@ -23,7 +23,7 @@ fn ways() -> [(Lab, Operation); 4] {
     let mut gate = Lab::user();
     gate.task_gate(0x20, OTHER_TSS_SELECTOR);
     [
-        (gate, Event::external(0x20).into()),
+        (gate, Interruption::external(0x20).into()),
         (Lab::kernel(), JUMP.into()),
         (Lab::kernel(), CALL.into()),
         (nested(), Iret::BITS32.into()),
@@ -77,7 +77,7 @@ fn the_old_task_is_saved_and_its_stack_fields_are_not_touched() {
         let after = lab.then(&outcome);
         let state = &lab.state;
         let length = match operation {
-            Operation::Event(_) => 0,
+            Operation::Interruption(_) => 0,
             Operation::Iret(_) => 1,
             Operation::Far(_) => 7,
         };
@@ -99,7 +99,7 @@ fn the_old_task_is_saved_and_its_stack_fields_are_not_touched() {
 fn a_task_gate_saves_rf_as_a_frame_would() {
     let mut lab = Lab::user();
     lab.task_gate(13, OTHER_TSS_SELECTOR);
-    let outcome = lab.done(Event::fault(Vector::GP, Some(0x18)));
+    let outcome = lab.done(Interruption::fault(Vector::GP, Some(0x18)));
     let after = lab.then(&outcome);
     assert_eq!(after.read(TSS + 36), 0x1_0202);
     // The error code is on the new task's stack.
@@ -111,7 +111,7 @@ fn a_task_gate_saves_rf_as_a_frame_would() {
 fn from_virtual_8086_mode_a_task_gate_saves_vm() {
     let mut lab = Lab::virtual_8086(0);
     lab.task_gate(0x20, OTHER_TSS_SELECTOR);
-    let outcome = lab.done(Event::external(0x20));
+    let outcome = lab.done(Interruption::external(0x20));
     assert_eq!(lab.then(&outcome).read(TSS + 36), 0x2_0202);
     assert!(!outcome.state.virtual_8086());
 }
@@ -131,7 +131,7 @@ fn a_task_in_virtual_8086_mode_has_its_segments_as_paragraphs() {
 fn a_16_bit_task_is_loaded_and_what_it_lacks_is_open() {
     let mut lab = Lab::kernel();
     lab.task_gate(13, TSS_16_SELECTOR);
-    let outcome = lab.done(Event::fault(Vector::GP, Some(0x18)));
+    let outcome = lab.done(Interruption::fault(Vector::GP, Some(0x18)));
     let after = &outcome.state;
     assert_eq!((after.eip, after.general.esp & 0xffff), (0x7000, 0x77fe));
     assert_eq!(frame(&outcome), [(Word::ErrorCode, 0x77fe, 0x18)]);
@@ -147,7 +147,7 @@ fn whether_ac_of_a_16_bit_task_lets_the_error_code_pass_is_open() {
         lab.page(page << 12, page << 12 | 3);
     }
     lab.task_gate(13, TSS_16_SELECTOR);
-    let push = |lab: &Lab| lab.attempt(Event::fault(Vector::GP, Some(0x18)));
+    let push = |lab: &Lab| lab.attempt(Interruption::fault(Vector::GP, Some(0x18)));
     assert_eq!(push(&lab).unspecified, None);
     lab.page(0x7000, 0x7000 | 7);
     assert_eq!(push(&lab).unspecified, None, "SMAP is off");
@@ -186,7 +186,7 @@ fn cr3_comes_from_a_32_bit_tss() {
 /// The other task, with one thing changed, entered through a task gate.
 #[track_caller]
 fn refused(change: impl Fn(&mut Lab), vector: Vector, code: u16) {
-    for (event, ext) in [(Event::int(0x30), 0), (Event::external(0x30), 1)] {
+    for (event, ext) in [(Interruption::int(0x30), 0), (Interruption::external(0x30), 1)] {
         let mut lab = Lab::user();
         lab.task_gate(0x30, OTHER_TSS_SELECTOR);
         change(&mut lab);
@@ -329,11 +329,11 @@ fn a_fault_in_a_task_half_loaded_wants_a_task_for_a_handler() {
     let mut lab = Lab::user();
     lab.task_gate(0x30, OTHER_TSS_SELECTOR);
     lab.task_segment(SegmentRegister::Ss, 0);
-    let outcome = lab.take(Event::external(0x30));
+    let outcome = lab.take(Interruption::external(0x30));
     assert_eq!(outcome.unspecified, Some(Unspecified::BrokenTask));
     lab.task_gate(10, TSS_16_SELECTOR);
-    let outcome = lab.take(Event::external(0x30));
-    assert_eq!((outcome.end, outcome.unspecified), (End::Completed, None));
+    let outcome = lab.take(Interruption::external(0x30));
+    assert_eq!((outcome.end, outcome.unspecified), (AttemptEnd::Completed, None));
     assert_eq!(outcome.state.tr.selector, TSS_16_SELECTOR);
 }
 
@@ -354,7 +354,7 @@ fn the_error_code_needs_room_and_eip_has_to_lie_within_the_new_code_segment() {
     lab.task_gate(13, OTHER_TSS_SELECTOR);
     lab.descriptor(SPARE, Descriptor::new(0, 0x7000, 0x4093));
     lab.task_segment(SegmentRegister::Ss, SPARE);
-    assert_eq!(lab.refused(Event::fault(Vector::GP, Some(0))), (Vector::SS, 1));
+    assert_eq!(lab.refused(Interruption::fault(Vector::GP, Some(0))), (Vector::SS, 1));
 
     let beyond = |lab: &mut Lab| {
         lab.descriptor(SPARE, Descriptor::new(0, 0x6fff, 0x409b));
@@ -410,7 +410,7 @@ fn a_far_transfer_goes_through_a_task_gate_in_the_gdt() {
     gate(&mut lab, 0xe5);
     assert!(lab.attempt(far).is_completed());
     let code = FarTransfer { selector: KERNEL_CODE, ..CALL };
-    assert!(matches!(Lab::kernel().attempt(code).end, End::Unmodelled(_)));
+    assert!(matches!(Lab::kernel().attempt(code).end, AttemptEnd::Unmodelled(_)));
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! Into virtual-8086 mode, out of it, and within it.
 
 use crate::lab::*;
-use ia32::{Descriptor, Eflags, Event, GateKind, Iret, Segment, SegmentRegister, Vector, Word};
+use ia32::{
+    Descriptor, Eflags, GateKind, Interruption, Iret, Segment, SegmentRegister, Vector, Word,
+};
 
 #[test]
 fn from_virtual_8086_mode_nine_words_are_pushed_and_data_segments_become_null() {
     let lab = Lab::virtual_8086(0);
-    let outcome = lab.done(Event::external(0x20));
+    let outcome = lab.done(Interruption::external(0x20));
     assert_eq!(
         frame(&outcome),
         [
@@ -34,7 +36,7 @@ fn from_virtual_8086_mode_nine_words_are_pushed_and_data_segments_become_null() 
 #[test]
 fn an_iret_gives_virtual_8086_mode_back() {
     let lab = Lab::virtual_8086(3);
-    let entered = lab.done(Event::fault(Vector::UD, None));
+    let entered = lab.done(Interruption::fault(Vector::UD, None));
     let mut back = lab.then(&entered).done(Iret::BITS32).state;
     // A fault saves RF as 1.
     assert!(back.eflags.contains(Eflags::RF));
@@ -46,7 +48,7 @@ fn an_iret_gives_virtual_8086_mode_back() {
 fn a_16_bit_gate_from_virtual_8086_mode_pushes_nine_short_words() {
     let mut lab = Lab::virtual_8086(0);
     lab.gate(0x20, GateKind::Interrupt16, KERNEL_CODE, 0);
-    let outcome = lab.done(Event::external(0x20));
+    let outcome = lab.done(Interruption::external(0x20));
     assert_eq!(outcome.state.general.esp, ESP0 - 18);
     assert_eq!(pushed(&outcome, Word::Eflags), Some(0x202));
 }
@@ -59,11 +61,16 @@ fn int_n_needs_iopl_3_and_int3_into_and_int1_do_not() {
             lab.gate_as(vector, |gate| gate.dpl = 3);
         }
         if iopl < 3 {
-            assert_eq!(lab.refused(Event::int(0x30)), (Vector::GP, 0));
+            assert_eq!(lab.refused(Interruption::int(0x30)), (Vector::GP, 0));
         } else {
-            assert!(lab.attempt(Event::int(0x30)).is_completed());
+            assert!(lab.attempt(Interruption::int(0x30)).is_completed());
         }
-        for event in [Event::int3(), Event::into(), Event::icebp(), Event::external(0x30)] {
+        for event in [
+            Interruption::int3(),
+            Interruption::into(),
+            Interruption::icebp(),
+            Interruption::external(0x30),
+        ] {
             assert!(lab.attempt(event).is_completed(), "{event:?} with IOPL {iopl}");
         }
     }
@@ -72,7 +79,7 @@ fn int_n_needs_iopl_3_and_int3_into_and_int1_do_not() {
 #[test]
 fn virtual_8086_mode_has_cpl_3_for_the_gates_dpl() {
     let lab = Lab::virtual_8086(3);
-    assert_eq!(lab.refused(Event::int(0x30)), (Vector::GP, idt(0x30, 0)));
+    assert_eq!(lab.refused(Interruption::int(0x30)), (Vector::GP, idt(0x30, 0)));
 }
 
 #[test]
@@ -84,8 +91,8 @@ fn the_handler_has_to_be_in_ring_0() {
         lab.descriptor(selector, flat(attributes));
         lab.gate(0x30, GateKind::Trap32, selector, 3);
         let code = u32::from(selector & !3);
-        assert_eq!(lab.refused(Event::int(0x30)), (Vector::GP, code));
-        assert_eq!(lab.refused(Event::external(0x30)), (Vector::GP, code | 1));
+        assert_eq!(lab.refused(Interruption::int(0x30)), (Vector::GP, code));
+        assert_eq!(lab.refused(Interruption::external(0x30)), (Vector::GP, code | 1));
     }
 }
 
@@ -94,9 +101,9 @@ fn the_inner_stack_needs_room_for_nine_words() {
     let mut lab = Lab::virtual_8086(0);
     lab.descriptor(SPARE, Descriptor::new(0, ESP0 - 36, 0x4097));
     lab.ss0(SPARE);
-    assert_eq!(lab.refused(Event::nmi()), (Vector::SS, u32::from(SPARE) | 1));
+    assert_eq!(lab.refused(Interruption::nmi()), (Vector::SS, u32::from(SPARE) | 1));
     lab.descriptor(SPARE, Descriptor::new(0, ESP0 - 37, 0x4097));
-    assert!(lab.attempt(Event::nmi()).is_completed());
+    assert!(lab.attempt(Interruption::nmi()).is_completed());
 }
 
 /// Ring 0, with a frame that returns to virtual-8086 mode.

@@ -23,10 +23,10 @@ use crate::instruction::operands::operands;
 use crate::instruction::valid_32;
 use crate::machine::LinearMemory;
 use crate::run::{Ending, LastEvent};
-use ia32::paging::{self, Paging, Privilege};
+use ia32::paging::{self, PagingControls, Privilege};
 use ia32::{
-    Branch, DescriptorKind, End, Event, Fault, FrameShape, Iret, Kind, OperandSize, Operation,
-    Outcome, State, TssWidth, Vector, Word, take,
+    AttemptEnd, Branch, DescriptorKind, FrameShape, Interruption, InterruptionKind, Iret,
+    OperandSize, Operation, Outcome, RaisedFault, State, TssWidth, Vector, Word, take,
 };
 use iced_x86::{Instruction, Mnemonic};
 
@@ -295,13 +295,16 @@ fn written(code: &[u8], state: &State) -> String {
 
 fn name(operation: &Operation, chain: &Chain) -> String {
     match operation {
-        Operation::Event(Event { kind: Kind::Software { .. }, .. }) | Operation::Iret(_) => {
-            chain.began.clone()
-        }
-        Operation::Event(Event { vector, kind: Kind::External, .. }) => {
+        Operation::Interruption(Interruption {
+            kind: InterruptionKind::Software { .. }, ..
+        })
+        | Operation::Iret(_) => chain.began.clone(),
+        Operation::Interruption(Interruption {
+            vector, kind: InterruptionKind::External, ..
+        }) => {
             format!("interrupt {:#04x}", vector.0)
         }
-        Operation::Event(event) => event.vector.to_string(),
+        Operation::Interruption(event) => event.vector.to_string(),
         Operation::Far(_) => chain.began.clone(),
     }
 }
@@ -311,12 +314,12 @@ fn chain(aftermath: &Aftermath<'_>, last: &LastEvent) -> Option<Chain> {
     let memory = Ram(aftermath.memory);
     let run = |state: &State, operation: Operation| {
         let outcome = take(state, &memory, operation, &aftermath.processor);
-        (outcome.end == End::Shutdown).then_some(outcome)
+        (outcome.end == AttemptEnd::Shutdown).then_some(outcome)
     };
     let state = last.before;
     if let Some(vector) = last.interrupt {
         let began = format!("interrupt {:#04x}", vector.0);
-        let outcome = run(&state, Event::external(vector.0).into())?;
+        let outcome = run(&state, Interruption::external(vector.0).into())?;
         return Some(Chain { before: state, outcome, began, own: None });
     }
     let code = aftermath.code(&state, state.instruction_address());
@@ -329,7 +332,7 @@ fn chain(aftermath: &Aftermath<'_>, last: &LastEvent) -> Option<Chain> {
     candidates(&state, &code, aftermath).into_iter().find_map(|(vector, error_code, cr2)| {
         let mut state = state;
         state.cr2 = cr2.unwrap_or(state.cr2);
-        let outcome = run(&state, Event::fault(vector, error_code).into())?;
+        let outcome = run(&state, Interruption::fault(vector, error_code).into())?;
         let own = Some((vector, error_code));
         Some(Chain { before: state, outcome, began: began.clone(), own })
     })
@@ -338,9 +341,9 @@ fn chain(aftermath: &Aftermath<'_>, last: &LastEvent) -> Option<Chain> {
 /// The event that an instruction is, if it is one.
 fn operation(code: &[u8]) -> Option<Operation> {
     Some(match *code {
-        [0xcd, vector, ..] => Event::int(vector).into(),
-        [0xcc, ..] => Event::int3().into(),
-        [0xf1, ..] => Event::icebp().into(),
+        [0xcd, vector, ..] => Interruption::int(vector).into(),
+        [0xcc, ..] => Interruption::int3().into(),
+        [0xf1, ..] => Interruption::icebp().into(),
         [0xcf, ..] => Operation::Iret(Iret::BITS32),
         [0x66, 0xcf, ..] => Operation::Iret(Iret { size: OperandSize::Bits16, length: 2 }),
         _ => return None,
@@ -356,9 +359,14 @@ fn candidates(
     let memory = Ram(aftermath.memory);
     let mut found = Vec::new();
     let mut reach = |linear: u32, write: bool| {
-        let access = paging::Access { write, privilege: Privilege::of(state.cpl()) };
-        let walk =
-            paging::translate(&memory, &Paging::from(state), linear, access, &aftermath.processor);
+        let access = paging::AccessRequest { write, privilege: Privilege::of(state.cpl()) };
+        let walk = paging::translate(
+            &memory,
+            &PagingControls::from(state),
+            linear,
+            access,
+            &aftermath.processor,
+        );
         if let Err(fault) = walk.result {
             found.push((Vector::PF, Some(fault.error_code), Some(fault.address)));
         }
@@ -392,7 +400,7 @@ fn candidates(
 /// The gate of the delivery that failed first, where it is empty: somebody may have cleared it.
 fn cleared_gate(chain: &Chain, aftermath: &Aftermath<'_>) -> Option<ChangedWord> {
     let attempt = chain.outcome.attempts.iter().next()?;
-    let Operation::Event(event) = attempt.operation else { return None };
+    let Operation::Interruption(event) = attempt.operation else { return None };
     let is_none = matches!(attempt.fault?.branch, Branch::GateInvalidType | Branch::GateNotPresent);
     let gate = chain.before.idtr.base.wrapping_add(u32::from(event.vector.0) * 8 + 4);
     aftermath.word(&chain.before, gate).filter(|word| is_none && word.value == 0)
@@ -401,7 +409,7 @@ fn cleared_gate(chain: &Chain, aftermath: &Aftermath<'_>) -> Option<ChangedWord>
 /// The descriptor of the first handler's code segment, where it is empty: somebody may have cleared it.
 fn emptied(chain: &Chain, aftermath: &Aftermath<'_>) -> Option<ChangedWord> {
     let attempt = chain.outcome.attempts.iter().next()?;
-    let Operation::Event(event) = attempt.operation else { return None };
+    let Operation::Interruption(event) = attempt.operation else { return None };
     let by_segment = attempt.fault?.branch.name().starts_with("Handler");
     let state = &chain.before;
     let selector = aftermath.gate(state, event.vector.0)?.selector.0;
@@ -414,7 +422,7 @@ fn emptied(chain: &Chain, aftermath: &Aftermath<'_>) -> Option<ChangedWord> {
 /// The gate of the delivery that failed first is another than it was.
 fn lost_gate(chain: &Chain, used: &Used, aftermath: &Aftermath<'_>) -> Option<LostGate> {
     let attempt = chain.outcome.attempts.iter().next()?;
-    let Operation::Event(event) = attempt.operation else { return None };
+    let Operation::Interruption(event) = attempt.operation else { return None };
     let branch = attempt.fault?.branch;
     let by_gate = matches!(branch, Branch::GateInvalidType | Branch::GateNotPresent)
         || branch.name().starts_with("Handler");
@@ -431,7 +439,7 @@ fn cause(chain: &Chain, aftermath: &Aftermath<'_>, history: &History) -> (String
         return ("the model does not say why".into(), None);
     };
     let vector = match operation {
-        Operation::Event(event) => event.vector,
+        Operation::Interruption(event) => event.vector,
         _ => fault.vector,
     };
     let step = chain.outcome.trace.steps().iter().find(|step| step.branch == fault.branch);
@@ -573,7 +581,7 @@ const NEAR_THE_TOP: u32 = 0xffff_ffc0;
 
 /// A delivery met a page fault.
 fn page(
-    fault: &Fault,
+    fault: &RaisedFault,
     state: &State,
     aftermath: &Aftermath<'_>,
     history: &History,

@@ -26,7 +26,7 @@ const TRAPS: u32 = 1 << 2 | 1 << 3;
 
 /// The registers in use, as FXSAVE lays them out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stack {
+struct RegisterStack {
     top: u16,
     /// A bit for each register that is not empty.
     used: u8,
@@ -40,7 +40,7 @@ struct Interrupted {
     /// EIP, ESP, CR3.
     place: (u32, u32, u32),
     linear: u32,
-    stack: Stack,
+    stack: RegisterStack,
 }
 
 /// What is kept on the way.
@@ -51,11 +51,11 @@ pub(super) struct Fpu {
     more: u32,
     waiting: Vec<Interrupted>,
     /// What the last return to an outer ring left there, and whether it is what that program had.
-    given: Option<(Stack, bool)>,
-    lost: Option<(Interrupted, Stack)>,
+    given: Option<(RegisterStack, bool)>,
+    lost: Option<(Interrupted, RegisterStack)>,
 }
 
-impl Stack {
+impl RegisterStack {
     fn read(machine: &Machine) -> Option<Self> {
         let bytes = machine.vcpu.fpu().ok()?;
         let top = u16::from_le_bytes([bytes[2], bytes[3]]) >> 11 & 7;
@@ -63,7 +63,7 @@ impl Stack {
         for (value, register) in values.iter_mut().zip(bytes[32..160].chunks_exact(16)) {
             value.copy_from_slice(&register[..10]);
         }
-        let mut stack = Stack { top, used: bytes[4], values };
+        let mut stack = RegisterStack { top, used: bytes[4], values };
         for index in 0..8 {
             if stack.used >> ((index + u32::from(top)) & 7) & 1 == 0 {
                 stack.values[index as usize] = [0; 10];
@@ -110,7 +110,9 @@ impl Fpu {
     #[cold]
     fn look(&mut self, machine: &Machine, entry: &Entry) {
         let Some(place) = place_of(&entry.after, |word| entry.frame.get(word)) else { return };
-        let Some(stack) = Stack::read(machine).filter(|stack| stack.used != 0) else { return };
+        let Some(stack) = RegisterStack::read(machine).filter(|stack| stack.used != 0) else {
+            return;
+        };
         // What is there still as the return has left it may be another task's, which this one knows nothing of.
         let is_own = self.given.is_some_and(|(given, is_own)| given != stack || is_own);
         if !is_own {
@@ -143,7 +145,7 @@ impl Fpu {
         if state.cr0 & TRAPS != 0 {
             return;
         }
-        let Some(stack) = Stack::read(machine) else { return };
+        let Some(stack) = RegisterStack::read(machine) else { return };
         match interrupted {
             Some(interrupted) if interrupted.stack != stack => {
                 self.lost = Some((interrupted, stack));

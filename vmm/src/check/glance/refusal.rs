@@ -5,13 +5,13 @@ use crate::entry::Ram;
 use crate::host::processor;
 use crate::instruction::valid_32;
 use crate::machine::LinearMemory;
-use ia32::{Branch, Descriptor, Fault, OperandSize, Outcome, Selector, State, Word, attempt};
+use ia32::{Branch, Descriptor, OperandSize, Outcome, RaisedFault, Selector, State, Word, attempt};
 
 /// Why an IRET was refused.
 #[derive(Clone, Debug)]
 pub(in crate::check) struct Refusal {
     /// What the model says of it; none if it sees no reason.
-    pub(in crate::check) fault: Option<Fault>,
+    pub(in crate::check) fault: Option<RaisedFault>,
     /// The check that failed, in words.
     pub(in crate::check) check: String,
     /// The word that it is about.

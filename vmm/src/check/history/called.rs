@@ -5,7 +5,7 @@
 
 use super::stacks::TaskId;
 use super::{Esp0Change, History, LastReturn};
-use crate::entry::{CallFrame, Crossing, Entry, Kind, Return, Way};
+use crate::entry::{CallFrame, Crossing, CrossingWay, Entry, Kind, Return};
 use crate::probe::CallGate;
 use ia32::Word;
 
@@ -32,8 +32,8 @@ impl History {
     /// Takes a crossing in; the task that was running, or goes on.
     pub(in crate::check) fn cross(&mut self, crossing: &Crossing, wrong: bool) -> Option<TaskId> {
         match crossing.way {
-            Way::Call(gate) => self.call(crossing, gate, wrong),
-            Way::Return { .. } => self.leave_far(crossing, wrong),
+            CrossingWay::Call(gate) => self.call(crossing, gate, wrong),
+            CrossingWay::Return { .. } => self.leave_far(crossing, wrong),
         }
     }
 

@@ -1,5 +1,5 @@
 use crate::check::{CodePlace, Finding, Findings, History, Subject};
-use crate::entry::{CallFrame, Crossing, Kind, Return, Way};
+use crate::entry::{CallFrame, Crossing, CrossingWay, Kind, Return};
 use crate::probe::CallGate;
 use ia32::{Eflags, Word};
 
@@ -8,7 +8,7 @@ use ia32::{Eflags, Word};
 /// SDM vol. 3A, "Accessing a code segment through a call gate" and "Stack switching"; it changes no flag. What is known of the
 /// caller is its state before, or that nothing has run between the CALL and here.
 pub(crate) fn call_gate_is_gone_through(crossing: &Crossing, _: &History, findings: &mut Findings) {
-    let Way::Call(gate) = crossing.way else { return };
+    let CrossingWay::Call(gate) = crossing.way else { return };
     let (frame, after) = (&crossing.frame, &crossing.state);
     let mut held = vec![
         ("CS", gate.cs & !3, after.cs().selector & !3),
@@ -107,7 +107,7 @@ pub(crate) fn far_return_pops_what_was_pushed(
     history: &History,
     findings: &mut Findings,
 ) {
-    let Way::Return { removes } = crossing.way else { return };
+    let CrossingWay::Return { removes } = crossing.way else { return };
     let Some((pushed, gate)) = history.called_at(crossing.frame.address) else { return };
     let popped = &crossing.frame;
     if (pushed.eip(), pushed.words[1]) != (popped.words[0], popped.words[1]) {
@@ -233,7 +233,7 @@ mod tests {
         let mut crossing = Crossing {
             after_sequence: 3,
             time: 0,
-            way: Way::Call(gate),
+            way: CrossingWay::Call(gate),
             before: Some(Box::new(before)),
             state,
             inner_stack: Some(InnerStack { ss: 0x10, esp: 0x8000 }),

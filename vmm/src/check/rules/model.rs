@@ -1,7 +1,9 @@
 use crate::check::{Aspect, Finding, Findings, History, Subject};
 use crate::entry::{Account, Entry, Exact, Returned};
 use crate::host::reported;
-use ia32::{End, Event, Kind, Operation, Outcome, Owner, State, Vector, Write};
+use ia32::{
+    AttemptEnd, Interruption, InterruptionKind, Operation, Outcome, Owner, State, Vector, Write,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 const RULE: &str = "model";
@@ -28,7 +30,7 @@ pub(crate) fn return_is_the_models(returned: &Returned, findings: &mut Findings)
 #[cold]
 fn judge(exact: &Exact, after: &State, what: &str, findings: &mut Findings) {
     let Account { outcome, complete } = exact.account();
-    if outcome.unspecified.is_some() || matches!(outcome.end, End::Unmodelled(_)) {
+    if outcome.unspecified.is_some() || matches!(outcome.end, AttemptEnd::Unmodelled(_)) {
         return;
     }
     let finding = |sentence: String, expected: String, got: String| {
@@ -76,8 +78,12 @@ fn page_fault(exact: &Exact, findings: &mut Findings) {
     /// The error code's bit for the fetch of an instruction: with SMEP or no-execute only (SDM vol.
     /// 3A, "Page-fault exceptions").
     const FETCH: u32 = 1 << 4;
-    let Operation::Event(Event { vector: Vector::PF, kind: Kind::Fault, error_code, .. }) =
-        exact.operation
+    let Operation::Interruption(Interruption {
+        vector: Vector::PF,
+        kind: InterruptionKind::Fault,
+        error_code,
+        ..
+    }) = exact.operation
     else {
         return;
     };

@@ -5,7 +5,7 @@
 
 use super::super::arguments::RunOptions;
 use super::super::failure::Failure;
-use super::guest::Guest;
+use super::guest::RequestedGuest;
 use esp0::probe::Choice;
 use esp0::run::{ClockChoice, Mode};
 
@@ -34,7 +34,10 @@ pub(super) fn named(options: &RunOptions) -> Result<Option<ClockChoice>, Failure
 }
 
 /// How much is to be known of `guest`, on the clock that is `named` or else on the one that suits it.
-pub(super) fn mode(named: Option<ClockChoice>, guest: &Guest<'_>) -> Result<Mode, Failure> {
+pub(super) fn mode(
+    named: Option<ClockChoice>,
+    guest: &RequestedGuest<'_>,
+) -> Result<Mode, Failure> {
     let options = guest.options;
     let is_real = options.clock.is_none_or(ClockChoice::is_real);
     let repeats = options.exact || options.gdb.is_some() || is_recorded(options) || !is_real;

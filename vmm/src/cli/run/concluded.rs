@@ -1,7 +1,7 @@
 //! A run that is over and judged as a whole.
 
 use super::causes::Places;
-use super::guest::Guest;
+use super::guest::RequestedGuest;
 use super::last_view::LastView;
 use super::loaded::Loaded;
 use super::outcome::Outcome;
@@ -13,7 +13,7 @@ use esp0::run::Dialogue;
 
 /// What is told of it, beside what its report has.
 pub(super) struct Concluded<'a> {
-    pub(super) guest: &'a Guest<'a>,
+    pub(super) guest: &'a RequestedGuest<'a>,
     pub(super) loaded: &'a Loaded,
     pub(super) view: LastView,
     pub(super) verdict: Verdict,
@@ -25,7 +25,7 @@ impl<'a> Concluded<'a> {
     /// Asks what the run as a whole has to answer for; the console ends with that.
     pub(super) fn of(
         outcome: &Outcome,
-        guest: &'a Guest<'a>,
+        guest: &'a RequestedGuest<'a>,
         loaded: &'a Loaded,
         watch: &mut Watch,
     ) -> Self {

@@ -13,7 +13,7 @@ use esp0::trace::schema::HeaderRecord;
 use std::path::Path;
 
 /// The options, and the files that they name to be booted.
-pub(super) struct Guest<'a> {
+pub(super) struct RequestedGuest<'a> {
     pub(super) options: &'a RunOptions,
     pub(super) drives: Drives,
     pub(super) input: GuestFiles,
@@ -21,7 +21,7 @@ pub(super) struct Guest<'a> {
     pub(super) steps: Vec<DialogueStep>,
 }
 
-impl<'a> Guest<'a> {
+impl<'a> RequestedGuest<'a> {
     /// Reads what is to be booted, and opens what is in its drives.
     pub(super) fn open(
         kernel: Option<&Path>,
@@ -30,7 +30,7 @@ impl<'a> Guest<'a> {
     ) -> Result<Self, Failure> {
         let drives = Drives::open(kernel, &options.drives, &options.cmdline)?;
         let input = GuestFiles::read(kernel, options, &drives)?;
-        Ok(Guest { options, drives, input, steps })
+        Ok(RequestedGuest { options, drives, input, steps })
     }
 
     /// A BIOS boots it.

@@ -3,7 +3,7 @@
 use super::loaded::Loaded;
 use super::screenshot;
 use esp0::boot::{Boot, Framebuffer};
-use esp0::devices::{Place, Tally, screen::lines, unanswered, vga, vga::Shown};
+use esp0::devices::{AccessCounts, Place, screen::lines, unanswered, vga, vga::Shown};
 use esp0::run::{BiosCall, Run};
 use esp0::symbols::{SeenCode, Symbols};
 use esp0::trace::schema::ScreenRecord;
@@ -94,7 +94,7 @@ fn text_screen(run: &Run) -> Option<ScreenRecord> {
 }
 
 fn unanswered(unanswered: &unanswered::Unanswered, symbols: &Symbols) -> Vec<String> {
-    let mut places: Vec<(Place, Tally)> = unanswered.places().collect();
+    let mut places: Vec<(Place, AccessCounts)> = unanswered.places().collect();
     places.sort_by_key(|(place, tally)| (std::cmp::Reverse(tally.reads + tally.writes), *place));
     let mut lines = Vec::new();
     for (place, tally) in places.iter().take(LISTED) {

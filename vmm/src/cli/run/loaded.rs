@@ -1,8 +1,8 @@
 //! The guest in a machine's memory: what lies where, and what it is called.
 
 use super::super::failure::Failure;
-use super::guest::Guest;
-use esp0::boot::{Boot, Start};
+use super::guest::RequestedGuest;
+use esp0::boot::{Boot, StartMode};
 use esp0::devices::bochs_vbe;
 use esp0::machine::{Machine, MachineError, VcpuImage};
 use esp0::run::entry_state;
@@ -20,7 +20,7 @@ pub(super) struct Loaded {
 
 impl Loaded {
     /// Loads `guest` into a machine whose memory is zero; the vCPU then stands at its first instruction.
-    pub(super) fn into(machine: &mut Machine, guest: &Guest<'_>) -> Result<Self, Failure> {
+    pub(super) fn into(machine: &mut Machine, guest: &RequestedGuest<'_>) -> Result<Self, Failure> {
         let boot = guest.load(&machine.all_memory())?;
         if guest.has_bios() {
             machine.attach_video(bochs_vbe::ADDRESS, bochs_vbe::MEMORY)?;
@@ -38,7 +38,7 @@ impl Loaded {
     pub(super) fn anew(
         &self,
         machine: &mut Machine,
-        guest: &Guest<'_>,
+        guest: &RequestedGuest<'_>,
     ) -> Result<(), MachineError> {
         machine.vcpu.abandon_instruction()?;
         machine.vcpu.put_back(&self.vcpu)?;
@@ -85,8 +85,10 @@ impl Loaded {
         }
         let entry = &self.boot.entry;
         let _ = match entry.start {
-            Start::ProtectedMode => writeln!(text, "entry    {:08x}", entry.eip),
-            Start::RealMode { cs, ip } => writeln!(text, "entry    {cs:04x}:{ip:04x}, real mode"),
+            StartMode::ProtectedMode => writeln!(text, "entry    {:08x}", entry.eip),
+            StartMode::RealMode { cs, ip } => {
+                writeln!(text, "entry    {cs:04x}:{ip:04x}, real mode")
+            }
         };
         text
     }

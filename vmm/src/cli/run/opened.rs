@@ -5,7 +5,7 @@ use super::super::arguments::RunOptions;
 use super::super::dialogue;
 use super::super::failure::Failure;
 use super::destinations::Destinations;
-use super::guest::Guest;
+use super::guest::RequestedGuest;
 use super::recording::Recorded;
 use esp0::gdb::Listener;
 use esp0::machine::StopRequest;
@@ -14,7 +14,7 @@ use std::time::Instant;
 
 /// What is read, written and listened to.
 pub(super) struct Opened<'a> {
-    pub(super) guest: Guest<'a>,
+    pub(super) guest: RequestedGuest<'a>,
     /// What is to be replayed, if anything is.
     pub(super) replayed: Recorded,
     pub(super) destinations: Destinations,
@@ -28,7 +28,7 @@ impl<'a> Opened<'a> {
     pub(super) fn open(kernel: Option<&Path>, options: &'a RunOptions) -> Result<Self, Failure> {
         let steps = dialogue::asked_for(options)?;
         let until = options.timeout.map(|timeout| Instant::now() + timeout);
-        let guest = Guest::open(kernel, options, steps)?;
+        let guest = RequestedGuest::open(kernel, options, steps)?;
         let stop = StopRequest::default();
         stop.on_signals()?;
         let replayed = Recorded::replayed(options)?;

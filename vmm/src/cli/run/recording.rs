@@ -3,7 +3,7 @@
 use super::super::arguments::RunOptions;
 use super::super::failure::Failure;
 use super::super::files::{Begun, FileId};
-use super::guest::Guest;
+use super::guest::RequestedGuest;
 use esp0::host::Backend;
 use esp0::recording::{Identity, LARGEST, Recording, RecordingError, read, write};
 use esp0::run::{ClockChoice, Run};
@@ -101,7 +101,11 @@ fn clock_name(clock: ClockChoice) -> String {
 }
 
 /// What a run is of, as far as it decides what happens in it.
-pub(super) fn identity(guest: &Guest<'_>, backend: &Backend, clock: ClockChoice) -> Identity {
+pub(super) fn identity(
+    guest: &RequestedGuest<'_>,
+    backend: &Backend,
+    clock: ClockChoice,
+) -> Identity {
     let options = guest.options;
     let [kernel, modules] = guest.input.digests();
     Identity::default()

@@ -1,6 +1,6 @@
 //! What each run of the guest begins with: the one that was asked for, and those that look again.
 
-use super::guest::Guest;
+use super::guest::RequestedGuest;
 use esp0::machine::{Machine, StopRequest};
 use esp0::probe::DebugRegisters;
 use esp0::run::{ClockChoice, Dialogue, Mode, Options, Run};
@@ -12,7 +12,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// A guest that can be started.
 pub(super) struct Start<'a> {
-    pub(super) guest: &'a Guest<'a>,
+    pub(super) guest: &'a RequestedGuest<'a>,
     how: Options,
     /// As it stands before anything has been said.
     dialogue: Option<Dialogue>,
@@ -22,7 +22,7 @@ pub(super) struct Start<'a> {
 
 impl<'a> Start<'a> {
     pub(super) fn new(
-        guest: &'a Guest<'a>,
+        guest: &'a RequestedGuest<'a>,
         symbols: &Symbols,
         mode: Mode,
         mut breakpoints: DebugRegisters,

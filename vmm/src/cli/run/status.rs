@@ -7,7 +7,7 @@ use super::super::failure::{Failure, tell};
 use super::super::{FINDINGS, GUEST_FAILED, INTERRUPTED, OK, UNWRITTEN};
 use super::watch::TextReport;
 use esp0::check::Verdict;
-use esp0::trace::Output;
+use esp0::trace::LostOutput;
 use std::path::Path;
 
 /// The verdict's.
@@ -27,11 +27,11 @@ pub(super) fn unless_lost(status: u8, report: &mut TextReport, options: &RunOpti
     let lost = report.lost();
     for lost in lost {
         tell(&match lost.output {
-            Output::Text => format!("the output cannot be written: {lost}; {verdict}"),
-            Output::Trace => {
+            LostOutput::Text => format!("the output cannot be written: {lost}; {verdict}"),
+            LostOutput::Trace => {
                 format!("the trace {} is not whole: {lost}", name(options.trace.as_deref()))
             }
-            Output::Console => {
+            LostOutput::Console => {
                 let name = name(options.raw_console.as_deref());
                 format!("the raw console {name} is not whole: {lost}")
             }

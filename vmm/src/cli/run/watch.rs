@@ -4,7 +4,7 @@ use super::super::failure::{Failure, tell};
 use super::super::output::Output;
 use super::super::{FINDINGS, colour};
 use super::going::{Beside, Line};
-use super::guest::Guest;
+use super::guest::RequestedGuest;
 use super::live_screen::LiveScreen;
 use super::loaded::Loaded;
 use esp0::check::{Checker, Judge};
@@ -43,7 +43,7 @@ pub(super) struct Watch {
 impl Watch {
     /// Begins to look on: what it takes of files and of the terminal is had from here on.
     pub(super) fn begin(
-        guest: &Guest<'_>,
+        guest: &RequestedGuest<'_>,
         loaded: &Loaded,
         backend: &Backend,
         header: HeaderRecord,
@@ -119,7 +119,7 @@ impl Watch {
     }
 }
 
-fn judge(guest: &Guest<'_>, loaded: &Loaded, backend: &Backend) -> Judge {
+fn judge(guest: &RequestedGuest<'_>, loaded: &Loaded, backend: &Backend) -> Judge {
     let options = guest.options;
     let checker = Checker::new(backend).with_objects(guest.input.objects(&loaded.boot));
     Judge::new(checker)
@@ -129,7 +129,7 @@ fn judge(guest: &Guest<'_>, loaded: &Loaded, backend: &Backend) -> Judge {
 }
 
 fn report(
-    guest: &Guest<'_>,
+    guest: &RequestedGuest<'_>,
     loaded: &Loaded,
     header: HeaderRecord,
     meanwhile: Meanwhile,

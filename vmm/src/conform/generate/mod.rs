@@ -17,7 +17,7 @@ use super::layout::{RAM, memory};
 use super::random::Random;
 use super::start::{STARTS, Start};
 use super::via::Via;
-use ia32::{Memory, State};
+use ia32::{ReadMemory, State};
 use std::cell::RefCell;
 
 /// Draws the cases of a run.

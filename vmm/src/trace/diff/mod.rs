@@ -45,7 +45,7 @@ pub struct Aspects {
 
 /// What came of a comparison.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
+pub struct TraceDifference {
     /// Events that are the same in both.
     pub same: u64,
     /// Where they part, in words; none if they do not.
@@ -62,7 +62,7 @@ pub fn diff<A: BufRead, B: BufRead>(
     mut traces: (TraceReader<A>, TraceReader<B>),
     names: [&str; 2],
     aspects: Aspects,
-) -> Result<Difference, (usize, ReadError)> {
+) -> Result<TraceDifference, (usize, ReadError)> {
     let (mut one, mut other) = (Side::default(), Side::default());
     let mut same = 0;
     let authorities = {
@@ -75,7 +75,7 @@ pub fn diff<A: BufRead, B: BufRead>(
         other.fill(&mut traces.1, aspects, 1).map_err(|error| (1, error))?;
         let (next, others) = (one.ahead.front(), other.ahead.front());
         let (next, others) = match (next, others) {
-            (None, None) => return Ok(Difference { same, divergence: None, authorities }),
+            (None, None) => return Ok(TraceDifference { same, divergence: None, authorities }),
             pair => pair,
         };
         let differs = difference(next, others, aspects);
@@ -99,7 +99,7 @@ pub fn diff<A: BufRead, B: BufRead>(
         text.push_str(&explain(names, [&one, &other], &differs, same, aspects, clocks(headers)));
         let found = [Found::of(&one, &mut traces.0), Found::of(&other, &mut traces.1)];
         text.push_str(&found::of_one_alone(names, &found));
-        return Ok(Difference { same, divergence: Some(text), authorities });
+        return Ok(TraceDifference { same, divergence: Some(text), authorities });
     }
 }
 
@@ -139,7 +139,7 @@ mod tests {
         bytes
     }
 
-    fn compared(one: &[u8], other: &[u8], aspects: Aspects) -> Difference {
+    fn compared(one: &[u8], other: &[u8], aspects: Aspects) -> TraceDifference {
         let traces = (TraceReader::new(one).unwrap(), TraceReader::new(other).unwrap());
         diff(traces, ["one", "other"], aspects).unwrap()
     }
@@ -151,7 +151,7 @@ mod tests {
     fn a_trace_does_not_differ_from_itself() {
         let one = trace(&[0x80, 0x20, 0x80], 1);
         for aspects in [STRUCTURE, VALUES] {
-            let expected = Difference { same: 6, divergence: None, authorities: None };
+            let expected = TraceDifference { same: 6, divergence: None, authorities: None };
             assert_eq!(compared(&one, &one, aspects), expected);
         }
     }

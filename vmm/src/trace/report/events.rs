@@ -7,7 +7,7 @@ use super::super::schema::{
     CrossingRecord, EntryRecord, Record, ReturnRecord, ReturnedRecord, StackRecord, SwitchRecord,
     SysenterRecord,
 };
-use super::{FrameNames, Output, Report, task};
+use super::{FrameNames, LostOutput, Report, task};
 use crate::check::{Judged, Judgement, Sink};
 use crate::entry::{Crossing, Entry, Return, Returned, Sysenter, TaskSwitch};
 use crate::machine::Machine;
@@ -44,7 +44,7 @@ impl<W: Write> Report<W> {
             None => Ok(true),
         };
         let written = written.unwrap_or_else(|error| {
-            self.keep(Output::Trace, Err(error));
+            self.keep(LostOutput::Trace, Err(error));
             true
         });
         if !written || self.terminal.tells_events() || !is_right(judgement) {
@@ -86,7 +86,7 @@ impl<W: Write> Report<W> {
             None => Ok(true),
         };
         let written = written.unwrap_or_else(|error| {
-            self.keep(Output::Trace, Err(error));
+            self.keep(LostOutput::Trace, Err(error));
             true
         });
         if written && is_right(judgement) && !self.terminal.wants_returns() {
@@ -153,7 +153,7 @@ impl<W: Write> Report<W> {
     fn console(&mut self, bytes: &[u8]) {
         if let Some(trace) = &mut self.trace {
             let written = trace.console(bytes);
-            self.keep(Output::Trace, written);
+            self.keep(LostOutput::Trace, written);
         }
         self.console_bytes(bytes);
         self.terminal.console(bytes);

@@ -4,7 +4,7 @@ use std::{fmt, io};
 
 /// Somewhere that a report is written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Output {
+pub enum LostOutput {
     /// The text.
     Text,
     /// The trace.
@@ -17,7 +17,7 @@ pub enum Output {
 #[derive(Debug)]
 pub struct Lost {
     /// Which.
-    pub output: Output,
+    pub output: LostOutput,
     /// What the operating system said.
     pub error: io::Error,
 }

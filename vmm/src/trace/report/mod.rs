@@ -9,7 +9,7 @@ mod lost;
 
 pub(super) use last_entries::KEPT;
 pub(crate) use last_entries::LastEntries;
-pub use lost::{Lost, Output};
+pub use lost::{Lost, LostOutput};
 
 use super::described::{self, Where};
 use super::names::Names;
@@ -105,7 +105,7 @@ impl<W: Write> Report<W> {
     fn lines(&mut self, lines: &[u8]) {
         if let Some(trace) = &mut self.trace {
             let written = trace.lines(lines);
-            self.keep(Output::Trace, written);
+            self.keep(LostOutput::Trace, written);
         }
     }
 
@@ -205,7 +205,7 @@ impl<W: Write> Report<W> {
             self.record(&end);
         }
         let closed = self.trace.as_mut().map_or(Ok(()), JsonLines::finish);
-        self.keep(Output::Trace, closed);
+        self.keep(LostOutput::Trace, closed);
     }
 
     /// What the run came to; none before [`conclude`](Report::conclude).
@@ -251,21 +251,21 @@ impl<W: Write> Report<W> {
     pub fn finish(&mut self) {
         self.terminal.end();
         let closed = self.trace.as_mut().map_or(Ok(()), JsonLines::finish);
-        self.keep(Output::Trace, closed);
+        self.keep(LostOutput::Trace, closed);
         self.show();
     }
 
     /// The console is complete, and all that was printed can be seen.
     fn show(&mut self) {
         let closed = self.console_file.as_mut().map_or(Ok(()), Write::flush);
-        self.keep(Output::Console, closed);
+        self.keep(LostOutput::Console, closed);
         self.terminal.show();
     }
 
     /// The outputs that did not take all.
     pub fn lost(&mut self) -> &[Lost] {
         if let Some(error) = self.terminal.error.take() {
-            self.lost.insert(0, Lost { output: Output::Text, error });
+            self.lost.insert(0, Lost { output: LostOutput::Text, error });
         }
         &self.lost
     }
@@ -276,12 +276,12 @@ impl<W: Write> Report<W> {
     }
 
     /// Keeps the first error of a file, which gets nothing more.
-    fn keep(&mut self, output: Output, result: io::Result<()>) {
+    fn keep(&mut self, output: LostOutput, result: io::Result<()>) {
         let Err(error) = result else { return };
         match output {
-            Output::Text => {}
-            Output::Trace => self.trace = None,
-            Output::Console => {
+            LostOutput::Text => {}
+            LostOutput::Trace => self.trace = None,
+            LostOutput::Console => {
                 // Its buffer is not to be tried again.
                 self.console_file.take().map(BufWriter::into_parts);
             }
@@ -294,7 +294,7 @@ impl<W: Write> Report<W> {
     fn record(&mut self, record: &Record) {
         if let Some(trace) = &mut self.trace {
             let written = trace.record(record);
-            self.keep(Output::Trace, written);
+            self.keep(LostOutput::Trace, written);
         }
     }
 
@@ -305,7 +305,7 @@ impl<W: Write> Report<W> {
         if bytes.contains(&b'\n') {
             written = written.and_then(|()| file.flush());
         }
-        self.keep(Output::Console, written);
+        self.keep(LostOutput::Console, written);
     }
 }
 

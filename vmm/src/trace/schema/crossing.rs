@@ -1,7 +1,7 @@
 //! Entries by call gates, and the way back.
 
 use super::{FindingRecord, RecordVerdict, hex, is_empty};
-use crate::entry::{Crossing, Way};
+use crate::entry::{Crossing, CrossingWay};
 use serde::{Deserialize, Serialize};
 
 /// Which way rings are crossed.
@@ -70,8 +70,8 @@ impl CrossingRecord {
     pub fn new(crossing: &Crossing, task: u32) -> Self {
         let state = &crossing.state;
         let (way, gate) = match crossing.way {
-            Way::Call(gate) => (WayName::Call, Some(gate.selector)),
-            Way::Return { .. } => (WayName::Return, None),
+            CrossingWay::Call(gate) => (WayName::Call, Some(gate.selector)),
+            CrossingWay::Return { .. } => (WayName::Return, None),
         };
         CrossingRecord {
             after: crossing.after_sequence,

@@ -15,7 +15,8 @@ use super::state::StateRecord;
 use crate::entry::{Exact, KnownBytes};
 use crate::machine::ChangedByte;
 use ia32::{
-    Event, Iret, Kind, OperandSize, Operation, Processor, SoftwareInterrupt, Vector, Vendor,
+    Interruption, InterruptionKind, Iret, OperandSize, Operation, Processor, SoftwareInterrupt,
+    Vector, Vendor,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::borrow::Cow;
@@ -167,7 +168,7 @@ impl ExactRecord {
                 record.word_size = Some(iret.size.bytes() as u8);
                 record.length = Some(iret.length);
             }
-            Operation::Event(event) => {
+            Operation::Interruption(event) => {
                 let (name, length) = name_of(event.kind);
                 record.operation = name;
                 record.length = length;
@@ -226,7 +227,8 @@ impl ExactRecord {
     }
 
     fn operation(&self) -> Option<Operation> {
-        let software = |instruction| Some(Kind::Software { instruction, length: self.length? });
+        let software =
+            |instruction| Some(InterruptionKind::Software { instruction, length: self.length? });
         let kind = match self.operation {
             OperationName::Iret => {
                 let size = match self.word_size? {
@@ -239,38 +241,38 @@ impl ExactRecord {
             OperationName::Int => software(SoftwareInterrupt::IntN)?,
             OperationName::Int3 => software(SoftwareInterrupt::Int3)?,
             OperationName::Into => software(SoftwareInterrupt::Into)?,
-            OperationName::Icebp => Kind::Icebp { length: self.length? },
-            OperationName::Fault => Kind::Fault,
-            OperationName::Breakpoint => Kind::InstructionBreakpoint,
-            OperationName::Trap => Kind::Trap,
-            OperationName::Abort => Kind::Abort,
-            OperationName::External => Kind::External,
-            OperationName::Nmi => Kind::Nmi,
+            OperationName::Icebp => InterruptionKind::Icebp { length: self.length? },
+            OperationName::Fault => InterruptionKind::Fault,
+            OperationName::Breakpoint => InterruptionKind::InstructionBreakpoint,
+            OperationName::Trap => InterruptionKind::Trap,
+            OperationName::Abort => InterruptionKind::Abort,
+            OperationName::External => InterruptionKind::External,
+            OperationName::Nmi => InterruptionKind::Nmi,
         };
         let vector = Vector(self.vector?);
         let ExactRecord { error_code, repeating, .. } = *self;
-        Some(Event { vector, kind, error_code, repeating }.into())
+        Some(Interruption { vector, kind, error_code, repeating }.into())
     }
 }
 
-fn name_of(kind: Kind) -> (OperationName, Option<u8>) {
+fn name_of(kind: InterruptionKind) -> (OperationName, Option<u8>) {
     match kind {
-        Kind::Software { instruction: SoftwareInterrupt::IntN, length } => {
+        InterruptionKind::Software { instruction: SoftwareInterrupt::IntN, length } => {
             (OperationName::Int, Some(length))
         }
-        Kind::Software { instruction: SoftwareInterrupt::Int3, length } => {
+        InterruptionKind::Software { instruction: SoftwareInterrupt::Int3, length } => {
             (OperationName::Int3, Some(length))
         }
-        Kind::Software { instruction: SoftwareInterrupt::Into, length } => {
+        InterruptionKind::Software { instruction: SoftwareInterrupt::Into, length } => {
             (OperationName::Into, Some(length))
         }
-        Kind::Icebp { length } => (OperationName::Icebp, Some(length)),
-        Kind::Fault => (OperationName::Fault, None),
-        Kind::InstructionBreakpoint => (OperationName::Breakpoint, None),
-        Kind::Trap => (OperationName::Trap, None),
-        Kind::Abort => (OperationName::Abort, None),
-        Kind::External => (OperationName::External, None),
-        Kind::Nmi => (OperationName::Nmi, None),
+        InterruptionKind::Icebp { length } => (OperationName::Icebp, Some(length)),
+        InterruptionKind::Fault => (OperationName::Fault, None),
+        InterruptionKind::InstructionBreakpoint => (OperationName::Breakpoint, None),
+        InterruptionKind::Trap => (OperationName::Trap, None),
+        InterruptionKind::Abort => (OperationName::Abort, None),
+        InterruptionKind::External => (OperationName::External, None),
+        InterruptionKind::Nmi => (OperationName::Nmi, None),
     }
 }
 
@@ -338,16 +340,16 @@ mod tests {
         fn what_is_written_is_read_back(words: [u32; 20], code: u32, which in 0usize..12) {
             let length = 3;
             let operation = [
-                Event::int(0x80).into(),
-                Event::int3().into(),
-                Event::into().into(),
-                Event::icebp().into(),
-                Event::fault(Vector::PF, Some(code)).into(),
-                Event::fault(Vector::DE, None).into(),
-                Event::trap(Vector::DB).into(),
-                Event::nmi().into(),
-                Event::double_fault().into(),
-                Event { repeating: true, ..Event::external(code as u8) }.into(),
+                Interruption::int(0x80).into(),
+                Interruption::int3().into(),
+                Interruption::into().into(),
+                Interruption::icebp().into(),
+                Interruption::fault(Vector::PF, Some(code)).into(),
+                Interruption::fault(Vector::DE, None).into(),
+                Interruption::trap(Vector::DB).into(),
+                Interruption::nmi().into(),
+                Interruption::double_fault().into(),
+                Interruption { repeating: true, ..Interruption::external(code as u8) }.into(),
                 Iret { size: OperandSize::Bits16, length }.into(),
                 Iret { size: OperandSize::Bits32, length }.into(),
             ][which];
@@ -358,7 +360,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_or_malformed_is_named() {
-        let exact = some(Event::int(3).into(), [7; 20]);
+        let exact = some(Interruption::int(3).into(), [7; 20]);
         let whole = written(&exact);
         for name in ["operation", "memory", "changed", "state"] {
             let mut object = whole.clone();

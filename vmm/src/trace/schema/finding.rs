@@ -1,7 +1,7 @@
 //! What the rules said of an event.
 
 use super::{hex, is_empty, names};
-use crate::check::{ChangedWord, CodePlace, Difference, Finding, Judgement, Subject};
+use crate::check::{ChangedWord, CodePlace, Finding, Judgement, Subject, WordDifference};
 use ia32::Word;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -145,9 +145,9 @@ impl FindingRecord {
             got: got.clone(),
             reason: reason.clone(),
             advice: advice.clone(),
-            difference: finding
-                .difference
-                .map(|Difference { word, expected, got }| DifferenceRecord { word, expected, got }),
+            difference: finding.difference.map(|WordDifference { word, expected, got }| {
+                DifferenceRecord { word, expected, got }
+            }),
             changed: finding.changed().map(Into::into),
             stored: finding.stored().map(Into::into),
             about: finding.places.iter().map(|place| (*place).into()).collect(),

@@ -211,7 +211,7 @@ fn exact() -> ExactRecord {
     let mut memory = KnownBytes::default();
     memory.set(0x1000, 0x80);
     ExactRecord::new(&Exact {
-        operation: ia32::Event::int(0x80).into(),
+        operation: ia32::Interruption::int(0x80).into(),
         before: State::default(),
         processor: ia32::Processor::AMD,
         memory,

@@ -4,7 +4,7 @@
 use super::Again;
 use esp0::check::ChangedWord;
 use esp0::machine::LinearMemory;
-use esp0::retrace::{Doer, ReturnAddress, Stack, Taken, Writer};
+use esp0::retrace::{Doer, ReturnAddress, SwitchedStack, Taken, Writer};
 
 /// A sentence, and the word of the frame whose writer has laid it out.
 pub(super) struct Told {
@@ -21,7 +21,7 @@ impl Again<'_> {
         &self,
         by: &Doer,
         popped: ReturnAddress,
-        stack: &Stack,
+        stack: &SwitchedStack,
         linear: &LinearMemory<'_>,
     ) -> Option<Told> {
         let is_function = |word: u32| self.begins_at(word);
@@ -110,7 +110,7 @@ impl Again<'_> {
     pub(super) fn flags(
         &self,
         by: &Doer,
-        stack: &Stack,
+        stack: &SwitchedStack,
         linear: &LinearMemory<'_>,
     ) -> Option<Told> {
         const FIXED: u32 = 1 << 1;
@@ -170,7 +170,7 @@ fn counted(words: u32) -> &'static str {
 }
 
 /// `EDI, ESI, EBX, EBP, EIP`.
-fn order(stack: &Stack) -> String {
+fn order(stack: &SwitchedStack) -> String {
     let registers = stack.taken.iter().map(|taken| taken.register);
     registers.chain(["EIP"]).collect::<Vec<_>>().join(", ")
 }
