@@ -149,6 +149,7 @@ impl Judge {
     }
 
     /// One with the same rules that has seen nothing.
+    #[cfg(feature = "program")]
     #[must_use]
     pub(crate) fn afresh(&self) -> Self {
         Judge::new(self.checker.afresh())

@@ -228,6 +228,7 @@ impl Checker {
     }
 
     /// One for the same machine and kernel that has seen nothing.
+    #[cfg(feature = "program")]
     fn afresh(&self) -> Self {
         let mut history = History::default();
         history.set_objects(self.history.objects().clone());

@@ -51,7 +51,10 @@ pub use perfetto::{ConvertError, to_perfetto};
 pub use picture::picture;
 pub use places::KnownPlaces;
 pub use reader::{ReadError, TraceReader};
-pub(crate) use registers::{now as registers_now, registers};
+#[cfg(feature = "program")]
+pub(crate) use registers::now as registers_now;
+pub(crate) use registers::registers;
+#[cfg(feature = "program")]
 pub(crate) use report::LastEntries;
 pub use report::{Lost, LostOutput, Report};
 pub use screen::screen;

@@ -83,6 +83,7 @@ impl Run {
         self.by_exits.changed
     }
 
+    #[cfg(feature = "program")]
     pub(crate) fn note_change(&mut self) {
         self.by_exits.changed = true;
     }

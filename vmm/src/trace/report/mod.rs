@@ -243,6 +243,7 @@ impl<W: Write> Report<W> {
     }
 
     /// The last entries.
+    #[cfg(feature = "program")]
     pub(crate) fn last_entries(&self) -> &LastEntries {
         &self.recent
     }
