@@ -277,3 +277,35 @@ void main(void)
     end();
 }
 #endif
+
+#ifdef WAITS_FOR_DATA
+/* The command byte of a read is left out, and its data are waited for. */
+void main(void)
+{
+    begin(END(kernel_stack));
+    settle(FIRST);
+#if BAD
+    out(FIRST + DEVICE, 0xe0), out(FIRST + COUNT, 1), out(FIRST + LOW, 3), out(FIRST + MIDDLE, 0), out(FIRST + HIGH, 0);
+#else
+    issue(FIRST, 0xe0, 3, 1, 0x20);
+#endif
+    while (!(in(FIRST + COMMAND) & DATA))
+        ;
+    words_in(FIRST, buffer, 256);
+    end();
+}
+#endif
+
+#ifdef REFUSED_AND_WAITED_FOR
+/* A sector is read that the disk does not have, and nobody looks at ERR. */
+void main(void)
+{
+    begin(END(kernel_stack));
+    settle(FIRST);
+    issue(FIRST, 0xe0, BAD ? 0x100000 : 3, 1, 0x20);
+    while (!(in(FIRST + COMMAND) & DATA))
+        ;
+    words_in(FIRST, buffer, 256);
+    end();
+}
+#endif

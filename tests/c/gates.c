@@ -185,3 +185,47 @@ void main(void)
     leave(asks_once, END(user_stack[0]), 0x202);
 }
 #endif
+
+#ifdef STACK_INTO_GATES
+/* The stack behind the IDT is too small, and grows down into gates that nobody uses. */
+#if BAD
+#define ROOM "128"
+#else
+#define ROOM "4096"
+#endif
+__asm__(".bss\n .align 16\n table_below: .skip 2048\n .type table_below, @object\n .size table_below, 2048\n"
+        "small_stack: .skip " ROOM "\n .type small_stack, @object\n .size small_stack, " ROOM "\n small_stack_end: .text\n");
+extern uint64_t table_below[256];
+struct saved *handle(struct saved *s)
+{
+    if (s->vector != 0x20)
+        panic();
+    out(0x20, 0x20);
+    if (++count == 5)
+        end();
+    return s;
+}
+static void __attribute__((noinline)) waits_with(volatile uint8_t *buffer)
+{
+    buffer[0] = 1;
+    __asm__ volatile("sti");
+    for (;;)
+        __asm__ volatile("hlt");
+}
+void works(void)
+{
+    uint8_t buffer[200];
+    tick();
+    waits_with(buffer);
+}
+void main(void)
+{
+    start(END(kernel_stack));
+    for (int vector = 0; vector < 0x30; vector++)
+        table_below[vector] = gates[vector];
+    struct pointer idt = {2047, (uint32_t)table_below};
+    __asm__ volatile("lidt %0" : : "m"(idt) : "memory");
+    __asm__ volatile("mov $small_stack_end, %%esp\n call works" : : : "memory");
+    __builtin_unreachable();
+}
+#endif

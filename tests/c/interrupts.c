@@ -262,3 +262,23 @@ void main(void)
     leave((void (*)(void))0, 0x8000, 2);
 }
 #endif
+
+#ifdef CLOSED_BY_POPF
+/* STI opens interrupts, and a POPF closes them again: the flags had been pushed before. */
+static void __attribute__((noinline)) sets_up(void)
+{
+    uint32_t flags;
+    __asm__ volatile("pushf\n pop %0" : "=r"(flags));
+    tick();
+    __asm__ volatile("sti");
+    if (BAD)
+        __asm__ volatile("push %0\n popf" : : "r"(flags) : "memory");
+}
+void main(void)
+{
+    start(END(kernel_stack));
+    sets_up();
+    for (;;)
+        __asm__ volatile("hlt");
+}
+#endif

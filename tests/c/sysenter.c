@@ -258,3 +258,64 @@ void main(void)
     leave(calls_by_index_registers, END(user_stack[0]) - 64, 0x202);
 }
 #endif
+
+#ifdef SYSENTER_ESP_STARTS
+/* The start of the stack in place of its end: what is pushed comes into the names below. */
+__asm__(".bss\n .align 16\n names: .skip 64\n .type names, @object\n .size names, 64\n"
+        "fast_stack: .skip 4096\n .type fast_stack, @object\n .size fast_stack, 4096\n .text\n");
+extern uint8_t fast_stack[4096];
+struct saved *handle(struct saved *s)
+{
+    if (s->vector == 0x80)
+        end();
+    if (s->vector != 0x20)
+        panic();
+    out(0x20, 0x20);
+    return s;
+}
+static void calls_some(void)
+{
+    for (int call = 0; call < 5; call++)
+        __asm__ volatile("mov %%esp, %%ecx\n mov $1f, %%edx\n sysenter\n 1:" : : : "ecx", "edx", "memory");
+    ask(0, 0);
+}
+void main(void)
+{
+    start(END(stacks[0]));
+    write_msr(0x174, KERNEL_CODE);
+    write_msr(0x175, (uint32_t)fast_stack + (BAD ? 0 : sizeof fast_stack));
+    write_msr(0x176, (uint32_t)fast);
+    tick();
+    resume(make(0, calls_some));
+}
+#endif
+
+#ifdef TF_OVER_SYSENTER
+/* A program steps itself through a call, and SYSENTER leaves TF set. */
+struct saved *handle(struct saved *s)
+{
+    if (s->vector == 0x80)
+        end();
+    if (s->vector == 1 && (s->cs & 3))
+        return s;
+    if (s->vector == 1 && !BAD) {
+        s->eflags &= ~0x100;
+        return s;
+    }
+    panic();
+}
+static void steps_over(void)
+{
+    __asm__ volatile("pushf\n orl $0x100, (%%esp)\n popf\n mov %%esp, %%ecx\n mov $1f, %%edx\n sysenter\n 1:"
+                     : : : "ecx", "edx", "memory");
+    ask(0, 0);
+}
+void main(void)
+{
+    start(END(stacks[0]));
+    write_msr(0x174, KERNEL_CODE);
+    write_msr(0x175, END(kernel_stack));
+    write_msr(0x176, (uint32_t)fast);
+    resume(make(0, steps_over));
+}
+#endif

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
-use tests::{Output, compiled, esp0};
+use tests::{Output, compiled, esp0, mended};
 
 /// A folder with a kernel and images.
 struct Bench {
@@ -14,7 +14,10 @@ struct Bench {
 impl Bench {
     /// With the kernel of `tests/c/drives.c` of this name; none where there is no compiler for it.
     fn new(name: &str) -> Option<Self> {
-        let bytes = compiled(name)?;
+        Self::with(compiled(name)?)
+    }
+
+    fn with(bytes: Vec<u8>) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let kernel = folder.path().join("kernel.elf");
         fs::write(&kernel, bytes).expect("the kernel can be written");
@@ -32,7 +35,9 @@ impl Bench {
 
     fn run(&self, options: &[&str]) -> Output {
         let kernel = self.kernel.to_str().expect("its name is text");
-        esp0(&[&["run", kernel, "--timeout", "60", "--frames", "none"], options].concat())
+        let limit: &[&str] =
+            if options.contains(&"--timeout") { &[] } else { &["--timeout", "60"] };
+        esp0(&[&["run", kernel, "--frames", "none"], limit, options].concat())
     }
 }
 
@@ -126,4 +131,36 @@ fn a_floppy_disk_is_read_and_written_by_dma_on_both_clocks() {
     let output = bench.run(&["--floppy", text(&short)]);
     output.assert_status(2);
     assert!(output.stderr.contains("no floppy disk has"), "{}", output.stderr);
+}
+
+#[test]
+fn a_wait_for_data_that_no_command_brings_is_told_on_both_clocks() {
+    for (name, why) in [
+        ("WAITS_FOR_DATA", "the drive has no command that it has data for"),
+        ("REFUSED_AND_WAITED_FOR", "the drive has refused the last command (bit 0, ERR, is set)"),
+    ] {
+        let Some(bench) = Bench::new(name) else { return };
+        let disk = bench.image("disk.img", 40, 512, 3, "text");
+        for clock in ["real", "deterministic"] {
+            let output = bench.run(&["--disk", text(&disk), "--clock", clock, "--timeout", "5"]);
+            output.assert_status(4);
+            for part in
+                ["waits for ever for bit 3 (08) to be set of port 0x1f7", why, "findings=1 "]
+            {
+                assert!(
+                    output.stdout.contains(part),
+                    "{name}: {part:?} is missing in\n{}",
+                    output.stdout
+                );
+            }
+        }
+        let Some(bench) = mended(name).and_then(Bench::with) else { return };
+        let output = bench.run(&["--disk", text(&disk)]);
+        let last = output.last_line();
+        assert!(
+            last.starts_with("verdict: no-entries") && last.contains("findings=0"),
+            "mended:\n{}",
+            output.stdout
+        );
+    }
 }

@@ -22,7 +22,7 @@ const fn fault(
 }
 
 #[rustfmt::skip]
-const RELATIVES: [Relative; 177] = [
+const RELATIVES: [Relative; 190] = [
     fault("dying", "EMPTY_DIRECTORY", 4, &["shut down", "is not mapped: its directory entry (00000000"]),
     fault("dying", "WRONG_CS", 4, &["names CS 0010, and GDT entry 2 is a data segment", "name the kernel's code segment"]),
     fault("dying", "TASK_GATE", 1, &["the gate of vector 0x80 is a task gate (type 5)", "8e"]),
@@ -45,7 +45,7 @@ const RELATIVES: [Relative; 177] = [
     fault("overflow", "NESTS", 4, &["interrupt 0x20 has interrupted its own handler"]),
     fault("interrupts", "NO_GATE_FOR_IRQ", 1, &["IDT entry 0x30: it is empty", "IRQ 0 came by that vector"]),
     fault("interrupts", "OTHER_EXCEPTIONS", 1, &["IRQ 0 came as vector 16, which is #MF's"]),
-    fault("interrupts", "NOT_OPENED", 4, &["halts with IF=0", "interrupts were never opened"]),
+    fault("interrupts", "NOT_OPENED", 4, &["halts with IF=0", "interrupts are closed where it would come"]),
     fault("interrupts", "ALL_MASKED", 4, &["is masked in the 8259, as are all others"]),
     fault("interrupts", "FUNCTION_AS_HANDLER", 1, &["the handler of vector 0x20 ends in RET"]),
     fault("interrupts", "TRAP_GATE", 0, &["the gate of external interrupt 0x20 is a trap gate"]),
@@ -200,6 +200,19 @@ const RELATIVES: [Relative; 177] = [
     fault("gates", "GATES_CLEARED", 4, &["vector 0x20 has no gate", "it is empty"]),
     fault("x87", "X87_OF_ANOTHER", 1, &["the x87 registers are not what #", "goes on with other numbers", "`fnsave` and `frstor`", "rule fpu_kept,", "findings=1 "]),
     fault("calls", "MISALIGNED", 1, &["#GP(0000) at `movaps [esp], xmm0`", "no multiple of 16", "align it where assembly calls C"]),
+    fault("results", "RESULT_POPPED_OVER", 0, &["no `int 0x80` gives anything back", "came back with its own number in EAX", "`popa` at ", "brings EAX back", "`mov [esp+28], eax` right before `popa`", "rule call_result,"]),
+    fault("results", "RESULT_IN_ANOTHER_WORD", 0, &["no `int 0x80` gives anything back", "EDI comes back changed instead", "in a struct EDI comes first and EAX last"]),
+    fault("uart", "OUT2_CLEAR", 0, &["IRQ 4 of the serial port has come, last in entry #", "would not on a PC: OUT2 is clear", "03 in the modem control register", "write 0x0b"]),
+    fault("uart", "ENABLED_BEHIND_LATCH", 1, &["0x02 was written to port 0x3f9 while the divisor latch was open", "IRQ 4 has never come", "write 0x03 to port 0x3fb before", "rule serial_port,", "findings=1 "]),
+    fault("uart", "LATCH_LEFT_OPEN", 1, &["23 bytes were written to port 0x3f8 while the divisor latch is open", "none of them was sent", "83 in the line control register", "findings=1 "]),
+    fault("uart", "WRONG_STATUS_BIT", 4, &["waits for ever for bit 1 (02) to be set of port 0x3fd", "60 each time, by `in al, dx`", "bit 5 (20) set when the next byte may be sent", "rule polling,", "findings=1 "]),
+    fault("uart", "WRONG_STATUS_REGISTER", 4, &["waits for ever for bit 6 (40) to be set of port 0x3fe", "that register is modem status", "line status, at offset 5", "findings=1 "]),
+    fault("sysenter", "SYSENTER_ESP_STARTS", 1, &["IA32_SYSENTER_ESP is the start of a stack, not its end", "overwrites names", ", where fast_stack ends", "to MSR 175", "rule sysenter,"]),
+    fault("sysenter", "TF_OVER_SYSENTER", 1, &["stopped itself after #DB", "SYSENTER leaves TF as ring 3 had it", "with TF cleared in the EFLAGS that it pops", "findings=1 "]),
+    fault("shared_pages", "WRITES_WITHOUT_WP", 1, &["the kernel has written to ", "(data+0) for #1, on a page that is read-only and another task's as well", "CR0.WP is 0", "set CR0.WP (bit 16)", "rule shared_page,", "findings=1 "]),
+    fault("wake_up", "WOKEN_TOO_EARLY", 1, &["halts for what has come already: ", "(done+0) holds 00000001", "#1, interrupt 0x20, came at ", "nothing comes between `sti` and `hlt`", "rule missed_wake_up,", "findings=1 "]),
+    fault("gates", "STACK_INTO_GATES", 1, &["overwrite the IDT, from the gate of vector 0x", "has grown down into it", "give that stack more room", "rule stack_over_tables,"]),
+    fault("interrupts", "CLOSED_BY_POPF", 4, &["halts with IF=0", "interrupts are closed where it would come", "`popf", "closed interrupts", "(sets_up+", "nothing has opened them since"]),
 ];
 
 /// The rules that are broken by these kernels alone.
@@ -387,6 +400,11 @@ mod soak {
             "KERNEL_DATA_IN_RING_3",
             "HALTS_IN_CALL",
             "GATES_CLEARED",
+            "SYSENTER_ESP_STARTS",
+            "WRITES_WITHOUT_WP",
+            "WOKEN_TOO_EARLY",
+            "STACK_INTO_GATES",
+            "CLOSED_BY_POPF",
         ];
         for relative in RELATIVES.iter().filter(|one| !needs_names.contains(&one.name)) {
             let Some(kernel) = stripped(relative.name) else { return };

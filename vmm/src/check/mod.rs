@@ -160,6 +160,7 @@ pub type SysenterRule = fn(&Sysenter, &History, &mut Findings);
 pub const SYSENTER_RULES: &[SysenterRule] = &[
     rules::sysenter::sysenter_loads_its_registers,
     rules::sysenter::sysenter_has_a_stack,
+    rules::sysenter::sysenter_esp_is_no_start,
     rules::sysenter::sysenter_is_on_nobody_elses_stack,
 ];
 

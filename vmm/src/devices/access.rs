@@ -39,6 +39,8 @@ impl Devices {
             }
             if !answered {
                 self.unanswered.read(Place::Port(port), self.instruction);
+            } else if let [byte] = *access {
+                self.polled.read(port, byte);
             }
         }
         self.drive_lines();

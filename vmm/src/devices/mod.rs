@@ -43,6 +43,7 @@ pub mod parallel_port;
 pub mod pci;
 pub mod pic;
 pub mod pit;
+pub mod polled;
 pub mod power;
 pub mod scan_codes;
 pub mod screen;
@@ -56,6 +57,7 @@ pub use bus::AccessSize;
 pub use cmos::BootFrom;
 pub use device::Device;
 pub use effect::{Effect, ResetLine};
+pub use polled::Polled;
 pub use unanswered::{AccessCounts, Place, Unanswered};
 
 use bochs_vbe::BochsVbe;
@@ -108,6 +110,7 @@ pub struct Devices {
     exit_port: ExitPort,
     console: Vec<u8>,
     unanswered: Unanswered,
+    polled: Polled,
     /// EIP of the instruction that accesses.
     instruction: u32,
     /// The timer that the BIOS left ticking is not heard before this time, in nanoseconds, as long as the
@@ -147,6 +150,7 @@ impl Devices {
             exit_port: ExitPort::default(),
             console: Vec::new(),
             unanswered: Unanswered::default(),
+            polled: Polled::default(),
             instruction: 0,
             quiet_until: QUIET,
         };
@@ -333,6 +337,11 @@ impl Devices {
         &self.unanswered
     }
 
+    /// The port that is read again and again.
+    pub fn polled(&self) -> Polled {
+        self.polled
+    }
+
     /// A boot loader has handed the machine to a kernel: what nobody answered before is none of the kernel's affairs.
     pub fn kernel_begins(&mut self) {
         self.unanswered.begin_anew();
@@ -351,6 +360,11 @@ impl Devices {
             Port::First => &mut self.serial,
             Port::Second => &mut self.second_serial,
         }
+    }
+
+    /// The first serial port, for whoever reports on it.
+    pub fn serial(&self) -> &SerialPort {
+        &self.serial
     }
 
     /// The interrupt controllers, for whoever reports on them.

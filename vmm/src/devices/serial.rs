@@ -51,6 +51,8 @@ const ENABLE_RECEIVED: u8 = 0x01;
 const ENABLE_TRANSMITTER: u8 = 0x02;
 /// In loopback no interrupt leaves the chip's adapter.
 const LOOPBACK: u8 = 0x10;
+/// The adapter passes interrupts on.
+const OUT2: u8 = 0x08;
 
 const NO_CAUSE: u8 = 0x01;
 const CAUSE_TRANSMITTER: u8 = 0x02;
@@ -80,6 +82,12 @@ pub struct SerialPort {
     received_from: bool,
     /// The transmitter has emptied and nobody has asked why it interrupts.
     transmitter_emptied: bool,
+    /// How many bytes were written to the divisor since its latch was opened last.
+    divisor_writes: u32,
+    /// What was written to the divisor's high byte, and would enable interrupts beside it.
+    enabled_behind_latch: Option<u8>,
+    /// The modem control register, where the line was high while OUT2 was clear.
+    interrupted_without_out2: Option<u8>,
 }
 
 impl Default for SerialPort {
@@ -111,6 +119,9 @@ impl SerialPort {
             fifos_enabled: false,
             received_from: false,
             transmitter_emptied: false,
+            divisor_writes: 0,
+            enabled_behind_latch: None,
+            interrupted_without_out2: None,
         }
     }
 
@@ -153,6 +164,7 @@ impl SerialPort {
                     self.transmitter_emptied = true;
                 }
                 self.interrupt_enable = value & 0x0F;
+                self.enabled_behind_latch = None;
                 self.forward(register, value);
             }
             FIFO_CONTROL => {
@@ -162,6 +174,7 @@ impl SerialPort {
                 }
             }
             _ => {
+                self.note(register, value);
                 self.forward(register, value);
                 self.refill();
             }
@@ -171,7 +184,41 @@ impl SerialPort {
 
     /// The level of the interrupt line.
     pub fn interrupt_line(&mut self) -> bool {
-        self.uart.read(MODEM_CONTROL) & LOOPBACK == 0 && self.cause() != NO_CAUSE
+        let control = self.uart.read(MODEM_CONTROL);
+        let line = control & LOOPBACK == 0 && self.cause() != NO_CAUSE;
+        if line && control & OUT2 == 0 {
+            self.interrupted_without_out2 = Some(control);
+        }
+        line
+    }
+
+    /// How many bytes were written to the divisor while its latch is open, and the line control register; none if it is closed.
+    pub fn behind_latch(&self) -> Option<(u8, u32)> {
+        let line = self.uart.state().line_control;
+        (line & DIVISOR_LATCH != 0).then_some((line, self.divisor_writes))
+    }
+
+    /// What was written to the divisor in place of the interrupt enable register, where no interrupt is enabled.
+    pub fn enabled_behind_latch(&self) -> Option<u8> {
+        self.enabled_behind_latch.filter(|_| self.interrupt_enable == 0)
+    }
+
+    /// The modem control register without OUT2, with which an interrupt left the port.
+    pub fn interrupted_without_out2(&self) -> Option<u8> {
+        self.interrupted_without_out2
+    }
+
+    /// Remembers what is written to the divisor, and how.
+    fn note(&mut self, register: u8, value: u8) {
+        match register {
+            LINE_CONTROL => self.divisor_writes = 0,
+            DATA => self.divisor_writes = self.divisor_writes.saturating_add(1),
+            // The least speed that anybody uses has 1 there, or 0 where it is higher.
+            INTERRUPT_ENABLE => {
+                self.enabled_behind_latch = Some(value).filter(|value| (1..=0x0f).contains(value));
+            }
+            _ => {}
+        }
     }
 
     /// Whether the guest has ever listened: it has read data, or has the receiver interrupt.
@@ -326,6 +373,27 @@ mod tests {
         assert!(port.interrupt_line());
         write(&mut port, MODEM_CONTROL, LOOPBACK);
         assert!(!port.interrupt_line());
+    }
+
+    #[test]
+    fn what_is_written_behind_the_divisor_latch_is_told() {
+        let mut port = SerialPort::new();
+        write(&mut port, LINE_CONTROL, DIVISOR_LATCH | 3);
+        for byte in *b"text" {
+            write(&mut port, DATA, byte);
+        }
+        write(&mut port, INTERRUPT_ENABLE, ENABLE_RECEIVED);
+        assert_eq!(port.behind_latch(), Some((DIVISOR_LATCH | 3, 4)));
+        assert_eq!(port.enabled_behind_latch(), Some(ENABLE_RECEIVED));
+        write(&mut port, LINE_CONTROL, 3);
+        assert_eq!(port.behind_latch(), None);
+        assert_eq!(port.enabled_behind_latch(), Some(ENABLE_RECEIVED));
+        write(&mut port, INTERRUPT_ENABLE, ENABLE_RECEIVED);
+        assert_eq!(port.enabled_behind_latch(), None);
+        assert_eq!(port.interrupted_without_out2(), None, "nothing has come");
+        port.receive(b"a");
+        assert!(port.interrupt_line());
+        assert_eq!(port.interrupted_without_out2(), Some(0));
     }
 
     #[test]

@@ -7,8 +7,15 @@
 //! what followed then, for as long as nothing else runs. What this does not know ends the attempt: ports, segment
 //! registers, strings, MSRs, the time-stamp counter, memory that is not RAM.
 
+mod goes_by;
+mod halts;
+mod polling;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use goes_by::goes_by_eax;
+pub(crate) use halts::would_leave;
+pub(crate) use polling::{Polling, polling};
 
 use super::valid_32;
 use crate::machine::LinearMemory;
@@ -41,23 +48,15 @@ pub(crate) type Code<'a> = &'a dyn Fn(u32) -> Vec<u8>;
 pub(crate) fn cycle(state: &State, linear: &LinearMemory<'_>, code: Code<'_>) -> Option<Cycle> {
     /// So many instructions are done at most.
     const MOST: usize = 2048;
+    is_flat(state).then(|| Values::of(state, linear).cycle(code, MOST)).flatten()
+}
+
+/// One segment for all, of 32 bits.
+fn is_flat(state: &State) -> bool {
     let base = state.cs().base;
-    let flat = state.segments.iter().take(4).all(|one| one.base == base);
-    if !flat || !state.cs().big() || !state.ss().big() {
-        return None;
-    }
-    let mut now = Values::of(state, linear);
-    let (mut mark, mut next_mark) = (now.key(), 1);
-    for step in 1..=MOST {
-        now.step(code)?;
-        if now.key() == mark {
-            return now.once_round(code, &mark);
-        }
-        if step == next_mark {
-            (mark, next_mark) = (now.key(), next_mark * 2);
-        }
-    }
-    None
+    state.segments.iter().take(4).all(|one| one.base == base)
+        && state.cs().big()
+        && state.ss().big()
 }
 
 /// Goes on from `state` to the instruction at `end`, nothing else running, over a branch that depends on memory: what it has
@@ -98,6 +97,8 @@ struct Values<'a> {
     written: BTreeMap<u32, u8>,
     /// Where the last instruction has read.
     read: Vec<u32>,
+    /// A port, and what each read of it gives; of others it is not known.
+    input: Option<(u16, u32)>,
 }
 
 impl<'a> Values<'a> {
@@ -110,7 +111,23 @@ impl<'a> Values<'a> {
             flags: state.eflags.0 & STATUS,
             written: BTreeMap::new(),
             read: Vec::new(),
+            input: None,
         }
+    }
+
+    /// On until all is as it was, which so many instructions may take.
+    fn cycle(&mut self, code: Code<'_>, most: usize) -> Option<Cycle> {
+        let (mut mark, mut next_mark) = (self.key(), 1);
+        for step in 1..=most {
+            self.step(code)?;
+            if self.key() == mark {
+                return self.once_round(code, &mark);
+            }
+            if step == next_mark {
+                (mark, next_mark) = (self.key(), next_mark * 2);
+            }
+        }
+        None
     }
 
     fn key(&self) -> Key {
@@ -181,6 +198,14 @@ impl<'a> Values<'a> {
                 let value = self.get(one, 1)?;
                 let shift = 32 - 8 * self.size(one, 1)?;
                 self.set(one, 0, ((value << shift) as i32 >> shift) as u32)?;
+            }
+            M::In => {
+                let (port, value) = self.input?;
+                let at = match one.op1_kind() {
+                    OpKind::Immediate8 => one.immediate8().into(),
+                    _ => self.general.edx as u16,
+                };
+                (at == port).then(|| self.set(one, 0, value)).flatten()?;
             }
             M::Lea => {
                 let at = self.address(one)?;

@@ -302,7 +302,7 @@ impl Probes {
         machine: &mut Machine,
         target: Option<u32>,
     ) -> Result<(), MachineError> {
-        let before = self.sites.values().find(|site| site.sysenter).map(|site| site.address);
+        let before = self.sysenter_target();
         if self.choice == Choice::None || before == target {
             return Ok(());
         }
@@ -318,6 +318,11 @@ impl Probes {
             self.explore(machine, &[address]);
         }
         self.place_all(machine)
+    }
+
+    /// Linear address that SYSENTER leads to, if it leads anywhere.
+    pub(crate) fn sysenter_target(&self) -> Option<u32> {
+        self.sites.values().find(|site| site.sysenter).map(|site| site.address)
     }
 
     /// `code` begins with SYSENTER, and the guest stops where it leads to.

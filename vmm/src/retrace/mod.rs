@@ -36,6 +36,8 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// So many instructions with interrupts closed, and nothing is going to open them.
 const SETTLED: u32 = 20_000;
+/// Before a kernel opens interrupts for the first time it has more to do.
+const BEGINNING: u32 = 10 * SETTLED;
 
 /// A word that was popped into EIP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -321,11 +323,13 @@ fn leads_away(code: &[u8]) -> bool {
 fn closing(run: &mut Run, after_entry: u64) -> Result<Option<Way>, MachineError> {
     let give_up_at = Instant::now() + PATIENCE;
     let open = |state: &State| state.eflags.contains(Eflags::IF);
-    let mut way =
-        (!open(&run.state())).then_some(Way::Entered { sequence: after_entry, switched: None });
+    let by_gate = after_entry > 0 && !open(&run.state());
+    let mut way = by_gate.then_some(Way::Entered { sequence: after_entry, switched: None });
+    // A kernel begins with interrupts closed, which is nobody's doing.
+    let mut begins = after_entry == 0;
     let (mut moved, mut closed_for) = (None, 0);
     let mut stack: Option<SwitchedStack> = None;
-    while Instant::now() < give_up_at && closed_for < SETTLED {
+    while Instant::now() < give_up_at && closed_for < if begins { BEGINNING } else { SETTLED } {
         let by = stand(run);
         let moment = run.go_on_by_one()?;
         if matches!(moment.event, Some(Event::End(_))) {
@@ -335,7 +339,7 @@ fn closing(run: &mut Run, after_entry: u64) -> Result<Option<Way>, MachineError>
         closed_for += 1;
         follow(&mut stack, run, &by, &state);
         if open(&state) {
-            (way, closed_for) = (None, 0);
+            (way, closed_for, begins) = (None, 0, false);
             continue;
         }
         if open(&by.before) {

@@ -72,7 +72,11 @@ pub(super) fn never_ends(
 }
 
 /// The state in the loop: at the end, or as the interrupt's handler that runs at the end has found it.
-fn looping(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>, history: &History) -> Option<State> {
+pub(super) fn looping(
+    diagnosis: &Diagnosis,
+    aftermath: &Aftermath<'_>,
+    history: &History,
+) -> Option<State> {
     let mut state = aftermath.end.state;
     if !matches!(aftermath.end.ending, Ending::TimedOut | Ending::Stopped) || state.cpl() != 0 {
         return None;

@@ -29,7 +29,7 @@ pub(super) fn explain(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {
         Vector::GP | Vector::NP | Vector::SS | Vector::TS => protection::explain(fault, aftermath),
         Vector::UD => undefined(fault, aftermath),
         Vector::DE => division(fault),
-        Vector::DB => debugged(fault),
+        Vector::DB => debugged(fault, aftermath),
         Vector::NM => Explained::because(
             "an x87 or SSE instruction while CR0.TS or CR0.EM is set: the kernel is to hand over the \
              FPU, or not to use it",
@@ -221,7 +221,19 @@ fn undefined(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {
 }
 
 /// A single step: no other #DB is taken for a fault.
-fn debugged(fault: &Fault) -> Explained {
+fn debugged(fault: &Fault, aftermath: &Aftermath<'_>) -> Explained {
+    if fault.ring == 0
+        && fault.code.linear.is_some_and(|at| aftermath.probes.sysenter_target() == Some(at))
+    {
+        return Explained::because(
+            "SYSENTER leaves TF as ring 3 had it, so #DB comes in the kernel, in front of the first instruction that SYSENTER leads \
+             to: a program that is stepped, or steps itself, has made a system call",
+        )
+        .advise(
+            "let the handler of #DB return where it has interrupted that instruction, with TF cleared in the EFLAGS that it pops, and \
+             let the way out set TF again for the program",
+        );
+    }
     let eflags = Eflags(fault.frame.get(Word::Eflags).unwrap_or(0)).without(Eflags::RF);
     Explained::because(format!(
         "TF is set in the EFLAGS that were interrupted, {:08x}: #DB comes after each instruction",

@@ -178,6 +178,10 @@ impl Fpu {
     }
 }
 
-fn place_of(state: &State, word: impl Fn(Word) -> Option<u32>) -> Option<(u32, u32, u32)> {
+/// EIP, ESP and CR3: where a program was left, and goes on.
+pub(super) fn place_of(
+    state: &State,
+    word: impl Fn(Word) -> Option<u32>,
+) -> Option<(u32, u32, u32)> {
     Some((word(Word::Eip)?, word(Word::Esp)?, state.cr3))
 }

@@ -27,7 +27,9 @@
 //!                                   ├─ used         vectors of exceptions for interrupts, handlers without IRET
 //!                                   ├─ bare_loop    a loop that no interrupt can end
 //!                                   ├─ closed_wait  a halt that waits for what no handler can change
+//!                                   ├─ missed_wake_up  a halt that comes behind the interrupt it waits for
 //!                                   ├─ spin         a handler that waits for what it has interrupted
+//!                                   ├─ polling      a wait for a bit of a device that does not come
 //!                                   ├─ cascade      the wire between the two 8259s
 //!                                   ├─ waiting      what the interrupt controller has, at a time-out
 //!                                   │   ├─ no_table     an interrupt that was delivered to nobody
@@ -36,6 +38,9 @@
 //!                                   ├─ programmed   who has given the 8259 its vectors
 //!                                   ├─ programs     where ring 3 was sent to
 //!                                   ├─ fpu          the x87 of one program in another
+//!                                   ├─ results      system calls that give nothing back
+//!                                   ├─ shared_page  the kernel's own write to a page that is to be copied first
+//!                                   ├─ serial_port  bytes and interrupts that go nowhere
 //!                                   └─ io_map       ring 3 has ports that nobody gave it
 //! ```
 //! Nothing here asks which kernel runs. A kernel that ends a task after its fault, and goes on, is as
@@ -64,19 +69,24 @@ mod local_table;
 mod lost;
 mod lost_gate;
 mod misread_tables;
+mod missed_wake_up;
 mod nesting;
 mod new_task;
 mod no_table;
 mod other_directory;
 mod overwritten_code;
+mod polling;
 mod programmed;
 mod programs;
 mod protection;
 mod recursion;
 mod repeated;
+mod results;
 mod said;
 mod saved_selector;
 mod selector_fault;
+mod serial_port;
+mod shared_page;
 mod sign_extended;
 mod source;
 mod spin;
@@ -103,6 +113,8 @@ use other_directory::Directories;
 use programs::Programs;
 use recursion::Recursion;
 use repeated::Repeated;
+use results::Results;
+use shared_page::SharedPages;
 use std::time::{Duration, Instant};
 use used::Used;
 
@@ -249,6 +261,8 @@ pub struct Diagnosis {
     recursion: Recursion,
     directories: Directories,
     fpu: Fpu,
+    results: Results,
+    shared_pages: SharedPages,
     io_map: Option<IoMap>,
     /// TR and CR3 when the I/O map was looked at.
     io_map_of: Option<(u32, u32)>,
@@ -269,6 +283,8 @@ impl Diagnosis {
         self.programs.enter(entry);
         self.directories.see(&entry.after);
         self.fpu.enter(machine, entry);
+        self.results.enter(entry);
+        self.shared_pages.enter(machine, entry);
         if entry.from_outer_ring() {
             self.unreturned = None;
         }
@@ -303,6 +319,8 @@ impl Diagnosis {
         self.used.leave(self.last_entry.map(|(.., vector)| vector));
         self.directories.see(state);
         self.fpu.leave(machine, returning);
+        self.results.leave(machine, returning);
+        self.shared_pages.leave(machine, returning);
         self.recursion.leave(returning);
         let pops = |fault: &Fault| {
             let skip = if fault.frame.shape.error_code { fault.frame.shape.word_size } else { 0 };
@@ -462,7 +480,10 @@ impl Diagnosis {
             }
             found.extend(astray);
             let spins = spin::waits_for_the_interrupted(self, aftermath, history);
-            let spins = spins.or_else(|| closed_wait::never_ends(self, aftermath));
+            let spins = spins
+                .or_else(|| closed_wait::never_ends(self, aftermath))
+                .or_else(|| polling::waits_in_vain(self, aftermath, history))
+                .or_else(|| missed_wake_up::halts_too_late(self, aftermath, history));
             // What an interrupt waits for then is that the handler returns.
             if spins.is_none() {
                 found.extend(waiting::what_waits(self, aftermath, history));
@@ -470,6 +491,9 @@ impl Diagnosis {
             found.extend(spins);
         }
         found.extend(self.fpu.finding(aftermath));
+        found.extend(self.results.finding(aftermath));
+        found.extend(self.shared_pages.finding(aftermath));
+        found.extend(serial_port::set_up(self, aftermath));
         found.extend(io_map::ports_are_open(self.io_map.as_ref()));
         found
     }

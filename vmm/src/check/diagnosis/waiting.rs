@@ -418,11 +418,12 @@ fn halted_closed(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Fin
             format!("EFLAGS {:08x}", state.eflags.0),
         )
         .because(format!(
-            "vector {:#04x} has a gate and was never entered: interrupts were never opened",
+            "vector {:#04x} has a gate and was never entered: interrupts are closed where it would come",
             aftermath.devices.pic().vector(irq)
         ))
         .about_instruction(state.instruction_address())
         .advise("`sti` once the IDT is loaded and the 8259 is set up")
+        .retraced(Retrace::Closing { after_entry: 0 })
         .as_note(),
     )
 }

@@ -29,6 +29,8 @@ const PAGE: usize = 0x1000;
 pub(in crate::check) enum TableUnder {
     /// The IDT: gates stand right below the words.
     Idt,
+    /// The same, where symbols tell that the array which the stack has come into is the IDT; gates that nobody uses stand there.
+    EndOfIdt,
     /// The page directory in CR3.
     Directory { physical: u32 },
     /// A page table of it, which maps 4 MiB from `maps` on.
@@ -53,6 +55,9 @@ impl TableUnder {
         if in_idt && !entry.from_outer_ring() && has_gates_below(linear, entry) {
             return (Some(TableUnder::Idt), None);
         }
+        if in_idt && is_idt_array(entry, history) {
+            return (Some(TableUnder::EndOfIdt), None);
+        }
         if !after.paging() || after.cr4 & CR4_PAE != 0 {
             return (None, None);
         }
@@ -62,6 +67,15 @@ impl TableUnder {
         }
         (pages(linear, entry), Some(key))
     }
+}
+
+/// A variable that is as large as the table lies where that is: the limit is no larger than it.
+fn is_idt_array(entry: &Entry, history: &History) -> bool {
+    let idtr = entry.after.idtr;
+    let array = history.objects().at(idtr.base);
+    array.is_some_and(|one| {
+        one.start == idtr.base && one.end - one.start == u32::from(idtr.limit) + 1
+    })
 }
 
 fn has_gates_below(linear: &LinearMemory<'_>, entry: &Entry) -> bool {

@@ -47,6 +47,7 @@ pub(crate) fn stack_is_no_table(entry: &Entry, history: &History, findings: &mut
 fn lies_in(entry: &Entry, under: TableUnder) -> Finding {
     match under {
         TableUnder::Idt => in_idt(entry),
+        TableUnder::EndOfIdt => in_end_of_idt(entry),
         TableUnder::Directory { physical } => in_paging(entry, physical, "directory"),
         TableUnder::PageTable { physical, maps, entry: at } => {
             let table = format!("table that maps {maps:08x} to {:08x}", maps | 0x3f_ffff);
@@ -81,6 +82,25 @@ fn in_idt(entry: &Entry) -> Finding {
         "load ESP with the address behind the last byte of the stack: in assembly the label stands behind the bytes that \
          are reserved (`.skip 16384`, `resb 16384`), and not in front of them",
     )
+}
+
+fn in_end_of_idt(entry: &Entry) -> Finding {
+    let (idtr, low) = (entry.after.idtr, entry.frame.address);
+    let vector = low.wrapping_sub(idtr.base) / 8;
+    Finding::new(
+        "stack_over_tables",
+        Subject::Kernel,
+        format!("the words that {} pushed overwrite the IDT, from the gate of vector {vector:#04x} on", entry.vector),
+        "ESP in a stack, with room below",
+        format!(
+            "words from {low:08x} to {:08x}; the IDT is at {:08x}, with limit {:04x}",
+            entry.frame.end(),
+            idtr.base,
+            idtr.limit
+        ),
+    )
+    .because("the stack lies right above that table, and has grown down into it: nobody has missed those gates yet")
+    .advise("give that stack more room, or keep less on it; it is the one that the kernel has begun on, as a rule")
 }
 
 fn in_paging(entry: &Entry, physical: u32, table: &str) -> Finding {

@@ -53,6 +53,48 @@ pub(crate) fn sysenter_has_a_stack(entry: &Sysenter, _: &History, findings: &mut
     );
 }
 
+/// IA32_SYSENTER_ESP is the end of a stack, not its start.
+///
+/// SYSENTER pushes nothing, but what follows does, below ESP. Judged where the kernel's symbols say in which object it lies:
+/// it is the first byte of one that is large enough for a stack, and below it is one that is too small for any. Broken on purpose
+/// by `tests/c/sysenter.c`, `SYSENTER_ESP_STARTS`.
+pub(crate) fn sysenter_esp_is_no_start(
+    entry: &Sysenter,
+    history: &History,
+    findings: &mut Findings,
+) {
+    /// No kernel stack has so little room, or less than that.
+    const TINY: u32 = 128;
+    const STACK: u32 = 1024;
+    let esp = entry.registers.esp;
+    if !entry.uses_stack || entry.after.ss().base != 0 || entry.after.general.esp != esp {
+        return;
+    }
+    let objects = history.objects();
+    let Some(above) = objects.at(esp).filter(|one| one.start == esp && one.end - esp >= STACK)
+    else {
+        return;
+    };
+    let Some(below) = objects.at(esp.wrapping_sub(1)).filter(|one| esp - one.start < TINY) else {
+        return;
+    };
+    findings.add(
+        Finding::new(
+            "sysenter",
+            Subject::Kernel,
+            format!(
+                "IA32_SYSENTER_ESP is the start of a stack, not its end: what the handler pushes overwrites {}",
+                below.name
+            ),
+            format!("IA32_SYSENTER_ESP {:08x}, where {} ends", above.end, above.name),
+            format!("IA32_SYSENTER_ESP {esp:08x}, where {} begins", above.name),
+        )
+        .because(format!("right below it {} has {} bytes, too few for a stack", below.name, esp - below.start))
+        .advise("add the stack's size to its address in what is written to MSR 175")
+        .about(CodePlace::Handler(entry.after.instruction_address())),
+    );
+}
+
 /// IA32_SYSENTER_ESP leads to the running task's stack, or to none of a task's.
 ///
 /// It is what ESP0 is to a gate: what the kernel pushes first must not fall onto the frame that another task is to

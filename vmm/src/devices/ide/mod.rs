@@ -215,6 +215,12 @@ impl Ide {
         Some((Geometry::DEFAULT.cylinders(disk.sectors()), heads as u8, sectors as u8))
     }
 
+    /// The drive of a channel that answers.
+    pub fn selected(&self, channel: usize) -> Option<&Drive> {
+        let channel = self.channels.get(channel)?;
+        channel.drives[channel.selected].as_ref()
+    }
+
     /// Reads a register of a channel.
     pub fn read(&mut self, channel: usize, register: u8) -> u8 {
         let value = self.channels[channel].read(register);

@@ -76,3 +76,67 @@ fn flags_are_those_of_the_manual() {
     assert_eq!(reads(&code, 6), Some((6, vec![0x2000])));
     assert_eq!(reads(&code, 5), None);
 }
+
+fn branch_on_eax(code: &[u8]) -> Option<u32> {
+    with(code, 7, |state, linear, code| {
+        let mut state = *state;
+        state.general.eax = 4;
+        goes_by_eax(&state, linear, code).map(|branch| branch.ip32())
+    })
+}
+
+#[test]
+fn a_program_goes_by_eax_where_it_compares_just_that() {
+    // test eax, eax; js out
+    assert_eq!(branch_on_eax(&[0x85, 0xc0, 0x78, 0x02]), Some(0x1002));
+    // mov [edx], eax; cmp dword [edx], 9; jne out
+    assert_eq!(branch_on_eax(&[0x89, 0x02, 0x83, 0x3a, 9, 0x75, 0x02]), Some(0x1005));
+    // mov ecx, eax; mov eax, 1; cmp eax, 9; jne out
+    let loads = [0x89, 0xc1, 0xb8, 1, 0, 0, 0, 0x83, 0xf8, 9, 0x75, 0x02, 0xcd, 0x80];
+    assert_eq!(branch_on_eax(&loads), None);
+    // inc eax; cmp eax, 9; jne back: who counts in EAX asks nothing of the call.
+    assert_eq!(branch_on_eax(&[0x40, 0x83, 0xf8, 9, 0x75, 0xfa]), None);
+    // int 0x80
+    assert_eq!(branch_on_eax(&[0xcd, 0x80, 0x85, 0xc0, 0x78, 0x02]), None);
+}
+
+fn awaited(code: &[u8], value: u8) -> Option<u8> {
+    with(code, 0, |state, linear, code| {
+        let mut state = *state;
+        state.general.edx = 0x3fd;
+        polling(&state, linear, code, (0x3fd, value)).map(|polling| polling.awaited)
+    })
+}
+
+#[test]
+fn the_bits_that_a_loop_waits_for_are_those_that_end_it() {
+    // in al, dx; test al, 22h; jz back
+    let either = [0xec, 0xa8, 0x22, 0x74, 0xfb];
+    assert_eq!(awaited(&either, 0x40), Some(0x22));
+    assert_eq!(awaited(&either, 0x60), None, "it ends");
+    // in al, dx; test al, 80h; jnz back
+    assert_eq!(awaited(&[0xec, 0xa8, 0x80, 0x75, 0xfb], 0x80), Some(0x80));
+    // in al, dx; jmp back: it waits for nothing.
+    assert_eq!(awaited(&[0xec, 0xeb, 0xfd], 0), Some(0));
+    // in al, 60h; jmp back: another port.
+    assert_eq!(awaited(&[0xe4, 0x60, 0xeb, 0xfc], 0), None);
+    // dec ecx; in al, dx; test al, 2; loopne: it counts, and ends.
+    assert_eq!(awaited(&[0x49, 0xec, 0xa8, 0x02, 0x74, 0xfa], 0), None);
+}
+
+fn leaves(code: &[u8], word: u32, halt: u32) -> Option<u32> {
+    with(code, word, |state, linear, code| {
+        would_leave(state, linear, code, halt).map(|(word, _)| word)
+    })
+}
+
+#[test]
+fn a_loop_around_a_halt_would_end_once_its_word_is_there() {
+    // cmp dword [edx], 0; jne out; out 80h, al; sti; hlt; out: ret
+    let wait = [0x83, 0x3a, 0, 0x75, 0x04, 0xe6, 0x80, 0xfb, 0xf4, 0xc3];
+    assert_eq!(leaves(&wait, 1, 0x1008), Some(0x2000));
+    assert_eq!(leaves(&wait, 0, 0x1008), None, "it is to wait");
+    // cmp dword [edx], 0; jne out; hlt; out: hlt again
+    let both = [0x83, 0x3a, 0, 0x75, 0, 0xf4];
+    assert_eq!(leaves(&both, 1, 0x1005), None);
+}
