@@ -1,14 +1,20 @@
-//! Disks, CDs, floppy disks and the BIOS that boots from them.
+//! Disks, CDs and floppy disks: which file is in which drive, and what becomes of it. What a file is, and how it is written down:
+//! `image`; the BIOS that boots one: `bios`.
 
+mod bios;
+mod image;
+
+use self::bios::Firmware;
+use self::image::{Access, disk_argument, drive_of, is_for_a_bios};
 use super::failure::Failure;
 use super::files::{self, FileId};
 use clap::{Args, ValueEnum};
-use esp0::boot::foreign::{self, Drive};
-use esp0::boot::{BootError, firmware, linux_disk, table_loader};
+use esp0::boot::foreign::Drive;
+use esp0::boot::{BootError, linux_disk, table_loader};
 use esp0::devices::floppy::{self, FloppyDisk};
 use esp0::devices::ide::{Cdrom, DRIVES, Disk, Medium, Unit, cdrom, disk};
 use esp0::devices::{BootFrom, Devices};
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -89,14 +95,6 @@ pub(super) struct Drives {
     pub(super) takes_command_line: bool,
 }
 
-/// A BIOS, and what it is to find.
-pub(super) struct Firmware {
-    pub(super) name: String,
-    pub(super) bios: Vec<u8>,
-    video: Arc<[u8]>,
-    from: BootFrom,
-}
-
 impl Drives {
     /// Opens what the options name; and `kernel`, if it is no kernel but an image to be booted, or one that only a BIOS can
     /// load: then `command_line` is its.
@@ -161,7 +159,8 @@ impl Drives {
             (_, None) => {}
         }
         if let Some(from) = boots {
-            drives.firmware = Some(Firmware::find(options.bios.as_deref(), &folders(), from)?);
+            drives.firmware =
+                Some(Firmware::find(options.bios.as_deref(), &bios::folders(), from)?);
         } else if let Some(path) = &options.bios {
             return Err(Failure::Input(format!(
                 "--bios {} is for an image of a disk or a CD, and what is to be booted here is a kernel",
@@ -381,150 +380,9 @@ impl Drives {
     }
 }
 
-/// What happens to what the guest writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Access {
-    Apart,
-    ReadOnly,
-    Written,
-}
-
-/// The file, and what stands behind it.
-fn disk_argument<'a>(
-    option: &str,
-    text: &'a str,
-) -> Result<(&'a str, Access, Option<usize>), Failure> {
-    let (mut path, mut access, mut index) = (text, None, None);
-    // A name may have commas.
-    while let Some((front, word)) = path.rsplit_once(',') {
-        let named = match word {
-            "ro" => Access::ReadOnly,
-            "rw" => Access::Written,
-            _ => match word.strip_prefix("index=") {
-                Some(number) => {
-                    index = Some(
-                        number.parse().ok().filter(|number| *number < DRIVES).ok_or_else(|| {
-                            Failure::Input(format!(
-                                "{option} {text}: index is a number from 0 to 3"
-                            ))
-                        })?,
-                    );
-                    path = front;
-                    continue;
-                }
-                None => break,
-            },
-        };
-        if access.replace(named).is_some_and(|other| other != named) {
-            return Err(Failure::Input(format!("{option} {text}: it is either ro or rw")));
-        }
-        path = front;
-    }
-    if path.is_empty() {
-        return Err(Failure::Input(format!("{option} needs a file")));
-    }
-    Ok((path, access.unwrap_or(Access::Apart), index))
-}
-
-/// The drive that this file belongs in, if it is no kernel.
-fn drive_of(path: &Path) -> Option<Drive> {
-    head_of(path).and_then(|(head, size)| foreign::drive(&head, size))
-}
-
-/// Whether this file is a kernel that only a BIOS can load.
-fn is_for_a_bios(path: &Path) -> bool {
-    head_of(path).is_some_and(|(head, _)| linux_disk::is_for_a_bios(&head))
-}
-
-/// A file's beginning, and its size; whoever reads the kernel says what is wrong with it.
-fn head_of(path: &Path) -> Option<(Vec<u8>, u64)> {
-    let file = File::open(path).ok()?;
-    let metadata = file.metadata().ok().filter(|metadata| metadata.is_file())?;
-    let mut head = vec![0; foreign::HEAD.min(metadata.len() as usize)];
-    file.read_exact_at(&mut head, 0).ok()?;
-    Some((head, metadata.len()))
-}
-
-impl Firmware {
-    /// The BIOS at `path`, or else where packages put one; and the VGA's beside it.
-    fn find(path: Option<&Path>, folders: &[PathBuf], from: BootFrom) -> Result<Self, Failure> {
-        let found = |folder: &PathBuf| {
-            let names = ["bios.bin", "bios-256k.bin"];
-            names.iter().map(|name| folder.join(name)).find(|path| path.is_file())
-        };
-        let path = match path {
-            Some(path) => path.to_owned(),
-            None => folders.iter().find_map(found).ok_or_else(|| {
-                Failure::Input(
-                    "an image of a disk or a CD, or an old bzImage, is booted by a BIOS, and there is none: install the package seabios, \
-                     or fetch it by scripts/setup --bios, or name one by --bios FILE"
-                        .into(),
-                )
-            })?,
-        };
-        let (bios, _) = files::read(&path)?;
-        let name = path.display().to_string();
-        firmware::check(&bios)
-            .map_err(|error| Failure::Input(format!("the BIOS {name} {error}")))?;
-        let beside = path.parent().map(Path::to_owned);
-        let video = beside
-            .iter()
-            .chain(folders)
-            .flat_map(|folder| ["vgabios-isavga.bin", "vgabios.bin"].map(|name| folder.join(name)))
-            .find(|path| path.is_file());
-        let video = match video {
-            Some(path) => files::read(&path)?.0,
-            // Text is printed to the serial port alone.
-            None => Vec::new(),
-        };
-        Ok(Firmware { name, bios, video: video.into(), from })
-    }
-}
-
-/// Where a BIOS may be, in order.
-fn folders() -> Vec<PathBuf> {
-    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or(home);
-    let mut folders = Vec::new();
-    if let Some(cache) = cache {
-        folders.push(cache.join("esp0/seabios"));
-        folders.push(cache.join("esp0/qemu/usr/share/seabios"));
-    }
-    folders.extend(["/usr/share/seabios", "/usr/share/qemu"].map(PathBuf::from));
-    folders
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_stands_behind_a_disks_name_is_read_from_the_end() {
-        let read = |text| disk_argument("--disk", text).map_err(|error| error.to_string());
-        assert_eq!(read("a.img"), Ok(("a.img", Access::Apart, None)));
-        assert_eq!(read("a,b.img,ro"), Ok(("a,b.img", Access::ReadOnly, None)));
-        assert_eq!(read("a,index=3,rw"), Ok(("a", Access::Written, Some(3))));
-        assert!(read("a,ro,rw").is_err() && read("a,index=4").is_err() && read(",rw").is_err());
-    }
-
-    #[test]
-    fn without_a_bios_one_sentence_says_where_there_is_one() {
-        let folder = tempfile::tempdir().expect("a folder can be made");
-        let folders = [folder.path().join("none"), folder.path().to_owned()];
-        let find = |path| Firmware::find(path, &folders, BootFrom::Disk).map(|found| found.name);
-        let error = |path| find(path).expect_err("there is none").to_string();
-        assert!(error(None).contains("there is none: install the package seabios"));
-        let bios = folder.path().join("bios.bin");
-        assert!(error(Some(&bios)).contains("cannot be read"), "it is not there");
-        std::fs::write(&bios, []).expect("a file can be written");
-        assert!(error(None).contains("has 0 bytes, and a BIOS has 64"));
-        std::fs::write(&bios, vec![0xEA; 0x1_0001]).expect("a file can be written");
-        assert!(error(None).contains("has 65537 bytes, and a BIOS has 64"));
-        std::fs::write(&bios, vec![0; 0x1_0000]).expect("a file can be written");
-        assert!(error(None).contains("does not begin with a jump"));
-        std::fs::write(&bios, vec![0xEA; 0x1_0000]).expect("a file can be written");
-        assert_eq!(find(None).ok().map(PathBuf::from), Some(bios));
-    }
 
     #[test]
     fn a_disk_that_is_written_is_in_one_drive_only() {
