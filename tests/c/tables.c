@@ -168,6 +168,28 @@ void main(void)
 }
 #endif
 
+#ifdef HALTS_BEHIND_ITS_LIMIT
+/* The code segment of ring 0 ends right in front of the HLT of its loop, with the STI. */
+static volatile uint32_t beats;
+__asm__("beat: push %eax\n incl beats\n mov $0x20, %al\n out %al, $0x20\n pop %eax\n iret\n"
+        "go_on: push $0x18\n push $1f\n lret\n 1: ret\n"
+        ".balign 4096\n .skip 4095, 0x90\n halt_there: sti\n behind_limit: hlt\n ret\n");
+extern uint8_t beat[], behind_limit[];
+void go_on(void), halt_there(void);
+void main(void)
+{
+    uint32_t last = (uint32_t)behind_limit / 4096 - 1;
+    descriptors[3] = BAD ? 0x00c09a0000000000 | (uint64_t)(last >> 16) << 48 | last & 0xffff : 0x00cf9a000000ffff;
+    gate(0x20, beat, FOR_KERNEL);
+    begin(END(kernel_stack));
+    go_on();
+    tick();
+    while (beats < 4)
+        halt_there();
+    end();
+}
+#endif
+
 #ifdef DIRECTORY_CLEARED
 /* The page directory that CR3 names is cleared for another use: what the processor has cached still works, for a while. */
 static uint32_t sum;

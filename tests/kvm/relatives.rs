@@ -22,7 +22,7 @@ const fn fault(
 }
 
 #[rustfmt::skip]
-const RELATIVES: [Relative; 190] = [
+const RELATIVES: [Relative; 191] = [
     fault("dying", "EMPTY_DIRECTORY", 4, &["shut down", "is not mapped: its directory entry (00000000"]),
     fault("dying", "WRONG_CS", 4, &["names CS 0010, and GDT entry 2 is a data segment", "name the kernel's code segment"]),
     fault("dying", "TASK_GATE", 1, &["the gate of vector 0x80 is a task gate (type 5)", "8e"]),
@@ -107,6 +107,7 @@ const RELATIVES: [Relative; 190] = [
     fault("tables", "DIRECTORY_CLEARED", 4, &["its directory entry (00000000", "directory+0) is empty"]),
     fault("tables", "LIMIT_IN_BYTES", 1, &["beyond the limit of CS 001b", "counts bytes, since G is 0", "cf in place of 4f", "rule code_limit,"]),
     fault("tables", "BEYOND_ITS_LIMIT", 1, &["beyond the limit of CS 0018", "counts bytes, since G is 0", "rule code_limit,"]),
+    fault("tables", "HALTS_BEHIND_ITS_LIMIT", 1, &["beyond the limit of CS 0018", "verdict: findings ", "rule code_limit,"]),
     fault("sysenter", "NO_SYSENTER_ESP", 1, &["SYSENTER has loaded ESP with 0", "MSR 175"]),
     fault("unexpected", "STEPS_ITSELF", 1, &["stopped itself after #DB", "TF is set in the EFLAGS that were interrupted, 00000102"]),
     fault("unexpected", "SSE_NOT_ENABLED", 1, &["stopped itself after #UD at `movaps", "CR4.OSFXSR is 0"]),

@@ -302,6 +302,20 @@ impl Machine {
         self.linear_mut_by(self.vcpu.paging())
     }
 
+    /// The guest has stopped at a HLT of its own: EIP is behind it, if KVM has left it at one right beyond the limit of CS.
+    ///
+    /// Of those farther away EIP itself tells ([`Exit::Halt`]); this one may as well be behind a HLT that is the last byte within
+    /// the limit, and so memory has to say.
+    pub fn go_behind_halt(&mut self) {
+        const HLT: u8 = 0xF4;
+        let Some(address) = self.vcpu.right_beyond_limit() else { return };
+        let mut code = [0; 2];
+        let read = self.linear().read(address.wrapping_sub(1), &mut code);
+        if read.is_some() && code[1] == HLT && code[0] != HLT {
+            self.vcpu.set_eip(self.vcpu.eip_now().wrapping_add(1));
+        }
+    }
+
     /// Guest memory by linear address, as `paging` maps it, to be written too.
     pub(crate) fn linear_mut_by(&mut self, paging: Paging) -> LinearMemoryMut<'_> {
         LinearMemoryMut::new(&mut self.memory, paging)

@@ -134,6 +134,7 @@ impl Run {
 
     /// The guest waits for an interrupt.
     pub(super) fn halt(&mut self) -> Option<Ending> {
+        self.machine.go_behind_halt();
         let open = self.machine.vcpu.state().eflags.contains(Eflags::IF);
         let wakes = self.devices.nmi_pending() && !self.machine.vcpu.masks_nmi();
         if open && self.devices.interrupt_pending() || wakes {

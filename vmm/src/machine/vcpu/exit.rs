@@ -99,6 +99,13 @@ impl Vcpu {
         }
     }
 
+    /// The linear address of EIP, if that is the first byte beyond the limit of CS.
+    pub(in crate::machine) fn right_beyond_limit(&self) -> Option<u32> {
+        let sync = self.fd.sync_regs();
+        let (eip, cs) = (sync.regs.rip as u32, sync.sregs.cs);
+        (eip != 0 && eip.wrapping_sub(1) == cs.limit).then(|| eip.wrapping_add(cs.base as u32))
+    }
+
     pub(super) fn exit(&mut self) -> Exit {
         let run = self.fd.get_kvm_run();
         let reason = run.exit_reason;
