@@ -35,6 +35,16 @@ fn the_clock_interrupts_by_line_8_as_long_as_register_c_is_read() {
 }
 
 #[test]
+fn the_event_timer_ticks_in_place_of_the_8254_which_is_not_heard() {
+    prints("HPET_PERIODIC", &[], "twenty", "entries=20 ring3=0 same=20 findings=0");
+}
+
+#[test]
+fn the_event_timer_comes_once_by_a_pin_of_the_io_apic_by_level_and_by_edge() {
+    prints("HPET_ONE_SHOT", &[], "five", "entries=5 ring3=0 same=5 findings=0");
+}
+
+#[test]
 fn a_mouse_answers_by_interrupt_12() {
     prints("MOUSE_BY_INTERRUPT", &[], "fa aa 00 fa 00 fa", "entries=6 ring3=0 same=6 findings=0");
 }

@@ -44,6 +44,10 @@ const PORTS: [(u16, u16); 26] = [
     (0x1CE, 2),     // VBE
 ];
 
+/// Registers in memory, and how many bytes it is from one to the next: both APICs, and twice the HPET.
+const PAGES: [(u64, u64); 4] =
+    [(0xFEE0_0000, 16), (0xFEC0_0000, 16), (0xFED0_0000, 8), (0xFED0_0000, 4)];
+
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let mut devices = machine();
     let mut now = 0;
@@ -64,8 +68,8 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
                 let _ = devices.port_write(port, size, value, now);
             }
         } else {
-            let apic = if what & 1 == 0 { 0xFEE0_0000 } else { 0xFEC0_0000 };
-            let address = apic + u64::from(at & 0xFE) * 8;
+            let (page, step) = PAGES[usize::from(what & 1 | what >> 2 & 2)];
+            let address = page + u64::from(at & 0xFE) / 2 * step;
             let size = 1 << (what >> 1 & 3);
             let mut data = [0; 8];
             data[..4].copy_from_slice(&value.to_le_bytes());

@@ -8,12 +8,13 @@
 //!  0x9_FC00  EBDA                1 KiB, the last of base memory
 //!  0xB_8000  text screen         cleared
 //!  0xF_6000  MP tables           floating pointer, then the configuration
-//!  0xF_6800  ACPI tables         RSDP, RSDT, FADT, MADT, DSDT, FACS
+//!  0xF_6800  ACPI tables         RSDP, RSDT, FADT, MADT, DSDT, HPET, FACS
 //!  0xF_6B00  handlers            count the ticks, end the interrupt, return
 //!  0xF_6B40  services            vectors 10 to 1A: fail, and tell that they were asked for (`services`)
 //! ```
 //! Sources: IBM PS/2 and PC BIOS Interface Technical Reference, "BIOS Data Area"; MultiProcessor
-//! Specification 1.4, section 4; ACPI Specification 1.0b, section 5. There is no BIOS to be called: its
+//! Specification 1.4, section 4; ACPI Specification 1.0b, section 5; IA-PC HPET
+//! Specification 1.0a, section 3.2.4. There is no BIOS to be called: its
 //! services fail, and the rest of the interrupt table stays empty. But the timer that a BIOS leaves ticking finds its
 //! handler, for a kernel that goes to real mode and opens interrupts there.
 
@@ -22,7 +23,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 use super::image::KernelImage;
 use super::services;
 use crate::devices::screen::BLANK;
-use crate::devices::{io_apic, local_apic, power, vga};
+use crate::devices::{hpet, io_apic, local_apic, power, vga};
 
 /// Where the extended BIOS data area starts, and base memory ends.
 pub const EXTENDED_DATA: u32 = 0x9_FC00;
@@ -41,6 +42,7 @@ const RSDT: u32 = 0xF_6840;
 const FADT: u32 = 0xF_6880;
 const MADT: u32 = 0xF_6900;
 const DSDT: u32 = 0xF_6A00;
+const HPET: u32 = 0xF_6A40;
 const FACS: u32 = 0xF_6A80;
 
 /// Where the handlers of the interrupt table lie: of IRQ 0, of the other lines of the first 8259, of those of the second.
@@ -65,11 +67,12 @@ pub fn pieces() -> Vec<Piece> {
     pieces.push((MP_POINTER, mp_pointer()));
     pieces.push((MP_TABLE, mp_table()));
     pieces.push((ACPI_ROOT, root_pointer()));
-    pieces.push((RSDT, table(b"RSDT", 1, &[FADT, MADT].map(u32::to_le_bytes).concat())));
+    pieces.push((RSDT, table(b"RSDT", 1, &[FADT, MADT, HPET].map(u32::to_le_bytes).concat())));
     pieces.push((FADT, table(b"FACP", 1, &fixed_description())));
     pieces.push((MADT, table(b"APIC", 1, &interrupt_controllers())));
     // Name (_S5, Package (4) {0, 0, 0, 0}): how to power off.
     pieces.push((DSDT, table(b"DSDT", 1, b"\x08_S5_\x12\x06\x04\0\0\0\0")));
+    pieces.push((HPET, table(b"HPET", 1, &event_timer())));
     pieces.push((FACS, [&b"FACS"[..], &64u32.to_le_bytes(), &[0; 56]].concat()));
     pieces
 }
@@ -275,6 +278,18 @@ fn interrupt_controllers() -> Vec<u8> {
     bytes
 }
 
+/// "The ACPI 2.0 HPET Description Table" from offset 36 on: the first event timer block, 64 bits wide, in memory.
+fn event_timer() -> Vec<u8> {
+    let mut bytes = hpet::IDENTITY.to_le_bytes().to_vec();
+    bytes.extend([0, 64, 0, 0]);
+    bytes.extend(hpet::BASE.to_le_bytes());
+    bytes.push(0);
+    bytes.extend(hpet::SHORTEST_PERIOD.to_le_bytes());
+    // Nothing is said of the rest of its page.
+    bytes.push(0);
+    bytes
+}
+
 /// Sets the byte at `at` so that all of them add up to 0.
 fn seal(bytes: &mut [u8], at: usize) {
     bytes[at] = 0;
@@ -313,12 +328,12 @@ mod tests {
 
     #[test]
     fn every_table_has_its_length_and_adds_up_to_0() {
-        for address in [RSDT, FADT, MADT, DSDT] {
+        for address in [RSDT, FADT, MADT, DSDT, HPET] {
             let bytes = find(address);
             assert_eq!(bytes[4..8], (bytes.len() as u32).to_le_bytes(), "{address:#x}");
             assert_eq!(sum(&bytes), 0, "{address:#x}");
         }
-        assert_eq!(find(FADT).len(), 116, "ACPI 1.0");
+        assert_eq!((find(FADT).len(), find(HPET).len()), (116, 56), "ACPI 1.0");
         let mp = find(MP_TABLE);
         assert_eq!(mp[4..6], (mp.len() as u16).to_le_bytes());
         assert_eq!(sum(&mp), 0);

@@ -2,7 +2,9 @@
 
 use super::bus::{Page, Register, Wide};
 use super::local_apic::Consequence;
-use super::{AccessSize, Devices, Effect, Place, debug_console, keyboard_controller, serial::Port};
+use super::{
+    AccessSize, Devices, Effect, Place, cmos, debug_console, keyboard_controller, serial::Port,
+};
 
 impl Devices {
     /// One `in` at time `now`. Ports without a device read as all ones.
@@ -88,6 +90,7 @@ impl Devices {
         let value = match page {
             Page::LocalApic(offset) => self.local_apic.read(offset & !3),
             Page::IoApic(offset) => self.io_apic.read(offset & !3),
+            Page::Hpet(offset) => return self.hpet.read(offset, data),
         };
         let bytes = value.to_le_bytes();
         for (index, byte) in data.iter_mut().enumerate() {
@@ -103,6 +106,16 @@ impl Devices {
             self.unanswered.written(Place::Memory(address & !3), self.instruction);
             return;
         };
+        if let Page::Hpet(offset) = page {
+            let replaced = self.timer_is_replaced();
+            self.hpet.write(offset, data);
+            if self.timer_is_replaced() != replaced {
+                self.end_quiet();
+                // Whoever has the line of the clock from now on and drives it is heard.
+                self.set_line(cmos::IRQ, false);
+            }
+            return self.drive_lines();
+        }
         // "APIC register accesses are aligned double words"; others have no defined effect. A byte
         // or word at a register's start is taken, with what is missing as 0.
         if address & 3 != 0 {
@@ -126,6 +139,7 @@ impl Devices {
                     self.local_apic.receive(message);
                 }
             }
+            Page::Hpet(_) => {}
         }
         self.drive_lines();
     }

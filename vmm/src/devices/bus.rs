@@ -8,7 +8,7 @@
 
 use super::pic::Controller;
 use super::serial::Port;
-use super::{ide, io_apic, local_apic, power};
+use super::{hpet, ide, io_apic, local_apic, power};
 
 /// How many bytes one `in` or `out` moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,6 +179,8 @@ pub enum Page {
     LocalApic(u16),
     /// The I/O APIC.
     IoApic(u16),
+    /// The high precision event timer.
+    Hpet(u16),
 }
 
 impl Page {
@@ -191,6 +193,7 @@ impl Page {
         within(local_apic::BASE, local_apic::SIZE)
             .map(Self::LocalApic)
             .or_else(|| within(io_apic::BASE, io_apic::SIZE).map(Self::IoApic))
+            .or_else(|| within(hpet::BASE, hpet::SIZE).map(Self::Hpet))
     }
 }
 
@@ -217,7 +220,8 @@ mod tests {
         assert_eq!(Wide::at(0xCFE, AccessSize::Word), Some(Wide::PciData(2)));
         assert_eq!(Page::at(0xFEE0_0020), Some(Page::LocalApic(0x20)));
         assert_eq!(Page::at(0xFEC0_0010), Some(Page::IoApic(0x10)));
-        assert_eq!(Page::at(0xFED0_0000), None);
+        assert_eq!(Page::at(0xFED0_00F4), Some(Page::Hpet(0xF4)));
+        assert_eq!(Page::at(0xFED0_0400), None);
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub mod effect;
 pub mod exit_port;
 pub mod firmware_configuration;
 pub mod floppy;
+pub mod hpet;
 pub mod ide;
 pub mod io_apic;
 pub mod keyboard_controller;
@@ -66,6 +67,7 @@ use dma::Dma;
 use exit_port::ExitPort;
 use firmware_configuration::FirmwareConfiguration;
 use floppy::{Floppy, FloppyDisk};
+use hpet::{Hpet, Output};
 use ide::Ide;
 use io_apic::IoApic;
 use keyboard_controller::KeyboardController;
@@ -92,6 +94,7 @@ pub struct Devices {
     local_apic: LocalApic,
     io_apic: IoApic,
     pit: Pit,
+    hpet: Hpet,
     serial: SerialPort,
     second_serial: SerialPort,
     keyboard: KeyboardController,
@@ -133,6 +136,7 @@ impl Devices {
             local_apic: LocalApic::new(),
             io_apic: IoApic::default(),
             pit: Pit::new(),
+            hpet: Hpet::default(),
             serial: SerialPort::new(),
             second_serial: SerialPort::new(),
             keyboard: KeyboardController::new(),
@@ -246,10 +250,11 @@ impl Devices {
         if now >= self.quiet_until {
             self.quiet_until = 0;
         }
-        if edges > 0 && self.quiet_until == 0 {
+        if edges > 0 && self.quiet_until == 0 && !self.timer_is_replaced() {
             self.set_line(TIMER_IRQ, false);
             self.set_line(TIMER_IRQ, true);
         }
+        self.hpet.advance_to(now);
         self.local_apic.advance_to(now);
         self.cmos.advance_to(now);
         self.vga.advance_to(now);
@@ -263,16 +268,30 @@ impl Devices {
     /// When a device next interrupts by itself, in nanoseconds; `None` if none will, or none that
     /// reaches the CPU. It holds until the next access.
     pub fn next_deadline(&self) -> Option<u64> {
-        let is_open = |irq| self.is_open(irq);
+        // The 8254 and the clock have no lines where an HPET has them.
+        let replaced = |irq| self.timer_is_replaced() && matches!(irq, TIMER_IRQ | cmos::IRQ);
+        let is_open = |irq| !replaced(irq) && self.is_open(irq);
         let timer = is_open(TIMER_IRQ).then(|| self.pit.next_edge()).flatten();
         let timer = timer.map(|edge| edge.max(self.quiet_until));
+        let events = self.hpet.deadline(&|output| match output {
+            Output::Line(irq) => self.is_open(irq),
+            Output::Pin(pin) => self.io_apic.is_open(pin),
+        });
         let devices: [&dyn Device; 4] = [&self.local_apic, &self.cmos, &self.ide, &self.floppy];
-        devices.into_iter().filter_map(|device| device.deadline(&is_open)).chain(timer).min()
+        let devices = devices.into_iter().filter_map(|device| device.deadline(&is_open));
+        devices.chain(timer).chain(events).min()
     }
 
     /// The timer goes on by itself, whether its interrupt is masked or not.
     pub fn timer_runs(&self) -> bool {
-        self.pit.next_edge().is_some()
+        let edge =
+            if self.timer_is_replaced() { self.hpet.next_tick() } else { self.pit.next_edge() };
+        edge.is_some()
+    }
+
+    /// The HPET has taken the lines of the 8254 and the clock, of which nothing is heard then.
+    pub fn timer_is_replaced(&self) -> bool {
+        self.hpet.replaces_legacy()
     }
 
     /// Whether the I/O APIC's pin for this line is open, so that the 8259s may well have it masked.
@@ -377,6 +396,11 @@ impl Devices {
         &self.pit
     }
 
+    /// The high precision event timer.
+    pub fn hpet(&self) -> &Hpet {
+        &self.hpet
+    }
+
     /// The real-time clock.
     pub fn cmos(&self) -> &Cmos {
         &self.cmos
@@ -426,9 +450,32 @@ impl Devices {
         for device in devices {
             device.drive(&mut set);
         }
+        for edge in self.hpet.take_edges() {
+            self.raise_anew(edge);
+        }
+        if self.timer_is_replaced() {
+            for irq in [TIMER_IRQ, cmos::IRQ] {
+                levels[usize::from(irq)] = Some(self.hpet.level(Output::Line(irq)));
+            }
+        }
         for (irq, level) in (0..).zip(levels) {
             if let Some(high) = level {
-                self.set_line(irq, high);
+                self.pic.set_line(irq, high);
+                let pin = pin(irq);
+                self.set_pin(pin, high || self.hpet.level(Output::Pin(pin)));
+            }
+        }
+        for pin in levels.len()..io_apic::PINS {
+            self.set_pin(pin, self.hpet.level(Output::Pin(pin)));
+        }
+    }
+
+    /// Lets a line or pin of the HPET fall and rise.
+    fn raise_anew(&mut self, output: Output) {
+        for high in [false, true] {
+            match output {
+                Output::Line(irq) => self.set_line(irq, high),
+                Output::Pin(pin) => self.set_pin(pin, high),
             }
         }
     }
@@ -436,7 +483,12 @@ impl Devices {
     /// Drives an interrupt line, at both controllers.
     fn set_line(&mut self, irq: u8, high: bool) {
         self.pic.set_line(irq, high);
-        if let Some(message) = self.io_apic.set_line(pin(irq), high) {
+        self.set_pin(pin(irq), high);
+    }
+
+    /// Drives a pin of the I/O APIC.
+    fn set_pin(&mut self, pin: usize, high: bool) {
+        if let Some(message) = self.io_apic.set_line(pin, high) {
             self.local_apic.receive(message);
         }
     }

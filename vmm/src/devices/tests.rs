@@ -174,13 +174,13 @@ fn an_access_to_nothing_reads_all_ones_and_is_remembered() {
     assert_eq!(devices.port_read(0xFFF8, AccessSize::Doubleword, 0), 0xFFFF_FFFF);
     out(&mut devices, 0x300, 0x0F, 0);
     let mut data = [0; 8];
-    devices.by(0x10_0010).memory_read(0xFED0_0002, &mut data, 0);
+    devices.by(0x10_0010).memory_read(0xFEA0_0002, &mut data, 0);
     assert_eq!(data, [0xFF; 8]);
     let unanswered = devices.unanswered();
     let port = unanswered.tally(Place::Port(0x2F0));
     assert_eq!((port.reads, port.writes, port.first), (2, 0, 0x10_0000));
     assert_eq!(unanswered.tally(Place::Port(0x300)).writes, 1);
-    assert_eq!(unanswered.tally(Place::Memory(0xFED0_0000)).first, 0x10_0010);
+    assert_eq!(unanswered.tally(Place::Memory(0xFEA0_0000)).first, 0x10_0010);
 }
 
 #[test]
@@ -249,6 +249,100 @@ fn a_line_reaches_the_local_apic_through_the_io_apic_when_the_8259s_are_masked()
     let due = devices.next_deadline().unwrap();
     devices.advance_to(due);
     assert_eq!(devices.acknowledge_interrupt(), 0x30, "IRQ 0 on pin 2");
+}
+
+/// The HPET counts, replaces the 8254 and the clock if `configuration` says so, and its timer `index` matches each millisecond.
+fn tick_by_hpet(devices: &mut Devices, configuration: u32, index: u64, timer: u32, now: u64) {
+    let registers = 0xFED0_0100 + index * 0x20;
+    store(devices, registers, timer | 0x48, now);
+    devices.memory_write(registers + 8, &(now / 10 + 100_000).to_le_bytes(), now);
+    devices.memory_write(registers + 8, &100_000u64.to_le_bytes(), now);
+    store(devices, 0xFED0_0010, configuration, now);
+}
+
+#[test]
+fn an_hpet_that_replaces_the_8254_and_the_clock_has_their_lines_at_the_8259s() {
+    let mut devices = kernel();
+    out(&mut devices, 0x70, 0x0B, 0);
+    out(&mut devices, 0x71, 0x42, 0);
+    out(&mut devices, 0x21, 0xFA, 0);
+    out(&mut devices, 0xA1, 0xFE, 0);
+    tick_by_hpet(&mut devices, 3, 0, 4, 0);
+    for tick in 1..=100 {
+        assert_eq!(devices.next_deadline(), Some(tick * MILLISECOND));
+        devices.advance_to(tick * MILLISECOND);
+        assert_eq!(devices.acknowledge_interrupt(), 0x20);
+        out(&mut devices, 0x20, 0x20, tick * MILLISECOND);
+        assert!(!devices.interrupt_pending(), "neither the 8254 nor the clock");
+    }
+    let both = |devices: &mut Devices| {
+        [(); 2].map(|()| {
+            let vector = devices.acknowledge_interrupt();
+            out(devices, 0xA0, 0x20, 101 * MILLISECOND);
+            out(devices, 0x20, 0x20, 101 * MILLISECOND);
+            vector
+        })
+    };
+    tick_by_hpet(&mut devices, 3, 1, 4, 100 * MILLISECOND);
+    devices.advance_to(101 * MILLISECOND);
+    assert_eq!(both(&mut devices), [0x20, 0x28]);
+    assert!(!devices.interrupt_pending());
+    // Without it what the clock asked for meanwhile is heard, and the 8254's next tick.
+    store(&mut devices, 0xFED0_0010, 1, 101 * MILLISECOND);
+    assert_eq!(devices.acknowledge_interrupt(), 0x28);
+    out(&mut devices, 0xA0, 0x20, 101 * MILLISECOND);
+    out(&mut devices, 0x20, 0x20, 101 * MILLISECOND);
+    assert!(!devices.interrupt_pending());
+    devices.advance_to(111 * MILLISECOND);
+    assert_eq!(devices.acknowledge_interrupt(), 0x20);
+}
+
+#[test]
+fn a_timer_of_the_hpet_has_a_pin_of_the_io_apic_by_edge_and_by_level() {
+    for level in [false, true] {
+        let mut devices = Devices::new(16 << 20);
+        out(&mut devices, 0x21, 0xFF, 0);
+        let pin = 0x40 | if level { 0x8000 } else { 0 };
+        for (index, value) in [(0x39, 0), (0x38, pin)] {
+            store(&mut devices, 0xFEC0_0000, index, 0);
+            store(&mut devices, 0xFEC0_0010, value, 0);
+        }
+        tick_by_hpet(&mut devices, 1, 2, 20 << 9 | 4 | if level { 2 } else { 0 }, 0);
+        for tick in 1..=100 {
+            let now = tick * MILLISECOND;
+            assert_eq!(devices.next_deadline(), Some(now));
+            devices.advance_to(now);
+            assert_eq!(devices.acknowledge_interrupt(), 0x40);
+            if level {
+                assert_eq!(devices.next_deadline(), None, "nothing new until it is cleared");
+                store(&mut devices, 0xFEE0_00B0, 0, now);
+                assert_eq!(devices.acknowledge_interrupt(), 0x40, "the level lasts");
+                store(&mut devices, 0xFED0_0020, 4, now);
+            }
+            store(&mut devices, 0xFEE0_00B0, 0, now);
+            assert!(!devices.interrupt_pending());
+        }
+    }
+}
+
+#[test]
+fn a_timer_of_the_hpet_at_pin_2_is_heard_beside_the_8254() {
+    let mut devices = Devices::new(16 << 20);
+    out(&mut devices, 0x21, 0xFF, 0);
+    for (index, value) in [(0x15, 0), (0x14, 0x30)] {
+        store(&mut devices, 0xFEC0_0000, index, 0);
+        store(&mut devices, 0xFEC0_0010, value, 0);
+    }
+    let mut heard = 0;
+    tick_by_hpet(&mut devices, 1, 0, 2 << 9 | 4, 0);
+    while let Some(due) = devices.next_deadline().filter(|due| *due <= 1000 * MILLISECOND) {
+        devices.advance_to(due);
+        if devices.interrupt_pending() {
+            heard += u32::from(devices.acknowledge_interrupt() == 0x30);
+            store(&mut devices, 0xFEE0_00B0, 0, due);
+        }
+    }
+    assert_eq!(heard, 1000 + 18);
 }
 
 #[test]
@@ -392,7 +486,8 @@ proptest! {
                 prop_oneof![
                     0xFEE0_0000u64..0xFEE0_0400, 0xFEC0_0000u64..0xFEC0_0020, any::<u64>(),
                     (0u64..0x40).prop_map(|register| 0xFEE0_0000 + register * 16),
-                    Just(0xFEC0_0000), Just(0xFEC0_0010),
+                    Just(0xFEC0_0000), Just(0xFEC0_0010), 0xFED0_0000u64..0xFED0_0160,
+                    (0u64..0x2C).prop_map(|register| 0xFED0_0000 + register * 8),
                 ],
                 1usize..9,
                 proptest::option::of(prop_oneof![any::<u64>(), 0u64..0x40, 0x2_0000u64..0x2_0100]),

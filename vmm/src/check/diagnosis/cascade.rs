@@ -72,7 +72,8 @@ pub(super) fn is_masked(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Opt
     let (devices, pic) = (aftermath.devices, aftermath.devices.pic());
     let irq = pic.slave_pending()?;
     let [mask, slave_mask] = pic.masks().to_le_bytes();
-    let is_clock = irq == cmos::IRQ && devices.cmos().unread().is_some();
+    let is_clock =
+        irq == cmos::IRQ && devices.cmos().unread().is_some() && !devices.timer_is_replaced();
     if mask & 1 << CASCADE == 0
         || !(is_clock || slave_mask != 0)
         || !is_wanted(aftermath, irq)

@@ -10,6 +10,9 @@ use ia32::Vector;
 
 /// What a device that stands still waits for.
 pub(super) fn stands_still(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Finding> {
+    if aftermath.devices.timer_is_replaced() {
+        return None;
+    }
     half_a_count(diagnosis, aftermath).or_else(|| unread(diagnosis, aftermath))
 }
 
@@ -54,7 +57,9 @@ pub(super) fn counted_once(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> 
     let apic = aftermath.devices.local_apic();
     let last = diagnosis.used.last(Vector(aftermath.devices.pic().vector(TIMER_IRQ)))?;
     let pic = aftermath.devices.pic();
-    let is_open = !pic.is_masked(TIMER_IRQ) && apic.passes_external();
+    let is_open = !pic.is_masked(TIMER_IRQ)
+        && apic.passes_external()
+        && !aftermath.devices.timer_is_replaced();
     if aftermath.end.ending != Ending::Halted || !is_open || apic.timer_is_used() {
         return None;
     }

@@ -362,9 +362,11 @@ fn masked(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Finding> {
 /// more of them.
 fn masked_since(diagnosis: &Diagnosis, aftermath: &Aftermath<'_>) -> Option<Finding> {
     let pic = aftermath.devices.pic();
-    // Who uses the local APIC has another timer, and masks the 8259's for good.
+    // Who uses the local APIC or the HPET has another timer, and masks the 8259's for good.
     let apic = aftermath.devices.local_apic();
-    if apic.timer_is_used() || !apic.passes_external() || pic.in_service() != 0 {
+    let has_another = apic.timer_is_used()
+        || aftermath.devices.hpet().is_used() && !aftermath.devices.timer_is_replaced();
+    if has_another || !apic.passes_external() || pic.in_service() != 0 {
         return None;
     }
     let taken = |irq: u8| Some((diagnosis.used.last(Vector(pic.vector(irq)))?, irq));
