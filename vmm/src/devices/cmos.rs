@@ -151,11 +151,11 @@ impl Cmos {
         Some(self.bytes[STATUS_C]).filter(|c| c & REQUEST != 0 && c & opened != 0)
     }
 
-    /// IRQ 8 is high while one of the causes that register B opens is set.
+    /// IRQ 8 is high while one of the causes that register B opens is set: closing it lets the line fall as well.
     fn request(&mut self) {
-        if self.bytes[STATUS_C] & self.bytes[STATUS_B] & (PERIODIC | UPDATED) != 0 {
-            self.bytes[STATUS_C] |= REQUEST;
-        }
+        let is_asked = self.bytes[STATUS_C] & self.bytes[STATUS_B] & (PERIODIC | UPDATED) != 0;
+        self.bytes[STATUS_C] &= !REQUEST;
+        self.bytes[STATUS_C] |= if is_asked { REQUEST } else { 0 };
     }
 
     /// A register of the time, in BCD or binary.
@@ -335,6 +335,25 @@ mod tests {
         }
         assert_eq!(cmos.unread(), None);
         assert_eq!(cmos.deadline(&|_| false), None, "masked");
+    }
+
+    #[test]
+    fn what_register_b_closes_asks_no_more_and_its_cause_stays() {
+        let mut cmos = Cmos::new(1 << 20);
+        put(&mut cmos, 0x0B, 0x42);
+        cmos.advance_to(SECOND / 2);
+        let level = |cmos: &Cmos| {
+            let mut line = false;
+            cmos.drive(&mut |_, high| line = high);
+            line
+        };
+        assert!(level(&cmos));
+        put(&mut cmos, 0x0B, 0x02);
+        assert!(!level(&cmos));
+        put(&mut cmos, 0x0B, 0x42);
+        assert!(level(&cmos));
+        put(&mut cmos, 0x0B, 0x02);
+        assert_eq!(byte(&mut cmos, 0x0C) & 0xC0, 0x40);
     }
 
     #[test]
