@@ -166,7 +166,7 @@ const RELATIVES: [Relative; 191] = [
     fault("tables", "TABLE_IN_A_FRAME", 4, &["the GDT lies on the stack", "a function that has returned", "a static one"]),
     fault("tss", "TSS_COPIED", 1, &["entered on the stack of suspended task 1", "which is meant, stands in another TSS", "keep one TSS"]),
     fault("tss", "TSS_OF_EACH", 1, &["entered on the stack of suspended task 1", "TR names the TSS at ", "ESP0 is 00107000", " in both", "before TR is loaded with it"]),
-    fault("upon", "LOCK_IN_HANDLER", 4, &["the handler of interrupt 0x20 waits for ever, with IF=0", "`lock bts dword ptr", "the word is 00000001", "which #1 has interrupted", "whoever holds that lock cannot give it back", "rule spin,"]),
+    fault("upon", "LOCK_IN_HANDLER", 4, &["the handler of interrupt 0x20 waits for ever, with IF=0", "`lock bts dword ptr", "the word is 00000001", "has interrupted: interrupts are closed", "whoever holds that lock cannot give it back", "rule spin,"]),
     fault("upon", "FAULTS_IN_HANDLER", 4, &["the handler of #PF meets the same fault itself", "page 50000000 is not mapped", "upon each other", "findings=1 "]),
     fault("upon", "IRQ_STACK_ANEW", 1, &["has overwritten the frame that it returns by", "it loads ESP with", "above that frame", "findings=1 "]),
     fault("stubs_alone", "NARROW_POP", 1, &["16 bytes too few were removed", "`popaw` at ", "write `popal`"]),

@@ -55,7 +55,8 @@ impl TableUnder {
         if in_idt && !entry.from_outer_ring() && has_gates_below(linear, entry) {
             return (Some(TableUnder::Idt), None);
         }
-        if in_idt && is_idt_array(entry, history) {
+        // Where the stack was switched, ESP0 has led there.
+        if in_idt && !entry.from_outer_ring() && is_idt_array(entry, history) {
             return (Some(TableUnder::EndOfIdt), None);
         }
         if !after.paging() || after.cr4 & CR4_PAE != 0 {
