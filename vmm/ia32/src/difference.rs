@@ -1,7 +1,7 @@
 //! Where a state differs from the one that the model expects.
 
 use crate::outcome::{LDTR, Undefined};
-use crate::{Segment, SegmentRegister, State};
+use crate::{General, Segment, SegmentRegister, State};
 
 /// A field of the state that is not as expected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,7 +19,6 @@ pub struct Difference {
 /// Selector, attributes, base and limit of a register.
 type SegmentNames = [&'static str; 4];
 
-const GENERAL: [&str; 8] = ["EAX", "ECX", "EDX", "EBX", "ESP", "EBP", "ESI", "EDI"];
 const SEGMENTS: [SegmentNames; 6] = [
     ["ES", "ES attributes", "ES base", "ES limit"],
     ["CS", "CS attributes", "CS base", "CS limit"],
@@ -51,7 +50,8 @@ impl Undefined {
     ) -> impl Iterator<Item = Difference> + use<> {
         let mut list = List { fields: [Difference::default(); FIELDS], length: 0 };
         let general = expected.general.to_array().into_iter().zip(got.general.to_array());
-        for ((field, (e, g)), open) in GENERAL.into_iter().zip(general).zip(self.general.to_array())
+        for ((field, (e, g)), open) in
+            General::NAMES.into_iter().zip(general).zip(self.general.to_array())
         {
             list.add(field, e, g, open);
         }

@@ -157,8 +157,7 @@ impl fmt::Display for Open<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let undefined = &self.0.undefined;
         let mut separator = "";
-        let names = ["EAX", "ECX", "EDX", "EBX", "ESP", "EBP", "ESI", "EDI"];
-        let general = names.into_iter().zip(undefined.general.to_array());
+        let general = crate::General::NAMES.into_iter().zip(undefined.general.to_array());
         let others = [("EFLAGS", undefined.eflags.0), ("CR3", undefined.cr3)];
         for (name, bits) in general.chain(others).filter(|(_, bits)| *bits != 0) {
             write!(f, "{separator}{name} bits {bits:08x}")?;

@@ -27,6 +27,9 @@ pub struct General {
 }
 
 impl General {
+    /// Their names, in the order of their encoding.
+    pub const NAMES: [&'static str; 8] = ["EAX", "ECX", "EDX", "EBX", "ESP", "EBP", "ESI", "EDI"];
+
     /// The eight registers, in the order of their encoding.
     pub const fn to_array(self) -> [u32; 8] {
         [self.eax, self.ecx, self.edx, self.ebx, self.esp, self.ebp, self.esi, self.edi]

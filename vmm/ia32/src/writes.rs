@@ -55,8 +55,7 @@ impl fmt::Display for Owner {
             Owner::PageDirectory => f.write_str("accessed and dirty bits of a directory entry"),
             Owner::PageTable => f.write_str("accessed and dirty bits of a page-table entry"),
             Owner::TssGeneral(number) => {
-                let name = ["EAX", "ECX", "EDX", "EBX", "ESP", "EBP", "ESI", "EDI"];
-                write!(f, "{} in the old TSS", name[usize::from(number & 7)])
+                write!(f, "{} in the old TSS", crate::General::NAMES[usize::from(number & 7)])
             }
             Owner::TssSegment(register) => write!(f, "{register} in the old TSS"),
             Owner::TssEip => f.write_str("EIP in the old TSS"),

@@ -1,7 +1,7 @@
 //! What is claimed of the processor: what an entry pushes, where, and what it leaves alone.
 
 use super::observation::{BELOW, Happening, Moment, Observation};
-use super::words::{REGISTERS, alter_entry, name, undisturbed};
+use super::words::{alter_entry, name, undisturbed};
 use super::{Proof, given, missing, that};
 use crate::entry::{Entry, Expected, Kind, TssWords};
 use ia32::{Eflags, Word};
@@ -310,7 +310,7 @@ pub(super) fn registers_are_kept(observation: &Observation) -> Proof {
         let Some(before) = entry.before.as_deref() else { continue };
         let (was, is) = (before.general.to_array(), entry.after.general.to_array());
         let model = expected.state().general.to_array();
-        for (index, register) in REGISTERS.into_iter().enumerate() {
+        for (index, register) in ia32::General::NAMES.into_iter().enumerate() {
             // ESP has gone to the stack, and the kernel's is there instead.
             let kept = index == 4 && entry.frame.get(Word::Esp) == Some(was[4])
                 || index != 4 && was[index] == is[index];

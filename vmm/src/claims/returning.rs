@@ -1,7 +1,7 @@
 //! What is claimed of the processor: who chooses the stack, and how ring 3 goes on.
 
 use super::observation::Observation;
-use super::words::{REGISTERS, alter_entry, name, undisturbed};
+use super::words::{alter_entry, name, undisturbed};
 use super::{Doubt, Proof, given, missing, that};
 use crate::entry::{Entry, Frame, Kind};
 use ia32::{Eflags, State, Vector, Word};
@@ -141,7 +141,7 @@ pub(super) fn iret_gives_back(observation: &Observation) -> Proof {
             let index = (0..8).find(|index| was[*index] != is[*index]).unwrap_or(0);
             format!(
                 "{place}: {} was {:08x} before {} and is {:08x}",
-                REGISTERS[index],
+                ia32::General::NAMES[index],
                 was[index],
                 name(entry),
                 is[index]

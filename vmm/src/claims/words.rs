@@ -5,9 +5,6 @@ use super::observation::{Happening, Moment, Observation, Sight};
 use crate::entry::Entry;
 use crate::trace::event_name;
 
-/// The general registers, in the order of [`ia32::General`].
-pub(super) const REGISTERS: [&str; 8] = ["EAX", "ECX", "EDX", "EBX", "ESP", "EBP", "ESI", "EDI"];
-
 /// `#3 int 0x80`.
 pub(super) fn name(entry: &Entry) -> String {
     format!("#{} {}", entry.sequence, event_name(entry.kind, entry.vector))

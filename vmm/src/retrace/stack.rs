@@ -141,9 +141,8 @@ fn is_ret(code: &[u8]) -> bool {
 
 /// The register that POP fills, by its first bytes.
 fn popped_register(code: &[u8]) -> Option<&'static str> {
-    const GENERAL: [&str; 8] = ["EAX", "ECX", "EDX", "EBX", "ESP", "EBP", "ESI", "EDI"];
     Some(match *code {
-        [opcode @ 0x58..=0x5f, ..] => GENERAL[usize::from(opcode - 0x58)],
+        [opcode @ 0x58..=0x5f, ..] => ia32::General::NAMES[usize::from(opcode - 0x58)],
         [0x9d, ..] => "EFLAGS",
         [0x1f, ..] => "DS",
         [0x07, ..] => "ES",

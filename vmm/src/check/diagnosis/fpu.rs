@@ -9,11 +9,11 @@
 //! a program whose register stack is not empty counts, by its own doing: compilers leave it empty between two expressions, and
 //! what is in an empty register is nobody's. Nothing is looked at while nobody uses the x87 so, but for now and then.
 
+use super::left_at::{LeftAt, left_at};
 use super::{Aftermath, Placed};
 use crate::check::{CodePlace, Finding, Subject};
 use crate::entry::{Entry, Kind, Return};
 use crate::machine::Machine;
-use ia32::{State, Word};
 
 /// So many entries are looked at first, and again behind each that was worth it; then one of so many.
 const FIRST: u32 = 64;
@@ -37,8 +37,7 @@ struct RegisterStack {
 #[derive(Clone, Copy, Debug)]
 struct Interrupted {
     sequence: u64,
-    /// EIP, ESP, CR3.
-    place: (u32, u32, u32),
+    place: LeftAt,
     linear: u32,
     stack: RegisterStack,
 }
@@ -90,7 +89,7 @@ impl Fpu {
         }
         if !self.waiting.is_empty() {
             // Whoever waited there is gone, and its address space is another's.
-            let place = place_of(&entry.after, |word| entry.frame.get(word));
+            let place = left_at(&entry.after, |word| entry.frame.get(word));
             self.waiting.retain(|one| Some(one.place) != place);
         }
         if entry.kind != Kind::External || entry.after.cr0 & TRAPS != 0 {
@@ -109,7 +108,7 @@ impl Fpu {
 
     #[cold]
     fn look(&mut self, machine: &Machine, entry: &Entry) {
-        let Some(place) = place_of(&entry.after, |word| entry.frame.get(word)) else { return };
+        let Some(place) = left_at(&entry.after, |word| entry.frame.get(word)) else { return };
         let Some(stack) = RegisterStack::read(machine).filter(|stack| stack.used != 0) else {
             return;
         };
@@ -139,7 +138,7 @@ impl Fpu {
     fn give(&mut self, machine: &Machine, returning: &Return) {
         let state = &returning.state;
         self.given = None;
-        let Some(place) = place_of(state, |word| returning.frame.get(word)) else { return };
+        let Some(place) = left_at(state, |word| returning.frame.get(word)) else { return };
         let index = self.waiting.iter().position(|one| one.place == place);
         let interrupted = index.map(|index| self.waiting.remove(index));
         if state.cr0 & TRAPS != 0 {
@@ -176,12 +175,4 @@ impl Fpu {
         .about(CodePlace::Instruction(*linear));
         Some((format!("#{sequence} at {}", aftermath.place(*linear)), finding))
     }
-}
-
-/// EIP, ESP and CR3: where a program was left, and goes on.
-pub(super) fn place_of(
-    state: &State,
-    word: impl Fn(Word) -> Option<u32>,
-) -> Option<(u32, u32, u32)> {
-    Some((word(Word::Eip)?, word(Word::Esp)?, state.cr3))
 }

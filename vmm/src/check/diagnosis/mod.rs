@@ -65,6 +65,7 @@ mod full_stack;
 mod io_map;
 mod kinds_of_address;
 mod large_frame;
+mod left_at;
 mod local_table;
 mod lost;
 mod lost_gate;

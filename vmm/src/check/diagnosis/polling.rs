@@ -107,9 +107,8 @@ fn serial(port: Port, register: u8, awaited: u8, to_be_set: u8) -> Option<Never>
         // A byte that comes sets bit 0.
         5 if awaited != to_be_set || awaited & !ERRORS != 0 => return None,
         5 => "line status has such a bit for an error of what comes, and nothing has come".into(),
-        // Its bit 0 is clear when there is a cause, and the register is another one when written.
-        2 => return None,
-        0 => return None,
+        // A byte that comes is there, and the cause of an interrupt.
+        0 | 2 => return None,
         1 | 3 | 4 | 7 => {
             format!("register {register} of a serial port holds what was written to it")
         }

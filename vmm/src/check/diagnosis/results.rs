@@ -10,7 +10,7 @@
 //! own number, 0 and 1 above all: what counts are two numbers at least, and that no call ever came back with another EAX.
 //! A note: nobody but the two of them knows what they have agreed upon.
 
-use super::fpu::place_of;
+use super::left_at::{LeftAt, left_at};
 use super::{Aftermath, Placed, fault_text};
 use crate::check::{CodePlace, Finding, Subject};
 use crate::entry::{Entry, Kind, Return};
@@ -28,20 +28,18 @@ const ENOUGH: u32 = 4;
 /// What tells nothing where it comes back: no error, yes.
 const TELLS: u32 = 1;
 
-const NAMES: [&str; 8] = ["EAX", "ECX", "EDX", "EBX", "ESP", "EBP", "ESI", "EDI"];
 const ESP: usize = 4;
 
 #[derive(Clone, Copy, Debug)]
 struct Call {
     sequence: u64,
-    /// EIP, ESP, CR3.
-    place: (u32, u32, u32),
+    place: LeftAt,
     general: General,
 }
 
 /// A call behind which the program goes by EAX.
 #[derive(Clone, Copy, Debug)]
-struct Used {
+struct GoneBy {
     call: Call,
     /// The branch, by linear address.
     branch: Instruction,
@@ -51,7 +49,7 @@ struct Used {
 
 /// How the handler leaves.
 #[derive(Clone, Copy, Debug)]
-struct Exit {
+struct WayOut {
     /// Linear address of POPA, and of the word that it takes EAX from.
     popa: Option<(u32, u32)>,
     iret: u32,
@@ -67,10 +65,10 @@ pub(super) struct Results {
     waiting: Vec<Call>,
     returns: u32,
     /// With two numbers.
-    used: [Option<Used>; 2],
+    used: [Option<GoneBy>; 2],
     /// How often each register has come back changed.
     changed: [u32; 8],
-    exit: Option<Exit>,
+    exit: Option<WayOut>,
     /// Each register before the last call that changed it, and behind it.
     example: [(u32, u32); 8],
 }
@@ -86,7 +84,7 @@ impl Results {
     }
 
     fn call(&mut self, entry: &Entry) {
-        let Some(place) = place_of(&entry.after, |word| entry.frame.get(word)) else { return };
+        let Some(place) = left_at(&entry.after, |word| entry.frame.get(word)) else { return };
         if *self.vector.get_or_insert(entry.vector) != entry.vector {
             return;
         }
@@ -107,7 +105,7 @@ impl Results {
 
     fn give(&mut self, machine: &Machine, returning: &Return) {
         let state = &returning.state;
-        let place = place_of(state, |word| returning.frame.get(word));
+        let place = left_at(state, |word| returning.frame.get(word));
         let index = self.waiting.iter().position(|one| Some(one.place) == place);
         let Some(call) = index.map(|index| self.waiting.remove(index)) else { return };
         let (before, after) = (call.general.to_array(), state.general.to_array());
@@ -122,7 +120,7 @@ impl Results {
         }
         self.returns += 1;
         let number = before[0];
-        let is_known = |used: &Used| used.call.general.eax == number;
+        let is_known = |used: &GoneBy| used.call.general.eax == number;
         if number > TELLS && !self.used.iter().flatten().any(is_known) {
             self.look(machine, returning, call);
         }
@@ -141,8 +139,8 @@ impl Results {
         };
         if let Some(branch) = goes_by_eax(&program, &linear, &code) {
             let int = program.cs().base.wrapping_add(program.eip).wrapping_sub(2);
-            self.used[free] = Some(Used { call, branch, int });
-            self.exit = Some(Exit::read(&linear, returning));
+            self.used[free] = Some(GoneBy { call, branch, int });
+            self.exit = Some(WayOut::read(&linear, returning));
         }
     }
 
@@ -154,7 +152,7 @@ impl Results {
             return None;
         }
         let int = format!("`int {:#04x}`", vector.0);
-        let goes_by = |used: &Used| {
+        let goes_by = |used: &GoneBy| {
             format!(
                 "EAX {:08x} behind #{}, the number itself; `{}` at {} goes by it",
                 used.call.general.eax,
@@ -173,7 +171,7 @@ impl Results {
         // One call may give what the one before it has given.
         let often = |index: &usize| self.changed[*index] * 2 > self.returns;
         let elsewhere = (1..8).find(often).map(|index| {
-            let (name, (before, after)) = (NAMES[index], self.example[index]);
+            let (name, (before, after)) = (General::NAMES[index], self.example[index]);
             format!(
                 "{name} comes back changed instead, {after:08x} for {before:08x} the last time: that may be the result, in the \
                  word of another register"
@@ -219,8 +217,8 @@ fn program(linear: &LinearMemory<'_>, returning: &Return, call: Call) -> Option<
     Some(State { eip, eflags, general, ..returning.state })
 }
 
-impl Exit {
-    fn read(linear: &LinearMemory<'_>, returning: &Return) -> Exit {
+impl WayOut {
+    fn read(linear: &LinearMemory<'_>, returning: &Return) -> WayOut {
         const POPA: u8 = 0x61;
         let iret = returning.state.instruction_address();
         let mut before = [0; 4];
@@ -235,6 +233,6 @@ impl Exit {
             let word = returning.frame.address.wrapping_sub(dropped).wrapping_sub(4);
             (iret.wrapping_sub(length), word)
         });
-        Exit { popa, iret }
+        WayOut { popa, iret }
     }
 }

@@ -9,7 +9,7 @@
 //! the dirty bit: in an entry that is read-only before a system call and behind it, and the same but for the processor's own
 //! bits, nothing else sets it. Only pages that the call's registers or the program's stack point at are looked at.
 
-use super::fpu::place_of;
+use super::left_at::{LeftAt, left_at};
 use super::{Aftermath, Placed};
 use crate::check::{CodePlace, Finding, Subject};
 use crate::entry::{Entry, Kind, Return, Walk};
@@ -33,9 +33,9 @@ const ARGUMENTS: u32 = 4;
 
 /// A read-only page that a call was made with.
 #[derive(Clone, Copy, Debug)]
-struct Page {
+struct ReadOnlyPage {
     sequence: u64,
-    place: (u32, u32, u32),
+    place: LeftAt,
     /// Linear address, by which the call has it.
     pointer: u32,
     /// The page-table entry: where it is, and what it was.
@@ -48,11 +48,11 @@ struct Page {
 #[derive(Clone, Debug, Default)]
 pub(super) struct SharedPages {
     spaces: Vec<u32>,
-    pages: Vec<Page>,
+    pages: Vec<ReadOnlyPage>,
     /// Pages that the kernel has written to, of which nobody else has been seen to have one.
-    own: Vec<Page>,
+    own: Vec<ReadOnlyPage>,
     /// The one that was written, and the directory of the other.
-    written: Option<(Page, u32)>,
+    written: Option<(ReadOnlyPage, u32)>,
 }
 
 impl SharedPages {
@@ -74,7 +74,7 @@ impl SharedPages {
             self.spaces.push(after.cr3);
             self.look_for_another(machine, after);
         }
-        let Some(place) = place_of(after, |word| entry.frame.get(word)) else { return };
+        let Some(place) = left_at(after, |word| entry.frame.get(word)) else { return };
         self.pages.retain(|page| page.place != place);
         let linear = machine.linear();
         let registers = after.general.to_array();
@@ -94,7 +94,7 @@ impl SharedPages {
             let int = entry.code.linear.unwrap_or(place.0);
             let handler = after.instruction_address();
             let sequence = entry.sequence;
-            self.pages.push(Page { sequence, place, pointer, entry: found, handler, int });
+            self.pages.push(ReadOnlyPage { sequence, place, pointer, entry: found, handler, int });
         }
     }
 
@@ -108,14 +108,14 @@ impl SharedPages {
 
     fn compare(&mut self, machine: &Machine, returning: &Return) {
         let state = &returning.state;
-        let place = place_of(state, |word| returning.frame.get(word));
-        let (own, others): (Vec<Page>, Vec<Page>) =
+        let place = left_at(state, |word| returning.frame.get(word));
+        let (own, others): (Vec<ReadOnlyPage>, Vec<ReadOnlyPage>) =
             std::mem::take(&mut self.pages).into_iter().partition(|page| Some(page.place) == place);
         self.pages = others;
         if state.cr0 & WRITE_PROTECT != 0 {
             return;
         }
-        let is_written = |page: &Page| {
+        let is_written = |page: &ReadOnlyPage| {
             let now = read_only(machine, state, page.pointer);
             let (at, before) = page.entry;
             now.is_some_and(|now| now == (at, before | ACCESSED | DIRTY))
@@ -131,7 +131,7 @@ impl SharedPages {
     /// before, and not made as a copy of the one that is.
     #[cold]
     fn look_for_another(&mut self, machine: &Machine, state: &State) {
-        let entry_in = |directory: u32, page: &Page| {
+        let entry_in = |directory: u32, page: &ReadOnlyPage| {
             read_only(machine, &State { cr3: directory, ..*state }, page.pointer)
         };
         for page in &self.own {
@@ -154,8 +154,14 @@ impl SharedPages {
     /// The kernel has written to no page that two programs have until one of them writes.
     pub(super) fn finding(&self, aftermath: &Aftermath<'_>) -> Option<Placed> {
         let (page, other) = self.written?;
-        let Page { sequence, place: (_, _, root), pointer, entry: (at, entry), handler, int } =
-            page;
+        let ReadOnlyPage {
+            sequence,
+            place: (_, _, root),
+            pointer,
+            entry: (at, entry),
+            handler,
+            int,
+        } = page;
         let physical = entry & FRAME;
         let finding = Finding::new(
             "shared_page",

@@ -36,7 +36,7 @@ pub(crate) fn registers_are_restored(
     }
     let (was, is) = (pushed.registers.to_array(), returning.state.general.to_array());
     let mut lost: Vec<(&str, u32, u32)> = Vec::new();
-    for (index, name) in NAMES.into_iter().enumerate() {
+    for (index, name) in ia32::General::NAMES.into_iter().enumerate() {
         // ESP is the frame's business.
         if name != "ESP" && was[index] != is[index] {
             lost.push((name, was[index], is[index]));
@@ -106,8 +106,6 @@ fn renamed(pushed: &LiveFrame, returning: &Return) -> Finding {
     .advise("pop the segment registers in the reverse order of their pushes")
     .as_note()
 }
-
-const NAMES: [&str; 8] = ["EAX", "ECX", "EDX", "EBX", "ESP", "EBP", "ESI", "EDI"];
 
 /// The selector that `segment` holds behind an IRET to `ring`, which makes null what that ring may not
 /// hold.

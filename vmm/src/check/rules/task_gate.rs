@@ -30,8 +30,7 @@ pub(crate) fn task_gate_is_gone_through(switch: &TaskSwitch, _: &History, findin
     if after.cr0 >> 31 != 0 {
         held.push(("CR3", new[TssWords::CR3] & !0xfff, after.cr3 & !0xfff));
     }
-    let names = ["EAX", "ECX", "EDX", "EBX", "ESP", "EBP", "ESI", "EDI"];
-    for (index, (name, got)) in names.into_iter().zip(general).enumerate() {
+    for (index, (name, got)) in ia32::General::NAMES.into_iter().zip(general).enumerate() {
         let expected = new[TssWords::EAX + index];
         held.push((
             name,

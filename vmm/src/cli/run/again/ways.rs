@@ -188,9 +188,8 @@ impl Again<'_> {
 
     /// Where a register's value came from.
     fn came(&self, value: &Value) -> String {
-        const GENERAL: [&str; 8] = ["EAX", "ECX", "EDX", "EBX", "ESP", "EBP", "ESI", "EDI"];
         let Value { register, value, origin, not_restored } = value;
-        let name = GENERAL[usize::from(*register)];
+        let name = ia32::General::NAMES[usize::from(*register)];
         let from = origin.from.map(|word| {
             format!(", which took {:08x} from {}", word.value, self.place(word.address))
         });
